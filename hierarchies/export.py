@@ -1,0 +1,136 @@
+"""Writes a hierarchy for other programs and for people: Newick, Graphviz, plain text, statistics."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hierarchies.tree import Hierarchy
+from hierarchies.weights import is_leaf
+
+
+def to_newick(hierarchy: Hierarchy, *, lengths: np.ndarray | None = None, show_names: bool = False) -> str:
+    """The tree in Newick, with a final newline. Children stand in preorder, so the class order is not kept.
+
+    Args:
+        hierarchy: The class tree.
+        lengths: Length of the edge above each node, (N,), such as node weights; None writes no lengths.
+        show_names: Label nodes with the names to show, which may repeat, instead of their keys.
+
+    Raises: ValueError: If there is not one finite length for every node.
+    """
+    suffixes = [""] * hierarchy.num_nodes
+    if lengths is not None:
+        lengths = np.asarray(lengths, dtype=np.float64)
+        if lengths.shape != (hierarchy.num_nodes,) or not np.isfinite(lengths).all():
+            raise ValueError(f"lengths must be {hierarchy.num_nodes} finite numbers, one for each node, got {lengths}")
+        suffixes = ["", *(f":{length:.12g}" for length in lengths[1:])]
+    labels = map(_newick_label, hierarchy.names if show_names else hierarchy.keys)
+    labels = [label + suffix for label, suffix in zip(labels, suffixes)]
+    written, open_nodes, is_inner = [], [], hierarchy.n_children > 0
+    for node, above in enumerate(hierarchy.parent.tolist()):
+        while open_nodes and open_nodes[-1] != above:
+            written.append(")" + labels[open_nodes.pop()])
+        if node and written[-1] != "(":
+            written.append(",")
+        written.append("(" if is_inner[node] else labels[node])
+        open_nodes += [node] if is_inner[node] else []
+    return "".join([*written, *(")" + labels[node] for node in reversed(open_nodes)), ";\n"])
+
+
+def to_ascii(hierarchy: Hierarchy, *, counts: Mapping[int, int] | Sequence[int] | np.ndarray | None = None) -> str:
+    """The tree as text with lines of box-drawing characters, one node a line, with a final newline.
+
+    Args:
+        hierarchy: The class tree.
+        counts: Number of images of each class, shown behind it: by class index, or an array (C,). None shows none.
+
+    Raises: ValueError: If the counts are not those of the classes.
+    """
+    behind = _counts_behind(hierarchy, counts)
+    last_child = np.zeros(hierarchy.num_nodes, dtype=np.int64)
+    np.maximum.at(last_child, hierarchy.parent[1:], np.arange(1, hierarchy.num_nodes))
+    lines, rails = [], [""]
+    for node, depth in enumerate(hierarchy.depth.tolist()):
+        name = " ".join(hierarchy.names[node].split("\n")) + behind[node]
+        if node == 0:
+            lines.append(name)
+            continue
+        is_last = last_child[hierarchy.parent[node]] == node
+        del rails[depth:]
+        lines.append(rails[-1] + ("└── " if is_last else "├── ") + name)
+        rails.append(rails[-1] + ("    " if is_last else "│   "))
+    return "\n".join(lines) + "\n"
+
+
+def to_graphviz(hierarchy: Hierarchy) -> str:
+    """The tree as a Graphviz digraph drawn from left to right, classes as boxes, with the names to show as labels."""
+    lines = ["digraph hierarchy {", "  rankdir=LR;", "  node [shape=ellipse];"]
+    leaves = is_leaf(hierarchy)
+    for node, above in enumerate(hierarchy.parent.tolist()):
+        name = hierarchy.names[node].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        lines.append(f'  n{node} [label="{name}"' + (", shape=box];" if leaves[node] else "];"))
+        if node:
+            lines.append(f"  n{above} -> n{node};")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def describe(hierarchy: Hierarchy) -> dict[str, object]:
+    """Statistics of the tree, the root counted, as plain numbers, lists and dicts.
+
+    Keys: `classes`, `nodes`, `inner`, `single_child` (inner nodes with one child), `height`; `level_sizes`, different
+    nodes at depth 1, 2, ... with shallow classes carried down; `by_depth`, nodes at each depth; `leaf_depths`, how
+    many classes have each depth; `mean_path`, mean path length in edges of two different classes, NaN for a lone one.
+    """
+    classes, depth = hierarchy.num_classes, hierarchy.depth
+    by_depth = np.bincount(depth)[1:]
+    leaf_depths = np.bincount(depth[hierarchy.leaves], minlength=hierarchy.max_depth + 1)
+    pairs = classes * (classes - 1) / 2
+    # An edge lies between the classes below it and all others.
+    edges_between = float(hierarchy.n_leaves @ (classes - hierarchy.n_leaves))
+    return {
+        "classes": classes,
+        "nodes": hierarchy.num_nodes,
+        "inner": hierarchy.num_nodes - classes,
+        "single_child": int((hierarchy.n_children == 1).sum()),
+        "height": hierarchy.max_depth,
+        "level_sizes": (by_depth + np.cumsum(leaf_depths)[:-1]).tolist(),
+        "by_depth": by_depth.tolist(),
+        "leaf_depths": {int(d): int(leaf_depths[d]) for d in np.flatnonzero(leaf_depths)},
+        "mean_path": edges_between / pairs if pairs else float("nan"),
+    }
+
+
+def format_description(hierarchy: Hierarchy) -> str:
+    """The statistics of `describe` as a few lines of text, with a final newline."""
+    found = describe(hierarchy)
+    depths = ", ".join(f"{count} at depth {depth}" for depth, count in found["leaf_depths"].items())
+    lines = [
+        f"{found['classes']} classes, {found['nodes']} nodes, height {found['height']} edges, {hierarchy.digest}",
+        f"inner nodes: {found['inner']}, of which {found['single_child']} with a single child",
+        f"classes: {depths}",
+        f"nodes by depth from 1: {' '.join(map(str, found['by_depth']))}",
+        f"the same with shallow classes carried down: {' '.join(map(str, found['level_sizes']))}",
+        f"mean path between two classes: {found['mean_path']:.4f} edges",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _newick_label(name: str) -> str:
+    # Unquoted underscores mean blanks to some programs, and a name of other marks needs quotes in any case.
+    return name if name.isalnum() and name.isascii() else "'" + name.replace("'", "''") + "'"
+
+
+def _counts_behind(hierarchy: Hierarchy, counts: Mapping[int, int] | Sequence[int] | np.ndarray | None) -> list[str]:
+    behind, classes = [""] * hierarchy.num_nodes, hierarchy.num_classes
+    if counts is None:
+        return behind
+    if not isinstance(counts, Mapping):
+        if len(counts) != classes:
+            raise ValueError(f"counts must have one number for each of the {classes} classes, got {len(counts)}")
+        counts = dict(enumerate(counts))
+    unknown = [index for index in counts if not (isinstance(index, (int, np.integer)) and 0 <= index < classes)]
+    if unknown:
+        raise ValueError(f"counts are by class index in [0, {classes}), got {unknown[0]!r}")
+    for index, leaf in enumerate(hierarchy.leaves.tolist()):
+        behind[leaf] = f" ({int(counts.get(index, 0))})"
+    return behind
