@@ -1,0 +1,23 @@
+"""Measures of scores, embeddings and class vectors against the labels and the class hierarchy. Numpy only, no torch."""
+
+from metrics.backoff import Setting, calibrate_darts, calibrate_threshold
+from metrics.calibration import fit_temperature
+from metrics.decisions import RULES, decide
+from metrics.geometry import diagnostics
+from metrics.outputs import Outputs
+from metrics.result import Result
+from metrics.suite import METRICS, evaluate
+
+__all__ = [
+    "METRICS",
+    "RULES",
+    "Outputs",
+    "Result",
+    "Setting",
+    "calibrate_darts",
+    "calibrate_threshold",
+    "decide",
+    "diagnostics",
+    "evaluate",
+    "fit_temperature",
+]

@@ -1,0 +1,110 @@
+"""Curves over a threshold: answers that back off (Valmadre 2022), and answering at all (risk and coverage)."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from hierarchies import Hierarchy
+from metrics.nodes import VALUES, node_values
+from metrics.outputs import Outputs
+from metrics.posterior import lca_nodes
+from metrics.result import Result, ratio
+
+
+def operating_curve(outputs: Outputs, value: str = "info", *, truths: np.ndarray | None = None) -> pd.DataFrame:
+    """How correct, precise and complete the answers of the rule `threshold` are, for every threshold that matters.
+
+    One row for each set of answers, by falling threshold. Columns: threshold (an answer needs P above it), correct
+    (share of answers that are above, at or below the truth), precision and recall (means of phi(lca)/phi(answer) and
+    phi(lca)/phi(truth), 0/0 is 1; phi is depth or information). The first row answers the root: recall 0, correct 1,
+    precision 1; the last answers classes.
+
+    Args:
+        value: "depth" or "info".
+        truths: (S,) true nodes, which may be inner ones: answers below them count as the truth. None for the labels.
+
+    Raises: ValueError: If value is neither.
+    Source: Valmadre 2022.
+    """
+    truths = outputs.hierarchy.leaves[outputs.labels] if truths is None else truths
+    nodes = np.pad(outputs.front.nodes, ((0, 0), (1, 0)))  # everyone starts at the root, node 0
+    used = nodes[:, 1:] >= 0
+    p = outputs.front.probabilities[used]
+    order = np.argsort(-p, kind="stable")
+    p = p[order]
+    last = np.flatnonzero(p != np.append(p[1:], -1.0))  # nodes of equal P are passed together
+    curve = {"threshold": np.append(p[last], 0.0)}
+    measures = _answer_measures(outputs.hierarchy, nodes, truths, node_values(outputs.hierarchy, value))
+    for name, measure in measures.items():
+        steps = np.diff(measure, axis=1)[used][order]
+        totals = measure[:, 0].sum() + np.append(0.0, np.cumsum(steps)[last])
+        curve[name] = np.clip(ratio(totals, len(truths)), 0.0, 1.0)  # rounding of the sums
+    return pd.DataFrame(curve)
+
+
+def area(recall: np.ndarray, quality: np.ndarray) -> float:
+    """Area under quality over recall from 0 to the largest recall; in [0, 1], higher is better.
+
+    At each recall stands the best quality of any point with at least that recall, as in average precision.
+    """
+    order = np.argsort(recall, kind="stable")
+    envelope = np.maximum.accumulate(quality[order][::-1])[::-1]
+    return float(np.sum(np.diff(recall[order], prepend=0.0) * envelope))
+
+
+def operating_measures(outputs: Outputs) -> dict[str, Result]:
+    """AC and AP, areas of correct and of precision over recall, and the recall where 90 and 95 % are correct.
+
+    `ac_info`, `ap_info`, `recall@90_info`, `recall@95_info` and the same for depth; in [0, 1], higher is better.
+    """
+    rows, n = {}, outputs.num_samples
+    for value in VALUES:
+        curve = operating_curve(outputs, value)
+        recall, correct = curve["recall"].to_numpy(), curve["correct"].to_numpy()
+        rows[f"ac_{value}"] = Result(area(recall, correct), n)
+        rows[f"ap_{value}"] = Result(area(recall, curve["precision"].to_numpy()), n)
+        for percent in (90, 95):
+            enough = recall[correct >= percent / 100 - 1e-12]
+            rows[f"recall@{percent}_{value}"] = Result(float(enough.max()) if n else np.nan, n)
+    return rows
+
+
+def risk_coverage(outputs: Outputs) -> pd.DataFrame:
+    """Error among the samples answered when only the most confident are: one row for each distinct confidence, falling.
+
+    Columns: confidence (the least of those answered), coverage (share answered), risk (share of those that is wrong).
+    """
+    order = np.argsort(-outputs.confidence, kind="stable")
+    confidence = outputs.confidence[order]
+    wrong = np.cumsum((outputs.predictions != outputs.labels)[order])
+    last = np.flatnonzero(confidence != np.append(confidence[1:], -1.0))
+    answered = last + 1
+    coverage = answered / max(len(order), 1)
+    return pd.DataFrame({"confidence": confidence[last], "coverage": coverage, "risk": wrong[last] / answered})
+
+
+def risk_coverage_area(outputs: Outputs) -> Result:
+    """AURC: the risk averaged over coverages, equal confidences together; in [0, 1], lower is better."""
+    curve = risk_coverage(outputs)
+    steps = np.diff(curve["coverage"].to_numpy(), prepend=0.0)
+    n = outputs.num_samples
+    return Result(float(steps @ curve["risk"].to_numpy()) if n else np.nan, n)
+
+
+METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
+    "operating": operating_measures,
+    "aurc": risk_coverage_area,
+}
+
+
+def _answer_measures(tree: Hierarchy, nodes: np.ndarray, truths: np.ndarray, phi: np.ndarray) -> dict[str, np.ndarray]:
+    """correct, precision and recall of every answer, (S, K) each; padding -1 counts as the root, to be left out."""
+    nodes, truths = np.maximum(nodes, 0), np.broadcast_to(truths[:, None], nodes.shape)
+    shared = lca_nodes(tree, nodes, truths)
+    answers = np.where(shared == truths, truths, nodes)
+    return {
+        "correct": (shared == answers).astype(np.float64),
+        "precision": ratio(phi[shared], phi[answers], empty=1.0),
+        "recall": ratio(phi[shared], phi[truths], empty=1.0),
+    }

@@ -1,0 +1,140 @@
+"""Everything that the metrics read about one evaluated split."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hierarchies import Hierarchy, distances
+from hierarchies.weights import node_weights
+from metrics.pareto import Front, concatenate, pareto_front
+from metrics.posterior import node_probabilities, row_blocks, softmax, top_k
+
+RANKED = 20  # how many of the best classes are kept for the measures at k
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """Scores, embeddings and class vectors of one split (S samples, C classes, D dimensions). Checked once, here.
+
+    Attributes:
+        hierarchy: The class tree.
+        labels: (S,) integer class indices.
+        scores: (S, C) from the class vectors, higher is better; -inf is probability 0.
+        embeddings: (S, D), not normalised.
+        class_vectors: (C, D).
+        prototypes: (C, D), unit rows; NaN rows for classes without training images.
+        prototype_scores: (S, C), -inf for absent classes; None where the head has no proxies.
+        distance: "euc" or "arccos", how class vectors are compared.
+        beta: Of the similarity made from the tree distance, > 0.
+        living: (C,) bool, the classes of the living subset, or None.
+        weights: (N,) node weights of the weighted measures; None for the balanced weighting.
+        order: (S, K) classes by falling preference where a decision rule has ranked them; None for the order of scores.
+
+    Raises: ValueError: If a shape, a label or a score does not fit.
+    """
+
+    hierarchy: Hierarchy
+    labels: np.ndarray
+    scores: np.ndarray
+    embeddings: np.ndarray
+    class_vectors: np.ndarray
+    prototypes: np.ndarray
+    prototype_scores: np.ndarray | None = None
+    distance: str = "euc"
+    beta: float = 1.0
+    living: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    order: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        samples, classes, dim = len(self.labels), self.hierarchy.num_classes, self.embeddings.shape[-1]
+        shapes = {"labels": (samples,), "scores": (samples, classes), "embeddings": (samples, dim)}
+        shapes |= {"class_vectors": (classes, dim), "prototypes": (classes, dim), "living": (classes,)}
+        shapes |= {"prototype_scores": (samples, classes), "weights": (self.hierarchy.num_nodes,)}
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array is not None and array.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {array.shape}; do they come from one run?")
+        wrong = samples and not np.issubdtype(self.labels.dtype, np.integer)
+        if wrong or (samples and not 0 <= self.labels.min() <= self.labels.max() < classes):
+            found = f"{self.labels.dtype} {self.labels[:5]}"
+            raise ValueError(f"labels must be integers in [0, {classes}), got {found} ...; are they of another tree?")
+        for name in ("scores", "prototype_scores"):
+            scores = getattr(self, name)
+            # the largest of a row is NaN, inf or -inf if any entry is NaN, any is inf, or all are -inf
+            if scores is not None and samples and not np.isfinite(scores.max(axis=1)).all():
+                raise ValueError(f"{name} hold NaN, inf, or a row of -inf only: no posterior; did training diverge?")
+        if self.distance not in ("euc", "arccos"):
+            raise ValueError(f"distance must be 'euc' or 'arccos', got {self.distance!r}")
+
+    @property
+    def num_samples(self) -> int:
+        """S."""
+        return len(self.labels)
+
+    @cached_property
+    def path(self) -> np.ndarray:
+        """Path lengths between classes in edges, (C, C) int."""
+        return distances.path_length(self.hierarchy)
+
+    @cached_property
+    def lca_height(self) -> np.ndarray:
+        """Heights of the lowest common ancestors of classes in edges, (C, C) int."""
+        return distances.lca_height(self.hierarchy)
+
+    @cached_property
+    def node_weights(self) -> np.ndarray:
+        """Node weights of the weighted measures, (N,): `weights`, or the balanced weighting."""
+        return node_weights(self.hierarchy) if self.weights is None else self.weights
+
+    @cached_property
+    def ranking(self) -> np.ndarray:
+        """The best classes of each sample, best first, (S, min(20, C)); equal scores: the lower class index first."""
+        return top_k(self.scores, RANKED) if self.order is None else self.order
+
+    def best(self, k: int) -> np.ndarray:
+        """The k best classes of each sample, best first, (S, min(k, C)); k above C means C.
+
+        Raises: ValueError: If k < 1, or a given `order` has fewer classes.
+        """
+        if k < 1:
+            raise ValueError(f"k counts classes and must be at least 1, got {k}")
+        if k <= self.ranking.shape[1] or self.ranking.shape[1] == self.hierarchy.num_classes:
+            return self.ranking[:, :k]
+        if self.order is not None:
+            raise ValueError(f"the decision rule ranked {self.order.shape[1]} classes only, {k} are asked for")
+        return top_k(self.scores, k)
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """Predicted class of each sample, (S,)."""
+        return self.ranking[:, 0]
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """Largest posterior probability of a class for each sample, (S,) float64."""
+        return np.concatenate([np.empty(0), *(probabilities.max(axis=1) for _, probabilities in self.blocks())])
+
+    @cached_property
+    def front(self) -> Front:
+        """The nodes that any trade between probability and information can choose, per sample."""
+        return concatenate([pareto_front(self.hierarchy, nodes) for _, nodes in self.node_blocks()])
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows and their posterior over the classes, block by block: (slice, (rows, C) float64)."""
+        for rows in row_blocks(self.num_samples, self.hierarchy.num_nodes):
+            yield rows, softmax(self.scores[rows])
+
+    def node_blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows and their posterior over the nodes, block by block: (slice, (rows, N) float64)."""
+        for rows, probabilities in self.blocks():
+            yield rows, node_probabilities(self.hierarchy, probabilities)
+
+    def view(self, **changes) -> "Outputs":
+        """The same split with other scores, or an `order` of a decision rule; tables of the tree are shared."""
+        other = replace(self, **changes)
+        for name in {"path", "lca_height"} & self.__dict__.keys():
+            other.__dict__[name] = self.__dict__[name]
+        return other

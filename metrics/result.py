@@ -1,0 +1,41 @@
+"""What a metric returns."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Result(NamedTuple):
+    """The value of a metric and how many items it is over.
+
+    Attributes:
+        value: The metric; NaN where it is undefined.
+        n: Number of items (samples, classes, pairs ...) the value is over.
+        undefined: Number of items left out because the metric is undefined for them.
+        samples: (S,) values of the samples where the metric is their plain mean, for the bootstrap; NaN = undefined.
+    """
+
+    value: float
+    n: int
+    undefined: int = 0
+    samples: np.ndarray | None = None
+
+
+def mean_over_samples(samples: np.ndarray) -> Result:
+    """The mean of per-sample values, with those values; NaN entries are undefined, left out and counted."""
+    result = mean_over_items(samples)
+    return result._replace(samples=np.asarray(samples, np.float64))
+
+
+def mean_over_items(items: np.ndarray) -> Result:
+    """The mean of values that are not one per sample (classes, bins ...); NaN entries are left out and counted."""
+    items = np.asarray(items, np.float64)
+    defined = ~np.isnan(items)
+    n = int(defined.sum())
+    return Result(float(items[defined].mean()) if n else np.nan, n, items.size - n)
+
+
+def ratio(numerator: np.ndarray | float, denominator: np.ndarray | float, empty: float = np.nan) -> np.ndarray:
+    """numerator / denominator element by element, and `empty` where the denominator is 0; no warning."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(numerator, denominator, out=np.full(denominator.shape, float(empty)), where=denominator != 0)

@@ -1,0 +1,197 @@
+"""How well distances rank: images by the similarity of their classes, class vectors by the branches of the tree."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from hierarchies import Hierarchy
+from metrics.outputs import Outputs
+from metrics.result import Result, mean_over_items, mean_over_samples, ratio
+from metrics.vectors import pairwise_distances, present, unit, vector_sets
+
+RANKS = (1, 50, 100, 150, 200, 250)
+_CHUNK = 1 << 23  # entries of a temporary block of cosines
+
+
+def mds_similarity(outputs: Outputs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """1 - T^2 / 2 ("euc") or cos T ("arccos") of classes a and b, in (0, 1], T the MDS target of their path length.
+
+    T = sqrt(2) dT / (beta + dT) or (pi / 2) dT / (beta + dT). Source: Kim et al. 2023.
+    """
+    path = outputs.path[a, b].astype(np.float64)
+    share = path / np.where(path > 0, outputs.beta + path, 1)
+    return np.cos(np.pi / 2 * share) if outputs.distance == "arccos" else 1 - share**2
+
+
+def lca_similarity(outputs: Outputs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """1 - hL / H of classes a and b, in [0, 1], H the height of the tree. Source: Barz & Denzler 2019."""
+    return 1 - outputs.lca_height[a, b] / outputs.hierarchy.max_depth
+
+
+def wu_palmer_similarity(outputs: Outputs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """2 d(lca) / (d(a) + d(b)) of classes a and b, in (0, 1], with depth 1 at the root. Source: Wu & Palmer 1994."""
+    depth = outputs.hierarchy.depth[outputs.hierarchy.leaves] + 1
+    return 1 - outputs.path[a, b] / (depth[a] + depth[b])
+
+
+class Curve(NamedTuple):
+    """A family of measures over the nearest images: `name`@k, and the area over k up to the last, `area`@k.
+
+    `similarity(outputs, a, b)` broadcasts class indices; a perfect area is 1 with closed ends, else (k - 1) / k.
+    """
+
+    name: str | None
+    area: str
+    similarity: Callable[[Outputs, np.ndarray, np.ndarray], np.ndarray]
+    closed: bool
+
+
+CURVES = (
+    Curve("hs", "ahs", mds_similarity, True),  # Kim et al. 2023
+    Curve("hp_barz", "ahp", lca_similarity, False),  # Barz & Denzler 2019
+    Curve(None, "ahp_wu_palmer", wu_palmer_similarity, False),
+)
+
+
+def image_retrieval(outputs: Outputs, depth: int = RANKS[-1]) -> dict[str, Result]:
+    """HS@k and AHS@250 of Kim et al., HP@k and AHP@250 of Barz & Denzler, by cosine among the evaluated images.
+
+    HS@k: similarity of the k nearest other images, summed, over the best possible sum for that query; in [0, 1], higher
+    is better. `ahs@250`: trapezoid over k = 1..250 in steps of 1/249, 1 if perfect. `hp_barz@k`, `ahp@250`: the same
+    with 1 - hL/H and steps of 1/250, 0.996 if perfect; `ahp_wu_palmer@250` with Wu-Palmer similarities. The images
+    themselves are left out by index. With S < 251 the largest k is S - 1, and the names say so.
+
+    Undefined for an image: a NaN in its embedding, or no other image with a similarity above 0.
+    """
+    usable = np.flatnonzero(present(outputs.embeddings))
+    last = min(depth, len(usable) - 1)
+    if last < 1:
+        nothing = mean_over_samples(np.full(len(outputs.labels), np.nan))
+        return {f"{name}@{k}": nothing for curve in CURVES for name, k in _names(curve, depth)}
+    labels = outputs.labels[usable]
+    values = {(name, k): np.full(len(outputs.labels), np.nan) for curve in CURVES for name, k in _names(curve, last)}
+    classes, queries = np.unique(labels, return_inverse=True)
+    ideals = [ideal_curves(outputs, curve.similarity, labels, last) for curve in CURVES]
+    for rows, found in nearest(unit(outputs.embeddings[usable], np.float32), last):
+        for curve, ideal in zip(CURVES, ideals):
+            gains = curve.similarity(outputs, labels[rows, None], labels[found]).cumsum(axis=1)
+            ratios = ratio(gains, ideal[queries[rows]])
+            for name, k in _names(curve, last):
+                of_k = ratios[:, k - 1] if name == curve.name else area(ratios, curve.closed)
+                values[name, k][usable[rows]] = of_k
+    return {f"{name}@{k}": mean_over_samples(samples) for (name, k), samples in values.items()}
+
+
+def nearest(directions: np.ndarray, k: int) -> Iterator[tuple[slice, np.ndarray]]:
+    """The k nearest other rows of each row by cosine, nearest first, in blocks (rows, indices (rows, k)).
+
+    Memory is that of a block, never S x S. Ties are ordered by index. Needs 1 <= k < S.
+    """
+    size = len(directions)
+    step = max(1, _CHUNK // size)
+    for first in range(0, size, step):
+        rows = slice(first, min(first + step, size))
+        cosines = directions[rows] @ directions.T
+        cosines[np.arange(len(cosines)), np.arange(rows.start, rows.stop)] = -np.inf
+        found = np.sort(np.argpartition(cosines, size - k, axis=1)[:, size - k :], axis=1)
+        order = np.argsort(-np.take_along_axis(cosines, found, axis=1), axis=1, kind="stable")
+        yield rows, np.take_along_axis(found, order, axis=1)
+
+
+def ideal_curves(outputs: Outputs, similarity: Callable, labels: np.ndarray, k: int) -> np.ndarray:
+    """Best possible sum of similarities of the 1..k nearest others, (classes present in labels, k) float64.
+
+    Needs k < S, since each image has S - 1 others.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    table = np.empty((len(classes), k))
+    step = max(1, _CHUNK // len(classes))
+    for first in range(0, len(classes), step):
+        rows = np.arange(first, min(first + step, len(classes)))
+        gains = similarity(outputs, classes[rows, None], classes)
+        others = np.tile(counts, (len(rows), 1))
+        others[np.arange(len(rows)), rows] -= 1
+        order = np.argsort(-gains, axis=1, kind="stable")
+        ends = np.minimum(np.take_along_axis(others, order, axis=1).cumsum(axis=1), k)  # the last is k
+        repeats = np.diff(ends, axis=1, prepend=0)
+        table[rows] = np.repeat(np.take_along_axis(gains, order, axis=1).ravel(), repeats.ravel()).reshape(-1, k)
+    return table.cumsum(axis=1)
+
+
+def area(curves: np.ndarray, closed: bool) -> np.ndarray:
+    """Trapezoid under each row over k = 1..K, (n,): steps of 1/(K - 1) if closed, else of 1/K.
+
+    A perfect curve has area 1 or (K - 1)/K. A closed curve of one point has that point as its area.
+    """
+    last = curves.shape[1]
+    if closed and last == 1:
+        return curves[:, 0]
+    return np.trapezoid(curves, dx=1 / (last - 1 if closed else last), axis=1)
+
+
+def class_retrieval(outputs: Outputs) -> dict[str, Result]:
+    """P@1, R-precision and MAP@R of class vectors (W) and prototypes (P) for each level of the tree but the last.
+
+    `W/p@1_level1`, `W/r_precision_level1`, `W/map@r_level1` ...; see `level_retrieval`.
+    """
+    results = {}
+    for name, vectors in vector_sets(outputs):
+        levels = level_retrieval(vectors, outputs.hierarchy, outputs.distance)
+        results |= {f"{name}/{key}": result for key, result in levels.items()}
+    return results
+
+
+def level_retrieval(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) -> dict[str, Result]:
+    """P@1, R-precision and MAP@R of vectors (C, D) whose relevant others lie in the same branch; all in [0, 1].
+
+    Level l = 1 is below the root; shallow classes are carried down. The last level, where each class is alone, is only
+    given if it is the only one. Mean over the n classes that share their group; NaN if none does.
+    `undefined` counts classes alone in their group or without a vector. Ties are ordered by class.
+
+    Source: Musgrave, Belongie & Lim 2020.
+    """
+    kept = np.flatnonzero(present(vectors))
+    distances = pairwise_distances(vectors[kept], distance)
+    np.fill_diagonal(distances, -1)
+    order = np.argsort(distances, axis=1, kind="stable")[:, 1:]  # the first is the class itself
+    results = {}
+    for level in range(1, max(2, hierarchy.max_depth)):
+        group = hierarchy.level_table[kept, level - 1]
+        for name, values in rank_measures(order, group).items():
+            value, count, _, _ = mean_over_items(values)
+            results[f"{name}_level{level}"] = Result(value, count, len(vectors) - count)
+    return results
+
+
+def rank_measures(order: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]:
+    """P@1, R-precision and MAP@R of each item, (C,), NaN where it is alone in its group, R = size of the group - 1.
+
+    Args:
+        order: The other items by distance, nearest first, (C, C - 1).
+        group: Group of each item, (C,) int.
+    """
+    _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
+    relevant = counts[inverse] - 1
+    shared = np.flatnonzero(relevant)
+    names = ("p@1", "r_precision", "map@r")
+    values = {name: np.full(len(group), np.nan) for name in names}
+    if len(shared):
+        relevant, ranks = relevant[shared, None], np.arange(1, relevant.max() + 1)
+        hits = group[order[shared, : len(ranks)]] == group[shared, None]
+        counted = hits & (ranks <= relevant)
+        precision = hits.cumsum(axis=1) / ranks
+        for name, value in zip(names, (hits[:, :1], counted / relevant, counted * precision / relevant)):
+            values[name][shared] = value.sum(axis=1)
+    return values
+
+
+def _names(curve: Curve, last: int) -> list[tuple[str, int]]:
+    ranks = dict.fromkeys(min(k, last) for k in RANKS) if curve.name else ()
+    return [(curve.name, k) for k in ranks] + [(curve.area, last)]
+
+
+METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {
+    "image_retrieval": image_retrieval,
+    "class_retrieval": class_retrieval,
+}

@@ -1,0 +1,130 @@
+"""All measures of one run in one table. A new metric is a function of `Outputs` and a row in its module's METRICS.
+
+Names: no prefix for the class vectors and argmax; `prototype/` for prototypes in their place; `crm/` for the class of
+least expected path length (Karthik et al. 2021); `calibrated/` for scores divided by a temperature; `majority/` ... for
+answers that back off; `W/` and `P/` for the structure of class vectors and of prototypes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from hierarchies.weights import is_normalised, node_weights
+from metrics import calibration, curves, decisions, flat, hierarchical, superclass
+from metrics import geometry, inference, retrieval, trees
+from metrics.decisions import crm_ranking
+from metrics.outputs import Outputs
+from metrics.posterior import row_blocks
+from metrics.result import Result, ratio
+
+Metrics = Mapping[str, Callable[[Outputs], Result | dict[str, Result]]]
+
+# Of the ranked classes: they make sense under any decision.
+RANKED: Metrics = {**flat.METRICS, **hierarchical.METRICS}
+# Of the posterior: for every kind of scores.
+POSTERIOR: Metrics = {**superclass.METRICS, **calibration.METRICS, **decisions.METRICS, **curves.METRICS}
+# Of embeddings, class vectors and prototypes: once a run.
+STRUCTURE: Metrics = {**retrieval.METRICS, **inference.METRICS, **trees.METRICS, **geometry.METRICS}
+METRICS: Metrics = {**RANKED, **POSTERIOR, **STRUCTURE}
+ON_REQUEST: Metrics = dict(trees.ON_REQUEST)
+
+
+def evaluate(
+    outputs: Outputs,
+    *,
+    bootstrap: int = 0,
+    seed: int = 0,
+    weighting: str | np.ndarray = "balanced",
+    temperature: float | None = None,
+    on_request: Iterable[str] = (),
+) -> pd.DataFrame:
+    """Every measure of one split, one row each: metric, value, n, undefined, and lower, upper with a bootstrap.
+
+    Args:
+        outputs: The evaluated split.
+        bootstrap: Number of resamples of the images for 95 % percentile intervals; 0 for no intervals. Only means over
+            samples get one; the others have NaN there.
+        seed: Of the resampling.
+        weighting: Node weights of the weighted measures: a name from `hierarchies.weights.WEIGHTINGS`, or (N,) weights.
+            Measures that need weights summing to 1 are NaN for other ones, all samples undefined.
+        temperature: From `fit_temperature` on the validation split: adds the `calibrated/` measures of the posterior.
+        on_request: Names from `ON_REQUEST` to add.
+
+    Raises: ValueError: If an option is out of range or a name unknown.
+    """
+    on_request = list(on_request)
+    _check(bootstrap, temperature, on_request)
+    weights = node_weights(outputs.hierarchy, weighting) if isinstance(weighting, str) else np.asarray(weighting)
+    outputs = outputs.view(weights=weights)
+    results = {}
+    for name, result in _measure(outputs, temperature, on_request):
+        results[name] = result if bootstrap else result._replace(samples=None)
+    rows = [(name, float(result.value), int(result.n), int(result.undefined)) for name, result in results.items()]
+    table = pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
+    if bootstrap:
+        means = {name: result.samples for name, result in results.items() if result.samples is not None}
+        lower, upper = bootstrap_intervals(np.column_stack(list(means.values())), bootstrap, seed)
+        table["lower"] = table["metric"].map(dict(zip(means, lower)))
+        table["upper"] = table["metric"].map(dict(zip(means, upper)))
+    return table
+
+
+def bootstrap_intervals(samples: np.ndarray, bootstrap: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile intervals of means over samples, all measures on the same resamples of the images.
+
+    Args:
+        samples: (S, M) values of M measures; NaN entries are left out of the means.
+        bootstrap: Number of resamples.
+        seed: Of the resampling.
+
+    Returns: Lower and upper ends, (M,) each; NaN where no resample has a defined value.
+    """
+    num_samples, generator = len(samples), np.random.default_rng(seed)
+    values, means = np.nan_to_num(samples), np.full((bootstrap, samples.shape[1]), np.nan)
+    partly = np.isnan(samples).any(axis=0)  # the other columns are divided by S
+    defined = (~np.isnan(samples[:, partly])).astype(np.float64)
+    for rows in row_blocks(bootstrap if num_samples else 0, num_samples):
+        size = rows.stop - rows.start
+        drawn = generator.integers(0, num_samples, (size, num_samples)) + num_samples * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * num_samples).reshape(size, num_samples).astype(np.float64)
+        sizes = np.full((size, samples.shape[1]), float(num_samples))
+        sizes[:, partly] = counts @ defined
+        means[rows] = ratio(counts @ values, sizes)
+    known = ~np.isnan(means).all(axis=0)
+    ends = np.full((2, samples.shape[1]), np.nan)
+    if known.any():
+        ends[:, known] = np.nanpercentile(means[:, known], [2.5, 97.5], axis=0)
+    return ends[0], ends[1]
+
+
+def _check(bootstrap: int, temperature: float | None, on_request: list[str]) -> None:
+    if bootstrap < 0:
+        raise ValueError(f"bootstrap is a number of resamples and must be >= 0, got {bootstrap}")
+    if temperature is not None and not 0 < temperature < np.inf:
+        raise ValueError(f"temperature must be a finite number > 0, got {temperature}")
+    for name in on_request:
+        if name not in ON_REQUEST:
+            raise ValueError(f"on_request must name one of {', '.join(ON_REQUEST)}, got {name!r}")
+
+
+def _measure(outputs: Outputs, temperature: float | None, on_request: list[str]) -> Iterator[tuple[str, Result]]:
+    """Names and results of all measures, under every kind of scores and decision."""
+    yield from _computed(METRICS, outputs)
+    yield from _computed({name: ON_REQUEST[name] for name in on_request}, outputs)
+    if outputs.prototype_scores is not None:
+        yield from _computed({**RANKED, **POSTERIOR}, outputs.view(scores=outputs.prototype_scores), "prototype/")
+    yield from _computed(RANKED, outputs.view(order=crm_ranking(outputs.hierarchy, outputs.scores)), "crm/")
+    if temperature is not None:
+        yield from _computed(POSTERIOR, outputs.view(scores=outputs.scores / np.float32(temperature)), "calibrated/")
+
+
+def _computed(metrics: Metrics, outputs: Outputs, prefix: str = "") -> Iterator[tuple[str, Result]]:
+    normalised = is_normalised(outputs.hierarchy, outputs.node_weights)
+    for name, metric in metrics.items():
+        if name in superclass.NEED_NORMALISED and not normalised:
+            result = dict.fromkeys(superclass.NEED_NORMALISED[name], Result(np.nan, 0, outputs.num_samples))
+        else:
+            result = metric(outputs)
+        for key, value in (result if isinstance(result, dict) else {name: result}).items():
+            yield prefix + key, value

@@ -1,0 +1,57 @@
+"""Unit vectors, distances between them, and the two sets of class vectors that measures compare with the tree."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+DISTANCES = ("euc", "arccos")
+
+
+def unit(vectors: np.ndarray, dtype: type = np.float64) -> np.ndarray:
+    """Rows divided by their length, (n, D); a zero row stays zero, a row with NaN or infinity becomes NaN."""
+    vectors = np.array(vectors, dtype=dtype, ndmin=2)
+    vectors[~np.isfinite(vectors).all(axis=1)] = np.nan
+    largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
+    vectors /= np.where(largest > 0, largest, 1)  # squares stay in range
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1)  # at least 1 unless the row is zero
+
+
+def angular(cosines: np.ndarray, distance: str) -> np.ndarray:
+    """Distance of unit vectors from their cosines: "euc" sqrt(2 - 2 cos), "arccos" the angle in radians; any shape.
+
+    Raises: ValueError: If the distance is neither.
+    """
+    if distance not in DISTANCES:
+        raise ValueError(f"distance must be one of {', '.join(DISTANCES)}, got {distance!r}")
+    cosines = np.clip(cosines, -1, 1)  # rounding must not leave the domain of either
+    return np.arccos(cosines) if distance == "arccos" else np.sqrt(2 - 2 * cosines)
+
+
+def pairwise_cosines(vectors: np.ndarray) -> np.ndarray:
+    """Cosines of the rows, (C, C) float64, exactly symmetric, 1 on the diagonal also for a zero row.
+
+    They are rounded to 13 digits, far finer than float32 vectors are, so that equal vectors are at distance 0 and equal
+    distances tie whatever the order of summation.
+    """
+    directions = unit(vectors)
+    cosines = directions @ directions.T
+    cosines = np.round((cosines + cosines.T) / 2, 13)
+    np.fill_diagonal(cosines, 1)
+    return np.clip(cosines, -1, 1)
+
+
+def pairwise_distances(vectors: np.ndarray, distance: str) -> np.ndarray:
+    """Distances of the directions of the rows, (C, C) float64, symmetric, 0 on the diagonal; see `angular`."""
+    return angular(pairwise_cosines(vectors), distance)
+
+
+def present(vectors: np.ndarray) -> np.ndarray:
+    """Rows without NaN or infinity, (C,) bool. A prototype is NaN where its class has no training image."""
+    return np.isfinite(vectors).all(axis=1)
+
+
+def vector_sets(outputs) -> Iterator[tuple[str, np.ndarray]]:
+    """("W", class vectors) and ("P", prototypes), each (C, D) float64; prototypes only where the outputs have them."""
+    yield "W", np.asarray(outputs.class_vectors, np.float64)
+    if outputs.prototypes is not None:
+        yield "P", np.asarray(outputs.prototypes, np.float64)

@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+
+from hierarchies import Hierarchy
+from metrics import calibration
+from metrics.calibration import calibration_error, fit_temperature, reliability
+from metrics.posterior import log_softmax_at, node_probabilities, softmax
+from scored_outputs import A1, log, posterior, random_scores, random_tree, scored
+from trees import FLAT
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def test_ece_weighs_the_gap_of_each_bin_and_mce_takes_the_largest():
+    # bins of .9 (two, one right), .62 (right), .3 (wrong): gaps .4, .38, .3
+    ece, mce = calibration_error(np.array([0.9, 0.9, 0.62, 0.3]), np.array([1, 0, 1, 0], bool))
+    assert ece == pytest.approx((2 * 0.4 + 0.38 + 0.3) / 4)
+    assert mce == pytest.approx(0.4)
+
+
+def test_a_bin_averages_its_confidences_before_the_gap_is_taken():
+    ece, _ = calibration_error(np.array([0.95, 0.99]), np.array([True, False]))
+    assert ece == pytest.approx(0.97 - 0.5)
+
+
+def test_certain_and_right_is_perfect_certain_and_wrong_the_worst():
+    assert calibration_error(np.ones(3), np.ones(3, bool)) == (0, 0)
+    assert calibration_error(np.ones(3), np.zeros(3, bool)) == (1, 1)
+
+
+def test_right_closed_bins_keep_both_ends_and_left_closed_ones_lose_a_confidence_of_one():
+    confidences, correct = np.array([0.0, 0.5, 1.0]), np.array([True, False, True])
+    right = reliability(confidences, correct, 2)
+    assert right["count"].tolist() == [2, 1]
+    assert right["accuracy"].tolist() == [0.5, 1.0] and right["confidence"].tolist() == [0.25, 1.0]
+    left = reliability(confidences, correct, 2, closed="left")
+    assert left["count"].tolist() == [1, 1]
+    assert left["accuracy"].tolist() == [1.0, 0.0]
+
+
+def test_an_empty_bin_has_no_accuracy():
+    table = reliability(np.array([0.9]), np.array([True]), 3)
+    assert table["accuracy"].isna().tolist() == [True, True, False]
+
+
+def test_every_confidence_is_in_the_bin_whose_ends_hold_it():
+    confidences = np.append(np.linspace(0, 1, 16), np.random.default_rng(0).random(1000))
+    for closed in ("right", "left"):
+        table = reliability(confidences, confidences > 0.5, closed=closed)
+        for row in table.itertuples():
+            inside = (confidences > row.lower) & (confidences <= row.upper) | ((row.lower == 0) & (confidences == 0))
+            if closed == "left":
+                inside = (confidences >= row.lower) & (confidences < row.upper)
+            assert row.count == inside.sum()
+
+
+def test_bins_need_a_side_and_a_number():
+    with pytest.raises(ValueError, match="'right' or 'left'"):
+        reliability(np.ones(1), np.ones(1, bool), closed="both")
+    with pytest.raises(ValueError, match="at least 1"):
+        reliability(np.ones(1), np.ones(1, bool), 0)
+
+
+def test_the_published_error_loses_what_single_precision_rounds_to_one():
+    # confidences 1 - 2e-9 (wrong; 1 in single precision) and about 1/4 (of four equal scores; right)
+    rows = calibration.errors(scored([1, 0], [[20.0, 0, -20, -20], [0, 0, 0, 0]], FLAT))
+    assert rows["ece"].value == pytest.approx((1 + 0.75) / 2, abs=1e-6)
+    published = rows["ece_published"]
+    assert published.value == pytest.approx(0.75 / 2) and (published.n, published.undefined) == (1, 1)
+    assert rows["mce"].value == pytest.approx(1)
+
+
+def test_ece_of_a_level_reads_the_most_probable_node():
+    # depth 1: A .8; depth 2: A2 .7; depth 3: A2a .5. Truth A1: right, wrong, wrong
+    rows = calibration.level_errors(posterior([A1], [[0.1, 0.5, 0.1, 0.1, 0.2, 0, 0]]))
+    assert [row.value for row in rows.values()] == pytest.approx([0.2, 0.7, 0.5])
+    assert list(rows) == ["ece_level@1", "ece_level@2", "ece_level@3"]
+
+
+def test_ece_of_the_last_level_is_that_of_the_classes():
+    tree = random_tree(0)
+    outputs = scored(np.arange(12).repeat(5), random_scores(0, 60, 12), tree)
+    last = calibration.level_errors(outputs)[f"ece_level@{tree.max_depth}"].value
+    assert last == pytest.approx(calibration.errors(outputs)["ece"].value)
+    p = node_probabilities(tree, softmax(outputs.scores))
+    top = np.unique(tree.level_table[:, 0])
+    expected, _ = calibration_error(
+        p[:, top].max(axis=1), top[p[:, top].argmax(axis=1)] == tree.level_table[outputs.labels, 0]
+    )
+    assert calibration.level_errors(outputs)["ece_level@1"].value == pytest.approx(expected)
+
+
+def sure(confidences, right):
+    """Two classes, predicted as the first with the given confidences."""
+    tree = Hierarchy.from_paths([("a",), ("b",)])
+    confidences = np.asarray(confidences)
+    return posterior(1 - np.asarray(right, int), np.stack([confidences, 1 - confidences], axis=1), tree)
+
+
+def test_spearman_ranks_the_accuracies_of_the_bins():
+    rising = sure([0.55, 0.55, 0.75, 0.75, 0.95], [0, 0, 1, 0, 1])  # accuracies 0, 1/2, 1
+    result = calibration.confidence_spearman(rising)
+    assert (result.value, result.n, result.undefined) == (pytest.approx(1), 3, 12)
+    falling = sure([0.55, 0.75, 0.75, 0.95], [1, 1, 0, 0])
+    assert calibration.confidence_spearman(falling).value == pytest.approx(-1)
+    tied = sure([0.55, 0.75, 0.95], [0, 1, 1])  # ranks 1, 2.5, 2.5 against 1, 2, 3
+    assert calibration.confidence_spearman(tied).value == pytest.approx(np.corrcoef([1, 2.5, 2.5], [1, 2, 3])[0, 1])
+
+
+def test_point_biserial_compares_the_mean_confidence_of_right_and_wrong():
+    confidences, right = np.array([0.9, 0.8, 0.6, 0.7]), np.array([1, 1, 0, 0])
+    result = calibration.confidence_point_biserial(sure(confidences, right))
+    expected = (0.85 - 0.65) / np.std(confidences) * np.sqrt(0.5 * 0.5)
+    assert result.value == pytest.approx(expected, rel=1e-5) and result.n == 4
+
+
+@pytest.mark.parametrize("outputs", [sure([0.9, 0.7], [1, 1]), sure([0.8, 0.8], [0, 1]), sure([0.9], [1])])
+def test_constant_confidences_or_results_leave_the_correlations_undefined(outputs):
+    result = calibration.confidence_point_biserial(outputs)
+    assert np.isnan(result.value) and (result.n, result.undefined) == (0, outputs.num_samples)
+    assert np.isnan(calibration.confidence_spearman(outputs).value)
+
+
+def test_without_samples_the_errors_are_undefined():
+    empty = scored([], np.empty((0, 7)))
+    for rows in (calibration.errors(empty), calibration.level_errors(empty)):
+        assert all(np.isnan(row.value) and row.n == 0 for row in rows.values())
+    assert np.isnan(calibration.confidence_point_biserial(empty).value)
+    assert np.isnan(calibration.confidence_spearman(empty).value)
+
+
+def test_a_single_class_is_certain_and_right():
+    rows = calibration.errors(scored([0, 0], [[1.0], [5.0]], Hierarchy.from_paths([("a",)])))
+    assert rows["ece"].value == rows["mce"].value == 0
+
+
+def test_the_temperature_makes_confidence_the_share_that_is_right():
+    # margins of 2, three of four right: sigmoid(2 / T) = 3/4
+    scores = np.tile(np.array([[1.0, -1.0]], np.float32), (4, 1))
+    assert fit_temperature(scores, np.array([0, 0, 0, 1])) == pytest.approx(2 / np.log(3), rel=1e-4)
+
+
+def test_scores_times_a_factor_have_that_temperature_more():
+    generator = np.random.default_rng(0)
+    scores = random_scores(0, 2000, 6)
+    labels = np.array([generator.choice(6, p=p) for p in softmax(scores)])
+    once = fit_temperature(scores, labels)
+    assert once == pytest.approx(1, abs=0.1)
+    assert fit_temperature(8 * scores, labels) == pytest.approx(8 * once, rel=1e-4)
+
+
+def test_no_temperature_nearby_fits_better():
+    scores = random_scores(3, 100, 5)
+    labels = np.where(np.arange(100) % 3 == 0, 0, scores.argmax(axis=1))
+    fitted = fit_temperature(scores, labels)
+    loss = {t: -log_softmax_at(scores / t, labels).mean() for t in (fitted, 0.98 * fitted, 1.02 * fitted)}
+    assert min(loss, key=loss.get) == fitted
+
+
+def test_labels_without_a_score_say_nothing_about_the_temperature():
+    scores, labels = random_scores(4, 50, 5), np.random.default_rng(4).integers(0, 4, 50)
+    with_absent = np.where(np.arange(5) == 4, -np.inf, scores).astype(np.float32)
+    more = np.concatenate([with_absent, with_absent[:1]]), np.append(labels, 4)
+    assert fit_temperature(*more) == pytest.approx(fit_temperature(with_absent, labels))
+    with pytest.raises(ValueError, match="there are none"):
+        fit_temperature(with_absent[:1], np.array([4]))
+    with pytest.raises(ValueError, match="there are none"):
+        fit_temperature(np.empty((0, 5)), np.empty(0, int))
+
+
+def test_separable_scores_get_a_temperature_within_bounds():
+    assert 0.001 <= fit_temperature(np.eye(3), np.arange(3)) < 0.05
+    assert 900 < fit_temperature(np.eye(3), np.array([1, 2, 0])) <= 1000
+
+
+def test_log_softmax_is_finite_where_the_softmax_underflows():
+    np.testing.assert_allclose(log_softmax_at(np.array([[1e4, 0.0]]), np.array([1])), [-1e4])
+    assert log_softmax_at(log([[1.0, 0.0]]), np.array([1]))[0] == -np.inf

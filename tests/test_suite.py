@@ -1,0 +1,221 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hierarchies import Hierarchy
+from hierarchies.weights import node_weights
+from metrics import evaluate, suite
+from metrics.decisions import crm_ranking
+from metrics.suite import METRICS, ON_REQUEST, bootstrap_intervals
+from scored_outputs import predicted, random_scores, random_tree, scored
+from trees import FLAT, TREE
+
+pytestmark = pytest.mark.filterwarnings("error")
+SINGLE = Hierarchy.from_paths([("a", "b")])
+
+
+def usual(num_samples=40, tree=TREE, **others):
+    classes = tree.num_classes
+    labels, scores = np.arange(num_samples) % classes, random_scores(0, num_samples, classes)
+    return scored(labels, scores, tree, prototype_scores=random_scores(1, num_samples, classes), **others)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return evaluate(usual()).set_index("metric")
+
+
+def test_the_table_has_one_row_a_measure_with_its_numbers(table):
+    assert table.columns.tolist() == ["value", "n", "undefined"]
+    assert table.index.is_unique
+    assert table["n"].dtype == table["undefined"].dtype == np.int64 and table["value"].dtype == np.float64
+    assert (table["n"] >= 0).all() and (table["undefined"] >= 0).all()
+    assert (table["n"][table["value"].isna()] == 0).all()
+
+
+def test_every_measure_of_both_papers_has_a_row(table):
+    names = """accuracy accuracy@5 macro_accuracy macro_precision macro_f1 level_precision@1 level_recall@1 level_f1@1
+    ahc ahc_lca_height severity severity_lca_height ahd@5 ahd@5_lca_height hdist_top@5 hp@5 hp@5_set_size hp@5_published
+    hp@5_published_set_size hierarchical_precision@5 hmap@5 level_accuracy@1 height_accuracy@0 h_precision h_recall h_f1
+    h_f1_macro depth_f1 info_excess wtd wtd_half wtd_macro hierarchical_accuracy hierarchical_accuracy_greedy
+    wasserstein_accuracy wasserstein_accuracy_macro cut_accuracy@0.5 ece mce ece_published ece_level@1
+    confidence_spearman confidence_point_biserial ac_info ap_depth recall@90_info recall@95_depth aurc
+    majority/correct plurality/info_f1 expected_information/depth_recall crm/accuracy crm/ahd@5 crm/hp@5
+    prototype/accuracy prototype/wtd prototype/ece W/corr P/corr""".split()
+    assert [name for name in names if name not in table.index] == []
+
+
+def test_the_decisions_are_measured_on_their_own_rankings():
+    outputs = usual()
+    table = evaluate(outputs).set_index("metric")["value"]
+    assert table["accuracy"] == (outputs.scores.argmax(axis=1) == outputs.labels).mean()
+    assert table["prototype/accuracy"] == (outputs.prototype_scores.argmax(axis=1) == outputs.labels).mean()
+    chosen = crm_ranking(TREE, outputs.scores)[:, 0]
+    assert table["crm/accuracy"] == (chosen == outputs.labels).mean()
+    assert table["crm/ahc"] == outputs.path[chosen, outputs.labels].mean()
+    assert len({table["accuracy"], table["prototype/accuracy"], table["crm/accuracy"]}) > 1
+
+
+def test_without_proxies_there_are_no_prototype_rows():
+    outputs = dataclasses.replace(usual(), prototype_scores=None)
+    assert not evaluate(outputs)["metric"].str.startswith("prototype/").any()
+
+
+def test_crm_rows_keep_what_depends_on_the_ranking_only(table):
+    crm = {name.removeprefix("crm/") for name in table.index if name.startswith("crm/")}
+    assert "ece" not in crm and "wtd" not in crm and {"accuracy", "ahd@5", "h_f1"} <= crm
+
+
+def test_a_temperature_adds_calibrated_rows():
+    outputs = usual()
+    table = evaluate(outputs, temperature=4.0).set_index("metric")["value"]
+    cooled = evaluate(outputs.view(scores=outputs.scores / 4)).set_index("metric")["value"]
+    assert table["calibrated/ece"] == pytest.approx(cooled["ece"]) and table["calibrated/ece"] != table["ece"]
+    assert table["calibrated/wtd"] == pytest.approx(cooled["wtd"])
+    assert "calibrated/accuracy" not in table.index
+
+
+def test_the_weighting_moves_the_weighted_measures_only():
+    outputs = usual()
+    tables = [evaluate(outputs, weighting=w).set_index("metric")["value"] for w in ("balanced", "greedy")]
+    assert tables[0]["wtd"] != tables[1]["wtd"] and tables[0]["ahc"] == tables[1]["ahc"]
+    assert tables[1]["hierarchical_accuracy"] == tables[1]["hierarchical_accuracy_greedy"]
+    given = evaluate(outputs, weighting=node_weights(TREE, "greedy")).set_index("metric")["value"]
+    assert given["wtd"] == tables[1]["wtd"]
+
+
+def test_weights_that_do_not_sum_to_one_leave_measures_undefined():
+    table = evaluate(usual(), weighting="ones").set_index("metric")
+    assert table.loc["wtd", "value"] > 2
+    for name in ("hierarchical_accuracy", "wasserstein_accuracy", "wasserstein_accuracy_macro"):
+        assert np.isnan(table.loc[name, "value"])
+        assert table.loc[name, ["n", "undefined"]].tolist() == [0, 40]
+    assert table.loc["hierarchical_accuracy_greedy", "value"] > 0
+
+
+def test_what_is_on_request_comes_on_request():
+    assert "W/rf_published" not in evaluate(usual())["metric"].tolist()
+    assert "W/rf_published" in evaluate(usual(), on_request=["rf_published"])["metric"].tolist()
+    with pytest.raises(ValueError, match="rf_published, got 'rf'"):
+        evaluate(usual(), on_request=["rf"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("bootstrap", -1), ("temperature", 0.0), ("temperature", np.inf), ("weighting", "even")]
+)
+def test_options_out_of_range_are_errors(option, value):
+    with pytest.raises(ValueError, match="must be"):
+        evaluate(usual(), **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scores": np.zeros((40, 6), np.float32)}, r"scores must have shape \(40, 7\), got \(40, 6\)"),
+        ({"prototypes": np.zeros((7, 3))}, r"prototypes must have shape \(7, 2\)"),
+        ({"living": np.ones(6, bool)}, r"living must have shape \(7,\)"),
+        ({"labels": np.full(40, 7)}, r"labels must be integers in \[0, 7\)"),
+        ({"labels": np.full(40, -1)}, r"labels must be integers in \[0, 7\)"),
+        ({"labels": np.zeros(40)}, "labels must be integers"),
+        ({"scores": np.full((40, 7), np.nan, np.float32)}, "scores hold NaN"),
+        ({"prototype_scores": np.full((40, 7), -np.inf, np.float32)}, "prototype_scores hold NaN, inf, or a row"),
+        ({"distance": "cos"}, "'euc' or 'arccos', got 'cos'"),
+    ],
+)
+def test_outputs_that_do_not_fit_together_are_errors(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(usual(), **changes)
+
+
+def absent_prototypes():
+    outputs = usual()
+    prototypes, scores = outputs.prototypes.copy(), outputs.prototype_scores.copy()
+    prototypes[[1, 4]], scores[:, [1, 4]] = np.nan, -np.inf
+    return dataclasses.replace(outputs, prototypes=prototypes, prototype_scores=scores)
+
+
+def constant_columns():
+    outputs = usual()
+    same, scores = np.tile([1.0, 0.0], (7, 1)), np.zeros((40, 7), np.float32)
+    return dataclasses.replace(outputs, class_vectors=same, prototypes=same.copy(), scores=scores)
+
+
+EDGES = {
+    "no sample": lambda: usual(0),
+    "one sample": lambda: usual(1),
+    "one class": lambda: usual(5, SINGLE),
+    "one class, one sample": lambda: usual(1, SINGLE),
+    "one class, no sample": lambda: usual(0, SINGLE),
+    "two classes": lambda: usual(6, Hierarchy.from_paths([("a",), ("b",)])),
+    "a flat tree": lambda: usual(9, FLAT),
+    "an uneven tree": lambda: usual(30, random_tree(0)),
+    "classes missing from the test set": lambda: predicted([2, 2, 3], [2, 3, 3], prototype_scores=np.eye(7)[[2, 2, 2]]),
+    "all scores tied": lambda: scored(np.arange(7), np.zeros((7, 7))),
+    "absent prototypes": absent_prototypes,
+    "constant columns": constant_columns,
+    "certain and right": lambda: scored(np.arange(7), 1e4 * np.eye(7)),
+    "certain and wrong": lambda: scored(np.arange(7), -1e4 * np.eye(7)),
+    "duplicate images": lambda: usual().view(embeddings=np.ones((40, 2), np.float32)),
+    "zero embeddings": lambda: usual().view(embeddings=np.zeros((40, 2), np.float32)),
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_every_measure_is_a_number_or_a_counted_nan(edge):
+    table = evaluate(EDGES[edge](), bootstrap=3, temperature=2.0, on_request=list(ON_REQUEST))
+    assert table["metric"].is_unique
+    undefined = table[table["value"].isna()]
+    assert (undefined["n"] == 0).all(), undefined
+    assert np.isfinite(table["value"].dropna()).all()
+
+
+def test_the_bootstrap_interval_of_a_share_is_the_binomial_one():
+    samples = (np.arange(400) < 300).astype(float)[:, None]
+    lower, upper = bootstrap_intervals(samples, 4000, seed=0)
+    spread = 1.96 * np.sqrt(0.75 * 0.25 / 400)
+    np.testing.assert_allclose([lower[0], upper[0]], [0.75 - spread, 0.75 + spread], atol=0.004)
+
+
+def test_the_bootstrap_repeats_with_its_seed_and_holds_the_value():
+    outputs = usual(200)
+    first, again, other = (evaluate(outputs, bootstrap=100, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first[["lower", "upper"]], again[["lower", "upper"]])
+    assert not np.array_equal(first["lower"], other["lower"], equal_nan=True)
+    known = first.dropna(subset=["lower"])
+    assert {"accuracy", "ahc", "severity", "wtd", "crm/accuracy", "prototype/hp@5"} <= set(known["metric"])
+    assert (known["lower"] <= known["value"] + 1e-12).all() and (known["value"] <= known["upper"] + 1e-12).all()
+
+
+def test_the_bootstrap_leaves_undefined_samples_out_of_each_mean():
+    samples = np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])
+    lower, upper = bootstrap_intervals(samples, 200)
+    np.testing.assert_array_equal(lower, [1, 5, np.nan])
+    np.testing.assert_array_equal(upper, [3, 5, np.nan])
+
+
+def test_blocks_of_the_bootstrap_do_not_change_it(monkeypatch):
+    samples = np.random.default_rng(0).random((50, 3))
+    whole = bootstrap_intervals(samples, 40)
+    monkeypatch.setattr("metrics.posterior._BLOCK_ENTRIES", 120)
+    np.testing.assert_allclose(bootstrap_intervals(samples, 40), whole)
+
+
+def test_blocks_of_samples_do_not_change_any_measure(monkeypatch, table):
+    monkeypatch.setattr("metrics.posterior._BLOCK_ENTRIES", 40)
+    small = evaluate(usual()).set_index("metric")
+    np.testing.assert_allclose(small["value"], table["value"], rtol=1e-6, atol=1e-9)
+    assert (small["n"] == table["n"]).all()
+
+
+def test_a_new_metric_needs_a_function_and_a_row(monkeypatch):
+    monkeypatch.setitem(suite.RANKED, "lowest_class", lambda outputs: suite.Result(float(outputs.predictions.min()), 1))
+    outputs = usual()
+    table = evaluate(outputs).set_index("metric")
+    assert table.loc["prototype/lowest_class", "value"] == outputs.prototype_scores.argmax(axis=1).min()
+    assert "crm/lowest_class" in table.index
+
+
+def test_no_measure_hides_another():
+    parts = (suite.RANKED, suite.POSTERIOR, suite.STRUCTURE)
+    assert len(METRICS) == sum(map(len, parts))
