@@ -1,6 +1,5 @@
-"""Makes the repository importable from the tests and keeps torch to the two cores a test machine has."""
+"""Keeps torch to one thread: several test processes share the cores of a test machine."""
 
-import sys
-from pathlib import Path
+import os
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported

@@ -1,0 +1,288 @@
+"""Backbones: images (B, channels, H, W), floats in [0, 1] -> embeddings (B, D)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.models import WeightsEnum
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of R, G, B
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def conv4(channels: int = 3) -> nn.Module:
+    """Four blocks of convolution, batch norm, ReLU and pooling: small enough to train on two CPU cores in minutes."""
+    layers, width = [], channels
+    for wider in (32, 64, 128, 256):
+        layers += [nn.Conv2d(width, wider, 3, padding=1, bias=False), nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
+        layers.append(nn.MaxPool2d(2))
+        width = wider
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 1000))
+
+
+def _inception(fresh: bool) -> nn.Module:
+    # transform_input stays off: it turns ImageNet's normalisation into (x - 0.5) / 0.5, which Backbone does itself
+    return models.inception_v3(weights=None, aux_logits=False, init_weights=fresh)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A kind of backbone.
+
+    Attributes:
+        make: (channels, fresh) -> network; fresh is False where weights will be loaded over the initial ones.
+        stem, last: Names of the first convolution and of the last layer, a linear one, in the network.
+        weights: torchvision's weights trained on ImageNet, or None.
+        normalisation: Mean and standard deviation of RGB that the weights expect.
+        smallest: Least height and width of images, in pixels.
+        unused: Prefix of what a file of weights holds beyond the network: an auxiliary classifier.
+        own_stem: Whether the first convolution takes the images' channels as they are, instead of RGB.
+    """
+
+    make: Callable[[int, bool], nn.Module]
+    stem: str
+    last: str
+    weights: WeightsEnum | None = None
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
+    smallest: int = 1
+    unused: str | None = None
+    own_stem: bool = False
+
+
+BACKBONES: dict[str, Spec] = {
+    "inception": Spec(
+        lambda channels, fresh: _inception(fresh),
+        stem="Conv2d_1a_3x3.conv",
+        last="fc",
+        weights=models.Inception_V3_Weights.IMAGENET1K_V1,
+        normalisation=HALF,
+        smallest=75,
+        unused="AuxLogits.",
+    ),
+    "resnet50": Spec(
+        lambda channels, fresh: models.resnet50(),
+        stem="conv1",
+        last="fc",
+        weights=models.ResNet50_Weights.IMAGENET1K_V1,
+    ),
+    "resnet18": Spec(
+        lambda channels, fresh: models.resnet18(),
+        stem="conv1",
+        last="fc",
+        weights=models.ResNet18_Weights.IMAGENET1K_V1,
+    ),
+    "mobilenet_v3_small": Spec(
+        lambda channels, fresh: models.mobilenet_v3_small(),
+        stem="features.0.0",
+        last="classifier.3",
+        weights=models.MobileNet_V3_Small_Weights.IMAGENET1K_V1,
+    ),
+    "conv4": Spec(
+        lambda channels, fresh: conv4(channels),
+        stem="0",
+        last="18",
+        normalisation=HALF,
+        smallest=16,
+        own_stem=True,
+    ),
+}
+
+
+class Backbone(nn.Module):
+    """Normalises images and embeds them.
+
+    A network for RGB sees a grey image as its copy in R, G and B. That is the sum of the first filters over RGB, each
+    with its own mean and deviation, and unlike one summed filter it is exact at padded borders, too.
+
+    Attributes:
+        network: The network, whose last layer was replaced by a linear one with D outputs.
+        stem_name, last_name: Names of its first convolution and of its last layer.
+        dim: D. feature_dim: Inputs of the last layer.
+        mean, std: Normalisation, (1, channels of the first convolution, 1, 1).
+    """
+
+    def __init__(self, network: nn.Module, spec: Spec, normalisation: tuple[list[float], list[float]]):
+        super().__init__()
+        self.network, self.stem_name, self.last_name = network, spec.stem, spec.last
+        for name, values in zip(("mean", "std"), normalisation):
+            self.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1))
+
+    @property
+    def last_layer(self) -> nn.Linear:
+        """The linear layer from features to embeddings, which no pretrained weights fill."""
+        return self.network.get_submodule(self.last_name)
+
+    @property
+    def dim(self) -> int:
+        return self.last_layer.out_features
+
+    @property
+    def feature_dim(self) -> int:
+        return self.last_layer.in_features
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, channels, H, W), floats in [0, 1] -> embeddings (B, D)."""
+        return self.network((images - self.mean) / self.std)  # one channel broadcasts to three
+
+
+def has_pretrained(name: str) -> bool:
+    """Whether there are ImageNet weights for a backbone. Raises: ValueError: If there is no such backbone."""
+    return _find(name).weights is not None
+
+
+def build_backbone(
+    name: str,
+    *,
+    channels: int,
+    dim: int = 128,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    legacy_stem: bool = False,
+    normalize: bool = True,
+    image_size: int | tuple[int, int] | None = None,
+) -> Backbone:
+    """A backbone with a fresh last layer.
+
+    Args:
+        name: Key of BACKBONES.
+        channels: 1 or 3.
+        dim: Dimension D of the embeddings.
+        pretrained: Start from ImageNet weights, downloaded once into torch's cache, or from `weights`.
+        weights: File with a state dict of the network, as torchvision names its parts, or a checkpoint of this project.
+            Its last layer is kept where the shape fits, and fresh otherwise.
+        legacy_stem: Replace the first convolution by a fresh one for the images' channels, as published.
+        normalize: Subtract mean and divide by standard deviation, as the weights expect.
+        image_size: Height and width of the images to come, or the side of square ones; checked if given.
+
+    Raises:
+        ValueError: If an option is out of range or has no meaning for this backbone, or the file does not fit.
+        FileNotFoundError: If the file is not there.
+        RuntimeError: If the ImageNet weights can neither be found nor downloaded.
+    """
+    spec = _find(name)
+    _check(name, spec, channels, pretrained, weights, legacy_stem, image_size)
+    network = spec.make(channels, not pretrained)
+    outer, _, child = spec.last.rpartition(".")
+    features = network.get_submodule(spec.last).in_features
+    setattr(network.get_submodule(outer), child, nn.Linear(features, dim))
+    if pretrained:
+        source = f"the ImageNet weights of {name}" if weights is None else f"--weights {weights}"
+        state = _download(name, spec) if weights is None else read_weights(weights)
+        _fill(network, spec, state, source)
+    if legacy_stem:
+        _replace_stem(network, spec, channels)
+    own_channels = legacy_stem or spec.own_stem
+    return Backbone(network, spec, _normalisation(spec, channels if own_channels else 3, normalize))
+
+
+def read_weights(file: str | Path) -> dict[str, torch.Tensor]:
+    """The state dict in a file: plain, or under "state_dict" or "model"; without the prefixes that wrappers add.
+
+    Of a checkpoint of a whole classifier, only the network. No code in the file is run.
+
+    Raises: FileNotFoundError, or ValueError: If there are no tensors in it.
+    """
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"--weights {file}: there is no such file")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes can raise anything
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(f"--weights {file} is no file of weights that torch.save wrote: {reason}") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())
+    if not tensors or not content:
+        raise ValueError(f"--weights {file} holds no state dict, neither plain nor under 'state_dict' or 'model'")
+    return _strip(dict(content))
+
+
+def _strip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    if all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    inside = "backbone.network."
+    return {key.removeprefix(inside): value for key, value in state.items() if key.startswith(inside)} or state
+
+
+def _find(name: str) -> Spec:
+    if name not in BACKBONES:
+        raise ValueError(f"--backbone must be one of {', '.join(BACKBONES)}, got {name!r}")
+    return BACKBONES[name]
+
+
+def _check(name, spec, channels, pretrained, weights, legacy_stem, image_size) -> None:
+    if channels not in (1, 3):
+        raise ValueError(f"images must have 1 channel (grey) or 3 (RGB), got {channels}")
+    if weights is not None and not pretrained:
+        raise ValueError("--rand_backbone starts from random weights and --weights from a file; give one of the two")
+    if pretrained and weights is None and spec.weights is None:
+        raise ValueError(f"there are no ImageNet weights for --backbone {name}; add --rand_backbone or --weights FILE")
+    if legacy_stem and spec.own_stem:
+        raise ValueError(f"--legacy_stem replaces a pretrained first convolution, which {name} has not; drop it")
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (None, None)
+    if height is not None and min(height, width) < spec.smallest:
+        raise ValueError(
+            f"--backbone {name} needs images of at least {spec.smallest} x {spec.smallest} pixels,"
+            f" got {height} x {width}; use --resize {spec.smallest} or more, or another backbone"
+        )
+
+
+def _download(name: str, spec: Spec) -> Mapping[str, torch.Tensor]:
+    try:
+        state = spec.weights.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
+    except Exception as error:  # no network, no space, or a damaged file in the cache, which can raise anything
+        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(spec.weights.url).path).name
+        raise RuntimeError(
+            f"the ImageNet weights of {name} could not be had ({error}). Start from random weights with"
+            f" --rand_backbone, or download {spec.weights.url} on another machine and either give the file with"
+            f" --weights FILE or put it at {file}"
+        ) from error
+    return _without(state, f"{spec.last}.")
+
+
+def _fill(network: nn.Module, spec: Spec, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copies a state dict into the network; all of it but the last layer must be there and fit."""
+    own = network.state_dict()
+    last = [key for key in own if key.startswith(f"{spec.last}.")]
+    if not all(key in state and state[key].shape == own[key].shape for key in last):
+        state = _without(state, f"{spec.last}.")
+    if spec.unused is not None:
+        state = _without(state, spec.unused)
+    optional = {key for key in own if key.endswith("num_batches_tracked")} | set(last)  # old files count no batches
+    problems = {
+        "lacks": [key for key in own if key not in state and key not in optional],
+        "has unknown": [key for key in state if key not in own],
+        "has of another shape": [key for key in state if key in own and state[key].shape != own[key].shape],
+    }
+    found = [f"{problem} {_list(keys)}" for problem, keys in problems.items() if keys]
+    if found:
+        raise ValueError(f"{source} does not fit this backbone: it {'; it '.join(found)}")
+    network.load_state_dict(dict(state), strict=False)
+
+
+def _without(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith(prefix)}
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _replace_stem(network: nn.Module, spec: Spec, channels: int) -> None:
+    outer, _, child = spec.stem.rpartition(".")
+    old = network.get_submodule(spec.stem)
+    stem = nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)
+    setattr(network.get_submodule(outer), child, stem)
+
+
+def _normalisation(spec: Spec, channels: int, normalize: bool) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel that the first convolution takes; those of grey are the means of RGB's."""
+    mean, std = spec.normalisation if normalize else ((0.0,) * 3, (1.0,) * 3)
+    if channels == 1:
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    return list(mean), list(std)

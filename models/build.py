@@ -1,0 +1,75 @@
+"""The model of a run, from its resolved options."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from hierarchies import Hierarchy
+from hierarchies.distances import path_length
+from models.backbones import build_backbone
+from models.classifier import Classifier
+from models.heads import Head, build_head, prior_from_counts
+from models.options import HeadOptions
+from models.proxies import mds_proxies, mds_targets
+
+
+def build_classifier(
+    options: Mapping, hierarchy: Hierarchy, train_counts: np.ndarray, channels: int, image_size: tuple[int, int]
+) -> Classifier:
+    """Backbone, head and size branch for resolved options; random weights come from torch's global generator.
+
+    Args:
+        options: By flag name: backbone, rand_backbone, weights, legacy_stem, no_normalize, dim, size_inform, and those
+            of the head (see build_head_from).
+        hierarchy: Tree of the C classes.
+        train_counts: Training images of each class, (C,).
+        channels, image_size: Of the images: 1 or 3; height and width in pixels.
+
+    Raises: ValueError: If the options do not fit each other, the images or the file of weights.
+        RuntimeError: If pretrained weights are asked for that are neither here nor to be downloaded.
+    """
+    backbone = build_backbone(
+        options["backbone"],
+        channels=channels,
+        dim=options["dim"],
+        pretrained=not options["rand_backbone"],
+        weights=options["weights"],
+        legacy_stem=bool(options["legacy_stem"]),
+        normalize=not options["no_normalize"],
+        image_size=image_size,
+    )
+    head, notes = build_head_from(options, hierarchy, train_counts)
+    return Classifier(backbone, head, size_inform=options["size_inform"], notes=notes)
+
+
+def build_head_from(options: Mapping, hierarchy: Hierarchy, train_counts: np.ndarray) -> tuple[Head, tuple[str, ...]]:
+    """The head for resolved options, and what to tell the user about it.
+
+    Options: method, dim, distance, ema, alpha, mds_W, beta, mds_solver, dynamic, legacy_dynamic, clspri, lr, seed.
+    """
+    notes, fixed = [], None
+    if options["mds_W"]:
+        targets = mds_targets(path_length(hierarchy), options["beta"], options["distance"])
+        placed = mds_proxies(
+            targets, options["dim"], distance=options["distance"], solver=options["mds_solver"], seed=options["seed"]
+        )
+        fixed = placed.weight
+        notes.append(f"class vectors placed by the tree with stress {placed.stress:.2e}: {placed.note}")
+    prior = None
+    if options["clspri"]:
+        prior = prior_from_counts(train_counts)
+        if absent := int((np.asarray(train_counts) == 0).sum()):
+            notes.append(f"{absent} classes without training images count as one image in the class prior")
+    head_options = HeadOptions(
+        dim=options["dim"],
+        distance=options["distance"],
+        proxies="mds" if options["mds_W"] else "ema" if options["ema"] else "gradient",
+        alpha=options["alpha"],
+        fixed=fixed,
+        dynamic=bool(options["dynamic"]),
+        legacy_dynamic=bool(options["legacy_dynamic"]),
+        prior=prior,
+        lr=options["lr"],
+    )
+    head = build_head(options["method"], hierarchy.num_classes, head_options)
+    return head, tuple([*notes, *([head.note] if head.note else [])])

@@ -1,0 +1,160 @@
+"""The dynamic scale of proxy heads: it follows the angles, so that the posterior stays steep where embeddings lie."""
+
+import math
+
+import numpy as np
+import torch
+from scipy.optimize import brentq
+from torch import nn
+
+STATIC_SCALE = 10.0
+SMALLEST, LARGEST = 1.0, 64.0  # bounds of the scale
+DECAYS, EPSILON = (0.9, 0.999), 1e-8  # of Adam, as in torch
+LARGEST_GRADIENT = 1e150  # its square is still finite
+CLOSENESS_AT_90 = {  # score at scale 1 of a class vector at 90 degrees
+    ("DR", "euc"): -math.log(2) / 2,
+    ("DR", "arccos"): -math.log(math.pi / 2),
+    ("normface", "euc"): 0.0,
+    ("normface", "arccos"): -((math.pi / 2) ** 2),
+}
+
+
+def inflection(method: str, distance: str, scale, wrong, own, angle):
+    """Zero where the posterior of the own class has its inflection, as a function of the distance to its vector.
+
+    The distance is the chord for DR with euc, the angle otherwise. With d that distance:
+
+        DR                wrong (s + 1) d^s + own (1 - s)
+        normface, euc     own e^(s cos a) (cos a + s sin(a)^2) + wrong (cos a - s sin(a)^2)
+        normface, arccos  wrong e^(s a^2) (2 s a^2 - 1) - own (2 s a^2 + 1)
+
+    Args:
+        method: "DR" or "normface".
+        distance: "euc" or "arccos".
+        scale: s; tensor or float, as the next three.
+        wrong: Sum of exp(score) over the wrong classes, each times its prior if there is one.
+        own: Prior of the own class; 1 if there is none.
+        angle: Angle a to the own class vector, in radians.
+
+    Source: Kim et al. 2023, after AdaCos (Zhang et al. 2019).
+    """
+    scale, wrong, own, angle = (torch.as_tensor(value, dtype=torch.float64) for value in (scale, wrong, own, angle))
+    if method == "DR":
+        length = (2 - 2 * angle.cos()).sqrt() if distance == "euc" else angle
+        return wrong * (scale + 1) * length**scale + own * (1 - scale)
+    if distance == "euc":
+        cosine, bend = angle.cos(), scale * angle.sin() ** 2
+        return own * (scale * cosine).exp() * (cosine + bend) + wrong * (cosine - bend)
+    power = scale * angle**2
+    return wrong * power.exp() * (2 * power - 1) - own * (2 * power + 1)
+
+
+def start_scale(method: str, distance: str, num_classes: float) -> float | None:
+    """The scale at which the posterior has its inflection at 45 degrees when all wrong class vectors are at 90.
+
+    The larger root where there are two. None where there is none: NormFace with few classes (euc C <= 22, arccos
+    C <= 48).
+
+    Args:
+        method: "DR" or "normface".
+        distance: "euc" or "arccos".
+        num_classes: C; with a class prior, the number 1 / sum pi^2 of equally frequent classes.
+    """
+    def residual(scale):
+        wrong = (num_classes - 1) * np.exp(scale * CLOSENESS_AT_90[method, distance])
+        return inflection(method, distance, scale, wrong, 1.0, math.pi / 4).numpy()
+
+    grid = np.linspace(0.05, LARGEST, 4096)
+    changes = np.flatnonzero(np.diff(np.sign(residual(grid))))
+    if not len(changes):
+        return None
+    below = changes[-1]
+    return max(SMALLEST, brentq(lambda scale: float(residual(scale)), grid[below], grid[below + 1], xtol=1e-12))
+
+
+class DynamicScale(nn.Module):
+    """A scale s = exp(t) moved once a batch, by one step of Adam on t that lowers the squared `inflection`.
+
+    t and the state of Adam are buffers: the model's optimiser leaves them alone, and a checkpoint holds them.
+
+    Args:
+        method: "DR" or "normface".
+        distance: "euc" or "arccos".
+        num_classes: C.
+        lr: Learning rate of Adam, the model's; may be set between steps by a schedule.
+        prior: (C,) class prior, or None.
+        legacy: Update as published: DR euc with exp(2 sqrt(s) closeness) for the wrong classes, NormFace arccos with
+            the squared chord for the squared angle, and a start that ignores the prior.
+
+    Attributes:
+        note: Why the scale stays at 10, where there is no start (`start_scale`); None otherwise.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        distance: str,
+        num_classes: int,
+        *,
+        lr: float,
+        prior: torch.Tensor | None = None,
+        legacy: bool = False,
+    ):
+        super().__init__()
+        self.method, self.distance, self.lr, self.legacy = method, distance, lr, legacy
+        classes = num_classes if prior is None or legacy else 1 / float(prior.double().square().sum())
+        start, self.note = start_scale(method, distance, classes), None
+        if start is None:
+            start = STATIC_SCALE
+            self.note = (
+                f"--dynamic: {method} with {distance} has no starting scale for {classes:.4g} "
+                f"{'classes' if classes == num_classes else 'classes (1 / sum of squared priors)'}; "
+                f"the scale stays at {STATIC_SCALE:g}"
+            )
+        for name, value in {"log_scale": math.log(start), "moment": 0.0, "variance": 0.0, "steps": 0.0}.items():
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
+        self.register_buffer("prior", None if prior is None else prior.clone())
+
+    def forward(self) -> torch.Tensor:
+        """The scale, a scalar tensor without gradient, in [1, 64]."""
+        return self.log_scale.exp()
+
+    @torch.no_grad()
+    def update(self, closeness: torch.Tensor, angles: torch.Tensor, targets: torch.Tensor) -> None:
+        """One step, from a whole batch.
+
+        Args:
+            closeness: (B, C) scores at scale 1, without the prior.
+            angles: (B,) angles to the own class vectors, in radians.
+            targets: (B,) int64.
+        """
+        if self.note is not None or not len(targets):
+            return
+        residual, slope = self.residual(closeness, angles, targets)
+        gradient = (2 * residual * slope).clamp(-LARGEST_GRADIENT, LARGEST_GRADIENT)
+        self.steps += 1
+        self.moment.lerp_(gradient, 1 - DECAYS[0])
+        self.variance.lerp_(gradient**2, 1 - DECAYS[1])
+        moment = self.moment / (1 - DECAYS[0] ** self.steps)
+        variance = self.variance / (1 - DECAYS[1] ** self.steps)
+        self.log_scale -= self.lr * moment / (variance.sqrt() + EPSILON)
+        self.log_scale.clamp_(math.log(SMALLEST), math.log(LARGEST))
+
+    def residual(
+        self, closeness: torch.Tensor, angles: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`inflection` of a batch, at min(median angle, 45 degrees), and its derivative in t; scalars."""
+        prior = closeness.new_ones(closeness.shape[1]) if self.prior is None else self.prior
+        own = prior.double()[targets].mean()
+        wrong_prior = prior.double().expand(closeness.shape).scatter(1, targets[:, None], 0)
+        angle = angles.double().median().clamp(max=math.pi / 4)
+        if self.legacy and self.distance == "arccos" and self.method == "normface":
+            angle = (2 - 2 * angle.cos()).sqrt()
+        with torch.enable_grad():
+            log_scale = self.log_scale.detach().clone().requires_grad_()
+            scale = log_scale.exp()
+            power = 2 * scale.sqrt() if self.legacy and (self.method, self.distance) == ("DR", "euc") else scale
+            wrong = (wrong_prior * (power * closeness.double()).exp()).sum(dim=1).mean()
+            residual = inflection(self.method, self.distance, scale, wrong, own, angle)
+            (slope,) = torch.autograd.grad(residual, log_scale)
+        return residual.detach(), slope

@@ -1,0 +1,22 @@
+"""Directions and angles, safe at the ends of their domain."""
+
+import torch
+
+SHORTEST = 1e-12  # a shorter vector has no direction
+SHRINK = 0.999999  # keeps acos off 1, where its gradient is infinite: angles are at least 1.41e-3
+
+
+def widen(embeddings: torch.Tensor) -> torch.Tensor:
+    """The embeddings in float32, or float64 if they are: half precision cannot tell small angles apart."""
+    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+
+
+def unit(vectors: torch.Tensor) -> torch.Tensor:
+    """Rows of length 1. A zero row stays zero, with a zero gradient; a row with NaN stays NaN."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return torch.where(length <= SHORTEST, 0.0, vectors / length.clamp(min=SHORTEST))
+
+
+def angle(cosines: torch.Tensor) -> torch.Tensor:
+    """acos(0.999999 clip(cos, -1, 1)), in radians, in [1.41e-3, pi - 1.41e-3]; its gradient is finite everywhere."""
+    return torch.acos(SHRINK * cosines.clamp(-1, 1))
