@@ -1,0 +1,142 @@
+"""Batches of cached images, read ahead by a thread so that reading overlaps with computing."""
+
+import contextlib
+import copy
+import os
+import queue
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from data.splits import Splits
+
+AHEAD = 4  # batches read before they are asked for
+PIECE = 4096  # images read at once onto the device
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+class Batches:
+    """Goes through some images of a dataset once, in batches, every time it is iterated over.
+
+    Yields: images uint8 (B, channels, H, W), original sizes float32 (B, 2) as width and height in pixels, targets int64
+    (B,), on the device. No image is dropped; the last batch may be smaller.
+
+    Args:
+        splits: The dataset.
+        indices: Its images to go through, (n,).
+        batch_size: Images in a batch.
+        shuffle_seed: Seed of the order; None keeps that of the indices.
+        merge_single: Add a last batch of one image to the one before: batch norm cannot train on one image.
+        device: Where the tensors are put; copies to a GPU are asynchronous.
+        resident: Keep all these images on the device, if half of its free memory holds them; `is_resident` tells.
+
+    Raises: ValueError: If batch_size is below 1.
+    """
+
+    def __init__(
+        self,
+        splits: Splits,
+        indices: np.ndarray,
+        batch_size: int,
+        *,
+        shuffle_seed: int | None = None,
+        merge_single: bool = False,
+        device: str | torch.device = "cpu",
+        resident: bool = False,
+    ):
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        self.splits, self.indices, self.batch_size = splits, np.asarray(indices, np.int64), int(batch_size)
+        self.shuffle_seed, self.merge_single, self.device = shuffle_seed, merge_single, torch.device(device)
+        self._resident = self._load_all() if resident and self._fits() else None
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the images are on the device already."""
+        return self._resident is not None
+
+    def reshuffled(self, shuffle_seed: int | None) -> "Batches":
+        """The same images in another order; what is on the device is shared, not copied."""
+        other = copy.copy(self)
+        other.shuffle_seed = shuffle_seed
+        return other
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._bounds()) - 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.is_resident:
+            for positions in self._plan():
+                chosen = torch.from_numpy(positions).to(self.device)
+                yield tuple(tensor.index_select(0, chosen) for tensor in self._resident)
+            return
+        stop, ready = threading.Event(), queue.Queue(maxsize=AHEAD)
+        reader = threading.Thread(target=self._read_ahead, args=(ready, stop), name="image reader", daemon=True)
+        reader.start()
+        try:
+            while (item := ready.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield tuple(tensor.to(self.device, non_blocking=True) for tensor in item)
+        finally:
+            stop.set()
+            while reader.is_alive():  # it may wait for a free place in the queue
+                with contextlib.suppress(queue.Empty):
+                    ready.get(timeout=0.01)
+
+    def _bounds(self) -> np.ndarray:
+        """Where the batches start, and the end."""
+        total = len(self.indices)
+        bounds = np.append(np.arange(0, total, self.batch_size), total)
+        if self.merge_single and self.batch_size > 1 and len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
+            bounds = np.delete(bounds, -2)
+        return bounds
+
+    def _plan(self) -> list[np.ndarray]:
+        """For each batch, the positions of its images in indices."""
+        total = len(self.indices)
+        order = np.arange(total)
+        if self.shuffle_seed is not None:
+            order = torch.randperm(total, generator=torch.Generator().manual_seed(self.shuffle_seed)).numpy()
+        return np.split(order, self._bounds()[1:-1]) if total else []
+
+    def _read_ahead(self, ready: queue.Queue, stop: threading.Event) -> None:
+        try:
+            for positions in self._plan():
+                if stop.is_set():
+                    return
+                ready.put(self._read(self.indices[positions], pin=self.device.type == "cuda"))
+            ready.put(None)
+        except BaseException as error:  # raised where the batches are used
+            ready.put(error)
+
+    def _read(self, rows: np.ndarray, pin: bool = False) -> Batch:
+        images = np.ascontiguousarray(np.asarray(self.splits.pixels[rows]).transpose(0, 3, 1, 2))
+        batch = tuple(map(torch.from_numpy, (images, self.splits.sizes[rows], self.splits.labels[rows])))
+        return tuple(tensor.pin_memory() for tensor in batch) if pin else batch
+
+    def _load_all(self) -> Batch:
+        """All images on the device, in the order of the indices; read in pieces that the main memory holds."""
+        height, width, channels = self.splits.pixels.shape[1:]
+        images = torch.empty((len(self.indices), channels, height, width), dtype=torch.uint8, device=self.device)
+        for start in range(0, len(self.indices), PIECE):
+            images[start : start + PIECE] = self._read(self.indices[start : start + PIECE])[0].to(self.device)
+        sizes, labels = self.splits.sizes[self.indices], self.splits.labels[self.indices]
+        return images, torch.from_numpy(sizes).to(self.device), torch.from_numpy(labels).to(self.device)
+
+    def _fits(self) -> bool:
+        needed = len(self.indices) * int(np.prod(self.splits.pixels.shape[1:]))
+        return needed <= _free_bytes(self.device) / 2
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0

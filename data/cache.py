@@ -1,0 +1,190 @@
+"""Every image of a dataset decoded once into one memory-mapped uint8 array, shared by all runs."""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from data.cache_writer import fill, out_of_space, read_or_reason, refusal
+from data.decoding import Box
+from data.locks import file_lock
+
+FORMAT = 1  # raised whenever the same images would give other pixels or files
+FOLDER = ".taxonomy_cache"
+ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
+
+
+@dataclass(frozen=True, eq=False)
+class ImageCache:
+    """The decoded images (S of them).
+
+    Attributes:
+        pixels (S, H, W, channels): Read-only uint8 memory map.
+        sizes (S, 2): float32 original width and height, in pixels.
+        fingerprints (S,): uint64 hashes of size and pixels; equal for equal images.
+        kept (S,): Position of each image in the list of files; misses the bad ones that were skipped.
+        bad: Path and reason of each file that could not be read.
+        folder: Where the cache lies.
+        notes: What the user should be told.
+    """
+
+    pixels: np.ndarray
+    sizes: np.ndarray
+    fingerprints: np.ndarray
+    kept: np.ndarray
+    bad: tuple[tuple[str, str], ...]
+    folder: Path
+    notes: tuple[str, ...]
+
+
+def build_cache(
+    root: str | os.PathLike,
+    files: Sequence[str],
+    *,
+    resize: int | None = 128,
+    gray: bool = False,
+    cache_dir: str | os.PathLike | None = None,
+    workers: int | None = None,
+    skip_bad_images: bool = False,
+    boxes: Mapping[str, Box] | None = None,
+) -> ImageCache:
+    """Reads the images into a cache, or opens the one that an earlier or parallel run has made of the same files.
+
+    The cache is found by names, sizes and modification times of the files, resize, gray and boxes. It appears complete
+    or not at all; others that want the same one wait for it.
+
+    Args:
+        root: The data folder.
+        files: Paths below it, in the order of the rows.
+        resize, gray: See `read_image`. Without resize all images must have one size.
+        cache_dir: Where caches are kept; by default in '.taxonomy_cache' inside root, or the user's cache folder where
+            root cannot be written.
+        workers: Threads that decode; as many as there are cores by default.
+        skip_bad_images: Leave out files that cannot be read, with a note, instead of an error.
+        boxes: For each file the part of it to cut out before resizing; sizes stay those of the whole images.
+
+    Raises:
+        ValueError: If files cannot be read (all are counted, 20 listed with reasons) or differ in size without resize.
+        OSError: If there is no place that can be written, or no space left.
+    """
+    root, resize, gray = Path(root), _side(resize), bool(gray)
+    key = _key(root, files, f"{resize} {gray}", boxes)
+    places = [Path(cache_dir)] if cache_dir is not None else [root / FOLDER, _user_folder()]
+    folder = next((place / key for place in places if _content(place / key) is not None), None)
+    if folder is None:
+        folder = _writable(places) / key
+        read = partial(read_or_reason, root=root, resize=resize, gray=gray, boxes=boxes)
+        _sweep(folder.parent)
+        waiting = "another process is reading the same images into the cache: waiting for it"
+        with file_lock(folder.with_suffix(".lock"), waiting=waiting):
+            if _content(folder) is None:
+                _build(folder, files, read, workers or _cores(), skip_bad_images)
+    cache = _open(folder)
+    if cache.bad and not skip_bad_images:
+        raise ValueError(refusal(cache.bad))
+    return cache
+
+
+def _side(resize: int | None) -> int:
+    if resize is not None and (isinstance(resize, bool) or resize != int(resize) or resize < 0):
+        raise ValueError(f"resize must be a side in pixels, or 0 to keep the size of the images, got {resize}")
+    return int(resize or 0)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _key(root: Path, files: Sequence[str], settings: str, boxes: Mapping[str, Box] | None) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {settings}".encode())
+    for file in files:
+        stat = os.stat(root / file)
+        part = f" {boxes[file]}" if boxes is not None else ""
+        digest.update(f"\n{file!r} {stat.st_size} {stat.st_mtime_ns}{part}".encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()[:24]
+
+
+def _user_folder() -> Path:
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without a home, as in some containers
+        home = Path(tempfile.gettempdir())
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / FOLDER.lstrip(".")
+
+
+def _writable(places: Sequence[Path]) -> Path:
+    reasons = []
+    for place in places:
+        probe = place / f"{uuid.uuid4().hex}.tmp"
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            reasons.append(f"{place} ({error.strerror})")
+        else:
+            return place
+    raise OSError(f"the image cache cannot be written to {' nor '.join(reasons)}; name another place with --cache_dir")
+
+
+def _sweep(place: Path) -> None:
+    """Removes what builders that died have left: nothing was written to it for a while."""
+    for leftover in place.glob("*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - max(file.stat().st_mtime for file in [leftover, *leftover.glob("*")]) > ABANDONED:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _build(folder: Path, files: Sequence[str], read: Callable, workers: int, skip_bad_images: bool) -> None:
+    temporary = folder.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.mkdir()
+        bad = fill(temporary, files, read, workers)
+        if len(bad) == len(files) or (bad and not skip_bad_images):
+            raise ValueError(refusal(bad))
+        if _content(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+            temporary.rename(folder)
+    except OSError as error:
+        if out_of_space(error):
+            raise OSError(
+                f"there is no space left for the image cache in {folder.parent}: free some or name another place with"
+                f" --cache_dir ({error})"
+            ) from error
+        if _content(folder) is None:  # otherwise another builder was faster, on a file system without locks
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _content(folder: Path) -> dict | None:
+    """What the cache says of itself; None where there is no complete cache."""
+    try:
+        content = json.loads((folder / "content.json").read_text(encoding="utf-8"))
+        whole = (folder / "images.npz").is_file()
+        return content if whole and (folder / "pixels.bin").stat().st_size == math.prod(content["shape"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _open(folder: Path) -> ImageCache:
+    content = _content(folder)
+    with np.load(folder / "images.npz") as arrays:
+        sizes, fingerprints, kept = arrays["sizes"], arrays["fingerprints"], arrays["kept"]
+    pixels = np.memmap(folder / "pixels.bin", np.uint8, "r", shape=tuple(content["shape"]))
+    bad = tuple((file, reason) for file, reason in content["bad"])
+    notes = list(content["notes"])
+    if bad:
+        notes.append(f"{len(bad)} images were left out because they cannot be read: {', '.join(file for file, _ in bad)}")
+    return ImageCache(pixels, sizes, fingerprints, kept, bad, folder, tuple(notes))

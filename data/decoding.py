@@ -1,0 +1,107 @@
+"""Reads one image file into 8-bit pixels, or says why it cannot."""
+
+import hashlib
+import os
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+
+Box = tuple[int, int, int, int]  # left, top, width, height, in pixels of the image as a viewer shows it
+
+
+class Decoded(NamedTuple):
+    """One image.
+
+    Fields:
+        pixels: uint8 (H, W, channels).
+        size: Original (width, height), in pixels, as a viewer shows it (after the camera's rotation flag), uncropped.
+        brightest: Largest value where the file holds 16 bits a pixel, else None.
+        transparent: Whether transparency was laid on white.
+        frames: Number of frames or pages, of which the first was read.
+        fingerprint: 64 bits of a hash of original size and pixels; equal for equal images.
+    """
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+    brightest: int | None
+    transparent: bool
+    frames: int
+    fingerprint: int
+
+
+def read_image(
+    path: str | os.PathLike, *, resize: int | None = 128, gray: bool = False, box: Box | None = None
+) -> Decoded:
+    """Reads an image completely and converts it to 8-bit colour or grey.
+
+    Transparency is laid on white; 16-bit grey is divided by 257; the camera's rotation flag is applied; of an animation
+    or a multi-page file the first frame counts.
+
+    Args:
+        path: The file.
+        resize: Side in pixels that both sides are stretched to (bilinear, antialiased); None or 0 keeps the size.
+        gray: One channel instead of three.
+        box: Part to cut out first; what reaches beyond the image is left out of it.
+
+    Raises: ValueError: If the file is empty, truncated, no image, too large for Pillow's limit, of a kind that has no
+        meaning as 8 bits (floating point), or all outside the box. The message is the reason, without the path.
+    """
+    try:
+        if os.stat(path).st_size == 0:
+            raise ValueError("the file is empty")
+        with Image.open(path) as image:
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph with its preview
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return _convert(image, resize, gray, frames, box)
+    except UnidentifiedImageError:
+        raise ValueError("this is no image that Pillow can read") from None
+    except (OSError, SyntaxError, EOFError, IndexError, TypeError, KeyError, MemoryError, OverflowError) as error:
+        raise ValueError(getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"too large: {error}") from error
+
+
+def _convert(image: Image.Image, resize: int | None, gray: bool, frames: int, box: Box | None) -> Decoded:
+    size, brightest, transparent = image.size, None, False
+    image = image if box is None else image.crop(_inside(box, size))
+    if image.mode in SIXTEEN_BITS:
+        image, brightest = _eight_bits(image)
+    elif image.mode in TRANSPARENT or (image.mode in OPAQUE and "transparency" in image.info):
+        layer = image.convert("RGBA")
+        transparent = layer.getextrema()[3][0] < 255
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    elif image.mode not in OPAQUE:
+        raise ValueError(f"pixels of mode {image.mode!r} have no fixed range; save the image with 8 or 16 bits")
+    mode = "L" if gray else "RGB"
+    image = image if image.mode == mode else image.convert(mode)
+    if resize:
+        image = image.resize((resize, resize), Image.Resampling.BILINEAR)
+    pixels = np.array(image)
+    pixels = pixels[:, :, None] if gray else pixels
+    digest = hashlib.blake2b(b"%d %d " % size + pixels.tobytes(), digest_size=8).digest()
+    return Decoded(pixels, size, brightest, transparent, frames, int.from_bytes(digest, "big"))
+
+
+def _inside(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of the box that lies in the image, as left, top, right, bottom."""
+    left, top, width, height = box
+    corners = max(left, 0), max(top, 0), min(left + width, size[0]), min(top + height, size[1])
+    if corners[0] >= corners[2] or corners[1] >= corners[3]:
+        raise ValueError(
+            f"the box at {left}, {top} of {width} x {height} pixels has nothing of the image, which has"
+            f" {size[0]} x {size[1]} pixels"
+        )
+    return corners
+
+
+def _eight_bits(image: Image.Image) -> tuple[Image.Image, int]:
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"values from {values.min()} to {values.max()} do not fit 16 bits; save it with 8 or 16 bits")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8)), int(values.max())

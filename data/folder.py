@@ -1,0 +1,183 @@
+"""Any folder tree of images: the folders are the class tree."""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.cache import ImageCache, build_cache
+from data.splits import Splits, choose_split_seed, split_indices
+from hierarchies import FolderTree, Hierarchy, scan_folders
+from hierarchies.readers import check_same_classes, read_hierarchy
+from hierarchies.tree import format_path
+
+DEFAULTS = {
+    "data_dir": None,
+    "cache_dir": None,
+    "resize": 128,
+    "gray": False,
+    "seed": 1,
+    "split": "stratified",
+    "split_list": None,
+    "split_seed": None,
+    "use_val": False,
+    "collapse": False,
+    "hierarchy": None,
+    "nonliving": None,
+    "exclude": (),
+    "skip_bad_images": False,
+    "ignore_empty_folders": False,
+}
+
+
+def load(options: Mapping) -> Splits:
+    """Reads a folder tree in which every folder that directly holds images is a class.
+
+    Args:
+        options: dataset, data_dir and any of DEFAULTS:
+            resize (side in pixels, 0 keeps the size), gray, cache_dir: see `build_cache`.
+            seed, split_seed, split, use_val: see `split_indices` and `choose_split_seed`.
+            split_list: CSV file that lists the images in the order which 'published' permutes; sorted paths without it.
+            hierarchy: File with the class tree, for folders that do not spell it out; its classes are matched with the
+                paths of the class folders, or with their names if no path fits.
+            nonliving: Topmost groups that are not alive; without it living is None.
+            exclude: Patterns of folders to leave out, see `scan_folders`.
+            collapse: Drop inner nodes with a single child.
+            skip_bad_images, ignore_empty_folders: Leave those out with a note instead of an error.
+
+    Raises: ValueError, OSError: If the folder, its images, the list or the tree do not fit; the message says the file.
+    """
+    options = {**DEFAULTS, **options}
+    if options["data_dir"] is None:
+        raise ValueError(f"dataset {options['dataset']!r} needs the folder of its images: give --data_dir")
+    if options["split_list"] is not None and options["split"] != "published":
+        raise ValueError("split_list orders the images for --split published; give both or neither")
+    root = Path(options["data_dir"])
+    tree = scan_folders(root, exclude=options["exclude"] or ())
+    notes = _folder_notes(tree, options["ignore_empty_folders"])
+    hierarchy, labels = _classes(tree, options["hierarchy"])
+    living = None if options["nonliving"] is None else living_classes(hierarchy, options["nonliving"])
+    order = np.arange(len(tree.files))
+    if options["split_list"] is not None:
+        order = read_order(options["split_list"], tree.files)
+    elif options["split"] == "published":
+        notes.append("the published split was drawn over the sorted paths: without --split_list it is not the papers' own")
+    cache_options = {name: options[name] for name in ("resize", "gray", "cache_dir", "skip_bad_images")}
+    cache = build_cache(root, tree.files, **cache_options)
+    files, labels, order = keep_readable(cache, tree.files, labels, order, hierarchy)
+    seed = choose_split_seed(options)
+    parts = split_indices(labels, seed=seed, use_val=options["use_val"], split=options["split"], order=order)
+    notes += [*cache.notes, *place_notes(cache, root, options["cache_dir"]), *copy_notes(cache, labels, parts)]
+    hierarchy = hierarchy.collapse() if options["collapse"] else hierarchy
+    return Splits(options["dataset"], hierarchy, files, labels, cache.sizes, cache.pixels, *parts, living, tuple(notes))
+
+
+def living_classes(hierarchy: Hierarchy, nonliving: Sequence[str]) -> np.ndarray:
+    """Which classes are in none of the given topmost groups, (C,) bool. Raises: ValueError: If a group is unknown."""
+    topmost = [path[0] for path in hierarchy.class_paths]
+    for group in nonliving:
+        if group not in topmost:
+            raise ValueError(f"nonliving names {group!r}, but the topmost groups are {', '.join(sorted(set(topmost)))}")
+    return np.array([group not in nonliving for group in topmost])
+
+
+def read_order(path: str | os.PathLike, files: Sequence[str]) -> np.ndarray:
+    """Positions in files of the images that a CSV file lists, in its order.
+
+    A line counts by its first cell that ends in the path of an image, whatever folders it names before; the first line
+    may be a header. Raises: ValueError: If a line has no image, or the images are not all listed once.
+    """
+    index, order, first = {file: i for i, file in enumerate(files)}, [], {}
+    with open(path, newline="", encoding="utf-8-sig") as handle:
+        for number, row in enumerate(csv.reader(handle), 1):
+            found = next((hit for cell in row if (hit := _find(cell, index)) is not None), None)
+            if found is None and row and number > 1:
+                raise ValueError(f"{path}, line {number}: {', '.join(row)!r} ends in no path of an image of the data folder")
+            if found in first:
+                raise ValueError(f"{path}, line {number}: {files[found]!r} is listed in line {first[found]} already")
+            if found is not None:
+                first[found] = number
+                order.append(found)
+    if len(order) < len(files):
+        missing = next(file for i, file in enumerate(files) if i not in first)
+        raise ValueError(f"{path} lists {len(order)} of the {len(files)} images; it misses {missing!r}, for instance")
+    return np.array(order)
+
+
+def _find(cell: str, index: Mapping[str, int]) -> int | None:
+    parts = cell.strip().replace("\\", "/").split("/")
+    return next((index[tail] for start in range(len(parts)) if (tail := "/".join(parts[start:])) in index), None)
+
+
+def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
+    notes = []
+    if tree.empty_folders and not ignore_empty_folders:
+        raise ValueError(
+            f"{len(tree.empty_folders)} folders hold no image: {_some(tree.empty_folders)}; add images, remove them, or"
+            " leave them out with --ignore_empty_folders"
+        )
+    if tree.empty_folders:
+        notes.append(f"{len(tree.empty_folders)} folders without images were left out: {_some(tree.empty_folders)}")
+    if tree.skipped:
+        notes.append(f"{len(tree.skipped)} files that are no images were left out: {_some(tree.skipped)}")
+    return notes
+
+
+def _some(names: Sequence[str], shown: int = 20) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(map(repr, names[:shown])) + more
+
+
+def _classes(tree: FolderTree, file: str | os.PathLike | None) -> tuple[Hierarchy, np.ndarray]:
+    """The class tree, of the folders or of the file, and the class of each image in it."""
+    if file is None:
+        return tree.hierarchy, tree.labels
+    hierarchy = read_hierarchy(file, self_leaves=True)
+    folders, known = ([_without_self(path) for path in each.class_paths] for each in (tree.hierarchy, hierarchy))
+    spelled_out = not set(folders).isdisjoint(known)
+    classes = folders if spelled_out else [folder[-1] for folder in folders]
+    return hierarchy, check_same_classes(hierarchy, classes, "the folders of the images")[tree.labels]
+
+
+def _without_self(path: Sequence[str]) -> tuple[str, ...]:
+    return tuple(path[:-1] if path[-1] == "." else path)
+
+
+def keep_readable(
+    cache: ImageCache, files: Sequence[str], labels: np.ndarray, order: np.ndarray, hierarchy: Hierarchy
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Files, labels and order without the images that were skipped. Raises: ValueError: If a class has none left."""
+    kept = cache.kept
+    emptied = np.setdiff1d(labels, labels[kept])
+    if len(emptied):
+        name = format_path(hierarchy.class_paths[emptied[0]])
+        raise ValueError(f"no image of class {name!r} can be read: repair its images or remove its folder")
+    position = np.full(len(files), -1)
+    position[kept] = np.arange(len(kept))
+    order = position[order]
+    return tuple(files[i] for i in kept), labels[kept], order[order >= 0]
+
+
+def place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | None) -> list[str]:
+    """A note on where the images are kept, where that is not beside them and nobody asked for it."""
+    if cache_dir is not None or cache.folder.is_relative_to(root):
+        return []
+    return [f"{root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir names another place)"]
+
+
+def copy_notes(cache: ImageCache, labels: np.ndarray, parts: Sequence[np.ndarray]) -> list[str]:
+    """A note on equal images, which count in the test set though the network may have seen them in training."""
+    _, group, counts = np.unique(cache.fingerprints, return_inverse=True, return_counts=True)
+    extra = int((counts - 1).sum())
+    if extra == 0:
+        return []
+    train, _, test = parts
+    seen = int(np.isin(group[test], group[train]).sum())
+    pairs = np.unique(np.stack([group, labels]), axis=1)[0]
+    mixed = len(pairs) - len(counts)
+    return [
+        f"{extra} images are copies of another image; {seen} test images are also in the training split"
+        + (f", and {mixed} copies are in another class than their original" if mixed else "")
+    ]

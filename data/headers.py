@@ -1,0 +1,111 @@
+"""Original sizes of images from the head of their files, read once and kept."""
+
+import contextlib
+import hashlib
+import os
+import uuid
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from data.cache import FOLDER
+from data.progress import progress
+
+FORMAT = 1  # raised whenever the same files would give other sizes
+ROTATED = (5, 6, 7, 8)  # camera's rotation flags that swap width and height
+AT_ONCE = 256  # files a thread reads before it reports
+
+
+class Headers(NamedTuple):
+    """What the heads of S files say.
+
+    Fields:
+        sizes (S, 2): float32 width and height in pixels, as a viewer shows the image; NaN rows for bad files.
+        bad: Path and reason of each file that is no image.
+        kept: Whether the sizes could be written down for the next time.
+    """
+
+    sizes: np.ndarray
+    bad: list[list[str]]
+    kept: bool
+
+
+def read_headers(
+    root: str | os.PathLike, files: Sequence[str], *, cache_dir: str | os.PathLike | None = None, workers: int = 8
+) -> Headers:
+    """Sizes of all images without decoding them, or what an earlier call has found for the same files.
+
+    They are kept beside the image caches, under names, sizes and modification times of the files.
+
+    Args:
+        root: The data folder.
+        files: Paths below it, in the order of the rows.
+        cache_dir: Where they are kept; '.taxonomy_cache' inside root by default.
+        workers: Threads; more than there are cores, because they wait for the disk.
+    """
+    root = Path(root)
+    place = Path(cache_dir) if cache_dir is not None else root / FOLDER
+    stored = place / f"sizes-{_key(root, files)}.npz"
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(stored) as arrays:
+        return Headers(arrays["sizes"], arrays["bad"].tolist(), True)
+    sizes, bad = np.full((len(files), 2), np.nan, np.float32), []
+    bar = progress(total=len(files), desc="Measuring images", unit="image")
+    with bar, ThreadPoolExecutor(workers) as pool:
+        pieces = [files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE)]
+        for number, piece in enumerate(pool.map(partial(_read_sizes, root), pieces)):
+            bar.update(len(piece))
+            for row, found in enumerate(piece, number * AT_ONCE):
+                if isinstance(found, str):
+                    bad.append([files[row], found])
+                else:
+                    sizes[row] = found
+    return Headers(sizes, bad, _store(stored, sizes, bad))
+
+
+def read_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Width and height in pixels, after the camera's rotation flag. Raises: ValueError: If the file is no image."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            rotated = image.getexif().get(ExifTags.Base.Orientation) in ROTATED
+    except Exception as error:  # Pillow's readers of damaged files raise whatever they stumble over
+        empty = os.path.exists(path) and os.path.getsize(path) == 0
+        raise ValueError("the file is empty" if empty else "this is no image that Pillow can read") from error
+    return (height, width) if rotated else (width, height)
+
+
+def _read_sizes(root: Path, files: Sequence[str]) -> list[tuple[int, int] | str]:
+    found = []
+    for file in files:
+        try:
+            found.append(read_size(root / file))
+        except ValueError as error:
+            found.append(str(error))
+    return found
+
+
+def _key(root: Path, files: Sequence[str]) -> str:
+    digest = hashlib.sha256(f"sizes {FORMAT}".encode())
+    for file in files:
+        stat = os.stat(root / file)
+        digest.update(f"\n{file!r} {stat.st_size} {stat.st_mtime_ns}".encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()[:24]
+
+
+def _store(path: Path, sizes: np.ndarray, bad: list[list[str]]) -> bool:
+    temporary = path.with_name(f"{uuid.uuid4().hex}.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(temporary, sizes=sizes, bad=np.array(bad, dtype=str).reshape(-1, 2))
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        return False
+    return True

@@ -1,0 +1,286 @@
+"""A dataset with its splits, and how images are shared out between training, validation and test."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+
+from data.apportionment import apportion
+from hierarchies import Hierarchy
+from hierarchies.tree import format_path
+
+SPLITS = ("train", "val", "test")
+FRACTIONS = {True: (0.7, 0.1), False: (0.9, 0.0)}  # use_val -> training, validation; the rest is the test set
+STRATIFIED_SEED = 1  # runs of different --seed share their test images unless --split_seed says otherwise
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Images, labels and class tree of a dataset, and which image is in which split. Checked when made, never changed.
+
+    Attributes (S images, C classes):
+        dataset: Name of the dataset.
+        hierarchy: Tree of the C classes.
+        files (S): Id of each image, a posix path relative to the data folder.
+        labels (S,): int64 class of each image.
+        sizes (S, 2): float32 width and height of the original image, in pixels.
+        pixels (S, H, W, channels): uint8 array or memory map.
+        train, val, test: int64 sorted image indices, disjoint. val may be empty; images may be in no split.
+        living (C,): bool, or None where the dataset does not say.
+        notes: What the user should be told once.
+
+    Raises: ValueError: If shapes, types or ranges do not fit, splits overlap, or training or test is empty.
+    """
+
+    dataset: str
+    hierarchy: Hierarchy
+    files: tuple[str, ...]
+    labels: np.ndarray
+    sizes: np.ndarray
+    pixels: object
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    living: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        _store(self, "labels", _frozen(self.labels, np.int64, "labels"))
+        _store(self, "sizes", _frozen(self.sizes, np.float32, "sizes"))
+        for name in SPLITS:
+            _store(self, name, _frozen(np.sort(getattr(self, name)), np.int64, name))
+        if self.living is not None:
+            _store(self, "living", _frozen(self.living, np.bool_, "living"))
+        _store(self, "files", tuple(self.files))
+        _store(self, "notes", tuple(self.notes))
+        _check_images(self)
+        _check_membership(self)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C."""
+        return self.hierarchy.num_classes
+
+    @property
+    def channels(self) -> int:
+        """3 for colour, 1 for grey."""
+        return self.pixels.shape[3]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the stored images, in pixels."""
+        return self.pixels.shape[1:3]
+
+    @cached_property
+    def train_counts(self) -> np.ndarray:
+        """Training images of each class, (C,) int64."""
+        return np.bincount(self.labels[self.train], minlength=self.num_classes)
+
+    @cached_property
+    def missing(self) -> dict[str, np.ndarray]:
+        """Classes without an image, for each split that has images."""
+        present = {name: self.labels[getattr(self, name)] for name in SPLITS}
+        return {name: np.setdiff1d(np.arange(self.num_classes), seen) for name, seen in present.items() if len(seen)}
+
+    @cached_property
+    def membership(self) -> np.ndarray:
+        """Split of each image, (S,) int64: 0, 1, 2 as in SPLITS, 3 for none."""
+        member = np.full(len(self.files), len(SPLITS))
+        for code, name in enumerate(SPLITS):
+            member[getattr(self, name)] = code
+        return member
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal fingerprint of the files, their classes and their splits."""
+        rows = zip(self.files, self.labels.tolist(), self.membership.tolist())
+        lines = "\n".join(f"{member} {label} {file!r}" for file, label, member in rows)
+        return hashlib.sha256(f"{self.hierarchy.digest}\n{lines}".encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def split_indices(
+    labels: np.ndarray,
+    *,
+    seed: int,
+    use_val: bool,
+    split: str = "stratified",
+    fractions: tuple[float, float] | None = None,
+    order: Sequence[int] | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares images out between training, validation and test; sizes int(a n), int(b n), rest.
+
+    Args:
+        labels: Class of each image, (S,).
+        seed: Seed of a generator of its own.
+        use_val: 70/10/20, otherwise 90/10 without validation.
+        split: 'stratified' takes the same share of every class; the overall sizes are kept where the classes allow.
+            A class with one image goes to training, with two to training and test, with three or more to every split.
+            'published' permutes all images at once, as torch's random_split: classes can be missing from a split.
+        fractions: Shares (training, validation) instead of these.
+        order: The images in the order that 'published' permutes; as given by default.
+
+    Returns: Sorted int64 indices of training, validation (empty without use_val) and test.
+    Raises: ValueError: If the split is unknown or one that was asked for would be empty.
+    Source: Kim et al. 2023 for the sizes and 'published'.
+    """
+    labels = np.asarray(labels)
+    sizes = split_sizes(len(labels), *(FRACTIONS[bool(use_val)] if fractions is None else fractions))
+    if split == "stratified":
+        parts = stratified_split(labels, sizes, seed)
+    elif split == "published":
+        parts = random_split(np.arange(len(labels)) if order is None else np.asarray(order), sizes, seed)
+    else:
+        raise ValueError(f"split must be 'stratified' or 'published', got {split!r}")
+    for name, part in zip(SPLITS, parts):
+        if len(part) == 0 and (name != "val" or use_val):
+            way_out = "leave out --use_val or add images" if name == "val" else "add images"
+            raise ValueError(f"{len(labels)} images leave none for the {name} split; {way_out}")
+    return parts
+
+
+def choose_split_seed(options: Mapping) -> int:
+    """Seed that draws the splits: split_seed if given, else seed for 'published', as in the papers, else a fixed one."""
+    if options["split_seed"] is not None:
+        return options["split_seed"]
+    return options["seed"] if options["split"] == "published" else STRATIFIED_SEED
+
+
+def split_sizes(total: int, train: float, val: float) -> tuple[int, int, int]:
+    """Images of training, validation and test: both shares rounded down, test has the rest."""
+    if not (train > 0 and val >= 0 and train + val < 1):
+        raise ValueError(f"shares of training and validation must be positive and leave a test set, got {train}, {val}")
+    n_train, n_val = int(train * total), int(val * total)  # float product on purpose: as published
+    return n_train, n_val, total - n_train - n_val
+
+
+def random_split(order: np.ndarray, sizes: Sequence[int], seed: int) -> tuple[np.ndarray, ...]:
+    """The same images in each part as torch.utils.data.random_split(order, sizes, Generator(seed)), sorted."""
+    order = np.asarray(order)
+    if sum(sizes) != len(order):
+        raise ValueError(f"the parts {tuple(sizes)} must sum to the {len(order)} images")
+    shuffled = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(seed)).numpy()]
+    return tuple(np.sort(part).astype(np.int64) for part in np.split(shuffled, np.cumsum(sizes)[:-1]))
+
+
+def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> tuple[np.ndarray, ...]:
+    """Training, validation and test of the given sizes, sorted, with the same share of every class in each.
+
+    A class with two images is in training and test, with three in all that have a size above 0, even where that
+    changes the sizes.
+    """
+    labels, generator = np.asarray(labels), torch.Generator().manual_seed(seed)
+    counts = np.bincount(labels)
+    tie = torch.randperm(len(counts), generator=generator).numpy()
+    has_val, has_test = int(sizes[1] > 0), int(sizes[2] > 0)
+    room = has_test * np.maximum(counts - 1 - has_val * (counts >= 3), 0)
+    test = apportion(counts, sizes[2], (counts >= 2) * has_test, room, tie)
+    val = apportion(counts, sizes[1], (counts >= 3) * has_val, has_val * np.maximum(counts - test - 1, 0), tie)
+    by_class, rank = _shuffled_by_class(labels, generator)
+    n_test, n_held = test[labels[by_class]], (test + val)[labels[by_class]]
+    parts = by_class[rank >= n_held], by_class[(rank >= n_test) & (rank < n_held)], by_class[rank < n_test]
+    return tuple(np.sort(part) for part in parts)
+
+
+def reduce_training(
+    indices: np.ndarray, labels: np.ndarray, factor: float, seed: int, stratified: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keeps floor(n / factor) of n training images.
+
+    Args:
+        indices: Training images, (n,).
+        labels: Class of every image of the dataset, (S,).
+        factor: How many times smaller the training set becomes, >= 1.
+        seed: Seed of a generator of its own.
+        stratified: The same share of every class, and one image of each at least where there are enough; otherwise
+            drawn from all images at once (Urbani et al. 2024).
+
+    Returns: The kept indices, sorted, and the classes that lost their last training image.
+    Raises: ValueError: If the factor is below 1 or leaves no image.
+    """
+    if not 1 <= factor <= len(indices):
+        raise ValueError(f"reduction_factor must lie in [1, {len(indices)}] (the training images), got {factor}")
+    indices, generator = np.asarray(indices), torch.Generator().manual_seed(seed)
+    total = int(len(indices) // factor)
+    classes, own = np.unique(labels[indices], return_inverse=True)
+    if stratified:
+        counts = np.bincount(own)
+        tie = torch.randperm(len(classes), generator=generator).numpy()
+        keep = apportion(counts, total, np.full(len(classes), int(total >= len(classes))), counts, tie)
+        by_class, rank = _shuffled_by_class(own, generator)
+        kept = by_class[rank < keep[own[by_class]]]
+    else:
+        kept = torch.randperm(len(indices), generator=generator).numpy()[:total]
+    return np.sort(indices[kept]), np.setdiff1d(classes, classes[own[kept]])
+
+
+def split_table(splits: Splits) -> pd.DataFrame:
+    """One row an image: file, class (its path in the tree), label and split ('unused' where in none)."""
+    paths = np.array([format_path(path) for path in splits.hierarchy.class_paths], dtype=object)
+    names = np.array([*SPLITS, "unused"], dtype=object)
+    columns = {"file": splits.files, "class": paths[splits.labels], "label": splits.labels}
+    return pd.DataFrame({**columns, "split": names[splits.membership]})
+
+
+def coverage_notes(splits: Splits) -> tuple[str, ...]:
+    """One sentence for each split that lacks classes, with how many and which."""
+    notes = []
+    for name, classes in splits.missing.items():
+        if len(classes):
+            shown = ", ".join(format_path(splits.hierarchy.class_paths[c]) for c in classes[:10])
+            more = f" and {len(classes) - 10} more" if len(classes) > 10 else ""
+            notes.append(f"{len(classes)} of {splits.num_classes} classes have no {name} image: {shown}{more}")
+    return tuple(notes)
+
+
+def _shuffled_by_class(labels: np.ndarray, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The images class by class, shuffled inside each, and the rank of each inside its class."""
+    shuffled = torch.randperm(len(labels), generator=generator).numpy()
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.bincount(labels)
+    return by_class, np.arange(len(labels)) - (np.cumsum(counts) - counts)[labels[by_class]]
+
+
+def _store(splits: Splits, name: str, value) -> None:
+    object.__setattr__(splits, name, value)
+
+
+def _frozen(values, dtype, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.size and dtype is np.int64 and not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} must be integers, got {array.dtype}")
+    array = array.astype(dtype)
+    array.flags.writeable = False
+    return array
+
+
+def _check_images(splits: Splits) -> None:
+    count, classes, pixels = len(splits.files), splits.num_classes, splits.pixels
+    shapes = {"labels": (count,), "sizes": (count, 2)} | ({} if splits.living is None else {"living": (classes,)})
+    for name, shape in shapes.items():
+        if getattr(splits, name).shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {getattr(splits, name).shape}")
+    if pixels.ndim != 4 or len(pixels) != count or pixels.shape[3] not in (1, 3) or pixels.dtype != np.uint8:
+        raise ValueError(f"pixels must be uint8 ({count}, H, W, 1 or 3), got {pixels.dtype} {pixels.shape}")
+    if len(set(splits.files)) != count:
+        raise ValueError("every image needs a name of its own, but some come twice in files")
+    if count and not 0 <= splits.labels.min() <= splits.labels.max() < classes:
+        outside = splits.labels[(splits.labels < 0) | (splits.labels >= classes)][0]
+        raise ValueError(f"labels must lie in [0, {classes}), got {outside}; is the hierarchy of another dataset?")
+    if not (splits.sizes > 0).all():
+        raise ValueError(f"the original size of {splits.files[int(np.argmin(splits.sizes.min(1)))]!r} must be positive")
+
+
+def _check_membership(splits: Splits) -> None:
+    for name in SPLITS:
+        part = getattr(splits, name)
+        if len(part) == 0 and name != "val":
+            raise ValueError(f"the {name} split of {splits.dataset} has no image")
+        if part.ndim != 1 or (len(part) and not 0 <= part[0] <= part[-1] < len(splits.files)):
+            raise ValueError(f"the {name} split must hold indices in [0, {len(splits.files)})")
+    times = np.bincount(np.concatenate([splits.train, splits.val, splits.test]))
+    if times.max() > 1:
+        raise ValueError(f"image {splits.files[int(times.argmax())]!r} is in the splits more than once")

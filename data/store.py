@@ -1,0 +1,84 @@
+"""Opens the images of a dataset as pixels: from the cache where they fit one, decoded on the way where not."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from data.cache import ImageCache, build_cache
+from data.cache_writer import refusal
+from data.folder import place_notes
+from data.headers import read_headers
+from data.stream import Stream, Upscaled
+
+CACHE_LIMIT = 64e9  # bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
+DEFAULTS = {"cache_dir": None, "resize": 0, "upscale": 0, "gray": False, "skip_bad_images": False, "stream": None}
+
+
+class Images(NamedTuple):
+    """Images as `Splits` takes them (K of the files asked for).
+
+    Fields:
+        pixels: uint8 (K, H, W, channels), a memory map or something that reads like an array.
+        sizes (K, 2): float32 original width and height, in pixels.
+        kept (K,): Position of each image in the list of files.
+        notes: What the user should be told.
+        cache: The cache they come from, if they do.
+    """
+
+    pixels: object
+    sizes: np.ndarray
+    kept: np.ndarray
+    notes: tuple[str, ...]
+    cache: ImageCache | None = None
+
+
+def open_images(root: Path, files: Sequence[str], options: Mapping) -> Images:
+    """Opens images below a folder.
+
+    Args:
+        root: The data folder.
+        files: Paths below it.
+        options: cache_dir, resize, gray, skip_bad_images: see `build_cache`. stream: decode images each time they are
+            used instead of once; None: where the decoded ones would take more than CACHE_LIMIT. upscale: side in pixels
+            to which the resized images are enlarged; 0 leaves them.
+
+    Raises: ValueError, OSError: As `build_cache`; or if images shall be streamed, but not resized.
+    """
+    decoded = len(files) * options["resize"] ** 2 * (1 if options["gray"] else 3)
+    stream = decoded > CACHE_LIMIT if options["stream"] is None else options["stream"]
+    images = _stream(root, files, options) if stream else _cached(root, files, options)
+    if options["upscale"]:
+        images = images._replace(pixels=Upscaled(images.pixels, options["upscale"]))
+    return images
+
+
+def _cached(root: Path, files: Sequence[str], options: Mapping) -> Images:
+    names = ("resize", "gray", "cache_dir", "skip_bad_images")
+    cache = build_cache(root, files, **{name: options[name] for name in names})
+    notes = (*cache.notes, *place_notes(cache, root, options["cache_dir"]))
+    return Images(cache.pixels, cache.sizes, cache.kept, notes, cache)
+
+
+def _stream(root: Path, files: Sequence[str], options: Mapping) -> Images:
+    if not options["resize"]:
+        raise ValueError("streamed images are stretched to one size: give --resize, or leave out --stream")
+    headers = read_headers(root, files, cache_dir=options["cache_dir"])
+    if headers.bad and (not options["skip_bad_images"] or len(headers.bad) == len(files)):
+        raise ValueError(refusal(headers.bad))
+    kept = np.flatnonzero(~np.isnan(headers.sizes[:, 0]))
+    files = tuple(files[row] for row in kept)
+    notes = ["images are decoded each time they are used, and kept nowhere (--no-stream keeps them on the disk)"]
+    if headers.bad:
+        notes.append(f"{len(headers.bad)} images were left out because they cannot be read: {_listed(headers.bad)}")
+    if not headers.kept:
+        notes.append(
+            f"{root} cannot be written: image sizes will be read again next time (--cache_dir names another place)"
+        )
+    stream = Stream(root, files, resize=options["resize"], gray=options["gray"])
+    return Images(stream, headers.sizes[kept], kept, tuple(notes))
+
+
+def _listed(bad: Sequence[Sequence[str]], shown: int = 20) -> str:
+    return ", ".join(file for file, _ in bad[:shown]) + (", ..." if len(bad) > shown else "")

@@ -1,0 +1,112 @@
+"""Images that are decoded or enlarged anew whenever they are asked for, behind the looks of an array."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional
+
+from data.decoding import read_image
+
+
+class _Rows:
+    """What Splits and Batches need of an array of images (S, side, side, channels); `_fetch` reads rows (n,)."""
+
+    ndim, dtype = 4, np.dtype(np.uint8)
+
+    def __init__(self, count: int, side: int, channels: int):
+        self.shape = (count, side, side, channels)
+        self._rows = np.arange(count)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index) -> np.ndarray:
+        """Images of rows given as in numpy: an integer, a slice, integers or booleans along the first axis."""
+        rows = self._rows[index]
+        images = self._fetch(np.atleast_1d(rows))
+        return images if rows.ndim else images[0]
+
+    def _fetch(self, rows: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+
+class Stream(_Rows):
+    """Decodes images with threads each time they are indexed; equals the pixels that an image cache would hold.
+
+    For sets that do not fit the disk when decoded: ImageNet at 224 pixels would take 200 GB. `Batches` reads ahead, so
+    decoding goes on while the model computes; Pillow does not hold Python's lock meanwhile.
+
+    Args:
+        root: The data folder.
+        files: Paths below it, S of them.
+        resize: Side in pixels that both sides of an image are stretched to, above 0.
+        gray: One channel instead of three.
+        workers: Threads that decode; as many as there are cores by default.
+
+    Attributes: shape (S, resize, resize, channels), dtype uint8, ndim.
+    Raises: ValueError: If resize is not positive; when indexed, if a file cannot be read; it is named.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        files: Sequence[str],
+        *,
+        resize: int,
+        gray: bool = False,
+        workers: int | None = None,
+    ):
+        if resize < 1:
+            raise ValueError(f"streamed images are stretched to one size: resize must be 1 pixel or more, got {resize}")
+        super().__init__(len(files), int(resize), 1 if gray else 3)
+        self._root, self._files, self._gray = Path(root), files, bool(gray)
+        self._pool = ThreadPoolExecutor(workers or cores(), "image decoder")
+
+    def _fetch(self, rows: np.ndarray) -> np.ndarray:
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        tasks = [self._pool.submit(self._read_into, images, place, row) for place, row in enumerate(rows.tolist())]
+        try:
+            for task in tasks:
+                task.result()
+        finally:  # after an error the rest is not worth the wait
+            for task in tasks:
+                task.cancel()
+        return images
+
+    def _read_into(self, images: np.ndarray, place: int, row: int) -> None:
+        file = self._files[row]
+        try:
+            images[place] = read_image(self._root / file, resize=self.shape[1], gray=self._gray).pixels
+        except ValueError as error:
+            raise ValueError(
+                f"{self._root / file} cannot be read: {error}; repair it, or remove it and start again"
+            ) from error
+
+
+class Upscaled(_Rows):
+    """Stored images enlarged, bilinearly, each time they are indexed: ImageNet's 64 pixels as 224 (Urbani et al. 2024).
+
+    Args:
+        pixels: uint8 (S, H, W, channels), an array, a memory map or a stream.
+        side: Side of the enlarged images in pixels, above 0.
+    """
+
+    def __init__(self, pixels: object, side: int):
+        if side < 1:
+            raise ValueError(f"upscale must be 1 pixel or more, got {side}")
+        super().__init__(len(pixels), int(side), pixels.shape[3])
+        self._pixels = pixels
+
+    def _fetch(self, rows: np.ndarray) -> np.ndarray:
+        small = torch.from_numpy(np.ascontiguousarray(self._pixels[rows])).permute(0, 3, 1, 2)
+        large = functional.resize(small, list(self.shape[1:3]), antialias=True)
+        return large.permute(0, 2, 3, 1).numpy()
+
+
+def cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,154 @@
+"""Image files without labels: found in folders, and decoded a little ahead of their use. What cannot be read says why."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from data.decoding import read_image
+from data.stream import Upscaled, cores
+from hierarchies.folders import IMAGE_EXTENSIONS
+
+_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
+
+
+class Found(NamedTuple):
+    """Images below the paths given, each once: `files` as paths that can be opened, and the number of other files."""
+
+    files: list[str]
+    others: int
+
+
+class Shape(NamedTuple):
+    """How a model takes its images.
+
+    Attributes:
+        height, width: In pixels, to which images are stretched.
+        gray: One channel instead of three.
+        upscale: Side in pixels to which the stretched images are then enlarged; 0 leaves them.
+    """
+
+    height: int
+    width: int
+    gray: bool = False
+    upscale: int = 0
+
+
+class Batch(NamedTuple):
+    """Consecutive files (n of them), of which B could be read.
+
+    Attributes:
+        files: Their paths.
+        errors (n): Why a file cannot be read; None where it can.
+        pixels: uint8 (B, H, W, channels).
+        sizes: float32 (B, 2), original width and height in pixels.
+    """
+
+    files: list[str]
+    errors: list[str | None]
+    pixels: np.ndarray
+    sizes: np.ndarray
+
+
+def find_images(paths: Iterable[str | os.PathLike]) -> Found:
+    """The images named, and those below the folders named, sorted in each folder tree.
+
+    In folders the suffix says what is an image; a file that is named counts whatever it is called. Hidden files and
+    folders are passed over. Links to folders are followed, every folder once.
+
+    Raises: ValueError: If a path does not exist, a folder cannot be listed, or there is no image at all.
+    """
+    paths, files, others = list(map(Path, paths)), {}, 0
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"there is no image or folder {str(path)!r}")
+        found, more = _below(path) if path.is_dir() else ([str(path)], 0)
+        files.update(dict.fromkeys(found))
+        others += more
+    if not files:
+        raise ValueError(
+            f"there is no image in {', '.join(map(str, paths)) or 'no folder'} ({others} other files);"
+            f" images end in {', '.join(_SUFFIXES)}"
+        )
+    return Found(list(files), others)
+
+
+def _below(root: Path) -> tuple[list[str], int]:
+    images, others, visited = [], 0, set()
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(f"the folder {error.filename!r} cannot be listed: {error.strerror}") from error
+
+    for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link into the same tree, or a circle
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names = [name for name in names if not name.startswith(".")]
+        chosen = [name for name in names if name.lower().endswith(_SUFFIXES)]
+        images += [os.path.join(folder, name) for name in chosen]
+        others += len(names) - len(chosen)
+    return sorted(images), others
+
+
+def read_batches(files: Sequence[str], shape: Shape, batch_size: int, workers: int | None = None) -> Iterator[Batch]:
+    """The files in order, batch by batch, as training reads images; threads stay up to a batch ahead.
+
+    Args:
+        files: Paths.
+        shape: How the model takes its images.
+        batch_size: Files in a batch, 1 or more.
+        workers: Threads that decode; as many as there are cores by default.
+
+    Raises: ValueError: If batch_size is below 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+    pool, ahead = ThreadPoolExecutor(workers or cores(), "image decoder"), deque()
+    read, position = partial(_read, shape=shape), 0
+    try:
+        for start in range(0, len(files), batch_size):
+            while position < min(start + 2 * batch_size, len(files)):
+                ahead.append(pool.submit(read, files[position]))
+                position += 1
+            names = list(files[start : start + batch_size])
+            yield _batch(names, [ahead.popleft().result() for _ in names], shape)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _batch(files: list[str], images: list[tuple[np.ndarray, tuple[int, int]] | str], shape: Shape) -> Batch:
+    read = [image for image in images if not isinstance(image, str)]
+    empty = np.empty((0, shape.height, shape.width, 1 if shape.gray else 3), np.uint8)
+    pixels = np.stack([image for image, _ in read]) if read else empty
+    if shape.upscale and read:
+        pixels = Upscaled(pixels, shape.upscale)[:]
+    sizes = np.array([size for _, size in read], np.float32).reshape(-1, 2)
+    return Batch(files, [image if isinstance(image, str) else None for image in images], pixels, sizes)
+
+
+def _read(file: str, shape: Shape) -> tuple[np.ndarray, tuple[int, int]] | str:
+    """Pixels and original size of an image, or why there are none."""
+    square = shape.height == shape.width
+    try:
+        image = read_image(file, resize=shape.height if square else None, gray=shape.gray)
+        pixels = image.pixels if square else _stretch(image.pixels, shape)
+    except Exception as error:  # damaged bytes can raise anything
+        return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return pixels, image.size
+
+
+def _stretch(pixels: np.ndarray, shape: Shape) -> np.ndarray:
+    if pixels.shape[:2] == (shape.height, shape.width):
+        return pixels
+    image = Image.fromarray(pixels[:, :, 0] if shape.gray else pixels)
+    stretched = np.asarray(image.resize((shape.width, shape.height), Image.Resampling.BILINEAR))
+    return stretched[:, :, None] if shape.gray else stretched

@@ -1,0 +1,29 @@
+"""Small image files and folder trees for the tests."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def draw(path, size=(6, 4), mode="RGB", seed=0, **options):
+    """Writes a noise image of (width, height) and returns its pixels as they were before saving."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    shape = (size[1], size[0]) if channels == 1 else (size[1], size[0], channels)
+    values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    image = Image.fromarray(values if mode != "P" else values % 8)
+    if image.mode != mode:
+        image = image.convert(mode)
+    image.save(path, **options)
+    return np.asarray(image)
+
+
+def make_folder(root, counts, size=(6, 4)):
+    """A folder tree with the given number of PNG images in each class folder; no two are equal."""
+    seed = 0
+    for folder, count in counts.items():
+        for i in range(count):
+            draw(Path(root) / folder / f"{i:02}.png", (size[0] + i % 3, size[1]), seed=(seed := seed + 1))
+    return Path(root)

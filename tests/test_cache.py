@@ -1,0 +1,373 @@
+"""The image cache and the decoder behind it: awkward files, reuse, parallel builders, full and read-only disks."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data import cache as cache_module
+from data import cache_writer
+from data.cache import build_cache
+from data.decoding import read_image
+from images import draw, make_folder
+
+ODD_NAMES = ("Tripos furca, duplets/a b.png", "Ærøskøbing/浮游.png", "quote's (x)/100%.png")
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def test_colour_pixels_and_original_size_are_kept(tmp_path):
+    pixels = draw(tmp_path / "a.png", (6, 4))
+    image = read_image(tmp_path / "a.png", resize=0)
+    np.testing.assert_array_equal(image.pixels, pixels)
+    assert image.size == (6, 4) and (image.brightest, image.transparent, image.frames) == (None, False, 1)
+
+
+def test_resizing_stretches_bilinearly_with_antialiasing(tmp_path):
+    pixels = draw(tmp_path / "a.png", (40, 20))
+    expected = Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR)
+    image = read_image(tmp_path / "a.png", resize=8)
+    np.testing.assert_array_equal(image.pixels, np.asarray(expected))
+    assert image.size == (40, 20)
+
+
+def test_gray_has_one_channel_of_luminance(tmp_path):
+    Image.new("RGB", (3, 2), (255, 0, 0)).save(tmp_path / "red.png")
+    image = read_image(tmp_path / "red.png", resize=0, gray=True)
+    assert image.pixels.shape == (2, 3, 1) and set(image.pixels.ravel()) == {76}  # 0.299 * 255
+
+
+@pytest.mark.parametrize("byte_order", ["<u2", ">u2"])
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path, byte_order):
+    values = np.array([[0, 257, 514, 65535]], np.uint16)
+    mode = "I;16" if byte_order == "<u2" else "I;16B"
+    Image.frombytes(mode, (4, 1), values.astype(byte_order).tobytes()).save(tmp_path / "deep.tif")
+    image = read_image(tmp_path / "deep.tif", resize=0, gray=True)
+    assert image.pixels.ravel().tolist() == [0, 1, 2, 255] and image.brightest == 65535
+
+
+def test_integers_beyond_sixteen_bits_and_floats_are_refused(tmp_path):
+    Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "wide.tif")
+    Image.fromarray(np.array([[0.0, 0.5]], np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ValueError, match="values from 0 to 70000 do not fit 16 bits"):
+        read_image(tmp_path / "wide.tif")
+    with pytest.raises(ValueError, match="mode 'F' have no fixed range"):
+        read_image(tmp_path / "float.tif")
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    values = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]], np.uint8)
+    Image.fromarray(values).save(tmp_path / "clear.png")
+    image = read_image(tmp_path / "clear.png", resize=0)
+    assert image.pixels.tolist() == [[[10, 20, 30], [255, 255, 255], [204, 204, 204]]]
+    assert image.transparent
+
+
+def test_palettes_become_their_colours(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 200, 100, 50])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "plain.png")
+    image.save(tmp_path / "clear.png", transparency=0)
+    assert read_image(tmp_path / "plain.png", resize=0).pixels.tolist() == [[[0, 0, 0], [200, 100, 50]]]
+    assert read_image(tmp_path / "clear.png", resize=0).pixels.tolist() == [[[255, 255, 255], [200, 100, 50]]]
+
+
+@pytest.mark.parametrize("mode, suffix", [("1", "png"), ("L", "bmp"), ("LA", "png"), ("P", "gif"), ("CMYK", "jpg"), ("RGB", "webp")])
+@pytest.mark.parametrize("gray", [False, True])
+def test_every_usual_mode_is_read(tmp_path, mode, suffix, gray):
+    draw(tmp_path / f"a.{suffix}", (6, 4), mode)
+    assert read_image(tmp_path / f"a.{suffix}", resize=5, gray=gray).pixels.shape == (5, 5, 1 if gray else 3)
+
+
+def test_the_rotation_flag_of_the_camera_is_applied(tmp_path):
+    image = Image.new("L", (2, 1))
+    image.putpixel((1, 0), 255)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    image.save(tmp_path / "turned.png", exif=exif)
+    read = read_image(tmp_path / "turned.png", resize=0, gray=True)
+    assert read.size == (1, 2) and read.pixels.ravel().tolist() == [0, 255]
+
+
+def test_the_first_frame_counts(tmp_path):
+    frames = [Image.new("L", (2, 2), value) for value in (40, 80)]
+    frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
+    image = read_image(tmp_path / "pages.tif", resize=0, gray=True)
+    assert image.frames == 2 and set(image.pixels.ravel()) == {40}
+
+
+def test_equal_images_have_equal_fingerprints(tmp_path):
+    draw(tmp_path / "a.png"), draw(tmp_path / "b.bmp"), draw(tmp_path / "c.png", seed=1)
+    a, b, c = (read_image(tmp_path / name).fingerprint for name in ("a.png", "b.bmp", "c.png"))
+    assert a == b != c
+
+
+def bad_files(root):
+    """Seven files that are no readable images, and why."""
+    draw(root / "x" / "good.png"), draw(root / "x" / "whole.jpg", (64, 64)), draw(root / "x" / "whole.png", (64, 64))
+    Image.fromarray(np.zeros((2, 2), np.float32)).save(root / "x" / "float.tif")
+    write(root / "x" / "empty.jpg", b"")
+    write(root / "x" / "text.png", b"no image at all")
+    for suffix in ("jpg", "png"):
+        whole = (root / "x" / f"whole.{suffix}").read_bytes()
+        write(root / "x" / f"cut.{suffix}", whole[: len(whole) // 2])
+        write(root / "x" / f"head.{suffix}", whole[:20])
+    return ["empty.jpg", "text.png", "cut.jpg", "cut.png", "head.jpg", "head.png", "float.tif"]
+
+
+def test_all_bad_files_are_listed_with_their_reasons(tmp_path):
+    files = [f"x/{name}" for name in ("good.png", *bad_files(tmp_path))]
+    with pytest.raises(ValueError) as error:
+        build_cache(tmp_path, files, cache_dir=tmp_path / "cache")
+    message = str(error.value)
+    assert "7 images cannot be read" in message and "--skip_bad_images" in message and "good.png" not in message
+    for file, reason in zip(files[1:5], ("the file is empty", "no image that Pillow can read", "truncated", "truncated")):
+        assert any(file in line and reason in line for line in message.splitlines()), (file, message)
+    assert all(file in message for file in files[1:])
+    assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+def test_bad_files_can_be_skipped_but_never_silently(tmp_path):
+    files = sorted(f"x/{name}" for name in ("good.png", "whole.jpg", *bad_files(tmp_path)))
+    options = {"resize": 8, "cache_dir": tmp_path / "cache"}
+    for _ in range(2):  # built, then reused
+        cache = build_cache(tmp_path, files, **options, skip_bad_images=True)
+        assert [files[i] for i in cache.kept] == ["x/good.png", "x/whole.jpg"] and len(cache.pixels) == 2
+        assert len(cache.bad) == 7 and any("7 images were left out" in note and "x/cut.jpg" in note for note in cache.notes)
+        np.testing.assert_array_equal(cache.pixels[1], read_image(tmp_path / "x" / "whole.jpg", resize=8).pixels)
+    with pytest.raises(ValueError, match="7 images cannot be read"):
+        build_cache(tmp_path, files, **options)
+
+
+def test_a_long_list_of_bad_files_is_cut(tmp_path):
+    for i in range(25):
+        write(tmp_path / f"{i:02}.png", b"")
+    with pytest.raises(ValueError, match="25 images cannot be read") as error:
+        build_cache(tmp_path, [f"{i:02}.png" for i in range(25)], skip_bad_images=True)
+    assert "19.png" in str(error.value) and "20.png" not in str(error.value) and "and 5 more" in str(error.value)
+
+
+def test_an_image_beyond_pillows_limit_is_a_bad_file(tmp_path, monkeypatch):
+    draw(tmp_path / "big.png", (40, 40)), draw(tmp_path / "fine.png", (30, 30))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)  # above: a warning, which is silenced; above twice: an error
+    with pytest.raises(ValueError, match="1 images cannot be read.*\n  big.png: too large") as error:
+        build_cache(tmp_path, ["big.png", "fine.png"])
+    assert "fine.png" not in str(error.value)
+
+
+def test_odd_names_are_no_problem(tmp_path):
+    for seed, name in enumerate(ODD_NAMES):
+        draw(tmp_path / name, seed=seed)
+    cache = build_cache(tmp_path, ODD_NAMES, resize=0)
+    assert [row.shape for row in cache.pixels] == [(4, 6, 3)] * 3
+
+
+def test_rows_follow_the_order_of_the_files(tmp_path):
+    pixels = [draw(tmp_path / f"{i}.png", seed=i) for i in range(90)]
+    order = np.random.default_rng(0).permutation(90)
+    cache = build_cache(tmp_path, [f"{i}.png" for i in order], resize=0, workers=2)
+    np.testing.assert_array_equal(cache.pixels, np.stack(pixels)[order])
+    assert cache.sizes.tolist() == [[6, 4]] * 90 and cache.pixels.dtype == np.uint8
+    with pytest.raises(ValueError, match="read-only"):
+        cache.pixels[0] = 0
+
+
+def test_without_resize_all_images_need_one_size(tmp_path):
+    draw(tmp_path / "a.png", (6, 4)), draw(tmp_path / "b.png", (4, 6))
+    with pytest.raises(ValueError, match="'a.png' has 6 x 4 pixels, 'b.png' 4 x 6; give --resize"):
+        build_cache(tmp_path, ["a.png", "b.png"], resize=0)
+    assert build_cache(tmp_path, ["a.png", "b.png"], resize=5).sizes.tolist() == [[6, 4], [4, 6]]
+
+
+@pytest.mark.parametrize("resize", [-1, 2.5, True])
+def test_a_resize_without_meaning_is_refused(tmp_path, resize):
+    with pytest.raises(ValueError, match="resize must be a side in pixels"):
+        build_cache(tmp_path, [], resize=resize)
+
+
+def test_the_cache_is_reused_and_the_images_are_not_read_again(tmp_path, monkeypatch):
+    make_folder(tmp_path, {"a": 3})
+    files = [f"a/{i:02}.png" for i in range(3)]
+    first = build_cache(tmp_path, files)
+    assert first.folder.parent == tmp_path / ".taxonomy_cache"
+    monkeypatch.setattr(cache_writer, "read_image", None)  # a decode would fail
+    again = build_cache(tmp_path, files)
+    np.testing.assert_array_equal(first.pixels, again.pixels)
+    np.testing.assert_array_equal(first.sizes, again.sizes)
+
+
+def test_a_change_of_files_or_options_makes_another_cache(tmp_path):
+    make_folder(tmp_path, {"a": 3})
+    files = [f"a/{i:02}.png" for i in range(3)]
+    folders = [build_cache(tmp_path, files).folder]
+    folders.append(build_cache(tmp_path, files, resize=16).folder)
+    folders.append(build_cache(tmp_path, files, gray=True).folder)
+    folders.append(build_cache(tmp_path, files[:2]).folder)
+    stat = os.stat(tmp_path / files[0])
+    os.utime(tmp_path / files[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    folders.append(build_cache(tmp_path, files).folder)
+    pixels = draw(tmp_path / files[0], (30, 30), seed=99)
+    changed = build_cache(tmp_path, files, resize=30)
+    np.testing.assert_array_equal(changed.pixels[0], pixels)
+    assert len({*folders, changed.folder}) == 6
+
+
+@pytest.mark.parametrize("damage", ["pixels.bin", "images.npz", "content.json", "cut", "garbage"])
+def test_a_damaged_cache_is_built_anew(tmp_path, damage):
+    make_folder(tmp_path, {"a": 2})
+    first = build_cache(tmp_path, ["a/00.png", "a/01.png"])
+    expected = np.array(first.pixels)
+    if damage == "cut":
+        os.truncate(first.folder / "pixels.bin", 100)
+    elif damage == "garbage":
+        write(first.folder / "content.json", b'{"sha')
+    else:
+        (first.folder / damage).unlink()
+    np.testing.assert_array_equal(build_cache(tmp_path, ["a/00.png", "a/01.png"]).pixels, expected)
+
+
+def test_notes_say_what_was_converted(tmp_path):
+    Image.fromarray(np.full((3, 3), 4000, np.uint16)).save(tmp_path / "deep.png")
+    draw(tmp_path / "clear.png", mode="RGBA"), draw(tmp_path / "plain.png")
+    notes = build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"]).notes
+    assert notes == build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"]).notes
+    assert len(notes) == 2
+    assert "1 images with 16 bits" in notes[0] and "4000 of 65535" in notes[0] and "deep.png" in notes[0]
+    assert "laid on white" in notes[1] and "clear.png" in notes[1]
+
+
+def test_an_unwritable_data_folder_uses_the_users_cache(tmp_path, monkeypatch):
+    make_folder(tmp_path / "data", {"a": 2})
+    write(tmp_path / "data" / ".taxonomy_cache", b"a file in the way, as a permission that also stops root")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    cache = build_cache(tmp_path / "data", ["a/00.png", "a/01.png"])
+    assert cache.folder.parent == tmp_path / "home" / "taxonomy_cache"
+
+
+def test_a_user_without_a_home_needs_none(tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    make_folder(tmp_path, {"a": 1})
+    monkeypatch.setattr(cache_module.Path, "home", homeless)
+    assert build_cache(tmp_path, ["a/00.png"]).folder.parent == tmp_path / ".taxonomy_cache"
+
+
+def test_an_existing_cache_is_used_where_nothing_can_be_written(tmp_path, monkeypatch):
+    make_folder(tmp_path, {"a": 2})
+    folder = build_cache(tmp_path, ["a/00.png", "a/01.png"]).folder
+    monkeypatch.setattr(cache_module, "_writable", None)
+    assert build_cache(tmp_path, ["a/00.png", "a/01.png"]).folder == folder
+
+
+def test_no_place_to_write_names_the_way_out(tmp_path):
+    make_folder(tmp_path, {"a": 1})
+    blocked = write(tmp_path / "file", b"")
+    with pytest.raises(OSError, match="cannot be written to .*file.*--cache_dir"):
+        build_cache(tmp_path, ["a/00.png"], cache_dir=blocked)
+
+
+def test_a_disk_that_is_too_small_is_found_before_the_work(tmp_path, monkeypatch):
+    make_folder(tmp_path, {"a": 4})
+    usage = type(shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(100, 100, 0))
+    with pytest.raises(OSError, match="no space left for the image cache in .*--cache_dir"):
+        build_cache(tmp_path, [f"a/{i:02}.png" for i in range(4)])
+    assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path, monkeypatch):
+    make_folder(tmp_path, {"a": 2})
+    monkeypatch.setattr(cache_writer, "open", lambda path, mode, **options: open("/dev/full", mode, **options), raising=False)
+    with pytest.raises(OSError, match="no space left for the image cache"):
+        build_cache(tmp_path, ["a/00.png", "a/01.png"])
+    assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]
+
+
+def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
+    make_folder(tmp_path, {"a": 5})
+
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache_writer, "_observe", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        build_cache(tmp_path, [f"a/{i:02}.png" for i in range(5)])
+    assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]
+
+
+def test_what_a_killed_builder_left_is_removed_later(tmp_path):
+    make_folder(tmp_path, {"a": 1})
+    place = tmp_path / ".taxonomy_cache"
+    for name, age in (("old.tmp", 3600), ("new.tmp", 0)):
+        (place / name).mkdir(parents=True)
+        write(place / name / "pixels.bin", b"half")
+        for path in (place / name / "pixels.bin", place / name):
+            os.utime(path, (time.time() - age,) * 2)
+    build_cache(tmp_path, ["a/00.png"])
+    assert not (place / "old.tmp").exists() and (place / "new.tmp").exists()
+
+
+def _build_slowly(root, files, decoded):
+    def read(path, **options):
+        decoded.put(str(path))
+        time.sleep(0.02)
+        return read_image(path, **options)
+
+    cache_writer.read_image = read
+    build_cache(root, files, workers=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_parallel_builders_decode_every_image_once(tmp_path):
+    make_folder(tmp_path, {"a": 10})
+    files = [f"a/{i:02}.png" for i in range(10)]
+    context = multiprocessing.get_context("fork")
+    decoded = context.SimpleQueue()
+    builders = [context.Process(target=_build_slowly, args=(tmp_path, files, decoded)) for _ in range(3)]
+    for builder in builders:
+        builder.start()
+    for builder in builders:
+        builder.join(30)
+    assert [builder.exitcode for builder in builders] == [0, 0, 0]
+    paths = []
+    while not decoded.empty():
+        paths.append(decoded.get())
+    assert sorted(paths) == [str(tmp_path / file) for file in files]
+    assert len(list((tmp_path / ".taxonomy_cache").glob("*/content.json"))) == 1
+
+
+def test_builders_without_locks_do_not_harm_each_other(tmp_path, monkeypatch):
+    make_folder(tmp_path, {"a": 3})
+    files = [f"a/{i:02}.png" for i in range(3)]
+    fill, inner = cache_module.fill, []
+
+    def overtaken(folder, *args):
+        bad = fill(folder, *args)
+        if not inner:
+            inner.append(None)
+            monkeypatch.setattr(cache_module, "file_lock", lambda *args, **options: open(os.devnull))
+            inner.append(build_cache(tmp_path, files))  # another builder is faster
+        return bad
+
+    monkeypatch.setattr(cache_module, "fill", overtaken)
+    cache = build_cache(tmp_path, files)
+    np.testing.assert_array_equal(cache.pixels, inner[1].pixels)
+    assert not list((tmp_path / ".taxonomy_cache").glob("*.tmp"))
+
+
+def test_the_content_is_plain_json(tmp_path):
+    draw(tmp_path / "å, b.png")
+    cache = build_cache(tmp_path, ["å, b.png"], resize=3)
+    content = json.loads((cache.folder / "content.json").read_text())
+    assert content == {"shape": [1, 3, 3, 3], "bad": [], "notes": []}
