@@ -1,0 +1,187 @@
+"""What the losses of the tree cost beside cross-entropy: time and memory of forward plus backward.
+
+    python benchmarks/losses.py
+
+prints ratios measured within one process, on one CPU thread or on the GPU where there is one. Every repeat times all
+losses in turn; a ratio is that of the medians. On the CPU the clock is the process's own, so neighbours disturb little.
+Memory is the peak above the scores, in tensors of their size; on the CPU a process of its own measures each loss.
+"""
+
+import argparse
+import ctypes
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hierarchies import Hierarchy  # noqa: E402
+from losses import build_loss  # noqa: E402
+
+SIZES = [
+    (256, 1010, 7, 3.0),
+    (256, 1000, 15, 3.0),
+    (256, 10000, 8, 2.5),
+    (128, 200, 16, 6.0),
+]  # batch, classes, depth, limit
+LOSSES = ("hierarchical", "hxe", "soft_labels", "label_smoothing")
+LARGE = SIZES[2]  # memory is measured where it matters and where the resident size tells it
+
+
+def random_tree(classes: int, depth: int, seed: int, shuffled: bool = True) -> Hierarchy:
+    """A tree of exactly this height with groups of random sizes, single-child nodes and leaves at several depths.
+
+    The classes are in random order, or depth-first if not `shuffled`.
+    """
+    generator = np.random.default_rng(seed)
+    paths: dict[int, tuple[str, ...]] = {}
+    stack = [(generator.permutation(classes), ())]
+    while stack:
+        members, path = stack.pop()
+        left = depth - len(path)
+        if left == 1 or (len(members) == 1 and path and 0 not in members):  # class 0 goes all the way down
+            paths.update((member, (*path, str(member))) for member in members.tolist())
+            continue
+        children = min(len(members), 1 + generator.poisson(len(members) ** (1 / left) - 1))
+        cuts = np.sort(generator.choice(len(members) - 1, children - 1, replace=False) + 1)
+        stack.extend((part, (*path, f"{len(path)}.{i}")) for i, part in enumerate(np.split(members, cuts)))
+    tree = Hierarchy.from_paths([paths[c] for c in range(classes)])
+    return tree if shuffled else tree.subset(tree.leaf_order)
+
+
+def step(loss: Callable, scores: torch.Tensor, targets: torch.Tensor) -> None:
+    """Forward and backward."""
+    scores.grad = None
+    loss(scores, targets).backward()
+
+
+def draw(batch: int, classes: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and targets as an untrained network gives them."""
+    torch.manual_seed(0)
+    scores = torch.randn(batch, classes, device=device, requires_grad=True)
+    return scores, torch.randint(classes, (batch,), device=device)
+
+
+def seconds(run: Callable[[], None], device: str) -> float:
+    """Duration of one call."""
+    if device == "cpu":
+        start = time.process_time()
+        run()
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    run()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def build(tree: Hierarchy, device: str) -> dict[str, Callable]:
+    """Cross-entropy as torch has it, and the losses of the tree with their default options."""
+    return {"ce": F.cross_entropy, **{name: build_loss(name, tree).to(device) for name in LOSSES}}
+
+
+def time_losses(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[str, float]:
+    """Median seconds of a step under each loss, all measured in turn."""
+    scores, targets = draw(batch, tree.num_classes, device)
+    losses = build(tree, device)
+    times = {name: [] for name in losses}
+    for repeat in range(repeats + 3):
+        for name, loss in losses.items():
+            duration = seconds(lambda: step(loss, scores, targets), device)
+            if repeat >= 3:
+                times[name].append(duration)
+    return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def peak_memory(name: str, device: str) -> float:
+    """Peak memory of a step above the scores, in score-sized tensors; on the CPU to be called in a fresh process."""
+    batch, classes, depth, _ = LARGE
+    loss = build(random_tree(classes, depth, 0), device)[name]
+    scores, targets = draw(batch, classes, device)
+    few = scores[:8].detach().requires_grad_()
+    step(loss, few, targets[:8])  # what a first call leaves behind for good is no part of a step
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step(loss, scores, targets)
+        return (torch.cuda.max_memory_allocated() - before) / scores.nbytes
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the resident size
+    before = _resident("VmHWM")
+    step(loss, scores, targets)
+    return (_resident("VmHWM") - before) / scores.nbytes
+
+
+def peak_memory_apart(name: str, device: str) -> float:
+    """The same, on the CPU in a process where every array is returned to the system when it is freed."""
+    if device != "cpu":
+        return peak_memory(name, device)
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    command = [sys.executable, __file__, "--memory_of", name]
+    return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+
+
+def keep_freed_memory() -> None:
+    """Lets malloc reuse large blocks: fresh pages in every step would slow down cross-entropy more than our losses."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
+
+
+def _resident(field: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=200, help="steps timed for each loss; a tenth at the largest size (default: 200)"
+    )
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu or cuda (default: cuda where there is one)",
+    )
+    parser.add_argument(
+        "--memory_of", choices=("ce", *LOSSES), help="only print the peak memory of this loss, in score-sized tensors"
+    )
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    if arguments.memory_of:
+        print(peak_memory(arguments.memory_of, "cpu"))
+        return
+    keep_freed_memory()
+    print(
+        f"forward + backward, float32, on {arguments.device}; torch {torch.__version__}; times of cross-entropy = 1\n"
+    )
+    print("| batch | classes | depth | class order | ce, ms |", *(f"{name} |" for name in LOSSES), "limit |")
+    print("|---" * (6 + len(LOSSES)) + "|")
+    for batch, classes, depth, limit in SIZES:
+        for shuffled in (False, True):
+            repeats = max(1, arguments.repeats // (10 if classes == LARGE[1] else 1))
+            times = time_losses(random_tree(classes, depth, 0, shuffled), batch, arguments.device, repeats)
+            ratios = (f"{times[name] / times['ce']:.2f} |" for name in LOSSES)
+            order = "shuffled" if shuffled else "depth-first"
+            print(
+                f"| {batch} | {classes} | {depth} | {order} | {times['ce'] * 1e3:.3f} |",
+                *ratios,
+                f"{limit} |",
+                flush=True,
+            )
+    print(f"\npeak memory above the scores, batch {LARGE[0]}, {LARGE[1]} classes shuffled, in score-sized tensors\n")
+    for name in ("ce", *LOSSES):
+        print(f"- {name}: {peak_memory_apart(name, arguments.device):.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

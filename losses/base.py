@@ -1,0 +1,50 @@
+"""What every loss has in common."""
+
+from torch import Tensor, nn
+
+from hierarchies import Hierarchy
+
+
+class Loss(nn.Module):
+    """A function of what the head says about a batch and of the true classes; it has no parameters.
+
+    Shape: scores (B, C) with higher better, targets (B,) int64 -> scalar, the mean over the batch.
+
+    Attributes:
+        inputs: What it reads of the head: "scores", or "cosines" between embeddings and class vectors.
+        takes: Its options: flag, keyword argument and key in config.json at once.
+    """
+
+    inputs: str = "scores"
+    takes: tuple[str, ...] = ()
+
+    def __init__(self, hierarchy: Hierarchy):
+        super().__init__()
+        self.num_classes = hierarchy.num_classes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tells the loss which epoch begins, counted from 0."""
+
+
+def full_precision(scores: Tensor) -> Tensor:
+    """Half-precision scores as float32; float32 and float64 as they are."""
+    return scores if scores.itemsize > 2 else scores.float()
+
+
+def check_batch(scores: Tensor, targets: Tensor, num_classes: int) -> None:
+    """Checks the shapes, and on the CPU, where looking is free, the range of the targets.
+
+    Raises: ValueError: If scores are not (B, num_classes), targets not (B,), or a target is not in [0, num_classes).
+    """
+    if scores.ndim != 2 or scores.shape[1] != num_classes or targets.shape != scores.shape[:1]:
+        raise ValueError(
+            f"a batch is scores (B, {num_classes}) and targets (B,), got {tuple(scores.shape)} and"
+            f" {tuple(targets.shape)}; is the hierarchy of another dataset?"
+        )
+    if targets.device.type == "cpu" and len(targets):
+        lowest, highest = targets.detach().numpy().min(), targets.detach().numpy().max()
+        if lowest < 0 or highest >= num_classes:
+            wrong = lowest if lowest < 0 else highest
+            raise ValueError(
+                f"targets must lie in [0, {num_classes}), got {wrong}; is the hierarchy of another dataset?"
+            )

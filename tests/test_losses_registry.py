@@ -1,0 +1,109 @@
+"""The registry of losses, cross-entropy, CORR, and what becomes of options and batches that make no sense."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+from trees import FLAT, TREE
+
+from losses import LOSSES, OPTIONS, Loss, build_loss, select_options, taken_options, unused_options
+
+SCORES, TARGETS = torch.randn(16, 7, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 7
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_has_no_parameters_and_leaves_nothing_in_a_checkpoint(name):
+    loss = build_loss(name, TREE)
+    assert isinstance(loss, Loss) and not list(loss.parameters()) and not loss.state_dict()
+    assert loss.inputs == ("cosines" if name == "corr" else "scores")
+
+
+def test_every_option_belongs_to_a_loss():
+    of_tree = {"weighting", "decay", "leaf_height", "hxe_alpha", "switch_epoch", "hxe_weights"}
+    assert set(OPTIONS) == {"corr_reduction", "soft_beta", "soft_labels_variant", "smoothing"} | of_tree
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("focal", {}, "--loss must be one of ce, corr, hierarchical"),
+        ("ce", {"soft_beta": 3.0}, r"--loss ce takes no option; leave out --soft_beta 3.0"),
+        ("hxe", {"decay": 0.5}, r"--loss hxe takes only --hxe_alpha, --hxe_weights; leave out --decay"),
+        ("hierarchical", {"decay": 0.5}, "balanced takes only --weighting, --switch_epoch; leave out --decay"),
+        ("hierarchical", {"weighting": "steep"}, "weighting must be one of balanced"),
+        ("hierarchical", {"weighting": "power", "decay": -1.0}, "decay must be a finite number >= 0"),
+        ("hierarchical", {"switch_epoch": -1}, "switch_epoch is a number of epochs"),
+        ("hxe", {"hxe_alpha": -0.1}, "hxe_alpha must be a finite number >= 0, got -0.1"),
+        ("hxe", {"hxe_weights": "width"}, "hxe_weights must be one of depth, normalised, parent, height"),
+        ("soft_labels", {"soft_beta": -1.0}, "soft_beta must be a finite number >= 0, got -1.0"),
+        ("soft_labels", {"soft_labels_variant": "garg"}, "soft_labels_variant must be bertinetto or urbani"),
+        ("label_smoothing", {"smoothing": 1.5}, r"smoothing must lie in \[0, 1\], got 1.5"),
+        ("label_smoothing", {"weighting": "ones"}, "needs a weighting that sums to 1"),
+        ("corr", {"corr_reduction": "max"}, "corr_reduction must be mean or sum"),
+    ],
+)  # fmt: skip
+def test_an_option_that_makes_no_sense_is_an_error_that_names_it(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        build_loss(name, TREE, **options)
+
+
+def test_an_option_of_none_is_the_default():
+    loss = build_loss("hierarchical", TREE, weighting=None, decay=None, soft_beta=None)
+    torch.testing.assert_close(loss(SCORES, TARGETS), build_loss("hierarchical", TREE)(SCORES, TARGETS))
+
+
+def test_options_of_a_run_are_sorted_into_those_the_loss_takes_and_those_it_does_not():
+    options = {
+        "lr": 0.1,
+        "loss": "hierarchical",
+        "weighting": "power",
+        "decay": 0.3,
+        "hxe_alpha": 0.2,
+        "soft_beta": 5.0,
+    }
+    assert select_options(options) == {"weighting": "power", "decay": 0.3}
+    assert unused_options("hierarchical", options) == ("hxe_alpha", "soft_beta")
+    assert taken_options("hierarchical", {"weighting": "leaf"}) == ("weighting", "leaf_height", "switch_epoch")
+    assert unused_options("ce", options) == ("weighting", "decay", "hxe_alpha", "soft_beta")
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_targets_and_scores_that_do_not_fit_the_tree_are_an_error(name):
+    loss = build_loss(name, FLAT)
+    with pytest.raises(ValueError, match=r"targets must lie in \[0, 4\), got 4; is the hierarchy of another dataset"):
+        loss(torch.zeros(2, 4), torch.tensor([0, 4]))
+    with pytest.raises(ValueError, match=r"targets must lie in \[0, 4\), got -1"):
+        loss(torch.zeros(2, 4), torch.tensor([0, -1]))
+    with pytest.raises(ValueError, match=r"scores \(B, 4\) and targets \(B,\), got \(2, 5\) and \(2,\)"):
+        loss(torch.zeros(2, 5), torch.tensor([0, 1]))
+
+
+def test_cross_entropy_is_that_of_torch():
+    torch.testing.assert_close(build_loss("ce", TREE)(SCORES, TARGETS), F.cross_entropy(SCORES, TARGETS))
+
+
+def test_corr_is_the_mean_of_one_minus_the_cosine_to_the_true_class():
+    cosines = torch.tensor([[1.0, -0.5, 0.0, 0.2], [0.3, -1.0, 0.6, 0.1]])
+    torch.testing.assert_close(build_loss("corr", FLAT)(cosines, torch.tensor([0, 2])), torch.tensor((0.0 + 0.4) / 2))
+    torch.testing.assert_close(build_loss("corr", FLAT)(cosines, torch.tensor([0, 1])), torch.tensor((0.0 + 2.0) / 2))
+
+
+def test_corr_summed_is_the_mean_times_the_batch_size():
+    mean, total = (
+        build_loss("corr", TREE)(SCORES, TARGETS),
+        build_loss("corr", TREE, corr_reduction="sum")(SCORES, TARGETS),
+    )
+    torch.testing.assert_close(total, 16 * mean)
+
+
+def test_the_hierarchical_loss_takes_over_at_the_switch_epoch():
+    loss, hierarchical = build_loss("hierarchical", TREE, switch_epoch=2), build_loss("hierarchical", TREE)
+    assert not torch.isclose(hierarchical(SCORES, TARGETS), F.cross_entropy(SCORES, TARGETS))
+    for epoch, expected in [
+        (0, F.cross_entropy),
+        (1, F.cross_entropy),
+        (2, hierarchical),
+        (7, hierarchical),
+        (1, F.cross_entropy),
+    ]:
+        loss.set_epoch(epoch)
+        torch.testing.assert_close(loss(SCORES, TARGETS), expected(SCORES, TARGETS))
