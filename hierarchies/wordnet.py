@@ -26,7 +26,7 @@ def read_nouns(path: str | os.PathLike) -> Nouns:
     Hypernyms are sorted by lemma, as the Natural Language Toolkit orders them, because 'the first hypernym' of the
     literature means its first. Instances count where a noun has no other hypernym.
 
-    Raises: ValueError: If a line is not in the format of the manual page wndb(5); it is named.
+    Raises: ValueError: Naming the line that is not in the format of the manual page wndb(5), or the missing hypernym.
     """
     pointers, lemmas = {}, {}
     with open(path, encoding="latin-1") as file:
@@ -39,8 +39,15 @@ def read_nouns(path: str | os.PathLike) -> Nouns:
                 pointers[wnid], lemmas[wnid] = links, lemma
     hypernyms = {}
     for wnid, links in pointers.items():
-        above = [target for symbol, target in links if symbol == "@"] or [target for symbol, target in links if symbol == "@i"]
-        hypernyms[wnid] = tuple(sorted(above, key=lambda target: (lemmas.get(target, "").lower(), target)))
+        above = [target for symbol, target in links if symbol == "@"] or [
+            target for symbol, target in links if symbol == "@i"
+        ]
+        for target in above:
+            if target not in lemmas:
+                raise ValueError(
+                    f"{path}: {wnid} ({lemmas[wnid]}) is below {target}, which is not there; is the file complete?"
+                )
+        hypernyms[wnid] = tuple(sorted(above, key=lambda target: (lemmas[target].lower(), target)))
     return Nouns(hypernyms, lemmas)
 
 
@@ -49,8 +56,14 @@ def _synset(line: str) -> tuple[str, str, list[tuple[str, str]]]:
     fields = line.split(" | ")[0].split()
     words = int(fields[3], 16)
     first = 5 + 2 * words
-    links = [fields[first + 4 * i : first + 4 * i + 3] for i in range(int(fields[first - 1]))]
-    return f"n{int(fields[0]):08d}", fields[4], [(symbol, f"n{target}") for symbol, target, kind in links if kind == "n"]
+    if len(fields) != first + 4 * int(fields[first - 1]):
+        raise ValueError("other numbers of words and pointers than the line says")
+    links = [fields[at : at + 3] for at in range(first, len(fields), 4)]
+    return (
+        f"n{int(fields[0]):08d}",
+        fields[4],
+        [(symbol, f"n{target}") for symbol, target, kind in links if kind == "n"],
+    )
 
 
 def first_hypernym_tree(nouns: Nouns, wnids: Iterable[str]) -> Hierarchy:
@@ -100,7 +113,11 @@ def _tree(nouns: Nouns, wnids: Iterable[str], up: Callable[[str], Sequence[str]]
     shared = 0  # nodes at the top that all classes have in common: the last one is the root
     while all(len(path) > shared + 2 and path[: shared + 2] == paths[0][: shared + 2] for path in paths):
         shared += 1
-    names = {path[shared + 1 : end]: nouns.lemmas[path[end - 1]] for path in paths for end in range(shared + 2, len(path) + 1)}
+    names = {
+        path[shared + 1 : end]: nouns.lemmas[path[end - 1]]
+        for path in paths
+        for end in range(shared + 2, len(path) + 1)
+    }
     return Hierarchy.from_paths([path[shared + 1 :] for path in paths], names=names, root=paths[0][shared])
 
 

@@ -18,11 +18,15 @@ from hierarchies.wordnet import edge_lines, first_hypernym_tree, longest_path_tr
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the trees asked for and prints their statistics."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--wordnet", required=True, metavar="FILE", help="data.noun of WordNet 3.0")
     parser.add_argument("--tinyimagenet", metavar="FILE", help="wnids of TinyImageNet, one a line: first hypernyms")
     parser.add_argument("--imagenet", metavar="FILE", help="wnids of ImageNet, one a line: longest paths, collapsed")
-    parser.add_argument("--out", default=REPOSITORY / "hierarchies", type=Path, metavar="DIR", help="folder that is written to")
+    parser.add_argument(
+        "--out", default=REPOSITORY / "hierarchies", type=Path, metavar="DIR", help="folder that is written to"
+    )
     arguments = parser.parse_args(argv)
     nouns = read_nouns(arguments.wordnet)
     for name, build in (("tinyimagenet", first_hypernym_tree), ("imagenet", longest_path_tree)):

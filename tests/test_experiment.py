@@ -1,0 +1,214 @@
+"""Whole runs through the real command line, on a few small images."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import engine
+import experiment
+import train
+from recording import Run
+
+CLASSES = (
+    "Animals/Copepods/long, thin",
+    "Animals/Copepods/short",
+    "Animals/Worms",
+    "Plants/Centric/ä b",
+    "Plants/Centric",
+    "Plants/Pennate",
+)
+RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Six classes of eight grey images each; the class decides the brightness of one half and the width."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for c, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(8):
+            pixels = rng.integers(0, 60, (20, 20 + c))
+            pixels[:, : 10 if c % 2 else 20] += 30 * c
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def run(images, tmp_path):
+    """Calls train.py's main on the images; returns the exit status and the run."""
+
+    def call(*argv, method="DR"):
+        argv = ["--dataset", "folder", "--data_dir", str(images), "--record", str(tmp_path), "--GPU", "cpu", "--resize", "16",
+                "--gray", "--backbone", "conv4", "--dim", "8", "--batch_size", "8", "--lr", "0.001", "--method", method, *argv]  # fmt: skip
+        argv = argv if "--epochs" in argv else [*argv, "--epochs", "1"]
+        folder = experiment.arguments.parse(argv, "", train.DATASETS)[2]
+        return experiment.main("", train.DATASETS, argv), Run(folder)
+
+    return call
+
+
+HEADS = [[], ["--ema"], ["--dynamic"], ["--ema", "--dynamic"], ["--mds_W"], ["--mds_W", "--dynamic"]]
+CORR = [["--CORR", "--mds_W"], ["--CORR", "--mds_W", "--corr_reduction", "sum"]]
+
+
+@pytest.mark.parametrize("distance", ["euc", "arccos"])
+@pytest.mark.parametrize("method", ["normface", "DR"])
+@pytest.mark.parametrize("options", [*HEADS, *CORR], ids=" ".join)
+@pytest.mark.parametrize("data", [[], ["--use_val", "--size_inform"]], ids=" ".join)
+def test_every_head_trains_and_is_recorded(run, method, distance, options, data):
+    status, record = run("--distance", distance, *options, *data, method=method)
+    metrics = record.metrics.set_index("metric")["value"]
+    assert status == 0 and 0 <= metrics["accuracy"] <= 1 and 0 <= metrics["prototype/accuracy"] <= 1
+    if "--mds_W" in options:
+        assert metrics["W/corr"] > 0.999
+
+
+@pytest.mark.parametrize(
+    "data", [[], ["--use_val"], ["--size_inform"], ["--clspri"], ["--aug"], ["--collapse"], ["--split", "published"]]
+)
+def test_softmax_trains_with_every_option_of_the_data(run, data):
+    status, record = run(*data, method="softmax")
+    assert status == 0 and "prototype/accuracy" not in set(record.metrics["metric"])
+    assert (record.folder / "best.pt").exists() == ("--use_val" in data)
+
+
+LOSSES = (
+    ["--loss", "hierarchical", "--weighting", "power", "--decay", "0.9", "--switch_epoch", "1"],
+    ["--loss", "hxe", "--hxe_alpha", "0.3"],
+    ["--loss", "soft_labels", "--soft_beta", "4"],
+    ["--loss", "label_smoothing", "--weighting", "lazy"],
+    ["--l2_sp", "0.01", "--freeze", "last"],
+    ["--hr_gamma", "0.001", "--weight_decay", "0.001"],
+)
+
+
+@pytest.mark.parametrize("method", ["softmax", "normface", "DR"])
+@pytest.mark.parametrize("options", LOSSES, ids=" ".join)
+def test_every_loss_and_penalty_trains_under_every_head(run, method, options):
+    status, record = run(*options, "--epochs", "2", method=method)
+    assert status == 0
+    assert any(name.startswith("penalty_") for name in record.epochs) == any(
+        flag.startswith(("--hr", "--l2")) for flag in options
+    )
+
+
+def test_freezing_everything_or_penalising_fixed_vectors_is_refused(run, capsys):
+    assert run("--freeze", "all")[0] == 2 and "--epochs 0" in capsys.readouterr().err
+    assert run("--mds_W", "--hr", "1")[0] == 2 and "--mds_W" in capsys.readouterr().err
+    assert run("--freeze", "last", "--ema")[0] == 2 and "--ema" in capsys.readouterr().err
+
+
+def test_two_runs_with_one_seed_are_equal_bytes_and_another_seed_differs(run, tmp_path):
+    options = ["--use_val", "--aug", "--ema", "--dynamic", "--epochs", "2"]
+    _, first = run(*options)
+    kept = {name: (first.folder / name).read_bytes() for name in RESULTS}
+    run(*options, "--overwrite")
+    assert all((first.folder / name).read_bytes() == kept[name] for name in RESULTS)
+    _, other = run(*options, "--seed", "2")
+    assert all((other.folder / name).read_bytes() != kept[name] for name in RESULTS)
+
+
+@pytest.mark.parametrize(
+    "options", [["--ema", "--dynamic"], ["--mds_W", "--dynamic", "--schedule", "cosine"]], ids=" ".join
+)
+@pytest.mark.parametrize("when", ["while training", "while writing"])
+def test_an_interrupted_run_resumes_to_the_same_bytes(run, monkeypatch, options, when, capsys):
+    options = ["--use_val", "--aug", "--epochs", "4", *options]
+    _, whole = run(*options)
+    expected = {name: (whole.folder / name).read_bytes() for name in RESULTS}
+    shutil.rmtree(whole.folder)
+
+    owner, name = (engine, "_step") if when == "while training" else (Run, "_replace")
+    original, calls = getattr(owner, name), []
+
+    def stop_in_the_middle(*arguments):
+        calls.append(1)
+        if len(calls) == 13:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stop_in_the_middle)
+        status, record = run(*options)
+    assert status == 130 and not record.finished
+    assert "--resume" in capsys.readouterr().err
+    assert run(*options)[0] == 2  # neither --resume nor --overwrite
+    assert "--resume" in capsys.readouterr().err
+    status, record = run(*options, "--resume")
+    assert status == 0 and {name: (record.folder / name).read_bytes() for name in RESULTS} == expected
+
+
+def test_a_finished_run_is_not_run_again(run, monkeypatch, capsys):
+    run()
+    monkeypatch.setattr(engine, "fit", None)
+    status, _ = run()
+    assert status == 0 and "finished" in capsys.readouterr().out
+
+
+def test_a_run_is_not_resumed_with_other_images(run, images, capsys):
+    _, record = run("--epochs", "2")
+    (record.folder / "metrics.csv").unlink()
+    extra = images / CLASSES[1] / "new.png"
+    shutil.copy(images / CLASSES[1] / "0.png", extra)
+    try:
+        status, _ = run("--epochs", "2", "--resume")
+    finally:
+        extra.unlink()
+    assert status == 2 and "images changed" in capsys.readouterr().err
+
+
+def test_an_untrained_network_is_recorded_with_epochs_0(run):
+    status, record = run("--epochs", "0", "--use_val")
+    assert status == 0 and record.finished and len(record.epochs) == 0
+
+
+def test_the_best_epoch_on_the_validation_split_is_the_first_of_the_best(run):
+    _, record = run("--epochs", "4", "--use_val")
+    best = record.checkpoint("best.pt")
+    assert best["epoch"] == 1 + int(np.argmax(record.epochs["val_accuracy"]))
+
+
+def test_with_last_the_last_epoch_is_tested_though_a_best_one_is_kept(run):
+    _, record = run("--epochs", "3", "--use_val", "--last", "--lr", "0.01")
+    assert record.result_checkpoint == "last.pt" and (record.folder / "best.pt").exists()
+    weights = record.checkpoint("last.pt")["model"]["head.weight"]
+    torch.testing.assert_close(torch.from_numpy(record.arrays("test")["class_vectors"]), weights)
+
+
+def test_a_diverging_run_stops_and_says_what_to_do(run, capsys):
+    status, record = run("--lr", "1e30", method="softmax")
+    error = capsys.readouterr().err
+    assert (
+        status == 1 and "learning rate 1e+30" in error and "--lr" in error and not (record.folder / "last.pt").exists()
+    )
+
+
+def test_prototypes_and_scores_are_those_of_the_recorded_model(run):
+    _, record = run("--use_val", "--clspri")
+    arrays = record.arrays("test")
+    unit = arrays["embeddings"] / np.linalg.norm(arrays["embeddings"], axis=1, keepdims=True)
+    vectors = arrays["class_vectors"] / np.linalg.norm(arrays["class_vectors"], axis=1, keepdims=True)
+    prior = np.log(arrays["prototype_counts"] / arrays["prototype_counts"].sum())
+    squared = np.maximum(2 - 2 * unit @ vectors.T, 1e-6)
+    np.testing.assert_allclose(arrays["scores"], -5 * np.log(squared) + prior, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(arrays["prototypes"], axis=1), 1, rtol=1e-5)
+
+
+def test_a_missing_folder_is_named(capsys, tmp_path):
+    argv = [
+        "--dataset",
+        "folder",
+        "--data_dir",
+        str(tmp_path / "nothing"),
+        "--record",
+        str(tmp_path),
+        "--method",
+        "DR",
+        "--GPU",
+        "cpu",
+    ]
+    assert experiment.main("", train.DATASETS, argv) == 2
+    assert "nothing" in capsys.readouterr().err

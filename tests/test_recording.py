@@ -1,0 +1,141 @@
+"""A run's folder: what is written comes back, damage is named, nothing foreign is executed."""
+
+import multiprocessing
+import os
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from trees import TREE
+
+import recording
+from recording import FORMAT, Run, RunError, find_runs
+
+
+def start(folder) -> Run:
+    run = Run(folder)
+    run.write_json("hierarchy.json", TREE.to_dict())
+    run.write_json("config.json", {"format": FORMAT, "options": {"seed": 1}, "result_checkpoint": "last.pt"})
+    return run
+
+
+def test_tables_come_back_to_the_last_digit(tmp_path):
+    table = pd.DataFrame({"metric": ["a, b", "ü"], "value": [1 / 3, np.nan], "n": [3, 0], "undefined": [0, 3]})
+    run = start(tmp_path)
+    run.write_table("metrics.csv", table)
+    pd.testing.assert_frame_equal(run.metrics, table, check_exact=True)
+    assert run.finished and "nan" in (tmp_path / "metrics.csv").read_text()
+
+
+def test_the_hierarchy_comes_back(tmp_path):
+    assert start(tmp_path).hierarchy == TREE
+
+
+def test_arrays_come_back_and_other_pickles_are_refused(tmp_path):
+    run = start(tmp_path)
+    run.write_arrays(
+        "test", {"labels": np.arange(3), "files": np.array(["a", "ü"]), "scores": np.ones((2, 2), np.float32)}
+    )
+    assert run.arrays("test")["files"].tolist() == ["a", "ü"] and run.arrays("test")["scores"].dtype == np.float32
+    (tmp_path / "val.pkl").write_bytes(pickle.dumps({"x": os.system}))
+    with pytest.raises(RunError, match=r"val.pkl.*system"):
+        run.arrays("val")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04", b"no pickle", pickle.dumps([1])])
+def test_damaged_arrays_are_named(tmp_path, content):
+    run = start(tmp_path)
+    (tmp_path / "test.pkl").write_bytes(content)
+    with pytest.raises(RunError, match="test.pkl"):
+        run.arrays("test")
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(RunError, match="no run"):
+        Run(tmp_path / "nothing").config
+
+
+@pytest.mark.parametrize(
+    "text, reason", [("{", "damaged"), ("[]", "damaged"), ('{"format": 99, "options": {}}', "format 99")]
+)
+def test_damaged_or_newer_configurations_are_named(tmp_path, text, reason):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RunError, match=f"config.json.*{reason}"):
+        Run(tmp_path).config
+
+
+def test_equal_checkpoints_are_equal_bytes_whatever_their_name(tmp_path):
+    run = start(tmp_path)
+    for name in ("best.pt", "last.pt"):
+        run.save_checkpoint(name, {"model": {"w": torch.arange(4.0)}})
+    assert (tmp_path / "best.pt").read_bytes() == (tmp_path / "last.pt").read_bytes()
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
+    run = start(tmp_path)
+    for epoch in (1, 2):
+        run.save_checkpoint("last.pt", {"epoch": epoch})
+    content = (tmp_path / "last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(content[: len(content) // 2])
+    assert run.latest()["epoch"] == 1
+    assert "last.pt" in capsys.readouterr().err
+    (tmp_path / "last-1.pt").write_bytes(b"")
+    with pytest.raises(RunError, match="--overwrite"):
+        run.latest()
+
+
+def test_a_checkpoint_that_asks_for_code_is_refused(tmp_path):
+    run = start(tmp_path)
+    torch.save({"format": FORMAT, "model": os.system}, tmp_path / "last.pt")
+    with pytest.raises(RunError, match="last.pt"):
+        run.checkpoint("last.pt")
+
+
+def test_a_checkpoint_of_another_version_is_named(tmp_path):
+    run = start(tmp_path)
+    torch.save({"format": 99}, tmp_path / "best.pt")
+    with pytest.raises(RunError, match="another version"):
+        run.checkpoint("best.pt")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
+    run = start(tmp_path)
+    run.write_table("epochs.csv", pd.DataFrame({"epoch": [1]}))
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(recording.os, "fsync", full)
+    with pytest.raises(RunError, match="No space left"):
+        run.write_table("epochs.csv", pd.DataFrame({"epoch": [1, 2]}))
+    assert len(Run(tmp_path).epochs) == 1
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def hold(folder, held, done):
+    with Run(folder).lock():
+        held.set()
+        done.wait(30)
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    held, done = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, held, done))
+    process.start()
+    assert held.wait(60)
+    with pytest.raises(RunError, match="another process"), Run(tmp_path).lock():
+        pass
+    process.kill()
+    process.join()
+    with Run(tmp_path).lock():
+        pass
+
+
+def test_runs_are_found_below_a_folder(tmp_path):
+    for name in ("demo/DR/seed2", "demo/DR/seed1"):
+        start(tmp_path / name)
+    assert [run.folder.name for run in find_runs(tmp_path)] == ["seed1", "seed2"]
+    assert find_runs(tmp_path / "nothing") == []
