@@ -1,0 +1,279 @@
+"""Many recorded runs as one long table, and its statistics over seeds: means, intervals, paired tests."""
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from torch.utils.serialization import config as serialization
+
+from recording import Run, RunError
+
+METHOD_ORDER = ("softmax", "normface", "DR")
+GROUP = ["dataset", "hierarchy"]
+ROW = [*GROUP, "method", "options"]
+STATISTICS = [*ROW, "metric", "n_seeds", "mean", "std", "lower", "upper", "undefined"]
+COMPARISON = ["metric", "pairs", "a_mean", "b_mean", "difference", "lower", "upper", "p_t", "p_wilcoxon"]
+_RUN_FILES = {"config.json", "metrics.csv", "epochs.csv", "test.pkl", "last.pt", "best.pt"}
+
+
+class Entry(NamedTuple):
+    """A finished run: what places it in the tables, and its metrics (columns metric, value)."""
+
+    folder: Path
+    dataset: str
+    hierarchy: str
+    method: str
+    options: dict
+    seed: int
+    split: str
+    metrics: pd.DataFrame
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """What runs that differ only in their seed share."""
+        return self.dataset, self.hierarchy, json.dumps(self.options, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything read below a folder.
+
+    Attributes:
+        values: One row for each metric of each finished run: dataset, hierarchy, method, options (the name of its row
+            in the tables), seed, split, folder, metric, value.
+        finished: Number of runs in `values`.
+        unfinished: A line for each run without results, with its epochs done and in total.
+        damaged: A message for each folder that could not be read.
+        warnings: What else is wrong, without effect on the values.
+    """
+
+    values: pd.DataFrame
+    finished: int
+    unfinished: tuple[str, ...]
+    damaged: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def run_folders(record: str | os.PathLike) -> list[Path]:
+    """Folders with a run or remains of one, at or below a folder, sorted: one of a run's files, or the name seed<k>."""
+    folders = []
+    for folder, below, files in os.walk(record):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if not _RUN_FILES.isdisjoint(files) or re.fullmatch(r"seed\d+", os.path.basename(folder)):
+            folders.append(Path(folder))
+    return sorted(folders)
+
+
+def read_record(record: str | os.PathLike) -> Record:
+    """Reads the metrics of every run at or below a folder; what cannot be read is named and left out, no error."""
+    entries, unfinished, damaged, warnings = [], [], [], []
+    for folder in run_folders(record):
+        run = Run(folder)
+        try:
+            if run.exists and not run.finished:
+                unfinished.append(progress(run))
+            else:
+                entries.append(_read_entry(run))
+            warnings += _damaged_results(run)
+        except (RunError, OSError) as error:
+            damaged.append(str(error))
+    entries, doubles = _without_doubles(entries)
+    values = _long_table(entries)
+    return Record(values, len(entries), tuple(unfinished), tuple(damaged), (*warnings, *doubles))
+
+
+def progress(run: Run) -> str:
+    """'<folder>: 3 of 20 epochs' for a run without results. Raises: RunError."""
+    total = run.options.get("epochs", "an unknown number of")
+    return f"{run.folder}: {len(run.epochs)} of {total} epochs"
+
+
+def summarise(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard deviation and interval of each metric of each row over its seeds, in the rows' order.
+
+    Returns: Columns `STATISTICS`; n_seeds counts the seeds whose value is defined and undefined the others. std has
+    n - 1 in the denominator, lower and upper bound the 95 % interval of Student's t; NaN with fewer than two seeds.
+    """
+    grouped = values.groupby([*ROW, "metric"], sort=False)["value"]
+    table = grouped.agg(n_seeds="count", mean="mean", std="std", undefined="size").reset_index()
+    table["undefined"] -= table["n_seeds"]
+    half = half_width(table["std"].to_numpy(), table["n_seeds"].to_numpy())
+    table["lower"], table["upper"] = table["mean"] - half, table["mean"] + half
+    return table[STATISTICS]
+
+
+def half_width(std: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Half of the 95 % interval of Student's t around a mean of n values; NaN for n < 2."""
+    n = np.asarray(n, float)
+    enough = n > 1
+    freedom, size = np.where(enough, n - 1, 1), np.where(enough, n, 1)
+    return np.where(enough, stats.t.ppf(0.975, freedom) * std / np.sqrt(size), np.nan)
+
+
+def find_row(values: pd.DataFrame, name: str) -> str | None:
+    """The row of a table that a name means: its own name, or its method if no other row has it; None if there is none.
+
+    Raises: ValueError: If several rows have that method; the message lists them.
+    """
+    rows = values[["method", "options"]].drop_duplicates()
+    if (rows["options"] == name).any():
+        return name
+    found = rows.loc[rows["method"].str.lower() == name.lower(), "options"].tolist()
+    if len(found) > 1:
+        title = f"{values['dataset'].iloc[0]}, tree {values['hierarchy'].iloc[0][:8]}"
+        raise ValueError(f"{name!r} is the method of {len(found)} rows of {title}; name one: {', '.join(found)}")
+    return found[0] if found else None
+
+
+def compare(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> pd.DataFrame:
+    """Paired tests of b against a over the seeds that both have, one row a metric.
+
+    Args:
+        values: Runs of one dataset and hierarchy.
+        a, b: Names of two rows.
+
+    Returns: Columns `COMPARISON`: number of pairs with both values defined, means over them, mean difference b - a with
+    the 95 % interval of Student's t, two-sided p of the paired t-test and of Wilcoxon's signed-rank test. Intervals and
+    p are NaN with fewer than two pairs; p of the t-test also where all differences are equal, both where they are 0.
+    """
+    rows = []
+    for metric in metrics:
+        of_metric = values[values["metric"] == metric].set_index("seed")
+        x, y = (of_metric.loc[of_metric["options"] == name, "value"] for name in (a, b))
+        pairs = pd.concat([x, y], axis=1, join="inner").to_numpy(float)
+        pairs = pairs[np.isfinite(pairs).all(axis=1)]
+        rows.append([metric, len(pairs), *_paired(pairs[:, 0], pairs[:, 1])])
+    return pd.DataFrame(rows, columns=COMPARISON)
+
+
+def paired_seeds(values: pd.DataFrame, a: str, b: str) -> tuple[list[int], list[int]]:
+    """Seeds that two rows share, sorted, and those of them in which the two were tested on different splits."""
+    splits = values.drop_duplicates(["options", "seed"]).pivot(index="seed", columns="options", values="split")
+    both = splits[[a, b]].dropna()
+    return both.index.tolist(), both.index[both[a] != both[b]].tolist()
+
+
+def _paired(x: np.ndarray, y: np.ndarray) -> list[float]:
+    """Means, mean difference, its interval and the p-values, of paired values."""
+    if not len(x):
+        return [np.nan] * 7
+    difference = y - x
+    mean, n = difference.mean(), len(difference)
+    # differences that are equal but for rounding carry no spread to test against
+    spread = np.ptp(difference) > 1e-12 * max(np.abs(x).max(), np.abs(y).max())
+    half = half_width(difference.std(ddof=1) if n > 1 else np.nan, n)
+    p_t = stats.ttest_rel(y, x).pvalue if n > 1 and spread else np.nan
+    changed = difference[difference != 0]
+    p_wilcoxon = stats.wilcoxon(changed).pvalue if n > 1 and len(changed) else np.nan
+    return [x.mean(), y.mean(), mean, mean - half, mean + half, p_t, p_wilcoxon]
+
+
+def _read_entry(run: Run) -> Entry:
+    config, options = run.config, dict(run.options)
+    for name, kind in (("dataset", str), ("method", str), ("seed", int)):
+        if not isinstance(options.get(name), kind):
+            raise RunError(
+                f"{run.folder / 'config.json'} is damaged: option {name!r} is {options.get(name)!r};"
+                " run it again with --overwrite"
+            )
+    seed = options.pop("seed")
+    # an option that is off means the same as one that did not exist yet when the run was made
+    options = {name: value for name, value in options.items() if value is not None and value is not False}
+    tree, split = str(config.get("hierarchy") or run.hierarchy.digest), str(config.get("split", ""))
+    return Entry(run.folder, options["dataset"], tree, options["method"], options, seed, split, _checked_metrics(run))
+
+
+def _checked_metrics(run: Run) -> pd.DataFrame:
+    """Columns metric and value of metrics.csv. Raises: RunError: If a row is cut off, no number or there twice."""
+    table, path = run.metrics, run.folder / "metrics.csv"
+    numbers = table[["value", "n", "undefined"]].apply(pd.to_numeric, errors="coerce")
+    broken = numbers[["n", "undefined"]].isna().any(axis=1) | (numbers["value"].isna() & table["value"].notna())
+    broken |= table["metric"].isna() | table["metric"].duplicated()
+    if table.empty or broken.any():
+        where = f"line {int(np.argmax(broken)) + 2}" if len(table) else "it holds no metric"
+        raise RunError(f"{path} is damaged ({where}); remove it and use --resume, or run it again with --overwrite")
+    return pd.DataFrame({"metric": table["metric"].astype(str), "value": numbers["value"].astype(float)})
+
+
+def _damaged_results(run: Run) -> list[str]:
+    """Messages about results that are there but cannot be used; files that were not copied along are no damage."""
+    found = []
+    name = run.config.get("result_checkpoint") if run.finished else "last.pt"
+    if name and (run.folder / name).exists():
+        try:
+            with serialization.patch("load.mmap", True):  # reads the table of contents, not the tensors
+                run.checkpoint(name)
+        except RunError as error:
+            found.append(str(error))
+    arrays = run.folder / "test.pkl"
+    if arrays.exists() and not _is_whole_pickle(arrays):
+        found.append(f"{arrays} is damaged: it is cut off or no pickle; run it again with --overwrite")
+    return found
+
+
+def _is_whole_pickle(path: Path) -> bool:
+    """Whether a file starts and ends as a pickle does; costs nothing, however large the arrays."""
+    with path.open("rb") as file:
+        start = file.read(1)
+        file.seek(max(path.stat().st_size - 1, 0))
+        return (start, file.read(1)) == (b"\x80", b".")
+
+
+def _without_doubles(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """The entries without copies of one run under several folders, and a line for each copy left out."""
+    kept, messages = {}, []
+    for entry in entries:
+        first = kept.setdefault((entry.row, entry.seed), entry)
+        if first is not entry:
+            messages.append(f"{entry.folder} is left out: {first.folder} has the same options and seed")
+    return list(kept.values()), messages
+
+
+def _long_table(entries: Sequence[Entry]) -> pd.DataFrame:
+    """See `Record.values`; tables in alphabetical order, their rows by method and name, and by seed."""
+    names = _row_names(entries)
+    order = {method: position for position, method in enumerate(METHOD_ORDER)}
+
+    def place(entry: Entry) -> tuple:
+        return *entry.row[:2], order.get(entry.method, len(order)), entry.method, names[entry.row], entry.seed
+
+    columns = [*ROW, "seed", "split", "folder", "metric", "value"]
+    tables = [pd.DataFrame(columns=columns)] if not entries else []
+    for entry in sorted(entries, key=place):
+        row = dict(zip(ROW, (entry.dataset, entry.hierarchy, entry.method, names[entry.row])))
+        run = {"seed": entry.seed, "split": entry.split, "folder": str(entry.folder)}
+        tables.append(entry.metrics.assign(**row, **run)[columns])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _row_names(entries: Iterable[Entry]) -> dict[tuple, str]:
+    """A name for each row, unique in its table: its folder's, with options in [] where others are called the same."""
+    options, named = {}, defaultdict(list)
+    for entry in entries:
+        if entry.row not in options:
+            options[entry.row] = entry.options
+            named[(*entry.row[:2], entry.folder.absolute().parent.name)].append(entry.row)
+    names = {}
+    for (*_, name), rows in named.items():
+        differing = _differing([options[row] for row in rows])
+        for row in rows:
+            texts = [f"{key}={_text(options[row][key])}" if key in options[row] else f"no {key}" for key in differing]
+            names[row] = f"{name} [{', '.join(texts)}]" if texts else name
+    return names
+
+
+def _differing(options: Sequence[dict]) -> list[str]:
+    names = sorted({name for of_row in options for name in of_row})
+    return [name for name in names if any(of_row.get(name) != options[0].get(name) for of_row in options)]
+
+
+def _text(value: object) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,112 @@
+"""Evaluates recorded runs: all measures of one or more runs, or tables over seeds of everything under record/.
+
+    python evaluate.py record/demo/DR-euc-val/seed1              all measures of a run, from its test.pkl alone
+    python evaluate.py RUN --data_dir DIR                        the same from images and checkpoint, on any machine
+    python evaluate.py                                           every run under record/, aggregated over seeds
+    python evaluate.py --compare NormFace-euc DR-euc --format latex
+"""
+
+import openmp  # noqa: F401  isort: skip
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import evaluation
+import overview
+from devices import choose_devices
+from flags import Formatter, natural, nonnegative
+from hierarchies import WEIGHTINGS
+from metrics.suite import ON_REQUEST
+from models.options import ALIASES
+
+OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
+OF_RUNS = ("bootstrap", "weighting", "decay", "leaf_height", "hxe_alpha", "on_request", "tree", "tolerance", "data_dir")
+OF_RECORD = ("record", "format", "compare")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of this script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter, allow_abbrev=False)
+    parser.add_argument("run", nargs="*", metavar="RUN", help="folder of a run, or of many; none: tables over seeds")
+    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="measures to print, by name or pattern ('W/*')")
+    _run_flags(parser.add_argument_group("single runs").add_argument)
+    _image_flags(parser.add_argument_group("single runs, embedding their images again").add_argument)
+    _record_flags(parser.add_argument_group("tables over seeds").add_argument)
+    return parser
+
+
+def _run_flags(add) -> None:
+    add("--bootstrap", type=natural, default=0, metavar="N", help="resamples of the images for 95%% intervals, or 0")
+    add("--weighting", choices=sorted(WEIGHTINGS), default="balanced", help="node weights of the weighted measures")
+    add("--decay", type=nonnegative, help="of --weighting power: factor from level to level")
+    add("--leaf_height", type=natural, help="of --weighting leaf: height up to which nodes count, in edges")
+    add("--hxe_alpha", type=nonnegative, help="of --weighting bertinetto or hxe: decay with depth, per edge")
+    add("--on_request", nargs="+", choices=sorted(ON_REQUEST), help="further measures, for published figures")
+    add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
+    add("--tolerance", type=nonnegative, metavar="X", help="largest difference from the recorded measures that still"
+        " reproduces them, relative above 1 (default: 1e-6, with --data_dir 0.01)")  # fmt: skip
+
+
+def _image_flags(add) -> None:
+    add("--data_dir", metavar="DIR", help="where the images of the run are on this machine")
+    add("--cache_dir", metavar="DIR", help="folder for decoded images (default: beside the images)")
+    add("--hierarchy", metavar="FILE", help="where the file of the run's --hierarchy is on this machine")
+    add("--split_list", metavar="CSV", help="where the file of the run's --split_list is on this machine")
+    add("--checkpoint", choices=("best.pt", "last.pt"), help="model to evaluate (default: the one of the results)")
+    add("--GPU", help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)")
+
+
+def _record_flags(add) -> None:
+    add("--record", default="record", metavar="DIR", help="folder of the recorded runs; summary.csv is written there")
+    add("--format", choices=sorted(overview.FORMATS), default="terminal", help="of the tables; markdown and latex"
+        " are also written to summary.md and summary.tex")  # fmt: skip
+    add("--compare", nargs=2, action="append", metavar=("A", "B"), help="paired test of B against A over the"
+        " seeds of both: rows of the table, or methods that only one row has; can be given several times")  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0; 1 if a run could not be read or is not reproduced; 2 if nothing could be read or done."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # classes may have any name, terminals any encoding
+    parser = build_parser()
+    args = parser.parse_intermixed_args(argv)
+    _check(parser, args)
+    try:
+        if not args.run:
+            return overview.show(args.record, args.format, args.metrics, args.compare or [], ALIASES)
+        return evaluate_runs(args)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuses flags that the chosen kind of work does not read."""
+    needs = dict.fromkeys(OF_RECORD, "no RUN") if args.run else dict.fromkeys((*OF_RUNS, *OF_IMAGES), "a RUN")
+    if args.run and args.data_dir is None:
+        needs |= dict.fromkeys(OF_IMAGES, "--data_dir DIR")
+    for name, need in needs.items():
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name} needs {need}")
+
+
+def evaluate_runs(args: argparse.Namespace) -> int:
+    """Evaluates every run that is named or below a folder that is named, whatever happens to the others."""
+    options = {name: getattr(args, name) for name in ("decay", "leaf_height", "hxe_alpha")}
+    images = None
+    if args.data_dir is not None:
+        places = {name: getattr(args, name) for name in ("data_dir", "cache_dir", "hierarchy", "split_list")}
+        images = evaluation.Images(places, choose_devices(args.GPU), args.checkpoint)
+    request = evaluation.Request(
+        args.bootstrap, args.weighting, options, args.on_request or (), images, args.tolerance, args.metrics, args.tree
+    )
+    states = [evaluation.evaluate_run(folder, request) for folder in evaluation.find_folders(args.run)]
+    if len(states) > 1:
+        read = len(states) - states.count(None)
+        print(f"{read} of {len(states)} runs read, {states.count(False)} of them not as recorded", file=sys.stderr)
+    return 2 if set(states) == {None} else int(not all(states))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""Statistics over seeds: hand-worked values, what belongs to one row, and damage that harms no other run."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from recorded import write_run
+from scipy import stats
+from trees import FLAT
+
+from aggregation import compare, find_row, paired_seeds, read_record, run_folders, summarise
+from recording import FORMAT
+
+
+def of_metric(table, metric, options="DR-euc"):
+    return table[(table["metric"] == metric) & (table["options"] == options)].iloc[0]
+
+
+def test_mean_deviation_and_interval_are_those_worked_out_by_hand(tmp_path):
+    for seed, accuracy in ((1, 0.70), (2, 0.80), (3, 0.75)):
+        write_run(tmp_path, "DR-euc", seed, {"accuracy": accuracy})
+    row = of_metric(summarise(read_record(tmp_path).values), "accuracy")
+    # deviations -0.05, 0.05, 0: variance 0.005 / 2; t(0.975, 2) = 4.302653
+    half = 4.302653 * math.sqrt(0.0025) / math.sqrt(3)
+    found = row[["mean", "std", "lower", "upper"]].astype(float)
+    np.testing.assert_allclose(found, [0.75, 0.05, 0.75 - half, 0.75 + half], rtol=1e-6)
+    assert row["n_seeds"] == 3 and row["undefined"] == 0
+
+
+def test_one_seed_has_neither_deviation_nor_interval(tmp_path):
+    write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.7})
+    row = of_metric(summarise(read_record(tmp_path).values), "accuracy")
+    assert row["n_seeds"] == 1 and row["mean"] == 0.7 and row[["std", "lower", "upper"]].isna().all()
+
+
+def test_undefined_and_missing_values_are_counted_not_averaged(tmp_path):
+    write_run(tmp_path, "DR-euc", 1, {"severity": np.nan, "old": 1.0, "never": np.nan})
+    write_run(tmp_path, "DR-euc", 2, {"severity": 2.0, "never": np.nan})
+    write_run(tmp_path, "DR-euc", 3, {"severity": 4.0, "never": np.nan})
+    summary = summarise(read_record(tmp_path).values)
+    assert of_metric(summary, "severity")[["n_seeds", "mean", "undefined"]].tolist() == [2, 3.0, 1]
+    assert of_metric(summary, "old")[["n_seeds", "undefined"]].tolist() == [1, 0]
+    never = of_metric(summary, "never")
+    assert never[["n_seeds", "undefined"]].tolist() == [0, 3] and np.isnan(never["mean"])
+
+
+def test_runs_of_other_trees_options_and_datasets_are_other_rows(tmp_path):
+    write_run(tmp_path / "a", "DR-euc", 1, {"accuracy": 0.1})
+    write_run(tmp_path / "b", "DR-euc", 2, {"accuracy": 0.2}, tree=FLAT)
+    write_run(tmp_path / "c", "DR-euc", 3, {"accuracy": 0.3}, dataset="MicroS")
+    write_run(tmp_path / "d", "DR-euc", 4, {"accuracy": 0.4}, lr=0.01)
+    write_run(tmp_path / "e", "DR-euc", 5, {"accuracy": 0.5})
+    summary = summarise(read_record(tmp_path).values)
+    assert sorted(summary["mean"].round(6)) == [0.2, 0.3, 0.3, 0.4]  # the first 0.3 is the mean of seeds 1 and 5
+    assert sorted(summary["n_seeds"]) == [1, 1, 1, 2]
+    assert len(summary.groupby(["dataset", "hierarchy", "options"])) == 4
+
+
+def test_rows_of_one_name_are_told_apart_by_the_options_that_differ(tmp_path):
+    write_run(tmp_path / "a", "DR-euc", 1, {"accuracy": 0.1})
+    write_run(tmp_path / "b", "DR-euc", 1, {"accuracy": 0.2}, amp=True, nonliving=["a", "b"])
+    names = set(read_record(tmp_path).values["options"])
+    assert names == {"DR-euc [no amp, no nonliving]", "DR-euc [amp=True, nonliving=a+b]"}
+
+
+def test_an_option_that_is_off_is_one_that_an_old_run_did_not_know(tmp_path):
+    write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.1}, smoothing=None, new_switch=False)
+    write_run(tmp_path, "DR-euc", 2, {"accuracy": 0.2})
+    assert summarise(read_record(tmp_path).values)["n_seeds"].tolist() == [2]
+
+
+def test_a_copy_of_a_run_is_counted_once_and_named(tmp_path):
+    write_run(tmp_path / "a", "DR-euc", 1, {"accuracy": 0.1})
+    write_run(tmp_path / "b", "DR-euc", 1, {"accuracy": 0.1})
+    found = read_record(tmp_path)
+    assert found.finished == 1 and summarise(found.values)["n_seeds"].tolist() == [1]
+    assert str(tmp_path / "b") in found.warnings[0] and str(tmp_path / "a") in found.warnings[0]
+
+
+def test_rows_stand_by_method_then_name(tmp_path):
+    methods = {"DR-euc": "DR", "softmax": "softmax", "NormFace-euc": "normface", "DR-arccos": "DR", "new": "new"}
+    for name, method in methods.items():
+        write_run(tmp_path, name, 1, {"accuracy": 0.1}, method=method, distance=name[3:])
+    names = list(dict.fromkeys(read_record(tmp_path).values["options"]))
+    assert names == ["softmax", "NormFace-euc", "DR-arccos", "DR-euc", "new"]
+
+
+def test_an_unfinished_run_is_listed_with_its_epochs(tmp_path):
+    write_run(tmp_path, "DR-euc", 1, None, epochs=3)
+    found = read_record(tmp_path)
+    assert found.unfinished == (f"{tmp_path}/demo/DR-euc/seed1: 3 of 20 epochs",)
+    assert not found.finished and not found.damaged
+
+
+@pytest.mark.parametrize(
+    "name, content, reason",
+    [
+        ("metrics.csv", b"", "metrics.csv"),
+        ("metrics.csv", b"metric,value,n,undefined\n", "metrics.csv"),
+        ("metrics.csv", b"metric,value,n,undefined\naccuracy,0.5,3,0\nahc,1", "line 3"),
+        ("metrics.csv", b"metric,value,n,undefined\naccuracy,zero,3,0\n", "line 2"),
+        ("metrics.csv", b"metric,value,n,undefined\na,0.5,3,0\na,0.5,3,0\n", "line 3"),
+        ("metrics.csv", b"\x00\xff\x00", "metrics.csv"),
+        ("config.json", b"{", "config.json"),
+        ("config.json", b'{"format": 99, "options": {}}', "format 99"),
+        ("config.json", f'{{"format": {FORMAT}, "options": {{"dataset": "demo"}}}}'.encode(), "method"),
+        ("config.json", None, "no run"),
+    ],
+)  # fmt: skip
+def test_a_damaged_run_is_named_and_the_others_are_read(tmp_path, name, content, reason):
+    write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.1})
+    run = write_run(tmp_path, "DR-euc", 2, {"accuracy": 0.2})
+    (run.folder / name).unlink()
+    if content is not None:
+        (run.folder / name).write_bytes(content)
+    found = read_record(tmp_path)
+    assert found.finished == 1 and len(found.damaged) == 1
+    assert "seed2" in found.damaged[0] and reason in found.damaged[0]
+
+
+def test_an_empty_folder_of_a_seed_is_named(tmp_path):
+    (tmp_path / "demo" / "DR-euc" / "seed7").mkdir(parents=True)
+    assert "seed7 is no run" in read_record(tmp_path).damaged[0]
+
+
+@pytest.mark.parametrize("damage", ["version", "truncated", "pickle", "empty pickle"])
+def test_damaged_results_are_named_and_the_measures_still_count(tmp_path, damage):
+    run = write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.1})
+    run.write_arrays("test", {"labels": np.arange(1000)})
+    run.save_checkpoint("last.pt", {"model": {"w": torch.zeros(10_000)}})
+    assert not read_record(tmp_path).warnings
+    name = "last.pt" if damage in ("version", "truncated") else "test.pkl"
+    content = (run.folder / name).read_bytes()
+    if damage == "version":
+        torch.save({"format": 99}, run.folder / name)
+    else:
+        (run.folder / name).write_bytes(b"" if damage == "empty pickle" else content[: len(content) // 2])
+    found = read_record(tmp_path)
+    assert found.finished == 1 and len(found.warnings) == 1 and name in found.warnings[0]
+
+
+def test_runs_are_found_at_and_below_a_folder_but_not_in_hidden_ones(tmp_path):
+    run = write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.1})
+    write_run(tmp_path / ".trash", "DR-euc", 1, {"accuracy": 0.1})
+    assert run_folders(tmp_path) == run_folders(run.folder) == [run.folder]
+    assert run_folders(tmp_path / "nothing") == []
+    assert read_record(tmp_path / "nothing").values.empty
+
+
+def make_pairs(record, a, b, metric="accuracy", **options):
+    for name, values in (("NormFace-euc", a), ("DR-euc", b)):
+        for seed, value in values.items():
+            write_run(record, name, seed, {metric: value}, **options)
+    return read_record(record).values
+
+
+def test_the_paired_test_is_the_t_test_of_the_differences_worked_out_by_hand(tmp_path):
+    values = make_pairs(tmp_path, {1: 0.50, 2: 0.60, 3: 0.55, 9: 0.0}, {1: 0.52, 2: 0.66, 3: 0.59, 8: 1.0})
+    row = compare(values, "NormFace-euc", "DR-euc", ["accuracy"]).iloc[0]
+    # differences 0.02, 0.06, 0.04 of seeds 1 to 3: mean 0.04, std 0.02, 2 degrees of freedom
+    t = 0.04 / (0.02 / math.sqrt(3))
+    assert row["pairs"] == 3 and row["difference"] == pytest.approx(0.04)
+    assert row["p_t"] == pytest.approx(2 * stats.t.sf(t, 2))
+    half = 4.302653 * 0.02 / math.sqrt(3)
+    assert row[["lower", "upper"]].tolist() == pytest.approx([0.04 - half, 0.04 + half], rel=1e-6)
+    assert row["p_wilcoxon"] == pytest.approx(2 / 2**3)  # all three of one sign
+    assert row["a_mean"] == pytest.approx(0.55) and row["b_mean"] == pytest.approx(0.59)
+
+
+def test_a_comparison_with_the_sides_changed_changes_only_its_sign(tmp_path):
+    values = make_pairs(tmp_path, {1: 0.5, 2: 0.6, 3: 0.4}, {1: 0.52, 2: 0.55, 3: 0.49})
+    names = ["NormFace-euc", "DR-euc"]
+    there, back = (compare(values, *pair, ["accuracy"]).iloc[0] for pair in (names, names[::-1]))
+    assert there["difference"] == -back["difference"] and there["lower"] == -back["upper"]
+    assert there["p_t"] == pytest.approx(back["p_t"]) and there["p_wilcoxon"] == pytest.approx(back["p_wilcoxon"])
+
+
+@pytest.mark.parametrize("seeds", [{}, {1: 0.6}])
+def test_fewer_than_two_common_seeds_give_no_interval_and_no_p(tmp_path, seeds):
+    values = make_pairs(tmp_path, {1: 0.5, 2: 0.5}, {**seeds, 7: 0.6})
+    row = compare(values, "NormFace-euc", "DR-euc", ["accuracy"]).iloc[0]
+    assert row["pairs"] == len(seeds) and row[["lower", "upper", "p_t", "p_wilcoxon"]].isna().all()
+
+
+@pytest.mark.parametrize("shift, p_wilcoxon", [(0.0, np.nan), (0.1, 0.25)])
+def test_differences_without_spread_are_not_tested_against_it(tmp_path, shift, p_wilcoxon):
+    values = make_pairs(tmp_path, {1: 0.1, 2: 0.2, 3: 0.3}, {1: 0.1 + shift, 2: 0.2 + shift, 3: 0.3 + shift})
+    row = compare(values, "NormFace-euc", "DR-euc", ["accuracy"]).iloc[0]
+    assert row["difference"] == pytest.approx(shift) and np.isnan(row["p_t"])
+    assert row["p_wilcoxon"] == pytest.approx(p_wilcoxon, nan_ok=True)
+
+
+def test_pairs_with_an_undefined_side_are_left_out(tmp_path):
+    values = make_pairs(tmp_path, {1: 0.5, 2: np.nan, 3: 0.4}, {1: 0.6, 2: 0.5, 3: np.nan})
+    row = compare(values, "NormFace-euc", "DR-euc", ["accuracy", "absent"])
+    assert row["pairs"].tolist() == [1, 0] and row["difference"][0] == pytest.approx(0.1)
+
+
+def test_paired_seeds_and_those_on_other_images_are_known(tmp_path):
+    for seed in (1, 2, 3):
+        write_run(tmp_path, "NormFace-euc", seed, {"accuracy": 0.5})
+        write_run(tmp_path, "DR-euc", seed + 1, {"accuracy": 0.5}, split="other" if seed == 2 else None)
+    assert paired_seeds(read_record(tmp_path).values, "DR-euc", "NormFace-euc") == ([2, 3], [3])
+
+
+def test_a_row_is_found_by_its_name_or_its_method_if_that_is_its_alone(tmp_path):
+    for name in ("NormFace-euc", "DR-euc", "DR-euc-ema"):
+        write_run(tmp_path, name, 1, {"accuracy": 0.5}, ema=name.endswith("ema"))
+    values = read_record(tmp_path).values
+    assert find_row(values, "NormFace") == find_row(values, "normface") == "NormFace-euc"
+    assert find_row(values, "DR-euc") == "DR-euc" and find_row(values, "softmax") is None
+    with pytest.raises(ValueError, match="DR-euc, DR-euc-ema"):
+        find_row(values, "DR")
+
+
+def test_summaries_come_back_from_csv_to_the_last_digit(tmp_path):
+    for seed in (1, 2, 3):
+        run = write_run(tmp_path, "DR-euc", seed, {"accuracy": seed / 7, "W/corr": np.nan})
+    summary = summarise(read_record(tmp_path).values)
+    run.write_table("summary.csv", summary)
+    back = pd.read_csv(run.folder / "summary.csv", engine="python")
+    pd.testing.assert_frame_equal(back, summary, check_exact=True, check_dtype=False)

@@ -1,0 +1,269 @@
+"""evaluate.py for single runs, through its command line: synthetic arrays, and a trained run embedded again."""
+
+import io
+import json
+import re
+import shutil
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from recorded import make_arrays, run_main, write_run, write_whole_run
+from skbio import TreeNode
+from trees import FLAT, PATHS, TREE
+
+import evaluate
+from evaluation import differences, find_folders, newick_trees, tip_labels
+from hierarchies import Hierarchy
+from metrics import Outputs
+from recording import Run
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs evaluate.py with the arguments given."""
+    return partial(run_main, evaluate.main, capsys)
+
+
+def test_a_run_is_reproduced_from_its_folder_alone(tmp_path, call):
+    run = write_whole_run(tmp_path / "there")
+    shutil.move(tmp_path / "there", tmp_path / "elsewhere")
+    folder = tmp_path / "elsewhere" / run.folder.relative_to(tmp_path / "there")
+    status, out, err = call(folder)
+    assert status == 0 and not err and "reproduces metrics.csv: largest difference 0 over" in out
+    for section in ("accuracy", "distance in the tree", "calibration", "retrieval of images", "geometry"):
+        assert f"\n{section}\n" in out
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "evaluation.csv", engine="python"), Run(folder).metrics)
+
+
+def test_changed_numbers_are_listed_and_fail(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    table = run.metrics
+    table.loc[table["metric"] == "accuracy", "value"] += 0.01
+    table.loc[table["metric"] == "W/corr", "value"] = np.nan
+    run.write_table("metrics.csv", pd.concat([table, pd.DataFrame([["gone", 1.0, 1, 0]], columns=table.columns)]))
+    status, out, _ = call(run.folder)
+    assert status == 1 and "does not reproduce metrics.csv: 3 of" in out
+    for line in ("accuracy: recorded", "W/corr: recorded nan", "gone: recorded 1, now nan"):
+        assert f"\n  {line}" in out
+    assert call(run.folder, "--tolerance", "0.02")[0] == 1  # NaN and what is gone never pass
+
+
+def test_differences_are_absolute_to_one_and_relative_above():
+    recorded = pd.DataFrame({"metric": list("abcde"), "value": [0.5, 200.0, np.nan, np.nan, np.inf]})
+    computed = pd.DataFrame({"metric": list("edcba"), "value": [np.inf, 1.0, np.nan, 202.0, 0.4]})
+    found = differences(recorded, computed).set_index("metric")["difference"]
+    assert found["a"] == pytest.approx(0.1) and found["b"] == pytest.approx(0.01)
+    assert found["c"] == 0 and found["d"] == np.inf and found["e"] == 0
+
+
+def test_everything_is_written_and_consistent(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    assert call(run.folder)[0] == 0
+    accuracy = run.metrics.set_index("metric")["value"]["accuracy"]
+    classes = pd.read_csv(run.folder / "per_class.csv")
+    assert classes["n_correct"].sum() / classes["n_true"].sum() == pytest.approx(accuracy)
+    assert np.isnan(classes["recall"][0]) and np.isnan(classes["wtd"][0])  # class 0 does not occur
+    for name in ("classes", "level1", "level2"):
+        table = pd.read_csv(run.folder / f"confusion_{name}.csv")
+        assert table["count"].sum() == 120 and (table["count"] > 0).all()
+    correct = table[table["true"] == table["predicted"]]["count"].sum()  # of level 2
+    assert correct / 120 == pytest.approx(run.metrics.set_index("metric")["value"]["level_accuracy@2"])
+    assert set(pd.read_csv(run.folder / "per_level.csv")["level"]) == {1, 2, 3}
+    assert not list(run.folder.glob("*.tmp"))
+
+
+def test_learned_trees_and_taxonomy_have_the_same_tips(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    call(run.folder)
+    tips = {}
+    for path in run.folder.glob("*.nwk"):
+        tree = TreeNode.read(str(path), format="newick", convert_underscores=False)
+        tips[path.stem] = {tip.name for tip in tree.tips()}
+    assert set(tips) == {"taxonomy", "W_upgma", "W_nj", "P_upgma", "P_nj"}
+    assert tips["taxonomy"] == tips["W_upgma"] == tips["W_nj"] == set(TREE.class_names)
+    assert tips["P_upgma"] == set(TREE.class_names) - {"C"}  # class 0 has no prototype
+
+
+def test_classes_of_one_name_are_tips_called_by_their_paths():
+    tree = Hierarchy.from_paths([("a", "x"), ("b", "x"), ("c", "y z"), ("a/b",)], names={("c", "y z"): "a/x"})
+    assert tip_labels(tree) == ["a/x", "b/x", "c/y z", "a/b"]
+    assert len(set(tip_labels(tree))) == 4
+    arrays = make_arrays(tree)
+    arrays.pop("files")
+    text = newick_trees(Outputs(tree, **arrays))["W_upgma"]
+    found = TreeNode.read(io.StringIO(text), format="newick", convert_underscores=False)
+    assert {tip.name for tip in found.tips()} == set(tip_labels(tree))
+
+
+def test_intervals_weights_requests_and_the_tree_are_printed_on_demand(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    options = ("--bootstrap", 30, "--weighting", "power", "--decay", 0.2, "--tree", "--on_request", "rf_published")
+    status, out, _ = call(run.folder, *options)
+    assert status == 0 and "reproduces metrics.csv" in out  # compared with the weights of training
+    assert re.search(r"^accuracy ↑ +0\.\d{4} \[0\.\d+, 0\.\d+\]", out, re.M)
+    assert "rf_published" in out and re.search("[├└]── A2a\n", out)
+    table = pd.read_csv(run.folder / "evaluation.csv").set_index("metric")
+    recorded = run.metrics.set_index("metric")["value"]
+    assert table["lower"]["accuracy"] <= table["value"]["accuracy"] <= table["upper"]["accuracy"]
+    assert table["value"]["accuracy"] == recorded["accuracy"] and abs(table["value"]["wtd"] - recorded["wtd"]) > 1e-3
+
+
+def test_a_validation_split_adds_calibrated_measures(tmp_path, call):
+    run = write_whole_run(tmp_path, val=True)
+    status, out, _ = call(run.folder)
+    assert status == 0 and "calibrated" in out
+    assert "calibrated/ece" in set(pd.read_csv(run.folder / "evaluation.csv")["metric"])
+
+
+def test_printed_measures_can_be_chosen(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    _, out, _ = call(run.folder, "--metrics", "ahc", "majority/*")
+    assert "ahc ↓" in out and "backing off: majority" in out and "accuracy ↑" not in out
+    status, _, err = call(run.folder, "--metrics", "no_such")
+    assert status == 2 and "--metrics no_such" in err
+
+
+def test_runs_are_evaluated_below_a_folder_and_damage_stops_no_other(tmp_path, call):
+    for seed in (1, 2):
+        write_whole_run(tmp_path, seed=seed)
+    write_run(tmp_path, "DR-euc", 3, None, epochs=4)
+    broken = write_whole_run(tmp_path, seed=4)
+    (broken.folder / "test.pkl").write_bytes(b"\x80\x04")
+    status, out, err = call(tmp_path, tmp_path / "nothing")
+    assert status == 1 and out.count("reproduces metrics.csv: largest difference 0") == 2
+    assert "4 of 20 epochs" in out and "3 of 5 runs read" in err
+    assert "seed4/test.pkl" in err and "nothing is no run" in err
+
+
+@pytest.mark.parametrize("damage", ["tree", "labels", "csv", "config", "old config"])
+def test_a_run_whose_files_do_not_fit_is_refused(tmp_path, call, damage):
+    run = write_whole_run(tmp_path)
+    if damage == "tree":
+        run.write_json("hierarchy.json", FLAT.to_dict())
+    elif damage == "labels":
+        run.write_arrays("test", {**make_arrays(), "labels": np.full(120, 7)})
+    elif damage == "csv":
+        (run.folder / "metrics.csv").write_text("metric,val")
+    elif damage == "config":
+        (run.folder / "config.json").write_text("[]")
+    else:
+        config = run.config
+        del config["result_checkpoint"]
+        run.write_json("config.json", config)
+    status, _, err = call(run.folder)
+    assert status == 2 and err.startswith("error: ") and str(run.folder) in err
+
+
+def test_a_folder_named_twice_is_evaluated_once(tmp_path):
+    run = write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.1})
+    assert find_folders([tmp_path, run.folder, tmp_path / "x"]) == [run.folder, tmp_path / "x"]
+
+
+@pytest.mark.parametrize(
+    "argv, named",
+    [
+        (["--tree"], "--tree needs a RUN"),
+        (["--data_dir", "x"], "--data_dir needs a RUN"),
+        (["RUN", "--compare", "a", "b"], "--compare needs no RUN"),
+        (["RUN", "--GPU", "cpu"], "--GPU needs --data_dir"),
+        (["RUN", "--checkpoint", "last.pt"], "--checkpoint needs --data_dir"),
+        (["RUN", "--bootstrap", "-1"], "--bootstrap"),
+        (["--boot", "3"], "--boot"),
+    ],
+)
+def test_flags_that_would_be_ignored_are_refused(tmp_path, call, argv, named):
+    status, _, err = call(*argv)
+    assert status == 2 and named in err
+
+
+def test_an_option_that_the_weighting_does_not_take_is_refused(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    status, _, err = call(run.folder, "--decay", "0.5")
+    assert status == 2 and "decay" in err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run trained for one epoch on drawn images, and the folder of these."""
+    import experiment
+    import train
+
+    images, record = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("record")
+    rng = np.random.default_rng(0)
+    for c, path in enumerate(PATHS):
+        folder = images.joinpath(*path)
+        folder.mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 60, (20, 20 + c)) + 25 * c
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    argv = ["--dataset", "folder", "--data_dir", images, "--record", record, "--GPU", "cpu", "--resize", 16, "--gray",
+            "--use_val", "--backbone", "conv4", "--dim", 8, "--batch_size", 8, "--epochs", 2, "--method", "DR",
+            "--mds_W"]  # fmt: skip
+    assert experiment.main("", train.DATASETS, [str(argument) for argument in argv]) == 0
+    return next(record.rglob("metrics.csv")).parent, images
+
+
+def test_moved_images_and_the_checkpoint_give_the_recorded_numbers(trained, tmp_path, call):
+    folder, images = trained
+    shutil.copytree(images, tmp_path / "moved", ignore=shutil.ignore_patterns(".*"))
+    status, out, err = call(folder, "--data_dir", tmp_path / "moved", "--GPU", "cpu", "--tolerance", "1e-9")
+    assert status == 0, out + err
+    assert "reproduces metrics.csv" in out
+
+
+def test_options_that_an_old_run_did_not_know_are_off(trained, tmp_path, call):
+    folder, images = trained
+    shutil.copytree(folder, tmp_path / "seed1")
+    run = Run(tmp_path / "seed1")
+    known = {name: value for name, value in run.options.items() if value not in (None, False)}
+    run.write_json("config.json", {**run.config, "options": known})
+    status, out, err = call(run.folder, "--data_dir", images, "--GPU", "cpu")
+    assert status == 0 and "largest difference 0" in out, out + err
+
+
+def test_another_checkpoint_is_written_beside_and_not_compared(trained, call):
+    folder, images = trained
+    kept = (folder / "evaluation.csv").read_bytes() if (folder / "evaluation.csv").exists() else None
+    status, out, _ = call(folder, "--data_dir", images, "--GPU", "cpu", "--checkpoint", "last.pt")
+    assert status == 0 and "measures of last.pt" in out and (folder / "evaluation-last.csv").exists()
+    assert kept is None or (folder / "evaluation.csv").read_bytes() == kept
+
+
+def test_other_images_are_refused(trained, tmp_path, call):
+    folder, images = trained
+    shutil.copytree(images, tmp_path / "less", ignore=shutil.ignore_patterns(".*"))
+    next((tmp_path / "less").rglob("*.png")).unlink()
+    status, _, err = call(folder, "--data_dir", tmp_path / "less", "--GPU", "cpu")
+    assert status == 2 and "is --data_dir right?" in err
+
+
+@pytest.mark.parametrize("damage", ["version", "truncated", "missing", "other model"])
+def test_a_checkpoint_that_cannot_be_used_is_named(trained, tmp_path, call, damage):
+    folder, images = trained
+    shutil.copytree(folder, tmp_path / "seed1")
+    path = tmp_path / "seed1" / "best.pt"
+    if damage == "version":
+        torch.save({"format": 99}, path)
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif damage == "missing":
+        path.unlink()
+    else:
+        config = json.loads((tmp_path / "seed1" / "config.json").read_text())
+        config["options"]["dim"] = 9
+        (tmp_path / "seed1" / "config.json").write_text(json.dumps(config))
+    status, _, err = call(tmp_path / "seed1", "--data_dir", images, "--GPU", "cpu")
+    assert status == 2 and "best.pt" in err
+
+
+def test_an_unfinished_run_is_evaluated_from_its_checkpoint(trained, tmp_path, call):
+    folder, images = trained
+    shutil.copytree(folder, tmp_path / "seed1")
+    for name in ("metrics.csv", "test.pkl", "val.pkl"):
+        (tmp_path / "seed1" / name).unlink()
+    status, out, _ = call(tmp_path / "seed1", "--data_dir", images, "--GPU", "cpu", "--checkpoint", "last.pt")
+    assert status == 0 and "no recorded ones to compare with" in out

@@ -1,0 +1,112 @@
+"""evaluate.py without a run: everything under a record as tables over seeds, through the command line."""
+
+import io
+import re
+from functools import partial
+
+import pandas as pd
+import pytest
+from recorded import run_main, write_run
+from trees import TREE
+
+import evaluate
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs evaluate.py with the arguments given."""
+    return partial(run_main, evaluate.main, capsys)
+
+
+@pytest.fixture
+def record(tmp_path):
+    for seed, a, b in ((1, 0.50, 0.52), (2, 0.60, 0.66), (3, 0.55, 0.59)):
+        write_run(tmp_path, "NormFace-euc", seed, {"accuracy": a, "ahc": 2.0})
+        write_run(tmp_path, "DR-euc", seed, {"accuracy": b, "ahc": 1.0})
+    write_run(tmp_path, "DR-euc-ema", 1, None, epochs=7, ema=True)
+    (tmp_path / "demo" / "DR-euc" / "seed9").mkdir()
+    return tmp_path
+
+
+def test_everything_under_a_record_becomes_a_table(record, call):
+    status, out, err = call("--record", record)
+    assert status == 0
+    assert re.search(r"^NormFace-euc +3 +0\.550 ±0\.050 +2\.000 ±0\.000$", out, re.M)
+    assert re.search(r"^DR-euc +3 +0\.590 ±0\.070\* +1\.000 ±0\.000\*$", out, re.M)
+    assert "unfinished: " in err and "7 of 20 epochs" in err and "seed9 is no run" in err
+    assert "6 runs, 1 unfinished, 1 could not be read; wrote summary.csv" in err
+    summary = pd.read_csv(record / "summary.csv")
+    assert list(summary.columns[:10]) == [
+        "dataset", "hierarchy", "method", "options", "metric", "n_seeds", "mean", "std", "lower", "upper"
+    ]  # fmt: skip
+    assert len(summary) == 4 and set(summary["n_seeds"]) == {3} and set(summary["hierarchy"]) == {TREE.digest}
+
+
+@pytest.mark.parametrize(
+    "layout, name, mark",
+    [("markdown", "summary.md", "**0.590 ±0.070**"), ("latex", "summary.tex", r"\textbf{0.590 $\pm$0.070}")],
+)
+def test_markdown_and_latex_are_printed_and_written(record, call, layout, name, mark):
+    _, out, _ = call("--record", record, "--format", layout)
+    assert mark in out and (record / name).read_text("utf-8") == out
+
+
+def test_the_csv_format_is_numbers_for_a_spreadsheet(record, call):
+    _, out, _ = call("--record", record, "--format", "csv", "--metrics", "accuracy")
+    table = pd.read_csv(io.StringIO(out)).set_index("options")
+    assert table["accuracy"].to_dict() == pytest.approx({"NormFace-euc": 0.55, "DR-euc": 0.59})
+
+
+def test_methods_are_compared_by_paired_tests(record, call):
+    status, out, _ = call("--record", record, "--compare", "SD", "ProxyDR", "--compare", "DR-euc", "NormFace-euc")
+    assert status == 0 and "DR-euc against NormFace-euc" in out and "paired seeds: 1, 2, 3" in out
+    assert re.search(r"accuracy ↑ +3 +0\.550 +0\.590 +0\.040 +\[-0\.010, 0\.090\] +0\.074 +0\.250", out)
+    table = pd.read_csv(record / "comparisons.csv")
+    assert table.groupby(["a", "b"])["difference"].first().to_dict() == pytest.approx(
+        {("NormFace-euc", "DR-euc"): 0.04, ("DR-euc", "NormFace-euc"): -0.04}
+    )
+
+
+def test_comparisons_that_cannot_be_made_are_refused_with_the_rows(record, call):
+    status, _, err = call("--record", record, "--compare", "softmax", "DR")
+    assert status == 2 and "NormFace-euc, DR-euc" in err
+    write_run(record, "DR-euc-ema", 1, {"accuracy": 0.5}, ema=True)
+    status, _, err = call("--record", record, "--compare", "normface", "DR")
+    assert status == 2 and "DR-euc, DR-euc-ema" in err
+    status, _, err = call("--record", record, "--compare", "DR-euc", "DR-euc")
+    assert status == 2 and "two different rows" in err
+
+
+def test_a_comparison_over_one_seed_says_that_it_is_none(record, call):
+    write_run(record, "DR-euc-ema", 1, {"accuracy": 0.5}, ema=True, split="other")
+    status, out, _ = call("--record", record, "--compare", "DR-euc", "DR-euc-ema")
+    assert status == 0 and "paired seeds: 1\n" in out and "fewer than two" in out
+    assert "tested on different images" in out
+
+
+def test_nothing_recorded_says_how_to_train(tmp_path, call):
+    status, _, err = call("--record", tmp_path / "none")
+    assert status == 2 and "python train.py --dataset demo" in err
+
+
+def test_a_record_of_damage_only_fails_and_one_of_unfinished_runs_does_not(tmp_path, call):
+    (tmp_path / "a" / "seed1").mkdir(parents=True)
+    assert call("--record", tmp_path)[0] == 2
+    write_run(tmp_path, "DR-euc", 1, None)
+    status, _, err = call("--record", tmp_path)
+    assert status == 0 and "--resume" in err and not (tmp_path / "summary.csv").exists()
+
+
+def test_a_record_that_cannot_be_written_is_named_after_the_table(record, call, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recording.os.fsync", full)
+    status, out, err = call("--record", record)
+    assert status == 2 and "NormFace-euc" in out and "No space left" in err
+
+
+def test_names_that_a_terminal_cannot_show_are_no_crash(tmp_path, call):
+    write_run(tmp_path, "DR-\udcff", 1, {"accuracy": 0.5})
+    status, out, _ = call("--record", tmp_path, "--format", "markdown")
+    assert status == 0 and "DR-" in out

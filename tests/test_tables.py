@@ -1,0 +1,203 @@
+"""Tables for people: what a cell says, which cell is marked, and that every format can be read by its own reader."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from recorded import make_arrays, write_run
+from trees import FLAT, TREE
+
+from aggregation import compare, read_record, summarise
+from hierarchies import Hierarchy
+from metrics import Outputs, evaluate
+from metrics.catalogue import DIRECTIONS, direction, place
+from metrics.suite import ON_REQUEST
+from tables import FORMATS, Table, comparison_table, number, run_tables, select_metrics, summary_tables, terminal, wide
+
+METRICS = ["accuracy", "ahc", "cophenetic"]
+
+
+@pytest.fixture
+def summary(tmp_path):
+    for seed, a, b in ((1, 0.5, 0.6), (2, 0.7, 0.8), (3, 0.6, 0.7)):
+        write_run(tmp_path, "NormFace-euc", seed, {"accuracy": a, "ahc": 2.0, "cophenetic": 0.1})
+        write_run(tmp_path, "DR-euc", seed, {"accuracy": b, "ahc": 2.0 if seed > 1 else np.nan, "cophenetic": 0.2})
+    write_run(tmp_path, "DR-euc-ema", 1, {"accuracy": 0.65, "ahc": 3.0}, ema=True)
+    return summarise(read_record(tmp_path).values)
+
+
+def test_a_cell_is_mean_and_deviation_with_the_seeds_that_have_a_value(summary):
+    (table,) = summary_tables(summary, METRICS)
+    assert table.columns == ("method", "seeds", "accuracy ↑", "ahc ↓", "cophenetic")
+    assert table.rows == (
+        ("NormFace-euc", "3", "0.600 ±0.100", "2.000 ±0.000", "0.100 ±0.000"),
+        ("DR-euc", "3", "0.700 ±0.100", "2.000 ±0.000 (2/3)", "0.200 ±0.000"),
+        ("DR-euc-ema", "1", "0.650", "3.000", "– (0/1)"),
+    )
+    assert "(k/n)" in " ".join(table.notes)
+
+
+def test_the_best_mean_is_marked_by_its_direction_and_ties_are_marked_together(summary):
+    (table,) = summary_tables(summary, METRICS)
+    assert table.best == {(1, 2), (0, 3), (1, 3)}  # cophenetic only describes
+    assert "best mean" in " ".join(table.notes)
+
+
+def test_a_single_row_is_not_best_of_anything(tmp_path):
+    write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.5})
+    (table,) = summary_tables(summarise(read_record(tmp_path).values), ["accuracy"])
+    assert not table.best and table.rows == (("DR-euc", "1", "0.500"),)
+
+
+def test_each_dataset_and_tree_has_its_own_table_and_best(tmp_path):
+    write_run(tmp_path / "a", "DR-euc", 1, {"accuracy": 0.5})
+    write_run(tmp_path / "b", "NormFace-euc", 1, {"accuracy": 0.6}, tree=FLAT)
+    tables = list(summary_tables(summarise(read_record(tmp_path).values), ["accuracy"]))
+    assert {table.title for table in tables} == {f"demo, tree {tree.digest[:8]}" for tree in (TREE, FLAT)}
+    assert not any(table.best for table in tables)
+
+
+def test_a_measure_that_no_run_has_is_named_below(summary):
+    (table,) = summary_tables(summary, ["accuracy", "wtd"])
+    assert table.columns == ("method", "seeds", "accuracy ↑") and "measured in no run: wtd" in table.notes
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(0.12345, "0.123"), (-12.346, "-12.35"), (123.456, "123.5"), (np.nan, "–"), (0.0, "0.000"), (np.inf, "inf")],
+)
+def test_numbers_have_few_digits(value, text):
+    assert number(value) == text
+
+
+def table_of(cells, best=frozenset()):
+    return Table("t", ("name", "x"), tuple((name, x) for name, x in cells), frozenset(best), ("{mark}: best",))
+
+
+def test_terminal_columns_are_aligned_and_marked():
+    text = terminal(table_of([("a", "1.0"), ("longer", "10.0")], {(1, 1)}))
+    assert text.splitlines()[1:5] == ["name       x", "─────────────", "a        1.0", "longer  10.0*"]
+    assert text.splitlines()[-1] == "  *: best"
+
+
+def test_terminal_columns_that_do_not_fit_follow_below():
+    table = Table("t", ("name", "first", "second", "third"), (("row", "1", "2", "3"),))
+    lines = terminal(table, width=22).splitlines()
+    assert all(len(line) <= 22 for line in lines) and sum(line.startswith("row") for line in lines) == 2
+    assert terminal(table, width=1).count("row") == 3  # one value a block is the least
+
+
+def test_markdown_escapes_what_would_break_a_table():
+    text = FORMATS["markdown"](table_of([("a|b*c_d", "1.0")], {(0, 1)}))
+    line = next(line for line in text.splitlines() if "a" in line and "1.0" in line)
+    assert line == r"| a\|b\*c\_d | **1.0** |" and "- bold: best" in text
+
+
+def test_latex_escapes_what_would_break_a_table():
+    text = FORMATS["latex"](table_of([(r"a_b&50%#$~^\{}", "0.1 ±0.2"), ("–", "x ↑")], {(0, 1)}))
+    assert r"a\_b\&50\%\#\$\textasciitilde{}\textasciicircum{}\textbackslash{}\{\} & \textbf{0.1 $\pm$0.2} \\" in text
+    assert r"-- & x $\uparrow$ \\" in text and text.count(r"\begin") == text.count(r"\end") == 2
+    assert all(line.count("&") - line.count(r"\&") == 1 for line in text.splitlines() if line.endswith(r"\\"))
+
+
+def test_names_with_braces_are_left_alone():
+    table = comparison_table(pd.DataFrame(columns=["metric"]), "{a}", "{0}", "{title}", ["{note}"])
+    for layout in FORMATS.values():
+        assert "note" in layout(table)
+
+
+def test_the_wide_table_has_the_numbers_of_the_summary(summary):
+    table = wide(summary, ["accuracy", "cophenetic"]).set_index("options")
+    assert table.loc["DR-euc", ["accuracy", "accuracy std"]].tolist() == pytest.approx([0.7, 0.1])
+    assert table.loc["DR-euc-ema", "cophenetic n_seeds"] == 0 and np.isnan(table.loc["DR-euc-ema", "cophenetic"])
+
+
+def test_a_comparison_says_difference_interval_and_p(tmp_path):
+    for seed, a, b in ((1, 0.50, 0.52), (2, 0.60, 0.66), (3, 0.55, 0.59)):
+        write_run(tmp_path, "NormFace-euc", seed, {"accuracy": a})
+        write_run(tmp_path, "DR-euc", seed, {"accuracy": b})
+    numbers = compare(read_record(tmp_path).values, "NormFace-euc", "DR-euc", ["accuracy", "absent"])
+    table = comparison_table(numbers, "NormFace-euc", "DR-euc", "title", ["paired seeds: 1, 2, 3"])
+    assert table.rows[0] == ("accuracy ↑", "3", "0.550", "0.590", "0.040", "[-0.010, 0.090]", "0.074", "0.250")
+    assert table.rows[1] == ("absent", "0", "–", "–", "–", "–", "–", "–")
+    assert table.notes[0] == "paired seeds: 1, 2, 3"
+
+
+def test_columns_are_chosen_by_name_or_pattern_and_unknown_ones_refused():
+    known = ["accuracy", "W/corr", "W/corr_p", "P/corr", "accuracy"]
+    assert select_metrics(["W/*", "accuracy", "W/corr"], known) == ["W/corr", "W/corr_p", "accuracy"]
+    assert select_metrics(None, known) == ["accuracy", "W/corr", "P/corr"]
+    assert select_metrics(None, ["ahs@246", "ahc"]) == ["ahc", "ahs@246"]  # 247 test images have 246 neighbours
+    assert select_metrics(None, ["mine"]) == ["mine"]
+    with pytest.raises(ValueError, match=r"--metrics acuracy: .* accuracy"):
+        select_metrics(["acuracy"], known)
+
+
+def test_metrics_with_brackets_are_found_by_their_name():
+    assert select_metrics(["a[1]"], ["a[1]", "a1"]) == ["a[1]"]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    arrays = make_arrays()
+    arrays.pop("files")
+    outputs = Outputs(TREE, **arrays, living=np.arange(7) < 5)
+    return evaluate(outputs, bootstrap=20, temperature=2.0, on_request=list(ON_REQUEST))
+
+
+def test_every_measure_has_exactly_one_direction(measured):
+    for metric in measured["metric"]:
+        name = metric.rsplit("/", 1)[-1] if not metric.startswith("nc/") else metric
+        fitting = [way for way, pattern in DIRECTIONS.items() if re.fullmatch(pattern, name)]
+        assert len(fitting) == 1, f"{metric}: {fitting}"
+
+
+@pytest.mark.parametrize(
+    "metric, way",
+    [
+        ("accuracy", "higher"), ("prototype/accuracy@5", "higher"), ("crm/ahc", "lower"),
+        ("severity_lca_height", "lower"),
+        ("hp@5", "higher"), ("hp@5_set_size", None), ("ahs@250", "higher"), ("W/corr", "higher"), ("W/corr_p", None),
+        ("P/corr_published_living", "higher"), ("W/upgma_rf", "lower"), ("W/rf_published", "lower"),
+        ("wtd_macro", "lower"),
+        ("ece_level@1", "lower"), ("majority/depth", None), ("prototype/majority/depth_excess", "lower"),
+        ("my_own", None),
+    ],
+)  # fmt: skip
+def test_directions_are_right(metric, way):
+    assert direction(metric) == way
+
+
+def test_one_runs_tables_show_every_measure_once(measured):
+    tables = list(run_tables(measured))
+    cells = sum(1 for table in tables for row in table.rows for cell in row[1:-1] if cell)
+    assert cells == len(measured) and len({table.title for table in tables}) == len(tables)
+
+
+def test_one_runs_tables_show_intervals_and_what_is_undefined(measured):
+    accuracy = next(iter(run_tables(measured)))
+    row = next(row for row in accuracy.rows if row[0].startswith("accuracy "))
+    assert accuracy.columns[:2] == ("measure", "value") and row[-1] == "120"
+    assert re.fullmatch(r"0\.\d{4} \[[\d.]+, [\d.]+\]", row[1])
+    macro = next(row for row in accuracy.rows if row[0].startswith("macro_accuracy"))
+    assert "(-1)" in macro[1] and macro[-1] == "6"  # class 0 does not occur
+
+
+def test_a_measure_nobody_knows_is_shown_too():
+    table = next(run_tables(pd.DataFrame({"metric": ["x/y/z"], "value": [np.nan], "n": [0], "undefined": [3]})))
+    assert table.rows == (("y/z", "– (-3)", "0"),)
+
+
+def test_sections_follow_the_kind_of_measure():
+    assert place("prototype/ahc") == ("distance in the tree", "prototype", "ahc")
+    assert place("crm/hp@5")[1:] == ("crm", "hp@5") and place("ahp@250")[0] == "retrieval of images"
+    assert place("calibrated/majority/depth") == ("backing off: majority", "calibrated", "depth")
+    assert place("nc/W_deviation") == ("geometry", "value", "nc/W_deviation")
+
+
+def test_a_tree_of_one_class_has_tables_too():
+    arrays = make_arrays(Hierarchy.from_paths([("a",), ("b",)]), samples=3)
+    arrays.pop("files")
+    metrics = evaluate(Outputs(Hierarchy.from_paths([("a",), ("b",)]), **arrays))
+    assert all(terminal(table) for table in run_tables(metrics))
