@@ -18,6 +18,7 @@ from flags import Parser, build_parser
 
 PLACES = ("data_dir", "cache_dir", "download", "stream")  # where data.load finds images and how it keeps them
 MACHINE = (*PLACES, "record", "GPU", "ngpus", "resume", "overwrite")
+FILES = ("weights", "hierarchy", "split_list")  # options that name a file
 TAGS = {"ema": "ema", "dynamic": "dynamic", "mds_W": "mds", "size_inform": "size", "use_val": "val", "clspri": "prior"}
 
 
@@ -80,10 +81,10 @@ def parse(argv: Sequence[str] | None, description: str, datasets: Mapping[str, M
     given = {name for name, value in vars(probe).items() if value is not unset}
     try:
         options = _resolve(options, given)
+        machine = {name: options.pop(name) for name in MACHINE}
+        return options, machine, run_folder(machine["record"], options, defaults)
     except ValueError as error:
         parser.error(str(error))
-    machine = {name: options.pop(name) for name in MACHINE}
-    return options, machine, run_folder(machine["record"], options, defaults)
 
 
 def _dataset(argv: Sequence[str] | None, datasets: Mapping[str, Mapping]) -> str:
@@ -162,5 +163,18 @@ def _differs(name: str, options: Mapping, defaults: Mapping) -> bool:
 
 
 def _part(name: str, value: object) -> str:
+    if name in FILES:
+        value = f"{Path(value).stem}.{_content_digest(name, value)}"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     text = name if value is True else f"{name}={'+'.join(value) if isinstance(value, list) else value}"
     return re.sub(r"[^\w=+.,]+", "_", text)
+
+
+def _content_digest(name: str, path: str) -> str:
+    """Short fingerprint of a file's content: a run is the same wherever its files lie. Raises: ValueError."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    except OSError as error:
+        raise ValueError(f"--{name} {path}: {error.strerror or error}") from error

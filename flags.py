@@ -88,7 +88,7 @@ def _data_flags(parser: Parser, datasets: Sequence[str]) -> None:
         add("--dataset", choices=datasets, required=True, help="image collection to train on")
     add("--data_dir", help="folder of the images; the demo draws its own")
     add("--use_val", action="store_true",
-        help="hold out a validation split (70/10/20 instead of 90/10) and test the best epoch on it")
+        help="select the best epoch on a validation split: 70/10/20 instead of 90/10 where the dataset has no own")
     add("--split", choices=("stratified", "published", "official"),
         help="every class in every split where it can, the papers' plain random split, or the split that "
         "comes with the dataset (NABirds)")

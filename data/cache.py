@@ -186,5 +186,7 @@ def _open(folder: Path) -> ImageCache:
     bad = tuple((file, reason) for file, reason in content["bad"])
     notes = list(content["notes"])
     if bad:
-        notes.append(f"{len(bad)} images were left out because they cannot be read: {', '.join(file for file, _ in bad)}")
+        notes.append(
+            f"{len(bad)} images were left out because they cannot be read: {', '.join(file for file, _ in bad)}"
+        )
     return ImageCache(pixels, sizes, fingerprints, kept, bad, folder, tuple(notes))

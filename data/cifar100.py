@@ -37,8 +37,8 @@ def load(options: Mapping) -> Splits:
     Args:
         options: Any of DEFAULTS:
             data_dir: The folder cifar-100-python or the one that holds it; download fetches it there.
-            use_val: 45,000 training and 5,000 validation images instead of 50,000 and none; in other collections of this
-                format nine tenths and one.
+            use_val: 45,000 training and 5,000 validation images instead of 50,000 and none, in general nine tenths
+                and one.
             small: A tenth of the official training images is for training; with use_val all others validate.
             split, seed, split_seed: How and by what seed they are drawn, see `choose_split_seed`.
             resize: Side in pixels that images are stretched to; 0 keeps 32.
@@ -60,7 +60,9 @@ def load(options: Mapping) -> Splits:
     return Splits(
         dataset="CIFAR100",
         hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,
-        files=[f"{name}/{i:05d}_{file}" for name, part in zip(PARTS, parts) for i, file in enumerate(part["filenames"])],
+        files=[
+            f"{name}/{i:05d}_{file}" for name, part in zip(PARTS, parts) for i, file in enumerate(part["filenames"])
+        ],
         labels=labels,
         sizes=np.full((len(labels), 2), SIDE),
         pixels=_convert(pixels, options["resize"], options["gray"]),
@@ -102,7 +104,9 @@ def _read(path: Path) -> dict:
             raise ValueError(f"{path} has no {key!r}: it is not a file of CIFAR-100's python version")
     images = content["data"] = np.asarray(content["data"])
     if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3 * SIDE * SIDE:
-        raise ValueError(f"{path}: data must be uint8 of shape (n, {3 * SIDE * SIDE}), got {images.dtype} {images.shape}")
+        raise ValueError(
+            f"{path}: data must be uint8 of shape (n, {3 * SIDE * SIDE}), got {images.dtype} {images.shape}"
+        )
     lengths = {key: len(content[key]) for key in ("data", "fine_labels", "coarse_labels", "filenames")}
     if len(set(lengths.values())) != 1 or not len(images):
         raise ValueError(f"{path}: its parts differ in length or are empty: {lengths}")
@@ -138,7 +142,9 @@ def _tree(meta: dict, labels: np.ndarray, coarse: np.ndarray, folder: Path) -> H
     unknown = sorted(set(groups) - set(upper))
     if unknown:
         raise ValueError(f"{folder}: superclass {unknown[0]!r} of meta is not in {UPPER_LEVELS.name}")
-    return Hierarchy.from_paths([(*upper[groups[parents[c]]], groups[parents[c]], name) for c, name in enumerate(names)])
+    return Hierarchy.from_paths(
+        [(*upper[groups[parents[c]]], groups[parents[c]], name) for c, name in enumerate(names)]
+    )
 
 
 def _held_out(labels: np.ndarray, options: Mapping) -> tuple[np.ndarray, np.ndarray]:
@@ -150,10 +156,14 @@ def _held_out(labels: np.ndarray, options: Mapping) -> tuple[np.ndarray, np.ndar
     elif options["split"] == "stratified":
         train, _, val = stratified_split(labels, (total - held, 0, held), seed)
     else:
-        raise ValueError(f"split must be 'stratified' or 'published', got {options['split']!r}; the test set is official")
+        raise ValueError(
+            f"split must be 'stratified' or 'published', got {options['split']!r}; the test set is official"
+        )
     for name, part in zip(SPLITS, (train, val)):
         if len(part) == 0 and (name == "train" or options["use_val"]):
-            raise ValueError(f"{total} official training images leave none for the {name} split; leave out --small or --use_val")
+            raise ValueError(
+                f"{total} official training images leave none for the {name} split; leave out --small or --use_val"
+            )
     return train, val if options["use_val"] else np.empty(0, np.int64)
 
 

@@ -63,7 +63,9 @@ def load(options: Mapping) -> Splits:
     if options["split_list"] is not None:
         order = read_order(options["split_list"], tree.files)
     elif options["split"] == "published":
-        notes.append("the published split was drawn over the sorted paths: without --split_list it is not the papers' own")
+        notes.append(
+            "the published split was drawn over the sorted paths: without --split_list it is not the papers' own"
+        )
     cache_options = {name: options[name] for name in ("resize", "gray", "cache_dir", "skip_bad_images")}
     cache = build_cache(root, tree.files, **cache_options)
     files, labels, order = keep_readable(cache, tree.files, labels, order, hierarchy)
@@ -94,7 +96,9 @@ def read_order(path: str | os.PathLike, files: Sequence[str]) -> np.ndarray:
         for number, row in enumerate(csv.reader(handle), 1):
             found = next((hit for cell in row if (hit := _find(cell, index)) is not None), None)
             if found is None and row and number > 1:
-                raise ValueError(f"{path}, line {number}: {', '.join(row)!r} ends in no path of an image of the data folder")
+                raise ValueError(
+                    f"{path}, line {number}: {', '.join(row)!r} ends in no path of an image of the data folder"
+                )
             if found in first:
                 raise ValueError(f"{path}, line {number}: {files[found]!r} is listed in line {first[found]} already")
             if found is not None:
@@ -164,7 +168,9 @@ def place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | No
     """A note on where the images are kept, where that is not beside them and nobody asked for it."""
     if cache_dir is not None or cache.folder.is_relative_to(root):
         return []
-    return [f"{root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir names another place)"]
+    return [
+        f"{root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir names another place)"
+    ]
 
 
 def copy_notes(cache: ImageCache, labels: np.ndarray, parts: Sequence[np.ndarray]) -> list[str]:

@@ -38,8 +38,8 @@ def read_categories(path: str | os.PathLike) -> Hierarchy:
     """The tree kingdom > phylum > class > order > family > genus > natNNNN of a file with the dataset's categories.
 
     Args:
-        path: JSON: a list of categories, or an object with such a list as 'categories' (train2019.json). Each has an id,
-            a name, which is shown, and the six RANKS.
+        path: JSON: a list of categories, or an object with such a list as 'categories' (train2019.json). Each has an
+            id, a name, which is shown, and the six RANKS.
 
     Raises: ValueError: If it is not that; the category is named. OSError: If the file cannot be read.
     """
@@ -75,8 +75,8 @@ def _tree(root: Path, file: str | os.PathLike | None) -> Hierarchy:
         file = next((root / name for name in METADATA if (root / name).is_file()), None)
     if file is None:
         raise ValueError(
-            f"{root} has none of {', '.join(METADATA)}, which say how the categories are related: put one there, or name"
-            " it or a file with another tree with --hierarchy"
+            f"{root} has none of {', '.join(METADATA)}, which say how the categories are related: put one there, or"
+            " name it or a file with another tree with --hierarchy"
         )
     return read_categories(file) if _has_categories(Path(file)) else read_hierarchy(file, self_leaves=True)
 

@@ -1,4 +1,4 @@
-"""NABirds (Van Horn et al. 2015) from the official folder: photographs of birds with a tree of orders, families, species."""
+"""NABirds (Van Horn et al. 2015) from the official folder: photographs of birds, in a tree down to plumages."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,14 +70,16 @@ def _check_options(options: Mapping) -> None:
     if options["split_list"] is not None and options["split"] != "published":
         raise ValueError("split_list orders the images for --split published; give both or neither")
     if options["small"] and options["split"] == "official":
-        raise ValueError("--small sets sizes of the random splits, --split official has its own; use --reduction_factor there")
+        raise ValueError(
+            "--small sets sizes of random splits; --split official has its own: use --reduction_factor there"
+        )
 
 
 def _folder(root: Path) -> Path:
     for folder in (root, root / "nabirds"):
         if (folder / IMAGES).is_file():
             return folder
-    raise ValueError(f"{root} holds no {IMAGES}: name the folder of NABirds as downloaded, with its text files and images")
+    raise ValueError(f"{root} holds no {IMAGES}: name the folder of NABirds as downloaded, with text files and images")
 
 
 def _order(official: Official, options: Mapping) -> tuple[np.ndarray, list[str]]:
@@ -117,7 +119,9 @@ def _size_notes(cache: ImageCache, official: Official, root: Path, crop: bool) -
     if crop:
         boxes = np.array(official.boxes)[cache.kept]
         beyond = (boxes[:, :2] < 0).any(1) | (boxes[:, :2] + boxes[:, 2:] > cache.sizes).any(1)
-        notes += [f"{beyond.sum()} boxes of {BOXES} reach beyond their image and were cut to it"] if beyond.any() else []
+        notes += (
+            [f"{beyond.sum()} boxes of {BOXES} reach beyond their image and were cut to it"] if beyond.any() else []
+        )
     return notes
 
 

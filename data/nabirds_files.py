@@ -53,7 +53,7 @@ class Official(NamedTuple):
 def read_official(root: Path) -> Official:
     """Reads all seven files below root, whichever of them are needed, so that a broken download is noticed at once.
 
-    Ids of classes count as numbers: '0817' is '817'. Images are matched by their ids, in whatever order files list them.
+    Ids of classes count as numbers: '0817' is '817'. Images are matched by their ids, whatever the order of the lines.
 
     Raises: ValueError: Naming the file, and the line where there is one, if a file is missing or empty, a line is
         truncated or comes twice, or two files differ in their images or classes.

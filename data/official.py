@@ -102,17 +102,16 @@ def official_splits(filed: Filed, tree: Hierarchy, options: Mapping) -> Splits:
     Raises: ValueError, OSError: If tree and images have different classes, or images cannot be read.
     """
     ids, labels = np.unique(filed.ids, return_inverse=True)
-    order = check_same_classes(tree, ids.tolist(), f"the folders of {filed.root}")
-    tree = tree.subset(order)
+    tree = tree.subset(check_same_classes(tree, ids.tolist(), f"the folders of {filed.root}"))
     images = store.open_images(filed.root, filed.files, options)
     labels, parts = labels[images.kept], filed.parts[images.kept]
     train, val, test = (np.flatnonzero(parts == part) for part in range(len(SPLITS)))
     notes = [*filed.notes, *images.notes]
-    if options["use_val"] and not len(val):
-        train, val = hold_out(train, labels, options["split_seed"])
-    elif len(val) and not options["use_val"]:
+    if len(val) and not options["use_val"]:
         notes.append(f"the dataset's own {len(val)} validation images are not used (--use_val)")
         val = val[:0]
+    elif options["use_val"] and not len(val):
+        train, val = hold_out(train, labels, options["split_seed"])
     if images.cache is not None:
         notes += copy_notes(images.cache, labels, (train, val, test))
     return Splits(
@@ -130,10 +129,10 @@ def official_splits(filed: Filed, tree: Hierarchy, options: Mapping) -> Splits:
 
 
 def hold_out(train: np.ndarray, labels: np.ndarray, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation images among the training images (n,): int(n / 10) validate, as many of every class.
+    """Training and validation images among n training images: int(n / 10) validate, the same share of every class.
 
     Args:
-        train: Indices of images.
+        train: Indices of the training images, (n,).
         labels: Class of every image of the dataset, (S,).
         seed: Seed of a generator of its own; a fixed one by default, so that all runs share the split.
 

@@ -143,7 +143,7 @@ def split_indices(
 
 
 def choose_split_seed(options: Mapping) -> int:
-    """Seed that draws the splits: split_seed if given, else seed for 'published', as in the papers, else a fixed one."""
+    """Seed of the splits: split_seed if given, else seed for 'published', as in the papers, else a fixed one."""
     if options["split_seed"] is not None:
         return options["split_seed"]
     return options["seed"] if options["split"] == "published" else STRATIFIED_SEED

@@ -1,4 +1,4 @@
-"""Image files without labels: found in folders, and decoded a little ahead of their use. What cannot be read says why."""
+"""Image files without labels: found in folders, and decoded a little ahead of their use."""
 
 import os
 from collections import deque

@@ -80,11 +80,12 @@ def test_the_run_folder_says_method_options_and_seed():
     assert str(parse("DR", "--lr", "0.002")[2]).split("/")[2] == "DR-euc-lr=0.002"
 
 
-def test_machine_options_do_not_name_the_run_and_others_all_do():
+def test_machine_options_do_not_name_the_run_and_others_all_do(tmp_path):
+    (tmp_path / "b.pt").write_bytes(b"")
     plain = parse("DR")[2]
     assert parse("DR", "--GPU", "cpu", "--cache_dir", "x", "--data_dir", "y")[2] == plain
     changed = (["--lr", "1"], ["--epochs", "3"], ["--aug"], ["--dim", "4"], ["--collapse"], ["--no-gray"], ["--resize", "9"],
-               ["--clspri"], ["--split", "published"], ["--weights", "a/b.pt"], ["--amp"], ["--backbone", "resnet18"])  # fmt: skip
+               ["--clspri"], ["--split", "published"], ["--weights", str(tmp_path / "b.pt")], ["--amp"], ["--backbone", "resnet18"])  # fmt: skip
     folders = {parse("DR", *argv)[2] for argv in changed}
     assert len(folders | {plain}) == len(changed) + 1
 
@@ -113,3 +114,12 @@ def test_defaults_follow_the_dataset_and_help_shows_them(capsys):
         arguments.parse(["--dataset", "demo", "--help"], "test", train.DATASETS)
     text = " ".join(capsys.readouterr().out.split())
     assert "(default: conv4)" in text and "--mds_W" in text
+
+
+def test_a_file_counts_by_its_content_not_its_place(tmp_path, capsys):
+    for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "w.pt").write_bytes(content)
+    first, moved, other = (parse("DR", "--weights", str(tmp_path / folder / "w.pt"))[2] for folder in "abc")
+    assert first == moved != other
+    assert "--weights" in refused(capsys, "DR", "--weights", str(tmp_path / "none.pt"))
