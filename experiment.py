@@ -48,10 +48,8 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
     Raises: ValueError: If data, options or the folder do not allow the run; the message says the way out.
     """
     record = Run(folder)
-    if record.finished and not machine["overwrite"]:
-        print(f"this run is finished; use --overwrite to do it again\n{summary(record)}")
+    if _is_done(record, machine):
         return 0
-    _check_unfinished(record, machine)
     devices = choose_devices(machine["GPU"], machine["ngpus"])
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -66,6 +64,9 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
 
 def _run_locked(record: Run, options: Mapping, machine: Mapping, devices: Devices) -> int:
     start = time.perf_counter()
+    if _is_done(record, machine):  # by now, by the process that had the lock
+        return 0
+    _check_unfinished(record, machine)
     splits = data.load({**options, **{name: machine.get(name) for name in arguments.PLACES}})
     training = engine.assemble(options, splits, devices)
     _open(record, options, machine, splits, devices)
@@ -84,6 +85,13 @@ def _run_locked(record: Run, options: Mapping, machine: Mapping, devices: Device
     return 0
 
 
+def _is_done(record: Run, machine: Mapping) -> bool:
+    if not record.finished or machine["overwrite"]:
+        return False
+    print(f"this run is finished; use --overwrite to do it again\n{summary(record)}")
+    return True
+
+
 def _check_unfinished(record: Run, machine: Mapping) -> None:
     if record.exists and not machine["resume"] and not machine["overwrite"]:
         raise RunError(
@@ -95,11 +103,7 @@ def _open(record: Run, options: Mapping, machine: Mapping, splits: data.Splits, 
     """Writes what identifies the run, or checks it against what an interrupted one wrote."""
     identity = {"options": dict(options), "hierarchy": splits.hierarchy.digest, "split": splits.digest}
     if record.exists and machine["resume"] and not machine["overwrite"]:
-        for key, value in identity.items():
-            if record.config.get(key) != value:
-                raise RunError(
-                    f"{record.folder}: {_difference(key, record.config.get(key), value)}; use --overwrite to start again"
-                )
+        _check_same(record, identity)
         return
     record.clear()
     use_best = bool(len(splits.val)) and not options["last"] and options["epochs"] > 0
@@ -109,11 +113,17 @@ def _open(record: Run, options: Mapping, machine: Mapping, splits: data.Splits, 
     record.write_json("config.json", {"format": FORMAT, **identity, **result, **provenance()})
 
 
-def _difference(key: str, before: object, now: object) -> str:
-    if key != "options" or not isinstance(before, Mapping):
-        return f"the {key} is not the one this run was started with; have the images changed?"
-    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    return f"--{names[0]} was {before.get(names[0])!r} when this run was started and is {now.get(names[0])!r} now"
+def _check_same(record: Run, identity: Mapping) -> None:
+    """Raises: RunError: If the interrupted run had other options, another tree or another split."""
+    before, now = record.options, identity["options"]
+    for name in sorted({*before, *now} - {*arguments.FILES}):  # files count by their content, which names the folder
+        if before.get(name) != now.get(name):
+            change = f"--{name} was {before.get(name)!r} when this run was started and is {now.get(name)!r} now"
+            raise RunError(f"{record.folder}: {change}; use --overwrite to start again")
+    for key in ("hierarchy", "split"):
+        if record.config.get(key) != identity[key]:
+            change = f"the {key} is not the one this run was started with; have the images changed?"
+            raise RunError(f"{record.folder}: {change} Use --overwrite to start again")
 
 
 def _introduce(record: Run, training: engine.Training, splits: data.Splits) -> None:

@@ -85,7 +85,9 @@ def test_the_published_split_is_torchs_random_split(folder):
 
 
 def test_runs_of_all_seeds_share_the_stratified_split_unless_it_gets_a_seed(folder):
-    digests = [load(folder, use_val=True, **options).digest for options in ({"seed": 1}, {"seed": 2}, {"split_seed": 2})]
+    digests = [
+        load(folder, use_val=True, **options).digest for options in ({"seed": 1}, {"seed": 2}, {"split_seed": 2})
+    ]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -162,7 +164,15 @@ def test_download_goes_through_torchvision_and_says_so_where_there_is_no_network
 
 def test_the_papers_settings_are_the_defaults(capsys):
     options, _, place = experiment.arguments.parse(["--method", "DR", "--use_val"], "", train_cifar100.DATASETS)
-    wanted = {"backbone": "resnet50", "epochs": 100, "batch_size": 32, "lr": 1e-4, "aug": "affine", "resize": 0, "dim": 128}
+    wanted = {
+        "backbone": "resnet50",
+        "epochs": 100,
+        "batch_size": 32,
+        "lr": 1e-4,
+        "aug": "affine",
+        "resize": 0,
+        "dim": 128,
+    }
     assert {name: options[name] for name in wanted} == wanted
     assert str(place) == "record/CIFAR100/DR-euc-val/seed1"
 
@@ -174,8 +184,19 @@ def test_downloading_is_no_part_of_a_runs_identity():
 
 
 def test_an_epoch_trains_through_the_command_line(folder, tmp_path):
-    argv = ["--data_dir", str(folder), "--record", str(tmp_path), "--method", "DR", "--backbone", "conv4", "--epochs", "1",
-            "--use_val", "--GPU", "cpu"]  # fmt: skip
+    argv = [
+        "--data_dir",
+        str(folder),
+        "--record",
+        str(tmp_path),
+        "--method",
+        "DR",
+        "--backbone",
+        "conv4",
+        "--GPU",
+        "cpu",
+    ]
+    argv += ["--epochs", "1", "--use_val"]
     assert experiment.main("", train_cifar100.DATASETS, argv) == 0
     record = Run(experiment.arguments.parse(argv, "", train_cifar100.DATASETS)[2])
     assert record.finished and record.hierarchy.digest == load(folder).hierarchy.digest

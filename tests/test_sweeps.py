@@ -1,0 +1,293 @@
+"""The sweeps: the published grid, states of runs, parallel workers, failures, signals, and SLURM arrays."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from images import make_folder
+
+import engine
+import experiment
+import train
+from data.locks import file_lock
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+import runs  # noqa: E402
+
+GRID = runs.read_grid(runs.GRID)
+NAMES = ("demo", "MicroS", "MicroL", "MesoZ", "CIFAR100", "NABirds")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="sweeps are for POSIX shells")
+
+
+def call(script, *argv, **variables):
+    """Runs a script to its end; returns its status and all it printed."""
+    command, environment = [SCRIPTS / script, *map(str, argv)], {**os.environ, "PYTHON": sys.executable, **variables}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("dataset", NAMES)
+def test_the_published_grid_has_fourteen_configurations_and_five_seeds(dataset):
+    planned = list(runs.plan(GRID, dataset))
+    assert len({run.folder for run in planned}) == len(planned) == 70
+    assert {run.folder.name for run in planned} == {f"seed{seed}" for seed in range(1, 6)}
+    methods = {
+        run.folder.parent.name.removesuffix("-val").replace("-size", "")
+        for run in planned
+        if run.folder.name == "seed1"
+    }
+    variants = ("", "-ema", "-dynamic", "-ema-dynamic", "-mds", "-dynamic-mds")
+    expected = {f"{head}-euc{variant}" for head in ("NormFace", "DR") for variant in variants}
+    assert {name.replace("-val", "") for name in methods} == expected | {
+        "softmax",
+        "DR-euc-mds-val-corr".replace("-val", ""),
+    }
+
+
+def test_every_published_run_validates_and_plankton_knows_sizes():
+    for dataset in NAMES:
+        commands = [run.command for run in runs.plan(GRID, dataset, seeds=["1"])]
+        assert all("--use_val" in command and "--distance" not in command for command in commands)
+        assert all(("--size_inform" in command) == dataset.startswith("M") for command in commands)
+
+
+def test_seeds_and_flags_of_the_call_go_to_every_run():
+    planned = list(runs.plan(GRID, "demo", seeds=["7", "8"], extra=["--record", "elsewhere", "--epochs", "3"]))
+    assert len(planned) == 28 and str(planned[14].folder) == "elsewhere/demo/softmax-val-epochs=3/seed8"
+    with pytest.raises(ValueError, match="--seeds"):
+        list(runs.plan(GRID, "demo", seeds=[]))
+    with pytest.raises(ValueError, match="no dataset 'Micro'; choose from demo"):
+        list(runs.plan(GRID, "Micro"))
+
+
+def write_grid(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_sections_of_another_grid_are_combined(tmp_path):
+    grid = write_grid(tmp_path / "losses.txt", """
+[datasets]
+demo train.py --dataset demo   # a comment
+[losses]
+--loss ce
+--loss hxe --hxe_alpha 0.2
+[sizes]
+-
+--reduction_factor 2
+[seeds]
+--seed 3
+""")  # fmt: skip
+    planned = list(runs.plan(runs.read_grid(grid), "demo", extra=["--method", "softmax"]))
+    losses, parts = (["--loss", "ce"], ["--loss", "hxe", "--hxe_alpha", "0.2"]), ([], ["--reduction_factor", "2"])
+    ends = ["--seed", "3", "--method", "softmax", "--resume"]
+    assert [run.command[4:] for run in planned] == [[*loss, *part, *ends] for loss in losses for part in parts]
+    assert len({run.folder for run in planned}) == 4
+    assert {run.folder.name for run in planned} == {"seed3"}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("--seed 1", "line 1: expected flags below a .section"),
+        ("[datasets]\ndemo\n", "line 2: expected a dataset, its script"),
+        ("[datasets]\ndemo train.py\n[a]\nseed 1", "line 4: expected flags"),
+        ("[datasets]\ndemo train.py\n[a]\n--x 'y", "line 4: No closing quotation"),
+        ("[datasets]\ndemo train.py\n[a]\n", r"the section \[a\] is missing or empty"),
+        ("[a]\n--seed 1", r"the section \[datasets\] is missing"),
+        ("[datasets]\nd train.py\n[a]\n--x\n[a]\n--y", r"line 5: the section \[a\] comes twice"),
+    ],
+)
+def test_a_grid_that_cannot_be_read_is_named_with_the_line(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        runs.read_grid(write_grid(tmp_path / "grid.txt", text))
+
+
+def test_flags_that_a_run_refuses_are_named_with_its_command(capsys):
+    with pytest.raises(SystemExit):
+        runs.main(["demo", "--", "--distance", "arccos"])  # softmax has no distance
+    error = capsys.readouterr().err
+    assert "--distance" in error and "--method softmax --distance arccos --resume" in error
+
+
+def test_a_sweep_skips_finished_runs_goes_on_with_interrupted_ones_and_starts_the_others(tmp_path, monkeypatch, capsys):
+    images = make_folder(tmp_path / "my images", {"a/b": 8, "a/c": 8, "d": 8})
+    shared = ["--dataset", "folder", "--data_dir", str(images), "--backbone", "conv4", "--dim", "4", "--resize", "16",
+              "--batch_size", "8", "--use_val", "--epochs", "2", "--GPU", "cpu", "--record", str(tmp_path / "record")]  # fmt: skip
+    flags, methods = " ".join(f"'{flag}'" for flag in shared), ("softmax", "normface", "DR")
+    choices = [f"--method {method}" for method in methods]
+    grid = write_grid(tmp_path / "grid.txt", "\n".join([f"[datasets]\ntiny train.py {flags}\n[methods]", *choices]))
+    planned = dict(zip(methods, runs.plan(runs.read_grid(grid), "tiny")))
+
+    assert experiment.main("", train.DATASETS, [*shared, "--method", "softmax"]) == 0
+    interrupt_after_an_epoch(monkeypatch, [*shared, "--method", "normface"])
+    finished = (planned["softmax"].folder / "metrics.csv").stat().st_mtime_ns
+    capsys.readouterr()
+    assert runs.main(["tiny", "--grid", str(grid)]) == 0
+    listed, counts = capsys.readouterr()
+    assert [line.split("  ")[0] for line in listed.splitlines()] == [
+        "finished",
+        "interrupted at epoch 1 of 2",
+        "not started",
+    ]
+    assert counts.strip() == "3 runs: 1 finished, 1 interrupted, 1 not started"
+
+    status, printed = call("sweep.sh", "tiny", "--grid", grid, "--jobs", "2", OMP_NUM_THREADS="1")
+    assert status == 0 and "tiny: 3 of 3 runs finished, 0 failed, 0 left, 0 running" in printed
+    assert (planned["softmax"].folder / "metrics.csv").stat().st_mtime_ns == finished
+    assert "resumed after epoch 1 of 2" in (planned["normface"].folder / "log.txt").read_text()
+    assert "accuracy" in Path(f"{planned['DR'].folder}.out").read_text()
+    assert runs.main(["tiny", "--grid", str(grid), "--left", "--commands"]) == 0 and capsys.readouterr().out == ""
+
+
+def interrupt_after_an_epoch(monkeypatch, argv):
+    original, steps = engine._step, []
+
+    def stop(*arguments):
+        steps.append(1)
+        if len(steps) > 3:  # 16 training images in batches of 8: in the second epoch
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_step", stop)
+        assert experiment.main("", train.DATASETS, argv) == 130
+
+
+def test_a_run_that_another_process_writes_is_seen_as_running(tmp_path):
+    folder = tmp_path / "seed1"
+    folder.mkdir()
+    assert runs.state(folder) == "not started"
+    (folder / "config.json").write_text('{"format": 1, "options": {"epochs": 9}}')
+    with file_lock(folder / ".lock"):
+        assert runs.state(folder) == "running at epoch 0 of 9"
+    assert runs.state(folder) == "interrupted at epoch 0 of 9"
+    (folder / "config.json").write_text("{}")
+    assert runs.state(folder).startswith("damaged (")
+    shutil.rmtree(folder)
+
+
+STUB = """#!/usr/bin/env bash
+# Stands for python: lists three runs, which wait for a signal.
+for i in 1 2 3; do
+    command="bash '{0}/wait.sh' '{0}/run$i'"
+    [[ " $* " == *" --commands "* ]] || printf 'not started\\t%s\\t' "{0}/run$i"
+    echo "$command"
+done
+"""
+WAIT = """trap 'echo "$*" >"$1.stopped"; exit 143' TERM
+touch "$1.started"
+[ ! -e "$1.broken" ] || { echo "the reason"; exit 3; }
+[ ! -e "$(dirname "$1")/quick" ] || { mkdir -p "$1" && touch "$1/metrics.csv" && exit; }
+for i in $(seq 300); do sleep 0.1; done
+"""
+
+
+@pytest.fixture
+def stub(tmp_path):
+    """A stand-in for python, and for SLURM's scontrol; returns the environment that has them."""
+    for name, text in (
+        ("python", STUB.format(tmp_path)),
+        ("wait.sh", WAIT),
+        ("scontrol", f'#!/bin/sh\necho "$@" >{tmp_path}/requeued\n'),
+    ):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    return {**os.environ, "PYTHON": str(tmp_path / "python"), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+def stop_with(signum, argv, environment, started):
+    """Starts a script, signals it once so many runs have started, and returns what it printed and its status.
+
+    SIGINT goes to all its processes, as from a terminal, the others to the script alone.
+    """
+    process = subprocess.Popen(
+        [SCRIPTS / argv[0], *argv[1:]],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )
+    place, end = Path(environment["PYTHON"]).parent, time.monotonic() + 30
+    while len(list(place.glob("*.started"))) < started and time.monotonic() < end:
+        time.sleep(0.05)
+    os.killpg(process.pid, signum) if signum == signal.SIGINT else process.send_signal(signum)
+    return process.communicate(timeout=30)[0], process.returncode
+
+
+@pytest.mark.parametrize("jobs", ["1", "2", "5"])
+def test_a_failed_run_stops_no_other_and_is_told_at_the_end(stub, tmp_path, jobs):
+    (tmp_path / "quick").touch(), (tmp_path / "run1.broken").touch()
+    status, printed = call("sweep.sh", "any", "--jobs", jobs, **stub)
+    assert status == 1 and "any: 2 of 3 runs finished, 1 failed, 0 left, 0 running elsewhere" in printed
+    assert (
+        f"FAILED     {tmp_path}/run1  (status 3: the reason)" in printed and f"failed  {tmp_path}/run1  (see" in printed
+    )
+    (tmp_path / "run1.broken").unlink()
+    assert call("sweep.sh", "any", "--jobs", jobs, **stub)[0] == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_all_runs_of_a_sweep_and_starts_no_more(stub, tmp_path, signum):
+    printed, status = stop_with(signum, ["sweep.sh", "any", "--jobs", "2", "--GPU", "0,1"], stub, started=2)
+    assert status == 143 and "any: 0 of 3 runs finished, 0 failed, 3 left, 0 running elsewhere" in printed
+    stopped = [file.read_text().split() for file in tmp_path.glob("*.stopped")]
+    assert sorted(words[1:] for words in stopped) == [["--GPU", "0"], ["--GPU", "1"]]
+    assert not list(tmp_path.glob("run3*"))
+
+
+def test_a_slurm_task_is_the_line_of_its_number_and_queued_again_before_its_time_is_up(stub, tmp_path):
+    environment = {**stub, "SLURM_ARRAY_TASK_ID": "2", "SLURM_JOB_ID": "77"}
+    _, status = stop_with(signal.SIGUSR1, ["slurm_array.sh", "any"], environment, started=1)
+    assert status == 0 and (tmp_path / "requeued").read_text() == "requeue 77\n"
+    assert [file.name for file in tmp_path.glob("run*.stopped")] == ["run2.stopped"]
+
+
+def test_a_slurm_task_that_is_told_to_stop_leaves_queueing_to_slurm(stub, tmp_path):
+    environment = {**stub, "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "77"}
+    _, status = stop_with(signal.SIGTERM, ["slurm_array.sh", "any"], environment, started=1)
+    assert status == 143 and not (tmp_path / "requeued").exists() and (tmp_path / "run3.stopped").exists()
+
+
+def test_a_slurm_task_ends_with_the_status_of_its_run_and_refuses_wrong_numbers(stub, tmp_path):
+    (tmp_path / "quick").touch()
+    assert call("slurm_array.sh", "any", **stub, SLURM_ARRAY_TASK_ID="1")[0] == 0
+    status, printed = call("slurm_array.sh", "any", **stub, SLURM_ARRAY_TASK_ID="4")
+    assert status == 2 and "--array=1-3" in printed
+    assert "--left" in call("slurm_array.sh", "any", "--left", **stub, SLURM_ARRAY_TASK_ID="1")[1]
+    assert "SLURM_ARRAY_TASK_ID" in call("slurm_array.sh", "any", **stub)[1]
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--list"], "which dataset"),
+        (["demo", "--epochs", "3"], "behind --"),
+        (["demo", "--jobs", "0"], "--jobs must be"),
+        (["demo", "--seeds"], "--seeds needs a value"),
+        (["demo", "MicroS"], "one dataset at a time"),
+        (["demo", "--list", "--GPU", "0"], "--list starts nothing"),
+    ],
+)
+def test_a_wrong_call_of_the_sweep_is_refused_at_once(stub, argv, message):
+    status, printed = call("sweep.sh", *argv, **stub)
+    assert status == 2 and message in printed
+
+
+def test_help_of_the_sweep_is_its_header():
+    status, printed = call("sweep.sh", "--help")
+    assert status == 0 and "--jobs N" in printed and "set -euo" not in printed
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shell_scripts_pass_shellcheck():
+    subprocess.run(["shellcheck", *SCRIPTS.glob("*.sh")], check=True)
