@@ -37,7 +37,7 @@ def choose_devices(gpu: str | None, ngpus: int = 1) -> Devices:
     if present == 0:
         if gpu is not None:
             raise ValueError(f"--GPU {gpu}: this machine shows no CUDA device; use --GPU cpu")
-        print("no GPU found: training on the CPU", file=sys.stderr)
+        print("no GPU found: computing on the CPU", file=sys.stderr)
         return Devices(torch.device("cpu"))
     chosen = _freest(ngpus, present) if gpu in (None, "auto") else _indices(gpu, present)
     return Devices(torch.device("cuda", chosen[0]), chosen)

@@ -1,0 +1,159 @@
+"""Labels new images with a trained run, backing off to a superclass where the class is not certain enough.
+
+    python predict.py record/demo/DR-euc-val/seed1 my_images --out predictions.csv
+    python predict.py RUN photo.jpg more_images --target_accuracy 0.9 --topk 5 --embeddings embeddings.npz
+    python predict.py RUN sorted_images --labels --rule majority
+
+Each image gets a row: the answer of --rule, which may be an inner node of the class tree; the most probable classes;
+and the probabilities along the path of the best one, softmax of the scores after temperature scaling on the run's
+validation split. --target_accuracy sets the rules threshold and darts on the same split: for a new image of the kind of
+those, the true class is the answer or below it with that probability or more, on average over validation splits. How
+much one split may be off is printed. Images of another kind, such as those of another camera or of classes that the run
+has not seen, are promised nothing. There may be as many images as you like: they are read batch by batch.
+"""
+
+import openmp  # noqa: F401  isort: skip
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from scipy.stats import binomtest
+
+from answers import Answers, Counts, Decision, choose_decision, true_classes
+from data.unlabelled import Found, find_images
+from devices import choose_devices
+from flags import Formatter, fraction, nonnegative, positive_int
+from metrics.conformal import NEEDED, OPTION
+from prediction import Embedder, Predictor, image_shape, load_model, read_prototypes
+from recording import Run
+
+TARGET = 0.95
+RULES = ("argmax", "crm", "threshold", "darts", "majority")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of this script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter, allow_abbrev=False)
+    add = parser.add_argument
+    add("run", metavar="RUN", help="folder of a recorded run, which ends in seed<k>")
+    add("images", nargs="+", metavar="IMAGE", help="image files, and folders in which to look for them, at any depth")
+    add("--out", default="predictions.csv", metavar="CSV", help="table to write, one row an image")
+    add("--embeddings", metavar="NPZ", help="file for the embeddings and scores of the images that can be read")
+    add("--labels", action="store_true", help="compare with the true classes, as which the images' folders are named")
+    _answer_flags(parser.add_argument_group("answers").add_argument)
+    add = parser.add_argument_group("machine").add_argument
+    add("--batch_size", type=positive_int, default=64, metavar="N", help="images embedded at once")
+    add("--GPU", help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)")
+    return parser
+
+
+def _answer_flags(add) -> None:
+    add("--rule", choices=RULES, default="threshold", help="threshold: the most specific node above a probability;"
+        " darts: that of most information times probability; majority: the deepest above 1/2; crm: the class of least"
+        " expected tree distance; argmax: the most probable class")  # fmt: skip
+    add("--target_accuracy", type=fraction, metavar="SHARE", help="how often threshold or darts shall be right: the"
+        f" true class is the answer or below it (default: {TARGET})")  # fmt: skip
+    add("--threshold", type=fraction, metavar="P", help="probability that an answer of --rule threshold must exceed,"
+        " instead of calibrating it")  # fmt: skip
+    add("--darts_lambda", type=nonnegative, metavar="BITS", help="what --rule darts adds to the information of every"
+        " node, instead of calibrating it")  # fmt: skip
+    add("--topk", type=positive_int, default=3, metavar="K", help="number of classes to list, the most probable first")
+    add("--scores", choices=("W", "prototypes"), default="W", help="compare images with the class vectors, or with the"
+        " mean direction of each class's training images")  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns 0; 1 if none of the images could be read; 2 if there is nothing to do it with; 130 if interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # files may have any name, terminals any encoding
+    parser = build_parser()
+    args = parser.parse_intermixed_args(argv)
+    options = _rule_options(parser, args)
+    try:
+        counts = predict(args, options)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: nothing was written", file=sys.stderr)
+        return 130
+    return 0 if counts.answered else 1
+
+
+def _rule_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, float]:
+    """Settings by hand. Refuses those that the rule does not read."""
+    given = {name: getattr(args, name) for name in OPTION.values() if getattr(args, name) is not None}
+    for name in given:
+        if OPTION.get(args.rule) != name:
+            parser.error(f"--{name} has no meaning for --rule {args.rule}")
+        if args.target_accuracy is not None:
+            parser.error(f"--{name} sets by hand what --target_accuracy calibrates: give one of the two")
+    if args.target_accuracy is not None and args.rule not in NEEDED:
+        parser.error(f"--target_accuracy has no meaning for --rule {args.rule}; it sets {' and '.join(NEEDED)}")
+    if given.get("threshold") == 1:
+        parser.error("--threshold must be below 1: no probability exceeds that")
+    return given
+
+
+def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
+    """Does what the flags ask for and says so. Raises: ValueError, OSError, RuntimeError: If it is impossible."""
+    run = Run(args.run)
+    target = TARGET if args.target_accuracy is None else args.target_accuracy
+    decision = choose_decision(run, args.rule, target, scores=args.scores, options=options)
+    found = find_images(args.images)
+    answers = Answers(run.hierarchy, decision, args.topk)
+    truths = true_classes(run, found.files) if args.labels else None
+    if truths is not None and not (truths >= 0).any():
+        example = answers.paths[run.hierarchy.leaves[0]]
+        raise ValueError(f"--labels: no image is in a folder named as a class of {run.folder}, such as {example!r}")
+    prototypes = read_prototypes(run) if args.scores == "prototypes" else None
+    embedder = Embedder(load_model(run), choose_devices(args.GPU), run.options.get("amp"), prototypes)
+    introduce(run, decision, found, target)
+    predictor = Predictor(embedder, answers, image_shape(run), args.batch_size)
+    counts = predictor.write(found.files, args.out, args.embeddings, truths)
+    summarise(counts, truths is not None)
+    print(f"{'written':<28}{args.out}" + (f", {args.embeddings}" if args.embeddings else ""))
+    return counts
+
+
+def introduce(run: Run, decision: Decision, found: Found, target: float) -> None:
+    """Says which model answers how, and everything unusual about it."""
+    others = f"; {found.others} other files are passed over" if found.others else ""
+    print(f"{run.folder}, {run.result_checkpoint}, {run.hierarchy.num_classes} classes")
+    print(f"{len(found.files)} images{others}")
+    if not run.finished:
+        print("note: this run is not finished; its best or last epoch so far answers")
+    if run.options.get("crop_boxes"):
+        print("note: this run was trained on images cut to their bounding boxes; give it images cut likewise")
+    if decision.fitted:
+        print(f"temperature {decision.temperature:.4g}, fitted on {decision.fitted} validation images")
+    else:
+        print("note: probabilities are not calibrated: there are no results on a validation split (--use_val)")
+    settings = "".join(f", {name} {value:.4g}" for name, value in decision.options.items())
+    print(f"rule {decision.rule}{settings}")
+    if promise := decision.promise:
+        low, high = promise.range
+        print(
+            f"promised: a new image of this kind is answered right with probability {target:g} or more, on average over"
+            f" validation splits;\n          95 % of splits of {promise.n} images give between {low:.3f} and {high:.3f}"
+        )
+
+
+def summarise(counts: Counts, labelled: bool) -> None:
+    """Says what came out, and with labels how often it was right, with an exact binomial interval."""
+    hint = " (see column error)" if counts.errors else ""
+    print(f"\n{'images':<28}{counts.images}\n{'unreadable':<28}{counts.errors}{hint}")
+    if counts.answered:
+        depth, class_depth = counts.depth / counts.answered, counts.class_depth / counts.answered
+        print(f"{'mean depth of answers':<28}{depth:.3f} (of the most probable classes {class_depth:.3f})")
+        print(f"{'answers that are classes':<28}{counts.leaves / counts.answered:.3f}")
+    if labelled and counts.judged:
+        print(f"{'with a known class':<28}{counts.judged}")
+        for name, count in (("most probable class is true", counts.accurate), ("answer is right", counts.right)):
+            interval = binomtest(count, counts.judged).proportion_ci(0.95)
+            print(f"{name:<28}{count / counts.judged:.4f}  (95 % interval {interval.low:.3f} to {interval.high:.3f})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

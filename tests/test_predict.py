@@ -1,0 +1,343 @@
+"""predict.py through its command line, with models trained for a moment on a few small images."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from images import draw
+from PIL import Image
+from recorded import run_main, write_run
+from scipy.stats import binomtest
+from scored_outputs import NODE_A2, NODE_A2A, log
+from trees import TREE
+
+import experiment
+import models
+import predict
+import train
+from answers import Answers, Decision, choose_decision, true_classes
+from hierarchies import Hierarchy
+from hierarchies.tree import format_path
+from metrics import decide, fit_temperature
+from recording import Run
+
+CLASSES = (
+    "Animals/Copepods/long, thin",
+    "Animals/Copepods/short",
+    "Animals/Worms",
+    "Plants/Centric/ä b",
+    "Plants/Centric",
+)
+RUNS = {
+    "plain": "--method DR --gray --use_val",
+    "sizes": "--method normface --distance arccos --use_val --size_inform --clspri --dynamic --last",
+    "placed": "--method DR --gray --use_val --mds_W --dynamic --clspri",
+    "averages": "--method DR --gray --use_val --ema --collapse",
+    "softmax": "--method softmax --gray --use_val --clspri --no_normalize",
+    "unvalidated": "--method DR --gray",
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Five classes of sixteen images each; the class decides the brightness of one half and the width."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for c, name in enumerate(CLASSES):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(16):
+            pixels = rng.integers(0, 60, (20, 20 + c))
+            pixels[:, : 10 if c % 2 else 20] += 40 * c
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+def train_run(record, images, options, dataset="folder", epochs=1) -> Run:
+    argv = ["--dataset", dataset, "--data_dir", str(images), "--record", str(record)]
+    argv += ["--GPU", "cpu", "--epochs", str(epochs)]
+    if dataset == "folder":
+        argv += ["--resize", "16", "--backbone", "conv4", "--dim", "8", "--batch_size", "8", "--lr", "0.003"]
+    argv += options.split()
+    assert experiment.main("", train.DATASETS, argv) == 0
+    return Run(experiment.arguments.parse(argv, "", train.DATASETS)[2])
+
+
+@pytest.fixture(scope="module")
+def runs(images, tmp_path_factory):
+    """The runs of RUNS, whose training images are gone: only copies of the test images are left."""
+    record = tmp_path_factory.mktemp("record")
+    trained = {name: train_run(record, images, options) for name, options in RUNS.items()}
+    kept = tmp_path_factory.mktemp("kept")
+    for file in trained["plain"].arrays("test")["files"]:
+        (kept / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(images / file, kept / file)
+    shutil.rmtree(images)
+    return trained, kept
+
+
+@pytest.fixture
+def call(capsys, tmp_path):
+    """Calls predict.py on the CPU; returns the exit status, what it printed, its complaints, and the table if any."""
+
+    def run(*argv):
+        out = tmp_path / "predictions.csv"
+        result = run_main(predict.main, capsys, *argv, "--out", out, "--GPU", "cpu")
+        return *result, pd.read_csv(out, keep_default_na=False, na_values=[""]) if out.exists() else None
+
+    return run
+
+
+@pytest.mark.parametrize("name", [name for name in RUNS if name != "unvalidated"])
+@pytest.mark.parametrize("scores", ["W", "prototypes"])
+def test_predictions_from_files_alone_are_those_recorded(runs, call, tmp_path, monkeypatch, name, scores):
+    run, kept = runs[0][name], runs[1]
+    if (name, scores) == ("softmax", "prototypes"):
+        status, _, err, _ = call(run.folder, kept, "--scores", scores)
+        assert status == 2 and "--method softmax has none" in err
+        return
+
+    def refuse(*args, **options):
+        pytest.fail("class vectors need not be placed again")
+
+    monkeypatch.setattr(models.build, "mds_proxies", refuse)
+    archive = tmp_path / "embeddings.npz"
+    flags = "--rule", "majority", "--scores", scores, "--batch_size", "3", "--topk", "2"
+    status, _, _, table = call(run.folder, kept, "--embeddings", archive, *flags)
+    assert status == 0 and run.result_checkpoint == ("last.pt" if name == "sizes" else "best.pt")
+    arrays, content = run.arrays("test"), np.load(archive)
+    order = np.argsort(arrays["files"])  # of the paths, as folders are walked
+    assert [os.path.relpath(file, kept) for file in content["files"]] == arrays["files"][order].tolist()
+    expected = arrays["scores" if scores == "W" else "prototype_scores"][order]
+    np.testing.assert_allclose(content["embeddings"], arrays["embeddings"][order], rtol=1e-4, atol=1e-5)
+    # near a proxy, rounding of the embeddings is magnified
+    np.testing.assert_allclose(content["scores"], expected, rtol=2e-3, atol=1e-3)
+    val = run.outputs("val")
+    temperature = fit_temperature(val.scores if scores == "W" else val.prototype_scores, val.labels)
+    nodes = decide(run.hierarchy, content["scores"] / temperature, "majority")
+    paths = ["root", *(format_path(run.hierarchy.path(v)) for v in range(1, run.hierarchy.num_nodes))]
+    assert table["decision"].tolist() == [paths[v] for v in nodes]
+    assert table["class"].tolist() == [format_path(run.hierarchy.class_paths[c]) for c in content["scores"].argmax(1)]
+    assert "class_2" in table and "class_3" not in table and table["error"].isna().all()
+
+
+def test_the_batch_size_changes_nothing(runs, call):
+    (run, kept), tables = (runs[0]["sizes"], runs[1]), []
+    for size in ("1", "7", "64"):
+        tables.append(call(run.folder, kept, "--rule", "darts", "--darts_lambda", "1", "--batch_size", size)[3])
+    pd.testing.assert_frame_equal(tables[0], tables[2], rtol=1e-4)
+    pd.testing.assert_frame_equal(tables[1], tables[2], rtol=1e-4)
+
+
+def test_a_model_trained_with_sizes_looks_at_the_size_of_the_file(runs, call, tmp_path):
+    pixels = np.full((32, 32), 90, np.uint8)
+    for side in (32, 320):  # the same image once stretched
+        Image.fromarray(pixels).resize((side, side)).save(tmp_path / f"{side}.png")
+    for name, equal in (("sizes", False), ("plain", True)):
+        table = call(runs[0][name].folder, tmp_path, "--rule", "argmax")[3]
+        assert (table["probability"][0] == pytest.approx(table["probability"][1], abs=1e-6)) == equal
+
+
+def test_neither_downloads_nor_files_of_weights_are_needed(runs, call, monkeypatch, tmp_path):
+    shutil.copytree(runs[0]["plain"].folder, tmp_path / "copy")
+    config = json.loads((tmp_path / "copy" / "config.json").read_text())
+    config["options"] |= {"rand_backbone": False, "weights": "/nowhere/weights.pt"}
+    (tmp_path / "copy" / "config.json").write_text(json.dumps(config))
+    assert call(tmp_path / "copy", runs[1], "--rule", "majority")[0] == 0
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "P", "1", "I;16"])
+@pytest.mark.parametrize("name", ["plain", "sizes"])  # grey, colour
+def test_images_of_any_kind_and_size_are_converted_as_in_training(runs, call, tmp_path, mode, name):
+    if mode == "I;16":
+        Image.fromarray(np.full((50, 9), 40000, np.uint16)).save(tmp_path / "image.tif")
+    else:
+        draw(tmp_path / "image.tif", (9, 50), mode)
+    status, _, _, table = call(runs[0][name].folder, tmp_path / "image.tif", "--rule", "majority")
+    assert status == 0 and len(table) == 1 and 0 < table["probability"][0] <= 1 and table["error"].isna()[0]
+
+
+def test_unreadable_images_become_rows_with_an_error(runs, call, tmp_path):
+    folder = tmp_path / "mixed"
+    draw(folder / "a.png"), draw(folder / "c, d.png"), draw(folder / "e.png")
+    (folder / "b.png").write_text("no image")
+    (folder / "e.png").write_bytes((folder / "e.png").read_bytes()[:60])
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(folder / "f.tif")
+    (folder / "list.txt").write_text("skipped")
+    archive = tmp_path / "e.npz"
+    for size in ("1", "4", "64"):
+        argv = runs[0]["plain"].folder, folder, "--rule", "majority", "--embeddings", archive, "--batch_size", size
+        status, out, _, table = call(*argv)
+        assert status == 0 and "1 other files" in out and "unreadable                  3 (see column error)" in out
+        assert [Path(file).name for file in table["file"]] == ["a.png", "b.png", "c, d.png", "e.png", "f.tif"]
+        assert table["error"].isna().tolist() == [True, False, True, False, False]
+        assert table["error"][1] == "this is no image that Pillow can read" and "8 or 16 bits" in table["error"][4]
+        assert table.loc[[1, 3, 4]].drop(columns=["file", "error"]).isna().all(axis=None)
+        assert [Path(file).name for file in np.load(archive)["files"]] == ["a.png", "c, d.png"]
+        text = pd.read_csv(tmp_path / "predictions.csv", dtype=str)
+        assert set(text["decision_depth"].dropna()) <= set("0123")  # whole numbers, also beside empty rows
+    status, out, _, table = call(runs[0]["plain"].folder, folder / "b.png", "--labels", "--rule", "argmax")
+    assert status == 2  # its folder is no class
+    status, out, _, table = call(runs[0]["plain"].folder, folder / "b.png", "--rule", "argmax", "--embeddings", archive)
+    assert status == 1 and len(table) == 1 and len(np.load(archive)["embeddings"]) == 0
+
+
+def test_true_classes_are_read_from_the_folders(runs, call):
+    trained, kept = runs
+    status, out, _, table = call(trained["plain"].folder, kept, "--rule", "majority", "--labels")
+    arrays = trained["plain"].arrays("test")
+    labels = arrays["labels"][np.argsort(arrays["files"])]
+    own = [format_path(trained["plain"].hierarchy.class_paths[c]) for c in labels]
+    assert status == 0 and table["truth"].tolist() == own and {"Plants/Centric/.", "Plants/Centric/ä b"} <= set(own)
+    pairs = zip(own, table["decision"])
+    above = [answer == "root" or f"{truth}/".startswith(f"{answer}/") for truth, answer in pairs]
+    assert table["correct"].tolist() == above
+    accuracy = trained["plain"].metrics.set_index("metric")["value"]["accuracy"]
+    assert f"most probable class is true {accuracy:.4f}" in out
+    assert f"answer is right             {np.mean(above):.4f}" in out
+    interval = binomtest(sum(above), len(above)).proportion_ci()
+    assert f"(95 % interval {interval.low:.3f} to {interval.high:.3f})" in out
+
+
+def test_folders_are_matched_with_classes_by_the_end_of_their_path(runs, tmp_path, monkeypatch):
+    def found(name, *files):
+        run = runs[0][name]
+        classes = true_classes(run, [f"/data/{file}" for file in files])
+        return [None if c < 0 else "/".join(run.hierarchy.class_paths[c]) for c in classes]
+
+    files = "Animals/Worms/x.png", "Plants/Centric/x.png", "Plants/Centric/ä b/x.png", "Plants/x.png", "Worms/x.png"
+    assert found("plain", *files) == ["Animals/Worms", "Plants/Centric/.", "Plants/Centric/ä b", None, None]
+    assert found("plain", "x/Animals/Worms/x.png", "Animals/Worms/x/x.png") == ["Animals/Worms", None]
+    assert found("averages", *files)[:3] == ["Animals/Worms", "Plants/Centric/.", "Plants/Centric/ä b"]  # collapsed
+    # folders that are not the tree, but named as classes
+    named = found("plain", "Worms/x.png", "short/x.png", "nothing/x.png")
+    assert named == ["Animals/Worms", "Animals/Copepods/short", None]
+    monkeypatch.chdir(tmp_path)
+    assert true_classes(runs[0]["plain"], ["x.png"]).tolist() == [-1]
+
+
+def test_a_collapsed_chain_is_found_by_the_folders_it_stands_for(tmp_path):
+    tree = Hierarchy.from_paths([("top", "a", "b", "c"), ("top", "d", "e/f"), ("top", "d", "g")]).collapse()
+    run = write_run(tmp_path, "DR", 1, tree=tree, collapse=True)
+    assert true_classes(run, ["/x/top/a/b/c/1.png", "/x/top/d/g/1.png", "/x/a/b/1.png"]).tolist() == [0, 2, -1]
+
+
+def test_rows_describe_answer_classes_and_path():
+    decision = Decision("threshold", {"threshold": 0.6}, temperature=2.0)
+    p = np.array([[0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0], [0.0, 0.9, 0, 0, 0, 0.1, 0]])
+    answered = Answers(TREE, decision, topk=3)(2 * log(p))  # the temperature takes the factor away
+    assert answered.nodes.tolist() == [NODE_A2, NODE_A2A] and answered.classes.tolist() == [1, 1]
+    row = answered.table.iloc[0]
+    assert (row["decision"], row["decision_name"], row["decision_depth"]) == ("A/A2", "A2", 2)
+    assert (row["class"], row["class_name"], row["class_2"], row["class_3"]) == ("A/A2/A2a", "A2a", "A/A2/A2b", "C")
+    numbers = row[["decision_probability", "probability", "probability_2", "probability_3"]].astype(float)
+    np.testing.assert_allclose(numbers, [0.7, 0.5, 0.2, 0.1])
+    np.testing.assert_allclose(answered.table.filter(like="level").astype(float), [[0.8, 0.7, 0.5], [0.9, 0.9, 0.9]])
+    shallow = Answers(TREE, Decision(), topk=20)(log([[1.0, 0, 0, 0, 0, 0, 0]])).table.iloc[0]
+    assert shallow["probability_level_1"] == 1 and np.isnan(shallow["probability_level_2"]) and "class_7" in shallow
+
+
+def test_an_answer_is_right_at_and_above_the_truth_only():
+    answers = Answers(TREE, Decision("threshold", {"threshold": 0.6}))
+    answered = answers(np.repeat(log([[0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0]]), 4, axis=0))  # A2
+    judged = answers.judge(answered, np.array([1, 4, 3, -1]))
+    assert judged["truth"][:3].tolist() == ["A/A2/A2a", "A/A2/A2b", "A/A1"]
+    assert judged["correct"][:3].tolist() == [True, True, False]
+    assert judged.isna().all(axis=1).tolist() == [False, False, False, True]
+
+
+def test_without_a_validation_split_rules_that_need_it_say_how_to_get_it(runs, call):
+    run, kept = runs[0]["unvalidated"], runs[1]
+    for rule, option in (("threshold", "--threshold"), ("darts", "--darts_lambda")):
+        status, _, err, table = call(run.folder, kept, "--rule", rule)
+        assert status == 2 and table is None and "--use_val" in err and option in err and "--rule majority" in err
+    assert call(run.folder, kept)[0] == 2  # the default is such a rule
+    status, out, _, table = call(run.folder, kept, "--threshold", "0.8")
+    assert status == 0 and "not calibrated" in out and (table["decision_probability"] > 0.8 - 1e-6).all()
+    for rule in ("argmax", "crm", "majority"):
+        assert call(run.folder, kept, "--rule", rule)[0] == 0
+
+
+def test_too_few_validation_images_are_refused_before_any_image_is_read(runs, call):
+    status, _, err, table = call(runs[0]["plain"].folder, runs[1], "--target_accuracy", "0.95")
+    assert status == 2 and table is None and "cannot be promised from 8 validation images, it takes 19 or more" in err
+    status, out, _, _ = call(runs[0]["plain"].folder, runs[1], "--target_accuracy", "0.8")
+    assert status == 0 and "answered right with probability 0.8 or more" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--rule", "majority", "--target_accuracy", "0.9"], "--target_accuracy"),
+        (["--rule", "darts", "--threshold", "0.9"], "--threshold"),
+        (["--rule", "threshold", "--darts_lambda", "1"], "--darts_lambda"),
+        (["--threshold", "0.9", "--target_accuracy", "0.9"], "--target_accuracy"),
+        (["--threshold", "1"], "below 1"),
+        (["--target_accuracy", "95"], "0 to 1"),
+        (["--topk", "0"], "above 0"),
+        (["--rule", "guess"], "--rule"),
+    ],
+)
+def test_flags_that_have_no_meaning_together_are_refused(runs, call, flags, named):
+    status, _, err, table = call(runs[0]["plain"].folder, runs[1], *flags)
+    assert status == 2 and named in err and table is None
+
+
+def test_paths_that_are_not_there_are_named(runs, call, tmp_path, capsys):
+    run, kept = runs[0]["plain"].folder, runs[1]
+    assert "nowhere" in call(run, kept, tmp_path / "nowhere", "--rule", "majority")[2]
+    assert "config.json" in call(tmp_path, kept)[2]
+    (tmp_path / "empty").mkdir()
+    assert "no image" in call(run, tmp_path / "empty", "--rule", "majority")[2]
+    status, _, err = run_main(predict.main, capsys, run, kept, "--rule", "majority", "--out", tmp_path, "--GPU", "cpu")
+    assert status == 2 and "is a folder" in err
+    assert not list(tmp_path.glob(".*.tmp")) and not (tmp_path / "predictions.csv").exists()
+
+
+def test_damaged_runs_are_refused(runs, call, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(runs[0]["plain"].folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "options": {**config["options"], "dim": 9}}))
+    assert "does not fit the model of config.json" in call(folder, runs[1], "--rule", "majority")[2]
+    (folder / "config.json").write_text(json.dumps({**config, "hierarchy": "another"}))
+    assert "is not the tree that config.json names" in call(folder, runs[1], "--rule", "majority")[2]
+
+
+def test_an_interrupted_prediction_leaves_an_older_table_alone(runs, call, monkeypatch, tmp_path):
+    (tmp_path / "predictions.csv").write_text("a\n1\n")
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models.Classifier, "embed", interrupt)
+    status, _, err, _ = call(runs[0]["plain"].folder, runs[1], "--rule", "majority", "--embeddings", tmp_path / "e.npz")
+    assert status == 130 and "nothing was written" in err
+    assert (tmp_path / "predictions.csv").read_text() == "a\n1\n" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_run_without_resizing_stretches_images_to_the_size_of_its_own(tmp_path, call):
+    rng = np.random.default_rng(0)
+    for c in range(2):
+        for i in range(10):
+            draw(tmp_path / "images" / f"class{c}" / f"{i}.png", (24, 16), seed=int(rng.integers(1e9)))
+    run = train_run(tmp_path / "record", tmp_path / "images", "--method softmax --resize 0")
+    draw(tmp_path / "new" / "large.png", (100, 100)), draw(tmp_path / "new" / "own.png", (24, 16))
+    status, _, _, table = call(run.folder, tmp_path / "new", "--rule", "argmax")
+    assert status == 0 and table["error"].isna().all()
+
+
+def test_demo_images_are_answered_right_as_often_as_promised(tmp_path_factory, call):
+    root = tmp_path_factory.mktemp("demo")
+    run = train_run(root / "record", root / "demo_images", "--method DR --use_val", dataset="demo", epochs=2)
+    files = [root / "demo_images" / file for file in run.arrays("test")["files"]]
+    for target in (0.9, 0.95):
+        status, out, _, table = call(run.folder, *files, "--labels", "--target_accuracy", target)
+        share, depth = table["correct"].mean(), table["decision_depth"].mean()
+        # the validation split was one draw, and the test images are another
+        low, high = choose_decision(run, "threshold", target).promise.range
+        error = 2 * np.sqrt(target * (1 - target) / len(files))
+        assert status == 0 and low - error < share < high + error
+        assert f"mean depth of answers       {depth:.3f} (of the most" in out and depth > 0.2

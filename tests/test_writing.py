@@ -1,0 +1,52 @@
+"""Files that appear whole or not at all."""
+
+import numpy as np
+import pytest
+
+from data.writing import RowStore, replacing
+
+
+def test_a_file_appears_when_all_is_written_and_its_folder_with_it(tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    with replacing(path) as temporary:
+        temporary.write_text("one")
+        assert not path.exists()
+    assert path.read_text() == "one" and list(path.parent.iterdir()) == [path]
+
+
+def test_after_an_error_the_old_file_is_still_there_and_nothing_else(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_places_that_cannot_be_written_are_named_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path, tmp_path / "file" / "table.csv"):
+        with pytest.raises(ValueError, match=str(path)), replacing(path):
+            pytest.fail("there is nothing to write to")
+
+
+def test_rows_added_in_pieces_are_read_back_as_one_array(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((7, 3)).astype(np.float32)
+    counts, names = np.arange(7), np.array(["ä", "b/c"])
+    with RowStore(tmp_path) as rows:
+        for piece in (slice(0, 3), slice(3, 3), slice(3, 7)):
+            rows.append(vectors=vectors[piece][:, ::-1], counts=counts[piece])
+        rows.save(tmp_path / "rows.npz", names=names)
+    with np.load(tmp_path / "rows.npz") as content:
+        assert set(content) == {"vectors", "counts", "names"} and content["vectors"].dtype == np.float32
+        np.testing.assert_array_equal(content["vectors"], vectors[:, ::-1])
+        np.testing.assert_array_equal(content["counts"], counts)
+        np.testing.assert_array_equal(content["names"], names)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.npz"]
+
+
+def test_no_rows_are_an_empty_array(tmp_path):
+    with RowStore(tmp_path) as rows:
+        rows.append(vectors=np.empty((0, 5), np.float32))
+        rows.save(tmp_path / "rows.npz")
+    assert np.load(tmp_path / "rows.npz")["vectors"].shape == (0, 5)
