@@ -17,7 +17,7 @@ import models
 from flags import Parser, build_parser
 
 PLACES = ("data_dir", "cache_dir", "download", "stream")  # where data.load finds images and how it keeps them
-MACHINE = (*PLACES, "record", "GPU", "ngpus", "resume", "overwrite")
+MACHINE = (*PLACES, "record", "GPU", "ngpus", "mlflow", "resume", "overwrite")
 FILES = ("weights", "hierarchy", "split_list")  # options that name a file
 TAGS = {"ema": "ema", "dynamic": "dynamic", "mds_W": "mds", "size_inform": "size", "use_val": "val", "clspri": "prior"}
 
@@ -25,8 +25,8 @@ TAGS = {"ema": "ema", "dynamic": "dynamic", "mds_W": "mds", "size_inform": "size
 # of training; those of the data are in the dataset's module, and a script can set others for its datasets
 DEFAULTS = {
     "dim": 128, "distance": "euc", "alpha": 0.01, "beta": 1.0, "mds_solver": "auto", "loss": "ce", "epochs": 50,
-    "batch_size": 32, "lr": 1e-4, "schedule": "none", "aug": "none", "seed": 1, "backbone": "inception", "freeze": "none",
-    "hr": 0.0, "hr_gamma": 0.0, "l2_sp": 0.0, "weight_decay": 0.0, "ngpus": 1, "record": "record",
+    "batch_size": 32, "lr": 1e-4, "schedule": "none", "aug": "none", "seed": 1, "backbone": "inception", "ngpus": 1,
+    "record": "record",
 }  # fmt: skip
 
 # option -> (does it apply to these options?, what it needs)
@@ -148,7 +148,7 @@ def run_folder(record: str, options: Mapping, defaults: Mapping) -> Path:
         if name not in named and _differs(name, options, defaults)
     ]
     name = "-".join(filter(None, [*method, *switches, *loss, *others]))
-    if len(name) > 120:
+    if len(name) > 200:  # file systems allow 255 bytes
         name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return Path(record) / options["dataset"] / name / f"seed{options['seed']}"
 

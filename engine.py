@@ -1,7 +1,7 @@
 """Assembles a run from its options, trains it, and collects what evaluation needs: the only training loop."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ def assemble(options: Mapping, splits: Splits, devices: Devices) -> Training:
     """Builds model, loss, optimizer and schedule for resolved options; weights depend on options['seed'] alone."""
     seed_everything(options["seed"])
     model = models.build_classifier(options, splits.hierarchy, splits.train_counts, splits.channels, splits.image_size)
-    models.freeze(model, options["freeze"])
+    models.freeze(model, options["freeze"] or "none")
     model.to(devices.main, memory_format=torch.channels_last)
     network = nn.DataParallel(model, device_ids=list(devices.gpus)) if len(devices.gpus) > 1 else model
     loss = losses.build_loss(options["loss"], splits.hierarchy, **losses.select_options(options)).to(devices.main)
@@ -97,11 +97,12 @@ SCHEDULES = {
 }
 
 
-def fit(training: Training, splits: Splits, run: Run) -> None:
+def fit(training: Training, splits: Splits, run: Run, on_epoch: Callable[[Mapping], None] | None = None) -> None:
     """Trains up to options['epochs'], recording after each epoch: last.pt, epochs.csv, and best.pt where it improved.
 
     Best is the strictly larger accuracy on the validation split, the first one on ties; without such a split there
-    is no best.pt and the last epoch is the result. Raises: Diverged: If the loss is no finite number.
+    is no best.pt and the last epoch is the result. `on_epoch` is given each row of epochs.csv once it is recorded.
+    Raises: Diverged: If the loss is no finite number.
     """
     options = training.options
     steps = len(_training_batches(training, splits))
@@ -109,9 +110,11 @@ def fit(training: Training, splits: Splits, run: Run) -> None:
         while training.epoch < options["epochs"]:
             try:
                 row = _train_epoch(training, splits, bar)
+                row.update(_validate(training, splits))
             except Diverged as error:
                 raise Diverged(f"{error} {_diverged(training)}") from None
-            row.update(_validate(training, splits))
+            if training.schedule:
+                training.schedule.step()
             training.history.append(row)
             training.epoch += 1
             if row.get("val_accuracy", -1.0) > training.best:
@@ -120,6 +123,8 @@ def fit(training: Training, splits: Splits, run: Run) -> None:
             run.save_checkpoint("last.pt", training.state())
             run.write_epochs(training.history)
             run.log(_line(row, options["epochs"]))
+            if on_epoch is not None:
+                on_epoch(row)
     if training.epoch == 0:  # --epochs 0: the untrained network is the result
         run.save_checkpoint("last.pt", training.state())
 
@@ -168,10 +173,7 @@ def _train_epoch(training: Training, splits: Splits, bar: tqdm) -> dict:
         if step % CHECK_EVERY == CHECK_EVERY - 1:
             bar.set_postfix(tally.progress(), refresh=False)
     bar.set_postfix(tally.progress(), refresh=False)
-    row = {"epoch": training.epoch + 1, "lr": lr, **tally.row(model.head, splits.hierarchy)}
-    if training.schedule:
-        training.schedule.step()
-    return row
+    return {"epoch": training.epoch + 1, "lr": lr, **tally.row(model.head, splits.hierarchy)}
 
 
 def _step(training: Training, images, sizes, targets) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
@@ -204,6 +206,8 @@ def _validate(training: Training, splits: Splits) -> dict:
         scores = training.model.head(embeddings)
         correct += float((scores.argmax(1) == targets).sum())
         entropy += float(F.cross_entropy(scores, targets, reduction="sum"))
+    if not np.isfinite(entropy):  # the last step may have broken a model whose loss was still finite
+        raise Diverged(f"the loss on the validation split is {entropy} at the end")
     return {"val_loss": entropy / len(splits.val), "val_accuracy": correct / len(splits.val)}
 
 

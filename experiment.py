@@ -18,6 +18,7 @@ from metrics import suite
 from provenance import provenance
 from recording import FORMAT, Run, RunError
 from tally import Diverged
+from tracking import Tracker, check_uri
 
 # printed when a run ends, as patterns: at how many neighbours ahs@k stops depends on the test set
 MAIN_METRICS = (
@@ -47,8 +48,11 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
 
     Raises: ValueError: If data, options or the folder do not allow the run; the message says the way out.
     """
+    check_uri(machine["mlflow"])
     record = Run(folder)
     if _is_done(record, machine):
+        with Tracker(machine["mlflow"], record) as tracker:
+            tracker.finish()
         return 0
     devices = choose_devices(machine["GPU"], machine["ngpus"])
     previous = signal.signal(signal.SIGTERM, _terminate)
@@ -73,16 +77,23 @@ def _run_locked(record: Run, options: Mapping, machine: Mapping, devices: Device
     _introduce(record, training, splits)
     if machine["resume"]:
         _resume(record, training)
-    engine.fit(training, splits, record)
+    with Tracker(machine["mlflow"], record) as tracker:
+        engine.fit(training, splits, record, tracker.epoch)
+        _evaluate(record, training, splits)
+        record.log(f"finished after {time.perf_counter() - start:.0f} s in this process")
+        tracker.finish()
+    print(summary(Run(record.folder)))
+    return 0
+
+
+def _evaluate(record: Run, training: engine.Training, splits: data.Splits) -> None:
+    """Records what the resulting checkpoint makes of the images, and as the run's last file its measures."""
     if record.result_checkpoint == "best.pt":
         training.model.load_state_dict(record.checkpoint("best.pt")["model"])
     names = ("test", "val") if len(splits.val) else ("test",)
     for name, arrays in engine.collect(training, splits, names).items():
         record.write_arrays(name, arrays)
     record.write_table("metrics.csv", suite.evaluate(record.outputs("test")))
-    record.log(f"finished after {time.perf_counter() - start:.0f} s in this process")
-    print(summary(Run(record.folder)))
-    return 0
 
 
 def _is_done(record: Run, machine: Mapping) -> bool:

@@ -132,7 +132,7 @@ def _model_flags(parser: Parser, datasets: Sequence[str]) -> None:
     add("--no_normalize", action="store_true", help="feed pixels in [0, 1] without normalisation, as published")
     add("--dim", type=positive_int, help="length of an embedding")
     add("--size_inform", action="store_true", help="add the image's original width and height to its embedding")
-    add("--freeze", choices=models.FREEZE,
+    add("--freeze", choices=[part for part in models.FREEZE if part != 'none'],
         help="part that does not train: what is pretrained (butlast), what is not (last), or all")
 
 
@@ -170,11 +170,11 @@ def _loss_flags(parser: Parser, datasets: Sequence[str]) -> None:
     add("--soft_labels_variant", choices=("bertinetto", "urbani"),
         help="whose soft labels: by the height of the common ancestor, or by path")
     add("--smoothing", type=fraction, help="share of the target that --loss label_smoothing spreads over the tree")
-    add("--hr", type=nonnegative, metavar="COEF", help="coefficient of the hierarchical penalty on the class vectors")
-    add("--hr_gamma", type=nonnegative, metavar="COEF", help="coefficient of its variant with the tree's covariance")
-    add("--l2_sp", type=nonnegative, metavar="COEF",
+    add("--hr", type=positive, metavar="COEF", help="coefficient of the hierarchical penalty on the class vectors")
+    add("--hr_gamma", type=positive, metavar="COEF", help="coefficient of its variant with the tree's covariance")
+    add("--l2_sp", type=positive, metavar="COEF",
         help="coefficient of the squared distance of the backbone from its starting weights")
-    add("--weight_decay", type=nonnegative, metavar="COEF",
+    add("--weight_decay", type=positive, metavar="COEF",
         help="coefficient of the squared weights that no other penalty covers")
 
 
@@ -201,5 +201,7 @@ def _machine_flags(parser: Parser, datasets: Sequence[str]) -> None:
     add("--stream", action=argparse.BooleanOptionalAction,
         help="decode images whenever they are used, keeping nothing (default: where the decoded ones would "
         "take over 64 GB)")
+    add("--mlflow", metavar="URI",
+        help="also log to this MLflow server, http://HOST:PORT, or local store, sqlite:///FILE.db (needs the package)")
     add("--resume", action="store_true", help="go on with this run if it was interrupted")
     add("--overwrite", action="store_true", help="drop an earlier run with the same options and start again")

@@ -5,12 +5,13 @@ import json
 import os
 import pickle
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ class Run:
     """One run's folder. Reading is lazy; every method that writes is atomic.
 
     Files: config.json, hierarchy.json, split.csv, epochs.csv, last.pt (last-1.pt, the one before), best.pt,
-    metrics.csv (written last: its presence says that the run is finished), test.pkl, val.pkl, log.txt.
+    metrics.csv (written last: its presence says that the run is finished), test.pkl, val.pkl, log.txt, mlflow.json.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -117,15 +118,7 @@ class Run:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing; continue the run with --resume or start it with --overwrite") from error
-        except (
-            pickle.UnpicklingError,
-            RuntimeError,
-            EOFError,
-            zipfile.BadZipFile,
-            OSError,
-            ValueError,
-            KeyError,
-        ) as error:
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnpicklingError, BadZipFile) as error:
             raise RunError(
                 f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be damaged"
             ) from error
@@ -137,6 +130,7 @@ class Run:
     def latest(self) -> dict | None:
         """The newest readable checkpoint to resume from; None before the first epoch ended.
 
+        It takes the place of a damaged last.pt, which would else become the fallback of the next one.
         Raises: RunError: If there are checkpoints but none can be read.
         """
         names = [name for name in ("last.pt", "last-1.pt") if (self.folder / name).exists()]
@@ -149,6 +143,7 @@ class Run:
                 continue
             for error in errors:
                 print(f"warning: {error}; going on from {name}", file=sys.stderr)
+                os.replace(self.folder / name, self.folder / "last.pt")
             return content
         if errors:
             raise RunError(f"no checkpoint can be resumed: {'; '.join(errors)}; start again with --overwrite")
@@ -179,9 +174,18 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps other processes out of the folder while this one lives. Raises: RunError: If one holds it already."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with file_lock(self.folder / ".lock") as held:
+        """Keeps other processes out of the folder while this one lives, and removes what a killed one half wrote.
+
+        Raises: RunError: If another one holds it already, or the folder cannot be written.
+        """
+        with ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held = stack.enter_context(file_lock(self.folder / ".lock"))
+                for leftover in self.folder.glob(".*.tmp") if held else ():
+                    leftover.unlink(missing_ok=True)
+            except OSError as error:
+                raise _unwritable(self.folder, error) from error
             if not held:
                 raise RunError(
                     f"{self.folder} is being written by another process; wait for it or choose other options"
@@ -190,17 +194,8 @@ class Run:
 
     def clear(self) -> None:
         """Removes the files of an earlier run, the sign of its end first; anything else in the folder stays."""
-        for name in (
-            "metrics.csv",
-            "config.json",
-            "epochs.csv",
-            "last.pt",
-            "last-1.pt",
-            "best.pt",
-            "test.pkl",
-            "val.pkl",
-            "log.txt",
-        ):
+        checkpoints, arrays = ("last.pt", "last-1.pt", "best.pt"), ("test.pkl", "val.pkl")
+        for name in ("metrics.csv", "config.json", "epochs.csv", *checkpoints, *arrays, "log.txt", "mlflow.json"):
             (self.folder / name).unlink(missing_ok=True)
         for name in ("config", "epochs", "metrics", "hierarchy", "split"):
             self.__dict__.pop(name, None)
@@ -212,8 +207,12 @@ class Run:
     def log(self, line: str) -> None:
         """Prints a line, clear of progress bars, and appends it to log.txt with the time."""
         tqdm.write(line)
-        with (self.folder / "log.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
+        path = self.folder / "log.txt"
+        try:
+            with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
     def write_text(self, name: str, text: str) -> None:
         """A text file in UTF-8; folder names that are no text come back as the bytes they were."""
@@ -233,26 +232,25 @@ class Run:
         """Tensors and builtins only. The previous last.pt stays as last-1.pt until the next one is whole."""
         buffer = io.BytesIO()  # torch.save to a path writes the path's name into the file: bytes would differ by run
         torch.save(_canonical({"format": FORMAT, **content}), buffer)
-        path = self.folder / name
-        if name == "last.pt" and path.exists():
-            os.replace(path, self.folder / "last-1.pt")
-        self._replace(name, buffer.getvalue())
+        self._replace(name, buffer.getvalue(), "last-1.pt" if name == "last.pt" else None)
 
-    def _replace(self, name: str, content: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
+    def _replace(self, name: str, content: bytes, keep: str | None = None) -> None:
+        """Writes a file that appears whole, once it is on the disk; the one it replaces stays under the name `keep`."""
+        path, temporary = self.folder / name, self.folder / f".{name}.{os.getpid()}.tmp"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, self.folder / name)
+            if keep is not None and path.exists():
+                os.replace(path, self.folder / keep)
+            os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            reason = error.strerror or error
-            raise RunError(
-                f"cannot write {self.folder / name}: {reason}; free space there or choose --record DIR"
-            ) from error
+            raise _unwritable(path, error) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def _read_json(self, name: str) -> object:
         path = self.folder / name
@@ -273,6 +271,13 @@ class Run:
             raise RunError(f"{path} is missing; the run did not finish: continue it with --resume") from error
         except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise RunError(f"{path} is damaged ({error}); run it again with --overwrite") from error
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"cannot write {path}: {error.strerror or error}; make room or permit writing there and go on with --resume, or"
+        " choose another place with --record"
+    )
 
 
 def _canonical(content: object) -> object:

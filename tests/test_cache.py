@@ -8,13 +8,13 @@ import time
 
 import numpy as np
 import pytest
+from images import draw, make_folder
 from PIL import Image
 
 from data import cache as cache_module
 from data import cache_writer
 from data.cache import build_cache
 from data.decoding import read_image
-from images import draw, make_folder
 
 ODD_NAMES = ("Tripos furca, duplets/a b.png", "Ærøskøbing/浮游.png", "quote's (x)/100%.png")
 
@@ -96,6 +96,20 @@ def test_the_rotation_flag_of_the_camera_is_applied(tmp_path):
     image.save(tmp_path / "turned.png", exif=exif)
     read = read_image(tmp_path / "turned.png", resize=0, gray=True)
     assert read.size == (1, 2) and read.pixels.ravel().tolist() == [0, 255]
+
+
+def test_a_box_is_cut_from_the_image_as_it_is_shown(tmp_path):
+    values = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    Image.fromarray(values).save(tmp_path / "turned.png", exif=exif)
+    shown = np.rot90(values, -1)
+    for box, expected in (((1, 0, 2, 3), shown[:3, 1:]), ((-5, 2, 6, 9), shown[2:, :1])):  # the second reaches beyond
+        image = read_image(tmp_path / "turned.png", resize=0, gray=True, box=box)
+        np.testing.assert_array_equal(image.pixels[:, :, 0], expected)
+        assert image.size == (3, 4)
+    with pytest.raises(ValueError, match="the box at 3, 0 of 2 x 2 pixels has nothing of the image, which has 3 x 4"):
+        read_image(tmp_path / "turned.png", box=(3, 0, 2, 2))
 
 
 def test_the_first_frame_counts(tmp_path):
@@ -212,13 +226,14 @@ def test_a_change_of_files_or_options_makes_another_cache(tmp_path):
     folders.append(build_cache(tmp_path, files, resize=16).folder)
     folders.append(build_cache(tmp_path, files, gray=True).folder)
     folders.append(build_cache(tmp_path, files[:2]).folder)
+    folders.extend(build_cache(tmp_path, files, boxes=dict.fromkeys(files, (0, 0, 2, n))).folder for n in (1, 2))
     stat = os.stat(tmp_path / files[0])
     os.utime(tmp_path / files[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     folders.append(build_cache(tmp_path, files).folder)
     pixels = draw(tmp_path / files[0], (30, 30), seed=99)
     changed = build_cache(tmp_path, files, resize=30)
     np.testing.assert_array_equal(changed.pixels[0], pixels)
-    assert len({*folders, changed.folder}) == 6
+    assert len({*folders, changed.folder}) == 8
 
 
 @pytest.mark.parametrize("damage", ["pixels.bin", "images.npz", "content.json", "cut", "garbage"])

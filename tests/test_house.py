@@ -11,7 +11,7 @@ LAYERS = {
     **dict.fromkeys(("hierarchies", "openmp"), 0),
     **dict.fromkeys(("data", "losses", "metrics", "models", "provenance", "devices"), 1),
     **dict.fromkeys(("recording", "flags", "tally"), 2),
-    **dict.fromkeys(("aggregation", "engine", "tables", "arguments", "figures"), 3),
+    **dict.fromkeys(("aggregation", "engine", "tables", "arguments", "figures", "tracking"), 3),
     **dict.fromkeys(("experiment", "evaluation", "answers"), 4),
     **dict.fromkeys(("overview", "prediction"), 5),
 }

@@ -81,7 +81,10 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(tmp_path, capsys):
     (tmp_path / "last.pt").write_bytes(content[: len(content) // 2])
     assert run.latest()["epoch"] == 1
     assert "last.pt" in capsys.readouterr().err
-    (tmp_path / "last-1.pt").write_bytes(b"")
+    run.save_checkpoint("last.pt", {"epoch": 2})
+    assert run.checkpoint("last-1.pt")["epoch"] == 1  # not the damaged one
+    for name in ("last.pt", "last-1.pt"):
+        (tmp_path / name).write_bytes(b"")
     with pytest.raises(RunError, match="--overwrite"):
         run.latest()
 

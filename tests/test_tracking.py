@@ -1,0 +1,297 @@
+"""Runs logged to MLflow: a real server and a local store, and what happens without them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import engine
+import experiment
+import tracking
+import train
+from recording import Run
+
+needs_mlflow = pytest.mark.skipif(find_spec("mlflow") is None, reason="the optional package mlflow is not installed")
+ARTEFACTS = {"config.json", "hierarchy.json", "epochs.csv", "metrics.csv", "log.txt"}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Three classes of six grey images each, by their brightness."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for c, name in enumerate(("Animals/Copepods", "Animals/Worms", "Plants")):
+        (root / name).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(rng.integers(60 * c, 60 * c + 60, (16, 16)).astype(np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def run(images, tmp_path):
+    """Calls train.py's main on the images; returns the exit status and the run."""
+
+    def call(*argv):
+        argv = ["--dataset", "folder", "--data_dir", str(images), "--record", str(tmp_path), "--GPU", "cpu", "--resize", "16",
+                "--gray", "--backbone", "conv4", "--dim", "4", "--batch_size", "4", "--method", "softmax", "--use_val", *argv]  # fmt: skip
+        argv = argv if "--epochs" in argv else [*argv, "--epochs", "1"]
+        folder = experiment.arguments.parse(argv, "", train.DATASETS)[2]
+        return experiment.main("", train.DATASETS, argv), Run(folder)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """The URI of a local store, its tables made on first use."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+
+
+def client_of(uri):
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+def logged(uri, record):
+    """The MLflow run of a recorded one, of which there must be exactly one."""
+    client = client_of(uri)
+    experiment_id = client.get_experiment_by_name("folder").experiment_id
+    runs = [found for found in client.search_runs([experiment_id]) if found.data.tags["folder"] == str(record.folder)]
+    assert len(runs) == 1
+    return client, runs[0]
+
+
+def steps(client, run_id, metric):
+    return [entry.step for entry in client.get_metric_history(run_id, metric)]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def server(folder, port):
+    """A real MLflow server over a store in the folder, killed at the end; yields its URI and what kills it before."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+               "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artefacts")]  # fmt: skip
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+    def kill():
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    try:
+        wait_for(process, f"http://127.0.0.1:{port}/health", folder / "server.log")
+        yield f"http://127.0.0.1:{port}", kill
+    finally:
+        kill()
+
+
+def wait_for(process, address, log, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"no MLflow server after {seconds} s:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    return tmp_path_factory.mktemp("served")
+
+
+@needs_mlflow
+def test_a_run_is_read_back_from_a_server(run, served, tmp_path, capfd):
+    with server(served, free_port()) as (uri, _):
+        status, record = run("--mlflow", uri)
+        assert status == 0 and capfd.readouterr().err.count("MLflow") == 0
+        client, found = logged(uri, record)
+        assert found.info.run_name == f"{record.folder.parent.name}/seed1" and found.info.status == "FINISHED"
+        assert found.data.params == {name: str(value) for name, value in record.options.items()}
+        assert found.data.tags["command"].split()[0] == "python"
+        row = record.epochs.iloc[0].drop("epoch").dropna()
+        assert {"train_loss", "val_accuracy"} <= set(row.index)
+        for name, value in row.items():
+            (entry,) = client.get_metric_history(found.info.run_id, tracking.legal(name))
+            assert entry.step == 1 and entry.value == pytest.approx(value)
+        table = record.metrics[np.isfinite(record.metrics["value"])]
+        expected = {f"test/{tracking.legal(name)}": value for name, value in zip(table["metric"], table["value"])}
+        results = {name: value for name, value in found.data.metrics.items() if name.startswith("test/")}
+        assert results == pytest.approx(expected) and "test/accuracy" in results
+        assert {file.path for file in client.list_artifacts(found.info.run_id)} == {*ARTEFACTS, "best.pt"}
+        for name in ("best.pt", "metrics.csv"):
+            copy = client.download_artifacts(found.info.run_id, name, str(tmp_path))
+            assert open(copy, "rb").read() == (record.folder / name).read_bytes()
+
+
+@needs_mlflow
+def test_a_run_that_loses_its_server_goes_on_and_the_same_command_completes_it(run, served, monkeypatch, capfd):
+    port, train_epoch, done = free_port(), engine._train_epoch, []
+    with server(served, port) as (uri, kill):
+
+        def kill_in_the_second(*arguments):
+            done.append(1)
+            if len(done) == 2:
+                kill()
+            return train_epoch(*arguments)
+
+        monkeypatch.setattr(engine, "_train_epoch", kill_in_the_second)
+        status, record = run("--mlflow", uri, "--epochs", "3")
+    said = [line for line in (record.folder / "log.txt").read_text().splitlines() if "mlflow:" in line]
+    assert status == 0 and record.finished and len(record.epochs) == 3
+    assert len(said) == 2 and "/#/experiments/" in said[0] and "refused" in said[1] and "going on without" in said[1]
+    assert "urllib3" not in (error := capfd.readouterr().err) and "Retrying" not in error
+    with server(served, port) as (uri, _):
+        client, found = logged(uri, record)
+        assert found.info.status == "RUNNING" and steps(client, found.info.run_id, "train_loss") == [1]
+        assert run("--mlflow", uri, "--epochs", "3")[0] == 0
+        client, found = logged(uri, record)
+        assert found.info.status == "FINISHED" and steps(client, found.info.run_id, "train_loss") == [1, 2, 3]
+        assert "test/accuracy" in found.data.metrics and len(client.list_artifacts(found.info.run_id)) == 6
+
+
+@needs_mlflow
+def test_training_hardly_waits_for_a_server_that_does_not_answer(run, monkeypatch, capfd):
+    monkeypatch.setattr(tracking, "PATIENCE", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        status, record = run("--mlflow", f"http://127.0.0.1:{silent.getsockname()[1]}", "--epochs", "3")
+    assert status == 0 and record.finished and time.monotonic() - start < 60  # MLflow alone would try for a quarter of an hour
+    assert capfd.readouterr().out.count("mlflow:") == 1
+
+
+@needs_mlflow
+def test_a_server_that_comes_late_gets_the_whole_run(run, store, monkeypatch, capfd):
+    connect, tries = tracking.Tracker._connect, []
+
+    def fail_first(tracker):
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionRefusedError("nobody there")
+        return connect(tracker)
+
+    monkeypatch.setattr(tracking.Tracker, "_connect", fail_first)
+    status, record = run("--mlflow", store, "--epochs", "2")
+    out = capfd.readouterr().out
+    assert status == 0 and "nobody there" in out and "the store is back" in out
+    client, found = logged(store, record)
+    assert steps(client, found.info.run_id, "val_loss") == [1, 2] and found.info.status == "FINISHED"
+
+
+@needs_mlflow
+def test_a_resumed_run_continues_the_same_mlflow_run(run, store, monkeypatch):
+    train_epoch = engine._train_epoch
+
+    def stop_in_the_third(training, *arguments):
+        if training.epoch == 2:
+            raise KeyboardInterrupt
+        return train_epoch(training, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_train_epoch", stop_in_the_third)
+        status, record = run("--mlflow", store, "--epochs", "4")
+    client, found = logged(store, record)
+    assert status == 130 and found.info.status == "KILLED" and steps(client, found.info.run_id, "train_loss") == [1, 2]
+    assert run("--mlflow", store, "--epochs", "4", "--resume")[0] == 0
+    client, resumed = logged(store, record)
+    assert resumed.info.run_id == found.info.run_id and resumed.info.status == "FINISHED"
+    assert steps(client, found.info.run_id, "train_loss") == [1, 2, 3, 4]
+
+
+@needs_mlflow
+def test_epochs_trained_without_mlflow_are_sent_when_it_is_asked_for(run, store, monkeypatch, capsys):
+    _, record = run("--epochs", "2")
+    assert not (record.folder / tracking.STATE).exists()
+    assert run("--epochs", "2", "--mlflow", store)[0] == 0
+    client, found = logged(store, record)
+    assert steps(client, found.info.run_id, "train_loss") == [1, 2] and "test/accuracy" in found.data.metrics
+    other = store.replace(".db", "-2.db")  # another store has nothing of it yet
+    assert run("--epochs", "2", "--mlflow", other)[0] == 0
+    client, elsewhere = logged(other, record)
+    assert steps(client, elsewhere.info.run_id, "train_loss") == [1, 2] and elsewhere.info.run_id != found.info.run_id
+    monkeypatch.setattr(tracking.Tracker, "_connect", None)  # complete: nothing more to be sent
+    capsys.readouterr()
+    assert run("--epochs", "2", "--mlflow", other)[0] == 0 and "mlflow:" not in capsys.readouterr().out
+
+
+@needs_mlflow
+def test_tracking_changes_no_byte_of_the_record_and_overwrite_makes_another_mlflow_run(run, store):
+    options = ("--epochs", "2", "--aug")
+    _, record = run(*options, "--mlflow", store)
+    names = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl")
+    kept = {name: (record.folder / name).read_bytes() for name in names}
+    _, first = logged(store, record)
+    run(*options, "--overwrite")
+    assert {name: (record.folder / name).read_bytes() for name in names} == kept
+    assert not (record.folder / tracking.STATE).exists()
+    client_of(store).delete_run(first.info.run_id)
+    run(*options, "--overwrite", "--mlflow", store)
+    assert logged(store, record)[1].info.run_id != first.info.run_id
+
+
+@needs_mlflow
+def test_a_run_whose_loss_diverges_has_failed(run, store, capsys):
+    status, record = run("--mlflow", store, "--lr", "1e30")
+    assert status == 1 and logged(store, record)[1].info.status == "FAILED"
+
+
+def test_without_the_package_the_flag_is_refused_before_any_work(run, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    status, record = run("--mlflow", "http://127.0.0.1:5000")
+    assert status == 2 and not record.exists and "pip install mlflow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "uri, named",
+    [
+        ("localhost:5000", "http://HOST:PORT"),
+        ("http:/127.0.0.1", "http://HOST:PORT"),
+        ("http://127.0.0.1:50 00", "http://HOST:PORT"),
+        ("postgresql://host/base", "sqlite:///FILE.db"),
+        ("sqlite://", "no file"),
+        ("sqlite:///{tmp}", "no SQLite database"),
+        ("sqlite:///{tmp}/text", "no SQLite database"),
+        ("https://me:secret@host", "MLFLOW_TRACKING_PASSWORD"),
+    ],
+)
+def test_what_is_no_server_and_no_store_is_refused(monkeypatch, tmp_path, uri, named):
+    monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: name)
+    (tmp_path / "text").write_text("not a database")
+    with pytest.raises(ValueError, match=named) as error:
+        tracking.check_uri(uri.format(tmp=tmp_path))
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:5000", "https://host/path", "sqlite:///{tmp}/new/mlflow.db"])
+def test_servers_stores_and_nothing_are_taken(monkeypatch, tmp_path, uri):
+    monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: name)
+    assert tracking.check_uri(uri and uri.format(tmp=tmp_path)) is None
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"run_id": 3}', '{"run_id": "a", "epochs": "1", "complete": true}'])
+def test_a_damaged_state_counts_as_none(tmp_path, content):
+    (tmp_path / tracking.STATE).write_text(content)
+    assert tracking.Tracker(None, Run(tmp_path)).state == {"run_id": None, "epochs": 0, "complete": False}
+
+
+def test_metrics_get_names_that_mlflow_takes():
+    assert tracking.legal("W/corr") == "W/corr" and tracking.legal("hp@5_set_size") == "hp_at_5_set_size"
+    assert tracking.legal("cut_accuracy@0.125") == "cut_accuracy_at_0.125" and tracking.legal("a<b: ä") == "a_b_ ä"
