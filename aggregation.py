@@ -4,9 +4,9 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +19,10 @@ from recording import Run, RunError
 METHOD_ORDER = ("softmax", "normface", "DR")
 GROUP = ["dataset", "hierarchy"]
 ROW = [*GROUP, "method", "options"]
-STATISTICS = [*ROW, "metric", "n_seeds", "mean", "std", "lower", "upper", "undefined"]
+STATISTICS = [*ROW, "metric", "n_seeds", "mean", "std", "lower", "upper", "undefined", "splits", "similarity"]
 COMPARISON = ["metric", "pairs", "a_mean", "b_mean", "difference", "lower", "upper", "p_t", "p_wilcoxon"]
+FILES = ("weights", "hierarchy", "split_list")  # options that name a file, as in arguments.FILES
+pd.set_option("mode.string_storage", "python")  # pyarrow, where it is installed, refuses file names that are no UTF-8
 _RUN_FILES = {"config.json", "metrics.csv", "epochs.csv", "test.pkl", "last.pt", "best.pt"}
 
 
@@ -48,7 +50,8 @@ class Record:
 
     Attributes:
         values: One row for each metric of each finished run: dataset, hierarchy, method, options (the name of its row
-            in the tables), seed, split, folder, metric, value.
+            in the tables), seed, split, similarity (distance and beta behind HS and AHS), folder, metric, value.
+        options: The options of each row but its seed, by (dataset, hierarchy, name of the row).
         finished: Number of runs in `values`.
         unfinished: A line for each run without results, with its epochs done and in total.
         damaged: A message for each folder that could not be read.
@@ -56,6 +59,7 @@ class Record:
     """
 
     values: pd.DataFrame
+    options: Mapping[tuple[str, str, str], dict]
     finished: int
     unfinished: tuple[str, ...]
     damaged: tuple[str, ...]
@@ -86,8 +90,10 @@ def read_record(record: str | os.PathLike) -> Record:
         except (RunError, OSError) as error:
             damaged.append(str(error))
     entries, doubles = _without_doubles(entries)
-    values = _long_table(entries)
-    return Record(values, len(entries), tuple(unfinished), tuple(damaged), (*warnings, *doubles))
+    names = _row_names(entries)
+    options = {(*entry.row[:2], names[entry.row]): entry.options for entry in entries}
+    values, said = _long_table(entries, names), (*warnings, *doubles)
+    return Record(values, options, len(entries), tuple(unfinished), tuple(damaged), said)
 
 
 def progress(run: Run) -> str:
@@ -101,12 +107,16 @@ def summarise(values: pd.DataFrame) -> pd.DataFrame:
 
     Returns: Columns `STATISTICS`; n_seeds counts the seeds whose value is defined and undefined the others. std has
     n - 1 in the denominator, lower and upper bound the 95 % interval of Student's t; NaN with fewer than two seeds.
+    splits joins the first digits of the different splits of the row's seeds by '+'.
     """
     grouped = values.groupby([*ROW, "metric"], sort=False)["value"]
     table = grouped.agg(n_seeds="count", mean="mean", std="std", undefined="size").reset_index()
     table["undefined"] -= table["n_seeds"]
     half = half_width(table["std"].to_numpy(), table["n_seeds"].to_numpy())
     table["lower"], table["upper"] = table["mean"] - half, table["mean"] + half
+    of_row = values.groupby(ROW, sort=False)
+    splits = of_row["split"].agg(lambda digests: "+".join(sorted({digest[:8] for digest in digests})))
+    table = table.join(splits.rename("splits"), on=ROW).join(of_row["similarity"].first(), on=ROW)
     return table[STATISTICS]
 
 
@@ -118,19 +128,12 @@ def half_width(std: np.ndarray, n: np.ndarray) -> np.ndarray:
     return np.where(enough, stats.t.ppf(0.975, freedom) * std / np.sqrt(size), np.nan)
 
 
-def find_row(values: pd.DataFrame, name: str) -> str | None:
-    """The row of a table that a name means: its own name, or its method if no other row has it; None if there is none.
-
-    Raises: ValueError: If several rows have that method; the message lists them.
-    """
+def find_rows(values: pd.DataFrame, name: str) -> list[str]:
+    """The rows of a table that a name means: the one called so, or else those of the method called so; maybe none."""
     rows = values[["method", "options"]].drop_duplicates()
     if (rows["options"] == name).any():
-        return name
-    found = rows.loc[rows["method"].str.lower() == name.lower(), "options"].tolist()
-    if len(found) > 1:
-        title = f"{values['dataset'].iloc[0]}, tree {values['hierarchy'].iloc[0][:8]}"
-        raise ValueError(f"{name!r} is the method of {len(found)} rows of {title}; name one: {', '.join(found)}")
-    return found[0] if found else None
+        return [name]
+    return rows.loc[rows["method"].str.lower() == name.lower(), "options"].tolist()
 
 
 def compare(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> pd.DataFrame:
@@ -186,9 +189,16 @@ def _read_entry(run: Run) -> Entry:
             )
     seed = options.pop("seed")
     # an option that is off means the same as one that did not exist yet when the run was made
-    options = {name: value for name, value in options.items() if value is not None and value is not False}
+    options = {
+        name: _portable(name, value) for name, value in options.items() if value is not None and value is not False
+    }
     tree, split = str(config.get("hierarchy") or run.hierarchy.digest), str(config.get("split", ""))
     return Entry(run.folder, options["dataset"], tree, options["method"], options, seed, split, _checked_metrics(run))
+
+
+def _portable(name: str, value: object) -> object:
+    """An option as it is on every machine: of a file only its name."""
+    return PureWindowsPath(value).name if name in FILES and isinstance(value, str) else value
 
 
 def _checked_metrics(run: Run) -> pd.DataFrame:
@@ -200,7 +210,11 @@ def _checked_metrics(run: Run) -> pd.DataFrame:
     if table.empty or broken.any():
         where = f"line {int(np.argmax(broken)) + 2}" if len(table) else "it holds no metric"
         raise RunError(f"{path} is damaged ({where}); remove it and use --resume, or run it again with --overwrite")
-    return pd.DataFrame({"metric": table["metric"].astype(str), "value": numbers["value"].astype(float)})
+    checked = pd.DataFrame({"metric": table["metric"].astype(str), "value": numbers["value"].astype(float)})
+    infinite = checked.loc[np.isinf(checked["value"]), "metric"]
+    if len(infinite):
+        raise RunError(f"{path}: {infinite.iloc[0]} is infinite, which no mean can hold; run it again with --overwrite")
+    return checked
 
 
 def _damaged_results(run: Run) -> list[str]:
@@ -237,19 +251,19 @@ def _without_doubles(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     return list(kept.values()), messages
 
 
-def _long_table(entries: Sequence[Entry]) -> pd.DataFrame:
+def _long_table(entries: Sequence[Entry], names: Mapping[tuple, str]) -> pd.DataFrame:
     """See `Record.values`; tables in alphabetical order, their rows by method and name, and by seed."""
-    names = _row_names(entries)
     order = {method: position for position, method in enumerate(METHOD_ORDER)}
 
     def place(entry: Entry) -> tuple:
         return *entry.row[:2], order.get(entry.method, len(order)), entry.method, names[entry.row], entry.seed
 
-    columns = [*ROW, "seed", "split", "folder", "metric", "value"]
+    columns = [*ROW, "seed", "split", "similarity", "folder", "metric", "value"]
     tables = [pd.DataFrame(columns=columns)] if not entries else []
     for entry in sorted(entries, key=place):
         row = dict(zip(ROW, (entry.dataset, entry.hierarchy, entry.method, names[entry.row])))
-        run = {"seed": entry.seed, "split": entry.split, "folder": str(entry.folder)}
+        similarity = f"{entry.options.get('distance', 'euc')}, beta {entry.options.get('beta', 1.0)}"
+        run = {"seed": entry.seed, "split": entry.split, "similarity": similarity, "folder": str(entry.folder)}
         tables.append(entry.metrics.assign(**row, **run)[columns])
     return pd.concat(tables, ignore_index=True)
 

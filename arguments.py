@@ -82,7 +82,7 @@ def parse(argv: Sequence[str] | None, description: str, datasets: Mapping[str, M
     try:
         options = _resolve(options, given)
         machine = {name: options.pop(name) for name in MACHINE}
-        return options, machine, run_folder(machine["record"], options, defaults)
+        return options, machine, run_folder(_collection(machine, options), options, defaults)
     except ValueError as error:
         parser.error(str(error))
 
@@ -133,8 +133,14 @@ def _drop(options: dict, name: str, given: set[str], reason: str) -> None:
     options[name] = None
 
 
-def run_folder(record: str, options: Mapping, defaults: Mapping) -> Path:
-    """<record>/<dataset>/<method and options>/seed<k>; two runs share it only if all their options are equal.
+def _collection(machine: Mapping, options: Mapping) -> Path:
+    """<record>/<dataset>; the user's own collections go by the name of their folder."""
+    own = options["dataset"] == "folder" and machine["data_dir"] is not None
+    return Path(machine["record"], Path(machine["data_dir"]).resolve().name if own else options["dataset"])
+
+
+def run_folder(collection: Path, options: Mapping, defaults: Mapping) -> Path:
+    """<collection>/<method and options>/seed<k>; two runs share it only if all their options are equal.
 
     The name says the method, its main switches, and every other option that differs from the dataset's default.
     """
@@ -150,7 +156,7 @@ def run_folder(record: str, options: Mapping, defaults: Mapping) -> Path:
     name = "-".join(filter(None, [*method, *switches, *loss, *others]))
     if len(name) > 200:  # file systems allow 255 bytes
         name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-    return Path(record) / options["dataset"] / name / f"seed{options['seed']}"
+    return collection / name / f"seed{options['seed']}"
 
 
 def _differs(name: str, options: Mapping, defaults: Mapping) -> bool:

@@ -9,16 +9,24 @@
 import openmp  # noqa: F401  isort: skip
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+import pandas as pd
+
+import aggregation
 import evaluation
 import overview
+import tables
 from devices import choose_devices
 from flags import Formatter, natural, nonnegative
 from hierarchies import WEIGHTINGS
+from metrics import catalogue
 from metrics.suite import ON_REQUEST
 from models.options import ALIASES
+from recording import Run, RunError
 
 OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
 OF_RUNS = ("bootstrap", "weighting", "decay", "leaf_height", "hxe_alpha", "on_request", "tree", "tolerance", "data_dir")
@@ -62,7 +70,8 @@ def _record_flags(add) -> None:
     add("--format", choices=sorted(overview.FORMATS), default="terminal", help="of the tables; markdown and latex"
         " are also written to summary.md and summary.tex")  # fmt: skip
     add("--compare", nargs=2, action="append", metavar=("A", "B"), help="paired test of B against A over the"
-        " seeds of both: rows of the table, or methods that only one row has; can be given several times")  # fmt: skip
+        " seeds of both: rows of the table, or methods, whose rows with equal options are then paired; can be given"
+        " several times")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,12 +82,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     _check(parser, args)
     try:
-        if not args.run:
-            return overview.show(args.record, args.format, args.metrics, args.compare or [], ALIASES)
-        return evaluate_runs(args)
+        status = evaluate_runs(args) if args.run else _overview(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads has seen enough, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _overview(args: argparse.Namespace) -> int:
+    return overview.show(args.record, args.format, args.metrics, args.compare or [], ALIASES)
 
 
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -101,11 +117,78 @@ def evaluate_runs(args: argparse.Namespace) -> int:
     request = evaluation.Request(
         args.bootstrap, args.weighting, options, args.on_request or (), images, args.tolerance, args.metrics, args.tree
     )
-    states = [evaluation.evaluate_run(folder, request) for folder in evaluation.find_folders(args.run)]
+    states = [evaluate_run(folder, request) for folder in evaluation.find_folders(args.run)]
     if len(states) > 1:
         read = len(states) - states.count(None)
         print(f"{read} of {len(states)} runs read, {states.count(False)} of them not as recorded", file=sys.stderr)
     return 2 if set(states) == {None} else int(not all(states))
+
+
+def evaluate_run(folder: Path, request: evaluation.Request) -> bool | None:
+    """Measures one run, writes the result into the run's folder and prints it.
+
+    Returns: Whether the measures are as recorded, True where there is nothing to compare with; None, after a message,
+    if the run cannot be read or written.
+    """
+    run = Run(folder)
+    try:
+        print(f"{run.folder}: {run.options.get('dataset')}, seed {run.options.get('seed')}")
+        if request.images is None and not run.finished:
+            advice = "go on with --resume, or evaluate its checkpoint with --data_dir"
+            print(f"unfinished: {aggregation.progress(run)}; {advice}\n")
+            return True
+        return _evaluate(run, request)
+    except BrokenPipeError:
+        raise
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    return None
+
+
+def _evaluate(run: Run, request: evaluation.Request) -> bool:
+    if "result_checkpoint" not in run.config:
+        raise RunError(f"{run.folder / 'config.json'} is damaged: it has no 'result_checkpoint'")
+    images = request.images
+    checkpoint = (images.checkpoint if images else None) or run.result_checkpoint
+    source = evaluation.embed_again(run, images, checkpoint) if images else evaluation.read_source(run)
+    shown, plain = evaluation.measure(source, request)
+    names = evaluation.write_results(run, source, shown, request, checkpoint)
+    print_measures(shown, request.wanted, names[0])
+    drawn = next(name for name in names if name.endswith(".txt"))
+    if request.tree:
+        upgma = (run.folder / drawn).read_text("utf-8", "surrogateescape").partition("\n\n")[0].partition("\n")[2]
+        print(f"UPGMA tree of the class vectors\n{upgma}\n")
+    print(f"wrote {names[0]} and {len(names) - 1} more files into {run.folder}, the learned trees as text in {drawn}")
+    if run.finished and checkpoint == run.result_checkpoint:
+        return report(run, plain, request.tolerance if request.tolerance is not None else 0.01 if images else 1e-6)
+    print(f"these are the measures of {checkpoint}; there are no recorded ones to compare with\n")
+    return True
+
+
+def print_measures(metrics: pd.DataFrame, wanted: Sequence[str] | None, file: str) -> None:
+    """Prints tables of measures, a section each; `file` holds them all."""
+    names = tables.select_metrics(wanted, metrics["metric"], file) if wanted else None
+    if names is None:
+        names = [name for name in metrics["metric"] if not catalogue.place(name)[0].startswith(catalogue.BACKING_OFF)]
+    for table in tables.run_tables(metrics[metrics["metric"].isin(names)]):
+        print(tables.terminal(table), end="\n\n")
+    if len(names) < len(metrics):
+        print(f"{len(metrics) - len(names)} more measures; --metrics prints others, such as 'majority/*'")
+
+
+def report(run: Run, computed: pd.DataFrame, tolerance: float) -> bool:
+    """Says whether the computed measures are those in metrics.csv, and which are not; returns whether they are."""
+    table = evaluation.differences(run.metrics, computed)
+    wrong = table[table["difference"] > tolerance]
+    largest = table["difference"].max()
+    if wrong.empty:
+        print(f"reproduces metrics.csv: largest difference {largest:.3g} over {len(table)} measures\n")
+        return True
+    print(f"does not reproduce metrics.csv: {len(wrong)} of {len(table)} measures differ by more than {tolerance:g}")
+    for row in wrong.head(20).itertuples():
+        print(f"  {row.metric}: recorded {row.recorded:.10g}, now {row.computed:.10g}")
+    print(f"  and {len(wrong) - 20} more\n" if len(wrong) > 20 else "")
+    return False
 
 
 if __name__ == "__main__":

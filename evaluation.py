@@ -1,7 +1,6 @@
-"""One recorded run evaluated again: from its arrays alone, or from its images and checkpoint on any machine."""
+"""Computes one recorded run again: from its arrays alone, or from its images and checkpoint on any machine."""
 
 import os
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,11 @@ import pandas as pd
 import aggregation
 import data
 import engine
-import tables
 from devices import Devices
 from hierarchies import Hierarchy, node_weights, to_newick
 from hierarchies.tree import format_path
 from losses.penalties import PENALTIES
-from metrics import Outputs, catalogue, fit_temperature, flat, suite, superclass, trees
+from metrics import Outputs, fit_temperature, flat, suite, superclass, trees
 from metrics.vectors import present, vector_sets
 from recording import Run, RunError
 
@@ -92,44 +90,6 @@ def find_folders(named: Iterable[str | os.PathLike]) -> list[Path]:
     return list(dict.fromkeys(folder for path in named for folder in aggregation.run_folders(path) or [Path(path)]))
 
 
-def evaluate_run(folder: Path, request: Request) -> bool | None:
-    """Measures one run, prints the result and writes it into the run's folder.
-
-    Returns: Whether the measures are as recorded, True where there is nothing to compare with; None, after a message,
-    if the run cannot be read or written.
-    """
-    run = Run(folder)
-    try:
-        print(f"{run.folder}: {run.options.get('dataset')}, seed {run.options.get('seed')}")
-        if request.images is None and not run.finished:
-            advice = "go on with --resume, or evaluate its checkpoint with --data_dir"
-            print(f"unfinished: {aggregation.progress(run)}; {advice}\n")
-            return True
-        return _evaluate(run, request)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    return None
-
-
-def _evaluate(run: Run, request: Request) -> bool:
-    if "result_checkpoint" not in run.config:
-        raise RunError(f"{run.folder / 'config.json'} is damaged: it has no 'result_checkpoint'")
-    images = request.images
-    checkpoint = (images.checkpoint if images else None) or run.result_checkpoint
-    source = embed_again(run, images, checkpoint) if images else read_source(run)
-    shown, plain = measure(source, request)
-    print_measures(shown, request.wanted)
-    if request.tree:
-        print(f"UPGMA tree of the class vectors\n{draw_tree(source.test)}\n")
-    is_result = checkpoint == run.result_checkpoint
-    names = write_results(run, source, shown, "" if is_result else f"-{Path(checkpoint).stem}")
-    print(f"wrote {names[0]} and {len(names) - 1} more files into {run.folder}")
-    if run.finished and is_result:
-        return report(run, plain, request.tolerance if request.tolerance is not None else 0.01 if images else 1e-6)
-    print(f"these are the measures of {checkpoint}; there are no recorded ones to compare with\n")
-    return True
-
-
 def read_source(run: Run) -> Source:
     """What training recorded in test.pkl and val.pkl. Raises: RunError."""
     if run.hierarchy.digest != run.config.get("hierarchy"):
@@ -172,32 +132,6 @@ def measure(source: Source, request: Request) -> tuple[pd.DataFrame, pd.DataFram
     return suite.evaluate(source.test, weighting=weights, **options), suite.evaluate(source.test)
 
 
-def print_measures(metrics: pd.DataFrame, wanted: Sequence[str] | None) -> None:
-    """Prints tables of measures, a section each."""
-    names = tables.select_metrics(wanted, metrics["metric"]) if wanted else None
-    if names is None:
-        names = [name for name in metrics["metric"] if not catalogue.place(name)[0].startswith(catalogue.BACKING_OFF)]
-    for table in tables.run_tables(metrics[metrics["metric"].isin(names)]):
-        print(tables.terminal(table), end="\n\n")
-    if len(names) < len(metrics):
-        print(f"{len(metrics) - len(names)} more measures; --metrics prints others, such as 'majority/*'")
-
-
-def report(run: Run, computed: pd.DataFrame, tolerance: float) -> bool:
-    """Says whether the computed measures are those in metrics.csv, and which are not; returns whether they are."""
-    table = differences(run.metrics, computed)
-    wrong = table[table["difference"] > tolerance]
-    largest = table["difference"].max()
-    if wrong.empty:
-        print(f"reproduces metrics.csv: largest difference {largest:.3g} over {len(table)} measures\n")
-        return True
-    print(f"does not reproduce metrics.csv: {len(wrong)} of {len(table)} measures differ by more than {tolerance:g}")
-    for row in wrong.head(20).itertuples():
-        print(f"  {row.metric}: recorded {row.recorded:.10g}, now {row.computed:.10g}")
-    print(f"  and {len(wrong) - 20} more\n" if len(wrong) > 20 else "")
-    return False
-
-
 def differences(recorded: pd.DataFrame, computed: pd.DataFrame) -> pd.DataFrame:
     """How far each recorded measure is from the computed one: metric, recorded, computed, difference, largest first.
 
@@ -212,46 +146,58 @@ def differences(recorded: pd.DataFrame, computed: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
 
 
-def write_results(run: Run, source: Source, metrics: pd.DataFrame, suffix: str = "") -> list[str]:
-    """Writes evaluation.csv, per_class.csv, per_level.csv, confusions and trees into the run's folder.
+def write_results(run: Run, source: Source, metrics: pd.DataFrame, request: Request, checkpoint: str) -> list[str]:
+    """Writes the measures, tables of classes, levels and confusions, and the trees into the run's folder.
 
-    Args:
-        suffix: Goes before the extensions, where the results are not those of the run's own checkpoint.
+    Before the extensions stands '-prototype' where the prediction is that of the prototypes, '-best' or '-last' where
+    the checkpoint is not that of the run's results, and the weighting with its options, such as '-power-decay=0.2',
+    where a file depends on it and it is not the balanced one.
 
     Returns: The names of the files.
     """
     outputs = source.test
-    written = {"evaluation": metrics, "per_class": _per_class(outputs), "per_level": flat.per_level(outputs)}
-    written |= dict(_confusions(outputs))
+    other = "" if checkpoint == run.result_checkpoint else f"-{Path(checkpoint).stem}"
+    weighted = other + weighting_suffix(request)
+    outputs = outputs.view(weights=node_weights(outputs.hierarchy, request.weighting, **request.options))
+    written = {f"evaluation{weighted}.csv": metrics, **_class_tables(outputs, "", weighted, other)}
+    if outputs.prototype_scores is not None:
+        written |= _class_tables(outputs.view(scores=outputs.prototype_scores), "-prototype", weighted, other)
     for name, table in written.items():
-        run.write_table(f"{name}{suffix}.csv", table)
-    newicks = newick_trees(outputs)
-    for name, text in newicks.items():
-        run.write_text(f"{name}{suffix}.nwk", text)
-    return [*(f"{name}{suffix}.csv" for name in written), *(f"{name}{suffix}.nwk" for name in newicks)]
+        run.write_table(name, table)
+    drawn = learned_trees(outputs)
+    texts = {f"{name}{other}.nwk": text for name, text in newick_trees(outputs, drawn).items()}
+    texts |= {f"trees{other}.txt": "\n".join(f"{name}\n{trees.draw(*drawn[name])}\n" for name in drawn)}
+    for name, text in texts.items():
+        run.write_text(name, text)
+    return [*written, *texts]
 
 
-def newick_trees(outputs: Outputs) -> dict[str, str]:
-    """Newick strings: `taxonomy`, and `W_upgma`, `W_nj`, `P_upgma`, `P_nj` with the same tip names.
+def weighting_suffix(request: Request) -> str:
+    """The weighting and the options given with it, as part of a file's name; empty for the balanced one."""
+    if request.weighting == "balanced":
+        return ""
+    given = [f"{name}={value:g}" for name, value in request.options.items() if value is not None]
+    return "-".join(["", request.weighting, *given])
 
-    See `tip_labels`.
-    """
+
+def learned_trees(outputs: Outputs) -> dict[str, tuple[trees.LearnedTree, list[str]]]:
+    """Trees of the class vectors and prototypes, `W_upgma`, `W_nj`, `P_upgma`, `P_nj`, each with its items' names."""
+    labels, learned = tip_labels(outputs.hierarchy), {}
+    for prefix, vectors in vector_sets(outputs):
+        kept = np.flatnonzero(present(vectors))
+        found = trees.infer_trees(np.asarray(vectors[kept], np.float64), outputs.distance)
+        names = [labels[c] for c in kept]
+        learned |= {f"{prefix}_{method}": (tree, names) for method, tree in found.items() if tree is not None}
+    return learned
+
+
+def newick_trees(outputs: Outputs, learned: Mapping | None = None) -> dict[str, str]:
+    """Newick strings of the `taxonomy` and of the `learned_trees`, which are inferred if not given; equal tip names."""
     tree, labels = outputs.hierarchy, tip_labels(outputs.hierarchy)
     named = Hierarchy.from_paths(tree.class_paths, names=dict(zip(tree.class_paths, labels)))
     newicks = {"taxonomy": to_newick(named, show_names=True)}
-    for prefix, vectors in vector_sets(outputs):
-        for method, text in trees.learned_trees(vectors, labels, outputs.distance).items():
-            if text is not None:
-                newicks[f"{prefix}_{method}"] = text + "\n"
-    return newicks
-
-
-def draw_tree(outputs: Outputs) -> str:
-    """The UPGMA tree of the class vectors as text, one node a line."""
-    kept = np.flatnonzero(present(outputs.class_vectors))
-    labels = tip_labels(outputs.hierarchy)
-    learned = trees.infer_trees(np.asarray(outputs.class_vectors[kept], np.float64), outputs.distance)["upgma"]
-    return trees.draw(learned, [labels[c] for c in kept])
+    learned = learned_trees(outputs) if learned is None else learned
+    return newicks | {name: trees.to_newick(*inferred) + "\n" for name, inferred in learned.items()}
 
 
 def tip_labels(hierarchy: Hierarchy) -> list[str]:
@@ -262,8 +208,11 @@ def tip_labels(hierarchy: Hierarchy) -> list[str]:
     return [path if count[name] > 1 or (name in taken and name != path) else name for name, path in pairs]
 
 
-def _per_class(outputs: Outputs) -> pd.DataFrame:
-    return flat.per_class(outputs).assign(wtd=superclass.wtd_per_class(outputs))
+def _class_tables(outputs: Outputs, kind: str, weighted: str, other: str) -> dict[str, pd.DataFrame]:
+    """Tables by file name: the classes with their weighted tree distance, the nodes of the levels, the confusions."""
+    classes = flat.per_class(outputs).assign(wtd=superclass.wtd_per_class(outputs))
+    tables = {f"per_class{kind}{weighted}.csv": classes, f"per_level{kind}{other}.csv": flat.per_level(outputs)}
+    return tables | {f"{name}{kind}{other}.csv": table for name, table in _confusions(outputs)}
 
 
 def _confusions(outputs: Outputs) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -32,26 +32,44 @@ def show(
         pairs: Rows to compare, two names each.
         aliases: Other names of methods.
 
-    Returns: The exit status: 2 if there is nothing or nothing could be read.
-    Raises: ValueError: If a measure or a row to compare is not there, or a file cannot be written.
+    Returns: The exit status: 2 if there is nothing, nothing could be read, or no comparison could be made.
+    Raises: ValueError: If a measure is not there or a file cannot be written, both after the tables.
     """
     found = aggregation.read_record(record)
     _report_problems(found)
     if not found.finished:
         return _nothing(record, found)
     summary = aggregation.summarise(found.values)
-    metrics = tables.select_metrics(wanted, summary["metric"])
-    comparisons = list(_comparisons(found.values, metrics, pairs, aliases))
+    metrics, problem = _select(wanted, summary)
+    comparisons, refused = _comparisons(found, metrics, [_names(pair, aliases) for pair in pairs])
     text = _layout(summary, metrics, [table for table, _ in comparisons], layout)
-    print(text)
-    Run(record).write_table("summary.csv", summary)
-    if comparisons:
-        Run(record).write_table("comparisons.csv", pd.concat([numbers for _, numbers in comparisons]))
-    if FORMATS[layout] is not None:
-        Run(record).write_text(FORMATS[layout], text + "\n")
+    try:
+        _write(Run(record), summary, [numbers for _, numbers in comparisons], FORMATS[layout], text)
+    finally:
+        print(text)  # the tables are worth as much where nothing can be written
     written = ["summary.csv", "comparisons.csv" if comparisons else None, FORMATS[layout]]
     print(f"{_counts(found)}; wrote {', '.join(filter(None, written))} into {record}", file=sys.stderr)
-    return 0
+    for line in refused:
+        print(f"note: {line}", file=sys.stderr)
+    if problem is not None:
+        raise problem
+    return 2 if pairs and not comparisons else 0
+
+
+def _select(wanted: Sequence[str] | None, summary: pd.DataFrame) -> tuple[list[str], ValueError | None]:
+    """The columns, those of the papers where a wanted one does not exist, which is then the second of the two."""
+    try:
+        return tables.select_metrics(wanted, summary["metric"]), None
+    except ValueError as error:
+        return tables.select_metrics(None, summary["metric"]), error
+
+
+def _write(run: Run, summary: pd.DataFrame, comparisons: list[pd.DataFrame], name: str | None, text: str) -> None:
+    run.write_table("summary.csv", summary)
+    if comparisons:
+        run.write_table("comparisons.csv", pd.concat(comparisons))
+    if name is not None:
+        run.write_text(name, text + "\n")
 
 
 def _layout(summary: pd.DataFrame, metrics: Sequence[str], comparisons: Sequence[tables.Table], layout: str) -> str:
@@ -64,31 +82,69 @@ def _layout(summary: pd.DataFrame, metrics: Sequence[str], comparisons: Sequence
     return "\n".join(tables.FORMATS[layout](table) for table in shown).rstrip("\n")
 
 
+def _names(pair: Sequence[str], aliases: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each name with the other name of the method, or itself."""
+    return [(name, aliases.get(name, name)) for name in pair]
+
+
 def _comparisons(
-    values: pd.DataFrame, metrics: Sequence[str], pairs: Sequence[Sequence[str]], aliases: Mapping[str, str]
-) -> Iterator[tuple[tables.Table, pd.DataFrame]]:
-    """A table and its numbers for each pair in each dataset and hierarchy that has both rows."""
-    parts = [part for _, part in values.groupby(aggregation.GROUP, sort=False)]
+    found: Record, metrics: Sequence[str], pairs: Sequence[Sequence[tuple[str, str]]]
+) -> tuple[list[tuple[tables.Table, pd.DataFrame]], list[str]]:
+    """A table and its numbers for each pair of rows in each dataset and hierarchy, and what cannot be compared."""
+    made, refused = [], []
+    parts = [part for _, part in found.values.groupby(aggregation.GROUP, sort=False)]
     for pair in pairs:
-        compared = False
+        asked, compared = f"--compare {' '.join(name for name, _ in pair)}", False
         for part in parts:
-            a, b = (_find(part, name, aliases) for name in pair)
-            if a is not None and b is not None:
-                compared = True
-                yield _compare(part, a, b, [metric for metric in metrics if (part["metric"] == metric).any()])
+            sides = [_find(part, *names) for names in pair]
+            if not all(sides):
+                continue
+            compared = True
+            couples, alone = _couples(part, found.options, *sides)
+            dataset, hierarchy = part[aggregation.GROUP].iloc[0]
+            refused += [f"{asked}: {dataset}, tree {hierarchy[:8]}: {line}" for line in alone]
+            measured = [metric for metric in metrics if (part["metric"] == metric).any()]
+            made += [_compare(part, a, b, measured) for a, b in couples]
         if not compared:
-            rows = ", ".join(dict.fromkeys(values["options"]))
-            raise ValueError(f"--compare {' '.join(pair)}: no dataset has both; the rows are {rows}")
+            rows = ", ".join(dict.fromkeys(found.values["options"]))
+            refused.append(f"{asked}: no dataset has both; the rows are {rows}")
+    return made, refused
 
 
-def _find(part: pd.DataFrame, name: str, aliases: Mapping[str, str]) -> str | None:
-    found = aggregation.find_row(part, name)
-    return aggregation.find_row(part, aliases[name]) if found is None and name in aliases else found
+def _find(part: pd.DataFrame, name: str, alias: str) -> list[str]:
+    return aggregation.find_rows(part, name) or aggregation.find_rows(part, alias)
+
+
+def _couples(
+    part: pd.DataFrame, options: Mapping[tuple, dict], left: list[str], right: list[str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Rows to compare, and a line on each without a partner or with several.
+
+    Two rows alone are a pair whatever they are. Of several, those are whose options agree but for the method; the
+    distance counts only where both have one, which softmax has not.
+    """
+    if len(left) == len(right) == 1:
+        same = [f"{left[0]} is both of them; name two different rows"] if left == right else []
+        return [] if same else [*zip(left, right)], same
+    group = tuple(part[aggregation.GROUP].iloc[0])
+    partners = {a: [b for b in right if a != b and _agree(options[*group, a], options[*group, b])] for a in left}
+    suitors = {b: [a for a in left if b in partners[a]] for b in right}
+    couples = [(a, b) for a in left for b in partners[a] if len(partners[a]) == len(suitors[b]) == 1]
+    lines = []
+    for row, others in [*partners.items(), *suitors.items()]:
+        if not others:
+            lines.append(f"{row} has no partner with the same options; name two rows to compare them anyway")
+        elif len(others) > 1:
+            lines.append(f"{row} could be compared with {', '.join(others)}; name one of them")
+    return couples, list(dict.fromkeys(lines))
+
+
+def _agree(a: Mapping, b: Mapping) -> bool:
+    ignored = {"method"} if "distance" in a and "distance" in b else {"method", "distance"}
+    return all(a.get(name) == b.get(name) for name in {*a, *b} - ignored)
 
 
 def _compare(part: pd.DataFrame, a: str, b: str, metrics: Sequence[str]) -> tuple[tables.Table, pd.DataFrame]:
-    if a == b:
-        raise ValueError(f"--compare needs two different rows, both names mean {a}")
     numbers = aggregation.compare(part, a, b, metrics)
     seeds, other_split = aggregation.paired_seeds(part, a, b)
     dataset, hierarchy = part[aggregation.GROUP].iloc[0]

@@ -107,7 +107,9 @@ class Run:
         try:
             return load_arrays(path)
         except FileNotFoundError as error:
-            raise RunError(f"{path} is missing; the run did not finish: continue it with --resume") from error
+            again = "evaluate the run from its images with --data_dir"
+            advice = again if self.finished else "the run did not finish: continue it with --resume"
+            raise RunError(f"{path} is missing; {advice}") from error
         except ValueError as error:
             raise RunError(f"{error}; run it again with --overwrite") from error
 

@@ -18,6 +18,7 @@ DEFAULT_METRICS = (
 )  # fmt: skip
 
 MARK = "{mark}"
+SIMILARITY = re.compile(r"(.*/)?a?hs@\d+")  # measures over the run's own similarity of classes
 SYMBOLS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
@@ -53,8 +54,11 @@ class Table:
         ]
 
 
-def select_metrics(wanted: Sequence[str] | None, known: Iterable[str]) -> list[str]:
+def select_metrics(wanted: Sequence[str] | None, known: Iterable[str], where: str = "summary.csv") -> list[str]:
     """The columns asked for, by name or pattern such as 'W/*', each once; None: those of the papers that exist.
+
+    Args:
+        where: The file with all the names, for the message.
 
     Raises: ValueError: If a name or pattern means none of the known metrics.
     """
@@ -64,8 +68,8 @@ def select_metrics(wanted: Sequence[str] | None, known: Iterable[str]) -> list[s
         found = [name] if name in known else [metric for metric in known if fnmatchcase(metric, name)]
         if not found and wanted:
             close = get_close_matches(name, known, n=3, cutoff=0.4)
-            advice = f"did you mean {', '.join(close)}?" if close else "the names are in summary.csv"
-            raise ValueError(f"--metrics {name}: no run has a measure of this name; {advice}")
+            advice = f"did you mean {', '.join(close)}?" if close else f"the names are in {where}"
+            raise ValueError(f"--metrics {name}: there is no measure of this name; {advice}")
         chosen.update(dict.fromkeys(found))
     return list(chosen) or known[:10]
 
@@ -74,7 +78,8 @@ def summary_tables(summary: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ta
     """One table for each dataset and hierarchy, with its part of the summary: rows are methods and options.
 
     A cell is the mean ± standard deviation over seeds, '(k/n)' where only k of the row's n seeds have a value. The best
-    mean of each column is marked, with ties, if two rows or more have one.
+    mean of each column is marked, with ties, if two rows or more have one. Only rows whose seeds were run on the same
+    set of splits compete for a mark, and for that of HS or AHS only rows of one similarity.
 
     Args:
         summary: As `aggregation.summarise` returns it.
@@ -87,7 +92,7 @@ def summary_tables(summary: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ta
         rows = [(name, str(n), *cells) for name, n, *cells in zip(seeds.index, seeds, *columns)]
         best = {(row, j + 2) for j, metric in enumerate(here) for row in _best(part, metric, list(seeds.index))}
         headings = ("method", "seeds", *(name + SYMBOLS[direction(name)] for name in here))
-        notes = _summary_notes(bool(best), seeds, rows)
+        notes = (*_summary_notes(bool(best), seeds, rows), *_conditions(part, here))
         if len(here) < len(metrics):
             notes += (f"measured in no run: {', '.join(metric for metric in metrics if metric not in here)}",)
         yield Table(f"{dataset}, tree {hierarchy[:8]}", headings, tuple(rows), frozenset(best), notes)
@@ -126,9 +131,7 @@ def number(value: float, decimals: int | None = None) -> str:
     """A number for print: three decimals, fewer for large ones; '–' for NaN."""
     if np.isnan(value):
         return "–"
-    if decimals is None:
-        decimals = _decimals(value)
-    return f"{value:.{decimals}f}"
+    return f"{value:.{_decimals(value) if decimals is None else decimals}f}"
 
 
 def terminal(table: Table, width: int | None = None) -> str:
@@ -204,13 +207,31 @@ def _column(part: pd.DataFrame, seeds: pd.Series) -> list[str]:
 
 
 def _best(part: pd.DataFrame, metric: str, rows: list[str]) -> list[int]:
-    """Positions of the rows with the best mean, ties included; none if fewer than two rows can be compared."""
-    means = part[part["metric"] == metric].dropna(subset="mean").set_index("options")["mean"]
+    """Positions of the rows with the best mean of those on the same splits, ties included; none where one is alone."""
     way = direction(metric)
-    if way is None or len(means) < 2:
+    if way is None or (SIMILARITY.fullmatch(metric) and part["similarity"].nunique() > 1):
         return []
-    best = means.max() if way == "higher" else means.min()
-    return [rows.index(name) for name, mean in means.items() if np.isclose(mean, best, rtol=1e-12, atol=1e-12)]
+    positions = []
+    for _, rivals in part[part["metric"] == metric].dropna(subset="mean").groupby("splits"):
+        means = rivals.set_index("options")["mean"]
+        best = means.max() if way == "higher" else means.min()
+        tied = means.index[np.isclose(means, best, rtol=1e-12, atol=1e-12)]
+        positions += [rows.index(name) for name in tied] if len(means) > 1 else []
+    return positions
+
+
+def _conditions(part: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
+    """Notes on what the rows of a table, or the seeds of one, do not have in common."""
+    of_row = part.drop_duplicates("options")
+    own = of_row.loc[of_row["splits"].str.contains("+", regex=False), "options"]
+    if len(own):
+        yield f"the seeds have different splits of the images, and their spread contains this: {', '.join(own)}"
+    if of_row["splits"].nunique() > 1:
+        groups = " | ".join(", ".join(rows["options"]) for _, rows in of_row.groupby("splits", sort=False))
+        yield f"rows on different splits of the images are not comparable; the best is that of equal ones: {groups}"
+    if of_row["similarity"].nunique() > 1 and any(map(SIMILARITY.fullmatch, metrics)):
+        kinds = "; ".join(f"{', '.join(rows['options'])}: {kind}" for kind, rows in of_row.groupby("similarity"))
+        yield f"HS and AHS depend on each run's own distance and beta, which differ, so none is best ({kinds})"
 
 
 def _summary_notes(marked: bool, seeds: pd.Series, rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -271,5 +292,8 @@ def _escape_markdown(text: str) -> str:
 
 def _escape_latex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''"}
     special |= {"±": r"$\pm$", "–": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$"} | {c: f"\\{c}" for c in "&%$#_{}"}
-    return "".join(special.get(character, character) for character in text)
+    escaped = re.sub("-(?=-)", "-\0", text)  # two hyphens would become a dash
+    escaped = "".join(special.get(character, character) for character in escaped).replace("\0", "{}")
+    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped.startswith(("[", "*")) else escaped  # else an option of \\

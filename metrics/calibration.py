@@ -48,13 +48,13 @@ def reliability(
 
 
 def calibration_error(confidences: np.ndarray, correct: np.ndarray, *, closed: str = "right") -> tuple[float, float]:
-    """ECE and MCE, both in [0, 1], lower is better; NaN without samples.
+    """ECE and MCE, both in [0, 1], lower is better; NaN without samples in the table.
 
     ECE = sum over 15 bins of (count / S) |accuracy - confidence|, MCE = the largest difference of a non-empty bin.
     """
     table = reliability(confidences, correct, closed=closed)
     table = table[table["count"] > 0]
-    if not len(confidences):
+    if not len(table):
         return np.nan, np.nan
     gaps = (table["accuracy"] - table["confidence"]).abs().to_numpy()
     return float((table["count"].to_numpy() * gaps).sum() / len(confidences)), float(gaps.max(initial=0.0))
@@ -63,7 +63,8 @@ def calibration_error(confidences: np.ndarray, correct: np.ndarray, *, closed: s
 def errors(outputs: Outputs) -> dict[str, Result]:
     """`ece` and `mce` of the predicted classes, and `ece_published`: left-closed bins, single precision.
 
-    The published one loses confidences of exactly 1, which single precision rounds many to; undefined counts them.
+    The published one loses confidences of exactly 1, which single precision rounds many to; undefined counts them,
+    and without any other it is NaN.
     """
     correct, n = _correct(outputs), outputs.num_samples
     ece, mce = calibration_error(outputs.confidence, correct)

@@ -27,7 +27,8 @@ SECTIONS: dict[str, str] = {
     "class vectors (W) and prototypes (P)": r"corr.*|cophenetic|(p@1|r_precision|map@r)_.*|(upgma|nj|rf)_.*",
     "geometry": r".*",
 }
-COLUMNS = ("prototype", "crm", "calibrated", "W", "P")  # prefixes that stand side by side in the tables of one run
+# prefixes that stand side by side in the tables of one run; split takes the first that fits
+COLUMNS = ("prototype/calibrated", "prototype", "crm", "crm_lca_height", "calibrated", "W", "P")
 BACKING_OFF = "backing off"
 
 
@@ -47,7 +48,7 @@ def place(metric: str) -> tuple[str, str, str]:
 
 def split(metric: str) -> tuple[str, str, str]:
     """The column ('value' if none), the rule that backs off ('' if none) and the name of a measure."""
-    head, slash, rest = metric.partition("/")
-    column, name = (head, rest) if slash and head in COLUMNS else ("value", metric)
+    column = next((prefix for prefix in COLUMNS if metric.startswith(f"{prefix}/")), "value")
+    name = metric.removeprefix(f"{column}/")
     rule, slash, answer = name.partition("/")
     return (column, rule, answer) if slash and rule != "nc" else (column, "", name)

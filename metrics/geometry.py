@@ -10,7 +10,7 @@ from hierarchies import Hierarchy, distances
 from metrics.inference import classwise_correlation
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
-from metrics.result import Result, mean_over_items, mean_over_samples, ratio
+from metrics.result import Result, counted, mean_over_items, mean_over_samples, ratio
 from metrics.retrieval import level_retrieval
 from metrics.vectors import angular, pairwise_cosines, pairwise_distances, present, unit, vector_sets
 
@@ -42,7 +42,8 @@ def discriminability(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray) 
 
     var_inter = sum over a != b of |mu_a - mu_b|^2 / (n (n - 1)) over the n classes present, in [0, 4]; var_intra = mean
     over these of the mean of |fhat - mu_c|^2, in [0, 1]; mu the means, not normalised. `undefined` counts absent
-    classes. var_inter is NaN if fewer than two classes are present, the ratio also if var_intra is 0.
+    classes, or all of them where a value is NaN: var_inter if fewer than two classes are present, the ratio also if
+    var_intra is 0.
 
     Args:
         sums: (C, D) float64; squares: (C,) or (C, D) float64, squared lengths or squared coordinates; counts: (C,).
@@ -52,7 +53,7 @@ def discriminability(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray) 
     seen = np.flatnonzero(counts)
     n, absent = len(seen), len(counts) - len(seen)
     if n == 0:
-        return dict.fromkeys(("var_inter", "var_intra", "discriminability"), Result(np.nan, 0, absent))
+        return dict.fromkeys(("var_inter", "var_intra", "discriminability"), Result(np.nan, 0, len(counts)))
     size = np.asarray(counts, np.float64)[seen]
     means = np.asarray(sums, np.float64)[seen] / size[:, None]
     lengths = np.einsum("ij,ij->i", means, means)
@@ -62,14 +63,17 @@ def discriminability(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray) 
     inter = float(ratio(max(spread, 0.0), n * (n - 1)))
     quotient = float(ratio(inter, intra if intra > _TINY else 0.0))
     values = {"var_inter": inter, "var_intra": intra, "discriminability": quotient}
-    return {name: Result(value, 0 if np.isnan(value) else n, absent) for name, value in values.items()}
+    return {
+        name: Result(value, *((0, len(counts)) if np.isnan(value) else (n, absent))) for name, value in values.items()
+    }
 
 
 def embedding_angles(embeddings: np.ndarray, vectors: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """Angles between each embedding and the class vectors, in radians, and its intensity; each (S,) float64.
 
     `angle_true`, `angle_nearest`, `angle_nearest_wrong`, `angle_mean` (over all classes), `intensity` (see there).
-    NaN for embeddings that are zero or not finite, and where the class or every other class has no vector.
+    NaN for embeddings that are zero or not finite; `angle_true` and `angle_nearest_wrong` also where the class has no
+    vector, so that both are over the same images, the latter where no other class has one.
     """
     kept = np.flatnonzero(present(vectors))
     column = np.full(len(vectors), -1)
@@ -86,8 +90,8 @@ def embedding_angles(embeddings: np.ndarray, vectors: np.ndarray, labels: np.nda
         samples["angle_nearest"][rows], samples["angle_mean"][rows] = angles.min(axis=1), angles.mean(axis=1)
         samples["angle_true"][rows[known]] = angles[known, own[known]]
         angles[known, own[known]] = np.inf
-        wrong = angles.min(axis=1)
-        samples["angle_nearest_wrong"][rows] = np.where(np.isinf(wrong), np.nan, wrong)
+        wrong = angles[known].min(axis=1)
+        samples["angle_nearest_wrong"][rows[known]] = np.where(np.isinf(wrong), np.nan, wrong)
     return samples
 
 
@@ -134,7 +138,7 @@ def hypersphere(vectors: np.ndarray) -> dict[str, Result]:
     results |= {"resultant": Result(resultant, n), "l_unif": Result(float(logsumexp(cosines)) if n else np.nan, n * n)}
     for name, of in (("mean", np.mean), ("std", np.std), ("min", np.min), ("max", np.max)):
         results[f"pair_angle_{name}"] = Result(float(of(angles)) if pairs else np.nan, pairs)
-    return {name: result._replace(undefined=absent) for name, result in results.items()}
+    return {name: counted(result._replace(undefined=absent), len(vectors)) for name, result in results.items()}
 
 
 def angles_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -203,7 +207,7 @@ def neural_collapse(
     scaled = [ratio(vectors, np.linalg.norm(vectors)) for vectors in (class_vectors[kept], centred)]
     distance = float(((scaled[0] - scaled[1]) ** 2).sum()) if n else np.nan
     results["nc/self_duality"] = Result(distance, 0 if np.isnan(distance) else n)
-    return {name: result._replace(undefined=size - int(kept.sum())) for name, result in results.items()}
+    return {name: counted(result._replace(undefined=size - n), size) for name, result in results.items()}
 
 
 def diagnostics(

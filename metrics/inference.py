@@ -9,7 +9,7 @@ from scipy.spatial.distance import squareform
 from scipy.stats import hmean, rankdata, t
 
 from metrics.outputs import Outputs
-from metrics.result import Result, mean_over_items
+from metrics.result import Result, counted, mean_over_items
 from metrics.vectors import pairwise_distances, present, vector_sets
 
 PERMUTATIONS = 999
@@ -46,9 +46,9 @@ class Selection(NamedTuple):
 def rank_distances(distances: np.ndarray) -> Ranks:
     """Ranks of a symmetric (C, C) table for Spearman correlations without its diagonal; ties share their mean rank.
 
-    Distances are told apart to 5 decimals: class vectors placed at equal distances differ by what float32 rounds off.
+    Only equal entries tie: `pairwise_distances` has rounded off what float32 vectors are unsure of.
     """
-    size, distances = len(distances), np.round(distances, 5)
+    size = len(distances)
     columns, pairs = np.zeros((2, size, size))
     if size < 2:
         return Ranks(columns, pairs, np.zeros(size, bool), False)
@@ -144,7 +144,8 @@ def correlations(outputs: Outputs, permutations: int = PERMUTATIONS, seed: int =
 
     `W/corr` (class-wise, Fisher mean; n classes), `W/corr_elementwise` (one over all n pairs), each with `_p` (n
     permutations, fixed seed); the same with `_living` at the end on the living subset where the outputs have one.
-    `undefined` counts constant columns and classes without a vector, or pairs.
+    `undefined` counts constant columns and classes without a vector, or pairs; permutations where there is no p-value;
+    all classes where the subset has none, or no pair.
     """
     results = {}
     for prefix, suffix, distances, tree, absent in selections(outputs):
@@ -154,8 +155,10 @@ def correlations(outputs: Outputs, permutations: int = PERMUTATIONS, seed: int =
         n = 0 if np.isnan(rho) else pairs
         values = {"corr": _fisher_result(classwise(a, b), absent), "corr_elementwise": Result(rho, n, missing - n)}
         for (name, result), p in zip(values.items(), p_values):
-            results[f"{prefix}/{name}{suffix}"] = result
-            results[f"{prefix}/{name}_p{suffix}"] = Result(p, 0 if np.isnan(p) else permutations)
+            results[f"{prefix}/{name}{suffix}"] = counted(result, outputs.hierarchy.num_classes)
+            results[f"{prefix}/{name}_p{suffix}"] = Result(
+                p, *((0, permutations) if np.isnan(p) else (permutations, 0))
+            )
     return results
 
 
@@ -165,7 +168,8 @@ def published_correlations(outputs: Outputs) -> dict[str, Result]:
     for prefix, suffix, distances, tree, absent in selections(outputs):
         value, p = published_correlation(distances, tree)
         for name, result in (("corr_published", value), ("corr_published_p", p)):
-            results[f"{prefix}/{name}{suffix}"] = result._replace(undefined=result.undefined + absent)
+            result = result._replace(undefined=result.undefined + absent)
+            results[f"{prefix}/{name}{suffix}"] = counted(result, outputs.hierarchy.num_classes)
     return results
 
 
@@ -175,7 +179,8 @@ def cophenetic_correlations(outputs: Outputs) -> dict[str, Result]:
     for name, vectors in vector_sets(outputs):
         kept = vectors[present(vectors)]
         result = cophenetic_correlation(pairwise_distances(kept, outputs.distance))
-        results[f"{name}/cophenetic"] = result._replace(undefined=len(vectors) * (len(vectors) - 1) // 2 - result.n)
+        result = result._replace(undefined=len(vectors) * (len(vectors) - 1) // 2 - result.n)
+        results[f"{name}/cophenetic"] = counted(result, len(vectors))
     return results
 
 

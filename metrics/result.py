@@ -35,6 +35,11 @@ def mean_over_items(items: np.ndarray) -> Result:
     return Result(float(items[defined].mean()) if n else np.nan, n, items.size - n)
 
 
+def counted(result: Result, items: int) -> Result:
+    """The result, with `items` as undefined where it is NaN and nothing was counted: no pair, an empty subset."""
+    return result._replace(undefined=items) if np.isnan(result.value) and not result.undefined else result
+
+
 def ratio(numerator: np.ndarray | float, denominator: np.ndarray | float, empty: float = np.nan) -> np.ndarray:
     """numerator / denominator element by element, and `empty` where the denominator is 0; no warning."""
     numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))

@@ -7,6 +7,7 @@ import numpy as np
 
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs
+from metrics.posterior import top_k
 from metrics.result import Result, mean_over_items, mean_over_samples, ratio
 from metrics.vectors import pairwise_distances, present, unit, vector_sets
 
@@ -94,9 +95,7 @@ def nearest(directions: np.ndarray, k: int) -> Iterator[tuple[slice, np.ndarray]
         rows = slice(first, min(first + step, size))
         cosines = directions[rows] @ directions.T
         cosines[np.arange(len(cosines)), np.arange(rows.start, rows.stop)] = -np.inf
-        found = np.sort(np.argpartition(cosines, size - k, axis=1)[:, size - k :], axis=1)
-        order = np.argsort(-np.take_along_axis(cosines, found, axis=1), axis=1, kind="stable")
-        yield rows, np.take_along_axis(found, order, axis=1)
+        yield rows, top_k(cosines, k)
 
 
 def ideal_curves(outputs: Outputs, similarity: Callable, labels: np.ndarray, k: int) -> np.ndarray:

@@ -1,8 +1,9 @@
 """All measures of one run in one table. A new metric is a function of `Outputs` and a row in its module's METRICS.
 
 Names: no prefix for the class vectors and argmax; `prototype/` for prototypes in their place; `crm/` for the class of
-least expected path length (Karthik et al. 2021); `calibrated/` for scores divided by a temperature; `majority/` ... for
-answers that back off; `W/` and `P/` for the structure of class vectors and of prototypes.
+least expected path length, `crm_lca_height/` for that of least expected LCA height (Karthik et al. 2021); `calibrated/`
+and `prototype/calibrated/` for scores divided by a temperature; `majority/` ... for answers that back off; `W/` and
+`P/` for the structure of class vectors and of prototypes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,6 +29,7 @@ POSTERIOR: Metrics = {**superclass.METRICS, **calibration.METRICS, **decisions.M
 STRUCTURE: Metrics = {**retrieval.METRICS, **inference.METRICS, **trees.METRICS, **geometry.METRICS}
 METRICS: Metrics = {**RANKED, **POSTERIOR, **STRUCTURE}
 ON_REQUEST: Metrics = dict(trees.ON_REQUEST)
+CRM = {"crm/": "path", "crm_lca_height/": "lca_height"}  # prefix -> tree distance whose expectation is least
 
 
 def evaluate(
@@ -37,6 +39,7 @@ def evaluate(
     seed: int = 0,
     weighting: str | np.ndarray = "balanced",
     temperature: float | None = None,
+    prototype_temperature: float | None = None,
     on_request: Iterable[str] = (),
 ) -> pd.DataFrame:
     """Every measure of one split, one row each: metric, value, n, undefined, and lower, upper with a bootstrap.
@@ -49,16 +52,19 @@ def evaluate(
         weighting: Node weights of the weighted measures: a name from `hierarchies.weights.WEIGHTINGS`, or (N,) weights.
             Measures that need weights summing to 1 are NaN for other ones, all samples undefined.
         temperature: From `fit_temperature` on the validation split: adds the `calibrated/` measures of the posterior.
+        prototype_temperature: The same from the prototype scores, which have a scale of their own: adds the
+            `prototype/calibrated/` measures. Without prototype scores there are none.
         on_request: Names from `ON_REQUEST` to add.
 
     Raises: ValueError: If an option is out of range or a name unknown.
     """
     on_request = list(on_request)
-    _check(bootstrap, temperature, on_request)
+    temperatures = {"temperature": temperature, "prototype_temperature": prototype_temperature}
+    _check(bootstrap, temperatures, on_request)
     weights = node_weights(outputs.hierarchy, weighting) if isinstance(weighting, str) else np.asarray(weighting)
     outputs = outputs.view(weights=weights)
     results = {}
-    for name, result in _measure(outputs, temperature, on_request):
+    for name, result in _measure(outputs, temperatures, on_request):
         results[name] = result if bootstrap else result._replace(samples=None)
     rows = [(name, float(result.value), int(result.n), int(result.undefined)) for name, result in results.items()]
     table = pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
@@ -98,25 +104,33 @@ def bootstrap_intervals(samples: np.ndarray, bootstrap: int, seed: int = 0) -> t
     return ends[0], ends[1]
 
 
-def _check(bootstrap: int, temperature: float | None, on_request: list[str]) -> None:
+def _check(bootstrap: int, temperatures: Mapping[str, float | None], on_request: list[str]) -> None:
     if bootstrap < 0:
         raise ValueError(f"bootstrap is a number of resamples and must be >= 0, got {bootstrap}")
-    if temperature is not None and not 0 < temperature < np.inf:
-        raise ValueError(f"temperature must be a finite number > 0, got {temperature}")
+    for name, temperature in temperatures.items():
+        if temperature is not None and not 0 < temperature < np.inf:
+            raise ValueError(f"{name} must be a finite number > 0, got {temperature}")
     for name in on_request:
         if name not in ON_REQUEST:
             raise ValueError(f"on_request must name one of {', '.join(ON_REQUEST)}, got {name!r}")
 
 
-def _measure(outputs: Outputs, temperature: float | None, on_request: list[str]) -> Iterator[tuple[str, Result]]:
+def _measure(
+    outputs: Outputs, temperatures: Mapping[str, float | None], on_request: list[str]
+) -> Iterator[tuple[str, Result]]:
     """Names and results of all measures, under every kind of scores and decision."""
     yield from _computed(METRICS, outputs)
     yield from _computed({name: ON_REQUEST[name] for name in on_request}, outputs)
     if outputs.prototype_scores is not None:
         yield from _computed({**RANKED, **POSTERIOR}, outputs.view(scores=outputs.prototype_scores), "prototype/")
-    yield from _computed(RANKED, outputs.view(order=crm_ranking(outputs.hierarchy, outputs.scores)), "crm/")
-    if temperature is not None:
-        yield from _computed(POSTERIOR, outputs.view(scores=outputs.scores / np.float32(temperature)), "calibrated/")
+    for prefix, distance in CRM.items():
+        order = crm_ranking(outputs.hierarchy, outputs.scores, distance)
+        yield from _computed(RANKED, outputs.view(order=order), prefix)
+    calibrated = {"calibrated/": (outputs.scores, temperatures["temperature"])}
+    calibrated["prototype/calibrated/"] = outputs.prototype_scores, temperatures["prototype_temperature"]
+    for prefix, (scores, temperature) in calibrated.items():
+        if scores is not None and temperature is not None:
+            yield from _computed(POSTERIOR, outputs.view(scores=scores / np.float32(temperature)), prefix)
 
 
 def _computed(metrics: Metrics, outputs: Outputs, prefix: str = "") -> Iterator[tuple[str, Result]]:

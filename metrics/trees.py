@@ -140,22 +140,24 @@ def compare(tree: LearnedTree, hierarchy: Hierarchy) -> dict[str, Result]:
 
     `recovered`: share of the hierarchy's splits that the tree has, in [0, 1], higher is better (n of them).
     `rf`: splits that only one has; `rf_normalised`: over C - 3 + number of the hierarchy's, in [0, 1], lower is better.
-    The tree is binary, so rf is at least C - 3 - number of the hierarchy's splits. NaN with n = 0 if C < 4, where no
-    tree has splits; `recovered` also if the hierarchy has none.
+    The tree is binary, so rf is at least C - 3 - number of the hierarchy's splits. NaN with n = 0 and all C classes
+    undefined if C < 4, where no tree has splits; `recovered` also if the hierarchy has none.
     """
+    nothing = Result(np.nan, 0, hierarchy.num_classes)
     if hierarchy.num_classes < 4:
-        return dict.fromkeys(COMPARED, Result(np.nan, 0))
+        return dict.fromkeys(COMPARED, nothing)
     learned, given = tree_splits(tree), hierarchy_splits(hierarchy)
     share, rf = ratio(len(learned & given), len(given)), robinson_foulds(learned, given)
     total = hierarchy.num_classes - 3 + len(given)
-    return dict(zip(COMPARED, (Result(float(share), len(given)), Result(float(rf), total), Result(rf / total, total))))
+    recovered = Result(float(share), len(given)) if given else nothing
+    return dict(zip(COMPARED, (recovered, Result(float(rf), total), Result(rf / total, total))))
 
 
 def tree_comparisons(outputs: Outputs) -> dict[str, Result]:
     """`W/upgma_recovered`, `W/upgma_rf`, `W/upgma_rf_normalised`, the same for `nj` and for prototypes (P).
 
-    See `compare`. n counts splits, `undefined` classes without a vector, which are cut out of the hierarchy too. Above
-    `NJ_CLASSES` classes there is no neighbour joining: NaN, and every class undefined.
+    See `compare`. n counts splits, `undefined` classes without a vector, which are cut out of the hierarchy too; every
+    class where the value is NaN. Above `NJ_CLASSES` classes there is no neighbour joining: NaN.
     """
     results = {}
     for prefix, vectors in vector_sets(outputs):
@@ -164,8 +166,8 @@ def tree_comparisons(outputs: Outputs) -> dict[str, Result]:
         for method, tree in infer_trees(vectors[kept], outputs.distance).items():
             known = tree is not None and reference is not None
             compared = compare(tree, reference) if known else dict.fromkeys(COMPARED, Result(np.nan, 0))
-            absent = len(vectors) - (len(kept) if known else 0)
             for name, result in compared.items():
+                absent = len(vectors) - (len(kept) if result.n else 0)
                 results[f"{prefix}/{method}_{name}"] = result._replace(undefined=absent)
     return results
 
@@ -184,7 +186,7 @@ def published_comparisons(outputs: Outputs) -> dict[str, Result]:
             tables = pairwise_distances(vectors[kept], outputs.distance), outputs.path[np.ix_(kept, kept)].astype(float)
             rf = robinson_foulds(*(tree_splits(upgma(table)) for table in tables))
             result = Result(rf / (2 * (size - 3)), 2 * (size - 3))
-        results[f"{prefix}/rf_published"] = result._replace(undefined=len(vectors) - size)
+        results[f"{prefix}/rf_published"] = result._replace(undefined=len(vectors) - (size if result.n else 0))
     return results
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 DISTANCES = ("euc", "arccos")
+_STEP = 1e-6  # of distances; float32 vectors carry about 1e-7 of rounding
 
 
 def unit(vectors: np.ndarray, dtype: type = np.float64) -> np.ndarray:
@@ -41,8 +42,32 @@ def pairwise_cosines(vectors: np.ndarray) -> np.ndarray:
 
 
 def pairwise_distances(vectors: np.ndarray, distance: str) -> np.ndarray:
-    """Distances of the directions of the rows, (C, C) float64, symmetric, 0 on the diagonal; see `angular`."""
-    return angular(pairwise_cosines(vectors), distance)
+    """Distances of the directions of the rows, (C, C) float64, symmetric, 0 on the diagonal; see `angular`.
+
+    They are multiples of 1e-6, at most 1.5e-6 off, so that distances meant to be equal tie in every ranking. Above 1,500
+    classes, where sorting all of them would take seconds, they are rounded plainly, and noise can part a few ties.
+    """
+    distances = angular(pairwise_cosines(vectors), distance)
+    return rounded(distances) if len(distances) <= 1500 else np.round(distances, 6)
+
+
+def rounded(distances: np.ndarray) -> np.ndarray:
+    """Distances >= 0 as multiples of 1e-6 in the same order, same shape; NaN stays.
+
+    Plain rounding would part equal distances that noise puts on either side of half a step. Here the steps are counted
+    from the smallest value of each run without a gap of 1e-6: values within such a step tie, those of two runs do not.
+    """
+    known = np.nan_to_num(distances).ravel()
+    cell = (known / _STEP).astype(np.int64)  # wide as a step, so that at most one run starts in each
+    if len(cell) < cell.max(initial=0):
+        cell = np.unique(cell, return_inverse=True)[1]  # few distances: no table of all the empty cells
+    least, largest = np.full((2, cell.max(initial=0) + 1), [[np.inf], [-np.inf]])
+    np.minimum.at(least, cell, known)
+    np.maximum.at(largest, cell, known)
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(largest)[:-1]])
+    start = np.maximum.accumulate(np.where((least < np.inf) & (least - before > _STEP), least, 0))[cell]
+    start = start.reshape(distances.shape)
+    return np.round(np.round(start, 6) + np.floor((distances - start) / _STEP) * _STEP, 6)
 
 
 def present(vectors: np.ndarray) -> np.ndarray:

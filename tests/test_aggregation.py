@@ -10,7 +10,8 @@ from recorded import write_run
 from scipy import stats
 from trees import FLAT
 
-from aggregation import compare, find_row, paired_seeds, read_record, run_folders, summarise
+import arguments
+from aggregation import FILES, compare, find_rows, paired_seeds, read_record, run_folders, summarise
 from recording import FORMAT
 
 
@@ -102,6 +103,7 @@ def test_an_unfinished_run_is_listed_with_its_epochs(tmp_path):
         ("metrics.csv", b"metric,value,n,undefined\naccuracy,0.5,3,0\nahc,1", "line 3"),
         ("metrics.csv", b"metric,value,n,undefined\naccuracy,zero,3,0\n", "line 2"),
         ("metrics.csv", b"metric,value,n,undefined\na,0.5,3,0\na,0.5,3,0\n", "line 3"),
+        ("metrics.csv", b"metric,value,n,undefined\nahc,0.5,3,0\naccuracy,-inf,3,0\n", "metrics.csv: accuracy"),
         ("metrics.csv", b"\x00\xff\x00", "metrics.csv"),
         ("config.json", b"{", "config.json"),
         ("config.json", b'{"format": 99, "options": {}}', "format 99"),
@@ -205,14 +207,28 @@ def test_paired_seeds_and_those_on_other_images_are_known(tmp_path):
     assert paired_seeds(read_record(tmp_path).values, "DR-euc", "NormFace-euc") == ([2, 3], [3])
 
 
-def test_a_row_is_found_by_its_name_or_its_method_if_that_is_its_alone(tmp_path):
+def test_a_row_is_found_by_its_name_or_its_method(tmp_path):
     for name in ("NormFace-euc", "DR-euc", "DR-euc-ema"):
         write_run(tmp_path, name, 1, {"accuracy": 0.5}, ema=name.endswith("ema"))
     values = read_record(tmp_path).values
-    assert find_row(values, "NormFace") == find_row(values, "normface") == "NormFace-euc"
-    assert find_row(values, "DR-euc") == "DR-euc" and find_row(values, "softmax") is None
-    with pytest.raises(ValueError, match="DR-euc, DR-euc-ema"):
-        find_row(values, "DR")
+    assert find_rows(values, "NormFace") == find_rows(values, "normface") == ["NormFace-euc"]
+    assert find_rows(values, "DR-euc") == ["DR-euc"] and find_rows(values, "softmax") == []
+    assert find_rows(values, "DR") == ["DR-euc", "DR-euc-ema"]
+
+
+def test_files_of_other_machines_make_no_other_row(tmp_path):
+    write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.5}, hierarchy="/home/a/tree.csv", weights="w.pt")
+    write_run(tmp_path, "DR-euc", 2, {"accuracy": 0.5}, hierarchy=r"D:\b\tree.csv", weights="/x/w.pt")
+    write_run(tmp_path, "DR-euc", 3, {"accuracy": 0.5}, hierarchy="/home/a/other.csv", weights="w.pt")
+    assert sorted(summarise(read_record(tmp_path).values)["n_seeds"]) == [1, 2]
+    assert FILES == arguments.FILES
+
+
+def test_a_summary_names_the_splits_and_the_similarity_of_a_row(tmp_path):
+    for seed, split in ((1, "b" * 64), (2, "a" * 64), (3, "b" * 64)):
+        write_run(tmp_path, "DR-euc", seed, {"accuracy": 0.5, "ahc": 1.0}, split=split, beta=2.0)
+    summary = summarise(read_record(tmp_path).values)
+    assert set(summary["splits"]) == {"aaaaaaaa+bbbbbbbb"} and set(summary["similarity"]) == {"euc, beta 2.0"}
 
 
 def test_summaries_come_back_from_csv_to_the_last_digit(tmp_path):

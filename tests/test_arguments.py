@@ -123,3 +123,8 @@ def test_a_file_counts_by_its_content_not_its_place(tmp_path, capsys):
     first, moved, other = (parse("DR", "--weights", str(tmp_path / folder / "w.pt"))[2] for folder in "abc")
     assert first == moved != other
     assert "--weights" in refused(capsys, "DR", "--weights", str(tmp_path / "none.pt"))
+
+
+def test_collections_of_ones_own_go_by_the_name_of_their_folder():
+    argv = ["--dataset", "folder", "--data_dir", "/data/my plankton/", "--method", "DR"]
+    assert str(arguments.parse(argv, "test", train.DATASETS)[2]) == "record/my plankton/DR-euc/seed1"

@@ -70,6 +70,11 @@ def test_the_published_error_loses_what_single_precision_rounds_to_one():
     assert rows["mce"].value == pytest.approx(1)
 
 
+def test_the_published_error_is_undefined_where_all_confidences_are_one():
+    published = calibration.errors(scored([1, 0], 100 * np.eye(4)[:2], FLAT))["ece_published"]
+    assert np.isnan(published.value) and (published.n, published.undefined) == (0, 2)
+
+
 def test_ece_of_a_level_reads_the_most_probable_node():
     # depth 1: A .8; depth 2: A2 .7; depth 3: A2a .5. Truth A1: right, wrong, wrong
     rows = calibration.level_errors(posterior([A1], [[0.1, 0.5, 0.1, 0.1, 0.2, 0, 0]]))

@@ -4,6 +4,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -16,6 +18,7 @@ from skbio import TreeNode
 from trees import FLAT, PATHS, TREE
 
 import evaluate
+import metrics
 from evaluation import differences, find_folders, newick_trees, tip_labels
 from hierarchies import Hierarchy
 from metrics import Outputs
@@ -106,7 +109,10 @@ def test_intervals_weights_requests_and_the_tree_are_printed_on_demand(tmp_path,
     assert status == 0 and "reproduces metrics.csv" in out  # compared with the weights of training
     assert re.search(r"^accuracy ↑ +0\.\d{4} \[0\.\d+, 0\.\d+\]", out, re.M)
     assert "rf_published" in out and re.search("[├└]── A2a\n", out)
-    table = pd.read_csv(run.folder / "evaluation.csv").set_index("metric")
+    table = pd.read_csv(run.folder / "evaluation-power-decay=0.2.csv").set_index("metric")
+    assert not (run.folder / "evaluation.csv").exists()
+    classes = pd.read_csv(run.folder / "per_class-power-decay=0.2.csv")
+    assert np.average(classes["wtd"].fillna(0), weights=classes["n_true"]) == pytest.approx(table["value"]["wtd"])
     recorded = run.metrics.set_index("metric")["value"]
     assert table["lower"]["accuracy"] <= table["value"]["accuracy"] <= table["upper"]["accuracy"]
     assert table["value"]["accuracy"] == recorded["accuracy"] and abs(table["value"]["wtd"] - recorded["wtd"]) > 1e-3
@@ -123,8 +129,50 @@ def test_printed_measures_can_be_chosen(tmp_path, call):
     run = write_whole_run(tmp_path)
     _, out, _ = call(run.folder, "--metrics", "ahc", "majority/*")
     assert "ahc ↓" in out and "backing off: majority" in out and "accuracy ↑" not in out
-    status, _, err = call(run.folder, "--metrics", "no_such")
-    assert status == 2 and "--metrics no_such" in err
+    status, _, err = call(run.folder, "--metrics", "zzqxj")
+    assert status == 2 and "--metrics zzqxj" in err and "evaluation.csv" in err and "summary.csv" not in err
+    assert (run.folder / "evaluation.csv").exists()
+
+
+def test_the_prediction_of_the_prototypes_has_its_own_tables(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    assert call(run.folder)[0] == 0
+    classes = pd.read_csv(run.folder / "per_class-prototype.csv")
+    accuracy = run.metrics.set_index("metric")["value"]["prototype/accuracy"]
+    assert classes["n_correct"].sum() / classes["n_true"].sum() == pytest.approx(accuracy)
+    for name in ("per_level", "confusion_classes", "confusion_level1", "confusion_level2"):
+        assert (run.folder / f"{name}-prototype.csv").exists()
+
+
+def test_a_head_without_proxies_has_no_tables_of_prototypes(tmp_path, call):
+    run = write_run(tmp_path, "softmax", 1, method="softmax")
+    run.write_arrays("test", make_arrays(proxies=False))
+    run.write_table("metrics.csv", metrics.evaluate(run.outputs("test")))
+    assert call(run.folder)[0] == 0 and not list(run.folder.glob("*-prototype*"))
+
+
+def test_the_learned_trees_are_kept_as_text(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    _, out, _ = call(run.folder, "--tree")
+    text = (run.folder / "trees.txt").read_text("utf-8")
+    assert "trees.txt" in out and [line for line in text.splitlines() if "_" in line] == [
+        "W_upgma", "W_nj", "P_upgma", "P_nj"
+    ]  # fmt: skip
+    assert text.split("\n\n")[0].removeprefix("W_upgma\n") in out and out.count("┐\n") == 6  # seven classes
+
+
+def test_a_finished_run_without_its_arrays_is_sent_to_its_images(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    (run.folder / "test.pkl").unlink()
+    status, _, err = call(run.folder)
+    assert status == 2 and "--data_dir" in err and "did not finish" not in err
+
+
+def test_a_reader_that_stops_early_is_no_error(tmp_path):
+    run = write_whole_run(tmp_path)
+    script = f"{sys.executable} {evaluate.__file__} {run.folder} --metrics '*' | head -n 1; echo ${{PIPESTATUS[0]}}"
+    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert found.stdout.splitlines()[-1] == "0" and not found.stderr
 
 
 def test_runs_are_evaluated_below_a_folder_and_damage_stops_no_other(tmp_path, call):

@@ -70,9 +70,10 @@ def test_discriminability_without_spread_or_without_two_classes_is_undefined():
     assert collapsed["var_inter"].value == pytest.approx(2)
     assert collapsed["var_intra"].value == pytest.approx(0, abs=1e-12)
     assert np.isnan(collapsed["discriminability"].value)
+    assert collapsed["discriminability"][1:3] == (0, 4) and collapsed["var_intra"][1:3] == (2, 2)
     single = discriminability_of(make_outputs(FLAT, np.eye(4)[:1], [3], np.eye(4)))
     assert np.isnan(single["var_inter"].value)
-    assert single["var_inter"][1:3] == (0, 3)
+    assert single["var_inter"][1:3] == (0, 4)
 
 
 def test_an_embedding_with_nan_is_left_out_of_the_sums():
@@ -135,7 +136,8 @@ def test_angles_are_undefined_for_zero_and_nan_embeddings_and_absent_classes():
     assert results["W/angle_true"][1:3] == (2, 2)
     assert results["P/angle_true"][1:3] == (1, 3)
     assert results["P/angle_nearest"].value == pytest.approx(np.pi / 4)
-    np.testing.assert_allclose(results["P/angle_nearest_wrong"].samples, [np.nan, np.nan, np.pi / 2, np.pi / 4])
+    np.testing.assert_allclose(results["P/angle_nearest_wrong"].samples, [np.nan, np.nan, np.pi / 2, np.nan])
+    assert results["P/angle_nearest_wrong"][1:3] == (1, 3)
 
 
 def test_a_prototype_on_its_proxy_is_at_angle_0():

@@ -6,6 +6,7 @@ from made_outputs import CHAINS, exact_vectors, make_outputs
 from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import hmean, spearmanr
+from scored_outputs import random_tree
 from trees import FLAT, TREE
 
 from hierarchies import Hierarchy, distances
@@ -22,6 +23,8 @@ from metrics.inference import (
     published_correlations,
     rank_distances,
 )
+from metrics.retrieval import class_retrieval, rank_measures
+from metrics.vectors import pairwise_distances, rounded
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -90,6 +93,14 @@ def test_class_vectors_in_one_place_are_undefined(vectors):
     assert np.isnan([results[f"W/{name}"].value for name in names]).all()
     assert results["W/corr"].undefined == 7
     assert results["W/corr_elementwise"].undefined == 21
+    assert results["W/corr_p"][1:3] == results["W/corr_elementwise_p"][1:3] == (0, 999)
+
+
+def test_an_empty_living_subset_counts_all_classes():
+    results = correlations(make_outputs(TREE, living=np.zeros(7, bool)), 19)
+    assert results["W/corr_living"][1:3] == results["W/corr_elementwise_living"][1:3] == (0, 7)
+    assert results["W/corr_p_living"][1:3] == (0, 19)
+    assert results["W/corr_p"][1:3] == (19, 0)
 
 
 def test_a_flat_tree_is_undefined_but_not_as_published_where_the_diagonal_counts():
@@ -207,3 +218,32 @@ def test_few_classes_break_nothing_and_fewer_than_three_are_undefined(size):
     for name in ("corr", "corr_p", "corr_elementwise", "corr_elementwise_p", "corr_published_p", "cophenetic"):
         assert np.isnan(results[f"W/{name}"].value) == (size < 3)
         assert (results[f"W/{name}"].n == 0) == (size < 3)
+
+
+@pytest.mark.parametrize("distance", ["euc", "arccos"])
+@pytest.mark.parametrize("beta", [0.5, 0.8, 1.0, 1.3, 1.7, 2.0])
+def test_exact_vectors_in_single_precision_have_the_ties_of_the_tree(distance, beta):
+    tree = random_tree(3, 60)
+    path = distances.path_length(tree)
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal(path.shape))[0]
+    vectors = (exact_vectors(tree, beta) @ turn).astype(np.float32)
+    outputs = make_outputs(tree, class_vectors=vectors, distance=distance)
+    learned = pairwise_distances(vectors, distance)
+    assert len(np.unique(learned)) == len(np.unique(path))
+    results = correlations(outputs, 9)
+    assert results["W/corr"].value == pytest.approx(classwise_correlation(path, path).value, abs=1e-9)
+    assert results["W/corr_elementwise"].value == pytest.approx(1, abs=1e-9)
+    order = np.argsort(np.where(np.eye(60, dtype=bool), -1, path), axis=1, kind="stable")[:, 1:]
+    of_ties = np.nanmean(rank_measures(order, tree.level_table[:, 0])["map@r"])
+    assert class_retrieval(outputs)["W/map@r_level1"].value == pytest.approx(of_ties, abs=1e-12)
+
+
+def test_rounded_distances_tie_within_a_step_and_keep_their_order():
+    # 0.4999995 is half a step: plain rounding parts the first two
+    np.testing.assert_array_equal(
+        np.unique(rounded(np.array([0.49999949, 0.49999951, 0.500003]))), [0.499999, 0.500003]
+    )
+    dense = np.sort(np.random.default_rng(0).random(100_000) * 0.02)
+    found = rounded(dense)
+    assert np.abs(found - dense).max() < 1.5e-6 and (np.diff(found) >= 0).all() and len(np.unique(found)) > 10_000
+    assert rounded(np.array([0.0, np.nan]))[0] == 0 and np.isnan(rounded(np.array([0.0, np.nan]))[1])

@@ -69,12 +69,39 @@ def test_methods_are_compared_by_paired_tests(record, call):
 
 def test_comparisons_that_cannot_be_made_are_refused_with_the_rows(record, call):
     status, _, err = call("--record", record, "--compare", "softmax", "DR")
-    assert status == 2 and "NormFace-euc, DR-euc" in err
-    write_run(record, "DR-euc-ema", 1, {"accuracy": 0.5}, ema=True)
-    status, _, err = call("--record", record, "--compare", "normface", "DR")
-    assert status == 2 and "DR-euc, DR-euc-ema" in err
-    status, _, err = call("--record", record, "--compare", "DR-euc", "DR-euc")
-    assert status == 2 and "two different rows" in err
+    assert status == 2 and "NormFace-euc, DR-euc" in err and (record / "summary.csv").exists()
+    status, out, err = call("--record", record, "--compare", "DR-euc", "DR-euc")
+    assert status == 2 and "two different rows" in err and "NormFace-euc" in out
+
+
+def test_methods_with_several_rows_are_compared_where_the_other_options_agree(record, call):
+    for seed in (1, 2):
+        write_run(record, "DR-euc-ema", seed, {"accuracy": 0.5}, ema=True)
+        write_run(record, "NormFace-euc-ema", seed, {"accuracy": 0.4 + seed / 10}, ema=True)
+        write_run(record, "DR-euc-mds", seed, {"accuracy": 0.5}, mds_W=True)
+    status, out, err = call("--record", record, "--compare", "normface", "DR")
+    assert status == 0 and "DR-euc-mds has no partner" in err
+    table = pd.read_csv(record / "comparisons.csv")
+    pairs = set(zip(table["a"], table["b"]))
+    assert pairs == {("NormFace-euc", "DR-euc"), ("NormFace-euc-ema", "DR-euc-ema")}
+    assert out.index("DR-euc-mds") < out.index("DR-euc-ema against NormFace-euc-ema")
+    status, _, err = call("--record", record, "--compare", "NormFace-euc", "DR")
+    assert status == 0 and set(pd.read_csv(record / "comparisons.csv")["b"]) == {"DR-euc"}
+
+
+def test_an_ambiguous_comparison_is_a_note(record, call):
+    for distance in ("euc", "arccos"):
+        write_run(record, f"DR-{distance}", 1, {"accuracy": 0.5}, distance=distance)
+    write_run(record, "softmax", 1, {"accuracy": 0.5}, method="softmax", distance=None)
+    status, out, err = call("--record", record, "--compare", "softmax", "DR", "--compare", "DR", "normface")
+    assert status == 0 and "softmax could be compared with DR-arccos, DR-euc" in err
+    assert "NormFace-euc against DR-euc" in out
+
+
+def test_a_measure_that_does_not_exist_costs_no_result(record, call):
+    status, out, err = call("--record", record, "--metrics", "acuracy")
+    assert status == 2 and "--metrics acuracy" in err and "accuracy" in err
+    assert (record / "summary.csv").exists() and "NormFace-euc" in out
 
 
 def test_a_comparison_over_one_seed_says_that_it_is_none(record, call):

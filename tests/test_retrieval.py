@@ -112,6 +112,15 @@ def test_the_image_itself_is_left_out_by_index_also_among_duplicates():
         assert [sorted(line) for line in found.tolist()] == others
 
 
+@pytest.mark.parametrize("k", [1, 4, 19])
+def test_equal_images_at_the_border_of_k_are_found_by_index(k):
+    corners = np.eye(4, dtype=np.float32)[np.random.default_rng(0).permutation(np.repeat(np.arange(4), 10))]
+    for rows, found in nearest(corners, k):
+        cosines = corners[rows] @ corners.T
+        cosines[np.arange(len(cosines)), np.arange(rows.start, rows.stop)] = -np.inf
+        np.testing.assert_array_equal(found, np.argsort(-cosines, axis=1, kind="stable")[:, :k])
+
+
 def test_duplicates_and_zero_embeddings_have_a_value():
     embeddings = np.zeros((6, 3))
     embeddings[:4] = 1

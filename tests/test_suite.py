@@ -5,7 +5,7 @@ import pytest
 
 from hierarchies import Hierarchy
 from hierarchies.weights import node_weights
-from metrics import evaluate, suite
+from metrics import catalogue, evaluate, suite
 from metrics.decisions import crm_ranking
 from metrics.suite import METRICS, ON_REQUEST, bootstrap_intervals
 from scored_outputs import predicted, random_scores, random_tree, scored
@@ -76,6 +76,33 @@ def test_a_temperature_adds_calibrated_rows():
     assert "calibrated/accuracy" not in table.index
 
 
+def test_prototype_scores_have_a_temperature_of_their_own():
+    outputs = usual()
+    table = evaluate(outputs, prototype_temperature=3.0).set_index("metric")["value"]
+    cooled = evaluate(outputs.view(scores=outputs.prototype_scores / np.float32(3))).set_index("metric")["value"]
+    for name in ("ece", "wtd", "majority/depth"):
+        assert table[f"prototype/calibrated/{name}"] == cooled[name] != table[f"prototype/{name}"]
+    assert "calibrated/ece" not in table.index and "prototype/calibrated/accuracy" not in table.index
+    alone = evaluate(dataclasses.replace(outputs, prototype_scores=None), prototype_temperature=3.0)
+    assert not alone["metric"].str.startswith("prototype/").any()
+
+
+def test_crm_by_lca_heights_has_rows_of_its_own():
+    outputs = usual(200)
+    table = evaluate(outputs).set_index("metric")["value"]
+    chosen = crm_ranking(TREE, outputs.scores, "lca_height")[:, 0]
+    assert (chosen != crm_ranking(TREE, outputs.scores)[:, 0]).any()
+    assert table["crm_lca_height/ahc_lca_height"] == outputs.lca_height[chosen, outputs.labels].mean()
+
+
+def test_the_catalogue_knows_every_column():
+    names = evaluate(usual(), temperature=2.0, prototype_temperature=2.0)["metric"]
+    assert {catalogue.split(name)[0] for name in names} == {"value", *catalogue.COLUMNS}
+    assert catalogue.split("prototype/calibrated/majority/depth") == ("prototype/calibrated", "majority", "depth")
+    assert catalogue.place("crm_lca_height/ahc") == ("distance in the tree", "crm_lca_height", "ahc")
+    assert not any("calibrated" in catalogue.place(name)[0].removeprefix("calibration") for name in names)
+
+
 def test_the_weighting_moves_the_weighted_measures_only():
     outputs = usual()
     tables = [evaluate(outputs, weighting=w).set_index("metric")["value"] for w in ("balanced", "greedy")]
@@ -102,7 +129,14 @@ def test_what_is_on_request_comes_on_request():
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("bootstrap", -1), ("temperature", 0.0), ("temperature", np.inf), ("weighting", "even")]
+    ("option", "value"),
+    [
+        ("bootstrap", -1),
+        ("temperature", 0.0),
+        ("temperature", np.inf),
+        ("prototype_temperature", 0.0),
+        ("weighting", "even"),
+    ],
 )
 def test_options_out_of_range_are_errors(option, value):
     with pytest.raises(ValueError, match="must be"):
@@ -154,6 +188,7 @@ EDGES = {
     "all scores tied": lambda: scored(np.arange(7), np.zeros((7, 7))),
     "absent prototypes": absent_prototypes,
     "constant columns": constant_columns,
+    "no living class": lambda: usual().view(living=np.zeros(7, bool)),
     "certain and right": lambda: scored(np.arange(7), 1e4 * np.eye(7)),
     "certain and wrong": lambda: scored(np.arange(7), -1e4 * np.eye(7)),
     "duplicate images": lambda: usual().view(embeddings=np.ones((40, 2), np.float32)),
@@ -163,10 +198,13 @@ EDGES = {
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_every_measure_is_a_number_or_a_counted_nan(edge):
-    table = evaluate(EDGES[edge](), bootstrap=3, temperature=2.0, on_request=list(ON_REQUEST))
+    table = evaluate(
+        EDGES[edge](), bootstrap=3, temperature=2.0, prototype_temperature=2.0, on_request=list(ON_REQUEST)
+    )
     assert table["metric"].is_unique
     undefined = table[table["value"].isna()]
     assert (undefined["n"] == 0).all(), undefined
+    assert (undefined["undefined"] > 0).all() or "no sample" in edge, undefined[undefined["undefined"] == 0]
     assert np.isfinite(table["value"].dropna()).all()
 
 

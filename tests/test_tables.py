@@ -201,3 +201,37 @@ def test_a_tree_of_one_class_has_tables_too():
     arrays.pop("files")
     metrics = evaluate(Outputs(Hierarchy.from_paths([("a",), ("b",)]), **arrays))
     assert all(terminal(table) for table in run_tables(metrics))
+
+
+def test_the_best_is_marked_only_among_rows_on_the_same_splits(tmp_path):
+    for seed in (1, 2):
+        write_run(tmp_path, "NormFace-euc", seed, {"accuracy": 0.5})
+        write_run(tmp_path, "DR-euc", seed, {"accuracy": 0.6})
+    write_run(tmp_path, "DR-euc-ema", 1, {"accuracy": 0.9}, split="other", ema=True)
+    (table,) = summary_tables(summarise(read_record(tmp_path).values), ["accuracy"])
+    assert table.best == {(1, 2)}
+    notes = "\n".join(table.notes)
+    assert "the seeds have different splits" in notes and ": NormFace-euc, DR-euc | DR-euc-ema" in notes
+
+
+def test_nothing_is_said_of_splits_that_all_rows_share(tmp_path):
+    for name, accuracy in (("NormFace-euc", 0.5), ("DR-euc", 0.6)):
+        for seed in (1, 2):
+            write_run(tmp_path, name, seed, {"accuracy": accuracy}, split="same")
+    (table,) = summary_tables(summarise(read_record(tmp_path).values), ["accuracy"])
+    assert table.best == {(1, 2)} and not any("split" in note for note in table.notes)
+
+
+def test_similarities_of_different_distances_have_no_best(tmp_path):
+    for name, distance, value in (("DR-euc", "euc", 0.5), ("DR-arccos", "arccos", 0.6)):
+        write_run(tmp_path, name, 1, {"accuracy": value, "ahs@250": value}, distance=distance, split="same")
+    summary = summarise(read_record(tmp_path).values)
+    (table,) = summary_tables(summary, ["accuracy", "ahs@250"])
+    assert table.best == {(0, 2)} and "DR-arccos: arccos, beta 1.0" in table.notes[-1]
+    (table,) = summary_tables(summary, ["accuracy"])
+    assert not any("HS" in note for note in table.notes)
+
+
+def test_latex_keeps_comparison_signs_hyphens_and_brackets():
+    text = FORMATS["latex"](Table("t", ("name", "x"), (('[a] <b>|"c"', "--d"),), notes=("use --compare A",)))
+    assert r"{[}a] \textless{}b\textgreater{}\textbar{}''c'' & -{}-d \\" in text and "use -{}-compare A" in text
