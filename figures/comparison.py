@@ -1,0 +1,125 @@
+"""Methods beside each other, with intervals over seeds."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from figures.groups import series_style
+from figures.style import FAINT, Drawing, NothingToDraw, new_figure, printable
+from metrics.catalogue import direction
+
+_EDGES = r"(ahc|ahd@\d+|severity|hdist_top@\d+)(_lca_height)?"  # measures in edges of the tree
+_WIDTH = 1.9  # inches of a panel
+_ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+
+
+def method_dots(summary: pd.DataFrame, values: pd.DataFrame, metrics: Sequence[str]) -> Drawing:
+    """One panel a measure, one line a method: its mean, the interval and the value of each seed.
+
+    Args:
+        summary: Of one dataset and hierarchy, as `aggregation.summarise` returns it: options (name of the method's
+            row), metric, mean, lower, upper.
+        values: The same runs seed by seed: options, metric, value.
+        metrics: The measures, a panel each.
+    """
+    methods = list(dict.fromkeys(summary["options"]))
+    metrics = [metric for metric in metrics if summary.loc[summary["metric"] == metric, "mean"].notna().any()]
+    if not metrics:
+        raise NothingToDraw("No measure is defined in any of the runs.")
+    columns = min(4, len(metrics))
+    rows = -(-len(metrics) // columns)
+    label = 0.075 * max(len(printable(name)) for name in methods)
+    figure = new_figure(columns * _WIDTH + label + 0.3, rows * (0.27 * len(methods) + 0.75) + 0.1)
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.08)
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for ax, metric in zip(panels.ravel(), metrics):
+        _dots(ax, methods, summary[summary["metric"] == metric], values[values["metric"] == metric])
+        ax.set_title(metric + _ARROWS[direction(metric)], loc="left", size=8.5)
+        ax.set_xlabel("edges" if re.fullmatch(_EDGES, metric.rpartition("/")[2]) else "", size=7.5)
+    for spare in panels.ravel()[len(metrics) :]:
+        spare.set_visible(False)
+    return Drawing(figure, _caption(summary[summary["metric"].isin(metrics)]))
+
+
+def height_curves(summary: pd.DataFrame) -> Drawing:
+    """Share of the images whose answer shares an ancestor of at most a height with the truth, one line a method."""
+    part = summary[summary["metric"].str.fullmatch(r"height_accuracy@\d+") & summary["mean"].notna()]
+    if part.empty:
+        raise NothingToDraw("The runs have no measures by height in the tree.")
+    part = part.assign(height=part["metric"].str.rpartition("@")[2].astype(int)).sort_values("height", kind="stable")
+    part = part[part["height"] < part["height"].max()] if part["height"].max() else part
+    methods = [name for name in dict.fromkeys(summary["options"]) if (part["options"] == name).any()]
+    figure = new_figure(6.4, 3.6 + 0.2 * (len(methods) // 3))
+    axes = figure.add_subplot()
+    for index, name in enumerate(methods):
+        mine, style = part[part["options"] == name], series_style(index)
+        x = mine["height"] + 0.03 * (index - (len(methods) - 1) / 2)
+        error = np.nan_to_num((mine["mean"] - mine["lower"]).to_numpy())
+        axes.errorbar(
+            x, mine["mean"], yerr=error, markersize=5, linewidth=1.3, capsize=2.5, label=printable(name), **style
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.grid(axis="y", color=FAINT, alpha=0.3, linewidth=0.6)
+    axes.set_xlabel("height of the lowest common ancestor, at most (edges; 0: the class itself)")
+    axes.set_ylabel("share of the test images")
+    figure.legend(loc="outside lower center", ncols=min(3, len(methods)))
+    caption = "How many answers are right if an answer within a subtree of that height counts."
+    return Drawing(figure, f"{caption} The root, where every answer is right, is left out. {_interval_note(part)}")
+
+
+def _dots(ax: Axes, methods: list[str], summary: pd.DataFrame, values: pd.DataFrame) -> None:
+    ax.set_ylim(len(methods) - 0.5, -0.5)
+    ax.set_yticks(range(len(methods)), [printable(name) for name in methods], size=8)
+    ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_locator(MaxNLocator(3))
+    ax.tick_params(axis="x", labelsize=7)
+    ax.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.6)
+    for row, name in enumerate(methods):
+        style = series_style(row)
+        seeds = values.loc[values["options"] == name, "value"].dropna()
+        ax.plot(
+            seeds,
+            np.full(len(seeds), row + 0.22),
+            linestyle="",
+            marker="o",
+            markersize=3,
+            color=style["color"],
+            alpha=0.6,
+            markeredgewidth=0,
+        )
+        mine = summary[summary["options"] == name]
+        if len(mine) and np.isfinite(mine["mean"].iloc[0]):
+            of_row = mine.iloc[0]
+            if np.isfinite(of_row["lower"]):
+                ax.plot(
+                    [of_row["lower"], of_row["upper"]],
+                    [row, row],
+                    color=style["color"],
+                    linewidth=1.6,
+                    solid_capstyle="butt",
+                )
+            ax.plot(
+                of_row["mean"],
+                row,
+                marker="D",
+                markersize=5,
+                color=style["color"],
+                markeredgecolor="white",
+                markeredgewidth=0.6,
+            )
+
+
+def _caption(summary: pd.DataFrame) -> str:
+    arrows = "↑ higher is better, ↓ lower is better." if summary["metric"].map(direction).notna().any() else ""
+    return f"Diamonds are means over seeds, small dots single seeds. {_interval_note(summary)} {arrows}".strip()
+
+
+def _interval_note(summary: pd.DataFrame) -> str:
+    if summary["lower"].notna().any():
+        return "Lines are 95 % intervals of Student's t around the mean; with few seeds they are wide."
+    return "With one seed each there are no intervals."

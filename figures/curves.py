@@ -1,0 +1,143 @@
+"""Training curves: of one run, and of several methods with intervals over their seeds."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from figures.groups import series_style
+from figures.style import FAINT, TAKEN_COLOUR, TRUE_COLOUR, Drawing, NothingToDraw, counted, new_figure, printable
+from figures.subject import Subject
+
+# title of a panel -> its axis, and the columns of epochs.csv with their names in the legend
+PANELS = {
+    "Loss": ("mean loss of an image", {"train_loss": "training", "val_loss": "validation"}),
+    "Accuracy": ("share of images", {"train_accuracy": "training", "val_accuracy": "validation"}),
+    "Scale of the scores": ("factor", {"scale": "scale"}),
+    "Class distances against the tree": (
+        "rank correlation",
+        {"W/corr": "class vectors (W)", "P/corr": "prototypes (P)"},
+    ),
+}
+# of several methods, one column a panel: the first that any of them has
+COMPARED = {
+    "Validation loss": ("mean loss of an image", ("val_loss",)),
+    "Validation accuracy": ("share of images", ("val_accuracy",)),
+    "Training loss": ("mean loss of an image", ("train_loss",)),
+    "Training accuracy": ("share of images", ("train_accuracy",)),
+    "Scale of the scores": ("factor", ("scale",)),
+    "Class vectors (W) against the tree": ("rank correlation", ("W/corr",)),
+}
+_RANGES = {"mean loss of an image": (0.0, np.inf), "share of images": (0.0, 1.02)}
+
+
+def training_curves(subject: Subject) -> Drawing:
+    """Loss, accuracy, scale and correlation with the tree over the epochs; the epoch of the results is marked."""
+    epochs = _numeric(subject.epochs)
+    panels = {title: (unit, _defined(epochs, columns)) for title, (unit, columns) in PANELS.items()}
+    panels = {title: panel for title, panel in panels.items() if panel[1]}
+    if not panels:
+        raise NothingToDraw("No epoch was recorded, so there are no training curves.")
+    figure, axes = _panels(len(panels))
+    for ax, (title, (unit, columns)) in zip(axes, panels.items()):
+        for colour, (column, name) in zip((TRUE_COLOUR, TAKEN_COLOUR), columns.items()):
+            ax.plot(epochs["epoch"], epochs[column], color=colour, label=name, **_marks(len(epochs)))
+        if subject.best_epoch is not None:
+            ax.axvline(subject.best_epoch, color=FAINT, linestyle=":", linewidth=1.2)
+        _finish(ax, title, unit)
+        if len(columns) > 1:
+            ax.legend(loc="best")
+    return Drawing(figure, _curve_caption(subject, epochs))
+
+
+def method_curves(curves: pd.DataFrame) -> Drawing:
+    """The same for several methods: means over seeds, with bands.
+
+    Args:
+        curves: Columns options (the name of a method's row), column (of epochs.csv), epoch, mean, lower, upper; bounds
+            are NaN where there is no interval. Methods stand in the order in which they are to be listed.
+    """
+    methods = list(dict.fromkeys(curves["options"]))
+    known = set(curves["column"])
+    panels = {title: (unit, names[0]) for title, (unit, names) in COMPARED.items() if names[0] in known}
+    if not panels:
+        raise NothingToDraw("No run has recorded epochs, so there are no training curves.")
+    figure, axes = _panels(len(panels), columns=2)
+    for ax, (title, (unit, column)) in zip(axes, panels.items()):
+        for index, method in enumerate(methods):
+            part = curves[(curves["options"] == method) & (curves["column"] == column)]
+            _band(ax, part, index)
+        _finish(ax, title, unit)
+        if unit in _RANGES:
+            low, high = _RANGES[unit]
+            ax.set_ylim(max(low, ax.get_ylim()[0]), min(high, ax.get_ylim()[1]))  # whatever the bands reach to
+    handles = [
+        Line2D([], [], **{**series_style(index), "marker": ""}, label=printable(name))
+        for index, name in enumerate(methods)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(methods)))
+    caption = "Lines are means over the seeds of a method."
+    if curves["lower"].notna().any():
+        caption += (
+            " Bands are 95 % intervals of Student's t around the mean, where two seeds or more reached the epoch."
+        )
+    if len(methods) > 36:
+        caption += " Colours and dashes repeat after 36 methods."
+    return Drawing(figure, caption)
+
+
+def _band(ax: Axes, part: pd.DataFrame, index: int) -> None:
+    style = series_style(index)
+    lone = {} if len(part) > 1 else {"markersize": 5}
+    ax.plot(part["epoch"], part["mean"], linewidth=1.5, **{**style, "marker": style["marker"] if lone else ""}, **lone)
+    if part["lower"].notna().any():
+        ax.fill_between(part["epoch"], part["lower"], part["upper"], color=style["color"], alpha=0.16, linewidth=0)
+
+
+def _panels(count: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = new_figure(4.4 * columns, 2.7 * rows)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def _finish(ax: Axes, title: str, unit: str) -> None:
+    ax.set_title(title, loc="left")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(unit)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.grid(axis="y", color=FAINT, alpha=0.3, linewidth=0.6)
+    ax.set_xlim(left=0.5)
+    low, high = ax.get_ylim()
+    if high - low < 1e-3 * max(abs(low), abs(high)):
+        ax.set_ylim(low - 0.05 * abs(low) - 1e-3, high + 0.05 * abs(high) + 1e-3)  # a constant, not noise blown up
+
+
+def _marks(count: int) -> dict:
+    return {"linewidth": 1.5, "marker": "o", "markersize": 3 if count <= 40 else 0}
+
+
+def _numeric(epochs: pd.DataFrame) -> pd.DataFrame:
+    table = epochs.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    return table if "epoch" in table.columns else pd.DataFrame({"epoch": []})
+
+
+def _defined(epochs: pd.DataFrame, columns: dict[str, str]) -> dict[str, str]:
+    return {
+        column: name for column, name in columns.items() if column in epochs.columns and epochs[column].notna().any()
+    }
+
+
+def _curve_caption(subject: Subject, epochs: pd.DataFrame) -> str:
+    caption = f"{counted(len(epochs), 'epoch')}."
+    if subject.best_epoch is not None:
+        caption += f" The results are from epoch {subject.best_epoch} (dotted line), of the best validation accuracy."
+    elif len(epochs):
+        caption += " The results are from the last epoch."
+    return caption

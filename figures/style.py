@@ -1,0 +1,184 @@
+"""How every figure looks and is written: one style, whatever matplotlibrc says, and the same bytes every time."""
+
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import NamedTuple
+
+import matplotlib
+import matplotlib.style
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+
+FORMATS = ("png", "pdf")
+DPI = 144
+INK, FAINT, EMPTY = "#222222", "#9a9a9a", "#e6e6e6"
+SMALLEST, LARGEST = 4.5, 9.0  # font sizes in points
+TRUE_COLOUR, TAKEN_COLOUR = "#0072B2", "#D55E00"  # two that everybody can tell apart
+LONGEST_NAME = 44  # characters
+SEQUENTIAL = "viridis"  # even in lightness, for every kind of colour vision
+
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.edgecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "text.color": INK,
+    "text.parse_math": False,
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.1,
+    "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
+}
+_METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
+
+
+class NothingToDraw(ValueError):
+    """A figure has no content for this run; the message is the reason, a sentence for the reader of the report."""
+
+
+class Drawing(NamedTuple):
+    """A figure and what the reader has to know about it, in sentences."""
+
+    figure: Figure
+    caption: str
+
+
+class Rendered(NamedTuple):
+    """A drawing as files.
+
+    Attributes:
+        caption: Sentences below the figure.
+        images: Format ("png", "pdf") -> bytes; empty where there was nothing to draw and the caption says why.
+    """
+
+    caption: str
+    images: dict[str, bytes]
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The project's style, and only that, for whatever is drawn inside."""
+    with matplotlib.style.context(["default", _STYLE]):
+        yield
+
+
+def render(draw: Callable[..., Drawing], *arguments: object, formats: Iterable[str] = FORMATS) -> Rendered:
+    """Draws and writes one figure in memory; always also as PNG. Equal input gives equal bytes."""
+    with styled():
+        try:
+            figure, caption = draw(*arguments)
+        except NothingToDraw as reason:
+            return Rendered(str(reason), {})
+        return Rendered(caption, _written(figure, dict.fromkeys(["png", *formats])))
+
+
+def new_figure(width: float, height: float, *, layout: str | None = "constrained") -> Figure:
+    """An empty figure that no pyplot knows of; sizes in inches."""
+    figure = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def inch_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of one frameless axes whose data coordinates are inches from its upper left corner."""
+    figure = new_figure(width, height, layout=None)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    return figure, axes
+
+
+def text_width(figure: Figure, texts: Iterable[str], size: float) -> float:
+    """Width in inches of the widest text at a font size in points; 0 without any."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    font = font_manager.FontProperties(size=size)
+    widths = [renderer.get_text_width_height_descent(text, font, ismath=False)[0] for text in texts]
+    return max(widths, default=0.0) / figure.dpi
+
+
+def printable(text: str) -> str:
+    """One line of a limited length that the font can show; what it cannot show becomes '□'."""
+    known, marks = _characters(), ("\n", "\r", "\t")
+    shown = "".join(" " if c in marks else c if ord(c) in known else "□" for c in text)
+    if len(shown) <= LONGEST_NAME:
+        return shown
+    half = (LONGEST_NAME - 1) // 2
+    return f"{shown[:half]}…{shown[-half:]}"
+
+
+class Rows(NamedTuple):
+    """How a list of names is spread along an axis.
+
+    Attributes:
+        pitch: Distance of two rows in inches.
+        size: Font size in points.
+        step: Every step-th name is written.
+    """
+
+    pitch: float
+    size: float
+    step: int
+
+    def shown(self, count: int) -> list[int]:
+        """Positions whose name is written."""
+        return list(range(0, count, self.step))
+
+    def note(self, what: str = "classes") -> str:
+        """A sentence about names left out, or nothing."""
+        return "" if self.step == 1 else f" Only every {ordinal(self.step)} of the {what} is named."
+
+
+def spread(count: int, longest: float, roomy: float = 0.19) -> Rows:
+    """Rows for `count` names along at most `longest` inches: `roomy` for a few, closer the more there are."""
+    least = SMALLEST * 1.2 / 72
+    wanted = max(least, roomy * min(1.0, (40 / max(count, 1)) ** 0.5))
+    pitch = min(wanted, longest / max(count, 1))
+    step = max(1, math.ceil(least / pitch - 1e-9))
+    return Rows(pitch, min(LARGEST, max(SMALLEST, pitch * 72 / 1.2)), step)
+
+
+def ordinal(number: int) -> str:
+    """2 -> 'second', 3 -> 'third', 4 -> '4th'."""
+    words = {1: "first", 2: "second", 3: "third"}
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    ending = "th" if 11 <= number % 100 <= 13 else endings.get(number % 10, "th")
+    return words.get(number, f"{number}{ending}")
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """'1 class', '2 classes': a number with its noun."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+@lru_cache(maxsize=1)
+def _characters() -> frozenset[int]:
+    path = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans"))
+    return frozenset(FT2Font(path).get_charmap())
+
+
+def _written(figure: Figure, names: Iterable[str]) -> dict[str, bytes]:
+    """The figure in each format; laid out once, so that all are alike."""
+    images = {}
+    with warnings.catch_warnings():
+        # matplotlib warns where a small axes gets no room; the tight bounding box gives it
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
+        for name in names:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=name, dpi=DPI, metadata=_METADATA[name])
+            images[name] = buffer.getvalue()
+            figure.set_layout_engine("none")
+    return images

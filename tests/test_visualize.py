@@ -1,0 +1,247 @@
+"""The command: reports of one run and of many, what is in them, and damage that harms no other run."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawable import METRICS, draw, finish, make_epochs
+from PIL import Image
+from recorded import write_run
+
+import reports
+import visualize
+from figures import FIGURES
+from hierarchies import Hierarchy
+from recording import Run
+from reports import image_places, open_image, read_subject
+
+
+class Page(HTMLParser):
+    """What a report refers to."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.tags, self.images, self.links, self.anchors = [], [], [], set()
+        content = path.read_text("utf-8")
+        self.feed(content)
+        self.text = re.sub(r"base64,[^\"]+", "", content)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append(tag)
+        self.images += [attributes["src"]] if tag == "img" else []
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.anchors |= {attributes["id"]} if "id" in attributes else set()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Reports of runs with few figures."""
+    few = {name: FIGURES[name] for name in ("training_curves", "mistake_images")}
+    for module in (reports, visualize):
+        monkeypatch.setattr(module, "FIGURES", few)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    """Two methods with two seeds each, drawn."""
+    folder = tmp_path_factory.mktemp("visualize") / "demo"
+    for name, accuracy in (("DR-euc", 0.8), ("NormFace-euc", 0.6)):
+        for seed in (1, 2):
+            finish(folder.parent, name, seed, accuracy=accuracy + seed / 100)
+    assert draw(folder) == 0
+    return folder
+
+
+def test_the_report_of_a_run_shows_every_figure_and_every_measure(record):
+    folder = record / "DR-euc" / "seed1"
+    page = Page(folder / "report.html")
+    drawn = {path.stem for path in (folder / "figures").iterdir()}
+    assert drawn == set(FIGURES) - {"mistake_images"}  # the images are not there
+    assert len(page.images) == len(drawn)
+    for text in (
+        *(plan.title for plan in FIGURES.values()),
+        *METRICS,
+        "demo: DR-euc, seed 1",
+        "name its folder with --data_dir",
+    ):
+        assert text in page.text
+
+
+def test_a_report_needs_nothing_outside_itself(record):
+    for path in record.rglob("report.html"):
+        page = Page(path)
+        assert all(image.startswith("data:image/png;base64,") for image in page.images)
+        assert not {"script", "link", "iframe", "object"} & set(page.tags)
+        assert "default-src 'none'; img-src data:" in page.text and not re.search(r"https?://", page.text)
+
+
+def test_links_lead_to_files_and_headings_that_exist(record):
+    for path in record.rglob("report.html"):
+        page = Page(path)
+        assert page.links
+        for link in page.links:
+            assert link[1:] in page.anchors if link.startswith("#") else (path.parent / unquote(link)).is_file(), link
+
+
+def test_the_comparison_shows_methods_tests_curves_trees_and_links_the_runs(record):
+    page = Page(record / "report.html")
+    names = {path.name for path in (record / "figures").iterdir()}
+    assert names == {"methods.png", "heights.png", "curves.png", "tanglegram_DR-euc.png", "tanglegram_NormFace-euc.png"}
+    assert len(page.images) == 5 and "Paired tests" in page.text and "0.815 ±0.007" in page.text  # 0.81, 0.82
+    assert sum(link.endswith("report.html") for link in page.links) == 4
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    finish(tmp_path, "DR-euc", 1)
+    run = tmp_path / "demo" / "DR-euc" / "seed1"
+    contents = []
+    for out in ("a", "b"):
+        assert draw(run, "--out", tmp_path / out, formats=("pdf", "png")) == 0
+        files = sorted(path for path in (tmp_path / out).rglob("*") if path.is_file())
+        contents.append({path.relative_to(tmp_path / out): path.read_bytes() for path in files})
+    assert contents[0] == contents[1] and len(contents[0]) == 2 * (len(FIGURES) - 1) + 1
+    assert not (run / "figures").exists() and not (run / "report.html").exists()
+
+
+def test_the_formats_asked_for_are_written_and_linked(tmp_path, quick):
+    finish(tmp_path, "DR-euc", 1)
+    run = tmp_path / "demo" / "DR-euc" / "seed1"
+    assert draw(run, formats=("pdf",)) == 0
+    assert {path.suffix for path in (run / "figures").iterdir()} == {".pdf"}
+    assert all(link.endswith(".pdf") for link in Page(run / "report.html").links if not link.startswith("#"))
+
+
+def test_damaged_and_unfinished_runs_are_named_and_the_others_drawn(tmp_path, capsys, quick):
+    for seed in (1, 2, 3, 4):
+        finish(tmp_path, "DR-euc", seed)
+    runs = [tmp_path / "demo" / "DR-euc" / f"seed{seed}" for seed in (1, 2, 3, 4)]
+    (runs[1] / "test.pkl").write_bytes(b"\x80\x04 cut off")
+    (runs[2] / "config.json").write_text("{")
+    (runs[3] / "metrics.csv").unlink()
+    assert draw(tmp_path / "demo") == 1
+    errors = capsys.readouterr().err
+    assert all(
+        part in errors for part in ("seed2/test.pkl", "seed3/config.json", "unfinished: ", "seed4: 6 of 20 epochs")
+    )
+    assert [(run / "report.html").exists() for run in runs] == [True, False, False, False]
+    page = Page(tmp_path / "demo" / "report.html").text
+    assert "Left out or damaged" in page and "seed3/config.json" in page and "seed4: 6 of 20 epochs" in page
+
+
+def test_a_row_whose_first_run_is_damaged_shows_the_tree_of_the_next(tmp_path):
+    for seed in (1, 2):
+        finish(tmp_path, "DR-euc", seed)
+    (tmp_path / "demo" / "DR-euc" / "seed1" / "test.pkl").unlink()
+    assert draw(tmp_path / "demo", "--comparison_only") == 0
+    assert (tmp_path / "demo" / "figures" / "tanglegram_DR-euc.png").is_file()
+    (tmp_path / "demo" / "DR-euc" / "seed2" / "test.pkl").unlink()
+    assert draw(tmp_path / "demo", "--comparison_only") == 0
+    assert not (tmp_path / "demo" / "figures" / "tanglegram_DR-euc.png").exists()
+    assert "no run can be drawn" in Page(tmp_path / "demo" / "report.html").text
+
+
+def test_nothing_to_draw_is_an_error_that_names_the_folder(tmp_path, capsys):
+    assert draw(tmp_path / "nowhere") == 2
+    assert "nowhere" in capsys.readouterr().err
+    write_run(tmp_path, "DR-euc", 1)
+    assert draw(tmp_path / "demo") == 2
+    assert "go on with --resume" in capsys.readouterr().err
+
+
+def test_runs_named_one_by_one_are_compared_without_the_others(record, tmp_path, quick):
+    out = tmp_path / "out"
+    assert draw(record / "DR-euc" / "seed2", record / "NormFace-euc" / "seed1", "--out", out, "--metrics", "acc*") == 0
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("report.html")) == [
+        "DR-euc/seed2/report.html", "NormFace-euc/seed1/report.html", "report.html",
+    ]  # fmt: skip
+    page = Page(out / "report.html")
+    assert "2 runs of 2 kinds" in page.text and "Paired tests" not in page.text and "ahc" not in page.text
+    assert all((out / unquote(link)).is_file() for link in page.links if not link.startswith("#"))
+
+
+def test_datasets_and_trees_are_compared_apart(tmp_path):
+    other = Hierarchy.from_paths([(f"g{c % 2}", f"c{c}") for c in range(5)])
+    finish(tmp_path, "DR-euc", 1)
+    finish(tmp_path, "DR-euc", 1, tree=other, dataset="fish & chips")
+    assert draw(tmp_path, "--comparison_only") == 0
+    page = Page(tmp_path / "report.html")
+    assert "fish &amp; chips, tree" in page.text and len(page.images) == 8
+    assert any("fish-chips" in path.name for path in (tmp_path / "figures").iterdir())
+
+
+def test_flags_that_do_not_fit_are_refused_by_name(record, capsys):
+    for flags in (["--comparison_only"], ["--metrics", "accuracy"]):
+        with pytest.raises(SystemExit) as stopped:
+            draw(record / "DR-euc" / "seed1", *flags)
+        assert stopped.value.code == 2 and flags[0] in capsys.readouterr().err
+    assert draw(record, "--comparison_only", "--metrics", "accurcy") == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_with_a_way_out(record, tmp_path, capsys, quick):
+    (tmp_path / "file").write_text("")
+    assert draw(record / "DR-euc" / "seed1", "--out", tmp_path / "file") == 2
+    assert "--out DIR" in capsys.readouterr().err
+
+
+def test_names_of_classes_and_options_cannot_become_part_of_the_page(tmp_path):
+    tree = Hierarchy.from_paths([("<img src=x onerror=alert(1)>", "a&b"), ("'\"", "</table><script>")])
+    run = finish(tmp_path, "DR-euc", 1, tree=tree, note="<script>alert(2)</script>")
+    config = json.loads((run.folder / "config.json").read_text())
+    (run.folder / "config.json").write_text(json.dumps({**config, "command": ["<b>", "\udcff"]}))
+    assert draw(run.folder) == 0
+    page = Page(run.folder / "report.html")
+    assert "script" not in page.tags and "b" not in page.tags and not any(image == "x" for image in page.images)
+
+
+def test_images_are_found_where_they_are_named_where_training_found_them_or_where_the_dataset_keeps_them(tmp_path):
+    run = finish(tmp_path, "DR-euc", 1)
+    assert image_places(run, "given")[0] == Path("given")
+    assert image_places(run, None)[0] == Path("demo_images")
+    config = json.loads((run.folder / "config.json").read_text())
+    for command in (["train.py", "--data_dir", "from/training"], ["train.py", "--data_dir=from/training", "--small"]):
+        (run.folder / "config.json").write_text(json.dumps({**config, "command": command}))
+        assert image_places(Run(run.folder), None)[0] == Path("from/training")
+    other = finish(tmp_path, "DR-euc", 2, dataset="my own")
+    assert image_places(other, None) == []
+    with pytest.raises(ValueError, match="--data_dir"):
+        open_image("a.png", [], gray=False)
+
+
+def test_pictures_are_small_and_grey_where_the_run_was(tmp_path):
+    Image.fromarray(np.full((900, 600, 3), (10, 200, 30), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    assert open_image("a.png", [tmp_path], gray=False).shape == (320, 213, 3)
+    assert open_image("a.png", [tmp_path], gray=True).shape == (320, 213)
+    with pytest.raises(ValueError, match=r"broken\.png: this is no image"):
+        open_image("broken.png", [tmp_path], gray=False)
+
+
+def test_the_worst_mistakes_are_shown_where_the_images_are(tmp_path, quick):
+    run = finish(tmp_path, "DR-euc", 1)
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(40):
+        Image.fromarray(np.full((10, 10), i, np.uint8)).save(images / f"{i}.png")
+    assert draw(run.folder, "--data_dir", images) == 0
+    assert (run.folder / "figures" / "mistake_images.png").is_file()
+    assert draw(run.folder, "--data_dir", tmp_path) == 0
+    assert not (run.folder / "figures" / "mistake_images.png").exists()  # no figure of an earlier report stays
+
+
+def test_the_epoch_of_the_results_is_the_first_of_the_best(tmp_path):
+    run = finish(tmp_path, "DR-euc", 1)
+    assert read_subject(run).best_epoch is None  # last.pt is the result
+    config = json.loads((run.folder / "config.json").read_text())
+    (run.folder / "config.json").write_text(json.dumps({**config, "result_checkpoint": "best.pt"}))
+    table = make_epochs().assign(val_accuracy=[0.1, 0.5, 0.5, np.nan, 0.2, 0.5])
+    run.write_table("epochs.csv", table)
+    assert read_subject(Run(run.folder)).best_epoch == 2
+    run.write_table("epochs.csv", pd.DataFrame({"epoch": [1], "val_accuracy": [np.nan]}))
+    assert read_subject(Run(run.folder)).best_epoch is None
