@@ -174,7 +174,8 @@ def _part(name: str, value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = name if value is True else f"{name}={'+'.join(value) if isinstance(value, list) else value}"
-    return re.sub(r"[^\w=+.,]+", "_", text)
+    plain = re.sub(r"[^\w=+.,]+", "_", text)
+    return plain if plain == text else f"{plain}.{hashlib.sha256(repr(value).encode()).hexdigest()[:6]}"
 
 
 def _content_digest(name: str, path: str) -> str:

@@ -50,7 +50,7 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
     """
     check_uri(machine["mlflow"])
     record = Run(folder)
-    if _is_done(record, machine):
+    if _is_done(record, options, machine):
         with Tracker(machine["mlflow"], record) as tracker:
             tracker.finish()
         return 0
@@ -68,10 +68,10 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
 
 def _run_locked(record: Run, options: Mapping, machine: Mapping, devices: Devices) -> int:
     start = time.perf_counter()
-    if _is_done(record, machine):  # by now, by the process that had the lock
+    if _is_done(record, options, machine):  # by now, by the process that had the lock
         return 0
     _check_unfinished(record, machine)
-    splits = data.load({**options, **{name: machine.get(name) for name in arguments.PLACES}})
+    splits = _load(options, machine)
     training = engine.assemble(options, splits, devices)
     _open(record, options, machine, splits, devices)
     _introduce(record, training, splits)
@@ -96,9 +96,19 @@ def _evaluate(record: Run, training: engine.Training, splits: data.Splits) -> No
     record.write_table("metrics.csv", suite.evaluate(record.outputs("test")))
 
 
-def _is_done(record: Run, machine: Mapping) -> bool:
+def _load(options: Mapping, machine: Mapping) -> data.Splits:
+    return data.load({**options, **{name: machine.get(name) for name in arguments.PLACES}})
+
+
+def _identity(options: Mapping, splits: data.Splits) -> dict:
+    return {"options": dict(options), "hierarchy": splits.hierarchy.digest, "split": splits.digest}
+
+
+def _is_done(record: Run, options: Mapping, machine: Mapping) -> bool:
+    """Whether this very run is finished. Raises: RunError: If what is finished there was another run, on other images."""
     if not record.finished or machine["overwrite"]:
         return False
+    _check_same(record, _identity(options, _load(options, machine)))
     print(f"this run is finished; use --overwrite to do it again\n{summary(record)}")
     return True
 
@@ -112,7 +122,7 @@ def _check_unfinished(record: Run, machine: Mapping) -> None:
 
 def _open(record: Run, options: Mapping, machine: Mapping, splits: data.Splits, devices: Devices) -> None:
     """Writes what identifies the run, or checks it against what an interrupted one wrote."""
-    identity = {"options": dict(options), "hierarchy": splits.hierarchy.digest, "split": splits.digest}
+    identity = _identity(options, splits)
     if record.exists and machine["resume"] and not machine["overwrite"]:
         _check_same(record, identity)
         return

@@ -22,7 +22,10 @@ class Parser(argparse.ArgumentParser):
     """Reads `@file` arguments: one or more flags a line, quoted as in a shell, `#` starts a comment."""
 
     def convert_arg_line_to_args(self, line: str) -> list[str]:
-        return shlex.split(line, comments=True)
+        try:
+            return shlex.split(line, comments=True)
+        except ValueError as error:
+            self.error(f"a line of the argument file cannot be read ({error}), put quotes around it: {line}")
 
     def error(self, message: str) -> None:
         """Ends with the message alone: the usage of so many flags would hide it."""

@@ -61,10 +61,12 @@ def read_image(
             return _convert(image, resize, gray, frames, box)
     except UnidentifiedImageError:
         raise ValueError("this is no image that Pillow can read") from None
-    except (OSError, SyntaxError, EOFError, IndexError, TypeError, KeyError, MemoryError, OverflowError) as error:
-        raise ValueError(getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"too large: {error}") from error
+    except ValueError:
+        raise
+    except Exception as error:  # a damaged file can raise almost anything, struct.error for one
+        raise ValueError(getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
 
 
 def _convert(image: Image.Image, resize: int | None, gray: bool, frames: int, box: Box | None) -> Decoded:

@@ -160,6 +160,17 @@ def test_a_run_is_not_resumed_with_other_images(run, images, capsys):
     assert status == 2 and "images changed" in capsys.readouterr().err
 
 
+def test_a_finished_run_is_not_taken_for_one_on_other_images(run, images, capsys):
+    run()
+    extra = images / CLASSES[1] / "new.png"
+    shutil.copy(images / CLASSES[1] / "0.png", extra)
+    try:
+        status, _ = run()
+    finally:
+        extra.unlink()
+    assert status == 2 and "images changed" in capsys.readouterr().err
+
+
 def test_an_untrained_network_is_recorded_with_epochs_0(run):
     status, record = run("--epochs", "0", "--use_val")
     assert status == 0 and record.finished and len(record.epochs) == 0
