@@ -71,8 +71,8 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
             _band(ax, part, index)
         _finish(ax, title, unit)
         if unit in _RANGES:
-            low, high = _RANGES[unit]
-            ax.set_ylim(max(low, ax.get_ylim()[0]), min(high, ax.get_ylim()[1]))  # whatever the bands reach to
+            (low, high), (bottom, top) = _RANGES[unit], ax.get_ylim()
+            ax.set_ylim(max(low - 0.03 * top, bottom), min(high, top))  # however far the bands reach
     handles = [
         Line2D([], [], **{**series_style(index), "marker": ""}, label=printable(name))
         for index, name in enumerate(methods)

@@ -10,6 +10,7 @@ SOLVERS = ("auto", "exact", "gradient")
 LARGEST_TARGET = {"euc": np.sqrt(2), "arccos": np.pi / 2}  # 90 degrees
 SMALLEST_EIGENVALUE = -1e-6  # below it, targets have no exact embedding; above it, a negative one is round-off
 BLOCK = 2**20  # entries of a C x C table held at a time: 8 MB, which stays in the cache
+PRECISION = np.float32  # of the C x C tables while the stress is minimised: half the time; sums are in float64
 
 
 class MDSProxies(NamedTuple):
@@ -131,37 +132,42 @@ def _embed(targets: np.ndarray, dim: int, distance: str) -> np.ndarray:
 def _minimise_stress(targets: np.ndarray, dim: int, distance: str, steps: int, seed: int) -> np.ndarray:
     """(C, D) unit rows of low stress: L-BFGS on the squared stress, from random directions."""
     start = np.random.default_rng(seed).standard_normal((len(targets), dim))
-    total = np.vdot(targets, targets) or 1.0
+    total, wanted = np.vdot(targets, targets) or 1.0, targets.astype(PRECISION)
 
     def squared_stress(flat: np.ndarray) -> tuple[float, np.ndarray]:
         free = flat.reshape(start.shape)
         length = np.linalg.norm(free, axis=1, keepdims=True)
         rows, squares, gradient = free / length, 0.0, np.empty_like(free)
-        for block, gap, slope in _gaps(rows, targets, distance):
-            squares += np.vdot(gap, gap)
-            gradient[block] = 4 * (gap * slope) @ rows  # each pair counts twice, in a square
+        short = rows.astype(PRECISION)
+        for block, gap, slope in _gaps(short, wanted, distance):
+            squares += float(np.vdot(gap, gap))
+            slope *= gap
+            gradient[block] = slope @ short
+        gradient *= 4  # each pair counts twice, in a square
         gradient -= (gradient * rows).sum(axis=1, keepdims=True) * rows
         return squares / total, (gradient / length / total).ravel()
 
     start /= np.linalg.norm(start, axis=1, keepdims=True)
-    options = {"maxiter": steps, "gtol": 1e-9}
+    options = {"maxiter": steps, "gtol": 1e-9, "maxcor": 5}  # more corrections cost more than they gain
     found = minimize(squared_stress, start.ravel(), jac=True, method="L-BFGS-B", options=options)
     rows = found.x.reshape(start.shape)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def _gaps(rows: np.ndarray, targets: np.ndarray, distance: str):
-    """Yields (block, Dist(W) - T, d Dist / d cos) for blocks of rows, both (b, C) and the diagonal 0."""
+    """Yields (block, Dist(W) - T, d Dist / d cos) for blocks of rows, both (b, C), the diagonal of the first 0."""
     height = max(1, BLOCK // len(rows))
     for start in range(0, len(rows), height):
         block = slice(start, min(start + height, len(rows)))
-        cosines = np.clip(rows[block] @ rows.T, -1, 1)
+        cosines = rows[block] @ rows.T
+        np.clip(cosines, -1, 1, out=cosines)
         if distance == "euc":
-            lengths = np.sqrt(2 - 2 * cosines)
-            slope = -1 / np.maximum(lengths, 1e-6)  # infinite where two vectors meet
+            gap = np.sqrt(2 - 2 * cosines)
+            slope = np.maximum(gap, 1e-6, out=cosines)  # the derivative is infinite where two vectors meet
         else:
-            lengths = np.arccos(cosines)
-            slope = -1 / np.sqrt(np.maximum(1 - cosines**2, 1e-12))
-        gap = lengths - targets[block]
+            gap = np.arccos(cosines)
+            slope = np.sqrt(np.maximum(1 - cosines * cosines, 1e-12), out=cosines)
+        np.divide(-1, slope, out=slope)
+        gap -= targets[block]
         gap[np.arange(gap.shape[0]), np.arange(block.start, block.stop)] = 0
         yield block, gap, slope

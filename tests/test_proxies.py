@@ -134,6 +134,7 @@ def test_the_gradient_of_the_stress_agrees_with_finite_differences(distance, mon
     """Taken from the optimiser's first call, so that it is the function really minimised; in blocks of two rows."""
     seen = {}
     monkeypatch.setattr("models.proxies.BLOCK", 14)
+    monkeypatch.setattr("models.proxies.PRECISION", np.float64)
 
     def minimize(function, start, **options):
         seen.update(f=function, x=start)

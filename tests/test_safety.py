@@ -1,0 +1,321 @@
+"""What may happen to a run from outside: it is killed, stopped, started twice, its disk is full. Nothing is lost.
+
+Every run here is a process of its own, forked from a server that has imported torch already, and trains on one thread.
+"""
+
+import errno
+import itertools
+import multiprocessing
+import os
+import random
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+import engine
+import experiment
+import recording
+import train
+from recording import Run
+
+ROOT = Path(__file__).resolve().parents[1]
+KILLS = 6
+RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
+OPTIONS = "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 8 --lr 0.01".split()
+MOVING = "--method DR --ema --dynamic --aug affine --schedule cosine --use_val --epochs 8".split()
+STEPS = 5  # in an epoch: 35 training images
+UNLIMITED = resource.RLIM_INFINITY
+
+
+def kill_at_write(number: int) -> None:
+    """Kills this process at its number-th step of writing a file: before it is on the disk, or before it is renamed."""
+    calls = itertools.count(1)
+
+    def dangerous(original):
+        def step(*arguments, **options):
+            if next(calls) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(*arguments, **options)
+
+        return step
+
+    os.fsync, os.replace = dangerous(os.fsync), dangerous(os.replace)
+
+
+def kill_between_checkpoints(number: int) -> None:
+    """Kills this process when last.pt has become last-1.pt and the new one is not there yet, for the number-th time."""
+    calls, original = itertools.count(1), os.replace
+
+    def rename(source, target):
+        if target.name == "last.pt" and source.suffix == ".tmp" and next(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(source, target)
+
+    os.replace = rename
+
+
+def fill_disk_at_write(number: int) -> None:
+    """From the number-th file on nothing more fits on the disk."""
+    calls, original = itertools.count(1), os.fsync
+
+    def write(descriptor):
+        if next(calls) >= number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(descriptor)
+
+    os.fsync = write
+
+
+def break_weights_at_step(number: int) -> None:
+    """Makes a weight NaN ahead of the number-th step of training."""
+    calls, original = itertools.count(1), engine._step
+
+    def step(training, *batch):
+        if next(calls) == number:
+            next(training.model.parameters()).data.view(-1)[0] = torch.nan
+        return original(training, *batch)
+
+    engine._step = step
+
+
+def train_here(argv: list[str], output: Path, fault=None, number: int = 0, largest_file: int = UNLIMITED) -> None:
+    """What `python train.py ARGV` does, with output to a file; runs in the new process."""
+    with output.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # the usual one outlives a killed process
+    sys.argv = [str(ROOT / "train.py"), *argv]
+    if fault is not None:
+        fault(number)
+    sys.exit(experiment.main(train.__doc__, train.DATASETS, argv))
+
+
+class Trainer:
+    """Starts runs of one command line on the same images, with a record folder and a cache of their own."""
+
+    def __init__(self, images: Path, place: Path, context, *options: str):
+        self.context, self.output, self.cache = context, place / f"{options[1]}.txt", place / "cache"
+        places = {"--data_dir": images, "--record": place / "record", "--cache_dir": self.cache}
+        self.argv = [*OPTIONS, *options, *itertools.chain(*((flag, str(path)) for flag, path in places.items()))]
+        self.run = Run(experiment.arguments.parse(self.argv, "", train.DATASETS)[2])
+
+    def start(self, *flags: str, **faults) -> multiprocessing.Process:
+        process = self.context.Process(target=train_here, args=([*self.argv, *flags], self.output), kwargs=faults)
+        process.start()
+        return process
+
+    def __call__(self, *flags: str, **faults) -> int:
+        """Exit status of a whole run; negative for the signal that ended it."""
+        process = self.start(*flags, **faults)
+        process.join()
+        return process.exitcode
+
+    @property
+    def said(self) -> str:
+        """What the latest process wrote."""
+        return self.output.read_text()
+
+    def results(self) -> dict[str, bytes]:
+        return {name: (self.run.folder / name).read_bytes() for name in RESULTS}
+
+    def wait_for(self, condition) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.002)
+
+    def leftovers(self) -> list[Path]:
+        return [*self.run.folder.glob(".*.tmp"), *self.cache.glob("*.tmp")]
+
+
+@pytest.fixture(scope="module")
+def context():
+    """Processes forked from one that has only imported: quick to start, and without the threads of this one."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["experiment", "train", "test_safety"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield context
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Five classes of ten grey images each; the class decides the brightness of one half and the width."""
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for c, name in enumerate(("A/a", "A/b", "A/c/d", "A/c/e", "B")):
+        (root / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 60, (20, 20 + c))
+            pixels[:, : 10 if c % 2 else 20] += 30 * c
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def whole(images, tmp_path_factory, context):
+    """Results of a run that nothing disturbed, and how many seconds it took."""
+    trainer = Trainer(images, tmp_path_factory.mktemp("whole"), context, *MOVING)
+    trainer("--overwrite")  # starts the server, too
+    start = time.monotonic()
+    assert trainer("--overwrite") == 0, trainer.said
+    return trainer.results(), time.monotonic() - start
+
+
+@pytest.fixture
+def trainer(images, tmp_path, context):
+    return Trainer(images, tmp_path, context, *MOVING)
+
+
+def test_a_run_killed_again_and_again_ends_in_the_same_bytes(trainer, whole):
+    expected, duration = whole
+    chance, kills = random.Random(5), 0
+    assert trainer(fault=kill_at_write, number=1) == -signal.SIGKILL  # while it builds the cache
+    assert len(trainer.leftovers()) == 1
+    while kills < KILLS:
+        if trainer.run.finished:
+            assert trainer.results() == expected
+            flag = "--overwrite"
+        else:
+            flag = "--resume"
+        if kills % 2:
+            status = trainer(flag, fault=kill_at_write, number=chance.randint(1, 30))
+        else:
+            process = trainer.start(flag)
+            process.join(chance.uniform(0, duration / 2))
+            process.kill()
+            process.join()
+            status = process.exitcode
+        assert status in (0, -signal.SIGKILL), trainer.said
+        kills += status != 0
+    assert trainer("--resume") == 0, trainer.said
+    assert trainer.results() == expected
+    assert not list(trainer.run.folder.glob(".*.tmp"))
+
+
+def test_sigterm_saves_and_says_the_command_that_goes_on(trainer, whole):
+    process = trainer.start()
+    trainer.wait_for(lambda: len(Run(trainer.run.folder).epochs) >= 2 if trainer.run.exists else False)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 143
+    command = trainer.said.split("go on with: ")[1].splitlines()[0]
+    assert "of 8 epochs are saved" in trainer.said and command.endswith("--resume")
+    program, *argv = shlex.split(command)
+    assert program == "python" and not trainer.leftovers()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    again = subprocess.run([sys.executable, *argv], env=environment, capture_output=True, text=True)
+    assert again.returncode == 0 and "resumed after epoch" in again.stdout, again.stderr
+    assert trainer.results() == whole[0]
+
+
+def test_a_second_process_is_refused_and_a_dead_one_keeps_no_lock(trainer, images, context, whole):
+    first = trainer.start()
+    trainer.wait_for(lambda: (trainer.run.folder / "last.pt").exists())
+    os.kill(first.pid, signal.SIGSTOP)
+    before = {path.name: path.read_bytes() for path in trainer.run.folder.iterdir()}
+    try:
+        for flags in ([], ["--resume"], ["--overwrite"]):
+            assert trainer(*flags) == 2 and "is being written by another process" in trainer.said
+    finally:
+        first.kill()
+    first.join()
+    assert {path.name: path.read_bytes() for path in trainer.run.folder.iterdir()} == before
+    assert trainer("--resume") == 0, trainer.said
+    assert trainer.results() == whole[0]
+
+
+def test_a_run_that_another_process_has_finished_meanwhile_is_not_dropped(trainer, whole, monkeypatch, capsys):
+    assert trainer() == 0, trainer.said
+    looks = itertools.count(1)
+    finished = Run.finished.fget  # this process's first look was before the other one ended and left the lock
+    monkeypatch.setattr(Run, "finished", property(lambda run: next(looks) > 1 and finished(run)))
+    assert experiment.main("", train.DATASETS, trainer.argv) == 0
+    assert "finished" in capsys.readouterr().out and trainer.results() == whole[0]
+
+
+def test_two_runs_of_a_sweep_that_start_at_once_share_one_cache(images, tmp_path, context):
+    methods = [["--method", "softmax"], ["--method", "normface", "--mds_W"]]
+    trainers = [Trainer(images, tmp_path, context, *method, "--epochs", "1") for method in methods]
+    processes = [trainer.start() for trainer in trainers]
+    for process, trainer in zip(processes, trainers):
+        process.join()
+        assert process.exitcode == 0 and trainer.run.finished, trainer.said
+    caches = [path.parent for path in (tmp_path / "cache").rglob("content.json")]
+    assert len(caches) == 1 and not trainers[0].leftovers()
+    assert sum("Reading images" in trainer.said for trainer in trainers) == 1
+
+
+FULL = [("File too large", {"largest_file": 60_000}), ("No space left", {"fault": fill_disk_at_write, "number": 12})]
+
+
+@pytest.mark.parametrize("reason, faults", FULL, ids=["at the first checkpoint", "later"])
+def test_a_full_disk_stops_with_a_message_and_the_run_goes_on_when_there_is_room(trainer, whole, reason, faults):
+    assert trainer(**faults) == 2
+    assert f": {reason}" in trainer.said and "make room" in trainer.said and "Traceback" not in trainer.said
+    assert not trainer.leftovers() and not trainer.run.finished
+    for path in trainer.run.folder.glob("*.pt"):
+        trainer.run.checkpoint(path.name)
+    assert trainer("--resume") == 0, trainer.said
+    assert trainer.results() == whole[0]
+
+
+@pytest.mark.parametrize("problem", ["a file in the way", "no permission"])
+def test_a_record_folder_that_cannot_be_written_is_named_before_anything_else(trainer, problem, monkeypatch, capsys):
+    argv, way = trainer.argv, trainer.run.folder.parent
+    if problem == "no permission":  # a read-only folder does not stop root, who may run the tests
+
+        def refuse(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr(recording, "file_lock", refuse)
+    else:
+        way.parent.mkdir(parents=True)
+        way.write_text("")
+    assert experiment.main("", train.DATASETS, argv) == 2
+    message = capsys.readouterr().err
+    assert f"cannot write {trainer.run.folder}" in message and "--record" in message
+    assert not trainer.cache.exists()
+
+
+def test_a_truncated_checkpoint_costs_an_epoch_and_nothing_else(trainer, whole):
+    assert trainer(fault=break_weights_at_step, number=3 * STEPS + 1) == 1
+    path = trainer.run.folder / "last.pt"
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert trainer("--resume", fault=kill_between_checkpoints, number=1) == -signal.SIGKILL
+    assert "last.pt cannot be read" in trainer.said and "going on from last-1.pt" in trainer.said
+    assert not path.exists()  # one checkpoint is left, and it is not the damaged one
+    assert trainer("--resume") == 0 and "resumed after epoch 2 of 8" in trainer.said, trainer.said
+    assert trainer.results() == whole[0]
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_leaves_what_was_good(trainer, whole):
+    assert trainer(fault=break_weights_at_step, number=2 * STEPS + 3) == 1
+    assert "the loss is nan at step 3 of epoch 3, with learning rate 0.00853553" in trainer.said
+    assert "smaller --lr" in trainer.said and "Traceback" not in trainer.said
+    for name in ("best.pt", "last.pt"):
+        checkpoint = trainer.run.checkpoint(name)
+        assert checkpoint["epoch"] <= 2 and all(value.isfinite().all() for value in checkpoint["model"].values())
+    assert trainer("--resume") == 0, trainer.said
+    assert trainer.results() == whole[0]
+
+
+def test_weights_broken_by_the_last_step_of_an_epoch_never_become_the_best(images, tmp_path, context):
+    breaking = ["--batch_size", "64", "--lr", "1e30"]  # one step an epoch
+    trainer = Trainer(images, tmp_path, context, "--method", "softmax", "--use_val", *breaking)
+    assert trainer() == 1
+    assert "validation split is nan at the end of epoch 1, with learning rate 1e+30" in trainer.said
+    assert not list(trainer.run.folder.glob("*.pt"))
