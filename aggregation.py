@@ -193,7 +193,9 @@ def _read_entry(run: Run) -> Entry:
         name: _portable(name, value) for name, value in options.items() if value is not None and value is not False
     }
     tree, split = str(config.get("hierarchy") or run.hierarchy.digest), str(config.get("split", ""))
-    return Entry(run.folder, options["dataset"], tree, options["method"], options, seed, split, _checked_metrics(run))
+    # collections of one's own go by the name of their folder
+    dataset = options["dataset"] if options["dataset"] != "folder" else run.folder.resolve().parent.parent.name
+    return Entry(run.folder, dataset, tree, options["method"], options, seed, split, _checked_metrics(run))
 
 
 def _portable(name: str, value: object) -> object:

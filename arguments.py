@@ -7,7 +7,10 @@ An option that the chosen dataset, method or loss does not take is None in the r
 
 import argparse
 import hashlib
+import os
 import re
+import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,10 +18,14 @@ import data
 import losses
 import models
 from flags import Parser, build_parser
+from hierarchies import WEIGHTINGS
 
 PLACES = ("data_dir", "cache_dir", "download", "stream")  # where data.load finds images and how it keeps them
 MACHINE = (*PLACES, "record", "GPU", "ngpus", "mlflow", "resume", "overwrite")
 FILES = ("weights", "hierarchy", "split_list")  # options that name a file
+WORD = re.compile(r"""#.*|((?:"[^"]*"|'[^']*'|[^\s"'])+)""")  # of an argument file; its group is empty in a comment
+QUOTED = re.compile(r""""([^"]*)"|'([^']*)'""")
+OFF = {"freeze": "none", "hr": 0, "hr_gamma": 0, "l2_sp": 0, "weight_decay": 0}  # values that say the same as no flag
 TAGS = {"ema": "ema", "dynamic": "dynamic", "mds_W": "mds", "size_inform": "size", "use_val": "val", "clspri": "prior"}
 
 
@@ -53,6 +60,14 @@ CLASHES: list[tuple[Callable[[Mapping], bool], str]] = [
         lambda o: o["weights"] and o["rand_backbone"],
         "--weights and --rand_backbone are two different starts: choose one",
     ),
+    (
+        lambda o: o["freeze"] in ("last", "all") and (o["ema"] or o["dynamic"]),
+        "--freeze last and all keep the head as it is, --ema and --dynamic move it: choose one of them",
+    ),
+    (
+        lambda o: o["freeze"] == "all" and o["epochs"] > 0,
+        "--freeze all leaves nothing to train: with --epochs 0 it evaluates the model as it starts",
+    ),
     (lambda o: o["resume"] and o["overwrite"], "--resume goes on with a run, --overwrite drops it: choose one"),
 ]
 
@@ -69,11 +84,14 @@ def parse(argv: Sequence[str] | None, description: str, datasets: Mapping[str, M
     names the flag where an option or a combination makes no sense.
     """
     parser = build_parser(description, list(datasets))
-    dataset = _dataset(argv, datasets)
-    defaults = {**DEFAULTS, **data.defaults(dataset), **datasets[dataset], "dataset": dataset}
-    defaults = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()
-    }  # as in JSON
+    try:
+        argv = read_argument_files(sys.argv[1:] if argv is None else argv)
+    except ValueError as error:
+        parser.error(str(error))
+    asked = _dataset(parser, argv, datasets)
+    shown = datasets if asked is None else [asked]
+    _describe(parser, {dataset: _defaults(dataset, datasets) for dataset in shown})
+    defaults = _defaults(next(iter(shown)), datasets)
     parser.set_defaults(**defaults)
     options = {"dataset": defaults["dataset"], **vars(parser.parse_args(argv))}
     unset = object()
@@ -87,12 +105,83 @@ def parse(argv: Sequence[str] | None, description: str, datasets: Mapping[str, M
         parser.error(str(error))
 
 
-def _dataset(argv: Sequence[str] | None, datasets: Mapping[str, Mapping]) -> str:
-    """The dataset asked for, read ahead of everything else because the defaults depend on it; the first where none is."""
-    ahead = Parser(add_help=False, allow_abbrev=False, fromfile_prefix_chars="@")
-    ahead.add_argument("--dataset")
-    asked = ahead.parse_known_args(argv)[0].dataset
-    return asked if asked in datasets else next(iter(datasets))
+def read_argument_files(arguments: Sequence[str], within: Sequence[Path] = ()) -> list[str]:
+    """The arguments with each `@FILE` replaced by those in the file: UTF-8, any number on a line, `#` starts a comment.
+
+    Quotes hold a value with spaces together and ~ at its start is the home folder; everything else, backslashes too,
+    means itself. Files may name others.
+
+    Args:
+        arguments: Of a command line.
+        within: Files that are being read.
+
+    Raises: ValueError: If a file cannot be read; the message names it.
+    """
+    found = []
+    for argument in arguments:
+        if not argument.startswith("@"):
+            found.append(argument)
+            continue
+        path = Path(argument[1:])
+        if path.resolve() in within:
+            raise ValueError(f"the argument file {argument} names itself: take that out of it")
+        found += read_argument_files(_words(argument, path), [*within, path.resolve()])
+    return found
+
+
+def _words(argument: str, path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"the argument file {argument} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 without its mark is UTF-8 full of these
+        raise ValueError(f"the argument file {argument} is not in UTF-8: save it as UTF-8")
+    words = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if WORD.sub("", line).strip():
+            raise ValueError(
+                f"the argument file {argument}, line {number}: a quote is not closed, put quotes around the value: {line}"
+            )
+        words += [os.path.expanduser(QUOTED.sub(r"\1\2", word)) for word in WORD.findall(line) if word]
+    return words
+
+
+def _dataset(parser: Parser, argv: Sequence[str], datasets: Mapping[str, Mapping]) -> str | None:
+    """The dataset asked for, read ahead of everything else because the defaults depend on it; None where none is."""
+    if len(datasets) == 1:
+        return next(iter(datasets))
+    ahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    ahead.error = parser.error
+    ahead.add_argument("--dataset", choices=list(datasets))
+    return ahead.parse_known_args(argv)[0].dataset
+
+
+def _defaults(dataset: str, datasets: Mapping[str, Mapping]) -> dict:
+    """Every option's value when nothing is given, as in JSON."""
+    defaults = {**DEFAULTS, **data.defaults(dataset), **datasets[dataset], "dataset": dataset}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+
+
+def _describe(parser: Parser, tables: Mapping[str, Mapping]) -> None:
+    """Makes --help show the defaults of these datasets, each where they differ, and only flags that one of them takes."""
+    of_losses = {}
+    for loss in losses.LOSSES:
+        for weighting in WEIGHTINGS:
+            of_losses |= losses.default_options(loss, {"weighting": weighting})
+    texts = {name: str(value) for name, value in of_losses.items()}
+    for name in sorted({name for table in tables.values() for name in table}):
+        groups = defaultdict(list)
+        for dataset, table in tables.items():
+            value = table.get(name)
+            text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            groups["" if value is None or value is False else text].append(dataset)
+        first, *others = sorted(groups, key=lambda text: (len(groups[text]), text != ""))
+        parts = [f"{text} for {', '.join(groups[text])}" for text in (first, *others)]
+        texts[name] = first if not others else "; ".join(part for part in parts if not part.startswith(" "))
+    unused = [set(data.unused_options(dataset, data.OPTIONS)) for dataset in tables]
+    parser.describe({name: text or None for name, text in texts.items()}, set.intersection(*unused))
 
 
 def _resolve(options: Mapping, given: set[str]) -> dict:
@@ -102,16 +191,17 @@ def _resolve(options: Mapping, given: set[str]) -> dict:
         if "loss" in given and options["loss"] != "corr":
             raise ValueError(f"--CORR is short for --loss corr, but --loss is {options['loss']}: choose one")
         options["loss"] = "corr"
+    options |= {name: None for name, off in OFF.items() if options[name] == off}
     models.check_head_options({name: options[name] for name in {*given, "loss", "method"} if name != "CORR"})
     for holds, message in CLASHES:
         if holds(options):
             raise ValueError(message)
     for name in data.unused_options(options["dataset"], options):
-        _drop(options, name, given, f"--dataset {options['dataset']} does not take it")
+        _drop(options, name, given, f"the dataset {options['dataset']} does not take it")
     kinds = data.DATASETS[options["dataset"]].splits
     if options["split"] is not None and options["split"] not in kinds:
         raise ValueError(
-            f"--split {options['split']} has no meaning here: --dataset {options['dataset']} takes {' or '.join(kinds)}"
+            f"--split {options['split']} has no meaning here: the dataset {options['dataset']} takes {' or '.join(kinds)}"
         )
     for name, (applies, need) in NEEDS.items():
         if not applies(options):
@@ -128,15 +218,18 @@ def _resolve(options: Mapping, given: set[str]) -> dict:
 
 
 def _drop(options: dict, name: str, given: set[str], reason: str) -> None:
-    if name in given and options[name] not in (None, False):
+    if name in given and options[name] is not None and options[name] is not False:  # 0 is a value
         raise ValueError(f"--{name} has no meaning here: {reason}")
     options[name] = None
 
 
 def _collection(machine: Mapping, options: Mapping) -> Path:
-    """<record>/<dataset>; the user's own collections go by the name of their folder."""
-    own = options["dataset"] == "folder" and machine["data_dir"] is not None
-    return Path(machine["record"], Path(machine["data_dir"]).resolve().name if own else options["dataset"])
+    """<record>/<dataset>; the user's own collections go by the name of their folder, which no dataset's name becomes."""
+    name = options["dataset"]
+    if name == "folder" and machine["data_dir"] is not None:
+        name = Path(machine["data_dir"]).resolve().name or "root"
+        name = f"folder-{name}" if name.lower() in map(str.lower, data.DATASETS) else name
+    return Path(machine["record"], name)
 
 
 def run_folder(collection: Path, options: Mapping, defaults: Mapping) -> Path:
@@ -154,8 +247,9 @@ def run_folder(collection: Path, options: Mapping, defaults: Mapping) -> Path:
         if name not in named and _differs(name, options, defaults)
     ]
     name = "-".join(filter(None, [*method, *switches, *loss, *others]))
-    if len(name) > 200:  # file systems allow 255 bytes
-        name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    encoded = name.encode()
+    if len(encoded) > 200:  # file systems allow 255 bytes
+        name = f"{encoded[:100].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:12]}"
     return collection / name / f"seed{options['seed']}"
 
 
@@ -171,7 +265,7 @@ def _differs(name: str, options: Mapping, defaults: Mapping) -> bool:
 def _part(name: str, value: object) -> str:
     if name in FILES:
         value = f"{Path(value).stem}.{_content_digest(name, value)}"
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float) and value.is_integer() and value < 1e15:
         value = int(value)
     text = name if value is True else f"{name}={'+'.join(value) if isinstance(value, list) else value}"
     plain = re.sub(r"[^\w=+.,]+", "_", text)

@@ -6,6 +6,7 @@
     python evaluate.py --compare NormFace-euc DR-euc --format latex
 """
 
+import interrupts  # isort: skip
 import openmp  # noqa: F401  isort: skip
 
 import argparse
@@ -21,8 +22,9 @@ import evaluation
 import overview
 import tables
 from devices import choose_devices
-from flags import Formatter, natural, nonnegative
+from flags import Parser, filled, gpu, natural, nonnegative
 from hierarchies import WEIGHTINGS
+from hierarchies.weights import weighting_options
 from metrics import catalogue
 from metrics.suite import ON_REQUEST
 from models.options import ALIASES
@@ -30,48 +32,63 @@ from recording import Run, RunError
 
 OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
 OF_RUNS = ("bootstrap", "weighting", "decay", "leaf_height", "hxe_alpha", "on_request", "tree", "tolerance", "data_dir")
+OF_WEIGHTINGS = {name for weighting in WEIGHTINGS for name in weighting_options(weighting)}
 OF_RECORD = ("record", "format", "compare")
 
 
-def build_parser() -> argparse.ArgumentParser:
+# fmt: off
+# A flag takes a line or two, so that the groups can be read as lists.
+def build_parser() -> Parser:
     """The command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter, allow_abbrev=False)
-    parser.add_argument("run", nargs="*", metavar="RUN", help="folder of a run, or of many; none: tables over seeds")
-    parser.add_argument("--metrics", nargs="+", metavar="NAME", help="measures to print, by name or pattern ('W/*')")
+    parser = Parser(description=__doc__)
+    parser.add_argument("run", nargs="*", type=filled, metavar="RUN",
+        help="folder of a run, or of many; none: tables over seeds of the runs under --record")
+    parser.add_argument("--metrics", nargs="+", type=filled, metavar="NAME",
+        help="measures to print, by name or pattern such as 'W/*' (default: the main ones)")
     _run_flags(parser.add_argument_group("single runs").add_argument)
     _image_flags(parser.add_argument_group("single runs, embedding their images again").add_argument)
     _record_flags(parser.add_argument_group("tables over seeds").add_argument)
+    parser.describe({name: str(value) for known in WEIGHTINGS for name, value in weighting_options(known).items()})
     return parser
 
 
 def _run_flags(add) -> None:
-    add("--bootstrap", type=natural, default=0, metavar="N", help="resamples of the images for 95%% intervals, or 0")
+    add("--bootstrap", type=natural, default=0, metavar="N",
+        help="resamples of the test images for 95%% intervals of the measures; 0 for none")
     add("--weighting", choices=sorted(WEIGHTINGS), default="balanced", help="node weights of the weighted measures")
-    add("--decay", type=nonnegative, help="of --weighting power: factor from level to level")
-    add("--leaf_height", type=natural, help="of --weighting leaf: height up to which nodes count, in edges")
-    add("--hxe_alpha", type=nonnegative, help="of --weighting bertinetto or hxe: decay with depth, per edge")
-    add("--on_request", nargs="+", choices=sorted(ON_REQUEST), help="further measures, for published figures")
+    add("--decay", type=nonnegative, metavar="FACTOR",
+        help="of --weighting power: weight of a level, as a factor of the one above")
+    add("--leaf_height", type=natural, metavar="EDGES",
+        help="of --weighting leaf: height up to which nodes have weight, in edges")
+    add("--hxe_alpha", type=nonnegative, metavar="RATE",
+        help="of --weighting bertinetto or hxe: decay of the weights with depth, per edge")
+    add("--on_request", nargs="+", choices=sorted(ON_REQUEST),
+        help="further measures that published figures need: rf_published, Robinson-Foulds distances as printed there")
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
-    add("--tolerance", type=nonnegative, metavar="X", help="largest difference from the recorded measures that still"
-        " reproduces them, relative above 1 (default: 1e-6, with --data_dir 0.01)")  # fmt: skip
+    add("--tolerance", type=nonnegative, metavar="X", help="largest difference from a recorded measure that still"
+        " reproduces it: absolute where that is up to 1, else relative (default: 1e-6, with --data_dir 0.01)")
 
 
 def _image_flags(add) -> None:
-    add("--data_dir", metavar="DIR", help="where the images of the run are on this machine")
-    add("--cache_dir", metavar="DIR", help="folder for decoded images (default: beside the images)")
-    add("--hierarchy", metavar="FILE", help="where the file of the run's --hierarchy is on this machine")
-    add("--split_list", metavar="CSV", help="where the file of the run's --split_list is on this machine")
+    add("--data_dir", type=filled, metavar="DIR",
+        help="where the images of the run are on this machine: embeds them again with the checkpoint")
+    add("--cache_dir", type=filled, metavar="DIR", help="folder for decoded images (default: beside the images)")
+    add("--hierarchy", type=filled, metavar="FILE", help="where the file of the run's --hierarchy is on this machine")
+    add("--split_list", type=filled, metavar="CSV", help="where the file of the run's --split_list is on this machine")
     add("--checkpoint", choices=("best.pt", "last.pt"), help="model to evaluate (default: the one of the results)")
-    add("--GPU", help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)")
+    add("--GPU", type=gpu, metavar="GPU",
+        help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)")
 
 
 def _record_flags(add) -> None:
-    add("--record", default="record", metavar="DIR", help="folder of the recorded runs; summary.csv is written there")
-    add("--format", choices=sorted(overview.FORMATS), default="terminal", help="of the tables; markdown and latex"
-        " are also written to summary.md and summary.tex")  # fmt: skip
-    add("--compare", nargs=2, action="append", metavar=("A", "B"), help="paired test of B against A over the"
+    add("--record", type=filled, default="record", metavar="DIR",
+        help="folder of the recorded runs; summary.csv is written there")
+    add("--format", choices=sorted(overview.FORMATS), default="terminal", help="format of the tables; markdown and latex"
+        " are also written to summary.md and summary.tex")
+    add("--compare", nargs=2, type=filled, action="append", metavar=("A", "B"), help="paired test of B against A over the"
         " seeds of both: rows of the table, or methods, whose rows with equal options are then paired; can be given"
-        " several times")  # fmt: skip
+        " several times")
+# fmt: on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +114,7 @@ def _overview(args: argparse.Namespace) -> int:
     return overview.show(args.record, args.format, args.metrics, args.compare or [], ALIASES)
 
 
-def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def _check(parser: Parser, args: argparse.Namespace) -> None:
     """Refuses flags that the chosen kind of work does not read."""
     needs = dict.fromkeys(OF_RECORD, "no RUN") if args.run else dict.fromkeys((*OF_RUNS, *OF_IMAGES), "a RUN")
     if args.run and args.data_dir is None:
@@ -105,6 +122,9 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     for name, need in needs.items():
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name} needs {need}")
+    for name in sorted(OF_WEIGHTINGS - weighting_options(args.weighting).keys()):
+        if getattr(args, name) is not None:
+            parser.error(f"--{name} has no meaning for --weighting {args.weighting}")
 
 
 def evaluate_runs(args: argparse.Namespace) -> int:
@@ -192,4 +212,4 @@ def report(run: Run, computed: pd.DataFrame, tolerance: float) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.leave(main())

@@ -12,16 +12,18 @@ import pandas as pd
 import aggregation
 import data
 import engine
+from assembly import assemble
 from devices import Devices
 from hierarchies import Hierarchy, node_weights, to_newick
 from hierarchies.tree import format_path
 from losses.penalties import PENALTIES
 from metrics import Outputs, fit_temperature, flat, suite, superclass, trees
 from metrics.vectors import present, vector_sets
+from provenance import provenance
 from recording import Run, RunError
 
 # every weight comes from the checkpoint: nothing is needed of what training started from or was held to
-NO_START = {"rand_backbone": True, "weights": None, "freeze": "none", **dict.fromkeys(PENALTIES, 0.0)}
+NO_START = {"rand_backbone": True, "weights": None, "freeze": "none", "compile": False, **dict.fromkeys(PENALTIES, 0.0)}
 
 
 class Images(NamedTuple):
@@ -108,7 +110,7 @@ def embed_again(run: Run, images: Images, checkpoint: str) -> Source:
         if found != run.config.get(what):
             raise RunError(f"the {what} made from these images is not the one of {run.folder}; is --data_dir right?")
     options = defaultdict(lambda: None, {**run.options, **NO_START})  # what an old run did not know is off
-    training = engine.assemble(options, splits, images.devices)
+    training = assemble(options, splits, images.devices)
     try:
         training.model.load_state_dict(state)
     except RuntimeError as error:
@@ -121,15 +123,25 @@ def embed_again(run: Run, images: Images, checkpoint: str) -> Source:
 def measure(source: Source, request: Request) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The measures of the test split as asked for, and as training computes them; one table where that is the same.
 
-    With a validation split, its temperature gives the `calibrated/` measures beside the others.
+    With a validation split, its temperatures give the `calibrated/` and `prototype/calibrated/` measures beside the
+    others: scores of class vectors and of prototypes have scales of their own.
     """
-    temperature = fit_temperature(source.val.scores, source.val.labels) if source.val is not None else None
-    options = {"bootstrap": request.bootstrap, "temperature": temperature, "on_request": request.on_request}
+    options = {"bootstrap": request.bootstrap, "on_request": request.on_request, **_temperatures(source.val)}
     weights = node_weights(source.test.hierarchy, request.weighting, **request.options)
     if request.weighting == "balanced":
         table = suite.evaluate(source.test, **options)
         return table, table
     return suite.evaluate(source.test, weighting=weights, **options), suite.evaluate(source.test)
+
+
+def _temperatures(val: Outputs | None) -> dict[str, float]:
+    """The temperatures that `suite.evaluate` takes, of the scores by which the true class of any image has one."""
+    if val is None:
+        return {}
+    kinds = {"temperature": val.scores, "prototype_temperature": val.prototype_scores}
+    own = np.arange(val.num_samples), val.labels
+    fit = {name: scores for name, scores in kinds.items() if scores is not None and np.isfinite(scores[own]).any()}
+    return {name: fit_temperature(scores, val.labels) for name, scores in fit.items()}
 
 
 def differences(recorded: pd.DataFrame, computed: pd.DataFrame) -> pd.DataFrame:
@@ -151,9 +163,10 @@ def write_results(run: Run, source: Source, metrics: pd.DataFrame, request: Requ
 
     Before the extensions stands '-prototype' where the prediction is that of the prototypes, '-best' or '-last' where
     the checkpoint is not that of the run's results, and the weighting with its options, such as '-power-decay=0.2',
-    where a file depends on it and it is not the balanced one.
+    where a file depends on it and it is not the balanced one. Beside evaluation.csv stands evaluation.json: what was
+    asked for, what it was computed from, and with which code, as config.json says it of metrics.csv.
 
-    Returns: The names of the files.
+    Returns: The names of the files, that of the measures first.
     """
     outputs = source.test
     other = "" if checkpoint == run.result_checkpoint else f"-{Path(checkpoint).stem}"
@@ -164,12 +177,22 @@ def write_results(run: Run, source: Source, metrics: pd.DataFrame, request: Requ
         written |= _class_tables(outputs.view(scores=outputs.prototype_scores), "-prototype", weighted, other)
     for name, table in written.items():
         run.write_table(name, table)
+    made = f"evaluation{weighted}.json"
+    run.write_json(made, {"checkpoint": checkpoint, **_asked(request), **provenance()})
     drawn = learned_trees(outputs)
     texts = {f"{name}{other}.nwk": text for name, text in newick_trees(outputs, drawn).items()}
     texts |= {f"trees{other}.txt": "\n".join(f"{name}\n{trees.draw(*drawn[name])}\n" for name in drawn)}
     for name, text in texts.items():
         run.write_text(name, text)
-    return [*written, *texts]
+    return [*written, made, *texts]
+
+
+def _asked(request: Request) -> dict:
+    """What the measures depend on beside the checkpoint, for evaluation.json."""
+    options = {name: value for name, value in request.options.items() if value is not None}
+    arrays = "images" if request.images else "test.pkl"
+    asked = {"bootstrap": request.bootstrap, "weighting": request.weighting, **options}
+    return {"computed_from": arrays, "options": {**asked, "on_request": list(request.on_request)}}
 
 
 def weighting_suffix(request: Request) -> str:

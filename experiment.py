@@ -9,11 +9,19 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
 
 import arguments
 import data
+import distributed
 import engine
+from assembly import Training, assemble
+from bystander import Bystander
 from devices import Devices, choose_devices
+from distributed import FirstFailed, Team
 from metrics import suite
 from provenance import provenance
 from recording import FORMAT, Run, RunError
@@ -41,6 +49,8 @@ class Terminated(KeyboardInterrupt):
 def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
     """Trains and evaluates one run in its folder, or continues or refuses it; returns the process's exit status.
 
+    Under torchrun all processes call this; the first one writes.
+
     Args:
         options: Everything that decides the result, resolved (see arguments.parse).
         machine: What differs from machine to machine, see arguments.MACHINE.
@@ -49,51 +59,78 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
     Raises: ValueError: If data, options or the folder do not allow the run; the message says the way out.
     """
     check_uri(machine["mlflow"])
-    record = Run(folder)
-    if _is_done(record, options, machine):
-        with Tracker(machine["mlflow"], record) as tracker:
-            tracker.finish()
-        return 0
-    devices = choose_devices(machine["GPU"], machine["ngpus"])
-    previous = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        with record.lock():
-            return _run_locked(record, options, machine, devices)
-    except KeyboardInterrupt as interrupt:
-        print(f"\n{_advice(record, options)}", file=sys.stderr)
-        return 143 if isinstance(interrupt, Terminated) else 130
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with distributed.join(on_cpu=machine["GPU"] == "cpu" or not torch.cuda.is_available()) as team:
+        record = Run(folder) if team.first else Bystander(folder)
+        if team.lead(lambda: _is_done(record, options, machine)):
+            with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
+                tracker.finish()
+            return 0
+        devices = choose_devices(machine["GPU"], machine["ngpus"], team.local_rank)
+        _check_precision(options, devices)
+        previous = signal.signal(signal.SIGTERM, _terminate)
+        try:
+            with ExitStack() as held:
+                team.lead(lambda: held.enter_context(record.lock()))
+                return _run_locked(record, options, machine, devices, team)
+        except KeyboardInterrupt as interrupt:
+            if team.first:
+                print(f"\n{_advice(record, options, team)}", file=sys.stderr)
+            return 143 if isinstance(interrupt, Terminated) else 130
+        except RuntimeError as error:
+            raise _explained(error, record, options, team) from error
+        finally:
+            signal.signal(signal.SIGTERM, previous)
 
 
-def _run_locked(record: Run, options: Mapping, machine: Mapping, devices: Devices) -> int:
+def _check_precision(options: Mapping, devices: Devices) -> None:
+    if options["amp"] and not (devices.gpus and torch.cuda.is_bf16_supported()):
+        raise ValueError(
+            f"--amp needs a GPU that computes in bfloat16, and this run is on {devices.name}: leave it out"
+        )
+    if options["compile"] and len(devices.gpus) > 1:
+        raise ValueError("--compile does not go with DataParallel: use one GPU, or torchrun with one process for each")
+
+
+def _explained(error: RuntimeError, record: Run, options: Mapping, team: Team) -> RuntimeError:
+    """The error, with what it may mean where several processes depend on each other."""
+    if team.size == 1 or not team.first or isinstance(error, (Diverged, FirstFailed)):
+        return error
+    return RuntimeError(f"{error}\nanother process of this training may be lost; {_advice(record, options, team)}")
+
+
+def _run_locked(record: Run, options: Mapping, machine: Mapping, devices: Devices, team: Team) -> int:
     start = time.perf_counter()
-    if _is_done(record, options, machine):  # by now, by the process that had the lock
+    if team.lead(lambda: _is_done(record, options, machine)):  # by now, by the process that had the lock
         return 0
-    _check_unfinished(record, machine)
-    splits = _load(options, machine)
-    training = engine.assemble(options, splits, devices)
-    _open(record, options, machine, splits, devices)
+    team.lead(lambda: _check_unfinished(record, machine))
+    splits = team.in_turn(lambda: _load(options, machine))
+    team.agree(splits.digest, "the processes see different images or splits; is --data_dir the same everywhere?")
+    training = assemble(options, splits, devices, team)
+    team.lead(lambda: _open(record, options, machine, splits, training))
     _introduce(record, training, splits)
     if machine["resume"]:
         _resume(record, training)
-    with Tracker(machine["mlflow"], record) as tracker:
+    with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
         engine.fit(training, splits, record, tracker.epoch)
         _evaluate(record, training, splits)
         record.log(f"finished after {time.perf_counter() - start:.0f} s in this process")
         tracker.finish()
-    print(summary(Run(record.folder)))
+    if team.first:
+        print(summary(Run(record.folder)))
     return 0
 
 
-def _evaluate(record: Run, training: engine.Training, splits: data.Splits) -> None:
+def _evaluate(record: Run, training: Training, splits: data.Splits) -> None:
     """Records what the resulting checkpoint makes of the images, and as the run's last file its measures."""
-    if record.result_checkpoint == "best.pt":
-        training.model.load_state_dict(record.checkpoint("best.pt")["model"])
+    best = training.team.lead(lambda: record.checkpoint("best.pt") if record.result_checkpoint == "best.pt" else None)
+    if best is not None:
+        training.model.load_state_dict(best["model"])
     names = ("test", "val") if len(splits.val) else ("test",)
-    for name, arrays in engine.collect(training, splits, names).items():
-        record.write_arrays(name, arrays)
-    record.write_table("metrics.csv", suite.evaluate(record.outputs("test")))
+    outputs = engine.collect(training, splits, names)
+    if training.team.first:
+        for name, arrays in outputs.items():
+            record.write_arrays(name, arrays)
+        record.write_table("metrics.csv", suite.evaluate(record.outputs("test")))
 
 
 def _load(options: Mapping, machine: Mapping) -> data.Splits:
@@ -120,7 +157,7 @@ def _check_unfinished(record: Run, machine: Mapping) -> None:
         )
 
 
-def _open(record: Run, options: Mapping, machine: Mapping, splits: data.Splits, devices: Devices) -> None:
+def _open(record: Run, options: Mapping, machine: Mapping, splits: data.Splits, training: Training) -> None:
     """Writes what identifies the run, or checks it against what an interrupted one wrote."""
     identity = _identity(options, splits)
     if record.exists and machine["resume"] and not machine["overwrite"]:
@@ -128,17 +165,31 @@ def _open(record: Run, options: Mapping, machine: Mapping, splits: data.Splits, 
         return
     record.clear()
     use_best = bool(len(splits.val)) and not options["last"] and options["epochs"] > 0
-    result = {"result_checkpoint": "best.pt" if use_best else "last.pt", "device": devices.name}
+    result = {"result_checkpoint": "best.pt" if use_best else "last.pt", "notes": _notes(training, splits)}
+    devices = {"device": training.devices.name, "processes": training.team.size}
+    places = {name: machine[name] for name in arguments.PLACES}
+    if places["data_dir"] is not None:
+        places["data_dir"] = str(Path(places["data_dir"]).resolve())
+    command = [Path(sys.argv[0]).name, *arguments.read_argument_files(sys.argv[1:])]
+    made = {"places": places, **provenance(), "command": command}
     record.write_json("hierarchy.json", splits.hierarchy.to_dict())
     record.write_table("split.csv", data.split_table(splits))
-    record.write_json("config.json", {"format": FORMAT, **identity, **result, **provenance()})
+    record.write_json(
+        "config.json", {"format": FORMAT, **identity, **result, **devices, "places": places, **provenance()}
+    )
+
+
+def _notes(training: Training, splits: data.Splits) -> list[str]:
+    """Everything unusual that data and model report."""
+    notes = [*splits.notes, *training.model.notes]
+    return notes if len(splits.val) else [*notes, "no validation split (--use_val): the last epoch is the result"]
 
 
 def _check_same(record: Run, identity: Mapping) -> None:
     """Raises: RunError: If the interrupted run had other options, another tree or another split."""
     before, now = record.options, identity["options"]
     for name in sorted({*before, *now} - {*arguments.FILES}):  # files count by their content, which names the folder
-        if before.get(name) != now.get(name):
+        if (before.get(name) or None) != (now.get(name) or None):  # an option that is younger than the run was off
             change = f"--{name} was {before.get(name)!r} when this run was started and is {now.get(name)!r} now"
             raise RunError(f"{record.folder}: {change}; use --overwrite to start again")
     for key in ("hierarchy", "split"):
@@ -147,28 +198,28 @@ def _check_same(record: Run, identity: Mapping) -> None:
             raise RunError(f"{record.folder}: {change} Use --overwrite to start again")
 
 
-def _introduce(record: Run, training: engine.Training, splits: data.Splits) -> None:
-    """Says once what is about to be trained on what, and everything unusual that data and model report."""
-    tree = splits.hierarchy
+def _introduce(record: Run, training: Training, splits: data.Splits) -> None:
+    """Says once what is about to be trained on what, and everything unusual about it."""
+    tree, team = splits.hierarchy, training.team
     record.log(
         f"{splits.dataset}: {tree.num_classes} classes, {tree.num_nodes} nodes, height {tree.max_depth};"
         f" {len(splits.train)} training, {len(splits.val)} validation, {len(splits.test)} test images"
     )
-    for note in (*splits.notes, *training.model.notes):
+    for note in _notes(training, splits):
         record.log(f"note: {note}")
-    if not len(splits.val):
-        record.log("note: no validation split (--use_val): the last epoch is the result")
-    record.log(f"on {training.devices.name}; writes {record.folder}")
+    several = f" in {team.size} processes" if team.size > 1 else ""
+    record.log(f"on {training.devices.name}{several}; writes {record.folder}")
 
 
-def _resume(record: Run, training: engine.Training) -> None:
-    state = record.latest()
+def _resume(record: Run, training: Training) -> None:
+    state = training.team.lead(record.latest)
     if state is None:
         record.log("nothing to resume: starting at epoch 1")
         return
     training.restore(state)
     record.write_epochs(training.history)  # it may have been stopped between the checkpoint and the table
-    record.log(f"resumed after epoch {training.epoch} of {training.options['epochs']}")
+    after = f"epoch {training.epoch} of {training.options['epochs']}"
+    record.log(f"resumed after {after}, by the code at revision {provenance()['git']}")
 
 
 def summary(record: Run) -> str:
@@ -186,22 +237,24 @@ def _terminate(signum, frame) -> None:
     raise Terminated
 
 
-def _advice(record: Run, options: Mapping) -> str:
+def _advice(record: Run, options: Mapping, team: Team) -> str:
     done = len(record.epochs) if record.exists else 0
-    command = shlex.join(
-        ["python", *(argument for argument in sys.argv if argument not in ("--resume", "--overwrite"))]
-    )
+    arguments_again = [argument for argument in sys.argv if argument not in ("--resume", "--overwrite")]
     return (
         f"interrupted: {done} of {options['epochs']} epochs are saved in {record.folder}\n"
-        f"go on with: {command} --resume"
+        f"go on with: {team.launcher} {shlex.join(arguments_again)} --resume"
     )
 
 
 def main(description: str, datasets: Mapping[str, Mapping], argv: Sequence[str] | None = None) -> int:
     """A training script: its description, the datasets it offers with their defaults; returns the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # of a folder's name that is no text
     options, machine, folder = arguments.parse(argv, description, datasets)
     try:
         return run(options, machine, folder)
+    except FirstFailed:
+        return 2
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, Diverged) else 2

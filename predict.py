@@ -12,6 +12,7 @@ much one split may be off is printed. Images of another kind, such as those of a
 has not seen, are promised nothing. There may be as many images as you like: they are read batch by batch.
 """
 
+import interrupts  # isort: skip
 import openmp  # noqa: F401  isort: skip
 
 import argparse
@@ -23,7 +24,7 @@ from scipy.stats import binomtest
 from answers import Answers, Counts, Decision, choose_decision, true_classes
 from data.unlabelled import Found, find_images
 from devices import choose_devices
-from flags import Formatter, fraction, nonnegative, positive_int
+from flags import Parser, filled, fraction, gpu, nonnegative, positive_int
 from metrics.conformal import NEEDED, OPTION
 from prediction import Embedder, Predictor, image_shape, load_model, read_prototypes
 from recording import Run
@@ -32,35 +33,41 @@ TARGET = 0.95
 RULES = ("argmax", "crm", "threshold", "darts", "majority")
 
 
-def build_parser() -> argparse.ArgumentParser:
+# fmt: off
+# A flag takes a line or two, so that the groups can be read as lists.
+def build_parser() -> Parser:
     """The command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder of a recorded run, which ends in seed<k>")
-    add("images", nargs="+", metavar="IMAGE", help="image files, and folders in which to look for them, at any depth")
-    add("--out", default="predictions.csv", metavar="CSV", help="table to write, one row an image")
-    add("--embeddings", metavar="NPZ", help="file for the embeddings and scores of the images that can be read")
+    add("run", type=filled, metavar="RUN", help="folder of a recorded run, which ends in seed<k>")
+    add("images", nargs="+", type=filled, metavar="IMAGE",
+        help="image files, and folders in which to look for them, at any depth")
+    add("--out", type=filled, default="predictions.csv", metavar="CSV", help="table to write, one row an image")
+    add("--embeddings", type=filled, metavar="NPZ",
+        help="also write the embeddings and scores of the images that can be read into this NumPy file")
     add("--labels", action="store_true", help="compare with the true classes, as which the images' folders are named")
     _answer_flags(parser.add_argument_group("answers").add_argument)
     add = parser.add_argument_group("machine").add_argument
     add("--batch_size", type=positive_int, default=64, metavar="N", help="images embedded at once")
-    add("--GPU", help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)")
+    add("--GPU", type=gpu, metavar="GPU",
+        help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)")
     return parser
 
 
 def _answer_flags(add) -> None:
     add("--rule", choices=RULES, default="threshold", help="threshold: the most specific node above a probability;"
         " darts: that of most information times probability; majority: the deepest above 1/2; crm: the class of least"
-        " expected tree distance; argmax: the most probable class")  # fmt: skip
+        " expected tree distance; argmax: the most probable class")
     add("--target_accuracy", type=fraction, metavar="SHARE", help="how often threshold or darts shall be right: the"
-        f" true class is the answer or below it (default: {TARGET})")  # fmt: skip
+        f" true class is the answer or below it (default: {TARGET})")
     add("--threshold", type=fraction, metavar="P", help="probability that an answer of --rule threshold must exceed,"
-        " instead of calibrating it")  # fmt: skip
+        " instead of calibrating it")
     add("--darts_lambda", type=nonnegative, metavar="BITS", help="what --rule darts adds to the information of every"
-        " node, instead of calibrating it")  # fmt: skip
+        " node, instead of calibrating it")
     add("--topk", type=positive_int, default=3, metavar="K", help="number of classes to list, the most probable first")
     add("--scores", choices=("W", "prototypes"), default="W", help="compare images with the class vectors, or with the"
-        " mean direction of each class's training images")  # fmt: skip
+        " mean direction of each class's training images")
+# fmt: on
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if counts.answered else 1
 
 
-def _rule_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, float]:
+def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, float]:
     """Settings by hand. Refuses those that the rule does not read."""
     given = {name: getattr(args, name) for name in OPTION.values() if getattr(args, name) is not None}
     for name in given:
@@ -156,4 +163,4 @@ def summarise(counts: Counts, labelled: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.leave(main())

@@ -24,6 +24,8 @@ from hierarchies import Hierarchy
 from metrics.outputs import Outputs
 
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer run
+# what evaluate.py and visualize.py make of a run, which says nothing about the next one
+DERIVED = ("evaluation*", "per_class*.csv", "per_level*.csv", "confusion_*.csv", "*.nwk", "trees.txt", "report.html")
 
 
 class RunError(ValueError):
@@ -195,9 +197,10 @@ class Run:
             yield
 
     def clear(self) -> None:
-        """Removes the files of an earlier run, the sign of its end first; anything else in the folder stays."""
+        """Removes the files of an earlier run and what was made of it, the sign of its end first; all else stays."""
         checkpoints, arrays = ("last.pt", "last-1.pt", "best.pt"), ("test.pkl", "val.pkl")
-        for name in ("metrics.csv", "config.json", "epochs.csv", *checkpoints, *arrays, "log.txt", "mlflow.json"):
+        names = ["metrics.csv", "config.json", "epochs.csv", *checkpoints, *arrays, "log.txt", "mlflow.json"]
+        for name in [*names, *(path.name for pattern in DERIVED for path in self.folder.glob(pattern))]:
             (self.folder / name).unlink(missing_ok=True)
         for name in ("config", "epochs", "metrics", "hierarchy", "split"):
             self.__dict__.pop(name, None)
@@ -257,7 +260,7 @@ class Run:
     def _read_json(self, name: str) -> object:
         path = self.folder / name
         try:
-            return json.loads(path.read_text("utf-8"))
+            return json.loads(path.read_text("utf-8", "surrogateescape"))
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing; start the run again with --overwrite") from error
         except (ValueError, UnicodeDecodeError) as error:
@@ -266,9 +269,8 @@ class Run:
     def _read_csv(self, name: str) -> pd.DataFrame:
         path = self.folder / name
         try:
-            return pd.read_csv(
-                path, encoding="utf-8", encoding_errors="surrogateescape", engine="python"
-            )  # exact floats
+            options = {"encoding": "utf-8", "encoding_errors": "surrogateescape"}
+            return pd.read_csv(path, engine="python", **options)  # this engine reads floats exactly
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing; the run did not finish: continue it with --resume") from error
         except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:

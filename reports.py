@@ -78,13 +78,11 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
 
 
 def image_places(run: Run, data_dir: str | None) -> list[Path]:
-    """Folders that may hold the images of a run: the one given, else that of its command, else its dataset's own."""
-    dataset, command = run.options.get("dataset"), run.config.get("command")
-    words = [str(word) for word in command] if isinstance(command, list) else []
-    named = [value for word, value in zip(words, words[1:]) if word == "--data_dir"]
-    named += [word.partition("=")[2] for word in words if word.startswith("--data_dir=")]
+    """Folders that may hold the images of a run: the one given, else the one it was trained on, else its dataset's own."""
+    dataset, places = run.options.get("dataset"), run.config.get("places")
+    named = places.get("data_dir") if isinstance(places, dict) else None
     default = data.defaults(dataset).get("data_dir") if dataset in data.DATASETS else None
-    place = data_dir or (named[-1] if named else default)
+    place = data_dir or named or default
     return [] if not place else [Path(place), Path(place) / str(dataset)]
 
 

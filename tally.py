@@ -1,9 +1,12 @@
 """What is counted while an epoch trains, at next to no cost."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from distributed import ALONE, Team
 from hierarchies import Hierarchy
 from metrics.geometry import diagnostics
 from models import PrototypeSums
@@ -22,49 +25,58 @@ class Tally:
     they see the model as it was at each step and images as they were augmented.
     """
 
-    def __init__(self, num_classes: int, dim: int, steps: int, device: torch.device):
+    def __init__(self, num_classes: int, dim: int, steps: int, device: torch.device, team: Team = ALONE):
+        self.team = team
         self.penalties: dict[str, torch.Tensor] = {}
-        self.losses = torch.full((steps,), torch.nan, device=device)
-        self.weights = torch.zeros(steps, device=device)
-        self.correct = torch.zeros((), device=device)
-        self.own_angle = torch.zeros((), device=device)
+        self.losses = torch.zeros(steps, dtype=torch.float64, device=device)  # sums over the images of a step
+        self.correct, self.own_angle = torch.zeros(2, dtype=torch.float64, device=device)
         self.sums = PrototypeSums(num_classes, dim, device)
-        self.steps = self.samples = 0
+        self.steps = self.samples = self.checked = 0
 
-    def add(self, embeddings, scores, targets, terms: dict[str, torch.Tensor], head: nn.Module) -> None:
-        """Takes in one step: embeddings (B, D), scores (B, C), targets (B,), and the terms that were minimised."""
-        self.losses[self.steps] = terms["loss"]
+    @torch.no_grad()
+    def add(
+        self, embeddings, scores, targets, terms: dict[str, torch.Tensor], head: nn.Module, mean: bool = True
+    ) -> None:
+        """Takes in one step, before the model moves on: embeddings (B, D), scores (B, C), targets (B,).
+
+        Args:
+            terms: What is minimised, the loss first; of the loss its mean over these images if `mean`, else its sum.
+        """
+        self.losses[self.steps] = terms["loss"] * (len(targets) if mean else 1)
         for name in terms.keys() - {"loss"}:
-            self.penalties[name] = self.penalties.get(name, 0) + terms[name]
-        self.weights[self.steps] = len(targets)
+            self.penalties[name] = self.penalties.get(name, 0) + terms[name].detach()
         self.correct += (scores.argmax(1) == targets).sum()
-        with torch.no_grad():
-            own = F.cosine_similarity(embeddings.float(), head.weight.detach()[targets].float())
-            self.own_angle += torch.acos(own.clamp(-1, 1)).sum()
+        own = F.cosine_similarity(embeddings.float(), head.weight[targets].float())
+        self.own_angle += torch.acos(own.clamp(-1, 1)).sum()
         self.sums.add(embeddings, targets)
-        self.steps += 1
         self.samples += len(targets)
+        self.steps += 1
 
     def progress(self) -> dict[str, str]:
         """Mean loss and accuracy so far. Raises: Diverged: If the loss of a step is not finite, with that step."""
-        finite = torch.isfinite(self.losses[: self.steps])
-        if not finite.all():
-            step = int((~finite).nonzero()[0])
-            raise Diverged(f"the loss is {float(self.losses[step])} at step {step + 1}")
-        return {"loss": f"{self.mean_loss():.4f}", "acc": f"{float(self.correct) / self.samples:.3f}"}
+        fresh = self.losses[self.checked : self.steps]
+        loss, correct, samples, *losses = self._total(self.losses.sum(), self.correct, self.samples, *fresh)
+        for step, value in enumerate(losses, self.checked + 1):
+            if not math.isfinite(value):
+                raise Diverged(f"the loss is {value} at step {step}")
+        self.checked = self.steps
+        return {"loss": f"{loss / samples:.4f}", "acc": f"{correct / samples:.3f}"}
 
-    def mean_loss(self) -> float:
-        """Mean over the images so far."""
-        losses, weights = self.losses[: self.steps].double(), self.weights[: self.steps].double()
-        return float((losses * weights).sum() / weights.sum())
+    def _total(self, *values: torch.Tensor | float) -> list[float]:
+        """Sums over all processes; waits for the device once."""
+        sums = torch.stack([torch.as_tensor(value).to(self.losses) for value in values])
+        self.team.sum(sums)
+        return sums.tolist()
 
     def row(self, head: nn.Module, hierarchy: Hierarchy) -> dict:
         """Columns of epochs.csv: loss, accuracy, scale, and how class vectors lie in the tree and among embeddings."""
+        loss, correct, angle, samples = self._total(self.losses.sum(), self.correct, self.own_angle, self.samples)
+        self.team.sum(self.sums.sums, self.sums.squares, self.sums.counts)
         return {
-            "train_loss": self.mean_loss(),
+            "train_loss": loss / samples,
             **{f"penalty_{name}": float(self.penalties[name]) / self.steps for name in sorted(self.penalties)},
-            "train_accuracy": float(self.correct) / self.samples,
+            "train_accuracy": correct / samples,
             "scale": float(head.scale),
-            "angle_embedding_proxy": float(self.own_angle) / self.samples,
+            "angle_embedding_proxy": angle / samples,
             **diagnostics(head.class_vectors(), **self.sums.arrays(), hierarchy=hierarchy, distance=head.distance),
         }

@@ -5,7 +5,7 @@ python train.py --dataset MicroS --data_dir plankton/MicroS --method DR --size_i
 python train.py --dataset folder --data_dir my_images --method normface --backbone resnet18
 """
 
-import sys
+import interrupts  # isort: skip
 
 from experiment import main
 
@@ -19,4 +19,4 @@ DATASETS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, DATASETS))
+    interrupts.leave(main(__doc__, DATASETS))

@@ -7,7 +7,7 @@ DIR holds the folder cifar-100-python of the official archive. Images stay 32 x 
 training images are rotated, sheared, scaled, shifted and mirrored unless --aug none is given.
 """
 
-import sys
+import interrupts  # isort: skip
 
 from experiment import main
 
@@ -15,4 +15,4 @@ PAPER = {"backbone": "resnet50", "epochs": 100, "batch_size": 32, "lr": 1e-4, "a
 DATASETS = {"CIFAR100": PAPER}
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, DATASETS))
+    interrupts.leave(main(__doc__, DATASETS))

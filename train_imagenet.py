@@ -18,7 +18,7 @@ class and node counts agree, a few levels do not; --hierarchy reads theirs. Here
 between the network and the class vectors, and the last, smaller batch of an epoch is trained on.
 """
 
-import sys
+import interrupts  # isort: skip
 
 from experiment import main
 
@@ -33,4 +33,4 @@ PAPER = {
 DATASETS = {"ImageNet": PAPER}
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, DATASETS))
+    interrupts.leave(main(__doc__, DATASETS))

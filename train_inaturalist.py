@@ -17,7 +17,7 @@ Here, a linear layer to --dim numbers lies between the network and the class vec
 epoch is trained on.
 """
 
-import sys
+import interrupts  # isort: skip
 
 from experiment import main
 
@@ -32,4 +32,4 @@ PAPER = {
 DATASETS = {"iNaturalist": PAPER}
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, DATASETS))
+    interrupts.leave(main(__doc__, DATASETS))

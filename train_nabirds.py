@@ -7,7 +7,7 @@ The folder is the official one as downloaded: images and the seven text files th
 to 128 x 128 pixels; training images are rotated, sheared, scaled, shifted and mirrored unless --aug none is given.
 """
 
-import sys
+import interrupts  # isort: skip
 
 from experiment import main
 
@@ -15,4 +15,4 @@ PAPER = {"backbone": "resnet50", "epochs": 100, "batch_size": 32, "lr": 1e-4, "a
 DATASETS = {"NABirds": PAPER}
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, DATASETS))
+    interrupts.leave(main(__doc__, DATASETS))

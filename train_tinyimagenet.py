@@ -17,7 +17,7 @@ with --subset published for a draw that does not look at classes. Here, a linear
 network and the class vectors, and the last, smaller batch of an epoch is trained on.
 """
 
-import sys
+import interrupts  # isort: skip
 
 from experiment import main
 
@@ -32,4 +32,4 @@ PAPER = {
 DATASETS = {"TinyImageNet": PAPER}
 
 if __name__ == "__main__":
-    sys.exit(main(__doc__, DATASETS))
+    interrupts.leave(main(__doc__, DATASETS))

@@ -9,6 +9,7 @@ The report shows how the run was trained, where its mistakes go in the class tre
 themselves, and how that compares with the class tree. It is one file: open it in any browser, send it to anyone.
 """
 
+import interrupts  # isort: skip
 import openmp  # noqa: F401  isort: skip
 
 import argparse
@@ -24,23 +25,23 @@ import comparisons
 import reports
 from evaluation import find_folders
 from figures import FIGURES, FORMATS
-from flags import Formatter
+from flags import Parser, filled
 from recording import Run
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line of this script."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Formatter, allow_abbrev=False)
+    parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("run", nargs="+", metavar="RUN_OR_FOLDER", help="folder of a run, or of many")
-    add("--out", metavar="DIR", help="where to write (default: into the folder of the run; a comparison into the"
-        " innermost folder that holds all runs)")  # fmt: skip
-    add("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="of the files in figures/; the report"
+    add("run", nargs="+", type=filled, metavar="RUN_OR_FOLDER", help="folder of a run, or of many")
+    add("--out", type=filled, metavar="DIR", help="where to write (default: into the folder of the run; a comparison"
+        " into the innermost folder that holds all runs)")  # fmt: skip
+    add("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="formats of the files in figures/; the report"
         " embeds its images in any case")  # fmt: skip
-    add("--data_dir", metavar="DIR", help="where the images of the runs are on this machine, for the worst mistakes"
-        " (default: where training found them)")  # fmt: skip
-    add("--metrics", nargs="+", metavar="NAME", help="measures to compare, by name or pattern such as 'W/*' (default:"
-        " those of the papers)")  # fmt: skip
+    add("--data_dir", type=filled, metavar="DIR", help="where the images of the runs are on this machine, for the worst"
+        " mistakes (default: where training found them)")  # fmt: skip
+    add("--metrics", nargs="+", type=filled, metavar="NAME", help="measures to compare, by name or pattern such as 'W/*'"
+        " (default: those of the papers)")  # fmt: skip
     add("--comparison_only", action="store_true", help="compare the methods without drawing every single run")
     return parser
 
@@ -79,9 +80,7 @@ def visualize(folders: Sequence[Path], args: argparse.Namespace) -> int:
         states = []
         for folder in runs:
             place = out / folder.absolute().relative_to(common)
-            states.append(
-                _attempt(bar, len(FIGURES), partial(reports.report_run, Run(folder), place, options, bar.update))
-            )
+            states.append(_attempt(bar, len(FIGURES), partial(_report_run, folder, place, options, bar.update)))
         if compared is not None:
             states += [None for _ in compared.problems] if args.comparison_only else []
             states.append(
@@ -90,6 +89,13 @@ def visualize(folders: Sequence[Path], args: argparse.Namespace) -> int:
                 )
             )
     return 2 if set(states) <= {None} else int(None in states)
+
+
+def _report_run(folder: Path, *how) -> str:
+    run = Run(folder)
+    if not run.exists:
+        raise ValueError(f"{folder} is no run: it has no config.json; a run's folder ends in .../seed<k>")
+    return reports.report_run(run, *how)
 
 
 def _attempt(bar: tqdm, figures: int, work: Callable[[], str]) -> bool | None:
@@ -107,4 +113,4 @@ def _attempt(bar: tqdm, figures: int, work: Callable[[], str]) -> bool | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.leave(main())

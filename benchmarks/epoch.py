@@ -32,6 +32,7 @@ import arguments  # noqa: E402
 import data  # noqa: E402
 import engine  # noqa: E402
 import train  # noqa: E402
+from assembly import Training, assemble  # noqa: E402
 from data.progress import progress  # noqa: E402
 from devices import choose_devices  # noqa: E402
 from recording import Run  # noqa: E402
@@ -51,23 +52,23 @@ def draw_images(root: Path, count: int, classes: int, side: int) -> None:
         Image.fromarray(pixels).save(folder / f"{index}.jpg")
 
 
-def prepare(backbone: str, folder: Path, options: argparse.Namespace) -> tuple[engine.Training, data.Splits]:
+def prepare(backbone: str, folder: Path, options: argparse.Namespace) -> tuple[Training, data.Splits]:
     """A training as train.py would assemble it."""
     argv = ["--dataset", "folder", "--method", options.method, "--data_dir", str(folder / "images")]
     argv += ["--backbone", backbone, "--resize", str(options.side), "--batch_size", str(options.batch_size)]
     argv += [] if backbone == "conv4" else ["--rand_backbone"]
     resolved, machine, _ = arguments.parse(argv, "", train.DATASETS)
     splits = data.load({**resolved, **{name: machine[name] for name in arguments.PLACES}})
-    return engine.assemble(resolved, splits, choose_devices(options.device)), splits
+    return assemble(resolved, splits, choose_devices(options.device)), splits
 
 
-def engine_epoch(training: engine.Training, splits: data.Splits) -> None:
+def engine_epoch(training: Training, splits: data.Splits, batches: data.Batches) -> None:
     """An epoch as `engine.fit` trains it."""
     with progress(total=1, file=io.StringIO()) as bar:
-        engine._train_epoch(training, splits, bar)
+        engine._train_epoch(training, splits, batches, bar)
 
 
-def bare_epoch(training: engine.Training, batches: Sequence[tuple]) -> None:
+def bare_epoch(training: Training, batches: Sequence[tuple]) -> None:
     """Forward, backward and optimizer step on batches that are on the device."""
     training.model.train()
     for images, sizes, targets in batches:
@@ -125,16 +126,17 @@ def diagnostics_share(epoch: Callable[[], None], repeats: int) -> np.ndarray:
 def measure(backbone: str, folder: Path, options: argparse.Namespace) -> str:
     """A line of the table."""
     training, splits = prepare(backbone, folder, options)
-    batches = list(engine._training_batches(training, splits))
+    source = engine._training_batches(training, splits)
+    batches = list(source)
     pairs = []
     for repeat in range(options.repeats + 1):
-        runs = [lambda: engine_epoch(training, splits), lambda: bare_epoch(training, batches)]
+        runs = [lambda: engine_epoch(training, splits, source), lambda: bare_epoch(training, batches)]
         times = [clocks(run) for run in (runs if repeat % 2 else runs[::-1])]
         pairs.append(times if repeat % 2 else times[::-1])
     pairs = np.array(pairs[1:])  # (repeats, engine and bare, wall and processor)
     ratios = np.median(pairs[:, 0] / pairs[:, 1], axis=0)
     seconds = np.median(pairs, axis=0)[:, 0]
-    shares = diagnostics_share(lambda: engine_epoch(training, splits), max(1, options.repeats // 2))
+    shares = diagnostics_share(lambda: engine_epoch(training, splits, source), max(1, options.repeats // 2))
     saved = clocks(lambda: Run(folder / "run").save_checkpoint("last.pt", training.state()))[0]
     return (
         f"| {backbone} | {len(batches)} | {seconds[1]:.3f} | {seconds[0]:.3f} | {ratios[0]:.3f} | {ratios[1]:.3f} |"

@@ -30,6 +30,8 @@ class Batches:
         batch_size: Images in a batch.
         shuffle_seed: Seed of the order; None keeps that of the indices.
         merge_single: Add a last batch of one image to the one before: batch norm cannot train on one image.
+        part: (k, n): of every batch, the k-th of n parts that differ by one image at most and may be empty: what one
+            of n processes gets.
         device: Where the tensors are put; copies to a GPU are asynchronous.
         resident: Keep all these images on the device, if half of its free memory holds them; `is_resident` tells.
 
@@ -44,6 +46,7 @@ class Batches:
         *,
         shuffle_seed: int | None = None,
         merge_single: bool = False,
+        part: tuple[int, int] = (0, 1),
         device: str | torch.device = "cpu",
         resident: bool = False,
     ):
@@ -51,6 +54,7 @@ class Batches:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
         self.splits, self.indices, self.batch_size = splits, np.asarray(indices, np.int64), int(batch_size)
         self.shuffle_seed, self.merge_single, self.device = shuffle_seed, merge_single, torch.device(device)
+        self.part = part
         self._resident = self._load_all() if resident and self._fits() else None
 
     @property
@@ -88,6 +92,11 @@ class Batches:
                 with contextlib.suppress(queue.Empty):
                     ready.get(timeout=0.01)
 
+    @property
+    def totals(self) -> list[int]:
+        """Number of images in each batch, all its parts together."""
+        return np.diff(self._bounds()).tolist()
+
     def _bounds(self) -> np.ndarray:
         """Where the batches start, and the end."""
         total = len(self.indices)
@@ -97,12 +106,13 @@ class Batches:
         return bounds
 
     def _plan(self) -> list[np.ndarray]:
-        """For each batch, the positions of its images in indices."""
+        """For each batch, the positions in indices of those of its images that are in the part."""
         total = len(self.indices)
         order = np.arange(total)
         if self.shuffle_seed is not None:
             order = torch.randperm(total, generator=torch.Generator().manual_seed(self.shuffle_seed)).numpy()
-        return np.split(order, self._bounds()[1:-1]) if total else []
+        (number, parts), batches = self.part, np.split(order, self._bounds()[1:-1]) if total else []
+        return [np.array_split(positions, parts)[number] for positions in batches]
 
     def _read_ahead(self, ready: queue.Queue, stop: threading.Event) -> None:
         try:

@@ -20,7 +20,7 @@ from data.cache_writer import fill, out_of_space, read_or_reason, refusal
 from data.decoding import Box
 from data.locks import file_lock
 
-FORMAT = 1  # raised whenever the same images would give other pixels or files
+FORMAT = 2  # raised whenever the same images would give other pixels, files or notes
 FOLDER = ".taxonomy_cache"
 ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
 
@@ -61,8 +61,9 @@ def build_cache(
 ) -> ImageCache:
     """Reads the images into a cache, or opens the one that an earlier or parallel run has made of the same files.
 
-    The cache is found by names, sizes and modification times of the files, resize, gray and boxes. It appears complete
-    or not at all; others that want the same one wait for it.
+    The cache is found by names, sizes and modification times of the files, resize, gray and boxes; outside of the data
+    folder, where those of several may lie, by its path too. So a collection moves and is copied together with the cache
+    inside it. It appears complete or not at all; others that want the same one wait for it.
 
     Args:
         root: The data folder.
@@ -79,11 +80,12 @@ def build_cache(
         OSError: If there is no place that can be written, or no space left.
     """
     root, resize, gray = Path(root), _side(resize), bool(gray)
-    key = _key(root, files, f"{resize} {gray}", boxes)
+    digest = files_digest(root, files, f"{FORMAT} {resize} {gray}", boxes)
     places = [Path(cache_dir)] if cache_dir is not None else [root / FOLDER, _user_folder()]
-    folder = next((place / key for place in places if _content(place / key) is not None), None)
+    folders = {place: place / key_in(place, root, digest) for place in places}
+    folder = next((folder for folder in folders.values() if _content(folder) is not None), None)
     if folder is None:
-        folder = _writable(places) / key
+        folder = folders[_writable(places)]
         read = partial(read_or_reason, root=root, resize=resize, gray=gray, boxes=boxes)
         _sweep(folder.parent)
         waiting = "another process is reading the same images into the cache: waiting for it"
@@ -106,13 +108,25 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _key(root: Path, files: Sequence[str], settings: str, boxes: Mapping[str, Box] | None) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {settings}".encode())
+def files_digest(root: Path, files: Sequence[str], settings: str, boxes: Mapping[str, Box] | None = None) -> str:
+    """Hash of what is made of files: settings, boxes, and names, sizes and modification times of the files."""
+    digest = hashlib.sha256(settings.encode())
     for file in files:
         stat = os.stat(root / file)
         part = f" {boxes[file]}" if boxes is not None else ""
         digest.update(f"\n{file!r} {stat.st_size} {stat.st_mtime_ns}{part}".encode("utf-8", "backslashreplace"))
-    return digest.hexdigest()[:24]
+    return digest.hexdigest()
+
+
+def key_in(place: Path, root: Path, digest: str) -> str:
+    """Name under which something made of files below root is kept in a place.
+
+    Outside of root it depends on root: other collections may have files of the same names, sizes and times.
+    """
+    home = os.path.realpath(root)
+    if os.path.realpath(place) != os.path.join(home, FOLDER):
+        digest = hashlib.sha256(f"{digest} {home!r}".encode("utf-8", "backslashreplace")).hexdigest()
+    return digest[:24]
 
 
 def _user_folder() -> Path:

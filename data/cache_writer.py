@@ -18,6 +18,7 @@ from data.decoding import Box, Decoded, read_image
 from data.progress import progress
 
 SHOWN = 20
+DARK = 65536 // 4  # 16-bit images that stay below come out dark: they hold 12 or 14 bits
 
 
 def fill(folder: Path, files: Sequence[str], read: Callable[[str], Decoded | str], workers: int) -> list[list[str]]:
@@ -124,17 +125,27 @@ def _unequal(first: str, shape: tuple[int, ...], second: str, other: tuple[int, 
 
 
 def _observe(seen: dict, image: Decoded, file: str) -> None:
-    kinds = {"deep": image.brightest is not None, "transparent": image.transparent, "frames": image.frames > 1}
+    deep = image.brightest is not None
+    kinds = {
+        "deep": deep and not image.cut,
+        "cut": image.cut,
+        "dark": deep and image.brightest < DARK,
+        "transparent": image.transparent,
+        "frames": image.frames > 1,
+    }
     for kind, found in kinds.items():
         if found:
             seen.setdefault(kind, []).append(file)
-    if image.brightest is not None:
+    if kinds["deep"]:
         seen["brightest"] = max(seen.get("brightest", 0), image.brightest)
 
 
 def _notes(seen: dict) -> list[str]:
     sentences = {
         "deep": "with 16 bits a pixel were divided by 257 (the largest value found is {brightest} of 65535)",
+        "cut": "in colour with 16 bits a channel were cut to the upper 8 bits of each (Pillow reads no more)",
+        "dark": "with 16 bits use less than a quarter of the range, as 12-bit data do, and come out dark (values stretched"
+        " to 0-65535 beforehand would not)",
         "transparent": "with transparency were laid on white",
         "frames": "with several frames or pages: the first one was read",
     }

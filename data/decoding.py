@@ -5,10 +5,19 @@ import os
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 Box = tuple[int, int, int, int]  # left, top, width, height, in pixels of the image as a viewer shows it
@@ -20,7 +29,9 @@ class Decoded(NamedTuple):
     Fields:
         pixels: uint8 (H, W, channels).
         size: Original (width, height), in pixels, as a viewer shows it (after the camera's rotation flag), uncropped.
-        brightest: Largest value where the file holds 16 bits a pixel, else None.
+        brightest: Largest value, of 65535, where the file holds 16 bits a channel, else None; of colour that was cut,
+            as 257 times the largest of the upper 8 bits.
+        cut: Whether the lower 8 bits of 16-bit colour were dropped.
         transparent: Whether transparency was laid on white.
         frames: Number of frames or pages, of which the first was read.
         fingerprint: 64 bits of a hash of original size and pixels; equal for equal images.
@@ -29,6 +40,7 @@ class Decoded(NamedTuple):
     pixels: np.ndarray
     size: tuple[int, int]
     brightest: int | None
+    cut: bool
     transparent: bool
     frames: int
     fingerprint: int
@@ -39,8 +51,8 @@ def read_image(
 ) -> Decoded:
     """Reads an image completely and converts it to 8-bit colour or grey.
 
-    Transparency is laid on white; 16-bit grey is divided by 257; the camera's rotation flag is applied; of an animation
-    or a multi-page file the first frame counts.
+    Transparency is laid on white; 16-bit grey is divided by 257; of 16-bit colour Pillow reads the upper 8 bits; the
+    camera's rotation flag is applied; of an animation or a multi-page file the first frame counts.
 
     Args:
         path: The file.
@@ -56,20 +68,41 @@ def read_image(
             raise ValueError("the file is empty")
         with Image.open(path) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph with its preview
+            cut = image.mode not in SIXTEEN_BITS and _channel_bits(image) > 8
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return _convert(image, resize, gray, frames, box)
+            turn = TURNS.get(orientation(image))
+            return _convert(image if turn is None else image.transpose(turn), resize, gray, frames, box, cut)
     except UnidentifiedImageError:
         raise ValueError("this is no image that Pillow can read") from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"too large: {error}") from error
+        raise ValueError(too_large(error)) from error
     except ValueError:
         raise
     except Exception as error:  # a damaged file can raise almost anything, struct.error for one
         raise ValueError(getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
 
 
-def _convert(image: Image.Image, resize: int | None, gray: bool, frames: int, box: Box | None) -> Decoded:
+def orientation(image: Image.Image) -> int:
+    """The camera's rotation flag, 1 to 8; 1, upright, where there is none or the metadata are damaged."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged metadata can raise almost anything, and viewers show the image all the same
+        return 1
+
+
+def too_large(error: Image.DecompressionBombError) -> str:
+    """Why an image beyond Pillow's limit is not read, and the way out."""
+    return f"too large: {str(error).partition(',')[0]}; scale it down or cut it into parts"
+
+
+def _channel_bits(image: Image.Image) -> int:
+    """Bits a channel of an opened file, before it is loaded; 8 where they are never more."""
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,)))
+    return 16 if image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile) else 8
+
+
+def _convert(image: Image.Image, resize: int | None, gray: bool, frames: int, box: Box | None, cut: bool) -> Decoded:
     size, brightest, transparent = image.size, None, False
     image = image if box is None else image.crop(_inside(box, size))
     if image.mode in SIXTEEN_BITS:
@@ -80,6 +113,8 @@ def _convert(image: Image.Image, resize: int | None, gray: bool, frames: int, bo
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     elif image.mode not in OPAQUE:
         raise ValueError(f"pixels of mode {image.mode!r} have no fixed range; save the image with 8 or 16 bits")
+    if cut:
+        brightest = 257 * max(high for _, high in image.convert("RGB").getextrema())
     mode = "L" if gray else "RGB"
     image = image if image.mode == mode else image.convert(mode)
     if resize:
@@ -87,7 +122,7 @@ def _convert(image: Image.Image, resize: int | None, gray: bool, frames: int, bo
     pixels = np.array(image)
     pixels = pixels[:, :, None] if gray else pixels
     digest = hashlib.blake2b(b"%d %d " % size + pixels.tobytes(), digest_size=8).digest()
-    return Decoded(pixels, size, brightest, transparent, frames, int.from_bytes(digest, "big"))
+    return Decoded(pixels, size, brightest, cut, transparent, frames, int.from_bytes(digest, "big"))
 
 
 def _inside(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:

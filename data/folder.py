@@ -1,6 +1,7 @@
 """Any folder tree of images: the folders are the class tree."""
 
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from data.cache import ImageCache, build_cache
+from data.matching import match_folders
 from data.splits import Splits, choose_split_seed, split_indices
 from hierarchies import FolderTree, Hierarchy, scan_folders
-from hierarchies.readers import check_same_classes, read_hierarchy
+from hierarchies.folders import advice
+from hierarchies.readers import read_hierarchy
 from hierarchies.tree import format_path
 
 DEFAULTS = {
@@ -40,8 +43,7 @@ def load(options: Mapping) -> Splits:
             resize (side in pixels, 0 keeps the size), gray, cache_dir: see `build_cache`.
             seed, split_seed, split, use_val: see `split_indices` and `choose_split_seed`.
             split_list: CSV file that lists the images in the order which 'published' permutes; sorted paths without it.
-            hierarchy: File with the class tree, for folders that do not spell it out; its classes are matched with the
-                paths of the class folders, or with their names if no path fits.
+            hierarchy: File with the class tree, for folders that do not spell it out; see `match_folders`.
             nonliving: Topmost groups that are not alive; without it living is None.
             exclude: Patterns of folders to leave out, see `scan_folders`.
             collapse: Drop inner nodes with a single child.
@@ -57,7 +59,8 @@ def load(options: Mapping) -> Splits:
     root = Path(options["data_dir"])
     tree = scan_folders(root, exclude=options["exclude"] or ())
     notes = _folder_notes(tree, options["ignore_empty_folders"])
-    hierarchy, labels = _classes(tree, options["hierarchy"])
+    hierarchy, labels, matching_notes = _classes(tree, options["hierarchy"])
+    notes += matching_notes
     living = None if options["nonliving"] is None else living_classes(hierarchy, options["nonliving"])
     order = np.arange(len(tree.files))
     if options["split_list"] is not None:
@@ -92,18 +95,19 @@ def read_order(path: str | os.PathLike, files: Sequence[str]) -> np.ndarray:
     may be a header. Raises: ValueError: If a line has no image, or the images are not all listed once.
     """
     index, order, first = {file: i for i, file in enumerate(files)}, [], {}
-    with open(path, newline="", encoding="utf-8-sig") as handle:
-        for number, row in enumerate(csv.reader(handle), 1):
-            found = next((hit for cell in row if (hit := _find(cell, index)) is not None), None)
-            if found is None and row and number > 1:
-                raise ValueError(
-                    f"{path}, line {number}: {', '.join(row)!r} ends in no path of an image of the data folder"
-                )
-            if found in first:
-                raise ValueError(f"{path}, line {number}: {files[found]!r} is listed in line {first[found]} already")
-            if found is not None:
-                first[found] = number
-                order.append(found)
+    try:
+        text = Path(path).read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8: save it as UTF-8") from error
+    for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+        found = next((hit for cell in row if (hit := _find(cell, index)) is not None), None)
+        if found is None and row and number > 1:
+            raise ValueError(f"{path}, line {number}: {', '.join(row)!r} ends in no path of an image of the data folder")
+        if found in first:
+            raise ValueError(f"{path}, line {number}: {files[found]!r} is listed in line {first[found]} already")
+        if found is not None:
+            first[found] = number
+            order.append(found)
     if len(order) < len(files):
         missing = next(file for i, file in enumerate(files) if i not in first)
         raise ValueError(f"{path} lists {len(order)} of the {len(files)} images; it misses {missing!r}, for instance")
@@ -116,16 +120,35 @@ def _find(cell: str, index: Mapping[str, int]) -> int | None:
 
 
 def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
-    notes = []
     if tree.empty_folders and not ignore_empty_folders:
         raise ValueError(
             f"{len(tree.empty_folders)} folders hold no image: {_some(tree.empty_folders)}; add images, remove them, or"
-            " leave them out with --ignore_empty_folders"
+            f" leave them out with --ignore_empty_folders{''.join(f'; {sentence}' for sentence in advice(tree.skipped))}"
         )
+    notes = []
     if tree.empty_folders:
         notes.append(f"{len(tree.empty_folders)} folders without images were left out: {_some(tree.empty_folders)}")
+    return [*notes, *left_out_notes(tree)]
+
+
+def left_out_notes(tree: FolderTree, below: str = "") -> list[str]:
+    """Notes on files that are no images or of formats that are not read, and on hidden images.
+
+    Args:
+        tree: What was found.
+        below: Where, for a dataset of several trees, as in 'below x/train'.
+    """
+    where, notes = f" {below}" if below else "", []
     if tree.skipped:
-        notes.append(f"{len(tree.skipped)} files that are no images were left out: {_some(tree.skipped)}")
+        count, listed = len(tree.skipped), _some(tree.skipped)
+        notes.append(f"{count} files{where} that are no images, or links to folders, were left out: {listed}")
+    notes += [f"of the files left out{where}, {sentence}" for sentence in advice(tree.skipped)]
+    for path, images in tree.hidden[:3]:
+        kind = "folder" if path.endswith("/") else "file"
+        notes.append(f"left out hidden {kind} {path!r}{where} with {images} images: rename it to use them")
+    if len(tree.hidden) > 3:
+        total = sum(images for _, images in tree.hidden[3:])
+        notes.append(f"left out {len(tree.hidden) - 3} more hidden folders or files{where} with {total} images")
     return notes
 
 
@@ -134,19 +157,13 @@ def _some(names: Sequence[str], shown: int = 20) -> str:
     return ", ".join(map(repr, names[:shown])) + more
 
 
-def _classes(tree: FolderTree, file: str | os.PathLike | None) -> tuple[Hierarchy, np.ndarray]:
-    """The class tree, of the folders or of the file, and the class of each image in it."""
+def _classes(tree: FolderTree, file: str | os.PathLike | None) -> tuple[Hierarchy, np.ndarray, tuple[str, ...]]:
+    """The class tree, of the folders or of the file, the class of each image in it, and notes."""
     if file is None:
-        return tree.hierarchy, tree.labels
+        return tree.hierarchy, tree.labels, ()
     hierarchy = read_hierarchy(file, self_leaves=True)
-    folders, known = ([_without_self(path) for path in each.class_paths] for each in (tree.hierarchy, hierarchy))
-    spelled_out = not set(folders).isdisjoint(known)
-    classes = folders if spelled_out else [folder[-1] for folder in folders]
-    return hierarchy, check_same_classes(hierarchy, classes, "the folders of the images")[tree.labels]
-
-
-def _without_self(path: Sequence[str]) -> tuple[str, ...]:
-    return tuple(path[:-1] if path[-1] == "." else path)
+    match = match_folders(tree.hierarchy.class_paths, hierarchy, os.fspath(file))
+    return hierarchy, match.classes[tree.labels], match.notes
 
 
 def keep_readable(

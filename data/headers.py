@@ -1,7 +1,6 @@
 """Original sizes of images from the head of their files, read once and kept."""
 
 import contextlib
-import hashlib
 import os
 import uuid
 import zipfile
@@ -14,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
-from data.cache import FOLDER
+from data.cache import FOLDER, files_digest, key_in
+from data.decoding import orientation, too_large
 from data.progress import progress
 
-FORMAT = 1  # raised whenever the same files would give other sizes
+FORMAT = 2  # raised whenever the same files would give other sizes
 ROTATED = (5, 6, 7, 8)  # camera's rotation flags that swap width and height
 AT_ONCE = 256  # files a thread reads before it reports
 
@@ -41,7 +41,7 @@ def read_headers(
 ) -> Headers:
     """Sizes of all images without decoding them, or what an earlier call has found for the same files.
 
-    They are kept beside the image caches, under names, sizes and modification times of the files.
+    They are kept beside the image caches, under names, sizes and modification times of the files like those.
 
     Args:
         root: The data folder.
@@ -51,7 +51,7 @@ def read_headers(
     """
     root = Path(root)
     place = Path(cache_dir) if cache_dir is not None else root / FOLDER
-    stored = place / f"sizes-{_key(root, files)}.npz"
+    stored = place / f"sizes-{key_in(place, root, files_digest(root, files, f'sizes {FORMAT}'))}.npz"
     with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(stored) as arrays:
         return Headers(arrays["sizes"], arrays["bad"].tolist(), True)
     sizes, bad = np.full((len(files), 2), np.nan, np.float32), []
@@ -73,7 +73,11 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            rotated = image.getexif().get(ExifTags.Base.Orientation) in ROTATED
+            if image.format == "TIFF":  # some versions of Pillow have turned this size by now
+                width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
+            rotated = orientation(image) in ROTATED
+    except Image.DecompressionBombError as error:
+        raise ValueError(too_large(error)) from error
     except Exception as error:  # Pillow's readers of damaged files raise whatever they stumble over
         empty = os.path.exists(path) and os.path.getsize(path) == 0
         raise ValueError("the file is empty" if empty else "this is no image that Pillow can read") from error
@@ -88,14 +92,6 @@ def _read_sizes(root: Path, files: Sequence[str]) -> list[tuple[int, int] | str]
         except ValueError as error:
             found.append(str(error))
     return found
-
-
-def _key(root: Path, files: Sequence[str]) -> str:
-    digest = hashlib.sha256(f"sizes {FORMAT}".encode())
-    for file in files:
-        stat = os.stat(root / file)
-        digest.update(f"\n{file!r} {stat.st_size} {stat.st_mtime_ns}".encode("utf-8", "backslashreplace"))
-    return digest.hexdigest()[:24]
 
 
 def _store(path: Path, sizes: np.ndarray, bad: list[list[str]]) -> bool:

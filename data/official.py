@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data import store
-from data.folder import copy_notes
+from data.folder import copy_notes, left_out_notes
 from data.splits import SPLITS, STRATIFIED_SEED, Splits, stratified_split
 from hierarchies import Hierarchy, check_same_classes, read_edges, read_hierarchy, scan_folders
 
@@ -84,7 +84,7 @@ def scan_splits(root: Path) -> Filed:
             files += [f"{folders[name].name}/{file}" for file in tree.files]
             ids.append(folder_ids[tree.labels])
             parts += [TEST if part == VAL and folders["test"] is None else part] * len(tree.files)
-            notes += _skipped(tree.skipped, folders[name])
+            notes += left_out_notes(tree, f"below {folders[name]}")
     return Filed(root, tuple(files), np.concatenate(ids), np.array(parts), tuple(notes))
 
 
@@ -164,9 +164,3 @@ def _class_id(path: tuple[str, ...], folder: Path) -> str:
             f"{folder / '/'.join(path)} holds images; expected {folder}/<class id>/<image>, one folder a class"
         )
     return path[0]
-
-
-def _skipped(files: tuple[str, ...], folder: Path) -> list[str]:
-    if not files:
-        return []
-    return [f"{len(files)} files below {folder} that are no images were left out, such as {files[0]!r}"]

@@ -3,11 +3,13 @@
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from data.download import download, unpack
+from data.folder import left_out_notes
 from data.official import DEFAULTS as OFFICIAL
 from data.official import TEST, TRAIN, Filed, data_folder, official_splits, shipped_tree
 from data.splits import Splits
@@ -126,12 +128,8 @@ def _filed(folder: Path) -> Filed:
     files = [*(f"train/{file}" for file in train.files), *(f"val/images/{file}" for file in sorted(labelled))]
     ids = np.concatenate([np.array(names)[train.labels], [labelled[file] for file in sorted(labelled)]])
     parts = np.repeat([TRAIN, TEST], [len(train.files), len(labelled)])
-    skipped = [file for file in train.skipped if not file.endswith("_boxes.txt")]
-    notes = (
-        [f"{len(skipped)} files below train that are no images were left out, such as {skipped[0]!r}"]
-        if skipped
-        else []
-    )
+    skipped = tuple(file for file in train.skipped if not file.endswith("_boxes.txt"))
+    notes = left_out_notes(replace(train, skipped=skipped), "below train")
     return Filed(folder, tuple(files), ids, parts, tuple(notes))
 
 

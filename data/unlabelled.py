@@ -13,7 +13,7 @@ from PIL import Image
 
 from data.decoding import read_image
 from data.stream import Upscaled, cores
-from hierarchies.folders import IMAGE_EXTENSIONS
+from hierarchies.folders import IMAGE_EXTENSIONS, advice
 
 _SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 
@@ -64,23 +64,26 @@ def find_images(paths: Iterable[str | os.PathLike]) -> Found:
 
     Raises: ValueError: If a path does not exist, a folder cannot be listed, or there is no image at all.
     """
-    paths, files, others = list(map(Path, paths)), {}, 0
+    paths, files, others = list(map(Path, paths)), {}, []
     for path in paths:
         if not path.exists():
             raise ValueError(f"there is no image or folder {str(path)!r}")
-        found, more = _below(path) if path.is_dir() else ([str(path)], 0)
+        found, more = _below(path) if path.is_dir() else ([str(path)], [])
         files.update(dict.fromkeys(found))
         others += more
     if not files:
-        raise ValueError(
-            f"there is no image in {', '.join(map(str, paths)) or 'no folder'} ({others} other files);"
-            f" images end in {', '.join(_SUFFIXES)}"
-        )
-    return Found(list(files), others)
+        sentences = [
+            f"there is no image in {', '.join(map(str, paths)) or 'no folder'} ({len(others)} other files)",
+            *advice(others),
+            f"images end in {', '.join(_SUFFIXES)}",
+        ]
+        raise ValueError("; ".join(sentences))
+    return Found(list(files), len(others))
 
 
-def _below(root: Path) -> tuple[list[str], int]:
-    images, others, visited = [], 0, set()
+def _below(root: Path) -> tuple[list[str], list[str]]:
+    """Paths of the images and names of the other files."""
+    images, others, visited = [], [], set()
 
     def refuse(error: OSError) -> None:
         raise ValueError(f"the folder {error.filename!r} cannot be listed: {error.strerror}") from error
@@ -95,7 +98,7 @@ def _below(root: Path) -> tuple[list[str], int]:
         names = [name for name in names if not name.startswith(".")]
         chosen = [name for name in names if name.lower().endswith(_SUFFIXES)]
         images += [os.path.join(folder, name) for name in chosen]
-        others += len(names) - len(chosen)
+        others += sorted({*names} - {*chosen})
     return sorted(images), others
 
 

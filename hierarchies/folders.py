@@ -3,16 +3,27 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
 from hierarchies.tree import Hierarchy
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp", "gif", "webp")
+# files that hold images all the same, and what to do with them
+_ELSEWHERE = {
+    "images in formats that are not read: convert them to PNG, JPEG or TIFF": (
+        "heic heif avif jxl jp2 j2k jpx jfif jpe pgm ppm pnm pbm tga ico psd xcf svg eps pdf dng nef cr2 cr3 arw orf raf"
+        " rw2 raw czi nd2 lif oib oif vsi svs ndpi scn mrxs lsm dcm nii fits npy mp4 avi mov mkv"
+    ),
+    "archives: unpack them": "zip tar tgz gz bz2 xz 7z rar",
+}
 _JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"}
+_COUNTED = 100_000  # files of a hidden folder that are looked at
 _LAYOUT = "expected <folder>/<group>/.../<class>/<image>, where every folder that directly holds images is a class"
 
 
@@ -27,6 +38,8 @@ class FolderTree:
         skipped: Files that were left out for the user to know of: no images by their suffix, links that lead nowhere,
             and links to folders of the same tree, whose images count where they really are.
         empty_folders: Folders without an image anywhere below them; they are no classes.
+        hidden: Hidden folders with images below them, written with a final '/', and hidden images, each with the number
+            of images that were left out; large folders are not counted to the end.
     """
 
     hierarchy: Hierarchy
@@ -34,12 +47,24 @@ class FolderTree:
     labels: np.ndarray
     skipped: tuple[str, ...]
     empty_folders: tuple[str, ...]
+    hidden: tuple[tuple[str, int], ...] = ()
+
+
+class _Folder(NamedTuple):
+    """What a folder directly holds: names of images and other files, paths of folders, hidden images, patterns met."""
+
+    path: str
+    images: list[str]
+    others: list[str]
+    below: list[str]
+    hidden: list[tuple[str, int]]
+    matched: set[str]
 
 
 def scan_folders(
     root: str | os.PathLike, *, extensions: Sequence[str] = IMAGE_EXTENSIONS, exclude: Sequence[str] = ()
 ) -> FolderTree:
-    """Finds the classes and images of a folder tree. Hidden names (.x) and litter such as Thumbs.db are passed over.
+    """Finds the classes and images of a folder tree. Litter such as Thumbs.db is passed over, and what is hidden (.x).
 
     A class folder with classes below it gets a leaf of its own.
 
@@ -60,17 +85,29 @@ def scan_folders(
     if not root.is_dir():
         raise NotADirectoryError(f"{str(root)!r} is not a folder; {_LAYOUT}")
     suffixes = _suffixes(extensions)
-    files, skipped, folders = [], [], []
+    files, skipped, folders, hidden = [], [], [], []
     unused = set(_patterns(exclude))
-    for folder, names, others, leave_out in _walk(root, suffixes, _patterns(exclude)):
-        unused -= leave_out
-        folders.append(folder)
-        files += [f"{folder}/{name}" if folder else name for name in names]
-        skipped += [f"{folder}/{name}" if folder else name for name in others]
+    for folder in _walk(root, suffixes, _patterns(exclude)):
+        unused -= folder.matched
+        folders.append(folder.path)
+        files += [_join(folder.path, name) for name in folder.images]
+        skipped += [_join(folder.path, name) for name in folder.others]
+        hidden += folder.hidden
     _check_text([*files, *skipped, *folders], root)
     if unused:
         raise ValueError(f"the pattern {min(unused)!r} of folders to exclude matches no folder below {str(root)!r}")
-    return _tree(root, sorted(files), sorted(skipped), folders)
+    return replace(_tree(root, sorted(files), sorted(skipped), folders), hidden=tuple(sorted(hidden)))
+
+
+def advice(names: Sequence[str]) -> list[str]:
+    """What to do with files that hold images which are not read, a sentence for each kind; judged by the suffix."""
+    counts, sentences = Counter(PurePosixPath(name).suffix.lower().lstrip(".") for name in names), []
+    for sentence, suffixes in _ELSEWHERE.items():
+        found = sorted((-counts[suffix], suffix) for suffix in suffixes.split() if suffix in counts)
+        if found:
+            listed = ", ".join(f"{-count} .{suffix}" for count, suffix in found)
+            sentences.append(f"{-sum(count for count, _ in found)} files ({listed}) are {sentence}")
+    return sentences
 
 
 def _tree(root: Path, files: list[str], skipped: list[str], folders: list[str]) -> FolderTree:
@@ -78,7 +115,8 @@ def _tree(root: Path, files: list[str], skipped: list[str], folders: list[str]) 
     counts = Counter(owners)
     if not files:
         found = f" ({len(skipped)} other files)" if skipped else ""
-        raise ValueError(f"there is no image below the folder {str(root)!r}{found}; {_LAYOUT}")
+        sentences = "; ".join([f"there is no image below the folder {str(root)!r}{found}", *advice(skipped), _LAYOUT])
+        raise ValueError(sentences)
     if "" in counts:
         raise ValueError(
             f"{counts['']} images are directly in {str(root)!r}, such as {files[owners.index('')]!r}; a class needs a"
@@ -96,33 +134,53 @@ def _tree(root: Path, files: list[str], skipped: list[str], folders: list[str]) 
     return FolderTree(hierarchy, tuple(files), labels, tuple(skipped), tuple(empty))
 
 
-def _walk(
-    root: Path, suffixes: tuple[str, ...], patterns: Sequence[str]
-) -> Iterator[tuple[str, list[str], list[str], set[str]]]:
-    """For each folder: its path, its images, its other files, and the patterns that left out a folder in it."""
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _walk(root: Path, suffixes: tuple[str, ...], patterns: Sequence[str]) -> Iterator[_Folder]:
     real_root, stack = Path(os.path.realpath(root)), [""]
     while stack:
-        folder = stack.pop()
-        images, others, matched = [], [], set()
-        with os.scandir(root / folder) as entries:
+        folder = _Folder(stack.pop(), [], [], [], [], set())
+        with os.scandir(root / folder.path) as entries:
             for entry in entries:
-                name = entry.name
-                if name.startswith(".") or name.lower() in _JUNK:
-                    continue
-                if _is(entry.is_dir):
-                    path = f"{folder}/{name}" if folder else name
-                    hits = {pattern for pattern in patterns if fnmatchcase(path, pattern)}
-                    matched |= hits
-                    if entry.is_symlink() and not hits:
-                        _check_link(path, real_root, entry)
-                        others.append(name)
-                    elif not hits:
-                        stack.append(path)
-                elif name.lower().endswith(suffixes) and _is(entry.is_file):
-                    images.append(name)
-                else:
-                    others.append(name)
-        yield folder, images, others, matched
+                if not entry.name.startswith("._") and entry.name.lower() not in _JUNK:
+                    _sort(entry, folder, suffixes, patterns, real_root)
+        stack += folder.below
+        yield folder
+
+
+def _sort(
+    entry: os.DirEntry, folder: _Folder, suffixes: tuple[str, ...], patterns: Sequence[str], real_root: Path
+) -> None:
+    """Puts an entry of a folder where it belongs."""
+    name, path, hidden = entry.name, _join(folder.path, entry.name), entry.name.startswith(".")
+    if _is(entry.is_dir):
+        hits = {pattern for pattern in patterns if fnmatchcase(path, pattern)}
+        folder.matched.update(hits)
+        if hits:
+            return
+        if hidden:
+            images = 0 if entry.is_symlink() else _count_images(entry.path, suffixes)
+            folder.hidden.extend([(f"{path}/", images)] if images else [])
+        elif entry.is_symlink():
+            _check_link(path, real_root, entry)
+            folder.others.append(name)
+        else:
+            folder.below.append(path)
+    elif name.lower().endswith(suffixes) and _is(entry.is_file):
+        if hidden:
+            folder.hidden.append((path, 1))
+        else:
+            folder.images.append(name)
+    elif not hidden:
+        folder.others.append(name)
+
+
+def _count_images(folder: str, suffixes: tuple[str, ...]) -> int:
+    """Images below a folder, among its first files: the folder may be a file server's snapshot of everything."""
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    return sum(name.lower().endswith(suffixes) and not name.startswith("._") for name in islice(names, _COUNTED))
 
 
 def _is(kind: Callable[[], bool]) -> bool:

@@ -34,7 +34,13 @@ def parse_table(text: str, source: str) -> Draft:
         classes = [(line, _path(source, line, cells[header.index("path")])) for line, cells in rows]
     if named is None:
         return without_common_root(Draft(classes))
+    titled = {(path, cells[named]) for (_, path), (_, cells) in zip(classes, rows)}
     names = {path: cells[named] for (_, path), (_, cells) in zip(classes, rows) if cells[named]}
+    if levels and len({path for path, _ in titled}) < len(titled):
+        text = (
+            "rows differ only in the column 'class', which holds names to show; if it is a level, give it another title"
+        )
+        raise fault(source, 1, text)
     if levels and len(set(names.values())) < len(names):
         raise fault(source, 1, "the names in the column 'class' repeat; if it is a level, give it another title")
     return without_common_root(Draft(classes, names))
@@ -106,7 +112,13 @@ def _check_header(source: str, header: list[str], rows: list[list[str]], levels:
     if not all(header) or len(set(header)) < len(header):
         raise fault(source, 1, f"the first row must give every column a name of its own, got {header}")
     if not levels and "path" not in header:
-        raise fault(source, 1, "there is no column for the path and none for a level")
+        raise fault(
+            source,
+            1,
+            f"there is no column for the path and none for a level, only {', '.join(map(repr, header))}; give a column"
+            " 'path' with paths such as animal/bird/owl, or a column for each level from the top down, such as"
+            " family, genus, species; a column 'class' at either end holds the names to show",
+        )
     if levels and "path" in header:
         raise fault(source, 1, f"a table with a column 'path' has no other columns than 'class', got {levels}")
     if len(levels) == 1 and any("/" in cell for cells in rows for cell in cells):

@@ -8,14 +8,17 @@ from hierarchies import Hierarchy
 class Loss(nn.Module):
     """A function of what the head says about a batch and of the true classes; it has no parameters.
 
-    Shape: scores (B, C) with higher better, targets (B,) int64 -> scalar, the mean over the batch.
+    Shape: scores (B, C) with higher better, targets (B,) int64 -> scalar, the mean or the sum over the batch.
 
     Attributes:
         inputs: What it reads of the head: "scores", or "cosines" between embeddings and class vectors.
+        reduction: "mean", or "sum" where an option of the loss asks for it: what its values become over the batch, and
+            so how those of batches, or of parts of one, add up: means by batch size, sums as they are.
         takes: Its options: flag, keyword argument and key in config.json at once.
     """
 
     inputs: str = "scores"
+    reduction: str = "mean"
     takes: tuple[str, ...] = ()
 
     def __init__(self, hierarchy: Hierarchy):

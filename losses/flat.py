@@ -35,9 +35,9 @@ class Corr(Loss):
         super().__init__(hierarchy)
         if corr_reduction not in ("mean", "sum"):
             raise ValueError(f"corr_reduction must be mean or sum, got {corr_reduction!r}")
-        self.corr_reduction = corr_reduction
+        self.reduction = corr_reduction
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         check_batch(scores, targets, self.num_classes)
         distances = 1 - full_precision(scores).gather(1, targets[:, None])
-        return distances.sum() if self.corr_reduction == "sum" else distances.mean()
+        return distances.sum() if self.reduction == "sum" else distances.mean()

@@ -4,7 +4,7 @@ None contains its coefficient. HR and HRGamma act on the class vectors that the 
 on the weights of linear and convolutional layers, never on biases or on scales of normalisation layers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -130,21 +130,18 @@ class WeightDecay(nn.Module):
 
     Args:
         model: The network.
-        last: The part of it that holds the class vectors.
-        l2_sp: L2SP covers all but the last layer.
-        hr: HR or HRGamma covers the last layer.
+        elsewhere: Names of the weights that other penalties cover.
 
     Raises: ValueError: If that leaves no weight.
     Source: Urbani et al. 2024.
     """
 
-    def __init__(self, model: nn.Module, last: nn.Module, *, l2_sp: bool = False, hr: bool = False):
+    def __init__(self, model: nn.Module, elsewhere: Collection[str] = ()):
         super().__init__()
-        body = [] if l2_sp else _names(model, last, inside=False)
-        self.covered = body + ([] if hr else _names(model, last, inside=True))
+        self.covered = [name for name in _names(model, None, inside=False) if name not in elsewhere]
         if not self.covered:
             raise ValueError(
-                f"weight_decay has no trainable weight to act on beside l2_sp={l2_sp} and hr={hr}; leave it out"
+                "weight_decay has no trainable weight to act on that no other penalty covers; leave it out"
             )
 
     def forward(self, model: nn.Module) -> Tensor:
@@ -183,8 +180,8 @@ class Penalties(nn.Module):
         self.l2_sp = L2SP(model, fresh) if "l2_sp" in self.coefficients else None
         self.weight_decay = None
         if "weight_decay" in self.coefficients:
-            last = head if on_vectors else fresh
-            self.weight_decay = WeightDecay(model, last, l2_sp=self.l2_sp is not None, hr=on_vectors)
+            pulled = [] if self.l2_sp is None else self.l2_sp.body
+            self.weight_decay = WeightDecay(model, pulled + (_names(model, head, inside=True) if on_vectors else []))
 
     def forward(self, model: nn.Module, weight: Tensor) -> dict[str, Tensor]:
         """Each penalty times its coefficient, from the network and its class vectors (C, D)."""

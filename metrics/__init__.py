@@ -1,4 +1,7 @@
-"""Measures of scores, embeddings and class vectors against the labels and the class hierarchy. Numpy only, no torch."""
+"""Measures of scores, embeddings and class vectors against the labels and the class hierarchy, all numpy arrays.
+
+Nothing here needs torch, though scikit-bio, which infers the trees, imports it where it is installed.
+"""
 
 from metrics.backoff import Setting, calibrate_darts, calibrate_threshold
 from metrics.calibration import fit_temperature

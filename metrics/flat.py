@@ -7,7 +7,7 @@ import pandas as pd
 
 from hierarchies.tree import format_path
 from metrics.outputs import Outputs
-from metrics.result import Result, mean_over_items, mean_over_samples, ratio
+from metrics.result import Result, mean_over_groups, mean_over_items, mean_over_samples, ratio
 
 
 def accuracy(outputs: Outputs) -> Result:
@@ -22,8 +22,7 @@ def top_k_accuracy(outputs: Outputs, k: int = 5) -> Result:
 
 def macro_accuracy(outputs: Outputs) -> Result:
     """Mean recall over the classes that occur (balanced accuracy); in [0, 1]. n counts them, undefined the others."""
-    n_true, _, n_correct = _counts(outputs.labels, outputs.predictions, outputs.hierarchy.num_classes)
-    return mean_over_items(ratio(n_correct, n_true))
+    return mean_over_groups(outputs.predictions == outputs.labels, outputs.labels, outputs.hierarchy.num_classes)
 
 
 def macro_precision(outputs: Outputs) -> Result:
@@ -45,7 +44,7 @@ def level_macros(outputs: Outputs) -> dict[str, Result]:
         nodes, truths, predicted = _at_level(outputs, level)
         n_true, n_predicted, n_correct = _counts(truths, predicted, len(nodes))
         rows[f"level_precision@{level}"] = mean_over_items(ratio(n_correct, n_predicted))
-        rows[f"level_recall@{level}"] = mean_over_items(ratio(n_correct, n_true))
+        rows[f"level_recall@{level}"] = mean_over_groups(truths == predicted, truths, len(nodes))
         rows[f"level_f1@{level}"] = mean_over_items(ratio(2 * n_correct, n_true + n_predicted))
     return rows
 

@@ -46,7 +46,8 @@ class Selection(NamedTuple):
 def rank_distances(distances: np.ndarray) -> Ranks:
     """Ranks of a symmetric (C, C) table for Spearman correlations without its diagonal; ties share their mean rank.
 
-    Only equal entries tie: `pairwise_distances` has rounded off what float32 vectors are unsure of.
+    Only equal entries tie: `pairwise_distances` has rounded off what float32 vectors are unsure of. Above 1,500 classes
+    it leaves some of that, and a few equal distances do not tie.
     """
     size = len(distances)
     columns, pairs = np.zeros((2, size, size))
@@ -145,7 +146,7 @@ def correlations(outputs: Outputs, permutations: int = PERMUTATIONS, seed: int =
     `W/corr` (class-wise, Fisher mean; n classes), `W/corr_elementwise` (one over all n pairs), each with `_p` (n
     permutations, fixed seed); the same with `_living` at the end on the living subset where the outputs have one.
     `undefined` counts constant columns and classes without a vector, or pairs; permutations where there is no p-value;
-    all classes where the subset has none, or no pair.
+    all classes where the subset has none, or no pair. Above 1,500 classes a few ties are lost: `pairwise_distances`.
     """
     results = {}
     for prefix, suffix, distances, tree, absent in selections(outputs):

@@ -13,18 +13,32 @@ class Result(NamedTuple):
         n: Number of items (samples, classes, pairs ...) the value is over.
         undefined: Number of items left out because the metric is undefined for them.
         samples: (S,) values of the samples where the metric is their plain mean, for the bootstrap; NaN = undefined.
+        groups: (S,) int group of each sample, where the metric is the mean over groups of the means of their samples.
     """
 
     value: float
     n: int
     undefined: int = 0
     samples: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
 
 def mean_over_samples(samples: np.ndarray) -> Result:
     """The mean of per-sample values, with those values; NaN entries are undefined, left out and counted."""
     result = mean_over_items(samples)
     return result._replace(samples=np.asarray(samples, np.float64))
+
+
+def mean_over_groups(samples: np.ndarray, groups: np.ndarray, num_groups: int) -> Result:
+    """The mean over groups (classes ...) of the means of their samples, with those; groups without samples are counted.
+
+    Args:
+        samples: (S,) values, none of them NaN.
+        groups: (S,) int in [0, num_groups).
+    """
+    sums = np.bincount(groups, weights=samples, minlength=num_groups)
+    result = mean_over_items(ratio(sums, np.bincount(groups, minlength=num_groups)))
+    return result._replace(samples=np.asarray(samples, np.float64), groups=groups)
 
 
 def mean_over_items(items: np.ndarray) -> Result:

@@ -146,7 +146,8 @@ def level_retrieval(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) ->
 
     Level l = 1 is below the root; shallow classes are carried down. The last level, where each class is alone, is only
     given if it is the only one. Mean over the n classes that share their group; NaN if none does.
-    `undefined` counts classes alone in their group or without a vector. Ties are ordered by class.
+    `undefined` counts classes alone in their group or without a vector. Ties are ordered by class; above 1,500 classes
+    noise parts some of them, see `pairwise_distances`.
 
     Source: Musgrave, Belongie & Lim 2020.
     """
@@ -158,8 +159,8 @@ def level_retrieval(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) ->
     for level in range(1, max(2, hierarchy.max_depth)):
         group = hierarchy.level_table[kept, level - 1]
         for name, values in rank_measures(order, group).items():
-            value, count, _, _ = mean_over_items(values)
-            results[f"{name}_level{level}"] = Result(value, count, len(vectors) - count)
+            mean = mean_over_items(values)
+            results[f"{name}_level{level}"] = mean._replace(undefined=len(vectors) - mean.n)
     return results
 
 

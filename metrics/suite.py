@@ -6,14 +6,25 @@ and `prototype/calibrated/` for scores divided by a temperature; `majority/` ...
 `P/` for the structure of class vectors and of prototypes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 from hierarchies.weights import is_normalised, node_weights
-from metrics import calibration, curves, decisions, flat, hierarchical, superclass
-from metrics import geometry, inference, retrieval, trees
+from metrics import (
+    calibration,
+    curves,
+    decisions,
+    flat,
+    geometry,
+    hierarchical,
+    inference,
+    retrieval,
+    superclass,
+    trees,
+)
 from metrics.decisions import crm_ranking
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
@@ -46,8 +57,11 @@ def evaluate(
 
     Args:
         outputs: The evaluated split.
-        bootstrap: Number of resamples of the images for 95 % percentile intervals; 0 for no intervals. Only means over
-            samples get one; the others have NaN there.
+        bootstrap: Number of resamples of the images for 95 % percentile intervals; 0 for no intervals. Means over
+            samples get one, and means over classes or nodes of the means of their samples (`macro_accuracy`,
+            `level_recall@l`, `wtd_macro` ...). The images retrieved stay what they are, only queries are drawn. All
+            others have NaN there: what is made of counts or curves of all images (ECE, precision, F, micro hF, AC,
+            AURC), since resampling makes some of them larger than they are, and what no test image enters.
         seed: Of the resampling.
         weighting: Node weights of the weighted measures: a name from `hierarchies.weights.WEIGHTINGS`, or (N,) weights.
             Measures that need weights summing to 1 are NaN for other ones, all samples undefined.
@@ -65,24 +79,29 @@ def evaluate(
     outputs = outputs.view(weights=weights)
     results = {}
     for name, result in _measure(outputs, temperatures, on_request):
-        results[name] = result if bootstrap else result._replace(samples=None)
+        results[name] = result if bootstrap else result._replace(samples=None, groups=None)
     rows = [(name, float(result.value), int(result.n), int(result.undefined)) for name, result in results.items()]
     table = pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
     if bootstrap:
-        means = {name: result.samples for name, result in results.items() if result.samples is not None}
-        lower, upper = bootstrap_intervals(np.column_stack(list(means.values())), bootstrap, seed)
+        means = {name: result for name, result in results.items() if result.samples is not None}
+        samples, groups = np.column_stack([mean.samples for mean in means.values()]), [m.groups for m in means.values()]
+        lower, upper = bootstrap_intervals(samples, bootstrap, seed, groups)
         table["lower"] = table["metric"].map(dict(zip(means, lower)))
         table["upper"] = table["metric"].map(dict(zip(means, upper)))
     return table
 
 
-def bootstrap_intervals(samples: np.ndarray, bootstrap: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def bootstrap_intervals(
+    samples: np.ndarray, bootstrap: int, seed: int = 0, groups: Sequence[np.ndarray | None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """95 % percentile intervals of means over samples, all measures on the same resamples of the images.
 
     Args:
         samples: (S, M) values of M measures; NaN entries are left out of the means.
         bootstrap: Number of resamples.
         seed: Of the resampling.
+        groups: For each measure None, or (S,) int where it is the mean over groups, those that are drawn, of the means
+            of their samples, none of them NaN. None for no groups at all.
 
     Returns: Lower and upper ends, (M,) each; NaN where no resample has a defined value.
     """
@@ -90,6 +109,7 @@ def bootstrap_intervals(samples: np.ndarray, bootstrap: int, seed: int = 0) -> t
     values, means = np.nan_to_num(samples), np.full((bootstrap, samples.shape[1]), np.nan)
     partly = np.isnan(samples).any(axis=0)  # the other columns are divided by S
     defined = (~np.isnan(samples[:, partly])).astype(np.float64)
+    grouped = _grouped_columns(groups or [])
     for rows in row_blocks(bootstrap if num_samples else 0, num_samples):
         size = rows.stop - rows.start
         drawn = generator.integers(0, num_samples, (size, num_samples)) + num_samples * np.arange(size)[:, None]
@@ -97,11 +117,34 @@ def bootstrap_intervals(samples: np.ndarray, bootstrap: int, seed: int = 0) -> t
         sizes = np.full((size, samples.shape[1]), float(num_samples))
         sizes[:, partly] = counts @ defined
         means[rows] = ratio(counts @ values, sizes)
+        for columns, members in grouped:
+            means[rows, columns] = _group_means(np.ascontiguousarray(counts.T), values[:, columns], members)
     known = ~np.isnan(means).all(axis=0)
     ends = np.full((2, samples.shape[1]), np.nan)
     if known.any():
         ends[:, known] = np.nanpercentile(means[:, known], [2.5, 97.5], axis=0)
     return ends[0], ends[1]
+
+
+def _grouped_columns(groups: Sequence[np.ndarray | None]) -> list[tuple[list[int], csr_array]]:
+    """The columns that have the same groups, and the members of these as 0 and 1, (G, S)."""
+    columns: dict[bytes, list[int]] = {}
+    for column, group in enumerate(groups):
+        if group is not None and len(group):
+            columns.setdefault(np.asarray(group, np.int64).tobytes(), []).append(column)
+    found = []
+    for same in columns.values():
+        _, index = np.unique(groups[same[0]], return_inverse=True)
+        found.append((same, csr_array((np.ones(len(index)), (index, np.arange(len(index)))))))
+    return found
+
+
+def _group_means(counts: np.ndarray, values: np.ndarray, members: csr_array) -> np.ndarray:
+    """Means over the groups drawn (G) of the means of their samples, (R, M), for (S, R) counts and (S, M) values."""
+    sizes = members @ counts  # (G, R)
+    drawn = (sizes > 0).sum(axis=0)
+    sums = [ratio(members.multiply(column).tocsr() @ counts, sizes, empty=0.0).sum(axis=0) for column in values.T]
+    return np.stack(sums, axis=1) / drawn[:, None]
 
 
 def _check(bootstrap: int, temperatures: Mapping[str, float | None], on_request: list[str]) -> None:

@@ -10,7 +10,7 @@ from metrics.decisions import crm_ranking
 from metrics.flat import accuracy, macro_accuracy
 from metrics.outputs import Outputs
 from metrics.posterior import ancestors, lca_nodes
-from metrics.result import Result, mean_over_items, mean_over_samples, ratio
+from metrics.result import Result, mean_over_groups, mean_over_samples, ratio
 
 _SMALLEST_GAP = 1e-5  # cumulated weights closer than this are one cut of the tree
 
@@ -40,7 +40,7 @@ def wasserstein(outputs: Outputs) -> dict[str, Result]:
     return {
         "wtd": mean_over_samples(distances),
         "wtd_half": mean_over_samples(distances / 2),
-        "wtd_macro": mean_over_items(_class_means(outputs, distances)),
+        "wtd_macro": mean_over_groups(distances, outputs.labels, outputs.hierarchy.num_classes),
     }
 
 

@@ -7,6 +7,7 @@ from models.freeze import FREEZE, freeze, parts
 from models.heads import HEADS, Head, build_head, prior_from_counts
 from models.options import DISTANCES, HeadOptions, check_head_options, resolve_method
 from models.proxies import SOLVERS, MDSProxies, mds_proxies, mds_targets, stress
+from models.syncnorm import synchronise_batch_norm
 
 __all__ = [
     "BACKBONES",
@@ -33,4 +34,5 @@ __all__ = [
     "prior_from_counts",
     "resolve_method",
     "stress",
+    "synchronise_batch_norm",
 ]

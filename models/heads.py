@@ -69,6 +69,11 @@ class Head(nn.Module):
             vectors = (self.weight if weight is None else weight).to(embeddings.dtype)
             return unit(embeddings) @ unit(vectors).T
 
+    @property
+    def observes(self) -> bool:
+        """Whether something moves without a gradient, by `observe`."""
+        return False
+
     def class_vectors(self) -> np.ndarray:
         """The class vectors as an array (C, D) float32, for statistics: NaN rows for those that are still random."""
         return self.weight.detach().float().cpu().numpy().copy()
@@ -140,6 +145,10 @@ class ProxyHead(Head):
     @property
     def scale(self) -> float:
         return STATIC_SCALE if self.dynamic_scale is None else float(self.dynamic_scale())
+
+    @property
+    def observes(self) -> bool:
+        return self.dynamic_scale is not None or self.proxies == "ema"
 
     def set_lr(self, lr: float) -> None:
         if self.dynamic_scale is not None:

@@ -10,6 +10,7 @@ import argparse
 import importlib
 import itertools
 import os
+import re
 import shlex
 import signal
 import sys
@@ -26,6 +27,7 @@ from data.locks import file_lock  # noqa: E402
 from recording import Run, RunError  # noqa: E402
 
 GRID = REPOSITORY / "scripts" / "kim2023.txt"
+SCRIPT = re.compile(r"train\w*\.py")
 Flags = list[str]
 
 
@@ -65,7 +67,8 @@ def read_grid(path: str | os.PathLike) -> Grid:
         elif words and _fits(current, words):
             sections[current].append([] if words == ["-"] else words)
         elif words:
-            expected = "a dataset, its script and flags" if current == "datasets" else "flags below a [section]"
+            expected = "a dataset, its script (a train*.py of the repository) and flags"
+            expected = expected if current == "datasets" else "flags below a [section]"
             raise ValueError(f"{path}, line {number}: expected {expected}, got {line!r}")
     empty = [name for name, choices in sections.items() if not choices]
     if empty:
@@ -75,7 +78,8 @@ def read_grid(path: str | os.PathLike) -> Grid:
 
 def _fits(section: str | None, words: Flags) -> bool:
     if section == "datasets":
-        return len(words) > 1 and words[1].endswith(".py")
+        # what a table names is imported and run: nothing but the scripts that are there for it
+        return len(words) > 1 and bool(SCRIPT.fullmatch(words[1])) and (REPOSITORY / words[1]).is_file()
     return section is not None and words[0].startswith("-")
 
 

@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import os
 import shutil
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -173,7 +175,7 @@ def test_a_long_list_of_bad_files_is_cut(tmp_path):
 def test_an_image_beyond_pillows_limit_is_a_bad_file(tmp_path, monkeypatch):
     draw(tmp_path / "big.png", (40, 40)), draw(tmp_path / "fine.png", (30, 30))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)  # above: a warning, which is silenced; above twice: an error
-    with pytest.raises(ValueError, match="1 images cannot be read.*\n  big.png: too large") as error:
+    with pytest.raises(ValueError, match="1 images cannot be read.*\n  big.png: too large: .*scale it down") as error:
         build_cache(tmp_path, ["big.png", "fine.png"])
     assert "fine.png" not in str(error.value)
 
@@ -255,9 +257,119 @@ def test_notes_say_what_was_converted(tmp_path):
     draw(tmp_path / "clear.png", mode="RGBA"), draw(tmp_path / "plain.png")
     notes = build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"]).notes
     assert notes == build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"]).notes
-    assert len(notes) == 2
+    assert len(notes) == 3
     assert "1 images with 16 bits" in notes[0] and "4000 of 65535" in notes[0] and "deep.png" in notes[0]
-    assert "laid on white" in notes[1] and "clear.png" in notes[1]
+    assert "1 images with 16 bits use less than a quarter" in notes[1] and "come out dark" in notes[1]
+    assert "laid on white" in notes[2] and "clear.png" in notes[2]
+
+
+def sixteen_bit_png(path, colour_type, values):
+    """A PNG of 16 bits a channel, which Pillow cannot write: values (H, W, channels) uint16."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour_type, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return write(path, b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+def sixteen_bit_tiff(path, values):
+    """An uncompressed TIFF of three channels of 16 bits: values (H, W, 3) uint16."""
+    entries = [(256, 3, 1, values.shape[1]), (257, 3, 1, values.shape[0]), (258, 3, 3, 122), (259, 3, 1, 1), (262, 3, 1, 2)]
+    entries += [(273, 4, 1, 128), (277, 3, 1, 3), (278, 3, 1, values.shape[0]), (279, 4, 1, values.nbytes)]
+    folder = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries)) + folder + bytes(4)
+    return write(path, head + struct.pack("<HHH", 16, 16, 16) + values.astype("<u2").tobytes())
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_colour_that_was_cut_to_eight_bits_is_a_note_with_its_count(tmp_path, gray):
+    values = np.random.default_rng(0).integers(0, 65536, (4, 5, 4))
+    sixteen_bit_png(tmp_path / "a.png", 2, values[:, :, :3])
+    sixteen_bit_png(tmp_path / "b.png", 6, values)
+    sixteen_bit_png(tmp_path / "c.png", 4, values[:, :, :2])
+    sixteen_bit_tiff(tmp_path / "d.tif", values[:, :, :3])
+    draw(tmp_path / "e.png"), draw(tmp_path / "f.tif"), draw(tmp_path / "g.jpg")
+    files = [f"{name}.{suffix}" for name, suffix in zip("abcdefg", ("png", "png", "png", "tif", "png", "tif", "jpg"))]
+    (note,) = [note for note in build_cache(tmp_path, files, resize=8, gray=gray).notes if "16 bits" in note]
+    assert note.startswith("4 images in colour with 16 bits a channel were cut to the upper 8 bits") and "a.png" in note
+    read = read_image(tmp_path / "a.png", resize=0)
+    np.testing.assert_array_equal(read.pixels, values[:, :, :3] // 256)
+    assert read.cut and not read_image(tmp_path / "e.png").cut
+
+
+def test_images_that_use_little_of_sixteen_bits_are_counted(tmp_path):
+    for name, brightest in (("twelve", 4095), ("fourteen", 16383), ("full", 65535), ("just", 16384)):
+        Image.fromarray(np.array([[0, brightest]], np.uint16)).save(tmp_path / f"{name}.tif")
+    sixteen_bit_png(tmp_path / "colour.png", 2, np.full((2, 2, 3), 4095))
+    sixteen_bit_png(tmp_path / "white.png", 2, np.full((2, 2, 3), 65535))
+    files = ["colour.png", "full.tif", "fourteen.tif", "just.tif", "twelve.tif", "white.png"]
+    (note,) = [note for note in build_cache(tmp_path, files, resize=2).notes if "dark" in note]
+    assert note.startswith("3 images with 16 bits use less than a quarter of the range") and "colour.png" in note
+
+
+@pytest.mark.parametrize("kind", ["webp", "png", "jpg"])
+def test_damaged_metadata_do_not_make_an_image_unreadable(tmp_path, kind):
+    pixels = draw(tmp_path / f"a.{kind}", exif=b"Exif\0\0no metadata at all")
+    image = read_image(tmp_path / f"a.{kind}", resize=0)
+    assert image.pixels.shape == pixels.shape and image.size == (6, 4)
+
+
+def same_looking(root, files, value):
+    """Images of one colour whose names, sizes and times tell nothing of the colour."""
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (5, 4), (value, value, value)).save(root / file)
+        os.utime(root / file, (1e9, 1e9))
+
+
+FILES = ["a/1.bmp", "a/2.bmp"]
+
+
+def test_two_collections_that_look_the_same_share_no_cache_in_one_place(tmp_path):
+    same_looking(tmp_path / "one", FILES, 10), same_looking(tmp_path / "two", FILES, 200)
+    first, second = (build_cache(tmp_path / name, FILES, cache_dir=tmp_path / "cache") for name in ("one", "two"))
+    assert set(first.pixels.ravel()) == {10} and set(second.pixels.ravel()) == {200}
+
+
+def test_two_collections_whose_cache_folder_is_a_link_to_one_place_share_no_cache(tmp_path):
+    (tmp_path / "cache").mkdir()
+    for name, value in (("one", 10), ("two", 200)):
+        same_looking(tmp_path / name, FILES, value)
+        (tmp_path / name / ".taxonomy_cache").symlink_to(tmp_path / "cache")
+        assert set(build_cache(tmp_path / name, FILES).pixels.ravel()) == {value}
+
+
+def test_two_read_only_collections_that_look_the_same_share_no_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    for name, value in (("one", 10), ("two", 200)):
+        same_looking(tmp_path / name, FILES, value)
+        write(tmp_path / name / ".taxonomy_cache", b"in the way")
+        assert set(build_cache(tmp_path / name, FILES).pixels.ravel()) == {value}
+
+
+def test_runs_on_one_collection_share_a_cache_whatever_they_call_its_folder(tmp_path, monkeypatch):
+    same_looking(tmp_path / "one", FILES, 10)
+    (tmp_path / "link").symlink_to("one")
+    options = {"cache_dir": tmp_path / "cache"}
+    first = build_cache(tmp_path / "one", FILES, **options)
+    monkeypatch.setattr(cache_writer, "read_image", None)  # a decode would fail
+    monkeypatch.chdir(tmp_path)
+    for root in ("link", "one", "./link/../one/"):
+        assert build_cache(root, FILES, **options).folder == first.folder
+
+
+def test_a_collection_moves_and_is_copied_with_the_cache_inside_it(tmp_path, monkeypatch):
+    same_looking(tmp_path / "one", FILES, 10)
+    build_cache(tmp_path / "one", FILES)
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    (tmp_path / "one").rename(tmp_path / "moved")
+    monkeypatch.setattr(cache_writer, "read_image", None)
+    for name in ("copy", "moved"):
+        assert build_cache(tmp_path / name, FILES).folder.parent == tmp_path / name / ".taxonomy_cache"
+    assert build_cache(tmp_path / "copy", FILES, cache_dir=tmp_path / "copy/.taxonomy_cache").folder.is_dir()
 
 
 def test_an_unwritable_data_folder_uses_the_users_cache(tmp_path, monkeypatch):

@@ -96,9 +96,16 @@ def test_every_loss_and_penalty_trains_under_every_head(run, method, options):
 
 
 def test_freezing_everything_or_penalising_fixed_vectors_is_refused(run, capsys):
-    assert run("--freeze", "all")[0] == 2 and "--epochs 0" in capsys.readouterr().err
     assert run("--mds_W", "--hr", "1")[0] == 2 and "--mds_W" in capsys.readouterr().err
-    assert run("--freeze", "last", "--ema")[0] == 2 and "--ema" in capsys.readouterr().err
+    for flags, named in ((["--freeze", "all"], "--epochs 0"), (["--freeze", "last", "--ema"], "--ema")):
+        with pytest.raises(SystemExit, match="2"):
+            run(*flags)
+        assert named in capsys.readouterr().err
+
+
+def test_bfloat16_needs_a_gpu(run, capsys):
+    status, record = run("--amp")
+    assert status == 2 and "--amp needs a GPU" in capsys.readouterr().err and not record.folder.exists()
 
 
 def test_two_runs_with_one_seed_are_equal_bytes_and_another_seed_differs(run, tmp_path):
@@ -121,7 +128,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(run, monkeypatch, options,
     expected = {name: (whole.folder / name).read_bytes() for name in RESULTS}
     shutil.rmtree(whole.folder)
 
-    owner, name = (engine, "_step") if when == "while training" else (Run, "_replace")
+    owner, name = (engine, "_gradients") if when == "while training" else (Run, "_replace")
     original, calls = getattr(owner, name), []
 
     def stop_in_the_middle(*arguments):

@@ -4,11 +4,11 @@ import csv
 
 import numpy as np
 import pytest
+from images import draw, make_folder
 from PIL import Image
 
 import data
 from data import cache_writer, folder, plankton
-from images import draw, make_folder
 
 COUNTS = {
     "Dinophyceae/Tripos/Tripos furca": 12,
@@ -90,6 +90,9 @@ def test_a_list_of_other_images_is_refused(root, tmp_path):
     for message, content in cases.items():
         with pytest.raises(ValueError, match=message):
             load(root, split="published", split_list=write_list(tmp_path / "list.csv", content))
+    (tmp_path / "latin.csv").write_bytes(b"caf\xe9.png\n")
+    with pytest.raises(ValueError, match=r"latin\.csv is not in UTF-8"):
+        load(root, split="published", split_list=tmp_path / "latin.csv")
     with pytest.raises(ValueError, match="split_list"):
         load(root, split_list=write_list(tmp_path / "list.csv", rows))
 
@@ -116,6 +119,31 @@ def test_an_empty_folder_is_refused_or_named(root):
 def test_files_that_are_no_images_are_named(root):
     (root / "nonliving" / "fiber" / "notes, of a cruise.txt").write_text("windy")
     assert any("nonliving/fiber/notes, of a cruise.txt" in note for note in load(root).notes)
+
+
+def test_hidden_images_and_formats_that_are_not_read_are_named(root):
+    draw(root / "nonliving" / ".old" / "x" / "1.png"), draw(root / "nonliving" / ".old" / "2.png")
+    draw(root / ".one.png")
+    (root / "nonliving" / "fiber" / "phone.HEIC").write_bytes(b"x")
+    splits = load(root)
+    assert len(splits.files) == 53
+    for part in ("left out hidden folder 'nonliving/.old/' with 2 images", "left out hidden file '.one.png' with 1 images",
+                 "1 files (1 .heic) are images in formats that are not read: convert them"):  # fmt: skip
+        assert any(part in note for note in splits.notes), part
+
+
+def test_many_hidden_folders_are_counted(root):
+    for name in "abcde":
+        draw(root / f".{name}" / "1.png")
+    notes = [note for note in load(root).notes if "hidden" in note]
+    assert len(notes) == 4 and "2 more hidden folders or files with 2 images" in notes[3]
+
+
+def test_a_class_of_formats_that_are_not_read_is_no_mere_empty_folder(root):
+    (root / "phone").mkdir()
+    (root / "phone" / "1.heic").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"1 folders hold no image: 'phone'.*1 files \(1 .heic\).*convert them"):
+        load(root)
 
 
 def test_bad_images_stop_the_reading_or_are_named(root):
@@ -180,6 +208,15 @@ def test_the_self_leaf_of_a_nested_class_is_found_in_a_tree_file(root, tmp_path)
     tree = tmp_path / "tree.txt"
     tree.write_text("\n".join([*lines, "Copépodes, 浮游/Oithona similis"]), encoding="utf-8")
     assert np.bincount(load(root, hierarchy=tree).labels).tolist() == [20, 11, 12, 10]
+
+
+def test_a_flat_folder_may_have_a_class_directly_below_the_root(tmp_path):
+    root = make_folder(tmp_path / "flat", {"cod": 5, "detritus": 4, "salp": 6})
+    tree = tmp_path / "tree.txt"
+    tree.write_text("animals/fish/cod\ndetritus\nanimals/tunicates/salp\n")
+    splits = load(root, hierarchy=tree)
+    assert splits.hierarchy.class_names == ("cod", "detritus", "salp") and splits.notes == ()
+    assert np.bincount(splits.labels).tolist() == [5, 4, 6]
 
 
 def test_a_tree_file_that_does_not_fit_lists_both_sides(tmp_path):

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from hierarchies import scan_folders
+from hierarchies import folders, scan_folders
 
 LAYOUT = "expected <folder>/<group>/.../<class>/<image>"
 
@@ -48,6 +48,31 @@ def test_other_files_and_empty_folders_are_listed_and_litter_is_not(tmp_path):
     assert found.files == ("a/1.jpg",)
     assert found.skipped == ("a/no_suffix", "a/notes.txt", "only_text/x.txt", "readme.md")
     assert found.empty_folders == ("b", "c", "c/d", "only_text")
+    assert found.hidden == ((".cache/", 1), ("a/.hidden.jpg", 1))
+
+
+def test_hidden_images_are_counted_and_never_used(tmp_path):
+    touch(tmp_path, "a/1.jpg", "a/.old/2.jpg", "a/.old/x/3.PNG", "a/.old/x/._3.PNG", "a/.old/notes.txt", ".git/config", "a/._1.jpg")
+    (tmp_path / ".link").symlink_to("a")
+    found = scan_folders(tmp_path)
+    assert found.files == ("a/1.jpg",) and found.skipped == () and found.hidden == (("a/.old/", 2),)
+    assert scan_folders(tmp_path, exclude=["*/.old"]).hidden == ()
+
+
+def test_a_huge_hidden_folder_is_not_counted_to_the_end(tmp_path, monkeypatch):
+    touch(tmp_path, "a/1.jpg", *(f".snapshot/{day}/{i}.jpg" for day in range(3) for i in range(5)))
+    monkeypatch.setattr(folders, "_COUNTED", 7)
+    assert scan_folders(tmp_path).hidden == ((".snapshot/", 7),)
+
+
+def test_a_folder_of_formats_that_are_not_read_says_so(tmp_path):
+    touch(tmp_path, "a/1.heic", "a/2.HEIC", "b/scan.czi", "b/x.csv", "more.zip")
+    message = (
+        r"no image below .* \(5 other files\); 3 files \(2 .heic, 1 .czi\) are images in formats that are not read:"
+        r" convert them to PNG, JPEG or TIFF; 1 files \(1 .zip\) are archives: unpack them; expected"
+    )
+    with pytest.raises(ValueError, match=message):
+        scan_folders(tmp_path)
 
 
 def test_names_with_blanks_commas_quotes_and_accents_are_kept(tmp_path):

@@ -9,9 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if not any(part.startswith((".", "tests")) for part in path.relative_to(ROOT).parts))
 LAYERS = {
     **dict.fromkeys(("hierarchies", "openmp"), 0),
-    **dict.fromkeys(("data", "losses", "metrics", "models", "provenance", "devices"), 1),
-    **dict.fromkeys(("recording", "flags", "tally"), 2),
-    **dict.fromkeys(("aggregation", "engine", "tables", "arguments", "figures", "tracking"), 3),
+    **dict.fromkeys(("data", "losses", "metrics", "models", "provenance", "devices", "distributed"), 1),
+    **dict.fromkeys(("recording", "flags", "tally", "assembly"), 2),
+    **dict.fromkeys(("aggregation", "engine", "tables", "arguments", "figures", "tracking", "bystander"), 3),
     **dict.fromkeys(("experiment", "evaluation", "answers"), 4),
     **dict.fromkeys(("overview", "prediction"), 5),
 }

@@ -24,7 +24,7 @@ from metrics.inference import (
     rank_distances,
 )
 from metrics.retrieval import class_retrieval, rank_measures
-from metrics.vectors import pairwise_distances, rounded
+from metrics.vectors import TIE_AWARE, pairwise_distances, rounded
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -247,3 +247,31 @@ def test_rounded_distances_tie_within_a_step_and_keep_their_order():
     found = rounded(dense)
     assert np.abs(found - dense).max() < 1.5e-6 and (np.diff(found) >= 0).all() and len(np.unique(found)) > 10_000
     assert rounded(np.array([0.0, np.nan]))[0] == 0 and np.isnan(rounded(np.array([0.0, np.nan]))[1])
+
+
+@pytest.mark.parametrize(("kind", "distance"), [("exact", "euc"), ("random", "euc"), ("random", "arccos")])
+def test_plain_rounding_of_many_classes_gives_the_same_measures(monkeypatch, kind, distance):
+    tree = random_tree(3, 60)
+    path = distances.path_length(tree)
+    generator = np.random.default_rng(0)
+    turn = np.linalg.qr(generator.standard_normal(path.shape))[0]
+    vectors = exact_vectors(tree) @ turn if kind == "exact" else generator.standard_normal((60, 8))
+    vectors = vectors.astype(np.float32)
+    outputs = make_outputs(tree, class_vectors=vectors, distance=distance)
+    aware, measures = pairwise_distances(vectors, distance), correlations(outputs, 9) | class_retrieval(outputs)
+    monkeypatch.setattr("metrics.vectors.TIE_AWARE", 59)
+    plain, others = pairwise_distances(vectors, distance), correlations(outputs, 9) | class_retrieval(outputs)
+    assert np.abs(aware - plain).max() <= 2.1e-6 and (plain == np.round(plain, 6)).all()
+    assert kind == "exact" or (aware != plain).any()  # the other way was taken
+    for name in ("W/corr", "W/corr_elementwise", "W/p@1_level1", "W/map@r_level1"):
+        assert others[name].value == pytest.approx(measures[name].value, abs=1e-5), name
+
+
+def test_plain_rounding_of_many_classes_may_part_a_tie(monkeypatch):
+    # distances 1 +- 2e-8 shifted by half a step: meant to be one value, on both sides of 1.0000005
+    angles = np.array([0.0, 2 * np.arcsin((1.0000005 + 2e-8) / 2), -2 * np.arcsin((1.0000005 - 2e-8) / 2)])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = pairwise_distances(vectors, "euc")[0, 1:]
+    assert found[0] == found[1]
+    monkeypatch.setattr("metrics.vectors.TIE_AWARE", 2)
+    assert sorted(pairwise_distances(vectors, "euc")[0, 1:]) == [1.0, 1.000001] and TIE_AWARE == 1500

@@ -9,7 +9,11 @@ from trees import FLAT, TREE
 from benchmarks.losses import random_tree
 from hierarchies import Hierarchy, node_weights
 from hierarchies.distances import weighted
-from losses.penalties import HR, L2SP, HRGamma, WeightDecay
+from losses.penalties import HR, L2SP, PENALTIES, HRGamma, Penalties, WeightDecay
+from models.backbones import build_backbone
+from models.classifier import Classifier
+from models.heads import build_head
+from models.options import HeadOptions
 
 GROUPS = {"Animals": (6, 2, 2), "Artificial": (3, 3), "Nature": (3, 1)}  # CIFAR-100: superclasses in each group
 CIFAR100 = Hierarchy.from_paths(
@@ -124,25 +128,169 @@ def test_l2_sp_keeps_its_start_in_the_state_of_the_run():
 
 
 @pytest.mark.parametrize(
-    ("l2_sp", "hr", "covered"),
+    ("elsewhere", "covered"),
     [
-        (False, False, ["0.weight", "3.weight", "4.weight"]),
-        (True, False, ["4.weight"]),
-        (False, True, ["0.weight", "3.weight"]),
+        ((), ["0.weight", "3.weight", "4.weight"]),
+        (("0.weight", "3.weight"), ["4.weight"]),
+        (("4.weight",), ["0.weight", "3.weight"]),
     ],
 )
-def test_weight_decay_leaves_alone_what_another_penalty_covers(l2_sp, hr, covered):
-    penalty, parameters = WeightDecay(MODEL, MODEL[4], l2_sp=l2_sp, hr=hr), dict(MODEL.named_parameters())
+def test_weight_decay_leaves_alone_what_another_penalty_covers(elsewhere, covered):
+    penalty, parameters = WeightDecay(MODEL, elsewhere), dict(MODEL.named_parameters())
     torch.testing.assert_close(penalty(MODEL), sum(parameters[name].square().sum() for name in covered))
     gradients = torch.autograd.grad(penalty(MODEL), list(parameters.values()), allow_unused=True)
     assert [name for name, gradient in zip(parameters, gradients) if gradient is not None] == covered
 
 
 def test_a_penalty_without_a_weight_to_act_on_is_an_error():
-    with pytest.raises(
-        ValueError, match="weight_decay has no trainable weight to act on beside l2_sp=True and hr=True"
-    ):
-        WeightDecay(MODEL, MODEL[4], l2_sp=True, hr=True)
+    with pytest.raises(ValueError, match="weight_decay has no trainable weight to act on that no other penalty covers"):
+        WeightDecay(MODEL, ("0.weight", "3.weight", "4.weight"))
     frozen = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 3))
     with pytest.raises(ValueError, match="l2_sp finds no trainable weight outside of the last layer"):
         L2SP(frozen, frozen[1])
+
+
+class Network(nn.Module):
+    """A body, a fresh layer that no pretrained weights fill, and a head with the class vectors of TREE."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.norm = nn.Linear(2, 4), nn.BatchNorm1d(4)
+        self.fresh = nn.ModuleDict({"projection": nn.Linear(4, 3), "head": nn.Linear(3, 7)})
+
+    @property
+    def head(self):
+        return self.fresh["head"]
+
+
+def network():
+    torch.manual_seed(0)
+    return Network()
+
+
+def penalise(model, **coefficients):
+    return Penalties({**dict.fromkeys(PENALTIES, 0.0), **coefficients}, TREE, model, model.head, model.fresh)
+
+
+def moved(model, penalties):
+    """What the penalties say once every parameter has moved by 1 since they were made."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1.0
+    return penalties(model, model.head.weight)
+
+
+def test_penalties_without_coefficients_are_none():
+    model = network()
+    penalties = penalise(model)
+    assert penalties(model, model.head.weight) == {} and not list(penalties.children())
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_coefficient_of_zero_leaves_its_penalty_out(name):
+    model = network()
+    penalties = penalise(model, **{other: 0.5 for other in PENALTIES if other not in (name, "weight_decay")})
+    assert getattr(penalties, name) is None and name not in penalties(model, model.head.weight)
+
+
+def test_each_term_is_its_coefficient_times_the_single_penalty():
+    model = network()
+    penalties = penalise(model, hr=0.1, hr_gamma=0.2, l2_sp=0.3)
+    start = L2SP(model, model.fresh)
+    terms = moved(model, penalties)
+    assert list(terms) == ["hr", "hr_gamma", "l2_sp"]  # names of flags, in their order
+    weight = model.head.weight
+    torch.testing.assert_close(terms["hr"], 0.1 * HR(TREE)(weight))
+    torch.testing.assert_close(terms["hr_gamma"], 0.2 * HRGamma(TREE)(weight))
+    torch.testing.assert_close(terms["l2_sp"], 0.3 * start(model))
+    assert min(terms.values()) > 0
+
+
+def test_penalties_on_class_vectors_read_those_that_are_given():
+    # heads score with unit vectors, say: what the penalty reads is up to the caller
+    model = network()
+    given = torch.ones(7, 3)
+    terms = penalise(model, hr=1.0, hr_gamma=1.0)(model, given)
+    assert terms["hr"].item() == pytest.approx(0.0, abs=1e-10)
+    torch.testing.assert_close(terms["hr_gamma"], HRGamma(TREE)(given))
+
+
+def test_l2_sp_leaves_fresh_parts_biases_and_scales_alone():
+    model = network()
+    value = moved(model, penalise(model, l2_sp=2.0))["l2_sp"]
+    assert value.item() == pytest.approx(2.0 * 4 * 2, rel=1e-5)  # body.weight alone, 4 x 2 entries moved by 1
+
+
+@pytest.mark.parametrize(
+    ("others", "covered"),
+    [
+        ({}, {"body.weight", "fresh.projection.weight", "fresh.head.weight"}),
+        ({"l2_sp": 1.0}, {"fresh.projection.weight", "fresh.head.weight"}),
+        ({"hr": 1.0}, {"body.weight", "fresh.projection.weight"}),
+        ({"hr_gamma": 1.0}, {"body.weight", "fresh.projection.weight"}),
+        ({"hr": 1.0, "l2_sp": 1.0}, {"fresh.projection.weight"}),
+    ],
+    ids=lambda value: "+".join(sorted(value)) or "alone",
+)
+def test_weight_decay_covers_exactly_the_weights_that_no_other_penalty_does(others, covered):
+    model = network()
+    penalties = penalise(model, weight_decay=1.0, **others)
+    terms = moved(model, penalties)
+    for name, parameter in model.named_parameters():
+        gradients = {
+            term: torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)[0]
+            for term, value in terms.items()
+        }
+        acting = {term for term, gradient in gradients.items() if gradient is not None and gradient.any()}
+        is_weight = parameter.ndim > 1
+        assert ("weight_decay" in acting) == (name in covered), name
+        assert bool(acting) == is_weight, name  # no weight is forgotten, no bias or scale is touched
+
+
+@pytest.mark.parametrize("name", ["hr", "hr_gamma"])
+def test_penalties_on_class_vectors_that_do_not_train_are_an_error(name):
+    model = network()
+    model.head.requires_grad_(False)
+    with pytest.raises(ValueError, match="hr and hr_gamma act on class vectors that train; --ema, --mds_W or --freeze"):
+        penalise(model, **{name: 1.0})
+    assert set(penalise(model, weight_decay=1.0)(model, model.head.weight)) == {"weight_decay"}
+
+
+def test_class_vectors_that_do_not_train_do_not_decay_either():
+    model = network()
+    model.head.requires_grad_(False)
+    assert penalise(model, weight_decay=1.0).weight_decay.covered == ["body.weight", "fresh.projection.weight"]
+
+
+def test_penalties_without_anything_to_act_on_are_an_error():
+    model = network()
+    model.body.requires_grad_(False)
+    with pytest.raises(ValueError, match="l2_sp finds no trainable weight outside of the last layer"):
+        penalise(model, l2_sp=1.0)
+    model.fresh.requires_grad_(False)
+    with pytest.raises(ValueError, match="weight_decay has no trainable weight to act on"):
+        penalise(model, weight_decay=1.0)
+
+
+def test_the_state_of_penalties_is_the_start_of_l2_sp_and_survives_a_round_trip():
+    model = network()
+    penalties = penalise(model, hr=0.1, hr_gamma=0.2, l2_sp=0.3, weight_decay=0.4)
+    state = {name: value.clone() for name, value in penalties.state_dict().items()}
+    assert set(state) == {"l2_sp.body/weight"}
+    terms = moved(model, penalties)
+    resumed = penalise(model, hr=0.1, hr_gamma=0.2, l2_sp=0.3, weight_decay=0.4)  # starts where training has come to
+    assert resumed(model, model.head.weight)["l2_sp"] == 0
+    resumed.load_state_dict(state)
+    torch.testing.assert_close(resumed(model, model.head.weight), terms)
+
+
+def test_all_penalties_at_once_share_out_every_weight_of_a_real_model():
+    backbone = build_backbone("conv4", channels=1, dim=8, pretrained=False)
+    model = Classifier(backbone, build_head("DR", 7, HeadOptions(dim=8)), size_inform=True)
+    penalties = Penalties(dict.fromkeys(PENALTIES, 1.0), TREE, model, model.head, model.fresh_parts())
+    weights = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
+    last = {id(parameter) for parameter in model.backbone.last_layer.parameters()}
+    of_last = {name for name, parameter in model.named_parameters() if id(parameter) in last} & weights
+    fresh = of_last | {"size_branch.weight"}
+    assert set(penalties.weight_decay.covered) == fresh and len(fresh) == 2
+    assert set(penalties.l2_sp.body) == weights - fresh - {"head.weight"}

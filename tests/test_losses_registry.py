@@ -95,6 +95,32 @@ def test_corr_summed_is_the_mean_times_the_batch_size():
     torch.testing.assert_close(total, 16 * mean)
 
 
+VARIANTS = [(name, {}) for name in LOSSES] + [
+    ("corr", {"corr_reduction": "mean"}),
+    ("corr", {"corr_reduction": "sum"}),
+    ("hierarchical", {"switch_epoch": 5}),
+    ("hierarchical", {"weighting": "ones"}),
+    ("hxe", {"hxe_weights": "normalised"}),
+    ("soft_labels", {"soft_labels_variant": "urbani"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_reduction_says_what_becomes_of_a_loss_when_the_batch_doubles(name, options):
+    loss = build_loss(name, TREE, **options)
+    loss.set_epoch(0)
+    factor = {"mean": 1.0, "sum": 2.0}[loss.reduction]
+    once, twice = loss(SCORES, TARGETS), loss(torch.cat([SCORES, SCORES]), torch.cat([TARGETS, TARGETS]))
+    assert once > 1e-3  # 0 would double to itself
+    torch.testing.assert_close(twice, factor * once)
+
+
+def test_only_a_summed_corr_is_no_mean():
+    summed = [(name, options) for name, options in VARIANTS if build_loss(name, TREE, **options).reduction != "mean"]
+    assert summed == [("corr", {"corr_reduction": "sum"})]
+    assert {loss.reduction for loss in LOSSES.values()} == {"mean"}  # of one instance, never of the class
+
+
 def test_the_hierarchical_loss_takes_over_at_the_switch_epoch():
     loss, hierarchical = build_loss("hierarchical", TREE, switch_epoch=2), build_loss("hierarchical", TREE)
     assert not torch.isclose(hierarchical(SCORES, TARGETS), F.cross_entropy(SCORES, TARGETS))

@@ -142,3 +142,18 @@ def test_runs_are_found_below_a_folder(tmp_path):
         start(tmp_path / name)
     assert [run.folder.name for run in find_runs(tmp_path)] == ["seed1", "seed2"]
     assert find_runs(tmp_path / "nothing") == []
+
+
+def test_what_was_made_of_an_earlier_run_goes_with_it_and_other_files_stay(tmp_path):
+    run = Run(tmp_path)
+    names = ["metrics.csv", "evaluation.csv", "evaluation.json", "per_class-prototype.csv", "W_upgma.nwk", "report.html"]
+    for name in [*names, "my notes.txt"]:
+        run.write_text(name, "old")
+    run.clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["my notes.txt"]
+
+
+def test_names_that_are_no_text_come_back_from_json(tmp_path):
+    run, name = Run(tmp_path), b"caf\xe9".decode("utf-8", "surrogateescape")
+    run.write_json("some.json", [name])
+    assert run._read_json("some.json") == [name]

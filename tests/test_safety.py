@@ -1,6 +1,7 @@
 """What may happen to a run from outside: it is killed, stopped, started twice, its disk is full. Nothing is lost.
 
 Every run here is a process of its own, forked from a server that has imported torch already, and trains on one thread.
+KILLS in the environment says how often the first test kills its run, 6 times by default: KILLS=60 pytest ...
 """
 
 import errno
@@ -10,6 +11,7 @@ import os
 import random
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,13 +26,14 @@ from PIL import Image
 from tqdm import tqdm
 
 import engine
+import evaluate
 import experiment
 import recording
 import train
 from recording import Run
 
 ROOT = Path(__file__).resolve().parents[1]
-KILLS = 6
+KILLS = int(os.environ.get("KILLS", 6))
 RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
 OPTIONS = "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 8 --lr 0.01".split()
 MOVING = "--method DR --ema --dynamic --aug affine --schedule cosine --use_val --epochs 8".split()
@@ -65,6 +68,64 @@ def kill_between_checkpoints(number: int) -> None:
     os.replace = rename
 
 
+IN_TURN = (
+    "hierarchy.json",
+    "split.csv",
+    "config.json",
+    "best.pt",
+    "last.pt",
+    "epochs.csv",
+    "test.pkl",
+    "val.pkl",
+    "metrics.csv",
+)
+MOMENTS = [(name, moment, 1) for name in IN_TURN for moment in ("half written", "written")]
+EPOCHS_LEFT = ("last.pt", "written", 8)  # after the last epoch of all, whose row epochs.csv does not have yet
+
+
+def kill_at_moment(number: int) -> None:
+    """Kills this process when a file is half written, or has just taken its place and nothing else has happened."""
+    name, moment, time_of_it = [*MOMENTS, EPOCHS_LEFT][number]
+    times, original = itertools.count(1), os.replace
+
+    def rename(source, target):
+        kills = Path(target).name == name and next(times) == time_of_it
+        if kills and moment == "half written":
+            os.truncate(source, os.path.getsize(source) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(source, target)
+        if kills:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = rename
+
+
+def kill_in_log(number: int) -> None:
+    """Kills this process in the middle of the number-th line of log.txt."""
+    calls, original = itertools.count(1), Run.log
+
+    def log(run, line):
+        original(run, line)
+        if next(calls) == number:
+            path = run.folder / "log.txt"
+            os.truncate(path, path.stat().st_size - len(line) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Run.log = log
+
+
+def kill_with_the_cache_in_place(number: int) -> None:
+    """Kills this process when the cache has its name, and the lock is still held."""
+    original = os.rename
+
+    def rename(source, target, **options):
+        original(source, target, **options)
+        if Path(source).suffix == ".tmp":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.rename = rename
+
+
 def fill_disk_at_write(number: int) -> None:
     """From the number-th file on nothing more fits on the disk."""
     calls, original = itertools.count(1), os.fsync
@@ -79,14 +140,14 @@ def fill_disk_at_write(number: int) -> None:
 
 def break_weights_at_step(number: int) -> None:
     """Makes a weight NaN ahead of the number-th step of training."""
-    calls, original = itertools.count(1), engine._step
+    calls, original = itertools.count(1), engine._gradients
 
     def step(training, *batch):
         if next(calls) == number:
             next(training.model.parameters()).data.view(-1)[0] = torch.nan
         return original(training, *batch)
 
-    engine._step = step
+    engine._gradients = step
 
 
 def train_here(argv: list[str], output: Path, fault=None, number: int = 0, largest_file: int = UNLIMITED) -> None:
@@ -101,6 +162,14 @@ def train_here(argv: list[str], output: Path, fault=None, number: int = 0, large
     if fault is not None:
         fault(number)
     sys.exit(experiment.main(train.__doc__, train.DATASETS, argv))
+
+
+def evaluate_here(folder: Path, number: int = 0) -> None:
+    """What `python evaluate.py RUN` does, killed at its number-th step of writing; runs in the new process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    torch.set_num_threads(1)
+    kill_at_write(number)
+    sys.exit(evaluate.main([str(folder)]))
 
 
 class Trainer:
@@ -204,6 +273,56 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bytes(trainer, whole):
     assert trainer("--resume") == 0, trainer.said
     assert trainer.results() == expected
     assert not list(trainer.run.folder.glob(".*.tmp"))
+
+
+def test_a_run_killed_at_every_file_it_writes_ends_in_the_same_bytes(trainer, whole):
+    for number, moment in enumerate(MOMENTS):
+        assert trainer("--resume", fault=kill_at_moment, number=number) == -signal.SIGKILL, (moment, trainer.said)
+        assert trainer.run.finished == (moment == MOMENTS[-1])
+    assert trainer.results() == whole[0] and not list(trainer.run.folder.glob(".*.tmp"))
+    assert trainer("--overwrite", fault=kill_at_moment, number=len(MOMENTS)) == -signal.SIGKILL
+    assert len(trainer.run.epochs) == EPOCHS_LEFT[-1] - 1
+    assert trainer("--resume") == 0 and trainer.results() == whole[0], trainer.said
+
+
+def test_a_line_of_the_log_cut_by_a_kill_costs_that_line(trainer, whole):
+    assert trainer(fault=kill_in_log, number=5) == -signal.SIGKILL
+    assert trainer("--resume") == 0, trainer.said
+    assert trainer.results() == whole[0] and "resumed after epoch" in (trainer.run.folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "fault, number",
+    [(kill_at_write, 1), (kill_at_write, 2), (kill_with_the_cache_in_place, 1)],
+    ids=["pixels written", "all written", "in place"],
+)
+def test_a_half_built_cache_is_never_used(trainer, whole, fault, number):
+    assert trainer(fault=fault, number=number) == -signal.SIGKILL
+    built = [path.parent for path in trainer.cache.glob("*/content.json") if path.parent.suffix != ".tmp"]
+    assert len(built) == (fault is kill_with_the_cache_in_place)
+    assert trainer("--resume") == 0, trainer.said
+    assert ("Reading images" in trainer.said) != bool(built) and trainer.results() == whole[0]
+
+
+def test_an_evaluation_killed_while_it_writes_leaves_whole_files_and_the_results_alone(trainer, whole, context):
+    def evaluate_in(folder, number=0):
+        process = context.Process(target=evaluate_here, args=(folder, number))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    assert trainer() == 0, trainer.said
+    folder, undisturbed = trainer.run.folder, trainer.run.folder.parent / "undisturbed"
+    shutil.copytree(folder, undisturbed)
+    assert evaluate_in(undisturbed) == 0
+    expected = {path.name: path.read_bytes() for path in undisturbed.iterdir()}
+    for number in (1, 2, 7):
+        assert evaluate_in(folder, number) == -signal.SIGKILL
+        found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".tmp"}
+        assert found.items() <= expected.items()
+    assert evaluate_in(folder) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".tmp"} == expected
+    assert trainer.results() == whole[0]
 
 
 def test_sigterm_saves_and_says_the_command_that_goes_on(trainer, whole):

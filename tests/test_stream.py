@@ -1,5 +1,6 @@
 """Images decoded on the way: the same pixels and sizes as from the cache, and what happens to bad files."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -102,13 +103,14 @@ def test_sizes_come_from_the_heads_of_the_files(root):
 
 
 @pytest.mark.parametrize("flag, expected", [(1, (30, 10)), (3, (30, 10)), (6, (10, 30)), (8, (10, 30))])
-def test_sizes_are_those_after_the_rotation_flag(tmp_path, flag, expected):
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp"])
+def test_sizes_are_those_after_the_rotation_flag(tmp_path, kind, flag, expected):
     image = Image.new("RGB", (30, 10))
     exif = image.getexif()
     exif[274] = flag
-    image.save(tmp_path / "x.jpg", exif=exif)
-    assert read_size(tmp_path / "x.jpg") == expected
-    assert build_cache(tmp_path, ["x.jpg"], resize=8).sizes.tolist() == [list(expected)]
+    image.save(tmp_path / f"x.{kind}", exif=exif)
+    assert read_size(tmp_path / f"x.{kind}") == expected
+    assert build_cache(tmp_path, [f"x.{kind}"], resize=8).sizes.tolist() == [list(expected)]
 
 
 def test_sizes_are_read_once_and_again_when_a_file_changes(root, monkeypatch):
@@ -117,6 +119,22 @@ def test_sizes_are_read_once_and_again_when_a_file_changes(root, monkeypatch):
     assert read_headers(root, FILES).sizes[1].tolist() == [50, 60]
     monkeypatch.setattr(headers, "read_size", None)
     np.testing.assert_array_equal(read_headers(root, FILES).sizes[2:], first.sizes[2:])
+
+
+def test_two_collections_that_look_the_same_do_not_share_their_sizes(tmp_path):
+    for name, size in (("one", (10, 20)), ("two", (20, 10))):
+        draw(tmp_path / name / "a.bmp", size, mode="P")  # one byte a pixel, rows without padding
+        (tmp_path / name / "a.bmp").write_bytes((tmp_path / name / "a.bmp").read_bytes().ljust(3000, b"\0"))
+        os.utime(tmp_path / name / "a.bmp", (1e9, 1e9))
+        found = read_headers(tmp_path / name, ["a.bmp"], cache_dir=tmp_path / "cache")
+        assert found.sizes.tolist() == [list(size)] and found.kept
+
+
+def test_an_image_beyond_pillows_limit_is_called_too_large(tmp_path, monkeypatch):
+    draw(tmp_path / "big.png", (40, 40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
+    with pytest.raises(ValueError, match="too large: .*1600 pixels.*scale it down"):
+        read_size(tmp_path / "big.png")
 
 
 def test_sizes_that_cannot_be_kept_are_a_note(root):

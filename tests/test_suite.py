@@ -2,14 +2,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scored_outputs import predicted, random_scores, random_tree, scored
+from trees import FLAT, TREE
 
 from hierarchies import Hierarchy
 from hierarchies.weights import node_weights
 from metrics import catalogue, evaluate, suite
 from metrics.decisions import crm_ranking
 from metrics.suite import METRICS, ON_REQUEST, bootstrap_intervals
-from scored_outputs import predicted, random_scores, random_tree, scored
-from trees import FLAT, TREE
 
 pytestmark = pytest.mark.filterwarnings("error")
 SINGLE = Hierarchy.from_paths([("a", "b")])
@@ -232,11 +232,50 @@ def test_the_bootstrap_leaves_undefined_samples_out_of_each_mean():
     np.testing.assert_array_equal(upper, [3, 5, np.nan])
 
 
+def test_the_bootstrap_of_a_mean_over_groups_leaves_out_groups_that_are_not_drawn():
+    # groups 7: 0 and 4; 9: 1 alone, which some resamples miss
+    samples, group = np.array([[0.0], [4.0], [1.0]]), np.array([7, 7, 9])
+    expected = []
+    for drawn in np.random.default_rng(3).integers(0, 3, (50, 3)):
+        of_groups = [samples[drawn[group[drawn] == g], 0].mean() for g in (7, 9) if (group[drawn] == g).any()]
+        expected.append(np.mean(of_groups))
+    lower, upper = bootstrap_intervals(samples, 50, 3, [group])
+    np.testing.assert_allclose([lower[0], upper[0]], np.percentile(expected, [2.5, 97.5]))
+
+
+@pytest.mark.filterwarnings("default")  # constant columns of a resample are no matter here
+def test_intervals_are_those_of_measuring_every_resample():
+    outputs, bootstrap = usual(30), 6
+    table = evaluate(outputs, bootstrap=bootstrap, seed=5).set_index("metric")
+    tables = []
+    for drawn in np.random.default_rng(5).integers(0, 30, (bootstrap, 30)):
+        names = ("labels", "scores", "prototype_scores", "embeddings")
+        tables.append(evaluate(outputs.view(**{name: getattr(outputs, name)[drawn] for name in names})))
+    resampled = np.array([part.set_index("metric")["value"].reindex(table.index) for part in tables])
+    lower, upper = np.nanpercentile(resampled, [2.5, 97.5], axis=0)
+    of_images = table.index.str.match(r"(hs|ahs|hp_barz|ahp|ahp_wu_palmer)@")  # there only the queries are drawn
+    known = table["lower"].notna() & ~of_images
+    assert {"macro_accuracy", "crm/level_recall@1", "prototype/wtd_macro", "severity"} <= set(table.index[known])
+    np.testing.assert_allclose(table["lower"][known], lower[known], atol=1e-6)
+    np.testing.assert_allclose(table["upper"][known], upper[known], atol=1e-6)
+
+
+def test_measures_that_are_no_means_over_images_have_no_interval():
+    table = evaluate(usual(60), bootstrap=20, temperature=2.0).set_index("metric")
+    none = """ece mce ece_published ece_level@1 calibrated/ece prototype/ece macro_precision macro_f1 level_f1@1 aurc
+    level_precision@1 h_precision h_recall h_f1 h_f1_macro ac_info ap_depth recall@90_info confidence_spearman
+    confidence_point_biserial majority/h_f1 hp@5_set_size W/corr P/corr W/l_hp discriminability""".split()
+    assert table.loc[none, ["lower", "upper"]].isna().all(axis=None)
+    assert table.loc[none, "value"].notna().any()
+    assert (table["lower"].isna() == table["upper"].isna()).all()
+
+
 def test_blocks_of_the_bootstrap_do_not_change_it(monkeypatch):
-    samples = np.random.default_rng(0).random((50, 3))
-    whole = bootstrap_intervals(samples, 40)
+    samples, groups = np.random.default_rng(0).random((50, 3)), [None, np.arange(50) % 4, np.arange(50) // 7]
+    whole = bootstrap_intervals(samples, 40, 0, groups)
     monkeypatch.setattr("metrics.posterior._BLOCK_ENTRIES", 120)
-    np.testing.assert_allclose(bootstrap_intervals(samples, 40), whole)
+    np.testing.assert_allclose(bootstrap_intervals(samples, 40, 0, groups), whole)
+    assert not np.allclose(bootstrap_intervals(samples, 40), whole)
 
 
 def test_blocks_of_samples_do_not_change_any_measure(monkeypatch, table):

@@ -98,6 +98,9 @@ demo train.py --dataset demo   # a comment
     [
         ("--seed 1", "line 1: expected flags below a .section"),
         ("[datasets]\ndemo\n", "line 2: expected a dataset, its script"),
+        ("[datasets]\ndemo ../train.py\n", "line 2: expected a dataset, its script"),
+        ("[datasets]\ndemo train_elsewhere.py\n", "line 2: expected a dataset, its script"),
+        ("[datasets]\ndemo evaluate.py\n", "line 2: expected a dataset, its script"),
         ("[datasets]\ndemo train.py\n[a]\nseed 1", "line 4: expected flags"),
         ("[datasets]\ndemo train.py\n[a]\n--x 'y", "line 4: No closing quotation"),
         ("[datasets]\ndemo train.py\n[a]\n", r"the section \[a\] is missing or empty"),
@@ -148,7 +151,7 @@ def test_a_sweep_skips_finished_runs_goes_on_with_interrupted_ones_and_starts_th
 
 
 def interrupt_after_an_epoch(monkeypatch, argv):
-    original, steps = engine._step, []
+    original, steps = engine._gradients, []
 
     def stop(*arguments):
         steps.append(1)
@@ -157,7 +160,7 @@ def interrupt_after_an_epoch(monkeypatch, argv):
         return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_step", stop)
+        patch.setattr(engine, "_gradients", stop)
         assert experiment.main("", train.DATASETS, argv) == 130
 
 
@@ -256,6 +259,19 @@ def test_a_slurm_task_that_is_told_to_stop_leaves_queueing_to_slurm(stub, tmp_pa
     environment = {**stub, "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "77"}
     _, status = stop_with(signal.SIGTERM, ["slurm_array.sh", "any"], environment, started=1)
     assert status == 143 and not (tmp_path / "requeued").exists() and (tmp_path / "run3.stopped").exists()
+
+
+def test_a_line_of_the_list_is_a_job_of_any_queue_and_gets_its_signals(stub, tmp_path):
+    (tmp_path / "runs.txt").write_text(call("sweep.sh", "any", "--commands", **stub)[1])
+    line = 'exec bash -c "exec $(sed -n "${PBS_ARRAY_INDEX}p" runs.txt)"'  # as docs/clusters.md has it
+    assert line in (SCRIPTS.parent / "docs" / "clusters.md").read_text()
+    job = subprocess.Popen(["bash", "-c", line], env={**stub, "PBS_ARRAY_INDEX": "2"}, cwd=tmp_path)
+    end = time.monotonic() + 30
+    while not (tmp_path / "run2.started").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    job.terminate()
+    assert job.wait(timeout=30) == 143
+    assert [file.name for file in tmp_path.glob("run*.stopped")] == ["run2.stopped"]
 
 
 def test_a_slurm_task_ends_with_the_status_of_its_run_and_refuses_wrong_numbers(stub, tmp_path):

@@ -64,6 +64,12 @@ def test_what_is_not_there_is_named(folder, what):
         find_images([folder, folder / what] if what == "nowhere" else [folder / what])
 
 
+def test_formats_that_are_not_read_are_named(tmp_path):
+    (tmp_path / "phone.HEIC").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"1 files \(1 .heic\) are images in formats that are not read: convert them"):
+        find_images([tmp_path])
+
+
 def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
     scandir, closed = os.scandir, str(folder / "b")
 

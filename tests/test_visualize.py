@@ -214,9 +214,8 @@ def test_images_are_found_where_they_are_named_where_training_found_them_or_wher
     assert image_places(run, "given")[0] == Path("given")
     assert image_places(run, None)[0] == Path("demo_images")
     config = json.loads((run.folder / "config.json").read_text())
-    for command in (["train.py", "--data_dir", "from/training"], ["train.py", "--data_dir=from/training", "--small"]):
-        (run.folder / "config.json").write_text(json.dumps({**config, "command": command}))
-        assert image_places(Run(run.folder), None)[0] == Path("from/training")
+    (run.folder / "config.json").write_text(json.dumps({**config, "places": {"data_dir": "/from/training"}}))
+    assert image_places(Run(run.folder), None)[0] == Path("/from/training")
     other = finish(tmp_path, "DR-euc", 2, dataset="my own")
     assert image_places(other, None) == []
     with pytest.raises(ValueError, match="--data_dir"):

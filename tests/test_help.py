@@ -1,0 +1,110 @@
+"""What a stranger sees of the scripts: their --help, and the end after Ctrl-C."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import arguments
+import data
+import evaluate
+import predict
+import train
+import train_cifar100
+import train_imagenet
+import train_inaturalist
+import train_nabirds
+import train_tinyimagenet
+import visualize
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = (train, train_cifar100, train_imagenet, train_inaturalist, train_nabirds, train_tinyimagenet)
+OTHERS = (evaluate, predict, visualize)
+
+
+def help_of(capsys, script, *argv) -> str:
+    with pytest.raises(SystemExit) as stop:
+        if script in OTHERS:
+            script.main(["--help"])
+        else:
+            arguments.parse([*argv, "--help"], script.__doc__, script.DATASETS)
+    assert stop.value.code == 0
+    return capsys.readouterr().out
+
+
+def flag_in(text: str, flag: str) -> str:
+    """The entry of one flag in one line, empty if there is none."""
+    entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=--)|\n\n", text)]
+    return next((entry for entry in entries if re.match(rf"{flag}[ ,]", f"{entry} ")), "")
+
+
+def test_defaults_that_differ_are_shown_for_each_dataset(capsys):
+    text = help_of(capsys, train)
+    assert "(default: conv4 for demo; inception for folder, MicroS, MicroL, MesoZ)" in flag_in(text, "--backbone")
+    assert "(default: 32 for demo; 128 for folder, MicroS, MicroL, MesoZ)" in flag_in(text, "--resize")
+    assert "(default: True for demo, MesoZ)" in flag_in(text, "--gray")
+    assert "(default: 128)" in flag_in(text, "--dim")
+    assert flag_in(text, "--dataset").endswith("image collection to train on")
+
+
+def test_one_dataset_shows_its_own_defaults_and_flags_alone(capsys):
+    text = help_of(capsys, train, "--dataset", "MicroS")
+    assert "(default: inception)" in flag_in(text, "--backbone") and " for demo" not in text
+    assert "--nonliving" not in text and "--nonliving" in help_of(capsys, train)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+def test_help_shows_exactly_the_flags_that_a_dataset_of_the_script_takes(capsys, script):
+    text = help_of(capsys, script)
+    for name in data.OPTIONS:
+        taken = any(name in data.defaults(dataset) for dataset in script.DATASETS)
+        assert bool(flag_in(text, f"--{name}")) == taken, name
+
+
+def test_options_of_a_loss_show_their_defaults(capsys):
+    text = help_of(capsys, train_cifar100)
+    assert "(default: balanced)" in flag_in(text, "--weighting") and "(default: 0.5)" in flag_in(text, "--decay")
+    assert "(default: 0)" in flag_in(text, "--resize") and "(default: 0)" in flag_in(text, "--switch_epoch")
+    assert "(default: 0.5)" in flag_in(help_of(capsys, evaluate), "--decay")
+
+
+@pytest.mark.parametrize("script", SCRIPTS + OTHERS, ids=lambda script: script.__name__)
+def test_help_is_plain_text_in_which_nothing_is_left_of_python(capsys, script):
+    text = help_of(capsys, script)
+    assert text.isascii() and not re.search(r"default: (\[|None|\(|')|%%|%\(", " ".join(text.split()))
+
+
+@pytest.mark.parametrize("script", OTHERS, ids=lambda script: script.__name__)
+def test_slips_in_the_other_scripts_are_answered_in_one_line(capsys, script):
+    with pytest.raises(SystemExit) as stop:
+        script.main(["run", "image", "--fromat", "png", "--ouut", "x", "--metriks"])
+    lines = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and "there is no flag --fromat" in lines[0] and len(lines) == 2
+    with pytest.raises(SystemExit):
+        script.main([""])
+    assert "'' is empty" in capsys.readouterr().err or script is predict
+
+
+def test_options_of_another_weighting_are_refused_before_a_run_is_read(capsys):
+    for argv in (["--decay", "0.3"], ["--weighting", "power", "--hxe_alpha", "0"]):
+        with pytest.raises(SystemExit):
+            evaluate.main(["run", *argv])
+        assert "has no meaning for --weighting" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_named_as_such(tmp_path, capsys):
+    assert visualize.main([str(tmp_path / "nowhere")]) == 2
+    assert "nowhere is no run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", SCRIPTS + OTHERS, ids=lambda script: script.__name__)
+def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback(script, tmp_path):
+    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, ROOT / f"{script.__name__}.py"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (-signal.SIGINT, "", "interrupted")
