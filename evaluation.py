@@ -105,7 +105,9 @@ def embed_again(run: Run, images: Images, checkpoint: str) -> Source:
     Raises: RunError: If the images, their split or their tree are not those of the run; ValueError from the data.
     """
     state = run.checkpoint(checkpoint)["model"]
-    splits = data.load({**run.options, **{name: place for name, place in images.places.items() if place is not None}})
+    # a folder to write to and a download are this machine's to choose, whatever the run's config.json says
+    recorded = {name: value for name, value in run.options.items() if name not in ("data_dir", "cache_dir", "download")}
+    splits = data.load({**recorded, **{name: place for name, place in images.places.items() if place is not None}})
     for what, found in (("hierarchy", splits.hierarchy.digest), ("split", splits.digest)):
         if found != run.config.get(what):
             raise RunError(f"the {what} made from these images is not the one of {run.folder}; is --data_dir right?")

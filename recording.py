@@ -117,7 +117,7 @@ class Run:
 
     def checkpoint(self, name: str) -> dict:
         """Content of a checkpoint, on the CPU, loaded with weights_only=True. Raises: RunError."""
-        path = self.folder / name
+        path = self.folder / Path(name).name  # config.json names it, which may come from others
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:

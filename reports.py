@@ -88,6 +88,8 @@ def image_places(run: Run, data_dir: str | None) -> list[Path]:
 
 def open_image(file: str, places: Sequence[Path], gray: bool) -> np.ndarray:
     """A small copy of an image for display, (H, W) or (H, W, 3) uint8. Raises: ValueError: With the reason."""
+    if Path(file).is_absolute() or ".." in Path(file).parts:
+        raise ValueError(f"the run names the image {file!r}, which leads out of the folder of its images")
     path = next((place / file for place in places if (place / file).is_file()), None)
     if path is None:
         where = f"under {places[0]}" if places else "in a folder that the run names"

@@ -154,7 +154,7 @@ def _writable(places: Sequence[Path]) -> Path:
 
 def _sweep(place: Path) -> None:
     """Removes what builders that died have left: nothing was written to it for a while."""
-    for leftover in place.glob("*.tmp"):
+    for leftover in place.glob(f"{'[0-9a-f]' * 24}.{'[0-9a-f]' * 32}.tmp"):  # --cache_dir may hold others
         with contextlib.suppress(OSError):
             if time.time() - max(file.stat().st_mtime for file in [leftover, *leftover.glob("*")]) > ABANDONED:
                 shutil.rmtree(leftover, ignore_errors=True)

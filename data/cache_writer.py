@@ -85,7 +85,7 @@ def refusal(bad: Sequence[Sequence[str]]) -> str:
 
 def out_of_space(error: OSError) -> bool:
     """Whether the disk or the user's share of it is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _in_order(read: Callable, files: Sequence[str], workers: int) -> Iterator[Decoded | str]:

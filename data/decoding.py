@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
+# what else Pillow opens is not all images: of EPS, whatever its suffix, it has Ghostscript run the program in it
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 TURNS = {
@@ -66,7 +68,7 @@ def read_image(
     try:
         if os.stat(path).st_size == 0:
             raise ValueError("the file is empty")
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph with its preview
             cut = image.mode not in SIXTEEN_BITS and _channel_bits(image) > 8
             image.load()

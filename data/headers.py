@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from data.cache import FOLDER, files_digest, key_in
-from data.decoding import orientation, too_large
+from data.decoding import FORMATS, orientation, too_large
 from data.progress import progress
 
 FORMAT = 2  # raised whenever the same files would give other sizes
@@ -71,7 +71,7 @@ def read_headers(
 def read_size(path: str | os.PathLike) -> tuple[int, int]:
     """Width and height in pixels, after the camera's rotation flag. Raises: ValueError: If the file is no image."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             if image.format == "TIFF":  # some versions of Pillow have turned this size by now
                 width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))

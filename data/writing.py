@@ -1,5 +1,6 @@
 """Files that are written piece by piece and appear whole or not at all."""
 
+import errno
 import os
 import tempfile
 import zipfile
@@ -29,6 +30,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise ValueError(f"{path} cannot be written: {error.strerror}; make room, or name another place") from error
     finally:
         temporary.unlink(missing_ok=True)
 

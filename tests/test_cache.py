@@ -436,13 +436,14 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_what_a_killed_builder_left_is_removed_later(tmp_path):
     make_folder(tmp_path, {"a": 1})
     place = tmp_path / ".taxonomy_cache"
-    for name, age in (("old.tmp", 3600), ("new.tmp", 0)):
+    old, new = (f"{letter * 24}.{letter * 32}.tmp" for letter in "ab")
+    for name, age in ((old, 3600), (new, 0)):
         (place / name).mkdir(parents=True)
         write(place / name / "pixels.bin", b"half")
         for path in (place / name / "pixels.bin", place / name):
             os.utime(path, (time.time() - age,) * 2)
     build_cache(tmp_path, ["a/00.png"])
-    assert not (place / "old.tmp").exists() and (place / "new.tmp").exists()
+    assert not (place / old).exists() and (place / new).exists()
 
 
 def _build_slowly(root, files, decoded):
