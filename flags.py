@@ -155,7 +155,7 @@ def _data_flags(parser: Parser, datasets: Sequence[str]) -> None:
     kinds = list(dict.fromkeys(kind for dataset in datasets for kind in data.DATASETS[dataset].splits))
     if len(datasets) > 1:
         add("--dataset", choices=datasets, required=True, help="image collection to train on")
-    add("--data_dir", type=filled, metavar="DIR", 
+    add("--data_dir", type=filled, metavar="DIR",
         help="folder of the images" + ("; the demo draws its own there" if "demo" in datasets else ""))
     add("--use_val", action="store_true",
         help="hold out a validation split and test the epoch that is best on it, not the last. A dataset without "
@@ -220,7 +220,7 @@ def _head_flags(parser: Parser, datasets: Sequence[str]) -> None:
     add("--mds_solver", choices=models.SOLVERS,
         help="how --mds_W places the class vectors: exact, in closed form, an error where there is none; gradient, as "
         "near as found in steps; auto, exact where it can be")
-    add("--dynamic", action="store_true", 
+    add("--dynamic", action="store_true",
         help="let the scale of the scores follow the angles, after AdaCos; without, it stays 10")
     add("--legacy_dynamic", action="store_true", help="update the scale of --dynamic by the published formulas")
     add("--clspri", action="store_true",
@@ -230,12 +230,12 @@ def _head_flags(parser: Parser, datasets: Sequence[str]) -> None:
 
 def _loss_flags(parser: Parser, datasets: Sequence[str]) -> None:
     add = parser.add_argument_group("loss").add_argument
-    add("--loss", choices=sorted(losses.LOSSES), 
+    add("--loss", choices=sorted(losses.LOSSES),
         help="ce: cross-entropy; corr: 1 minus the cosine to the class vector, with --mds_W; hierarchical, hxe: "
         "cross-entropy on all levels of the tree; soft_labels, label_smoothing: targets softened by the tree")
     add("--CORR", action="store_true", help="short for --loss corr")
     add("--corr_reduction", choices=("mean", "sum"), help="average --loss corr over the batch, or sum it as published")
-    add("--weighting", choices=sorted(WEIGHTINGS), 
+    add("--weighting", choices=sorted(WEIGHTINGS),
         help="node weights of --loss hierarchical and label_smoothing")
     add("--decay", type=nonnegative, metavar="FACTOR",
         help="of --weighting power: weight of a level, as a factor of the one above")
@@ -245,7 +245,7 @@ def _loss_flags(parser: Parser, datasets: Sequence[str]) -> None:
         help="epochs of cross-entropy before --loss hierarchical takes over")
     add("--hxe_alpha", type=nonnegative, metavar="RATE",
         help="decay of the weights with depth, per edge, of --loss hxe and --weighting hxe or bertinetto")
-    add("--hxe_weights", choices=sorted(HXE_WEIGHTS), 
+    add("--hxe_weights", choices=sorted(HXE_WEIGHTS),
         help="weights of --loss hxe, which decay with the depth of a node or of its parent, so that all sum to 1 "
         "(normalised), or with its height")
     add("--soft_beta", type=nonnegative, metavar="RATE",
