@@ -71,7 +71,8 @@ def run_folders(record: str | os.PathLike) -> list[Path]:
     folders = []
     for folder, below, files in os.walk(record):
         below[:] = [name for name in below if not name.startswith(".")]
-        if not _RUN_FILES.isdisjoint(files) or re.fullmatch(r"seed\d+", os.path.basename(folder)):
+        remains = files != [".lock"]  # which is all that a refused run leaves
+        if not _RUN_FILES.isdisjoint(files) or (remains and re.fullmatch(r"seed\d+", os.path.basename(folder))):
             folders.append(Path(folder))
     return sorted(folders)
 

@@ -17,6 +17,8 @@ from metrics.conformal import NEEDED, OPTION, Promise, promise
 from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
 from recording import Run
 
+pd.set_option("mode.string_storage", "python")  # pyarrow, where it is installed, refuses names that are no UTF-8
+
 
 class Decision(NamedTuple):
     """How answers are chosen from scores.
@@ -208,5 +210,3 @@ def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
         single = {path[-1]: c for path, c in known.items() if count[path[-1]] == 1}
         found = {folder: single.get(os.path.basename(os.path.abspath(folder)), -1) for folder in found}
     return np.array([found[folder] for folder in folders], np.int64)
-
-

@@ -60,7 +60,9 @@ class Training:
     def restore(self, state: Mapping) -> None:
         self.model.load_state_dict(state["model"])
         self.penalties.load_state_dict(state["penalties"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        fused = self.optimizer.defaults["fused"]  # that of this machine, not of the one that saved
+        groups = [{**group, "fused": fused} for group in state["optimizer"]["param_groups"]]
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
         self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
@@ -74,7 +76,22 @@ def seed_everything(seed: int) -> None:
 
 
 def assemble(options: Mapping, splits: Splits, devices: Devices, team: Team = ALONE) -> Training:
-    """Builds model, loss, optimizer and schedule for resolved options; weights depend on options['seed'] alone."""
+    """Builds model, loss, optimizer and schedule for resolved options; weights depend on options['seed'] alone.
+
+    Of a team the first process goes ahead: it alone downloads weights, or says why the options do not allow a model.
+    Raises: ValueError: If the options do not allow it on these devices, or at all.
+    """
+    for name in ("compile", "amp"):  # DataParallel's threads would compute in float16
+        if options[name] and len(devices.gpus) > 1:
+            advice = "name one GPU with --GPU, or train under torchrun with a process for each"
+            raise ValueError(f"--{name} does not go with DataParallel: {advice}")
+    training = team.in_turn(lambda: _build(options, splits, devices, team))
+    training.network = _spread(training.network, devices, team)
+    return training
+
+
+def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Training:
+    """Everything but what spreads the network over devices."""
     seed_everything(options["seed"])
     model = models.build_classifier(options, splits.hierarchy, splits.train_counts, splits.channels, splits.image_size)
     models.freeze(model, options["freeze"] or "none")
@@ -91,13 +108,13 @@ def assemble(options: Mapping, splits: Splits, devices: Devices, team: Team = AL
     fused = devices.main.type == "cuda"
     optimizer = torch.optim.Adam(trained or [nn.Parameter(torch.zeros(()))], lr=options["lr"], fused=fused)
     schedule = SCHEDULES[options["schedule"]](optimizer, options["epochs"])
-    network = _spread(torch.compile(model) if options.get("compile") else model, devices, team, bool(trained))
+    network = torch.compile(model) if options.get("compile") else model
     return Training(model, network, loss, penalties, optimizer, schedule, devices, options, team, history=[])
 
 
-def _spread(network: nn.Module, devices: Devices, team: Team, trains: bool) -> nn.Module:
+def _spread(network: nn.Module, devices: Devices, team: Team) -> nn.Module:
     """The network over the GPUs of this process, or over all processes."""
-    if team.size > 1 and trains:
+    if team.size > 1 and any(parameter.requires_grad for parameter in network.parameters()):
         buffers = {SYNC_BUFFERS: False}  # every process moves them alike
         return DistributedDataParallel(network, list(devices.gpus) or None, gradient_as_bucket_view=True, **buffers)
     return nn.DataParallel(network, device_ids=list(devices.gpus)) if len(devices.gpus) > 1 else network

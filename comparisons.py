@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ from figures.tanglegrams import tanglegram
 from recording import Run, RunError
 from reports import Options, read_subject, run_title, shown, write, write_images
 
-_PAIRED = 8  # rows that are tested against the first one
+_ALL_PAIRS = 4  # rows with seeds in common of which every pair is tested
+_PAIRED = 8  # rows that are tested against the first one where there are more
 
 
 class Group(NamedTuple):
@@ -164,8 +166,9 @@ def _sections(compared: Comparison, group: Group, maker: _Maker) -> Iterator[pag
     )
     shown_tables = "".join(page.table(table) for table in tables.summary_tables(summary, group.metrics))
     yield page.Section(f"{head}Methods", dots + shown_tables)
-    if tests := "".join(page.table(table) for table in paired_tests(group)):
-        yield page.Section(f"{head}Paired tests", tests)
+    tests, said = paired_tests(group)
+    if tests:
+        yield page.Section(f"{head}Paired tests", page.notes([said]) + "".join(map(page.table, tests)))
     heights = maker.figure(f"heights{group.suffix}", "Answers by height in the tree", height_curves, summary)
     yield page.Section(f"{head}Right up to a height in the tree", heights)
     curves = maker.figure(f"curves{group.suffix}", "Training curves by method", method_curves, epoch_curves(group))
@@ -174,21 +177,32 @@ def _sections(compared: Comparison, group: Group, maker: _Maker) -> Iterator[pag
     yield page.Section(f"{head}Runs", _links(group, compared.common, maker.out))
 
 
-def paired_tests(group: Group) -> Iterator[tables.Table]:
-    """Each of the following rows against the first one, where they share two seeds or more."""
+def paired_tests(group: Group) -> tuple[list[tables.Table], str]:
+    """A table for each tested pair of rows that share two seeds or more, and a sentence that says which are tested.
+
+    All pairs where at most `_ALL_PAIRS` rows share seeds; else the `_PAIRED` rows after the first one against that one.
+    """
     first, *others = group.rows
-    for other in others[:_PAIRED]:
-        seeds, elsewhere = aggregation.paired_seeds(group.values, first, other)
-        if len(seeds) < 2:
-            continue
-        notes = [f"paired seeds: {', '.join(map(str, seeds))}"]
-        if elsewhere:
-            notes.append(f"seeds {', '.join(map(str, elsewhere))}: the two were tested on different images")
-        if other == others[:_PAIRED][-1] and len(others) > _PAIRED:
-            notes.append(f"{len(others) - _PAIRED} more rows: evaluate.py --compare A B")
-        measured = [metric for metric in group.metrics if (group.values["metric"] == metric).any()]
-        numbers = aggregation.compare(group.values, first, other, measured)
-        yield tables.comparison_table(numbers, first, other, f"{other} against {first}", notes)
+    seeds = group.values.groupby("options")["seed"].agg(set)
+    pairs = [(a, b) for a, b in combinations(group.rows, 2) if len(seeds[a] & seeds[b]) > 1]
+    sharing = len({row for pair in pairs for row in pair})
+    said = "every pair of methods that share two seeds or more is tested"
+    if sharing > _ALL_PAIRS:
+        pairs = [(a, b) for a, b in pairs if a == first and b in others[:_PAIRED]]
+        rows = "the other rows" if len(others) <= _PAIRED else f"the next {_PAIRED} of {len(others)} other rows"
+        said = f"{rows} are tested against the first one, {first}, not each other; for more: evaluate.py --compare A B"
+    said += "; p is not corrected for the number of pairs and measures"
+    return [_paired_test(group, a, b) for a, b in pairs], said
+
+
+def _paired_test(group: Group, a: str, b: str) -> tables.Table:
+    seeds, elsewhere = aggregation.paired_seeds(group.values, a, b)
+    notes = [f"paired seeds: {', '.join(map(str, seeds))}"]
+    if elsewhere:
+        notes.append(f"seeds {', '.join(map(str, elsewhere))}: the two were tested on different images")
+    measured = [metric for metric in group.metrics if (group.values["metric"] == metric).any()]
+    numbers = aggregation.compare(group.values, a, b, measured)
+    return tables.comparison_table(numbers, a, b, f"{b} against {a}", notes)
 
 
 def _tanglegrams(group: Group, maker: _Maker) -> Iterator[str]:

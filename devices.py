@@ -35,10 +35,9 @@ def choose_devices(gpu: str | None, ngpus: int = 1, local_rank: int | None = Non
 
     Raises: ValueError: If a GPU is asked for that is not there.
     """
-    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # the order nvidia-smi lists them in
     if gpu == "cpu":
         return Devices(torch.device("cpu"))
-    present = torch.cuda.device_count()
+    present = count_gpus()
     if present == 0:
         if gpu is not None or ngpus > 1:
             asked = f"--ngpus {ngpus}" if gpu is None else f"--GPU {gpu}"
@@ -50,6 +49,12 @@ def choose_devices(gpu: str | None, ngpus: int = 1, local_rank: int | None = Non
         return _one_of_several(gpu, ngpus, present, local_rank)
     chosen = _freest(ngpus, present) if gpu in (None, "auto") else _indices(gpu, present)
     return Devices(torch.device("cuda", chosen[0]), chosen)
+
+
+def count_gpus() -> int:
+    """How many GPUs CUDA shows, in the order in which nvidia-smi lists them; ask this first, as CUDA keeps its order."""
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    return torch.cuda.device_count()
 
 
 def _one_of_several(gpu: str | None, ngpus: int, present: int, local_rank: int) -> Devices:

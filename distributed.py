@@ -131,10 +131,14 @@ def join(on_cpu: bool) -> Iterator[Team]:
 
     Args:
         on_cpu: Talk by gloo alone. Tensors on a GPU need NCCL.
+
+    Raises: ValueError: If the environment describes only half of a team.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:
         yield ALONE
         return
+    if "LOCAL_RANK" not in os.environ:
+        raise ValueError("the environment has WORLD_SIZE but no LOCAL_RANK: start several processes with torchrun")
     dist.init_process_group("gloo" if on_cpu else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
     try:
         yield Team(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))

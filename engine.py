@@ -100,7 +100,8 @@ def _train_epoch(training: Training, splits: Splits, batches: Batches, bar: tqdm
     tally = Tally(splits.num_classes, model.dim, len(batches), training.devices.main, team)
     bar.set_description(f"epoch {training.epoch + 1}/{options['epochs']}", refresh=False)
     for step, ((images, sizes, targets), total) in enumerate(zip(batches, batches.totals)):
-        embeddings, scores, terms = _gradients(training, augment(images, generator), sizes, targets, total)
+        images = augment(images, generator) if len(images) else images  # a process may have none of a batch
+        embeddings, scores, terms = _gradients(training, images, sizes, targets, total)
         tally.add(embeddings, scores, targets, terms, model.head, training.loss.reduction == "mean")
         _move(training, embeddings, targets, total)
         bar.update()

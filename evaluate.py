@@ -132,6 +132,8 @@ def evaluate_runs(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in ("decay", "leaf_height", "hxe_alpha")}
     images = None
     if args.data_dir is not None:
+        if not Path(args.data_dir).is_dir():
+            raise ValueError(f"--data_dir {args.data_dir}: there is no such folder")
         places = {name: getattr(args, name) for name in ("data_dir", "cache_dir", "hierarchy", "split_list")}
         images = evaluation.Images(places, choose_devices(args.GPU), args.checkpoint)
     request = evaluation.Request(

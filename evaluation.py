@@ -17,7 +17,8 @@ from devices import Devices
 from hierarchies import Hierarchy, node_weights, to_newick
 from hierarchies.tree import format_path
 from losses.penalties import PENALTIES
-from metrics import Outputs, fit_temperature, flat, suite, superclass, trees
+from metrics import Outputs, curves, fit_temperature, flat, suite, superclass, trees
+from metrics.nodes import VALUES
 from metrics.vectors import present, vector_sets
 from provenance import provenance
 from recording import Run, RunError
@@ -161,7 +162,7 @@ def differences(recorded: pd.DataFrame, computed: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_results(run: Run, source: Source, metrics: pd.DataFrame, request: Request, checkpoint: str) -> list[str]:
-    """Writes the measures, tables of classes, levels and confusions, and the trees into the run's folder.
+    """Writes the measures, tables of classes, levels and confusions, curves and the trees into the run's folder.
 
     Before the extensions stands '-prototype' where the prediction is that of the prototypes, '-best' or '-last' where
     the checkpoint is not that of the run's results, and the weighting with its options, such as '-power-decay=0.2',
@@ -237,7 +238,15 @@ def _class_tables(outputs: Outputs, kind: str, weighted: str, other: str) -> dic
     """Tables by file name: the classes with their weighted tree distance, the nodes of the levels, the confusions."""
     classes = flat.per_class(outputs).assign(wtd=superclass.wtd_per_class(outputs))
     tables = {f"per_class{kind}{weighted}.csv": classes, f"per_level{kind}{other}.csv": flat.per_level(outputs)}
-    return tables | {f"{name}{kind}{other}.csv": table for name, table in _confusions(outputs)}
+    others = {**dict(_confusions(outputs)), **_curves(outputs)}
+    return tables | {f"{name}{kind}{other}.csv": table for name, table in others.items()}
+
+
+def _curves(outputs: Outputs) -> dict[str, pd.DataFrame]:
+    """Curves over a threshold by name, see `metrics.curves`; of a longer one 2000 rows, evenly spaced with both ends."""
+    found = {f"curve_{value}": curves.operating_curve(outputs, value) for value in VALUES}
+    found["risk_coverage"] = curves.risk_coverage(outputs)
+    return {name: curves.thinned(curve) for name, curve in found.items()}
 
 
 def _confusions(outputs: Outputs) -> Iterator[tuple[str, pd.DataFrame]]:

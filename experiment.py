@@ -20,7 +20,7 @@ import distributed
 import engine
 from assembly import Training, assemble
 from bystander import Bystander
-from devices import Devices, choose_devices
+from devices import Devices, choose_devices, count_gpus
 from distributed import FirstFailed, Team
 from metrics import suite
 from provenance import provenance
@@ -59,42 +59,46 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
     Raises: ValueError: If data, options or the folder do not allow the run; the message says the way out.
     """
     check_uri(machine["mlflow"])
-    with distributed.join(on_cpu=machine["GPU"] == "cpu" or not torch.cuda.is_available()) as team:
+    with distributed.join(on_cpu=machine["GPU"] == "cpu" or not count_gpus()) as team:
         record = Run(folder) if team.first else Bystander(folder)
         if team.lead(lambda: _is_done(record, options, machine)):
             with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
                 tracker.finish()
             return 0
-        devices = choose_devices(machine["GPU"], machine["ngpus"], team.local_rank)
-        _check_precision(options, devices)
+        devices = team.in_turn(lambda: _choose_devices(options, machine, team))
         previous = signal.signal(signal.SIGTERM, _terminate)
         try:
             with ExitStack() as held:
                 team.lead(lambda: held.enter_context(record.lock()))
                 return _run_locked(record, options, machine, devices, team)
-        except KeyboardInterrupt as interrupt:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends one to all when it misses a process
+            if isinstance(error, RuntimeError):
+                raise _explained(error, record, options, team) from error
             if team.first:
                 print(f"\n{_advice(record, options, team)}", file=sys.stderr)
-            return 143 if isinstance(interrupt, Terminated) else 130
-        except RuntimeError as error:
-            raise _explained(error, record, options, team) from error
+            return 143 if isinstance(error, Terminated) else 130
         finally:
             signal.signal(signal.SIGTERM, previous)
 
 
-def _check_precision(options: Mapping, devices: Devices) -> None:
+def _choose_devices(options: Mapping, machine: Mapping, team: Team) -> Devices:
+    devices = choose_devices(machine["GPU"], machine["ngpus"], team.local_rank)
     if options["amp"] and not (devices.gpus and torch.cuda.is_bf16_supported()):
         raise ValueError(
             f"--amp needs a GPU that computes in bfloat16, and this run is on {devices.name}: leave it out"
         )
-    if options["compile"] and len(devices.gpus) > 1:
-        raise ValueError("--compile does not go with DataParallel: use one GPU, or torchrun with one process for each")
+    return devices
 
 
 def _explained(error: RuntimeError, record: Run, options: Mapping, team: Team) -> RuntimeError:
     """The error, with what it may mean where several processes depend on each other."""
-    if team.size == 1 or not team.first or isinstance(error, (Diverged, FirstFailed)):
+    if team.size == 1 or isinstance(error, FirstFailed):
         return error
+    if isinstance(error, Diverged):
+        return error if team.first else FirstFailed("the loss is that of all processes")
+    if not team.first:
+        return RuntimeError(f"process {team.rank + 1} of {team.size} has lost another one; {_command_to_resume(team)}")
     return RuntimeError(f"{error}\nanother process of this training may be lost; {_advice(record, options, team)}")
 
 
@@ -174,9 +178,7 @@ def _open(record: Run, options: Mapping, machine: Mapping, splits: data.Splits, 
     made = {"places": places, **provenance(), "command": command}
     record.write_json("hierarchy.json", splits.hierarchy.to_dict())
     record.write_table("split.csv", data.split_table(splits))
-    record.write_json(
-        "config.json", {"format": FORMAT, **identity, **result, **devices, "places": places, **provenance()}
-    )
+    record.write_json("config.json", {"format": FORMAT, **identity, **result, **devices, **made})
 
 
 def _notes(training: Training, splits: data.Splits) -> list[str]:
@@ -239,11 +241,13 @@ def _terminate(signum, frame) -> None:
 
 def _advice(record: Run, options: Mapping, team: Team) -> str:
     done = len(record.epochs) if record.exists else 0
-    arguments_again = [argument for argument in sys.argv if argument not in ("--resume", "--overwrite")]
-    return (
-        f"interrupted: {done} of {options['epochs']} epochs are saved in {record.folder}\n"
-        f"go on with: {team.launcher} {shlex.join(arguments_again)} --resume"
-    )
+    saved = f"interrupted: {done} of {options['epochs']} epochs are saved in {record.folder}"
+    return f"{saved}\n{_command_to_resume(team)}"
+
+
+def _command_to_resume(team: Team) -> str:
+    argv = [argument for argument in sys.argv if argument not in ("--resume", "--overwrite")]
+    return f"go on with: {team.launcher} {shlex.join(argv)} --resume"
 
 
 def main(description: str, datasets: Mapping[str, Mapping], argv: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ import interrupts  # isort: skip
 import openmp  # noqa: F401  isort: skip
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -109,6 +110,7 @@ def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
     target = TARGET if args.target_accuracy is None else args.target_accuracy
     decision = choose_decision(run, args.rule, target, scores=args.scores, options=options)
     found = find_images(args.images)
+    _spare(found.files, args.out, args.embeddings)
     answers = Answers(run.hierarchy, decision, args.topk)
     truths = true_classes(run, found.files) if args.labels else None
     if truths is not None and not (truths >= 0).any():
@@ -122,6 +124,17 @@ def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
     summarise(counts, truths is not None)
     print(f"{'written':<28}{args.out}" + (f", {args.embeddings}" if args.embeddings else ""))
     return counts
+
+
+def _spare(images: Sequence[str], *outputs: str | None) -> None:
+    """Raises: ValueError: If what is to be written would replace an image, or the other file to be written."""
+    outputs = [os.path.realpath(path) for path in outputs if path is not None]
+    if len(set(outputs)) < len(outputs):
+        raise ValueError(f"--out and --embeddings are both {outputs[0]}: give them different names")
+    names = {os.path.basename(path) for path in outputs}
+    for image in images:
+        if os.path.basename(image) in names and os.path.realpath(image) in outputs:
+            raise ValueError(f"{image} is one of the images and would be replaced; name another file to write")
 
 
 def introduce(run: Run, decision: Decision, found: Found, target: float) -> None:

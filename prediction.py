@@ -66,11 +66,17 @@ class Embedder:
         devices: To compute on.
         amp: Compute the backbone in bfloat16, as the run did.
         prototypes: (C, D) to score with, instead of the class vectors.
+
+    Raises: ValueError: If amp is asked of several GPUs.
     """
 
     def __init__(
         self, model: models.Classifier, devices: Devices, amp: bool = False, prototypes: torch.Tensor | None = None
     ):
+        if amp and len(devices.gpus) > 1:  # its threads would compute in float16
+            raise ValueError(
+                "this run was trained with --amp, which does not go with DataParallel: name one GPU with --GPU"
+            )
         self.device, self.amp = devices.main, bool(amp)
         self.model = model.to(self.device).eval()
         self.network = nn.DataParallel(model, device_ids=list(devices.gpus)) if len(devices.gpus) > 1 else self.model

@@ -24,8 +24,8 @@ from hierarchies import Hierarchy
 from metrics.outputs import Outputs
 
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer run
-# what evaluate.py and visualize.py make of a run, which says nothing about the next one
-DERIVED = ("evaluation*", "per_class*.csv", "per_level*.csv", "confusion_*.csv", "*.nwk", "trees.txt", "report.html")
+DERIVED = ("evaluation*", "per_class*.csv", "per_level*.csv", "confusion_*.csv", "curve_*.csv", "risk_coverage*.csv",
+           "*.nwk", "trees*.txt", "report.html")  # what evaluate.py and visualize.py make of a run # fmt: skip
 
 
 class RunError(ValueError):

@@ -94,7 +94,7 @@ def summary_tables(summary: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ta
         headings = ("method", "seeds", *(name + SYMBOLS[direction(name)] for name in here))
         notes = (*_summary_notes(bool(best), seeds, rows), *_conditions(part, here))
         if len(here) < len(metrics):
-            notes += (f"measured in no run: {', '.join(metric for metric in metrics if metric not in here)}",)
+            notes += (f"in no run of this table: {', '.join(metric for metric in metrics if metric not in here)}",)
         yield Table(f"{dataset}, tree {hierarchy[:8]}", headings, tuple(rows), frozenset(best), notes)
 
 

@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if getattr(args, name):
                 parser.error(f"--{name} needs several runs, {folders[0]} is one")
     try:
+        if len(folders) == 1:  # several are reported on whatever happens to one of them
+            _existing(folders[0])
         return visualize(folders, args)
     except KeyboardInterrupt:
         print("\ninterrupted: what was written is whole, the rest is missing", file=sys.stderr)
@@ -91,11 +93,15 @@ def visualize(folders: Sequence[Path], args: argparse.Namespace) -> int:
     return 2 if set(states) <= {None} else int(None in states)
 
 
-def _report_run(folder: Path, *how) -> str:
+def _existing(folder: Path) -> Run:
     run = Run(folder)
     if not run.exists:
         raise ValueError(f"{folder} is no run: it has no config.json; a run's folder ends in .../seed<k>")
-    return reports.report_run(run, *how)
+    return run
+
+
+def _report_run(folder: Path, *how) -> str:
+    return reports.report_run(_existing(folder), *how)
 
 
 def _attempt(bar: tqdm, figures: int, work: Callable[[], str]) -> bool | None:

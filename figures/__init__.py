@@ -8,6 +8,7 @@ from figures.dendrograms import dendrogram
 from figures.heatmaps import confusions, distance_maps
 from figures.maps import mds_map, tsne_map
 from figures.mistakes import mistake_heights, mistake_images
+from figures.operating import operating_curves
 from figures.reliability import reliability_diagram
 from figures.style import FORMATS, Drawing, NothingToDraw, Rendered, render
 from figures.subject import Subject
@@ -37,6 +38,7 @@ FIGURES: dict[str, Plan] = {
     "mistake_images": Plan("Images of the worst mistakes", mistake_images),
     "confusions": Plan("Confusions", confusions),
     "reliability": Plan("Reliability of confidences", reliability_diagram),
+    "operating_curves": Plan("How far answers can be trusted", operating_curves),
     "tanglegram": Plan("Class tree and learned tree", tanglegram, line_art=True),
     "dendrogram": Plan("Learned tree", dendrogram, line_art=True),
     "distances": Plan("Distances between classes", distance_maps),

@@ -43,6 +43,19 @@ def operating_curve(outputs: Outputs, value: str = "info", *, truths: np.ndarray
     return pd.DataFrame(curve)
 
 
+def recall_at(curve: pd.DataFrame, correct: float) -> float:
+    """The largest recall of an `operating_curve` where at least a share `correct` is; in [0, 1], NaN without samples."""
+    enough = curve["recall"][curve["correct"] >= correct - 1e-12]
+    return float(enough.max())
+
+
+def thinned(curve: pd.DataFrame, most: int = 2000) -> pd.DataFrame:
+    """At most `most` >= 2 rows of a curve, evenly spaced with both ends; all of a shorter one. For files and figures."""
+    if len(curve) <= most:
+        return curve
+    return curve.iloc[np.linspace(0, len(curve) - 1, most).round().astype(int)].reset_index(drop=True)
+
+
 def area(recall: np.ndarray, quality: np.ndarray) -> float:
     """Area under quality over recall from 0 to the largest recall; in [0, 1], higher is better.
 
@@ -65,8 +78,7 @@ def operating_measures(outputs: Outputs) -> dict[str, Result]:
         rows[f"ac_{value}"] = Result(area(recall, correct), n)
         rows[f"ap_{value}"] = Result(area(recall, curve["precision"].to_numpy()), n)
         for percent in (90, 95):
-            enough = recall[correct >= percent / 100 - 1e-12]
-            rows[f"recall@{percent}_{value}"] = Result(float(enough.max()) if n else np.nan, n)
+            rows[f"recall@{percent}_{value}"] = Result(recall_at(curve, percent / 100), n)
     return rows
 
 

@@ -23,6 +23,7 @@ class SyncBatchNorm(_BatchNorm):
     """Batch norm with the mean and variance of the images of all processes; torch's own is for GPUs only.
 
     Shape: (B, channels, ...) -> the same; a process may have no image, as long as another one has.
+    Raises: ValueError: As torch's, while training on one value of each channel in all.
     """
 
     def _check_input_dim(self, input: torch.Tensor) -> None:
@@ -35,6 +36,8 @@ class SyncBatchNorm(_BatchNorm):
         dims, shape = [0, *range(2, input.ndim)], [1, -1, *[1] * (input.ndim - 2)]
         count = input.new_full((1,), input.numel() // input.shape[1])
         *sums, count = AllReduce.apply(torch.cat([input.sum(dims), count])).split([input.shape[1], 1])
+        if count < 2:  # in all processes alike
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
         mean = sums[0] / count
         centred = input - mean.view(shape)
         variance = AllReduce.apply(centred.square().sum(dims)) / count

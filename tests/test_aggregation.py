@@ -125,6 +125,8 @@ def test_a_damaged_run_is_named_and_the_others_are_read(tmp_path, name, content,
 def test_an_empty_folder_of_a_seed_is_named(tmp_path):
     (tmp_path / "demo" / "DR-euc" / "seed7").mkdir(parents=True)
     assert "seed7 is no run" in read_record(tmp_path).damaged[0]
+    (tmp_path / "demo" / "DR-euc" / "seed7" / ".lock").touch()  # as a refused run leaves it
+    assert not read_record(tmp_path).damaged
 
 
 @pytest.mark.parametrize("damage", ["version", "truncated", "pickle", "empty pickle"])

@@ -1,5 +1,6 @@
 """Which devices a run gets; no GPU is needed, as what CUDA and nvidia-smi say is made up."""
 
+import os
 import subprocess
 
 import pytest
@@ -75,3 +76,9 @@ def test_asking_for_gpus_where_there_are_none_is_refused(no_gpu, gpu, ngpus):
 def test_the_cpu_stands_in_where_no_gpu_was_asked_for(no_gpu, capsys):
     assert choose_devices(None).main == torch.device("cpu") and "computing on the CPU" in capsys.readouterr().err
     assert choose_devices("cpu").gpus == ()
+
+
+def test_cuda_lists_gpus_as_nvidia_smi_does_from_the_first_question(monkeypatch):
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"))
+    assert devices.count_gpus() == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
+from images import make_learnable_folder
 from test_batches import make_splits
 from torch import distributed as dist
 from torch import nn
@@ -35,15 +35,8 @@ OPTIONS = (
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Five classes of ten grey images each; the class decides the brightness of one half and the width."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for c, name in enumerate(("A/a", "A/b", "A/c/d", "A/c/e", "B")):
-        (root / name).mkdir(parents=True)
-        for i in range(10):
-            pixels = rng.integers(0, 60, (20, 20 + c))
-            pixels[:, : 10 if c % 2 else 20] += 30 * c
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
-    return root
+    """Five classes of ten grey images each."""
+    return make_learnable_folder(tmp_path_factory.mktemp("images"), ("A/a", "A/b", "A/c/d", "A/c/e", "B"), 10)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +82,7 @@ def alone(launch):
 def test_a_lost_process_ends_all_and_leaves_a_state_to_resume(lost, team):
     status, said, _, _ = lost
     assert status != 0
-    assert "1 of 2 epochs are saved" in said
+    assert "1 of 2 epochs are saved" in said, said
     advice = said.split("go on with: ")[1].splitlines()[0]
     assert shlex.split(advice)[:3] == ["torchrun", "--nproc_per_node", "3"] and advice.endswith("--resume")
     assert "resumed after epoch 1 of 2" in team[1]
@@ -184,3 +177,8 @@ def test_synchronised_batch_norm_is_batch_norm(group, shape):
         results.append([images.grad, model[0].weight.grad, *model.state_dict().values(), model.eval()(images)])
     for expected, found in zip(*results, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_synchronised_batch_norm_refuses_one_value_per_channel(group):
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        SyncBatchNorm(3)(torch.ones(1, 3))

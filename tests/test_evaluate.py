@@ -315,3 +315,8 @@ def test_an_unfinished_run_is_evaluated_from_its_checkpoint(trained, tmp_path, c
         (tmp_path / "seed1" / name).unlink()
     status, out, _ = call(tmp_path / "seed1", "--data_dir", images, "--GPU", "cpu", "--checkpoint", "last.pt")
     assert status == 0 and "no recorded ones to compare with" in out
+
+
+def test_a_folder_of_images_that_is_not_there_is_refused_and_not_made(tmp_path, capsys):
+    assert evaluate.main([str(tmp_path), "--data_dir", str(tmp_path / "nowhere")]) == 2
+    assert "there is no such folder" in capsys.readouterr().err and not (tmp_path / "nowhere").exists()

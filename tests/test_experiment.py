@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from images import make_learnable_folder
 
 import engine
 import experiment
@@ -25,15 +25,8 @@ RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.p
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Six classes of eight grey images each; the class decides the brightness of one half and the width."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for c, name in enumerate(CLASSES):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for i in range(8):
-            pixels = rng.integers(0, 60, (20, 20 + c))
-            pixels[:, : 10 if c % 2 else 20] += 30 * c
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
-    return root
+    """Six classes of eight grey images each."""
+    return make_learnable_folder(tmp_path_factory.mktemp("images"), CLASSES, 8)
 
 
 @pytest.fixture

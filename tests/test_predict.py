@@ -184,6 +184,40 @@ def test_unreadable_images_become_rows_with_an_error(runs, call, tmp_path):
     assert status == 1 and len(table) == 1 and len(np.load(archive)["embeddings"]) == 0
 
 
+def test_a_name_that_is_no_unicode_is_written_as_it_is(runs, capsys, tmp_path):
+    draw(tmp_path / "images" / "good.png")
+    names = os.fsdecode(b"caf\xe9, 1.png"), os.fsdecode(b"damaged\xff.png")
+    try:
+        shutil.copy(tmp_path / "images" / "good.png", tmp_path / "images" / names[0])
+        (tmp_path / "images" / names[1]).write_text("no image")
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    out, archive = tmp_path / "out.csv", tmp_path / "e.npz"
+    argv = runs[0]["plain"].folder, tmp_path / "images", "--rule", "majority", "--GPU", "cpu"
+    status, _, err = run_main(predict.main, capsys, *argv, "--out", out, "--embeddings", archive)
+    assert status == 0, err
+    table = pd.read_csv(out, encoding="latin-1")  # which takes every byte
+    written = [os.path.basename(file.encode("latin-1")) for file in table["file"]]
+    assert written == [os.fsencode(names[0]), os.fsencode(names[1]), b"good.png"]
+    assert table["error"].isna().tolist() == [True, False, True]
+    assert [os.path.basename(file) for file in np.load(archive)["files"]] == [names[0], "good.png"]
+
+
+def test_no_image_is_replaced_by_a_table(runs, capsys, tmp_path):
+    draw(tmp_path / "images" / "photo.png")
+    before = (tmp_path / "images" / "photo.png").read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    argv = runs[0]["plain"].folder, tmp_path / "images", "--rule", "majority", "--GPU", "cpu"
+    for flag in ("--out", "--embeddings"):
+        other = ["--out", tmp_path / "out.csv"] if flag != "--out" else []
+        for path in (tmp_path / "images" / "photo.png", tmp_path / "link" / "photo.png"):
+            status, _, err = run_main(predict.main, capsys, *argv, *other, flag, path)
+            assert status == 2 and "photo.png is one of the images and would be replaced" in err
+    status, _, err = run_main(predict.main, capsys, *argv, "--out", tmp_path / "x", "--embeddings", tmp_path / "x")
+    assert status == 2 and "--out and --embeddings are both" in err and not (tmp_path / "x").exists()
+    assert (tmp_path / "images" / "photo.png").read_bytes() == before
+
+
 def test_true_classes_are_read_from_the_folders(runs, call):
     trained, kept = runs
     status, out, _, table = call(trained["plain"].folder, kept, "--rule", "majority", "--labels")

@@ -19,10 +19,9 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from images import make_learnable_folder
 from tqdm import tqdm
 
 import engine
@@ -223,15 +222,8 @@ def context():
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Five classes of ten grey images each; the class decides the brightness of one half and the width."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for c, name in enumerate(("A/a", "A/b", "A/c/d", "A/c/e", "B")):
-        (root / name).mkdir(parents=True)
-        for i in range(10):
-            pixels = rng.integers(0, 60, (20, 20 + c))
-            pixels[:, : 10 if c % 2 else 20] += 30 * c
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
-    return root
+    """Five classes of ten grey images each."""
+    return make_learnable_folder(tmp_path_factory.mktemp("images"), ("A/a", "A/b", "A/c/d", "A/c/e", "B"), 10)
 
 
 @pytest.fixture(scope="module")

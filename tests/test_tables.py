@@ -60,7 +60,7 @@ def test_each_dataset_and_tree_has_its_own_table_and_best(tmp_path):
 
 def test_a_measure_that_no_run_has_is_named_below(summary):
     (table,) = summary_tables(summary, ["accuracy", "wtd"])
-    assert table.columns == ("method", "seeds", "accuracy ↑") and "measured in no run: wtd" in table.notes
+    assert table.columns == ("method", "seeds", "accuracy ↑") and "in no run of this table: wtd" in table.notes
 
 
 @pytest.mark.parametrize(

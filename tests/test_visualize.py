@@ -13,8 +13,10 @@ from drawable import METRICS, draw, finish, make_epochs
 from PIL import Image
 from recorded import write_run
 
+import aggregation
 import reports
 import visualize
+from comparisons import Group, paired_tests
 from figures import FIGURES
 from hierarchies import Hierarchy
 from recording import Run
@@ -106,6 +108,41 @@ def test_the_comparison_shows_methods_tests_curves_trees_and_links_the_runs(reco
     assert sum(link.endswith("report.html") for link in page.links) == 4
 
 
+def compared_rows(folder: Path, seeds: dict[str, tuple[int, ...]]) -> Group:
+    """Rows with the given seeds and an accuracy that differs by row and seed."""
+    for i, (name, numbers) in enumerate(seeds.items()):
+        for seed in numbers:
+            write_run(folder, name, seed, {"accuracy": 0.5 + i / 10 + seed * (i + 1) / 100}, note=name)
+    return Group("demo", "", aggregation.read_record(folder).values, ["accuracy"])
+
+
+def test_every_pair_of_a_few_methods_is_tested(record, tmp_path):
+    group = compared_rows(tmp_path, {"A": (1, 2, 3), "B": (1, 2, 3), "C": (2, 3), "D": (2, 3), "alone": (7,)})
+    a, b, c, d = (row for row in group.rows if row != "alone")
+    tests, said = paired_tests(group)
+    titles = [f"{b} against {a}", f"{c} against {a}", f"{d} against {a}"]
+    assert [test.title for test in tests] == [*titles, f"{c} against {b}", f"{d} against {b}", f"{d} against {c}"]
+    assert [test.notes[0] for test in tests] == ["paired seeds: 1, 2, 3", *["paired seeds: 2, 3"] * 5]
+    # 0.1 and 0.01 * seed for each step from row to row
+    assert [test.rows[0][4] for test in tests] == ["0.120", "0.250", "0.375", "0.125", "0.250", "0.125"]
+    assert "every pair" in said and "not corrected for the number of pairs and measures" in said
+    assert said in Page(record / "report.html").text
+
+
+@pytest.mark.parametrize(("count", "rows"), [(5, "the other rows"), (10, "the next 8 of 9 other rows")])
+def test_many_methods_are_tested_against_the_first_one_only(tmp_path, count, rows):
+    group = compared_rows(tmp_path, {f"row{i}": (1, 2) for i in range(count)})
+    first, *others = group.rows
+    tests, said = paired_tests(group)
+    assert [test.title for test in tests] == [f"{other} against {first}" for other in others[:8]]
+    assert said.startswith(f"{rows} are tested against the first one, {first}, not each other")
+    assert "not corrected for the number of pairs and measures" in said
+
+
+def test_methods_without_common_seeds_are_not_tested(tmp_path):
+    assert paired_tests(compared_rows(tmp_path, {"A": (1, 2), "B": (2, 3), "C": (4,)}))[0] == []
+
+
 def test_the_same_run_gives_the_same_bytes(tmp_path, quick):
     finish(tmp_path, "DR-euc", 1)
     run = tmp_path / "demo" / "DR-euc" / "seed1"
@@ -161,6 +198,12 @@ def test_nothing_to_draw_is_an_error_that_names_the_folder(tmp_path, capsys):
     write_run(tmp_path, "DR-euc", 1)
     assert draw(tmp_path / "demo") == 2
     assert "go on with --resume" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_refused_before_anything_is_drawn(tmp_path, capsys):
+    assert visualize.main([str(tmp_path / "nowhere")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and "nowhere is no run" in err and "drawing" not in err
 
 
 def test_runs_named_one_by_one_are_compared_without_the_others(record, tmp_path, quick):
