@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 
 from figures.style import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR, Drawing, NothingToDraw, counted, new_figure
 from figures.subject import Subject
@@ -39,8 +38,8 @@ def _recall(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
         for value, curve in curves.items():
             x = recall_at(curve, percent / 100)
             y = curve["correct"][curve["recall"] == x].max()
-            axes.plot(x, y, marker, color=_LINES[value][0], markeredgecolor="white", markersize=7, clip_on=False)
-        axes.plot([], [], marker, color=INK, markersize=6, label=f"most with {percent} % correct")
+            axes.plot(x, y, marker, color=_LINES[value][0], fillstyle="none", markersize=8, markeredgewidth=1.5)
+        axes.plot([], [], marker, color=INK, fillstyle="none", label=f"highest recall with {percent} % correct")
     lowest = min(curve["correct"].min() for curve in curves.values())
     _frame(axes, (min(lowest, 0.85), 1.0))
     axes.set_title("Answers that back off", loc="left")
@@ -66,8 +65,6 @@ def _frame(axes: Axes, heights: tuple[float, float]) -> None:
     margin = 0.04 * (high - low)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(low - margin, high + margin)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, symbol=" %"))
 
 
 def _caption(count: int, curves: dict[str, pd.DataFrame], risk: pd.DataFrame, area: float) -> str:
@@ -80,7 +77,7 @@ def _caption(count: int, curves: dict[str, pd.DataFrame], risk: pd.DataFrame, ar
     return (
         f"{counted(count, 'test image')}. Left: the answer is the node that says most of those whose probability is above a"
         " threshold, from the root (recall 0) to the classes; it is correct if the true class is at or below it."
-        f" {'; '.join(recalls)}. Right: of the {risk['coverage'].iloc[half]:.0%} most confident images"
+        f" At least {'; at least '.join(recalls)}. Right: of the {risk['coverage'].iloc[half]:.0%} most confident images"
         f" {risk['risk'].iloc[half]:.1%} are wrong, of all {risk['risk'].iloc[-1]:.1%}; AURC {area:.3f} is the area"
         " below the curve."
     )

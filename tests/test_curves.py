@@ -1,8 +1,16 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from hierarchies import Hierarchy
-from metrics.curves import area, operating_curve, operating_measures, risk_coverage, risk_coverage_area
+from metrics.curves import (
+    area,
+    operating_curve,
+    operating_measures,
+    recall_at,
+    risk_coverage,
+    risk_coverage_area,
+)
 from metrics.decisions import decide
 from metrics.nodes import value_measures
 from metrics.posterior import lca_nodes
@@ -125,3 +133,9 @@ def test_errors_cost_less_where_the_confidence_is_low():
     late, early = scored([0, 1], scores, FLAT), scored([1, 0], scores, FLAT)
     assert risk_coverage_area(late).value == pytest.approx(0.25)
     assert risk_coverage_area(early).value == pytest.approx(0.75)
+
+
+def test_the_recall_at_a_share_correct_is_the_largest_one():
+    curve = pd.DataFrame({"correct": [1, 0.9, 0.8, 0.95], "recall": [0, 0.3, 0.7, 0.5]})
+    assert [recall_at(curve, share) for share in (0.8, 0.9, 0.96)] == [0.7, 0.5, 0]
+    assert np.isnan(recall_at(pd.DataFrame({"correct": [np.nan], "recall": [np.nan]}), 0.9))

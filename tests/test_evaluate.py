@@ -144,6 +144,37 @@ def test_the_prediction_of_the_prototypes_has_its_own_tables(tmp_path, call):
         assert (run.folder / f"{name}-prototype.csv").exists()
 
 
+def test_the_curves_are_written_for_both_predictions(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    assert call(run.folder, "--weighting", "power")[0] == 0  # which changes no curve
+    recorded = run.metrics.set_index("metric")["value"]
+    for kind, prefix in (("", ""), ("-prototype", "prototype/")):
+        accuracy = recorded[f"{prefix}accuracy"]
+        for value in ("depth", "info"):
+            curve = pd.read_csv(run.folder / f"curve_{value}{kind}.csv")
+            assert list(curve) == ["threshold", "correct", "precision", "recall"]
+            assert curve.iloc[0][["correct", "precision", "recall"]].tolist() == [1, 1, 0]  # the root
+            assert curve["threshold"].iloc[-1] == 0 and curve["correct"].iloc[-1] == pytest.approx(accuracy)
+            kept = curve["recall"][curve["correct"] >= 0.9].max()
+            assert kept == pytest.approx(recorded[f"{prefix}recall@90_{value}"])
+        risk = pd.read_csv(run.folder / f"risk_coverage{kind}.csv")
+        assert list(risk) == ["confidence", "coverage", "risk"]
+        assert risk["coverage"].iloc[-1] == 1 and risk["risk"].iloc[-1] == pytest.approx(1 - accuracy)
+
+
+def test_the_curves_of_a_perfect_classifier_lose_nothing(tmp_path, call):
+    run = write_run(tmp_path, "softmax", 1, method="softmax")
+    arrays = make_arrays(proxies=False)
+    perfect = np.where(np.eye(7)[arrays["labels"]], 0.0, -np.inf).astype(np.float32)
+    run.write_arrays("test", {**arrays, "scores": perfect})
+    run.write_table("metrics.csv", metrics.evaluate(run.outputs("test")))
+    assert call(run.folder)[0] == 0
+    for value in ("depth", "info"):
+        last = pd.read_csv(run.folder / f"curve_{value}.csv").iloc[-1]
+        assert last.tolist() == pytest.approx([0, 1, 1, 1])
+    assert pd.read_csv(run.folder / "risk_coverage.csv").to_numpy().tolist() == [[1, 1, 0]]
+
+
 def test_a_head_without_proxies_has_no_tables_of_prototypes(tmp_path, call):
     run = write_run(tmp_path, "softmax", 1, method="softmax")
     run.write_arrays("test", make_arrays(proxies=False))

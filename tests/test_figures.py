@@ -23,12 +23,14 @@ from figures.groups import OTHERS, PALETTE, top_groups
 from figures.heatmaps import confusions, distance_maps
 from figures.maps import draw_sample, mds_map, place_by_stress
 from figures.mistakes import mistake_heights, mistake_images, random_heights, worst_mistakes
+from figures.operating import operating_curves
 from figures.reliability import reliability_diagram
 from figures.style import LONGEST_NAME, ordinal, printable, spread, styled
 from figures.subject import short_names
 from figures.tanglegrams import tanglegram
 from hierarchies import Hierarchy
 from metrics.calibration import calibration_error
+from metrics.curves import operating_measures
 
 pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -373,6 +375,24 @@ def test_the_bars_of_the_reliability_diagram_reach_accuracy_and_confidence():
     figure, _ = drawn(reliability_diagram, subject)
     heights = [[bar.get_height() for bar in container] for container in figure.axes[0].containers]
     np.testing.assert_allclose(heights, [[0.3, 0.5], [0, 0.25], [0.7, 0]], atol=1e-6)
+
+
+def test_the_marks_of_the_operating_curves_are_the_recorded_recalls(demo):
+    figure, caption = drawn(operating_curves, demo)
+    lines = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s") and len(line.get_xdata())]
+    rows = operating_measures(demo.outputs)
+    recalls = [rows[f"recall@{percent}_{value}"].value for percent in (90, 95) for value in ("depth", "info")]
+    np.testing.assert_allclose([line.get_xdata()[0] for line in lines], recalls)
+    assert all(f"{recall:.3f}" in caption for recall in recalls)
+
+
+def test_risk_against_coverage_is_that_on_paper():
+    # confidences .9 right, .7 wrong, .6 wrong and right
+    rows = np.array([[0.9, 0.1, 0, 0], [0.7, 0.3, 0, 0], [0.6, 0.4, 0, 0], [0.6, 0, 0.4, 0]])
+    subject = replace(make_subject(FLAT, samples=4), outputs=posterior([0, 1, 1, 0], rows, FLAT))
+    figure, caption = drawn(operating_curves, subject)
+    np.testing.assert_allclose(figure.axes[1].lines[0].get_xydata(), [[1 / 4, 0], [2 / 4, 1 / 2], [1, 2 / 4]])
+    assert "of the 50% most confident images 50.0% are wrong, of all 50.0%; AURC 0.375" in caption
 
 
 # ---- curves and comparisons

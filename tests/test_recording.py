@@ -147,6 +147,7 @@ def test_runs_are_found_below_a_folder(tmp_path):
 def test_what_was_made_of_an_earlier_run_goes_with_it_and_other_files_stay(tmp_path):
     run = Run(tmp_path)
     names = ["metrics.csv", "evaluation.csv", "evaluation.json", "per_class-prototype.csv", "W_upgma.nwk", "report.html"]
+    names += ["curve_depth.csv", "curve_info-best.csv", "risk_coverage-prototype.csv", "trees-best.txt"]
     for name in [*names, "my notes.txt"]:
         run.write_text(name, "old")
     run.clear()
