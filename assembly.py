@@ -108,7 +108,7 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
     fused = devices.main.type == "cuda"
     optimizer = torch.optim.Adam(trained or [nn.Parameter(torch.zeros(()))], lr=options["lr"], fused=fused)
     schedule = SCHEDULES[options["schedule"]](optimizer, options["epochs"])
-    network = torch.compile(model) if options.get("compile") else model
+    network = torch.compile(model) if options["compile"] else model
     return Training(model, network, loss, penalties, optimizer, schedule, devices, options, team, history=[])
 
 

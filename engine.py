@@ -79,7 +79,7 @@ def _training_batches(training: Training, splits: Splits) -> Batches:
         splits.train,
         training.options["batch_size"],
         merge_single=True,
-        part=(team.rank, team.size),
+        part=team.part,
         device=device,
         resident=device.type == "cuda",
     )

@@ -74,7 +74,8 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
         except (KeyboardInterrupt, RuntimeError) as error:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends one to all when it misses a process
             if isinstance(error, RuntimeError):
-                raise _explained(error, record, options, team) from error
+                explained = _explained(error, record, options, team)
+                raise explained from (None if explained is error else error)
             if team.first:
                 print(f"\n{_advice(record, options, team)}", file=sys.stderr)
             return 143 if isinstance(error, Terminated) else 130

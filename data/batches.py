@@ -5,7 +5,7 @@ import copy
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -30,8 +30,7 @@ class Batches:
         batch_size: Images in a batch.
         shuffle_seed: Seed of the order; None keeps that of the indices.
         merge_single: Add a last batch of one image to the one before: batch norm cannot train on one image.
-        part: (k, n): of every batch, the k-th of n parts that differ by one image at most and may be empty: what one
-            of n processes gets.
+        part: Picks from the positions (B,) of a batch those that this process gets, maybe none; None for all.
         device: Where the tensors are put; copies to a GPU are asynchronous.
         resident: Keep all these images on the device, if half of its free memory holds them; `is_resident` tells.
 
@@ -46,7 +45,7 @@ class Batches:
         *,
         shuffle_seed: int | None = None,
         merge_single: bool = False,
-        part: tuple[int, int] = (0, 1),
+        part: Callable[[np.ndarray], np.ndarray] | None = None,
         device: str | torch.device = "cpu",
         resident: bool = False,
     ):
@@ -111,8 +110,8 @@ class Batches:
         order = np.arange(total)
         if self.shuffle_seed is not None:
             order = torch.randperm(total, generator=torch.Generator().manual_seed(self.shuffle_seed)).numpy()
-        (number, parts), batches = self.part, np.split(order, self._bounds()[1:-1]) if total else []
-        return [np.array_split(positions, parts)[number] for positions in batches]
+        batches = np.split(order, self._bounds()[1:-1]) if total else []
+        return batches if self.part is None else list(map(self.part, batches))
 
     def _read_ahead(self, ready: queue.Queue, stop: threading.Event) -> None:
         try:

@@ -5,6 +5,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+ODD_CLASSES = (
+    "Animals/Copepods/long, thin",
+    "Animals/Copepods/short",
+    "Animals/Worms",
+    "Plants/Centric/ä b",
+    "Plants/Centric",
+    "Plants/Pennate",
+)
+
 
 def draw(path, size=(6, 4), mode="RGB", seed=0, **options):
     """Writes a noise image of (width, height) and returns its pixels as they were before saving."""
@@ -29,13 +38,13 @@ def make_folder(root, counts, size=(6, 4)):
     return Path(root)
 
 
-def make_learnable_folder(root, names, count):
-    """Grey images that a network can tell apart: the class decides the brightness of one half, and the width."""
+def make_learnable_folder(root, names, count, step=30):
+    """Grey images that a network can tell apart: the class decides the brightness of one half, by steps, and the width."""
     rng = np.random.default_rng(0)
     for c, name in enumerate(names):
         (Path(root) / name).mkdir(parents=True, exist_ok=True)
         for i in range(count):
             pixels = rng.integers(0, 60, (20, 20 + c))
-            pixels[:, : 10 if c % 2 else 20] += 30 * c
+            pixels[:, : 10 if c % 2 else 20] += step * c
             Image.fromarray(pixels.astype(np.uint8)).save(Path(root) / name / f"{i}.png")
     return Path(root)

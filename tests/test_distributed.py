@@ -119,7 +119,7 @@ def test_parts_of_a_batch_are_the_batch():
     splits = make_splits()
     options = {"shuffle_seed": 4, "merge_single": True}
     whole = Batches(splits, splits.train, 5, **options)
-    parts = [Batches(splits, splits.train, 5, part=(rank, 3), **options) for rank in range(3)]
+    parts = [Batches(splits, splits.train, 5, part=Team(rank, 3).part, **options) for rank in range(3)]
     for batch, total, *shares in zip(whole, whole.totals, *parts, strict=True):
         for tensor, *pieces in zip(batch, *shares):
             torch.testing.assert_close(torch.cat(pieces), tensor)

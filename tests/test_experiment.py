@@ -5,28 +5,20 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from images import make_learnable_folder
+from images import ODD_CLASSES, make_learnable_folder
 
 import engine
 import experiment
 import train
 from recording import Run
 
-CLASSES = (
-    "Animals/Copepods/long, thin",
-    "Animals/Copepods/short",
-    "Animals/Worms",
-    "Plants/Centric/ä b",
-    "Plants/Centric",
-    "Plants/Pennate",
-)
 RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Six classes of eight grey images each."""
-    return make_learnable_folder(tmp_path_factory.mktemp("images"), CLASSES, 8)
+    return make_learnable_folder(tmp_path_factory.mktemp("images"), ODD_CLASSES, 8)
 
 
 @pytest.fixture
@@ -151,8 +143,8 @@ def test_a_finished_run_is_not_run_again(run, monkeypatch, capsys):
 def test_a_run_is_not_resumed_with_other_images(run, images, capsys):
     _, record = run("--epochs", "2")
     (record.folder / "metrics.csv").unlink()
-    extra = images / CLASSES[1] / "new.png"
-    shutil.copy(images / CLASSES[1] / "0.png", extra)
+    extra = images / ODD_CLASSES[1] / "new.png"
+    shutil.copy(images / ODD_CLASSES[1] / "0.png", extra)
     try:
         status, _ = run("--epochs", "2", "--resume")
     finally:
@@ -162,8 +154,8 @@ def test_a_run_is_not_resumed_with_other_images(run, images, capsys):
 
 def test_a_finished_run_is_not_taken_for_one_on_other_images(run, images, capsys):
     run()
-    extra = images / CLASSES[1] / "new.png"
-    shutil.copy(images / CLASSES[1] / "0.png", extra)
+    extra = images / ODD_CLASSES[1] / "new.png"
+    shutil.copy(images / ODD_CLASSES[1] / "0.png", extra)
     try:
         status, _ = run()
     finally:

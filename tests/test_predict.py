@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from images import draw
+from images import ODD_CLASSES, draw, make_learnable_folder
 from PIL import Image
 from recorded import run_main, write_run
 from scipy.stats import binomtest
@@ -25,13 +25,7 @@ from hierarchies.tree import format_path
 from metrics import decide, fit_temperature
 from recording import Run
 
-CLASSES = (
-    "Animals/Copepods/long, thin",
-    "Animals/Copepods/short",
-    "Animals/Worms",
-    "Plants/Centric/ä b",
-    "Plants/Centric",
-)
+CLASSES = ODD_CLASSES[:5]
 RUNS = {
     "plain": "--method DR --gray --use_val",
     "sizes": "--method normface --distance arccos --use_val --size_inform --clspri --dynamic --last",
@@ -44,15 +38,8 @@ RUNS = {
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Five classes of sixteen images each; the class decides the brightness of one half and the width."""
-    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for c, name in enumerate(CLASSES):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for i in range(16):
-            pixels = rng.integers(0, 60, (20, 20 + c))
-            pixels[:, : 10 if c % 2 else 20] += 40 * c
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
-    return root
+    """Five classes of sixteen images each."""
+    return make_learnable_folder(tmp_path_factory.mktemp("images"), CLASSES, 16, step=40)
 
 
 def train_run(record, images, options, dataset="folder", epochs=1) -> Run:
