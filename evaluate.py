@@ -1,13 +1,12 @@
 """Evaluates recorded runs: all measures of one or more runs, or tables over seeds of everything under record/.
 
-    python evaluate.py record/demo/DR-euc-val/seed1              all measures of a run, from its test.pkl alone
-    python evaluate.py RUN --data_dir DIR                        the same from images and checkpoint, on any machine
-    python evaluate.py                                           every run under record/, aggregated over seeds
-    python evaluate.py --compare NormFace-euc DR-euc --format latex
-"""
+python evaluate.py record/demo/DR-euc-val/seed1              all measures of a run, from its test.pkl alone
+python evaluate.py RUN --data_dir DIR                        the same from images and checkpoint, on any machine
+python evaluate.py                                           every run under record/, aggregated over seeds
+python evaluate.py --compare NormFace-euc DR-euc --format latex
+"""  # noqa: E501
 
-import interrupts  # isort: skip
-import openmp  # noqa: F401  isort: skip
+import startup  # isort: skip
 
 import argparse
 import os
@@ -17,84 +16,192 @@ from pathlib import Path
 
 import pandas as pd
 
-import aggregation
-import evaluation
-import overview
-import tables
-from devices import choose_devices
-from flags import Parser, filled, gpu, natural, nonnegative
+from evaluation import files, measure
 from hierarchies import WEIGHTINGS
 from hierarchies.weights import weighting_options
 from metrics import catalogue
 from metrics.suite import ON_REQUEST
 from models.options import ALIASES
-from recording import Run, RunError
+from options.parser import Parser, filled, gpu, natural, nonnegative
+from reports import formats, overview, tables
+from runs import records
+from runs.folder import Run, RunError
+from training.devices import choose_devices
 
 OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
-OF_RUNS = ("bootstrap", "weighting", "decay", "leaf_height", "hxe_alpha", "on_request", "tree", "tolerance", "data_dir")
+OF_RUNS = (
+    "bootstrap",
+    "weighting",
+    "decay",
+    "leaf_height",
+    "hxe_alpha",
+    "on_request",
+    "tree",
+    "tolerance",
+    "data_dir",
+)
 OF_WEIGHTINGS = {name for weighting in WEIGHTINGS for name in weighting_options(weighting)}
 OF_RECORD = ("record", "format", "compare")
 
 
-# fmt: off
-# A flag takes a line or two, so that the groups can be read as lists.
 def build_parser() -> Parser:
     """The command line of this script."""
     parser = Parser(description=__doc__)
-    parser.add_argument("run", nargs="*", type=filled, metavar="RUN",
-        help="folder of a run, or of many; none: tables over seeds of the runs under --record")
-    parser.add_argument("--metrics", nargs="+", type=filled, metavar="NAME",
-        help="measures to print, by name or pattern such as 'W/*' (default: the main ones)")
+    parser.add_argument(
+        "run",
+        nargs="*",
+        type=filled,
+        metavar="RUN",
+        help="folder of a run, or of many; none: tables over seeds of the runs under --record",
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        type=filled,
+        metavar="NAME",
+        help="measures to print, by name or pattern such as 'W/*' (default: the main ones)",
+    )
     _run_flags(parser.add_argument_group("single runs").add_argument)
-    _image_flags(parser.add_argument_group("single runs, embedding their images again").add_argument)
+    _image_flags(
+        parser.add_argument_group("single runs, embedding their images again").add_argument
+    )
     _record_flags(parser.add_argument_group("tables over seeds").add_argument)
-    parser.describe({name: str(value) for known in WEIGHTINGS for name, value in weighting_options(known).items()})
+    parser.describe(
+        {
+            name: str(value)
+            for known in WEIGHTINGS
+            for name, value in weighting_options(known).items()
+        }
+    )
     return parser
 
 
 def _run_flags(add) -> None:
-    add("--bootstrap", type=natural, default=0, metavar="N",
-        help="resamples of the test images for 95%% intervals of the measures; 0 for none")
-    add("--weighting", choices=sorted(WEIGHTINGS), default="balanced", help="node weights of the weighted measures")
-    add("--decay", type=nonnegative, metavar="FACTOR",
-        help="of --weighting power: weight of a level, as a factor of the one above")
-    add("--leaf_height", type=natural, metavar="EDGES",
-        help="of --weighting leaf: height up to which nodes have weight, in edges")
-    add("--hxe_alpha", type=nonnegative, metavar="RATE",
-        help="of --weighting bertinetto or hxe: decay of the weights with depth, per edge")
-    add("--on_request", nargs="+", choices=sorted(ON_REQUEST),
-        help="further measures that published figures need: rf_published, Robinson-Foulds distances as printed there")
+    add(
+        "--bootstrap",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="resamples of the test images for 95%% intervals of the measures; 0 for none",
+    )
+    add(
+        "--weighting",
+        choices=sorted(WEIGHTINGS),
+        default="balanced",
+        help="node weights of the weighted measures",
+    )
+    add(
+        "--decay",
+        type=nonnegative,
+        metavar="FACTOR",
+        help="of --weighting power: weight of a level, as a factor of the one above",
+    )
+    add(
+        "--leaf_height",
+        type=natural,
+        metavar="EDGES",
+        help="of --weighting leaf: height up to which nodes have weight, in edges",
+    )
+    add(
+        "--hxe_alpha",
+        type=nonnegative,
+        metavar="RATE",
+        help="of --weighting bertinetto or hxe: decay of the weights with depth, per edge",
+    )
+    add(
+        "--on_request",
+        nargs="+",
+        choices=sorted(ON_REQUEST),
+        help="further measures that published figures need: rf_published, Robinson-Foulds distances"
+        " as printed there",
+    )
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
-    add("--tolerance", type=nonnegative, metavar="X", help="largest difference from a recorded measure that still"
-        " reproduces it: absolute where that is up to 1, else relative (default: 1e-6, with --data_dir 0.01)")
+    add(
+        "--tolerance",
+        type=nonnegative,
+        metavar="X",
+        help="largest difference from a recorded"
+        " measure that still"
+        " reproduces it: absolute where that is up to 1, else relative (default: 1e-6, with"
+        " --data_dir 0.01)",
+    )
 
 
 def _image_flags(add) -> None:
-    add("--data_dir", type=filled, metavar="DIR",
-        help="where the images of the run are on this machine: embeds them again with the checkpoint")
-    add("--cache_dir", type=filled, metavar="DIR", help="folder for decoded images (default: beside the images)")
-    add("--hierarchy", type=filled, metavar="FILE", help="where the file of the run's --hierarchy is on this machine")
-    add("--split_list", type=filled, metavar="CSV", help="where the file of the run's --split_list is on this machine")
-    add("--checkpoint", choices=("best.pt", "last.pt"), help="model to evaluate (default: the one of the results)")
-    add("--GPU", type=gpu, metavar="GPU",
-        help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)")
+    add(
+        "--data_dir",
+        type=filled,
+        metavar="DIR",
+        help="where the images of the run are on this machine: embeds them again with the"
+        " checkpoint",
+    )
+    add(
+        "--cache_dir",
+        type=filled,
+        metavar="DIR",
+        help="folder for decoded images (default: beside the images)",
+    )
+    add(
+        "--hierarchy",
+        type=filled,
+        metavar="FILE",
+        help="where the file of the run's --hierarchy is on this machine",
+    )
+    add(
+        "--split_list",
+        type=filled,
+        metavar="CSV",
+        help="where the file of the run's --split_list is on this machine",
+    )
+    add(
+        "--checkpoint",
+        choices=("best.pt", "last.pt"),
+        help="model to evaluate (default: the one of the results)",
+    )
+    add(
+        "--GPU",
+        type=gpu,
+        metavar="GPU",
+        help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is"
+        " no GPU)",
+    )
 
 
 def _record_flags(add) -> None:
-    add("--record", type=filled, default="record", metavar="DIR",
-        help="folder of the recorded runs; summary.csv is written there")
-    add("--format", choices=sorted(overview.FORMATS), default="terminal", help="format of the tables; markdown and latex"
-        " are also written to summary.md and summary.tex")
-    add("--compare", nargs=2, type=filled, action="append", metavar=("A", "B"), help="paired test of B against A over the"
-        " seeds of both: rows of the table, or methods, whose rows with equal options are then paired; can be given"
-        " several times")
-# fmt: on
+    add(
+        "--record",
+        type=filled,
+        default="record",
+        metavar="DIR",
+        help="folder of the recorded runs; summary.csv is written there",
+    )
+    add(
+        "--format",
+        choices=sorted(overview.FORMATS),
+        default="terminal",
+        help="format of the"
+        " tables; markdown"
+        " and latex"
+        " are also written to summary.md and summary.tex",
+    )
+    add(
+        "--compare",
+        nargs=2,
+        type=filled,
+        action="append",
+        metavar=("A", "B"),
+        help="paired test of B against A over the"
+        " seeds of both: rows of the table, or methods, whose rows with equal options are then"
+        " paired; can be given"
+        " several times",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0; 1 if a run could not be read or is not reproduced; 2 if nothing could be read or done."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # classes may have any name, terminals any encoding
+    """Returns 0; 1 if a run could not be read or is not reproduced; 2 if nothing could be read or
+    done.
+    """
+    startup.set_up_streams()
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     _check(parser, args)
@@ -116,7 +223,11 @@ def _overview(args: argparse.Namespace) -> int:
 
 def _check(parser: Parser, args: argparse.Namespace) -> None:
     """Refuses flags that the chosen kind of work does not read."""
-    needs = dict.fromkeys(OF_RECORD, "no RUN") if args.run else dict.fromkeys((*OF_RUNS, *OF_IMAGES), "a RUN")
+    needs = (
+        dict.fromkeys(OF_RECORD, "no RUN")
+        if args.run
+        else dict.fromkeys((*OF_RUNS, *OF_IMAGES), "a RUN")
+    )
     if args.run and args.data_dir is None:
         needs |= dict.fromkeys(OF_IMAGES, "--data_dir DIR")
     for name, need in needs.items():
@@ -128,36 +239,51 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
 
 
 def evaluate_runs(args: argparse.Namespace) -> int:
-    """Evaluates every run that is named or below a folder that is named, whatever happens to the others."""
+    """Evaluates every run that is named or below a folder that is named, whatever happens to the
+    others.
+    """
     options = {name: getattr(args, name) for name in ("decay", "leaf_height", "hxe_alpha")}
     images = None
     if args.data_dir is not None:
         if not Path(args.data_dir).is_dir():
             raise ValueError(f"--data_dir {args.data_dir}: there is no such folder")
-        places = {name: getattr(args, name) for name in ("data_dir", "cache_dir", "hierarchy", "split_list")}
-        images = evaluation.Images(places, choose_devices(args.GPU), args.checkpoint)
-    request = evaluation.Request(
-        args.bootstrap, args.weighting, options, args.on_request or (), images, args.tolerance, args.metrics, args.tree
+        places = {
+            name: getattr(args, name)
+            for name in ("data_dir", "cache_dir", "hierarchy", "split_list")
+        }
+        images = measure.ImageSource(places, choose_devices(args.GPU), args.checkpoint)
+    request = measure.EvaluationOptions(
+        args.bootstrap,
+        args.weighting,
+        options,
+        args.on_request or (),
+        images,
+        args.tolerance,
+        args.metrics,
+        args.tree,
     )
-    states = [evaluate_run(folder, request) for folder in evaluation.find_folders(args.run)]
+    states = [evaluate_run(folder, request) for folder in measure.find_folders(args.run)]
     if len(states) > 1:
         read = len(states) - states.count(None)
-        print(f"{read} of {len(states)} runs read, {states.count(False)} of them not as recorded", file=sys.stderr)
+        print(
+            f"{read} of {len(states)} runs read, {states.count(False)} of them not as recorded",
+            file=sys.stderr,
+        )
     return 2 if set(states) == {None} else int(not all(states))
 
 
-def evaluate_run(folder: Path, request: evaluation.Request) -> bool | None:
+def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | None:
     """Measures one run, writes the result into the run's folder and prints it.
 
-    Returns: Whether the measures are as recorded, True where there is nothing to compare with; None, after a message,
-    if the run cannot be read or written.
+    Returns: Whether the measures are as recorded, True where there is nothing to compare with;
+    None, after a message, if the run cannot be read or written.
     """
     run = Run(folder)
     try:
         print(f"{run.folder}: {run.options.get('dataset')}, seed {run.options.get('seed')}")
         if request.images is None and not run.finished:
             advice = "go on with --resume, or evaluate its checkpoint with --data_dir"
-            print(f"unfinished: {aggregation.progress(run)}; {advice}\n")
+            print(f"unfinished: {records.progress(run)}; {advice}\n")
             return True
         return _evaluate(run, request)
     except BrokenPipeError:
@@ -167,22 +293,34 @@ def evaluate_run(folder: Path, request: evaluation.Request) -> bool | None:
     return None
 
 
-def _evaluate(run: Run, request: evaluation.Request) -> bool:
+def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
     if "result_checkpoint" not in run.config:
         raise RunError(f"{run.folder / 'config.json'} is damaged: it has no 'result_checkpoint'")
     images = request.images
     checkpoint = (images.checkpoint if images else None) or run.result_checkpoint
-    source = evaluation.embed_again(run, images, checkpoint) if images else evaluation.read_source(run)
-    shown, plain = evaluation.measure(source, request)
-    names = evaluation.write_results(run, source, shown, request, checkpoint)
+    source = measure.embed_again(run, images, checkpoint) if images else measure.read_source(run)
+    shown, plain = measure.measure(source, request)
+    names = files.write_results(run, source, shown, request, checkpoint)
     print_measures(shown, request.wanted, names[0])
     drawn = next(name for name in names if name.endswith(".txt"))
     if request.tree:
-        upgma = (run.folder / drawn).read_text("utf-8", "surrogateescape").partition("\n\n")[0].partition("\n")[2]
+        upgma = (
+            (run.folder / drawn)
+            .read_text("utf-8", "surrogateescape")
+            .partition("\n\n")[0]
+            .partition("\n")[2]
+        )
         print(f"UPGMA tree of the class vectors\n{upgma}\n")
-    print(f"wrote {names[0]} and {len(names) - 1} more files into {run.folder}, the learned trees as text in {drawn}")
+    print(
+        f"wrote {names[0]} and {len(names) - 1} more files into {run.folder}, the learned trees as"
+        f" text in {drawn}"
+    )
     if run.finished and checkpoint == run.result_checkpoint:
-        return report(run, plain, request.tolerance if request.tolerance is not None else 0.01 if images else 1e-6)
+        return report(
+            run,
+            plain,
+            request.tolerance if request.tolerance is not None else 0.01 if images else 1e-6,
+        )
     print(f"these are the measures of {checkpoint}; there are no recorded ones to compare with\n")
     return True
 
@@ -191,22 +329,36 @@ def print_measures(metrics: pd.DataFrame, wanted: Sequence[str] | None, file: st
     """Prints tables of measures, a section each; `file` holds them all."""
     names = tables.select_metrics(wanted, metrics["metric"], file) if wanted else None
     if names is None:
-        names = [name for name in metrics["metric"] if not catalogue.place(name)[0].startswith(catalogue.BACKING_OFF)]
+        names = [
+            name
+            for name in metrics["metric"]
+            if not catalogue.place(name)[0].startswith(catalogue.BACKING_OFF)
+        ]
     for table in tables.run_tables(metrics[metrics["metric"].isin(names)]):
-        print(tables.terminal(table), end="\n\n")
+        print(formats.terminal(table), end="\n\n")
     if len(names) < len(metrics):
-        print(f"{len(metrics) - len(names)} more measures; --metrics prints others, such as 'majority/*'")
+        print(
+            f"{len(metrics) - len(names)} more measures; --metrics prints others, such as"
+            " 'majority/*'"
+        )
 
 
 def report(run: Run, computed: pd.DataFrame, tolerance: float) -> bool:
-    """Says whether the computed measures are those in metrics.csv, and which are not; returns whether they are."""
-    table = evaluation.differences(run.metrics, computed)
+    """Says whether the computed measures are those in metrics.csv, and which are not; returns
+    whether they are.
+    """
+    table = measure.differences(run.metrics, computed)
     wrong = table[table["difference"] > tolerance]
     largest = table["difference"].max()
     if wrong.empty:
-        print(f"reproduces metrics.csv: largest difference {largest:.3g} over {len(table)} measures\n")
+        print(
+            f"reproduces metrics.csv: largest difference {largest:.3g} over {len(table)} measures\n"
+        )
         return True
-    print(f"does not reproduce metrics.csv: {len(wrong)} of {len(table)} measures differ by more than {tolerance:g}")
+    print(
+        f"does not reproduce metrics.csv: {len(wrong)} of {len(table)} measures differ by more than"
+        f" {tolerance:g}"
+    )
     for row in wrong.head(20).itertuples():
         print(f"  {row.metric}: recorded {row.recorded:.10g}, now {row.computed:.10g}")
     print(f"  and {len(wrong) - 20} more\n" if len(wrong) > 20 else "")
@@ -214,4 +366,4 @@ def report(run: Run, computed: pd.DataFrame, tolerance: float) -> bool:
 
 
 if __name__ == "__main__":
-    interrupts.leave(main())
+    startup.leave(main())

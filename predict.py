@@ -10,10 +10,9 @@ validation split. --target_accuracy sets the rules threshold and darts on the sa
 those, the true class is the answer or below it with that probability or more, on average over validation splits. How
 much one split may be off is printed. Images of another kind, such as those of another camera or of classes that the run
 has not seen, are promised nothing. There may be as many images as you like: they are read batch by batch.
-"""
+"""  # noqa: E501
 
-import interrupts  # isort: skip
-import openmp  # noqa: F401  isort: skip
+import startup  # isort: skip
 
 import argparse
 import os
@@ -22,59 +21,118 @@ from collections.abc import Sequence
 
 from scipy.stats import binomtest
 
-from answers import Answers, Counts, Decision, choose_decision, true_classes
 from data.unlabelled import Found, find_images
-from devices import choose_devices
-from flags import Parser, filled, fraction, gpu, nonnegative, positive_int
+from evaluation.answers import Answerer, Counts, Decision, choose_decision, true_classes
+from evaluation.model import Embedder, image_shape, load_model, read_prototypes
+from evaluation.predictor import Predictor
 from metrics.conformal import NEEDED, OPTION
-from prediction import Embedder, Predictor, image_shape, load_model, read_prototypes
-from recording import Run
+from options.parser import Parser, filled, fraction, gpu, nonnegative, positive_int
+from runs.folder import Run
+from training.devices import choose_devices
 
 TARGET = 0.95
 RULES = ("argmax", "crm", "threshold", "darts", "majority")
 
 
-# fmt: off
-# A flag takes a line or two, so that the groups can be read as lists.
 def build_parser() -> Parser:
     """The command line of this script."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add("run", type=filled, metavar="RUN", help="folder of a recorded run, which ends in seed<k>")
-    add("images", nargs="+", type=filled, metavar="IMAGE",
-        help="image files, and folders in which to look for them, at any depth")
-    add("--out", type=filled, default="predictions.csv", metavar="CSV", help="table to write, one row an image")
-    add("--embeddings", type=filled, metavar="NPZ",
-        help="also write the embeddings and scores of the images that can be read into this NumPy file")
-    add("--labels", action="store_true", help="compare with the true classes, as which the images' folders are named")
+    add(
+        "images",
+        nargs="+",
+        type=filled,
+        metavar="IMAGE",
+        help="image files, and folders in which to look for them, at any depth",
+    )
+    add(
+        "--out",
+        type=filled,
+        default="predictions.csv",
+        metavar="CSV",
+        help="table to write, one row an image",
+    )
+    add(
+        "--embeddings",
+        type=filled,
+        metavar="NPZ",
+        help="also write the embeddings and scores of the images that can be read into this NumPy"
+        " file",
+    )
+    add(
+        "--labels",
+        action="store_true",
+        help="compare with the true classes, as which the images' folders are named",
+    )
     _answer_flags(parser.add_argument_group("answers").add_argument)
     add = parser.add_argument_group("machine").add_argument
     add("--batch_size", type=positive_int, default=64, metavar="N", help="images embedded at once")
-    add("--GPU", type=gpu, metavar="GPU",
-        help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)")
+    add(
+        "--GPU",
+        type=gpu,
+        metavar="GPU",
+        help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is"
+        " no GPU)",
+    )
     return parser
 
 
 def _answer_flags(add) -> None:
-    add("--rule", choices=RULES, default="threshold", help="threshold: the most specific node above a probability;"
-        " darts: that of most information times probability; majority: the deepest above 1/2; crm: the class of least"
-        " expected tree distance; argmax: the most probable class")
-    add("--target_accuracy", type=fraction, metavar="SHARE", help="how often threshold or darts shall be right: the"
-        f" true class is the answer or below it (default: {TARGET})")
-    add("--threshold", type=fraction, metavar="P", help="probability that an answer of --rule threshold must exceed,"
-        " instead of calibrating it")
-    add("--darts_lambda", type=nonnegative, metavar="BITS", help="what --rule darts adds to the information of every"
-        " node, instead of calibrating it")
-    add("--topk", type=positive_int, default=3, metavar="K", help="number of classes to list, the most probable first")
-    add("--scores", choices=("W", "prototypes"), default="W", help="compare images with the class vectors, or with the"
-        " mean direction of each class's training images")
-# fmt: on
+    add(
+        "--rule",
+        choices=RULES,
+        default="threshold",
+        help="threshold: the most specific node above"
+        " a probability;"
+        " darts: that of most information times probability; majority: the deepest above 1/2; crm:"
+        " the class of least"
+        " expected tree distance; argmax: the most probable class",
+    )
+    add(
+        "--target_accuracy",
+        type=fraction,
+        metavar="SHARE",
+        help="how often threshold or darts"
+        " shall be right: the"
+        f" true class is the answer or below it (default: {TARGET})",
+    )
+    add(
+        "--threshold",
+        type=fraction,
+        metavar="P",
+        help="probability that an answer of --rule"
+        " threshold must exceed,"
+        " instead of calibrating it",
+    )
+    add(
+        "--darts_lambda",
+        type=nonnegative,
+        metavar="BITS",
+        help="what --rule darts adds to the information of every node, instead of calibrating it",
+    )
+    add(
+        "--topk",
+        type=positive_int,
+        default=3,
+        metavar="K",
+        help="number of classes to list, the most probable first",
+    )
+    add(
+        "--scores",
+        choices=("W", "prototypes"),
+        default="W",
+        help="compare images with the class"
+        " vectors, or with the"
+        " mean direction of each class's training images",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0; 1 if none of the images could be read; 2 if there is nothing to do it with; 130 if interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # files may have any name, terminals any encoding
+    """Returns 0; 1 if none of the images could be read; 2 if there is nothing to do it with; 130 if
+    interrupted.
+    """
+    startup.set_up_streams()
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     options = _rule_options(parser, args)
@@ -91,33 +149,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, float]:
     """Settings by hand. Refuses those that the rule does not read."""
-    given = {name: getattr(args, name) for name in OPTION.values() if getattr(args, name) is not None}
+    given = {
+        name: getattr(args, name) for name in OPTION.values() if getattr(args, name) is not None
+    }
     for name in given:
         if OPTION.get(args.rule) != name:
             parser.error(f"--{name} has no meaning for --rule {args.rule}")
         if args.target_accuracy is not None:
-            parser.error(f"--{name} sets by hand what --target_accuracy calibrates: give one of the two")
+            parser.error(
+                f"--{name} sets by hand what --target_accuracy calibrates: give one of the two"
+            )
     if args.target_accuracy is not None and args.rule not in NEEDED:
-        parser.error(f"--target_accuracy has no meaning for --rule {args.rule}; it sets {' and '.join(NEEDED)}")
+        parser.error(
+            f"--target_accuracy has no meaning for --rule {args.rule}; it sets"
+            f" {' and '.join(NEEDED)}"
+        )
     if given.get("threshold") == 1:
         parser.error("--threshold must be below 1: no probability exceeds that")
     return given
 
 
 def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
-    """Does what the flags ask for and says so. Raises: ValueError, OSError, RuntimeError: If it is impossible."""
+    """Does what the flags ask for and says so. Raises: ValueError, OSError, RuntimeError: If it is
+    impossible.
+    """
     run = Run(args.run)
     target = TARGET if args.target_accuracy is None else args.target_accuracy
     decision = choose_decision(run, args.rule, target, scores=args.scores, options=options)
     found = find_images(args.images)
-    _spare(found.files, args.out, args.embeddings)
-    answers = Answers(run.hierarchy, decision, args.topk)
+    _refuse_to_overwrite_images(found.files, args.out, args.embeddings)
+    answers = Answerer(run.hierarchy, decision, args.topk)
     truths = true_classes(run, found.files) if args.labels else None
     if truths is not None and not (truths >= 0).any():
         example = answers.paths[run.hierarchy.leaves[0]]
-        raise ValueError(f"--labels: no image is in a folder named as a class of {run.folder}, such as {example!r}")
+        raise ValueError(
+            f"--labels: no image is in a folder named as a class of {run.folder}, such as"
+            f" {example!r}"
+        )
     prototypes = read_prototypes(run) if args.scores == "prototypes" else None
-    embedder = Embedder(load_model(run), choose_devices(args.GPU), run.options.get("amp"), prototypes)
+    embedder = Embedder(
+        load_model(run), choose_devices(args.GPU), run.options.get("amp"), prototypes
+    )
     introduce(run, decision, found, target)
     predictor = Predictor(embedder, answers, image_shape(run), args.batch_size)
     counts = predictor.write(found.files, args.out, args.embeddings, truths)
@@ -126,15 +198,19 @@ def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
     return counts
 
 
-def _spare(images: Sequence[str], *outputs: str | None) -> None:
-    """Raises: ValueError: If what is to be written would replace an image, or the other file to be written."""
+def _refuse_to_overwrite_images(images: Sequence[str], *outputs: str | None) -> None:
+    """Raises: ValueError: If what is to be written would replace an image, or the other file to be
+    written.
+    """
     outputs = [os.path.realpath(path) for path in outputs if path is not None]
     if len(set(outputs)) < len(outputs):
         raise ValueError(f"--out and --embeddings are both {outputs[0]}: give them different names")
     names = {os.path.basename(path) for path in outputs}
     for image in images:
         if os.path.basename(image) in names and os.path.realpath(image) in outputs:
-            raise ValueError(f"{image} is one of the images and would be replaced; name another file to write")
+            raise ValueError(
+                f"{image} is one of the images and would be replaced; name another file to write"
+            )
 
 
 def introduce(run: Run, decision: Decision, found: Found, target: float) -> None:
@@ -145,35 +221,56 @@ def introduce(run: Run, decision: Decision, found: Found, target: float) -> None
     if not run.finished:
         print("note: this run is not finished; its best or last epoch so far answers")
     if run.options.get("crop_boxes"):
-        print("note: this run was trained on images cut to their bounding boxes; give it images cut likewise")
+        print(
+            "note: this run was trained on images cut to their bounding boxes; give it images cut"
+            " likewise"
+        )
     if decision.fitted:
-        print(f"temperature {decision.temperature:.4g}, fitted on {decision.fitted} validation images")
+        print(
+            f"temperature {decision.temperature:.4g}, fitted on {decision.fitted} validation images"
+        )
     else:
-        print("note: probabilities are not calibrated: there are no results on a validation split (--use_val)")
+        print(
+            "note: probabilities are not calibrated: there are no results on a validation split"
+            " (--use_val)"
+        )
     settings = "".join(f", {name} {value:.4g}" for name, value in decision.options.items())
     print(f"rule {decision.rule}{settings}")
     if promise := decision.promise:
         low, high = promise.range
         print(
-            f"promised: a new image of this kind is answered right with probability {target:g} or more, on average over"
-            f" validation splits;\n          95 % of splits of {promise.n} images give between {low:.3f} and {high:.3f}"
+            f"promised: a new image of this kind is answered right with probability {target:g} or"
+            " more, on average over"
+            f" validation splits;\n          95 % of splits of {promise.n} images give between"
+            f" {low:.3f} and {high:.3f}"
         )
 
 
 def summarise(counts: Counts, labelled: bool) -> None:
-    """Says what came out, and with labels how often it was right, with an exact binomial interval."""
+    """Says what came out, and with labels how often it was right, with an exact binomial
+    interval.
+    """
     hint = " (see column error)" if counts.errors else ""
     print(f"\n{'images':<28}{counts.images}\n{'unreadable':<28}{counts.errors}{hint}")
     if counts.answered:
         depth, class_depth = counts.depth / counts.answered, counts.class_depth / counts.answered
-        print(f"{'mean depth of answers':<28}{depth:.3f} (of the most probable classes {class_depth:.3f})")
+        print(
+            f"{'mean depth of answers':<28}{depth:.3f} (of the most probable classes"
+            f" {class_depth:.3f})"
+        )
         print(f"{'answers that are classes':<28}{counts.leaves / counts.answered:.3f}")
     if labelled and counts.judged:
         print(f"{'with a known class':<28}{counts.judged}")
-        for name, count in (("most probable class is true", counts.accurate), ("answer is right", counts.right)):
+        for name, count in (
+            ("most probable class is true", counts.accurate),
+            ("answer is right", counts.right),
+        ):
             interval = binomtest(count, counts.judged).proportion_ci(0.95)
-            print(f"{name:<28}{count / counts.judged:.4f}  (95 % interval {interval.low:.3f} to {interval.high:.3f})")
+            print(
+                f"{name:<28}{count / counts.judged:.4f}  (95 % interval {interval.low:.3f} to"
+                f" {interval.high:.3f})"
+            )
 
 
 if __name__ == "__main__":
-    interrupts.leave(main())
+    startup.leave(main())

@@ -3,11 +3,11 @@
 python train.py --dataset demo --method DR --use_val
 python train.py --dataset MicroS --data_dir plankton/MicroS --method DR --size_inform --use_val --mds_W --dynamic
 python train.py --dataset folder --data_dir my_images --method normface --backbone resnet18
-"""
+"""  # noqa: E501
 
-import interrupts  # isort: skip
+import startup  # isort: skip
 
-from experiment import main
+from training.experiment import main
 
 PLANKTON = {"backbone": "inception", "epochs": 50, "batch_size": 32, "lr": 1e-4}
 DATASETS = {
@@ -19,4 +19,4 @@ DATASETS = {
 }
 
 if __name__ == "__main__":
-    interrupts.leave(main(__doc__, DATASETS))
+    startup.leave(main(__doc__, DATASETS))

@@ -5,14 +5,14 @@
 
 DIR holds the folder cifar-100-python of the official archive. Images stay 32 x 32 pixels unless --resize is given;
 training images are rotated, sheared, scaled, shifted and mirrored unless --aug none is given.
-"""
+"""  # noqa: E501
 
-import interrupts  # isort: skip
+import startup  # isort: skip
 
-from experiment import main
+from training.experiment import main
 
 PAPER = {"backbone": "resnet50", "epochs": 100, "batch_size": 32, "lr": 1e-4, "aug": "affine"}
 DATASETS = {"CIFAR100": PAPER}
 
 if __name__ == "__main__":
-    interrupts.leave(main(__doc__, DATASETS))
+    startup.leave(main(__doc__, DATASETS))

@@ -16,11 +16,11 @@ schedule; batches of 128 as they have on each of two GPUs. The weights have been
 none. The tree follows Bertinetto et al. 2020, but some of WordNet's equally long paths were chosen by hand in theirs:
 class and node counts agree, a few levels do not; --hierarchy reads theirs. Here, a linear layer to --dim numbers lies
 between the network and the class vectors, and the last, smaller batch of an epoch is trained on.
-"""
+"""  # noqa: E501
 
-import interrupts  # isort: skip
+import startup  # isort: skip
 
-from experiment import main
+from training.experiment import main
 
 PAPER = {
     "backbone": "resnet50",
@@ -33,4 +33,4 @@ PAPER = {
 DATASETS = {"ImageNet": PAPER}
 
 if __name__ == "__main__":
-    interrupts.leave(main(__doc__, DATASETS))
+    startup.leave(main(__doc__, DATASETS))

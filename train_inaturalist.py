@@ -15,11 +15,11 @@ stretched to 224 pixels; batches of 128 as they have on each of two GPUs. That r
 second line's loss, too. Decoded once, the images take 40 GB beside the dataset; --stream saves that and costs time.
 Here, a linear layer to --dim numbers lies between the network and the class vectors, and the last, smaller batch of an
 epoch is trained on.
-"""
+"""  # noqa: E501
 
-import interrupts  # isort: skip
+import startup  # isort: skip
 
-from experiment import main
+from training.experiment import main
 
 PAPER = {
     "backbone": "resnet50",
@@ -32,4 +32,4 @@ PAPER = {
 DATASETS = {"iNaturalist": PAPER}
 
 if __name__ == "__main__":
-    interrupts.leave(main(__doc__, DATASETS))
+    startup.leave(main(__doc__, DATASETS))

@@ -5,14 +5,21 @@
 
 The folder is the official one as downloaded: images and the seven text files that come with them. Images are stretched
 to 128 x 128 pixels; training images are rotated, sheared, scaled, shifted and mirrored unless --aug none is given.
-"""
+"""  # noqa: E501
 
-import interrupts  # isort: skip
+import startup  # isort: skip
 
-from experiment import main
+from training.experiment import main
 
-PAPER = {"backbone": "resnet50", "epochs": 100, "batch_size": 32, "lr": 1e-4, "aug": "affine", "resize": 128}
+PAPER = {
+    "backbone": "resnet50",
+    "epochs": 100,
+    "batch_size": 32,
+    "lr": 1e-4,
+    "aug": "affine",
+    "resize": 128,
+}
 DATASETS = {"NABirds": PAPER}
 
 if __name__ == "__main__":
-    interrupts.leave(main(__doc__, DATASETS))
+    startup.leave(main(__doc__, DATASETS))

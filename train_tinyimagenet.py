@@ -15,11 +15,11 @@ schedule; batches of 512 as they have on each of two GPUs. The defaults of their
 --schedule none --epochs 30 --aug none. They train on 1/32 of the images unless told otherwise: --reduction_factor 32,
 with --subset published for a draw that does not look at classes. Here, a linear layer to --dim numbers lies between the
 network and the class vectors, and the last, smaller batch of an epoch is trained on.
-"""
+"""  # noqa: E501
 
-import interrupts  # isort: skip
+import startup  # isort: skip
 
-from experiment import main
+from training.experiment import main
 
 PAPER = {
     "backbone": "resnet50",
@@ -32,4 +32,4 @@ PAPER = {
 DATASETS = {"TinyImageNet": PAPER}
 
 if __name__ == "__main__":
-    interrupts.leave(main(__doc__, DATASETS))
+    startup.leave(main(__doc__, DATASETS))

@@ -7,10 +7,9 @@
 
 The report shows how the run was trained, where its mistakes go in the class tree, which tree its class vectors make by
 themselves, and how that compares with the class tree. It is one file: open it in any browser, send it to anyone.
-"""
+"""  # noqa: E501
 
-import interrupts  # isort: skip
-import openmp  # noqa: F401  isort: skip
+import startup  # isort: skip
 
 import argparse
 import os
@@ -21,12 +20,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import comparisons
-import reports
-from evaluation import find_folders
+from evaluation.measure import find_folders
 from figures import FIGURES, FORMATS
-from flags import Parser, filled
-from recording import Run
+from options.parser import Parser, filled
+from reports import comparison_report, run_report
+from runs.folder import Run
 
 
 def build_parser() -> Parser:
@@ -34,22 +32,49 @@ def build_parser() -> Parser:
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add("run", nargs="+", type=filled, metavar="RUN_OR_FOLDER", help="folder of a run, or of many")
-    add("--out", type=filled, metavar="DIR", help="where to write (default: into the folder of the run; a comparison"
-        " into the innermost folder that holds all runs)")  # fmt: skip
-    add("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="formats of the files in figures/; the report"
-        " embeds its images in any case")  # fmt: skip
-    add("--data_dir", type=filled, metavar="DIR", help="where the images of the runs are on this machine, for the worst"
-        " mistakes (default: where training found them)")  # fmt: skip
-    add("--metrics", nargs="+", type=filled, metavar="NAME", help="measures to compare, by name or pattern such as 'W/*'"
-        " (default: those of the papers)")  # fmt: skip
-    add("--comparison_only", action="store_true", help="compare the methods without drawing every single run")
+    add(
+        "--out",
+        type=filled,
+        metavar="DIR",
+        help="where to write (default: into the folder of the"
+        " run; a comparison"
+        " into the innermost folder that holds all runs)",
+    )
+    add(
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        default=list(FORMATS),
+        help="formats of the files in figures/; the report embeds its images in any case",
+    )
+    add(
+        "--data_dir",
+        type=filled,
+        metavar="DIR",
+        help="where the images of the runs are on this"
+        " machine, for the worst"
+        " mistakes (default: where training found them)",
+    )
+    add(
+        "--metrics",
+        nargs="+",
+        type=filled,
+        metavar="NAME",
+        help="measures to compare, by name or pattern such as 'W/*' (default: those of the papers)",
+    )
+    add(
+        "--comparison_only",
+        action="store_true",
+        help="compare the methods without drawing every single run",
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0; 1 if something could not be read or written; 2 if nothing could; 130 if interrupted."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # classes may have any name, terminals any encoding
+    """Returns 0; 1 if something could not be read or written; 2 if nothing could; 130 if
+    interrupted.
+    """
+    startup.set_up_streams()
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     folders = find_folders(args.run)
@@ -70,24 +95,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def visualize(folders: Sequence[Path], args: argparse.Namespace) -> int:
-    """Draws every run, and the comparison if they are several, whatever happens to one of them; the exit status."""
+    """Draws every run, and the comparison if they are several, whatever happens to one of them; the
+    exit status.
+    """
     common = Path(os.path.commonpath([os.path.abspath(path) for path in args.run]))
     out = common if args.out is None else Path(args.out)
-    options = reports.Options(tuple(args.format), args.data_dir)
+    options = run_report.Options(tuple(args.format), args.data_dir)
     runs = [] if args.comparison_only else list(folders)
-    compared = comparisons.read_comparison(common, folders, args.metrics) if len(folders) > 1 else None
+    compared = (
+        comparison_report.read_comparison(common, folders, args.metrics)
+        if len(folders) > 1
+        else None
+    )
     with tqdm(
-        total=len(FIGURES) * len(runs) + (compared.figures if compared else 0), unit="figure", desc="drawing"
+        total=len(FIGURES) * len(runs) + (compared.figures if compared else 0),
+        unit="figure",
+        desc="drawing",
     ) as bar:
         states = []
         for folder in runs:
             place = out / folder.absolute().relative_to(common)
-            states.append(_attempt(bar, len(FIGURES), partial(_report_run, folder, place, options, bar.update)))
+            states.append(
+                _attempt(
+                    bar, len(FIGURES), partial(_report_run, folder, place, options, bar.update)
+                )
+            )
         if compared is not None:
             states += [None for _ in compared.problems] if args.comparison_only else []
             states.append(
                 _attempt(
-                    bar, compared.figures, partial(comparisons.report_comparison, compared, out, options, bar.update)
+                    bar,
+                    compared.figures,
+                    partial(
+                        comparison_report.report_comparison, compared, out, options, bar.update
+                    ),
                 )
             )
     return 2 if set(states) <= {None} else int(None in states)
@@ -96,12 +137,14 @@ def visualize(folders: Sequence[Path], args: argparse.Namespace) -> int:
 def _existing(folder: Path) -> Run:
     run = Run(folder)
     if not run.exists:
-        raise ValueError(f"{folder} is no run: it has no config.json; a run's folder ends in .../seed<k>")
+        raise ValueError(
+            f"{folder} is no run: it has no config.json; a run's folder ends in .../seed<k>"
+        )
     return run
 
 
 def _report_run(folder: Path, *how) -> str:
-    return reports.report_run(_existing(folder), *how)
+    return run_report.report_run(_existing(folder), *how)
 
 
 def _attempt(bar: tqdm, figures: int, work: Callable[[], str]) -> bool | None:
@@ -119,4 +162,4 @@ def _attempt(bar: tqdm, figures: int, work: Callable[[], str]) -> bool | None:
 
 
 if __name__ == "__main__":
-    interrupts.leave(main())
+    startup.leave(main())

@@ -8,7 +8,7 @@ the same batches, already in memory, with the same model and optimizer; both in 
 beside the one that reads, or on the GPU where there is one. A ratio is the median of those of neighbouring epochs, by
 wall time and, on the CPU, by processor time, which counts the reader's and which other programs disturb less.
 Diagnostics are all that an epoch counts beside its steps, timed in epochs of their own.
-"""
+"""  # noqa: E501
 
 import argparse
 import io
@@ -22,27 +22,29 @@ from pathlib import Path
 if __name__ == "__main__":  # the folder of this script would hide the packages of the same name
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import openmp  # noqa: E402, F401  isort: skip
+import startup  # noqa: E402, F401  isort: skip
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-import arguments  # noqa: E402
 import data  # noqa: E402
-import engine  # noqa: E402
 import train  # noqa: E402
-from assembly import Training, assemble  # noqa: E402
 from data.progress import progress  # noqa: E402
-from devices import choose_devices  # noqa: E402
-from recording import Run  # noqa: E402
-from tally import Tally  # noqa: E402
+from options import command_line  # noqa: E402
+from runs.folder import Run  # noqa: E402
+from training import loop  # noqa: E402
+from training.devices import choose_devices  # noqa: E402
+from training.epoch_stats import EpochStats  # noqa: E402
+from training.setup import TrainingState, assemble  # noqa: E402
 
 LIMIT, DIAGNOSTICS_LIMIT = 1.05, 0.02
 
 
 def draw_images(root: Path, count: int, classes: int, side: int) -> None:
-    """Writes noise as JPEG files, a little larger than they will be read, into a tree of folders three levels high."""
+    """Writes noise as JPEG files, a little larger than they will be read, into a tree of folders
+    three levels high.
+    """
     generator = np.random.default_rng(0)
     for index in range(count):
         kind = index % classes
@@ -52,27 +54,38 @@ def draw_images(root: Path, count: int, classes: int, side: int) -> None:
         Image.fromarray(pixels).save(folder / f"{index}.jpg")
 
 
-def prepare(backbone: str, folder: Path, options: argparse.Namespace) -> tuple[Training, data.Splits]:
+def prepare(
+    backbone: str, folder: Path, options: argparse.Namespace
+) -> tuple[TrainingState, data.Splits]:
     """A training as train.py would assemble it."""
     argv = ["--dataset", "folder", "--method", options.method, "--data_dir", str(folder / "images")]
-    argv += ["--backbone", backbone, "--resize", str(options.side), "--batch_size", str(options.batch_size)]
+    argv += [
+        "--backbone",
+        backbone,
+        "--resize",
+        str(options.side),
+        "--batch_size",
+        str(options.batch_size),
+    ]
     argv += [] if backbone == "conv4" else ["--rand_backbone"]
-    resolved, machine, _ = arguments.parse(argv, "", train.DATASETS)
-    splits = data.load({**resolved, **{name: machine[name] for name in arguments.PLACES}})
+    resolved, machine, _ = command_line.parse(argv, "", train.DATASETS)
+    splits = data.load({**resolved, **{name: machine[name] for name in command_line.PLACES}})
     return assemble(resolved, splits, choose_devices(options.device)), splits
 
 
-def engine_epoch(training: Training, splits: data.Splits, batches: data.Batches) -> None:
-    """An epoch as `engine.fit` trains it."""
+def engine_epoch(training: TrainingState, splits: data.Splits, batches: data.Batches) -> None:
+    """An epoch as `loop.fit` trains it."""
     with progress(total=1, file=io.StringIO()) as bar:
-        engine._train_epoch(training, splits, batches, bar)
+        loop._train_epoch(training, splits, batches, bar)
 
 
-def bare_epoch(training: Training, batches: Sequence[tuple]) -> None:
+def bare_epoch(training: TrainingState, batches: Sequence[tuple]) -> None:
     """Forward, backward and optimizer step on batches that are on the device."""
     training.model.train()
     for images, sizes, targets in batches:
-        with torch.autocast(training.devices.main.type, torch.bfloat16, enabled=bool(training.options["amp"])):
+        with torch.autocast(
+            training.devices.main.type, torch.bfloat16, enabled=bool(training.options["amp"])
+        ):
             embeddings = training.network(images, sizes)
         loss = training.loss(training.model.head(embeddings), targets)
         training.optimizer.zero_grad(set_to_none=True)
@@ -81,7 +94,9 @@ def bare_epoch(training: Training, batches: Sequence[tuple]) -> None:
 
 
 def clocks(run: Callable[[], None]) -> np.ndarray:
-    """Wall time and processor time of one call, in seconds; with a GPU, until it has nothing left to do."""
+    """Wall time and processor time of one call, in seconds; with a GPU, until it has nothing left
+    to do.
+    """
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     start = time.perf_counter(), time.process_time()
@@ -91,55 +106,63 @@ def clocks(run: Callable[[], None]) -> np.ndarray:
     return np.array([time.perf_counter() - start[0], time.process_time() - start[1]])
 
 
-class TimedTally(Tally):
-    """A tally that adds up the time spent in it."""
+class TimedStats(EpochStats):
+    """A stats that adds up the time spent in it."""
 
     spent = np.zeros(2)
 
     def add(self, *arguments, **keywords) -> None:
-        TimedTally.spent += clocks(lambda: super(TimedTally, self).add(*arguments, **keywords))
+        TimedStats.spent += clocks(lambda: super(TimedStats, self).add(*arguments, **keywords))
 
     def row(self, *arguments, **keywords) -> dict:
         rows = []
-        TimedTally.spent += clocks(lambda: rows.append(super(TimedTally, self).row(*arguments, **keywords)))
+        TimedStats.spent += clocks(
+            lambda: rows.append(super(TimedStats, self).row(*arguments, **keywords))
+        )
         return rows[0]
 
     def progress(self) -> dict:
         shown = []
-        TimedTally.spent += clocks(lambda: shown.append(super(TimedTally, self).progress()))
+        TimedStats.spent += clocks(lambda: shown.append(super(TimedStats, self).progress()))
         return shown[0]
 
 
 def diagnostics_share(epoch: Callable[[], None], repeats: int) -> np.ndarray:
     """Median share of an epoch that is spent counting, by wall and by processor time."""
-    shares, engine.Tally = [], TimedTally
+    shares, loop.EpochStats = [], TimedStats
     try:
         for _ in range(repeats):
-            TimedTally.spent = np.zeros(2)
+            TimedStats.spent = np.zeros(2)
             total = clocks(epoch)
-            shares.append(TimedTally.spent / total)
+            shares.append(TimedStats.spent / total)
     finally:
-        engine.Tally = Tally
+        loop.EpochStats = EpochStats
     return np.median(shares, axis=0)
 
 
 def measure(backbone: str, folder: Path, options: argparse.Namespace) -> str:
     """A line of the table."""
     training, splits = prepare(backbone, folder, options)
-    source = engine._training_batches(training, splits)
+    source = loop._training_batches(training, splits)
     batches = list(source)
     pairs = []
     for repeat in range(options.repeats + 1):
-        runs = [lambda: engine_epoch(training, splits, source), lambda: bare_epoch(training, batches)]
+        runs = [
+            lambda: engine_epoch(training, splits, source),
+            lambda: bare_epoch(training, batches),
+        ]
         times = [clocks(run) for run in (runs if repeat % 2 else runs[::-1])]
         pairs.append(times if repeat % 2 else times[::-1])
     pairs = np.array(pairs[1:])  # (repeats, engine and bare, wall and processor)
     ratios = np.median(pairs[:, 0] / pairs[:, 1], axis=0)
     seconds = np.median(pairs, axis=0)[:, 0]
-    shares = diagnostics_share(lambda: engine_epoch(training, splits, source), max(1, options.repeats // 2))
+    shares = diagnostics_share(
+        lambda: engine_epoch(training, splits, source), max(1, options.repeats // 2)
+    )
     saved = clocks(lambda: Run(folder / "run").save_checkpoint("last.pt", training.state()))[0]
     return (
-        f"| {backbone} | {len(batches)} | {seconds[1]:.3f} | {seconds[0]:.3f} | {ratios[0]:.3f} | {ratios[1]:.3f} |"
+        f"| {backbone} | {len(batches)} | {seconds[1]:.3f} | {seconds[0]:.3f} | {ratios[0]:.3f} |"
+        f" {ratios[1]:.3f} |"
         f" {shares[0]:.2%} | {shares[1]:.2%} | {saved:.3f} |"
     )
 
@@ -147,15 +170,32 @@ def measure(backbone: str, folder: Path, options: argparse.Namespace) -> str:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the flags."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--backbones", nargs="+", default=["resnet18", "conv4"], help="networks to train (default: resnet18 conv4)")
-    add("--images", type=int, default=640, help="images drawn, of which nine tenths train (default: 640)")
+    add(
+        "--backbones",
+        nargs="+",
+        default=["resnet18", "conv4"],
+        help="networks to train (default: resnet18 conv4)",
+    )
+    add(
+        "--images",
+        type=int,
+        default=640,
+        help="images drawn, of which nine tenths train (default: 640)",
+    )
     add("--classes", type=int, default=60, help="classes they are drawn into (default: 60)")
     add("--side", type=int, default=64, help="side of the cached images, in pixels (default: 64)")
     add("--batch_size", type=int, default=32, help="images in a step (default: 32)")
-    add("--method", default="DR", choices=("softmax", "normface", "DR"), help="the head (default: DR)")
+    add(
+        "--method",
+        default="DR",
+        choices=("softmax", "normface", "DR"),
+        help="the head (default: DR)",
+    )
     add("--repeats", type=int, default=7, help="pairs of epochs that are timed (default: 7)")
     add("--device", help="cpu, or a GPU by index (default: a GPU where there is one)")
     return parser.parse_args(argv)
@@ -166,8 +206,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parse(argv)
     torch.set_num_threads(1)
     device = choose_devices(options.device)
-    print(f"{options.images} images of {options.side} pixels, {options.classes} classes, on {device.name};", end=" ")
-    print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}; limits: {LIMIT} and {DIAGNOSTICS_LIMIT:.0%}\n")
+    print(
+        f"{options.images} images of {options.side} pixels, {options.classes} classes, on"
+        f" {device.name};",
+        end=" ",
+    )
+    print(
+        f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f}; limits: {LIMIT} and"
+        f" {DIAGNOSTICS_LIMIT:.0%}\n"
+    )
     columns = ("backbone", "steps", "bare, s", "epoch, s", "wall ratio", "processor ratio")
     print(*(f"| {name}" for name in (*columns, "diagnostics, wall", "processor", "saving, s")), "|")
     print("|---" * 9 + "|")

@@ -5,7 +5,7 @@
 prints ratios measured within one process, on one CPU thread or on the GPU where there is one. Every repeat times all
 losses in turn; a ratio is that of the medians. On the CPU the clock is the process's own, so neighbours disturb little.
 Memory is the peak above the scores, in tensors of their size; on the CPU a process of its own measures each loss.
-"""
+"""  # noqa: E501
 
 import argparse
 import ctypes
@@ -36,7 +36,8 @@ LARGE = SIZES[2]  # memory is measured where it matters and where the resident s
 
 
 def random_tree(classes: int, depth: int, seed: int, shuffled: bool = True) -> Hierarchy:
-    """A tree of exactly this height with groups of random sizes, single-child nodes and leaves at several depths.
+    """A tree of exactly this height with groups of random sizes, single-child nodes and leaves at
+    several depths.
 
     The classes are in random order, or depth-first if not `shuffled`.
     """
@@ -46,12 +47,16 @@ def random_tree(classes: int, depth: int, seed: int, shuffled: bool = True) -> H
     while stack:
         members, path = stack.pop()
         left = depth - len(path)
-        if left == 1 or (len(members) == 1 and path and 0 not in members):  # class 0 goes all the way down
+        if left == 1 or (
+            len(members) == 1 and path and 0 not in members
+        ):  # class 0 goes all the way down
             paths.update((member, (*path, str(member))) for member in members.tolist())
             continue
         children = min(len(members), 1 + generator.poisson(len(members) ** (1 / left) - 1))
         cuts = np.sort(generator.choice(len(members) - 1, children - 1, replace=False) + 1)
-        stack.extend((part, (*path, f"{len(path)}.{i}")) for i, part in enumerate(np.split(members, cuts)))
+        stack.extend(
+            (part, (*path, f"{len(path)}.{i}")) for i, part in enumerate(np.split(members, cuts))
+        )
     tree = Hierarchy.from_paths([paths[c] for c in range(classes)])
     return tree if shuffled else tree.subset(tree.leaf_order)
 
@@ -101,7 +106,9 @@ def time_losses(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[
 
 
 def peak_memory(name: str, device: str) -> float:
-    """Peak memory of a step above the scores, in score-sized tensors; on the CPU to be called in a fresh process."""
+    """Peak memory of a step above the scores, in score-sized tensors; on the CPU to be called in a
+    fresh process.
+    """
     batch, classes, depth, _ = LARGE
     loss = build(random_tree(classes, depth, 0), device)[name]
     scores, targets = draw(batch, classes, device)
@@ -119,33 +126,52 @@ def peak_memory(name: str, device: str) -> float:
 
 
 def peak_memory_apart(name: str, device: str) -> float:
-    """The same, on the CPU in a process where every array is returned to the system when it is freed."""
+    """The same, on the CPU in a process where every array is returned to the system when it is
+    freed.
+    """
     if device != "cpu":
         return peak_memory(name, device)
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    environment = {
+        **os.environ,
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+        "MALLOC_TRIM_THRESHOLD_": "65536",
+    }
     command = [sys.executable, __file__, "--memory_of", name]
-    return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    return float(
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    )
 
 
 def keep_freed_memory() -> None:
-    """Lets malloc reuse large blocks: fresh pages in every step would slow down cross-entropy more than our losses."""
+    """Lets malloc reuse large blocks: fresh pages in every step would slow down cross-entropy more
+    than our losses.
+    """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
         libc.mallopt(-1, 2**30)  # M_TRIM_THRESHOLD
 
 
 def _resident(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(field)
+    )
     return int(line.split()[1]) * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
-        "--repeats", type=int, default=200, help="steps timed for each loss; a tenth at the largest size (default: 200)"
+        "--repeats",
+        type=int,
+        default=200,
+        help="steps timed for each loss; a tenth at the largest size (default: 200)",
     )
     parser.add_argument(
         "--device",
@@ -153,7 +179,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="cpu or cuda (default: cuda where there is one)",
     )
     parser.add_argument(
-        "--memory_of", choices=("ce", *LOSSES), help="only print the peak memory of this loss, in score-sized tensors"
+        "--memory_of",
+        choices=("ce", *LOSSES),
+        help="only print the peak memory of this loss, in score-sized tensors",
     )
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -162,14 +190,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     keep_freed_memory()
     print(
-        f"forward + backward, float32, on {arguments.device}; torch {torch.__version__}; times of cross-entropy = 1\n"
+        f"forward + backward, float32, on {arguments.device}; torch {torch.__version__}; times of"
+        " cross-entropy = 1\n"
     )
-    print("| batch | classes | depth | class order | ce, ms |", *(f"{name} |" for name in LOSSES), "limit |")
+    print(
+        "| batch | classes | depth | class order | ce, ms |",
+        *(f"{name} |" for name in LOSSES),
+        "limit |",
+    )
     print("|---" * (6 + len(LOSSES)) + "|")
     for batch, classes, depth, limit in SIZES:
         for shuffled in (False, True):
             repeats = max(1, arguments.repeats // (10 if classes == LARGE[1] else 1))
-            times = time_losses(random_tree(classes, depth, 0, shuffled), batch, arguments.device, repeats)
+            times = time_losses(
+                random_tree(classes, depth, 0, shuffled), batch, arguments.device, repeats
+            )
             ratios = (f"{times[name] / times['ce']:.2f} |" for name in LOSSES)
             order = "shuffled" if shuffled else "depth-first"
             print(
@@ -178,7 +213,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"{limit} |",
                 flush=True,
             )
-    print(f"\npeak memory above the scores, batch {LARGE[0]}, {LARGE[1]} classes shuffled, in score-sized tensors\n")
+    print(
+        f"\npeak memory above the scores, batch {LARGE[0]}, {LARGE[1]} classes shuffled, in"
+        " score-sized tensors\n"
+    )
     for name in ("ce", *LOSSES):
         print(f"- {name}: {peak_memory_apart(name, arguments.device):.2f}", flush=True)
 

@@ -7,7 +7,7 @@ Each file format is read in a process of its own, which then fills every table o
 the other: its time, imports left out, and its peak memory, imports included. The limits are 5 s and 1.5 GB in all.
 Class vectors are placed by the project's solver and by the published recipe, 1,000 steps of Adam, in one process; the
 solver must reach a stress as low in a tenth of the time. Everything runs on one thread; times are the process's own.
-"""
+"""  # noqa: E501
 
 import argparse
 import json
@@ -21,8 +21,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # this script's folder would hide packages of the same name
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")  # numpy reads them right below
+    sys.path[0] = str(
+        Path(__file__).resolve().parents[1]
+    )  # this script's folder would hide packages of the same name
+    os.environ.update(
+        OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1"
+    )  # numpy reads them right below
 
 import numpy as np  # noqa: E402
 
@@ -30,7 +34,14 @@ from hierarchies import DISTANCES, Hierarchy, distances, node_weights, read_hier
 from hierarchies.tree import format_path  # noqa: E402
 
 DEPTH = 8
-SUFFIXES = {"paths": "txt", "table": "csv", "edges": "edges", "outline": "outline", "json": "json", "newick": "nwk"}
+SUFFIXES = {
+    "paths": "txt",
+    "table": "csv",
+    "edges": "edges",
+    "outline": "outline",
+    "json": "json",
+    "newick": "nwk",
+}
 TABLES: dict[str, Callable[[Hierarchy], np.ndarray]] = {
     **DISTANCES,
     "weighted": lambda tree: distances.weighted(tree, node_weights(tree, "balanced")),
@@ -43,9 +54,13 @@ def write_tree(tree: Hierarchy, format: str, path: Path) -> None:
     inner = enumerate(tree.parent.tolist())
     texts = {
         "paths": lambda: "\n".join(map(format_path, tree.class_paths)),
-        "table": lambda: "\n".join(["path", *(f'"{format_path(path)}"' for path in tree.class_paths)]),
+        "table": lambda: "\n".join(
+            ["path", *(f'"{format_path(path)}"' for path in tree.class_paths)]
+        ),
         "edges": lambda: "\n".join(f"n{node} n{above}" for node, above in inner if above >= 0),
-        "outline": lambda: "\n".join(f"{'--' * depth}{key}" for depth, key in zip(tree.depth.tolist(), tree.keys)),
+        "outline": lambda: "\n".join(
+            f"{'--' * depth}{key}" for depth, key in zip(tree.depth.tolist(), tree.keys)
+        ),
         "json": lambda: json.dumps(tree.to_dict()),
         "newick": lambda: to_newick(tree),
     }
@@ -53,7 +68,9 @@ def write_tree(tree: Hierarchy, format: str, path: Path) -> None:
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Seconds to read and check the tree of a file, and for each table; peak of the process in GB, for a fresh one."""
+    """Seconds to read and check the tree of a file, and for each table; peak of the process in GB,
+    for a fresh one.
+    """
     clock, seconds = time.process_time(), {}
     tree = read_hierarchy(path)
     seconds["read"] = time.process_time() - clock
@@ -62,7 +79,11 @@ def measure(path: Path) -> dict[str, float]:
         fill(tree)
         seconds[name] = time.process_time() - clock
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {**seconds, "classes": tree.num_classes, "gb": peak * (1 if sys.platform == "darwin" else 2**10) / 1e9}
+    return {
+        **seconds,
+        "classes": tree.num_classes,
+        "gb": peak * (1 if sys.platform == "darwin" else 2**10) / 1e9,
+    }
 
 
 def measure_apart(path: Path) -> dict[str, float]:
@@ -72,16 +93,24 @@ def measure_apart(path: Path) -> dict[str, float]:
 
 
 def adam_recipe(targets: np.ndarray, dim: int, distance: str, steps: int = 1000) -> "torch.Tensor":  # noqa: F821
-    """Class vectors (C, D) by Kim et al.'s recipe: Adam on the stress from random unit vectors, learning rate 1e-3."""
+    """Class vectors (C, D) by Kim et al.'s recipe: Adam on the stress from random unit vectors,
+    learning rate 1e-3.
+    """
     import torch
     from torch.nn import functional as F
 
-    weight = F.normalize(torch.randn(len(targets), dim, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    weight = F.normalize(
+        torch.randn(len(targets), dim, generator=torch.Generator().manual_seed(0))
+    ).requires_grad_()
     wanted = torch.from_numpy(targets).float()
     adam, length = torch.optim.Adam([weight], lr=1e-3), wanted.norm()
     for _ in range(steps):
         cosines = F.normalize(weight) @ F.normalize(weight).T
-        reached = (2 - 2 * cosines).clamp(min=1e-12).sqrt() if distance == "euc" else (0.999999 * cosines).acos()
+        reached = (
+            (2 - 2 * cosines).clamp(min=1e-12).sqrt()
+            if distance == "euc"
+            else (0.999999 * cosines).acos()
+        )
         stress = (reached - wanted).fill_diagonal_(0).norm() / length
         adam.zero_grad(set_to_none=True)
         stress.backward()
@@ -90,7 +119,9 @@ def adam_recipe(targets: np.ndarray, dim: int, distance: str, steps: int = 1000)
 
 
 def compare_placements(tree: Hierarchy, dim: int, distance: str) -> str:
-    """A line of the table of placements: stress and time of the solver and of the recipe, and the ratio of times."""
+    """A line of the table of placements: stress and time of the solver and of the recipe, and the
+    ratio of times.
+    """
     from models.proxies import mds_proxies, mds_targets, stress
 
     targets = mds_targets(distances.path_length(tree), 1.0, distance)
@@ -101,7 +132,8 @@ def compare_placements(tree: Hierarchy, dim: int, distance: str) -> str:
     ours, theirs = middle - start, time.process_time() - middle
     how = "exact" if placed.note == "exact embedding" else "gradient"
     return (
-        f"| {tree.num_classes} | {distance} | {how} | {placed.stress:.2e} | {recipe:.2e} | {ours:.2f} | {theirs:.2f} |"
+        f"| {tree.num_classes} | {distance} | {how} | {placed.stress:.2e} | {recipe:.2e} |"
+        f" {ours:.2f} | {theirs:.2f} |"
         f" {theirs / ours:.1f} |"
     )
 
@@ -112,7 +144,10 @@ def print_reading(classes: int) -> None:
 
     tree = random_tree(classes, DEPTH, 0)
     columns = ("read", *TABLES)
-    print(f"{tree.num_classes:,} classes in random order, {tree.num_nodes:,} nodes, height {tree.max_depth}; seconds\n")
+    print(
+        f"{tree.num_classes:,} classes in random order, {tree.num_nodes:,} nodes, height"
+        f" {tree.max_depth}; seconds\n"
+    )
     print("| format |", *(f"{name} |" for name in columns), "all | peak, GB |")
     print("|---" * (3 + len(columns)) + "|")
     with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +156,9 @@ def print_reading(classes: int) -> None:
             write_tree(tree, format, path)
             found = measure_apart(path)
             if found["classes"] != tree.num_classes:
-                raise RuntimeError(f"{format}: read {found['classes']} of {tree.num_classes} classes")
+                raise RuntimeError(
+                    f"{format}: read {found['classes']} of {tree.num_classes} classes"
+                )
             total = sum(found[name] for name in columns)
             cells = (f"{found[name]:.2f} |" for name in columns)
             print(f"| {format} |", *cells, f"{total:.2f} | {found['gb']:.2f} |", flush=True)
@@ -135,8 +172,13 @@ def print_placements(sizes: Sequence[int], dim: int) -> None:
     from benchmarks.losses import random_tree
 
     torch.set_num_threads(1)
-    print(f"\nclass vectors in {dim} dimensions against 1,000 steps of Adam; limit: no more stress, 10 times faster\n")
-    print("| classes | distance | solver | stress | stress of Adam | s | s of Adam | times faster |")
+    print(
+        f"\nclass vectors in {dim} dimensions against 1,000 steps of Adam; limit: no more stress,"
+        " 10 times faster\n"
+    )
+    print(
+        "| classes | distance | solver | stress | stress of Adam | s | s of Adam | times faster |"
+    )
     print("|---" * 8 + "|")
     for classes in sizes:
         for distance in ("euc", "arccos"):
@@ -146,8 +188,15 @@ def print_placements(sizes: Sequence[int], dim: int) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints both tables."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter, allow_abbrev=False)
-    parser.add_argument("--classes", type=int, default=10_000, help="classes of the tree that is read (default: 10000)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=formatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--classes",
+        type=int,
+        default=10_000,
+        help="classes of the tree that is read (default: 10000)",
+    )
     parser.add_argument(
         "--vectors",
         type=int,
@@ -155,8 +204,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         default=[100, 555, 1010],
         help="numbers of class vectors to place, or none (default: 100 555 1010)",
     )
-    parser.add_argument("--dim", type=int, default=128, help="dimensions of the class vectors (default: 128)")
-    parser.add_argument("--measure", type=Path, metavar="FILE", help="only read this file and print the figures as JSON")
+    parser.add_argument(
+        "--dim", type=int, default=128, help="dimensions of the class vectors (default: 128)"
+    )
+    parser.add_argument(
+        "--measure",
+        type=Path,
+        metavar="FILE",
+        help="only read this file and print the figures as JSON",
+    )
     options = parser.parse_args(argv)
     if options.measure:
         print(json.dumps(measure(options.measure)))

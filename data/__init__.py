@@ -1,4 +1,6 @@
-"""Datasets with their splits, the image cache, batches and augmentation. Torch, but no models and no losses here."""
+"""Datasets with their splits, the image cache, batches and augmentation. Torch, but no models and
+no losses here.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -9,11 +11,23 @@ from data.batches import Batches
 from data.splits import Splits, coverage_notes, reduce_training, split_table
 from data.transforms import AUGMENTATIONS, augment
 
-__all__ = ["AUGMENTATIONS", "DATASETS", "Batches", "Splits", "augment", "defaults", "load", "split_table", "unused_options"]
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "Batches",
+    "Splits",
+    "augment",
+    "defaults",
+    "load",
+    "split_table",
+    "unused_options",
+]
 
 
 class Dataset(NamedTuple):
-    """A function from options to Splits, the options it takes with their values when nothing is given, and kinds of splits."""
+    """A function from options to Splits, the options it takes with their values when nothing is
+    given, and kinds of splits.
+    """
 
     load: Callable[[Mapping], Splits]
     options: Mapping
@@ -38,14 +52,34 @@ REDUCTION = {"reduction_factor": None, "subset": "stratified", "subset_seed": 42
 
 # every option of a dataset; those that the chosen one does not take are refused
 OPTIONS = (
-    "data_dir", "cache_dir", "resize", "gray", "seed", "split", "split_list", "split_seed", "use_val", "collapse", "hierarchy",
-    "nonliving", "exclude", "skip_bad_images", "ignore_empty_folders", "small", "download", "upscale", "stream",
-    "crop_boxes", *REDUCTION,
-)  # fmt: skip
+    "data_dir",
+    "cache_dir",
+    "resize",
+    "gray",
+    "seed",
+    "split",
+    "split_list",
+    "split_seed",
+    "use_val",
+    "collapse",
+    "hierarchy",
+    "nonliving",
+    "exclude",
+    "skip_bad_images",
+    "ignore_empty_folders",
+    "small",
+    "download",
+    "upscale",
+    "stream",
+    "crop_boxes",
+    *REDUCTION,
+)
 
 
 def defaults(dataset: str) -> dict:
-    """The options that a dataset takes, with their values when nothing is given. Raises: ValueError: If it is unknown."""
+    """The options that a dataset takes, with their values when nothing is given. Raises:
+    ValueError: If it is unknown.
+    """
     if dataset not in DATASETS:
         raise ValueError(f"there is no dataset {dataset!r}; choose from {', '.join(DATASETS)}")
     return {**DATASETS[dataset].options, **REDUCTION}
@@ -61,11 +95,13 @@ def load(options: Mapping) -> Splits:
     """Reads the dataset that options['dataset'] names.
 
     Args:
-        options: Options of the dataset, see its module; None is the dataset's default, names that belong to no dataset
-            are passed over. For all datasets: reduction_factor R keeps 1/R of the training images, drawn by subset_seed;
-            of every class if subset is 'stratified', of all images at once if it is 'published'.
+        options: Options of the dataset, see its module; None is the dataset's default, names that
+            belong to no dataset are passed over. For all datasets: reduction_factor R keeps 1/R of
+            the training images, drawn by subset_seed; of every class if subset is 'stratified', of
+            all images at once if it is 'published'.
 
-    Raises: ValueError: If the dataset is unknown, does not take an option that is set, or cannot be read as it is.
+    Raises: ValueError: If the dataset is unknown, does not take an option that is set, or cannot be
+    read as it is.
     """
     if options.get("dataset") is None:
         raise ValueError(f"a dataset is needed: one of {', '.join(DATASETS)}")
@@ -76,16 +112,25 @@ def load(options: Mapping) -> Splits:
             raise ValueError(f"dataset {dataset} takes no option {name}, got {options[name]!r}")
     given = {name: value for name, value in options.items() if name in taken and value is not None}
     settings = {**taken, **given, "dataset": dataset}
-    splits = DATASETS[dataset].load({name: value for name, value in settings.items() if name not in REDUCTION})
+    splits = DATASETS[dataset].load(
+        {name: value for name, value in settings.items() if name not in REDUCTION}
+    )
     if settings["reduction_factor"] not in (None, 1):
-        splits = _reduce(splits, settings["reduction_factor"], settings["subset_seed"], settings["subset"])
+        splits = _reduce(
+            splits, settings["reduction_factor"], settings["subset_seed"], settings["subset"]
+        )
     return replace(splits, notes=(*splits.notes, *coverage_notes(splits)))
 
 
 def _reduce(splits: Splits, factor: float, seed: int, subset: str) -> Splits:
     if subset not in ("stratified", "published"):
         raise ValueError(f"subset must be 'stratified' or 'published', got {subset!r}")
-    kept, vanished = reduce_training(splits.train, splits.labels, factor, seed, stratified=subset == "stratified")
+    kept, vanished = reduce_training(
+        splits.train, splits.labels, factor, seed, stratified=subset == "stratified"
+    )
     lost = f"; {len(vanished)} classes lost their last one" if len(vanished) else ""
-    note = f"{len(kept)} of {len(splits.train)} training images are kept (reduction_factor {factor}){lost}"
+    note = (
+        f"{len(kept)} of {len(splits.train)} training images are kept (reduction_factor"
+        f" {factor}){lost}"
+    )
     return replace(splits, train=kept, notes=(*splits.notes, note))

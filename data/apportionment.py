@@ -3,11 +3,15 @@
 import numpy as np
 
 
-def apportion(weights: np.ndarray, total: int, lower: np.ndarray, upper: np.ndarray, tie: np.ndarray) -> np.ndarray:
-    """Integers in [lower, upper] proportional to the weights that sum to the total, by largest remainder.
+def apportion(
+    weights: np.ndarray, total: int, lower: np.ndarray, upper: np.ndarray, tie: np.ndarray
+) -> np.ndarray:
+    """Integers in [lower, upper] proportional to the weights that sum to the total, by largest
+    remainder.
 
     Args:
-        weights, lower, upper: Weight >= 0 and bounds of each entry, (K,); 0 <= lower <= upper, upper 0 at weight 0.
+        weights, lower, upper: Weight >= 0 and bounds of each entry, (K,); 0 <= lower <= upper,
+            upper 0 at weight 0.
         total: The sum; moved to the nearest one that the bounds allow.
         tie: A permutation of K; of equal remainders the one with the smaller value is rounded up.
 

@@ -21,18 +21,21 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class Batches:
     """Goes through some images of a dataset once, in batches, every time it is iterated over.
 
-    Yields: images uint8 (B, channels, H, W), original sizes float32 (B, 2) as width and height in pixels, targets int64
-    (B,), on the device. No image is dropped; the last batch may be smaller.
+    Yields: images uint8 (B, channels, H, W), original sizes float32 (B, 2) as width and height in
+    pixels, targets int64 (B,), on the device. No image is dropped; the last batch may be smaller.
 
     Args:
         splits: The dataset.
         indices: Its images to go through, (n,).
         batch_size: Images in a batch.
         shuffle_seed: Seed of the order; None keeps that of the indices.
-        merge_single: Add a last batch of one image to the one before: batch norm cannot train on one image.
-        part: Picks from the positions (B,) of a batch those that this process gets, maybe none; None for all.
+        merge_single: Add a last batch of one image to the one before: batch norm cannot train on
+            one image.
+        part: Picks from the positions (B,) of a batch those that this process gets, maybe none;
+            None for all.
         device: Where the tensors are put; copies to a GPU are asynchronous.
-        resident: Keep all these images on the device, if half of its free memory holds them; `is_resident` tells.
+        resident: Keep all these images on the device, if half of its free memory holds them;
+            `is_resident` tells.
 
     Raises: ValueError: If batch_size is below 1.
     """
@@ -51,8 +54,16 @@ class Batches:
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-        self.splits, self.indices, self.batch_size = splits, np.asarray(indices, np.int64), int(batch_size)
-        self.shuffle_seed, self.merge_single, self.device = shuffle_seed, merge_single, torch.device(device)
+        self.splits, self.indices, self.batch_size = (
+            splits,
+            np.asarray(indices, np.int64),
+            int(batch_size),
+        )
+        self.shuffle_seed, self.merge_single, self.device = (
+            shuffle_seed,
+            merge_single,
+            torch.device(device),
+        )
         self.part = part
         self._resident = self._load_all() if resident and self._fits() else None
 
@@ -78,7 +89,9 @@ class Batches:
                 yield tuple(tensor.index_select(0, chosen) for tensor in self._resident)
             return
         stop, ready = threading.Event(), queue.Queue(maxsize=AHEAD)
-        reader = threading.Thread(target=self._read_ahead, args=(ready, stop), name="image reader", daemon=True)
+        reader = threading.Thread(
+            target=self._read_ahead, args=(ready, stop), name="image reader", daemon=True
+        )
         reader.start()
         try:
             while (item := ready.get()) is not None:
@@ -100,7 +113,12 @@ class Batches:
         """Where the batches start, and the end."""
         total = len(self.indices)
         bounds = np.append(np.arange(0, total, self.batch_size), total)
-        if self.merge_single and self.batch_size > 1 and len(bounds) > 2 and bounds[-1] - bounds[-2] == 1:
+        if (
+            self.merge_single
+            and self.batch_size > 1
+            and len(bounds) > 2
+            and bounds[-1] - bounds[-2] == 1
+        ):
             bounds = np.delete(bounds, -2)
         return bounds
 
@@ -109,7 +127,9 @@ class Batches:
         total = len(self.indices)
         order = np.arange(total)
         if self.shuffle_seed is not None:
-            order = torch.randperm(total, generator=torch.Generator().manual_seed(self.shuffle_seed)).numpy()
+            order = torch.randperm(
+                total, generator=torch.Generator().manual_seed(self.shuffle_seed)
+            ).numpy()
         batches = np.split(order, self._bounds()[1:-1]) if total else []
         return batches if self.part is None else list(map(self.part, batches))
 
@@ -125,17 +145,29 @@ class Batches:
 
     def _read(self, rows: np.ndarray, pin: bool = False) -> Batch:
         images = np.ascontiguousarray(np.asarray(self.splits.pixels[rows]).transpose(0, 3, 1, 2))
-        batch = tuple(map(torch.from_numpy, (images, self.splits.sizes[rows], self.splits.labels[rows])))
+        batch = tuple(
+            map(torch.from_numpy, (images, self.splits.sizes[rows], self.splits.labels[rows]))
+        )
         return tuple(tensor.pin_memory() for tensor in batch) if pin else batch
 
     def _load_all(self) -> Batch:
-        """All images on the device, in the order of the indices; read in pieces that the main memory holds."""
+        """All images on the device, in the order of the indices; read in pieces that the main
+        memory holds.
+        """
         height, width, channels = self.splits.pixels.shape[1:]
-        images = torch.empty((len(self.indices), channels, height, width), dtype=torch.uint8, device=self.device)
+        images = torch.empty(
+            (len(self.indices), channels, height, width), dtype=torch.uint8, device=self.device
+        )
         for start in range(0, len(self.indices), PIECE):
-            images[start : start + PIECE] = self._read(self.indices[start : start + PIECE])[0].to(self.device)
+            images[start : start + PIECE] = self._read(self.indices[start : start + PIECE])[0].to(
+                self.device
+            )
         sizes, labels = self.splits.sizes[self.indices], self.splits.labels[self.indices]
-        return images, torch.from_numpy(sizes).to(self.device), torch.from_numpy(labels).to(self.device)
+        return (
+            images,
+            torch.from_numpy(sizes).to(self.device),
+            torch.from_numpy(labels).to(self.device),
+        )
 
     def _fits(self) -> bool:
         needed = len(self.indices) * int(np.prod(self.splits.pixels.shape[1:]))

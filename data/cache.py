@@ -18,7 +18,7 @@ import numpy as np
 
 from data.cache_writer import fill, out_of_space, read_or_reason, refusal
 from data.decoding import Box
-from data.locks import file_lock
+from files.locks import file_lock
 
 FORMAT = 2  # raised whenever the same images would give other pixels, files or notes
 FOLDER = ".taxonomy_cache"
@@ -33,7 +33,8 @@ class ImageCache:
         pixels (S, H, W, channels): Read-only uint8 memory map.
         sizes (S, 2): float32 original width and height, in pixels.
         fingerprints (S,): uint64 hashes of size and pixels; equal for equal images.
-        kept (S,): Position of each image in the list of files; misses the bad ones that were skipped.
+        kept (S,): Position of each image in the list of files; misses the bad ones that were
+            skipped.
         bad: Path and reason of each file that could not be read.
         folder: Where the cache lies.
         notes: What the user should be told.
@@ -59,24 +60,28 @@ def build_cache(
     skip_bad_images: bool = False,
     boxes: Mapping[str, Box] | None = None,
 ) -> ImageCache:
-    """Reads the images into a cache, or opens the one that an earlier or parallel run has made of the same files.
+    """Reads the images into a cache, or opens the one that an earlier or parallel run has made of
+    the same files.
 
-    The cache is found by names, sizes and modification times of the files, resize, gray and boxes; outside of the data
-    folder, where those of several may lie, by its path too. So a collection moves and is copied together with the cache
-    inside it. It appears complete or not at all; others that want the same one wait for it.
+    The cache is found by names, sizes and modification times of the files, resize, gray and boxes;
+    outside of the data folder, where those of several may lie, by its path too. So a collection
+    moves and is copied together with the cache inside it. It appears complete or not at all; others
+    that want the same one wait for it.
 
     Args:
         root: The data folder.
         files: Paths below it, in the order of the rows.
         resize, gray: See `read_image`. Without resize all images must have one size.
-        cache_dir: Where caches are kept; by default in '.taxonomy_cache' inside root, or the user's cache folder where
-            root cannot be written.
+        cache_dir: Where caches are kept; by default in '.taxonomy_cache' inside root, or the user's
+            cache folder where root cannot be written.
         workers: Threads that decode; as many as there are cores by default.
         skip_bad_images: Leave out files that cannot be read, with a note, instead of an error.
-        boxes: For each file the part of it to cut out before resizing; sizes stay those of the whole images.
+        boxes: For each file the part of it to cut out before resizing; sizes stay those of the
+            whole images.
 
     Raises:
-        ValueError: If files cannot be read (all are counted, 20 listed with reasons) or differ in size without resize.
+        ValueError: If files cannot be read (all are counted, 20 listed with reasons) or differ in
+            size without resize.
         OSError: If there is no place that can be written, or no space left.
     """
     root, resize, gray = Path(root), _side(resize), bool(gray)
@@ -100,7 +105,9 @@ def build_cache(
 
 def _side(resize: int | None) -> int:
     if resize is not None and (isinstance(resize, bool) or resize != int(resize) or resize < 0):
-        raise ValueError(f"resize must be a side in pixels, or 0 to keep the size of the images, got {resize}")
+        raise ValueError(
+            f"resize must be a side in pixels, or 0 to keep the size of the images, got {resize}"
+        )
     return int(resize or 0)
 
 
@@ -108,24 +115,35 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def files_digest(root: Path, files: Sequence[str], settings: str, boxes: Mapping[str, Box] | None = None) -> str:
-    """Hash of what is made of files: settings, boxes, and names, sizes and modification times of the files."""
+def files_digest(
+    root: Path, files: Sequence[str], settings: str, boxes: Mapping[str, Box] | None = None
+) -> str:
+    """Hash of what is made of files: settings, boxes, and names, sizes and modification times of
+    the files.
+    """
     digest = hashlib.sha256(settings.encode())
     for file in files:
         stat = os.stat(root / file)
         part = f" {boxes[file]}" if boxes is not None else ""
-        digest.update(f"\n{file!r} {stat.st_size} {stat.st_mtime_ns}{part}".encode("utf-8", "backslashreplace"))
+        digest.update(
+            f"\n{file!r} {stat.st_size} {stat.st_mtime_ns}{part}".encode(
+                "utf-8", "backslashreplace"
+            )
+        )
     return digest.hexdigest()
 
 
 def key_in(place: Path, root: Path, digest: str) -> str:
     """Name under which something made of files below root is kept in a place.
 
-    Outside of root it depends on root: other collections may have files of the same names, sizes and times.
+    Outside of root it depends on root: other collections may have files of the same names, sizes
+    and times.
     """
     home = os.path.realpath(root)
     if os.path.realpath(place) != os.path.join(home, FOLDER):
-        digest = hashlib.sha256(f"{digest} {home!r}".encode("utf-8", "backslashreplace")).hexdigest()
+        digest = hashlib.sha256(
+            f"{digest} {home!r}".encode("utf-8", "backslashreplace")
+        ).hexdigest()
     return digest[:24]
 
 
@@ -149,18 +167,28 @@ def _writable(places: Sequence[Path]) -> Path:
             reasons.append(f"{place} ({error.strerror})")
         else:
             return place
-    raise OSError(f"the image cache cannot be written to {' nor '.join(reasons)}; name another place with --cache_dir")
+    raise OSError(
+        f"the image cache cannot be written to {' nor '.join(reasons)}; name another place with"
+        " --cache_dir"
+    )
 
 
 def _sweep(place: Path) -> None:
     """Removes what builders that died have left: nothing was written to it for a while."""
-    for leftover in place.glob(f"{'[0-9a-f]' * 24}.{'[0-9a-f]' * 32}.tmp"):  # --cache_dir may hold others
+    for leftover in place.glob(
+        f"{'[0-9a-f]' * 24}.{'[0-9a-f]' * 32}.tmp"
+    ):  # --cache_dir may hold others
         with contextlib.suppress(OSError):
-            if time.time() - max(file.stat().st_mtime for file in [leftover, *leftover.glob("*")]) > ABANDONED:
+            if (
+                time.time() - max(file.stat().st_mtime for file in [leftover, *leftover.glob("*")])
+                > ABANDONED
+            ):
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _build(folder: Path, files: Sequence[str], read: Callable, workers: int, skip_bad_images: bool) -> None:
+def _build(
+    folder: Path, files: Sequence[str], read: Callable, workers: int, skip_bad_images: bool
+) -> None:
     temporary = folder.with_suffix(f".{uuid.uuid4().hex}.tmp")
     try:
         temporary.mkdir()
@@ -173,10 +201,13 @@ def _build(folder: Path, files: Sequence[str], read: Callable, workers: int, ski
     except OSError as error:
         if out_of_space(error):
             raise OSError(
-                f"there is no space left for the image cache in {folder.parent}: free some or name another place with"
+                f"there is no space left for the image cache in {folder.parent}: free some or name"
+                " another place with"
                 f" --cache_dir ({error})"
             ) from error
-        if _content(folder) is None:  # otherwise another builder was faster, on a file system without locks
+        if (
+            _content(folder) is None
+        ):  # otherwise another builder was faster, on a file system without locks
             raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -187,7 +218,11 @@ def _content(folder: Path) -> dict | None:
     try:
         content = json.loads((folder / "content.json").read_text(encoding="utf-8"))
         whole = (folder / "images.npz").is_file()
-        return content if whole and (folder / "pixels.bin").stat().st_size == math.prod(content["shape"]) else None
+        return (
+            content
+            if whole and (folder / "pixels.bin").stat().st_size == math.prod(content["shape"])
+            else None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -201,6 +236,7 @@ def _open(folder: Path) -> ImageCache:
     notes = list(content["notes"])
     if bad:
         notes.append(
-            f"{len(bad)} images were left out because they cannot be read: {', '.join(file for file, _ in bad)}"
+            f"{len(bad)} images were left out because they cannot be read:"
+            f" {', '.join(file for file, _ in bad)}"
         )
     return ImageCache(pixels, sizes, fingerprints, kept, bad, folder, tuple(notes))

@@ -21,13 +21,16 @@ SHOWN = 20
 DARK = 65536 // 4  # 16-bit images that stay below come out dark: they hold 12 or 14 bits
 
 
-def fill(folder: Path, files: Sequence[str], read: Callable[[str], Decoded | str], workers: int) -> list[list[str]]:
+def fill(
+    folder: Path, files: Sequence[str], read: Callable[[str], Decoded | str], workers: int
+) -> list[list[str]]:
     """Writes pixels.bin, images.npz and, last, content.json into the folder.
 
     Args:
         folder: An empty folder.
         files: Paths, in the order of the rows.
-        read: Returns the decoded image of a path, or the reason why there is none: see `read_or_reason`.
+        read: Returns the decoded image of a path, or the reason why there is none: see
+            `read_or_reason`.
         workers: Number of threads that read.
 
     Returns: Path and reason of each file that could not be read; it has no row.
@@ -55,8 +58,13 @@ def fill(folder: Path, files: Sequence[str], read: Callable[[str], Decoded | str
             _observe(seen, image, files[index])
         handle.flush()
         os.fsync(handle.fileno())
-    sizes, fingerprints = np.array(sizes, np.float32).reshape(-1, 2), np.array(fingerprints, np.uint64)
-    np.savez(folder / "images.npz", kept=np.array(kept, np.int64), sizes=sizes, fingerprints=fingerprints)
+    sizes, fingerprints = (
+        np.array(sizes, np.float32).reshape(-1, 2),
+        np.array(fingerprints, np.uint64),
+    )
+    np.savez(
+        folder / "images.npz", kept=np.array(kept, np.int64), sizes=sizes, fingerprints=fingerprints
+    )
     content = {"shape": [len(kept), *(first or (0, 0, 0))], "bad": bad, "notes": _notes(seen)}
     with open(folder / "content.json", "w", encoding="utf-8") as handle:
         json.dump(content, handle, indent=1)
@@ -70,7 +78,9 @@ def read_or_reason(
 ) -> Decoded | str:
     """The decoded image, cropped where boxes are given, or why it cannot be read."""
     try:
-        return read_image(root / file, resize=resize, gray=gray, box=None if boxes is None else boxes[file])
+        return read_image(
+            root / file, resize=resize, gray=gray, box=None if boxes is None else boxes[file]
+        )
     except ValueError as error:
         return str(error)
 
@@ -79,7 +89,10 @@ def refusal(bad: Sequence[Sequence[str]]) -> str:
     """The message that lists files which cannot be read, and the ways out."""
     lines = [f"  {file}: {reason}" for file, reason in bad[:SHOWN]]
     more = [f"  and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
-    head = f"{len(bad)} images cannot be read; remove or repair them, or leave them out with --skip_bad_images:"
+    head = (
+        f"{len(bad)} images cannot be read; remove or repair them, or leave them out with"
+        " --skip_bad_images:"
+    )
     return "\n".join([head, *lines, *more])
 
 
@@ -89,7 +102,9 @@ def out_of_space(error: OSError) -> bool:
 
 
 def _in_order(read: Callable, files: Sequence[str], workers: int) -> Iterator[Decoded | str]:
-    """The images in the order of the files; threads stay a little ahead. Pillow decodes without holding the GIL."""
+    """The images in the order of the files; threads stay a little ahead. Pillow decodes without
+    holding the GIL.
+    """
     pool, ahead = ThreadPoolExecutor(workers), deque()
     try:
         for file in files:
@@ -104,7 +119,9 @@ def _in_order(read: Callable, files: Sequence[str], workers: int) -> Iterator[De
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hides Pillow's warnings about odd metadata and large images: what matters becomes a note or an error."""
+    """Hides Pillow's warnings about odd metadata and large images: what matters becomes a note or
+    an error.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -114,12 +131,15 @@ def _quiet() -> Iterator[None]:
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
+        raise OSError(
+            errno.ENOSPC, f"{needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+        )
 
 
 def _unequal(first: str, shape: tuple[int, ...], second: str, other: tuple[int, ...]) -> str:
     return (
-        f"images differ in size: {first!r} has {shape[1]} x {shape[0]} pixels, {second!r} {other[1]} x {other[0]};"
+        f"images differ in size: {first!r} has {shape[1]} x {shape[0]} pixels, {second!r}"
+        f" {other[1]} x {other[0]};"
         " give --resize to stretch them to one size"
     )
 
@@ -142,9 +162,12 @@ def _observe(seen: dict, image: Decoded, file: str) -> None:
 
 def _notes(seen: dict) -> list[str]:
     sentences = {
-        "deep": "with 16 bits a pixel were divided by 257 (the largest value found is {brightest} of 65535)",
-        "cut": "in colour with 16 bits a channel were cut to the upper 8 bits of each (Pillow reads no more)",
-        "dark": "with 16 bits use less than a quarter of the range, as 12-bit data do, and come out dark (values stretched"
+        "deep": "with 16 bits a pixel were divided by 257 (the largest value found is {brightest}"
+        " of 65535)",
+        "cut": "in colour with 16 bits a channel were cut to the upper 8 bits of each (Pillow reads"
+        " no more)",
+        "dark": "with 16 bits use less than a quarter of the range, as 12-bit data do, and come out"
+        " dark (values stretched"
         " to 0-65535 beforehand would not)",
         "transparent": "with transparency were laid on white",
         "frames": "with several frames or pages: the first one was read",

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torchvision
 
-from data.pickles import load_arrays
 from data.splits import SPLITS, Splits, choose_split_seed, random_split, stratified_split
+from files.pickles import load_arrays
 from hierarchies import Hierarchy
 
 FOLDER = "cifar-100-python"
@@ -32,14 +32,17 @@ PARTS = ("train", "test")  # the two image files
 
 
 def load(options: Mapping) -> Splits:
-    """CIFAR-100 with its official test set and the validation split held out of the official training set.
+    """CIFAR-100 with its official test set and the validation split held out of the official
+    training set.
 
     Args:
         options: Any of DEFAULTS:
-            data_dir: The folder cifar-100-python or the one that holds it; download fetches it there.
-            use_val: 45,000 training and 5,000 validation images instead of 50,000 and none, in general nine tenths
-                and one.
-            small: A tenth of the official training images is for training; with use_val all others validate.
+            data_dir: The folder cifar-100-python or the one that holds it; download fetches it
+                there.
+            use_val: 45,000 training and 5,000 validation images instead of 50,000 and none, in
+                general nine tenths and one.
+            small: A tenth of the official training images is for training; with use_val all others
+                validate.
             split, seed, split_seed: How and by what seed they are drawn, see `choose_split_seed`.
             resize: Side in pixels that images are stretched to; 0 keeps 32.
             gray, collapse: One channel; no inner node with a single child.
@@ -54,14 +57,20 @@ def load(options: Mapping) -> Splits:
     labels = np.concatenate([part["fine_labels"] for part in parts])
     coarse = np.concatenate([part["coarse_labels"] for part in parts])
     hierarchy = _tree(meta, labels, coarse, folder)
-    pixels = np.concatenate([part["data"] for part in parts]).reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+    pixels = (
+        np.concatenate([part["data"] for part in parts])
+        .reshape(-1, 3, SIDE, SIDE)
+        .transpose(0, 2, 3, 1)
+    )
     n_train = len(parts[0]["fine_labels"])
     train, val = _held_out(labels[:n_train], options)
     return Splits(
         dataset="CIFAR100",
         hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,
         files=[
-            f"{name}/{i:05d}_{file}" for name, part in zip(PARTS, parts) for i, file in enumerate(part["filenames"])
+            f"{name}/{i:05d}_{file}"
+            for name, part in zip(PARTS, parts)
+            for i, file in enumerate(part["filenames"])
         ],
         labels=labels,
         sizes=np.full((len(labels), 2), SIDE),
@@ -74,40 +83,57 @@ def load(options: Mapping) -> Splits:
 
 def _folder(data_dir: str | None, download: bool) -> Path:
     if data_dir is None:
-        raise ValueError(f"--data_dir is needed: the folder that holds {FOLDER} (or, with --download, shall hold it)")
+        raise ValueError(
+            f"--data_dir is needed: the folder that holds {FOLDER} (or, with --download, shall hold"
+            " it)"
+        )
     root = Path(data_dir)
     if download:
         try:
-            torchvision.datasets.CIFAR100(root.parent if root.name == FOLDER else root, download=True)
+            torchvision.datasets.CIFAR100(
+                root.parent if root.name == FOLDER else root, download=True
+            )
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             raise ValueError(
-                f"CIFAR-100 cannot be downloaded to {root} ({error}); put the folder {FOLDER} there by hand"
+                f"CIFAR-100 cannot be downloaded to {root} ({error}); put the folder {FOLDER} there"
+                " by hand"
             ) from error
     for folder in (root / FOLDER, root):
         if (folder / "meta").is_file():
             return folder
-    raise ValueError(f"{root} holds no {FOLDER}/meta: name the folder that holds {FOLDER}, or use --download")
+    raise ValueError(
+        f"{root} holds no {FOLDER}/meta: name the folder that holds {FOLDER}, or use --download"
+    )
 
 
 def _load(path: Path) -> dict:
     try:
         return load_arrays(path, encoding="latin1")
     except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing; unpack the archive again or use --download") from error
+        raise ValueError(
+            f"{path} is missing; unpack the archive again or use --download"
+        ) from error
 
 
 def _read(path: Path) -> dict:
-    """One of the two image files: data (n, 3072) uint8, fine_labels, coarse_labels, filenames, all of one length."""
+    """One of the two image files: data (n, 3072) uint8, fine_labels, coarse_labels, filenames, all
+    of one length.
+    """
     content = _load(path)
     for key in ("data", "fine_labels", "coarse_labels", "filenames"):
         if key not in content:
-            raise ValueError(f"{path} has no {key!r}: it is not a file of CIFAR-100's python version")
+            raise ValueError(
+                f"{path} has no {key!r}: it is not a file of CIFAR-100's python version"
+            )
     images = content["data"] = np.asarray(content["data"])
     if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3 * SIDE * SIDE:
         raise ValueError(
-            f"{path}: data must be uint8 of shape (n, {3 * SIDE * SIDE}), got {images.dtype} {images.shape}"
+            f"{path}: data must be uint8 of shape (n, {3 * SIDE * SIDE}), got {images.dtype}"
+            f" {images.shape}"
         )
-    lengths = {key: len(content[key]) for key in ("data", "fine_labels", "coarse_labels", "filenames")}
+    lengths = {
+        key: len(content[key]) for key in ("data", "fine_labels", "coarse_labels", "filenames")
+    }
     if len(set(lengths.values())) != 1 or not len(images):
         raise ValueError(f"{path}: its parts differ in length or are empty: {lengths}")
     return content
@@ -117,38 +143,52 @@ def _read_meta(path: Path) -> dict:
     content = _load(path)
     for key in ("fine_label_names", "coarse_label_names"):
         names = content.get(key)
-        if not isinstance(names, list) or len({name for name in names if isinstance(name, str)}) != len(names):
+        if not isinstance(names, list) or len(
+            {name for name in names if isinstance(name, str)}
+        ) != len(names):
             raise ValueError(f"{path} has no list {key!r} of different names")
     return content
 
 
 def _tree(meta: dict, labels: np.ndarray, coarse: np.ndarray, folder: Path) -> Hierarchy:
-    """Kingdom, group, superclass, class: the lower two from the data files, the upper two from the table."""
+    """Kingdom, group, superclass, class: the lower two from the data files, the upper two from the
+    table.
+    """
     with UPPER_LEVELS.open(newline="") as file:
         upper = {row["superclass"]: (row["kingdom"], row["group"]) for row in csv.DictReader(file)}
     names, groups = meta["fine_label_names"], meta["coarse_label_names"]
     for what, values, known in (("fine", labels, names), ("coarse", coarse, groups)):
         outside = values[(values < 0) | (values >= len(known))]
         if len(outside):
-            raise ValueError(f"{folder}: a {what} label is {outside[0]}, but meta names {len(known)}, from 0 on")
+            raise ValueError(
+                f"{folder}: a {what} label is {outside[0]}, but meta names {len(known)}, from 0 on"
+            )
     pairs = np.unique(np.stack([labels, coarse]), axis=1).T
     parents = dict(pairs.tolist())
     if len(parents) != len(pairs):
-        twice = next(label for label, count in zip(*np.unique(pairs[:, 0], return_counts=True)) if count > 1)
+        twice = next(
+            label for label, count in zip(*np.unique(pairs[:, 0], return_counts=True)) if count > 1
+        )
         raise ValueError(f"{folder}: class {names[twice]!r} comes with two coarse labels")
     without = [name for label, name in enumerate(names) if label not in parents]
     if without:
-        raise ValueError(f"{folder}: meta names the class {without[0]!r}, but no image in train or test has it")
+        raise ValueError(
+            f"{folder}: meta names the class {without[0]!r}, but no image in train or test has it"
+        )
     unknown = sorted(set(groups) - set(upper))
     if unknown:
-        raise ValueError(f"{folder}: superclass {unknown[0]!r} of meta is not in {UPPER_LEVELS.name}")
+        raise ValueError(
+            f"{folder}: superclass {unknown[0]!r} of meta is not in {UPPER_LEVELS.name}"
+        )
     return Hierarchy.from_paths(
         [(*upper[groups[parents[c]]], groups[parents[c]], name) for c, name in enumerate(names)]
     )
 
 
 def _held_out(labels: np.ndarray, options: Mapping) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation images among the official training images, in the papers' proportions."""
+    """Training and validation images among the official training images, in the papers'
+    proportions.
+    """
     total, seed = len(labels), choose_split_seed(options)
     held = total - total // 10 if options["small"] else total // 10 if options["use_val"] else 0
     if options["split"] == "published":
@@ -157,24 +197,32 @@ def _held_out(labels: np.ndarray, options: Mapping) -> tuple[np.ndarray, np.ndar
         train, _, val = stratified_split(labels, (total - held, 0, held), seed)
     else:
         raise ValueError(
-            f"split must be 'stratified' or 'published', got {options['split']!r}; the test set is official"
+            f"split must be 'stratified' or 'published', got {options['split']!r}; the test set is"
+            " official"
         )
     for name, part in zip(SPLITS, (train, val)):
         if len(part) == 0 and (name == "train" or options["use_val"]):
             raise ValueError(
-                f"{total} official training images leave none for the {name} split; leave out --small or --use_val"
+                f"{total} official training images leave none for the {name} split; leave out"
+                " --small or --use_val"
             )
     return train, val if options["use_val"] else np.empty(0, np.int64)
 
 
 def _convert(pixels: np.ndarray, resize: int, gray: bool) -> np.ndarray:
-    """Resized with antialiasing and turned grey (ITU-R 601-2 luma) where asked; (S, H, W, channels) uint8."""
+    """Resized with antialiasing and turned grey (ITU-R 601-2 luma) where asked; (S, H, W, channels)
+    uint8.
+    """
     if not gray and resize in (0, SIDE):
         return np.ascontiguousarray(pixels)
     transforms, blocks = torchvision.transforms.v2.functional, []
     for start in range(0, len(pixels), 1000):
         block = torch.from_numpy(pixels[start : start + 1000]).permute(0, 3, 1, 2)
         block = transforms.rgb_to_grayscale(block) if gray else block
-        block = transforms.resize(block, [resize, resize], antialias=True) if resize not in (0, SIDE) else block
+        block = (
+            transforms.resize(block, [resize, resize], antialias=True)
+            if resize not in (0, SIDE)
+            else block
+        )
         blocks.append(block.permute(0, 2, 3, 1).numpy())
     return np.concatenate(blocks)

@@ -1,7 +1,8 @@
-"""Body plans of the demo's classes: the group chooses the plan, the order its main structure, the species the details.
+"""Body plans of the demo's classes: the group chooses the plan, the order its main structure, the
+species the details.
 
-Each plan takes the image's own random generator and the species' details and returns a sketch. The unit of length is
-the class's typical size; the body's axis is x, its front at positive x.
+Each plan takes the image's own random generator and the species' details and returns a sketch. The
+unit of length is the class's typical size; the body's axis is x, its front at positive x.
 """
 
 import numpy as np
@@ -12,9 +13,16 @@ GLASS, DARK, CHITIN = 0.2, 0.8, 0.5  # tones of diatoms and loricae, of dinoflag
 
 
 def disc(
-    rng: np.random.Generator, *, rings: int = 0, pore: float = 0.04, sectors: int = 0, tilt: float = 0.97
+    rng: np.random.Generator,
+    *,
+    rings: int = 0,
+    pore: float = 0.04,
+    sectors: int = 0,
+    tilt: float = 0.97,
 ) -> Sketch:
-    """Centric diatom seen from above: pores in rings, or sectors that are dark in turn; `tilt` is the shorter axis."""
+    """Centric diatom seen from above: pores in rings, or sectors that are dark in turn; `tilt` is
+    the shorter axis.
+    """
     sketch, squash = Sketch(), np.array([1.0, min(1.0, vary(rng, tilt, 0.06))])
     sketch.area(ellipse(1, 1) * squash, vary(rng, GLASS, 0.3), 0.75, 0.05)
     phase = rng.uniform(0, 2 * np.pi)
@@ -34,7 +42,9 @@ def disc(
 def chain(
     rng: np.random.Generator, *, cells: float, width: float, gap: float, setae: float, bend: float
 ) -> Sketch:
-    """Chain of diatom cells: `width` across and `gap` between cells, in cell lengths; length of the setae likewise."""
+    """Chain of diatom cells: `width` across and `gap` between cells, in cell lengths; length of the
+    setae likewise.
+    """
     count = max(3, round(vary(rng, cells, 0.25)))
     length, width = 1 / cells, vary(rng, width, 0.1) / cells
     sketch = Sketch()
@@ -46,19 +56,28 @@ def chain(
             for end in (-1, 1):
                 base = np.array([end * length * 0.45, side * width / 2])
                 angle = side * np.pi / 2 - end * side * rng.uniform(0.1, 0.6)
-                seta = curve(base, angle, vary(rng, setae * length, 0.2), end * side * rng.uniform(0, 0.5), 8)
+                seta = curve(
+                    base, angle, vary(rng, setae * length, 0.2), end * side * rng.uniform(0, 0.5), 8
+                )
                 cell.thread(seta, 0.012, vary(rng, 0.5, 0.2))
         outline = _rounded(length * (1 - gap), width)
         cell.area(outline, vary(rng, GLASS, 0.3), 0.7, 0.02)
-        cell.area(ellipse(length * 0.4, width * 0.5, rng.normal(0, 0.1 * length, 2), 16), vary(rng, 0.5, 0.15))
+        cell.area(
+            ellipse(length * 0.4, width * 0.5, rng.normal(0, 0.1 * length, 2), 16),
+            vary(rng, 0.5, 0.15),
+        )
         if gap > 0.2:
             cell.thread(np.array([[-length / 2, 0], [length / 2, 0]]), 0.015, 0.5)
         sketch.paste(cell, place, heading)
     return sketch
 
 
-def valve(rng: np.random.Generator, *, width: float, sigmoid: float = 0.0, striae: int = 0) -> Sketch:
-    """Pennate diatom: a boat-shaped valve with a raphe along it; `sigmoid` bends its two ends to opposite sides."""
+def valve(
+    rng: np.random.Generator, *, width: float, sigmoid: float = 0.0, striae: int = 0
+) -> Sketch:
+    """Pennate diatom: a boat-shaped valve with a raphe along it; `sigmoid` bends its two ends to
+    opposite sides.
+    """
     sketch, position = Sketch(), np.linspace(-0.5, 0.5, 25)
     spine = np.stack([position, vary(rng, sigmoid, 0.3) * np.sin(2 * np.pi * position) * 0.5], 1)
     widths = vary(rng, width, 0.15) * np.cos(np.pi * position * 0.97) ** 0.8
@@ -82,7 +101,9 @@ def horned(
     spread: float,
     curl: float = 0.0,
 ) -> Sketch:
-    """Dinoflagellate: dark, one horn ahead and two behind, `spread` apart and curled forward (radians)."""
+    """Dinoflagellate: dark, one horn ahead and two behind, `spread` apart and curled forward
+    (radians).
+    """
     sketch, width = Sketch(), vary(rng, body, 0.1)
     tone = vary(rng, DARK, 0.12)
     front = curve((0.2 * body, 0), rng.normal(0, 0.05), vary(rng, apical, 0.15), rng.normal(0, 0.2))
@@ -101,29 +122,51 @@ def horned(
 def couple(rng: np.random.Generator, **details) -> Sketch:
     """Two horned cells attached one behind the other, as after a division."""
     sketch, behind = horned(rng, **details), horned(rng, **details)
-    sketch.paste(behind, np.array([-vary(rng, 0.75, 0.08), rng.normal(0, 0.06)]), rng.normal(0, 0.15))
+    sketch.paste(
+        behind, np.array([-vary(rng, 0.75, 0.08), rng.normal(0, 0.06)]), rng.normal(0, 0.15)
+    )
     return sketch
 
 
 def lorica(
-    rng: np.random.Generator, *, width: float, taper: float, tail: float = 0.0, collar: int = 0, grains: int = 0
+    rng: np.random.Generator,
+    *,
+    width: float,
+    taper: float,
+    tail: float = 0.0,
+    collar: int = 0,
+    grains: int = 0,
 ) -> Sketch:
-    """Tintinnid: a translucent vase with a dark ciliate inside; tail spike, rings at the mouth, grains on the wall."""
+    """Tintinnid: a translucent vase with a dark ciliate inside; tail spike, rings at the mouth,
+    grains on the wall.
+    """
     sketch, position = Sketch(), np.linspace(0, 1, 20)
     width = vary(rng, width, 0.1)
     spine = np.stack([position - 0.5, np.zeros(20)], 1)
     _add_cilia(rng, sketch, np.array([0.48, 0]), width * 0.8, 0.2)
     widths = width * np.minimum(1, (position + 0.02) ** vary(rng, taper, 0.15) * 1.15)
     if tail:
-        sketch.thread(np.array([[-0.5 - vary(rng, tail, 0.2), rng.normal(0, 0.03)], [-0.45, 0]]), 0.04, 0.6)
+        sketch.thread(
+            np.array([[-0.5 - vary(rng, tail, 0.2), rng.normal(0, 0.03)], [-0.45, 0]]), 0.04, 0.6
+        )
     sketch.area(ribbon(spine, widths), vary(rng, 0.3, 0.2), 0.6, 0.035)
     length = vary(rng, 0.4, 0.2)
-    sketch.area(ellipse(length, width * 0.6, (rng.uniform(-0.15, 0.2), 0), 20), vary(rng, 0.65, 0.1))
+    sketch.area(
+        ellipse(length, width * 0.6, (rng.uniform(-0.15, 0.2), 0), 20), vary(rng, 0.65, 0.1)
+    )
     for ring in range(collar):
-        sketch.thread(np.array([[0.46 - 0.09 * ring, -width / 2], [0.46 - 0.09 * ring, width / 2]]), 0.025, 0.6)
+        sketch.thread(
+            np.array([[0.46 - 0.09 * ring, -width / 2], [0.46 - 0.09 * ring, width / 2]]),
+            0.025,
+            0.6,
+        )
     if grains:
         k = rng.integers(0, 20, grains)
-        sketch.dots(spine[k] + np.stack([np.zeros(grains), widths[k] * rng.uniform(-0.5, 0.5, grains)], 1), 0.07, 0.7)
+        sketch.dots(
+            spine[k] + np.stack([np.zeros(grains), widths[k] * rng.uniform(-0.5, 0.5, grains)], 1),
+            0.07,
+            0.7,
+        )
     return sketch
 
 
@@ -139,18 +182,32 @@ def naked(rng: np.random.Generator, *, width: float, cilia: float) -> Sketch:
 
 
 def copepod(
-    rng: np.random.Generator, *, width: float, prosome: float, antenna: float, furca: float, sweep: float
+    rng: np.random.Generator,
+    *,
+    width: float,
+    prosome: float,
+    antenna: float,
+    furca: float,
+    sweep: float,
 ) -> Sketch:
-    """Copepod: oval prosome, narrow segmented urosome, two long antennae and a furca; lengths in body lengths."""
+    """Copepod: oval prosome, narrow segmented urosome, two long antennae and a furca; lengths in
+    body lengths.
+    """
     sketch, width = Sketch(), vary(rng, width, 0.1)
     for side in (-1, 1):
         angle = side * (np.pi / 2 + vary(rng, sweep, 0.5))
-        feeler = curve((0.46, side * 0.1 * width), angle, vary(rng, antenna, 0.1), side * rng.normal(0.1, 0.3))
+        feeler = curve(
+            (0.46, side * 0.1 * width), angle, vary(rng, antenna, 0.1), side * rng.normal(0.1, 0.3)
+        )
         sketch.thread(feeler, 0.03, CHITIN + 0.1)
         for place in np.linspace(0.15, 0.45, 3) * prosome if rng.random() < 0.6 else ():
-            leg = curve((0.35 - place, side * width * 0.4), side * rng.uniform(1.7, 2.4), width * 0.6, 0, 4)
+            leg = curve(
+                (0.35 - place, side * width * 0.4), side * rng.uniform(1.7, 2.4), width * 0.6, 0, 4
+            )
             sketch.thread(leg, 0.018, CHITIN)
-        branch = curve((-0.47, side * 0.02), np.pi - side * rng.uniform(0.1, 0.4), vary(rng, furca, 0.15), 0, 5)
+        branch = curve(
+            (-0.47, side * 0.02), np.pi - side * rng.uniform(0.1, 0.4), vary(rng, furca, 0.15), 0, 5
+        )
         sketch.thread(branch, 0.02, CHITIN)
     joint = 0.5 - prosome
     tone = vary(rng, CHITIN, 0.15)
@@ -172,7 +229,11 @@ def nauplius(rng: np.random.Generator, *, width: float, limb: float) -> Sketch:
     for side in (-1, 1):
         for place, angle in ((0.25, 0.9), (0.1, 1.6), (-0.05, 2.2)):
             heading = side * (angle + rng.normal(0, 0.2))
-            sketch.thread(curve((place, side * width * 0.35), heading, vary(rng, limb, 0.2), side * 0.6), 0.05, tone)
+            sketch.thread(
+                curve((place, side * width * 0.35), heading, vary(rng, limb, 0.2), side * 0.6),
+                0.05,
+                tone,
+            )
     spine = np.stack([np.linspace(-0.5, 0.45, 20), np.zeros(20)], 1)
     widths = vary(rng, width, 0.1) * np.sin(np.pi * np.linspace(0.02, 0.98, 20) ** 1.5) ** 0.6
     sketch.area(ribbon(spine, widths), tone, tone + 0.2, 0.03)
@@ -198,9 +259,18 @@ def fibre(rng: np.random.Generator, *, width: float) -> Sketch:
     """One to three long curved threads."""
     sketch = Sketch()
     for _ in range(rng.integers(1, 4)):
-        thread = curve(rng.normal(0, 0.15, 2), rng.normal(0, 0.5), vary(rng, 0.5, 0.2), rng.normal(0, 1.2))
-        rest = curve(thread[-1], np.arctan2(*(thread[-1] - thread[-2])[::-1]), vary(rng, 0.5, 0.2), rng.normal(0, 1.5))
-        sketch.thread(np.concatenate([thread, rest[1:]]), vary(rng, width, 0.3), rng.uniform(0.35, 0.75))
+        thread = curve(
+            rng.normal(0, 0.15, 2), rng.normal(0, 0.5), vary(rng, 0.5, 0.2), rng.normal(0, 1.2)
+        )
+        rest = curve(
+            thread[-1],
+            np.arctan2(*(thread[-1] - thread[-2])[::-1]),
+            vary(rng, 0.5, 0.2),
+            rng.normal(0, 1.5),
+        )
+        sketch.thread(
+            np.concatenate([thread, rest[1:]]), vary(rng, width, 0.3), rng.uniform(0.35, 0.75)
+        )
     return sketch
 
 
@@ -208,7 +278,9 @@ def detritus(rng: np.random.Generator, *, pieces: int) -> Sketch:
     """A ragged clump of bits and grains without any symmetry."""
     sketch = Sketch()
     for _ in range(max(3, round(vary(rng, pieces, 0.3)))):
-        radius = np.cumsum(rng.normal(0, 0.12, 30)) * np.sin(np.linspace(0, np.pi, 30))  # a ragged closed outline
+        radius = np.cumsum(rng.normal(0, 0.12, 30)) * np.sin(
+            np.linspace(0, np.pi, 30)
+        )  # a ragged closed outline
         radius = rng.uniform(0.08, 0.25) * np.exp(radius[:, None])
         outline = ellipse(2, rng.uniform(0.8, 2), count=30) * radius + rng.normal(0, 0.2, 2)
         sketch.area(outline, rng.uniform(0.25, 0.75))
@@ -222,12 +294,20 @@ def _rounded(length: float, width: float) -> np.ndarray:
     return np.sign(corner) * np.abs(corner) ** 0.45 * np.array([length / 2, width / 2])
 
 
-def _add_plastids(rng: np.random.Generator, sketch: Sketch, spread: np.ndarray, diameter: float) -> None:
-    sketch.dots(rng.uniform(-1, 1, (rng.integers(3, 9), 2)) * spread, diameter, vary(rng, 0.55, 0.15))
+def _add_plastids(
+    rng: np.random.Generator, sketch: Sketch, spread: np.ndarray, diameter: float
+) -> None:
+    sketch.dots(
+        rng.uniform(-1, 1, (rng.integers(3, 9), 2)) * spread, diameter, vary(rng, 0.55, 0.15)
+    )
 
 
-def _add_cilia(rng: np.random.Generator, sketch: Sketch, mouth: np.ndarray, width: float, length: float) -> None:
+def _add_cilia(
+    rng: np.random.Generator, sketch: Sketch, mouth: np.ndarray, width: float, length: float
+) -> None:
     for place in np.linspace(-0.5, 0.5, 9):
         angle = place * 1.8 + rng.normal(0, 0.15)
-        cilium = curve(mouth + [0, place * width], angle, vary(rng, length, 0.25), rng.normal(0, 0.4), 6)
+        cilium = curve(
+            mouth + [0, place * width], angle, vary(rng, length, 0.25), rng.normal(0, 0.4), 6
+        )
         sketch.thread(cilium, 0.02, 0.45)

@@ -1,4 +1,6 @@
-"""A sketch of outlines, threads and dots, and its rendering as a small grey picture like a microscope's."""
+"""A sketch of outlines, threads and dots, and its rendering as a small grey picture like a
+microscope's.
+"""
 
 from typing import NamedTuple
 
@@ -10,7 +12,9 @@ BRIGHTEST = -0.2  # lowest tone: brighter than the background, as in a bubble
 
 
 class Shape(NamedTuple):
-    """Points (n, 2) drawn as one "area", one "thread" or n "dots"; `width` is the thread's, or the dots' diameter."""
+    """Points (n, 2) drawn as one "area", one "thread" or n "dots"; `width` is the thread's, or the
+    dots' diameter.
+    """
 
     kind: str
     points: np.ndarray
@@ -21,14 +25,16 @@ class Shape(NamedTuple):
 class Sketch:
     """Shapes painted one over the other, the first at the bottom.
 
-    Lengths are in units of the sketch, made pixels by `render`. A tone is the darkness over the background: 0 is the
-    background, 1 black, and down to -0.2 brighter than the background.
+    Lengths are in units of the sketch, made pixels by `render`. A tone is the darkness over the
+    background: 0 is the background, 1 black, and down to -0.2 brighter than the background.
     """
 
     def __init__(self):
         self.shapes: list[Shape] = []
 
-    def area(self, outline: np.ndarray, tone: float, rim: float | None = None, rim_width: float = 0.0) -> None:
+    def area(
+        self, outline: np.ndarray, tone: float, rim: float | None = None, rim_width: float = 0.0
+    ) -> None:
         """Adds a filled outline (n, 2), with a rim of another tone unless that is None."""
         self.shapes.append(Shape("area", outline, tone))
         if rim is not None:
@@ -45,12 +51,21 @@ class Sketch:
     def paste(self, other: "Sketch", shift: np.ndarray, angle: float = 0.0) -> None:
         """Adds another sketch, turned by the angle (radians) and then shifted by (2,)."""
         turn = rotation(angle)
-        self.shapes += [shape._replace(points=shape.points @ turn + shift) for shape in other.shapes]
+        self.shapes += [
+            shape._replace(points=shape.points @ turn + shift) for shape in other.shapes
+        ]
 
     def render(self, rng: np.random.Generator, scale: float) -> Image.Image:
-        """Turns the sketch at random and photographs it: a grey image cut to the drawing, `scale` pixels a unit."""
-        turn = rotation(rng.uniform(0, 2 * np.pi)) * scale * np.array([rng.choice([-1.0, 1.0]), 1.0])
-        shapes = [shape._replace(points=shape.points @ turn, width=shape.width * scale) for shape in self.shapes]
+        """Turns the sketch at random and photographs it: a grey image cut to the drawing, `scale`
+        pixels a unit.
+        """
+        turn = (
+            rotation(rng.uniform(0, 2 * np.pi)) * scale * np.array([rng.choice([-1.0, 1.0]), 1.0])
+        )
+        shapes = [
+            shape._replace(points=shape.points @ turn, width=shape.width * scale)
+            for shape in self.shapes
+        ]
         points = np.concatenate([shape.points for shape in shapes])
         before, after = rng.uniform(3, 9, 2), rng.uniform(3, 9, 2)  # margins, in pixels
         corner = points.min(0) - before
@@ -77,7 +92,9 @@ def ellipse(width: float, height: float, centre=(0.0, 0.0), count: int = 40) -> 
 
 
 def curve(start, angle: float, length: float, bend: float, count: int = 14) -> np.ndarray:
-    """Points (count, 2) of an arc that leaves `start` at an angle and has turned by `bend` at its end (radians)."""
+    """Points (count, 2) of an arc that leaves `start` at an angle and has turned by `bend` at its
+    end (radians).
+    """
     headings = angle + bend * np.linspace(0, 1, count - 1)
     steps = length / (count - 1) * np.stack([np.cos(headings), np.sin(headings)], 1)
     return np.asarray(start) + np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
@@ -86,7 +103,10 @@ def curve(start, angle: float, length: float, bend: float, count: int = 14) -> n
 def ribbon(spine: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Outline (2n, 2) around a spine (n, 2) with the given widths (n,) across it."""
     along = np.gradient(spine, axis=0)
-    across = np.stack([-along[:, 1], along[:, 0]], 1) / np.maximum(np.linalg.norm(along, axis=1), 1e-9)[:, None]
+    across = (
+        np.stack([-along[:, 1], along[:, 0]], 1)
+        / np.maximum(np.linalg.norm(along, axis=1), 1e-9)[:, None]
+    )
     half = across * np.asarray(widths)[:, None] / 2
     return np.concatenate([spine + half, (spine - half)[::-1]])
 
@@ -106,7 +126,12 @@ def _paint(pen: ImageDraw.ImageDraw, shape: Shape) -> None:
     if shape.kind == "area":
         pen.polygon(points.ravel().tolist(), fill=level)
     elif shape.kind == "thread":
-        pen.line(points.ravel().tolist(), fill=level, width=max(1, round(width)), joint="curve" if width > 6 else None)
+        pen.line(
+            points.ravel().tolist(),
+            fill=level,
+            width=max(1, round(width)),
+            joint="curve" if width > 6 else None,
+        )
     else:
         for box in np.concatenate([points - width / 2, points + width / 2], 1).tolist():
             pen.ellipse(box, fill=level)
@@ -127,12 +152,18 @@ def _clutter(rng: np.random.Generator, width: int, height: int) -> list[Shape]:
 
 
 def _photograph(rng: np.random.Generator, levels: np.ndarray) -> Image.Image:
-    """Grey image of a drawing's levels (H, W): uneven light, contrast and noise are the microscope's."""
+    """Grey image of a drawing's levels (H, W): uneven light, contrast and noise are the
+    microscope's.
+    """
     height, width = levels.shape
     tone = levels * np.float32((1 - BRIGHTEST) / 255) + np.float32(BRIGHTEST)
     slope_x, slope_y = rng.normal(0, 7, 2)
     light = rng.uniform(160, 215)
-    light = light + slope_x * np.linspace(-1, 1, width)[None, :] + slope_y * np.linspace(-1, 1, height)[:, None]
+    light = (
+        light
+        + slope_x * np.linspace(-1, 1, width)[None, :]
+        + slope_y * np.linspace(-1, 1, height)[:, None]
+    )
     noise = rng.uniform(4, 14) * rng.standard_normal((height, width), dtype=np.float32)
     grey = light * (1 - rng.uniform(0.35, 0.95) * tone * _mottle(rng, width, height)) + noise
     return Image.fromarray(np.clip(np.rint(grey), 0, 255).astype(np.uint8))

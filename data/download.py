@@ -18,7 +18,8 @@ TIMEOUT = 60  # seconds without an answer
 
 
 def download(url: str, target: str | os.PathLike) -> None:
-    """Writes what is at the address into a file, which appears complete or not at all; shows progress.
+    """Writes what is at the address into a file, which appears complete or not at all; shows
+    progress.
 
     Raises: OSError: If it cannot be reached, ends early, or cannot be written; with the address.
     """
@@ -28,7 +29,9 @@ def download(url: str, target: str | os.PathLike) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(partial, "wb") as file:
             total = int(response.headers.get("Content-Length") or 0) or None
-            with tqdm(total=total, desc=f"Downloading {target.name}", unit="B", unit_scale=True) as bar:
+            with tqdm(
+                total=total, desc=f"Downloading {target.name}", unit="B", unit_scale=True
+            ) as bar:
                 while block := response.read(BLOCK):
                     file.write(block)
                     bar.update(len(block))
@@ -36,17 +39,21 @@ def download(url: str, target: str | os.PathLike) -> None:
             raise OSError(f"it ended after {partial.stat().st_size} of {total} bytes")
         partial.replace(target)
     except (OSError, http.client.HTTPException) as error:
-        raise OSError(f"{url} cannot be downloaded to {target}: {getattr(error, 'reason', error)}") from error
+        raise OSError(
+            f"{url} cannot be downloaded to {target}: {getattr(error, 'reason', error)}"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
 def unpack(archive: str | os.PathLike, folder: str | os.PathLike, top: str) -> Path:
-    """Unpacks the folder `top` of a ZIP archive into a folder, where it appears complete or not at all; shows progress.
+    """Unpacks the folder `top` of a ZIP archive into a folder, where it appears complete or not at
+    all; shows progress.
 
     Raises:
-        ValueError: If the archive is damaged, has no such folder, or a member that is a link or would lie outside.
+        ValueError: If the archive is damaged, has no such folder, or a member that is a link or
+            would lie outside.
         OSError: If it needs more space than there is.
     """
     archive, folder = Path(archive), Path(folder)
@@ -57,10 +64,14 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, top: str) -> P
             members = content.infolist()
             for member in members:
                 _check_member(archive, member)
-            needed, free = sum(member.file_size for member in members), shutil.disk_usage(folder).free
+            needed, free = (
+                sum(member.file_size for member in members),
+                shutil.disk_usage(folder).free,
+            )
             if needed > free:
                 raise OSError(
-                    f"{archive} needs {needed / 1e9:.1f} GB unpacked, but {folder} has {free / 1e9:.1f} GB left"
+                    f"{archive} needs {needed / 1e9:.1f} GB unpacked, but {folder} has"
+                    f" {free / 1e9:.1f} GB left"
                 )
             for member in tqdm(members, desc=f"Unpacking {archive.name}", unit="file"):
                 content.extract(member, temporary)
@@ -68,7 +79,9 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, top: str) -> P
             raise ValueError(f"{archive} has no folder {top!r}: it is another archive")
         (temporary / top).rename(folder / top)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{archive} is no readable ZIP archive ({error}); remove it and get it again") from error
+        raise ValueError(
+            f"{archive} is no readable ZIP archive ({error}); remove it and get it again"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder / top
@@ -76,9 +89,17 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, top: str) -> P
 
 def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
     path = PurePosixPath(member.filename)
-    if path.is_absolute() or ".." in path.parts or "\\" in member.filename or ":" in member.filename:
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or "\\" in member.filename
+        or ":" in member.filename
+    ):
         raise ValueError(
-            f"{archive}: the member {member.filename!r} would lie outside of the folder; nothing was unpacked"
+            f"{archive}: the member {member.filename!r} would lie outside of the folder; nothing"
+            " was unpacked"
         )
     if stat.S_ISLNK(member.external_attr >> 16):
-        raise ValueError(f"{archive}: the member {member.filename!r} is a link; nothing was unpacked")
+        raise ValueError(
+            f"{archive}: the member {member.filename!r} is a link; nothing was unpacked"
+        )

@@ -42,18 +42,23 @@ def load(options: Mapping) -> Splits:
         options: dataset, data_dir and any of DEFAULTS:
             resize (side in pixels, 0 keeps the size), gray, cache_dir: see `build_cache`.
             seed, split_seed, split, use_val: see `split_indices` and `choose_split_seed`.
-            split_list: CSV file that lists the images in the order which 'published' permutes; sorted paths without it.
-            hierarchy: File with the class tree, for folders that do not spell it out; see `match_folders`.
+            split_list: CSV file that lists the images in the order which 'published' permutes;
+                sorted paths without it.
+            hierarchy: File with the class tree, for folders that do not spell it out; see
+                `match_folders`.
             nonliving: Topmost groups that are not alive; without it living is None.
             exclude: Patterns of folders to leave out, see `scan_folders`.
             collapse: Drop inner nodes with a single child.
             skip_bad_images, ignore_empty_folders: Leave those out with a note instead of an error.
 
-    Raises: ValueError, OSError: If the folder, its images, the list or the tree do not fit; the message says the file.
+    Raises: ValueError, OSError: If the folder, its images, the list or the tree do not fit; the
+    message says the file.
     """
     options = {**DEFAULTS, **options}
     if options["data_dir"] is None:
-        raise ValueError(f"dataset {options['dataset']!r} needs the folder of its images: give --data_dir")
+        raise ValueError(
+            f"dataset {options['dataset']!r} needs the folder of its images: give --data_dir"
+        )
     if options["split_list"] is not None and options["split"] != "published":
         raise ValueError("split_list orders the images for --split published; give both or neither")
     root = Path(options["data_dir"])
@@ -61,38 +66,65 @@ def load(options: Mapping) -> Splits:
     notes = _folder_notes(tree, options["ignore_empty_folders"])
     hierarchy, labels, matching_notes = _classes(tree, options["hierarchy"])
     notes += matching_notes
-    living = None if options["nonliving"] is None else living_classes(hierarchy, options["nonliving"])
+    living = (
+        None if options["nonliving"] is None else living_classes(hierarchy, options["nonliving"])
+    )
     order = np.arange(len(tree.files))
     if options["split_list"] is not None:
         order = read_order(options["split_list"], tree.files)
     elif options["split"] == "published":
         notes.append(
-            "the published split was drawn over the sorted paths: without --split_list it is not the papers' own"
+            "the published split was drawn over the sorted paths: without --split_list it is not"
+            " the papers' own"
         )
-    cache_options = {name: options[name] for name in ("resize", "gray", "cache_dir", "skip_bad_images")}
+    cache_options = {
+        name: options[name] for name in ("resize", "gray", "cache_dir", "skip_bad_images")
+    }
     cache = build_cache(root, tree.files, **cache_options)
     files, labels, order = keep_readable(cache, tree.files, labels, order, hierarchy)
     seed = choose_split_seed(options)
-    parts = split_indices(labels, seed=seed, use_val=options["use_val"], split=options["split"], order=order)
-    notes += [*cache.notes, *place_notes(cache, root, options["cache_dir"]), *copy_notes(cache, labels, parts)]
+    parts = split_indices(
+        labels, seed=seed, use_val=options["use_val"], split=options["split"], order=order
+    )
+    notes += [
+        *cache.notes,
+        *place_notes(cache, root, options["cache_dir"]),
+        *copy_notes(cache, labels, parts),
+    ]
     hierarchy = hierarchy.collapse() if options["collapse"] else hierarchy
-    return Splits(options["dataset"], hierarchy, files, labels, cache.sizes, cache.pixels, *parts, living, tuple(notes))
+    return Splits(
+        options["dataset"],
+        hierarchy,
+        files,
+        labels,
+        cache.sizes,
+        cache.pixels,
+        *parts,
+        living,
+        tuple(notes),
+    )
 
 
 def living_classes(hierarchy: Hierarchy, nonliving: Sequence[str]) -> np.ndarray:
-    """Which classes are in none of the given topmost groups, (C,) bool. Raises: ValueError: If a group is unknown."""
+    """Which classes are in none of the given topmost groups, (C,) bool. Raises: ValueError: If a
+    group is unknown.
+    """
     topmost = [path[0] for path in hierarchy.class_paths]
     for group in nonliving:
         if group not in topmost:
-            raise ValueError(f"nonliving names {group!r}, but the topmost groups are {', '.join(sorted(set(topmost)))}")
+            raise ValueError(
+                f"nonliving names {group!r}, but the topmost groups are"
+                f" {', '.join(sorted(set(topmost)))}"
+            )
     return np.array([group not in nonliving for group in topmost])
 
 
 def read_order(path: str | os.PathLike, files: Sequence[str]) -> np.ndarray:
     """Positions in files of the images that a CSV file lists, in its order.
 
-    A line counts by its first cell that ends in the path of an image, whatever folders it names before; the first line
-    may be a header. Raises: ValueError: If a line has no image, or the images are not all listed once.
+    A line counts by its first cell that ends in the path of an image, whatever folders it names
+    before; the first line may be a header. Raises: ValueError: If a line has no image, or the
+    images are not all listed once.
     """
     index, order, first = {file: i for i, file in enumerate(files)}, [], {}
     try:
@@ -102,32 +134,48 @@ def read_order(path: str | os.PathLike, files: Sequence[str]) -> np.ndarray:
     for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
         found = next((hit for cell in row if (hit := _find(cell, index)) is not None), None)
         if found is None and row and number > 1:
-            raise ValueError(f"{path}, line {number}: {', '.join(row)!r} ends in no path of an image of the data folder")
+            raise ValueError(
+                f"{path}, line {number}: {', '.join(row)!r} ends in no path of an image of the data"
+                " folder"
+            )
         if found in first:
-            raise ValueError(f"{path}, line {number}: {files[found]!r} is listed in line {first[found]} already")
+            raise ValueError(
+                f"{path}, line {number}: {files[found]!r} is listed in line {first[found]} already"
+            )
         if found is not None:
             first[found] = number
             order.append(found)
     if len(order) < len(files):
         missing = next(file for i, file in enumerate(files) if i not in first)
-        raise ValueError(f"{path} lists {len(order)} of the {len(files)} images; it misses {missing!r}, for instance")
+        raise ValueError(
+            f"{path} lists {len(order)} of the {len(files)} images; it misses {missing!r}, for"
+            " instance"
+        )
     return np.array(order)
 
 
 def _find(cell: str, index: Mapping[str, int]) -> int | None:
     parts = cell.strip().replace("\\", "/").split("/")
-    return next((index[tail] for start in range(len(parts)) if (tail := "/".join(parts[start:])) in index), None)
+    return next(
+        (index[tail] for start in range(len(parts)) if (tail := "/".join(parts[start:])) in index),
+        None,
+    )
 
 
 def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
     if tree.empty_folders and not ignore_empty_folders:
         raise ValueError(
-            f"{len(tree.empty_folders)} folders hold no image: {_some(tree.empty_folders)}; add images, remove them, or"
-            f" leave them out with --ignore_empty_folders{''.join(f'; {sentence}' for sentence in advice(tree.skipped))}"
+            f"{len(tree.empty_folders)} folders hold no image: {_some(tree.empty_folders)}; add"
+            " images, remove them, or"
+            " leave them out with"
+            f" --ignore_empty_folders{''.join(f'; {sentence}' for sentence in advice(tree.skipped))}"
         )
     notes = []
     if tree.empty_folders:
-        notes.append(f"{len(tree.empty_folders)} folders without images were left out: {_some(tree.empty_folders)}")
+        notes.append(
+            f"{len(tree.empty_folders)} folders without images were left out:"
+            f" {_some(tree.empty_folders)}"
+        )
     return [*notes, *left_out_notes(tree)]
 
 
@@ -141,14 +189,21 @@ def left_out_notes(tree: FolderTree, below: str = "") -> list[str]:
     where, notes = f" {below}" if below else "", []
     if tree.skipped:
         count, listed = len(tree.skipped), _some(tree.skipped)
-        notes.append(f"{count} files{where} that are no images, or links to folders, were left out: {listed}")
+        notes.append(
+            f"{count} files{where} that are no images, or links to folders, were left out: {listed}"
+        )
     notes += [f"of the files left out{where}, {sentence}" for sentence in advice(tree.skipped)]
     for path, images in tree.hidden[:3]:
         kind = "folder" if path.endswith("/") else "file"
-        notes.append(f"left out hidden {kind} {path!r}{where} with {images} images: rename it to use them")
+        notes.append(
+            f"left out hidden {kind} {path!r}{where} with {images} images: rename it to use them"
+        )
     if len(tree.hidden) > 3:
         total = sum(images for _, images in tree.hidden[3:])
-        notes.append(f"left out {len(tree.hidden) - 3} more hidden folders or files{where} with {total} images")
+        notes.append(
+            f"left out {len(tree.hidden) - 3} more hidden folders or files{where} with {total}"
+            " images"
+        )
     return notes
 
 
@@ -157,7 +212,9 @@ def _some(names: Sequence[str], shown: int = 20) -> str:
     return ", ".join(map(repr, names[:shown])) + more
 
 
-def _classes(tree: FolderTree, file: str | os.PathLike | None) -> tuple[Hierarchy, np.ndarray, tuple[str, ...]]:
+def _classes(
+    tree: FolderTree, file: str | os.PathLike | None
+) -> tuple[Hierarchy, np.ndarray, tuple[str, ...]]:
     """The class tree, of the folders or of the file, the class of each image in it, and notes."""
     if file is None:
         return tree.hierarchy, tree.labels, ()
@@ -167,14 +224,22 @@ def _classes(tree: FolderTree, file: str | os.PathLike | None) -> tuple[Hierarch
 
 
 def keep_readable(
-    cache: ImageCache, files: Sequence[str], labels: np.ndarray, order: np.ndarray, hierarchy: Hierarchy
+    cache: ImageCache,
+    files: Sequence[str],
+    labels: np.ndarray,
+    order: np.ndarray,
+    hierarchy: Hierarchy,
 ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-    """Files, labels and order without the images that were skipped. Raises: ValueError: If a class has none left."""
+    """Files, labels and order without the images that were skipped. Raises: ValueError: If a class
+    has none left.
+    """
     kept = cache.kept
     emptied = np.setdiff1d(labels, labels[kept])
     if len(emptied):
         name = format_path(hierarchy.class_paths[emptied[0]])
-        raise ValueError(f"no image of class {name!r} can be read: repair its images or remove its folder")
+        raise ValueError(
+            f"no image of class {name!r} can be read: repair its images or remove its folder"
+        )
     position = np.full(len(files), -1)
     position[kept] = np.arange(len(kept))
     order = position[order]
@@ -182,16 +247,21 @@ def keep_readable(
 
 
 def place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | None) -> list[str]:
-    """A note on where the images are kept, where that is not beside them and nobody asked for it."""
+    """A note on where the images are kept, where that is not beside them and nobody asked for
+    it.
+    """
     if cache_dir is not None or cache.folder.is_relative_to(root):
         return []
     return [
-        f"{root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir names another place)"
+        f"{root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir"
+        " names another place)"
     ]
 
 
 def copy_notes(cache: ImageCache, labels: np.ndarray, parts: Sequence[np.ndarray]) -> list[str]:
-    """A note on equal images, which count in the test set though the network may have seen them in training."""
+    """A note on equal images, which count in the test set though the network may have seen them in
+    training.
+    """
     _, group, counts = np.unique(cache.fingerprints, return_inverse=True, return_counts=True)
     extra = int((counts - 1).sum())
     if extra == 0:
@@ -201,6 +271,7 @@ def copy_notes(cache: ImageCache, labels: np.ndarray, parts: Sequence[np.ndarray
     pairs = np.unique(np.stack([group, labels]), axis=1)[0]
     mixed = len(pairs) - len(counts)
     return [
-        f"{extra} images are copies of another image; {seen} test images are also in the training split"
+        f"{extra} images are copies of another image; {seen} test images are also in the training"
+        " split"
         + (f", and {mixed} copies are in another class than their original" if mixed else "")
     ]

@@ -26,7 +26,8 @@ class Headers(NamedTuple):
     """What the heads of S files say.
 
     Fields:
-        sizes (S, 2): float32 width and height in pixels, as a viewer shows the image; NaN rows for bad files.
+        sizes (S, 2): float32 width and height in pixels, as a viewer shows the image; NaN rows for
+            bad files.
         bad: Path and reason of each file that is no image.
         kept: Whether the sizes could be written down for the next time.
     """
@@ -37,11 +38,17 @@ class Headers(NamedTuple):
 
 
 def read_headers(
-    root: str | os.PathLike, files: Sequence[str], *, cache_dir: str | os.PathLike | None = None, workers: int = 8
+    root: str | os.PathLike,
+    files: Sequence[str],
+    *,
+    cache_dir: str | os.PathLike | None = None,
+    workers: int = 8,
 ) -> Headers:
-    """Sizes of all images without decoding them, or what an earlier call has found for the same files.
+    """Sizes of all images without decoding them, or what an earlier call has found for the same
+    files.
 
-    They are kept beside the image caches, under names, sizes and modification times of the files like those.
+    They are kept beside the image caches, under names, sizes and modification times of the files
+    like those.
 
     Args:
         root: The data folder.
@@ -51,8 +58,13 @@ def read_headers(
     """
     root = Path(root)
     place = Path(cache_dir) if cache_dir is not None else root / FOLDER
-    stored = place / f"sizes-{key_in(place, root, files_digest(root, files, f'sizes {FORMAT}'))}.npz"
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(stored) as arrays:
+    stored = (
+        place / f"sizes-{key_in(place, root, files_digest(root, files, f'sizes {FORMAT}'))}.npz"
+    )
+    with (
+        contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
+        np.load(stored) as arrays,
+    ):
         return Headers(arrays["sizes"], arrays["bad"].tolist(), True)
     sizes, bad = np.full((len(files), 2), np.nan, np.float32), []
     bar = progress(total=len(files), desc="Measuring images", unit="image")
@@ -69,18 +81,25 @@ def read_headers(
 
 
 def read_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height in pixels, after the camera's rotation flag. Raises: ValueError: If the file is no image."""
+    """Width and height in pixels, after the camera's rotation flag. Raises: ValueError: If the file
+    is no image.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             if image.format == "TIFF":  # some versions of Pillow have turned this size by now
-                width, height = (image.tag_v2[tag] for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength))
+                width, height = (
+                    image.tag_v2[tag]
+                    for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
+                )
             rotated = orientation(image) in ROTATED
     except Image.DecompressionBombError as error:
         raise ValueError(too_large(error)) from error
     except Exception as error:  # Pillow's readers of damaged files raise whatever they stumble over
         empty = os.path.exists(path) and os.path.getsize(path) == 0
-        raise ValueError("the file is empty" if empty else "this is no image that Pillow can read") from error
+        raise ValueError(
+            "the file is empty" if empty else "this is no image that Pillow can read"
+        ) from error
     return (height, width) if rotated else (width, height)
 
 

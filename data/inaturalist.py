@@ -1,4 +1,6 @@
-"""iNaturalist 2019 in the layout of Bertinetto et al. 2020, with the taxonomy of its own metadata."""
+"""iNaturalist 2019 in the layout of Bertinetto et al. 2020, with the taxonomy of its own
+metadata.
+"""
 
 import json
 import os
@@ -16,17 +18,20 @@ DEFAULTS = {**OFFICIAL, "resize": 224}
 
 
 def load(options: Mapping) -> Splits:
-    """iNaturalist as <data_dir>/{train,val,test}/natNNNN/<image>, where NNNN is the id of the category.
+    """iNaturalist as <data_dir>/{train,val,test}/natNNNN/<image>, where NNNN is the id of the
+    category.
 
-    Training uses train alone, testing test; val selects the epoch with use_val and is not used without. (Urbani et al.
-    2024 both select and report on val: for their figures, leave the folder test out, and val is tested.)
+    Training uses train alone, testing test; val selects the epoch with use_val and is not used
+    without. (Urbani et al. 2024 both select and report on val: for their figures, leave the folder
+    test out, and val is tested.)
 
     Args:
-        options: dataset and any of DEFAULTS, see `official_splits`. hierarchy is a file with the categories (see
-            `read_categories`) or any other tree whose classes are natNNNN; by default one of METADATA in data_dir.
-            collapse drops inner nodes with a single child.
+        options: dataset and any of DEFAULTS, see `official_splits`. hierarchy is a file with the
+            categories (see `read_categories`) or any other tree whose classes are natNNNN; by
+            default one of METADATA in data_dir. collapse drops inner nodes with a single child.
 
-    Raises: ValueError, OSError: If a folder or the metadata is missing, images cannot be read, or classes disagree.
+    Raises: ValueError, OSError: If a folder or the metadata is missing, images cannot be read, or
+    classes disagree.
     """
     options = {**DEFAULTS, **options}
     root = data_folder(options)
@@ -35,18 +40,23 @@ def load(options: Mapping) -> Splits:
 
 
 def read_categories(path: str | os.PathLike) -> Hierarchy:
-    """The tree kingdom > phylum > class > order > family > genus > natNNNN of a file with the dataset's categories.
+    """The tree kingdom > phylum > class > order > family > genus > natNNNN of a file with the
+    dataset's categories.
 
     Args:
-        path: JSON: a list of categories, or an object with such a list as 'categories' (train2019.json). Each has an
-            id, a name, which is shown, and the six RANKS.
+        path: JSON: a list of categories, or an object with such a list as 'categories'
+            (train2019.json). Each has an id, a name, which is shown, and the six RANKS.
 
-    Raises: ValueError: If it is not that; the category is named. OSError: If the file cannot be read.
+    Raises: ValueError: If it is not that; the category is named. OSError: If the file cannot be
+    read.
     """
     content = _content(path)
     categories = content.get("categories") if isinstance(content, dict) else content
     if not isinstance(categories, list) or not categories:
-        raise ValueError(f"{path} has no list 'categories'; is it the metadata of iNaturalist, such as train2019.json?")
+        raise ValueError(
+            f"{path} has no list 'categories'; is it the metadata of iNaturalist, such as"
+            " train2019.json?"
+        )
     taxa: dict[int, tuple[str, ...]] = {}
     for position, category in enumerate(categories):
         taxon = _taxon(category, where := f"{path}, entry {position} of the categories")
@@ -66,7 +76,9 @@ def _taxon(category: object, where: str) -> tuple[str, ...]:
         raise ValueError(f"{where}: 'id' must be a whole number, 0 or more, got {number!r}")
     for key in ("name", *RANKS):
         if not isinstance(category.get(key), str) or not category[key].strip():
-            raise ValueError(f"{where} (id {number}): {key!r} must be a name, got {category.get(key)!r}")
+            raise ValueError(
+                f"{where} (id {number}): {key!r} must be a name, got {category.get(key)!r}"
+            )
     return (*(category[rank].strip() for rank in RANKS), f"nat{number:04d}")
 
 
@@ -75,10 +87,15 @@ def _tree(root: Path, file: str | os.PathLike | None) -> Hierarchy:
         file = next((root / name for name in METADATA if (root / name).is_file()), None)
     if file is None:
         raise ValueError(
-            f"{root} has none of {', '.join(METADATA)}, which say how the categories are related: put one there, or"
+            f"{root} has none of {', '.join(METADATA)}, which say how the categories are related:"
+            " put one there, or"
             " name it or a file with another tree with --hierarchy"
         )
-    return read_categories(file) if _has_categories(Path(file)) else read_hierarchy(file, self_leaves=True)
+    return (
+        read_categories(file)
+        if _has_categories(Path(file))
+        else read_hierarchy(file, self_leaves=True)
+    )
 
 
 def _has_categories(path: Path) -> bool:
@@ -87,13 +104,17 @@ def _has_categories(path: Path) -> bool:
         return False
     content = _content(path)
     entries = content.get("categories") if isinstance(content, dict) else content
-    return isinstance(entries, list) and any(isinstance(entry, dict) and "id" in entry for entry in entries)
+    return isinstance(entries, list) and any(
+        isinstance(entry, dict) and "id" in entry for entry in entries
+    )
 
 
 def _content(path: str | os.PathLike) -> object:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: this is no valid JSON: {error.msg}") from error
+        raise ValueError(
+            f"{path}, line {error.lineno}: this is no valid JSON: {error.msg}"
+        ) from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: this is no JSON in UTF-8 text ({error})") from error

@@ -11,7 +11,9 @@ from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
 Path = tuple[str, ...]
-_MANY = 100  # classes of one name that are told apart; with more the search would take the square of their number
+# classes of one name that are told apart; with more the search would take the square of their
+# number
+_MANY = 100
 
 
 class Match(NamedTuple):
@@ -24,18 +26,22 @@ class Match(NamedTuple):
 def match_folders(folders: Sequence[Path], hierarchy: Hierarchy, source: str) -> Match:
     """Finds the class of each folder, one to one.
 
-    If the paths are not the same on both sides, a folder fits a class when one path is the end of the other; if it fits
-    none like that, when their last names agree. The key '.' of a leaf of its own does not count, nor do the two ways
-    in which Unicode writes an accented letter.
+    If the paths are not the same on both sides, a folder fits a class when one path is the end of
+    the other; if it fits none like that, when their last names agree. The key '.' of a leaf of its
+    own does not count, nor do the two ways in which Unicode writes an accented letter.
 
     Args:
         folders: Paths of the class folders, F of them.
         hierarchy: The tree.
         source: Where the tree comes from, for messages.
 
-    Raises: ValueError: If a folder or a class is left over or fits several; examples of both sides are named.
+    Raises: ValueError: If a folder or a class is left over or fits several; examples of both sides
+    are named.
     """
-    ours, theirs = [_plain(path) for path in folders], [_plain(path) for path in hierarchy.class_paths]
+    ours, theirs = (
+        [_plain(path) for path in folders],
+        [_plain(path) for path in hierarchy.class_paths],
+    )
     index = {path: position for position, path in enumerate(theirs)}
     if len(ours) == len(theirs) == len(index) and set(ours) == set(theirs):
         return Match(np.array([index[path] for path in ours], np.int64), ())
@@ -49,7 +55,8 @@ def match_folders(folders: Sequence[Path], hierarchy: Hierarchy, source: str) ->
     return Match(
         classes,
         (
-            f"{len(moved)} class folders lie elsewhere in {source} and are matched by their last name, such as"
+            f"{len(moved)} class folders lie elsewhere in {source} and are matched by their last"
+            " name, such as"
             f" {_shown(folder)} as {_shown(found)}",
         ),
     )
@@ -83,21 +90,30 @@ def _fits(ours: list[Path], theirs: list[Path]) -> list[list[int]]:
     return fits
 
 
-def _check(fits: list[list[int]], folders: Sequence[Path], hierarchy: Hierarchy, source: str) -> None:
+def _check(
+    fits: list[list[int]], folders: Sequence[Path], hierarchy: Hierarchy, source: str
+) -> None:
     paths, takers = hierarchy.class_paths, defaultdict(list)
     for folder, fit in zip(folders, fits):
         for position in fit:
             takers[position].append(folder)
     lost = [folder for folder, fit in zip(folders, fits) if not fit]
-    several = [(folder, [paths[position] for position in fit]) for folder, fit in zip(folders, fits) if len(fit) > 1]
-    several += [(paths[position], found) for position, found in sorted(takers.items()) if len(found) > 1]
+    several = [
+        (folder, [paths[position] for position in fit])
+        for folder, fit in zip(folders, fits)
+        if len(fit) > 1
+    ]
+    several += [
+        (paths[position], found) for position, found in sorted(takers.items()) if len(found) > 1
+    ]
     bare = [path for position, path in enumerate(paths) if position not in takers]
     faults = [f"classes without a folder: {_some(bare)}"] if bare else []
     faults += [f"folders without a class there: {_some(lost)}"] if lost else []
     faults += [f"{_shown(one)} fits {_some(found)}" for one, found in several[:3]]
     if faults:
         raise ValueError(
-            f"the folders of the images and {source} must have the same classes; {'; '.join(faults)}; rename them or"
+            f"the folders of the images and {source} must have the same classes;"
+            f" {'; '.join(faults)}; rename them or"
             " write longer paths, and leave out classes without images"
         )
 
@@ -107,4 +123,6 @@ def _shown(path: Path) -> str:
 
 
 def _some(paths: Sequence[Path]) -> str:
-    return ", ".join(map(_shown, paths[:3])) + (f", ... ({len(paths)} in all)" if len(paths) > 3 else "")
+    return ", ".join(map(_shown, paths[:3])) + (
+        f", ... ({len(paths)} in all)" if len(paths) > 3 else ""
+    )

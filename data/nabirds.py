@@ -1,4 +1,6 @@
-"""NABirds (Van Horn et al. 2015) from the official folder: photographs of birds, in a tree down to plumages."""
+"""NABirds (Van Horn et al. 2015) from the official folder: photographs of birds, in a tree down to
+plumages.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,21 +32,25 @@ SMALL = (5000 / 48562, 30000 / 48562)  # training, validation; 13,562 are left f
 
 
 def load(options: Mapping) -> Splits:
-    """NABirds as downloaded. Sizes are those of the decoded files; where sizes.txt differs, a note says so.
+    """NABirds as downloaded. Sizes are those of the decoded files; where sizes.txt differs, a note
+    says so.
 
     Args:
         options: Any of DEFAULTS:
-            data_dir: The folder that holds images.txt, or the one above it where that is named nabirds.
+            data_dir: The folder that holds images.txt, or the one above it where that is named
+                nabirds.
             resize, gray, cache_dir, skip_bad_images: See `build_cache`.
             crop_boxes: Cut each image to its bounding box before resizing.
-            split, seed, split_seed, split_list, use_val: As for `data.folder.load`; without a split_list 'published'
-                permutes the order of images.txt. 'official' is the dataset's own split; with use_val a tenth of its
-                training images, the same share of every class, validates.
-            small: Random splits of 5,000 / 30,000 / 13,562 images, or in these proportions; not with 'official'.
+            split, seed, split_seed, split_list, use_val: As for `data.folder.load`; without a
+                split_list 'published' permutes the order of images.txt. 'official' is the dataset's
+                own split; with use_val a tenth of its training images, the same share of every
+                class, validates.
+            small: Random splits of 5,000 / 30,000 / 13,562 images, or in these proportions; not
+                with 'official'.
             collapse: Drop inner nodes with a single child.
 
-    Raises: ValueError, OSError: Naming the file, and the line where there is one, if files are missing, damaged or
-        disagree; also if images are too few for the splits.
+    Raises: ValueError, OSError: Naming the file, and the line where there is one, if files are
+        missing, damaged or disagree; also if images are too few for the splits.
     Source: Kim et al. 2023 for 'published' and small.
     """
     options = {**DEFAULTS, **options}
@@ -57,9 +63,15 @@ def load(options: Mapping) -> Splits:
     notes += _size_notes(cache, official, root, options["crop_boxes"])
     files, labels, order = keep_readable(cache, files, official.labels, order, official.hierarchy)
     parts = _split(labels, official.training[cache.kept], order, options)
-    notes += [*cache.notes, *place_notes(cache, root, options["cache_dir"]), *copy_notes(cache, labels, parts)]
+    notes += [
+        *cache.notes,
+        *place_notes(cache, root, options["cache_dir"]),
+        *copy_notes(cache, labels, parts),
+    ]
     hierarchy = official.hierarchy.collapse() if options["collapse"] else official.hierarchy
-    return Splits("NABirds", hierarchy, files, labels, cache.sizes, cache.pixels, *parts, notes=tuple(notes))
+    return Splits(
+        "NABirds", hierarchy, files, labels, cache.sizes, cache.pixels, *parts, notes=tuple(notes)
+    )
 
 
 def _check_options(options: Mapping) -> None:
@@ -71,7 +83,8 @@ def _check_options(options: Mapping) -> None:
         raise ValueError("split_list orders the images for --split published; give both or neither")
     if options["small"] and options["split"] == "official":
         raise ValueError(
-            "--small sets sizes of random splits; --split official has its own: use --reduction_factor there"
+            "--small sets sizes of random splits; --split official has its own: use"
+            " --reduction_factor there"
         )
 
 
@@ -79,19 +92,29 @@ def _folder(root: Path) -> Path:
     for folder in (root, root / "nabirds"):
         if (folder / IMAGES).is_file():
             return folder
-    raise ValueError(f"{root} holds no {IMAGES}: name the folder of NABirds as downloaded, with text files and images")
+    raise ValueError(
+        f"{root} holds no {IMAGES}: name the folder of NABirds as downloaded, with text files and"
+        " images"
+    )
 
 
 def _order(official: Official, options: Mapping) -> tuple[np.ndarray, list[str]]:
-    """The images in the order that the published split permutes, and a note where that is not the papers'."""
+    """The images in the order that the published split permutes, and a note where that is not the
+    papers'.
+    """
     if options["split_list"] is not None:
         return read_order(options["split_list"], official.paths), []
-    note = f"the published split was drawn over the order of {IMAGES}: without --split_list it is not the paper's own"
+    note = (
+        f"the published split was drawn over the order of {IMAGES}: without --split_list it is not"
+        " the paper's own"
+    )
     return np.arange(len(official.paths)), [note] if options["split"] == "published" else []
 
 
 def _decode(root: Path, files: Sequence[str], official: Official, options: Mapping) -> ImageCache:
-    cache_options = {name: options[name] for name in ("resize", "gray", "cache_dir", "skip_bad_images")}
+    cache_options = {
+        name: options[name] for name in ("resize", "gray", "cache_dir", "skip_bad_images")
+    }
     boxes = dict(zip(files, official.boxes)) if options["crop_boxes"] else None
     try:
         return build_cache(root, files, **cache_options, boxes=boxes)
@@ -101,26 +124,40 @@ def _decode(root: Path, files: Sequence[str], official: Official, options: Mappi
             raise
         line, file = official.lines[absent[0]], files[absent[0]]
         more = f"; {len(absent)} of {len(files)} images are" if len(absent) > 1 else ""
-        raise ValueError(f"{root / IMAGES}, line {line}: the image {file} is missing in {root}{more}") from error
+        raise ValueError(
+            f"{root / IMAGES}, line {line}: the image {file} is missing in {root}{more}"
+        ) from error
 
 
 def _size_notes(cache: ImageCache, official: Official, root: Path, crop: bool) -> list[str]:
-    """Where files have other sizes than listed, which boxes do not survive, and boxes that leave their image."""
+    """Where files have other sizes than listed, which boxes do not survive, and boxes that leave
+    their image.
+    """
     listed = official.sizes[cache.kept]
     differ, notes = np.flatnonzero((listed != cache.sizes).any(1)), []
     if len(differ):
         image = cache.kept[differ[0]]
-        sides = [" x ".join(f"{side:.0f}" for side in size) for size in (listed[differ[0]], cache.sizes[differ[0]])]
-        place = f"{root / SIZES}, line {official.size_lines[image]}: {official.paths[image]} has {sides[0]} pixels"
+        sides = [
+            " x ".join(f"{side:.0f}" for side in size)
+            for size in (listed[differ[0]], cache.sizes[differ[0]])
+        ]
+        place = (
+            f"{root / SIZES}, line {official.size_lines[image]}: {official.paths[image]} has"
+            f" {sides[0]} pixels"
+        )
         message = f"{place}, its file {sides[1]}; {len(differ)} files differ from {SIZES}"
         if crop:
-            raise ValueError(f"{message}, so their boxes do not fit: --crop_boxes needs the images as downloaded")
+            raise ValueError(
+                f"{message}, so their boxes do not fit: --crop_boxes needs the images as downloaded"
+            )
         notes.append(message)
     if crop:
         boxes = np.array(official.boxes)[cache.kept]
         beyond = (boxes[:, :2] < 0).any(1) | (boxes[:, :2] + boxes[:, 2:] > cache.sizes).any(1)
         notes += (
-            [f"{beyond.sum()} boxes of {BOXES} reach beyond their image and were cut to it"] if beyond.any() else []
+            [f"{beyond.sum()} boxes of {BOXES} reach beyond their image and were cut to it"]
+            if beyond.any()
+            else []
         )
     return notes
 
@@ -134,10 +171,14 @@ def _split(
         held = len(train) // 10 if use_val else 0
         kept, _, val = stratified_split(labels[train], (len(train) - held, 0, held), seed)
         if use_val and not len(val):
-            raise ValueError(f"{len(train)} official training images leave none to validate; leave out --use_val")
+            raise ValueError(
+                f"{len(train)} official training images leave none to validate; leave out --use_val"
+            )
         return train[kept], train[val], test
     if not options["small"]:
-        return split_indices(labels, seed=seed, use_val=use_val, split=options["split"], order=order)
+        return split_indices(
+            labels, seed=seed, use_val=use_val, split=options["split"], order=order
+        )
     train, val, test = split_indices(
         labels, seed=seed, use_val=True, split=options["split"], fractions=SMALL, order=order
     )

@@ -31,7 +31,8 @@ class Official(NamedTuple):
     """What the files say of the S images, in the order of images.txt.
 
     Fields:
-        hierarchy: Tree of the leaf classes, in the order of their ids; ids are the keys, names are what is shown.
+        hierarchy: Tree of the leaf classes, in the order of their ids; ids are the keys, names are
+            what is shown.
         paths (S): '<class folder>/<image>', below the folder images.
         lines (S): Line of each image in images.txt; size_lines (S): in sizes.txt.
         labels (S,): int64 class.
@@ -51,26 +52,32 @@ class Official(NamedTuple):
 
 
 def read_official(root: Path) -> Official:
-    """Reads all seven files below root, whichever of them are needed, so that a broken download is noticed at once.
+    """Reads all seven files below root, whichever of them are needed, so that a broken download is
+    noticed at once.
 
-    Ids of classes count as numbers: '0817' is '817'. Images are matched by their ids, whatever the order of the lines.
+    Ids of classes count as numbers: '0817' is '817'. Images are matched by their ids, whatever the
+    order of the lines.
 
-    Raises: ValueError: Naming the file, and the line where there is one, if a file is missing or empty, a line is
-        truncated or comes twice, or two files differ in their images or classes.
+    Raises: ValueError: Naming the file, and the line where there is one, if a file is missing or
+        empty, a line is truncated or comes twice, or two files differ in their images or classes.
     """
     images = _entries(root / IMAGES, "an image id and its path <class>/<image>", _image_path)
     columns = {
         LABELS: _entries(root / LABELS, "an image id and a class id", _class_id),
         SPLIT: _entries(root / SPLIT, "an image id and 1 (training) or 0 (test)", _flag),
         SIZES: _entries(root / SIZES, "an image id, width and height in pixels", _size),
-        BOXES: _entries(root / BOXES, "an image id, left, top, width and height of a box in pixels", _box),
+        BOXES: _entries(
+            root / BOXES, "an image id, left, top, width and height of a box in pixels", _box
+        ),
     }
     for name, column in columns.items():
         _check_same(root / IMAGES, images, root / name, column)
     _check_paths(root, images, columns[LABELS])
     hierarchy = _tree(root, columns[LABELS])
     index = {path[-1]: label for label, path in enumerate(hierarchy.class_paths)}
-    labels, training, sizes, boxes = ([column[image].value for image in images] for column in columns.values())
+    labels, training, sizes, boxes = (
+        [column[image].value for image in images] for column in columns.values()
+    )
     return Official(
         hierarchy=hierarchy,
         paths=tuple(entry.value for entry in images.values()),
@@ -83,8 +90,12 @@ def read_official(root: Path) -> Official:
     )
 
 
-def _entries(path: Path, expected: str, parse: Callable[[str], object], parse_id: Callable = str) -> dict[str, Entry]:
-    """Id -> what follows the first blank of its line. Raises: ValueError: Naming the line that is not as expected."""
+def _entries(
+    path: Path, expected: str, parse: Callable[[str], object], parse_id: Callable = str
+) -> dict[str, Entry]:
+    """Id -> what follows the first blank of its line. Raises: ValueError: Naming the line that is
+    not as expected.
+    """
     entries: dict[str, Entry] = {}
     try:
         content = path.read_bytes()
@@ -101,7 +112,9 @@ def _entries(path: Path, expected: str, parse: Callable[[str], object], parse_id
         except (ValueError, OverflowError) as error:
             raise fault(str(path), number, f"expected {expected}, got {line!r}") from error
         if key in entries:
-            raise fault(str(path), number, f"the id {key} comes twice, before in line {entries[key].line}")
+            raise fault(
+                str(path), number, f"the id {key} comes twice, before in line {entries[key].line}"
+            )
         entries[key] = Entry(number, value)
     if not entries:
         raise fault(str(path), None, "the file is empty")
@@ -145,9 +158,14 @@ def _box(text: str) -> Box:
     return left, top, width, height
 
 
-def _check_same(first: Path, images: dict[str, Entry], second: Path, others: dict[str, Entry]) -> None:
+def _check_same(
+    first: Path, images: dict[str, Entry], second: Path, others: dict[str, Entry]
+) -> None:
     """Both files must list the same images."""
-    for path, entries, other, known in ((first, images, second, others), (second, others, first, images)):
+    for path, entries, other, known in (
+        (first, images, second, others),
+        (second, others, first, images),
+    ):
         for image, entry in entries.items():
             if image not in known:
                 raise fault(str(path), entry.line, f"the image {image} is not in {other.name}")
@@ -158,7 +176,11 @@ def _check_paths(root: Path, images: dict[str, Entry], labels: dict[str, Entry])
     lines: dict[str, int] = {}
     for image, (line, path) in images.items():
         if path in lines:
-            raise fault(str(root / IMAGES), line, f"the path {path} comes twice, before in line {lines[path]}")
+            raise fault(
+                str(root / IMAGES),
+                line,
+                f"the path {path} comes twice, before in line {lines[path]}",
+            )
         lines[path] = line
         folder, label = path.split("/")[0], labels[image]
         if str(int(folder)) != label.value:
@@ -176,7 +198,9 @@ def _tree(root: Path, labels: dict[str, Entry]) -> Hierarchy:
     for child, (line, parent) in edges.items():
         lines[line - 1] = f"{child} {parent}"
     shown = {node: entry.value for node, entry in names.items()}
-    return parse_edges("\n".join(lines), str(root / HIERARCHY), shown).build(str(root / HIERARCHY), False)
+    return parse_edges("\n".join(lines), str(root / HIERARCHY), shown).build(
+        str(root / HIERARCHY), False
+    )
 
 
 def _check_names(root: Path, edges: dict[str, Entry], names: dict[str, Entry]) -> None:
@@ -184,7 +208,9 @@ def _check_names(root: Path, edges: dict[str, Entry], names: dict[str, Entry]) -
     for child, entry in edges.items():
         for node in (child, entry.value):
             if node not in names:
-                raise fault(str(root / HIERARCHY), entry.line, f"the id {node} has no name in {CLASSES}")
+                raise fault(
+                    str(root / HIERARCHY), entry.line, f"the id {node} has no name in {CLASSES}"
+                )
     parents = {entry.value for entry in edges.values()}
     for node, entry in names.items():
         if node not in edges and node not in parents:
@@ -197,9 +223,14 @@ def _check_leaves(root: Path, edges: dict[str, Entry], labels: dict[str, Entry])
     for image, entry in labels.items():
         if entry.value not in edges or entry.value in parents:
             reason = "an inner node" if entry.value in parents else "none"
-            message = f"the image {image} is of class {entry.value}, which is {reason} of {HIERARCHY}; expected a leaf"
+            message = (
+                f"the image {image} is of class {entry.value}, which is {reason} of {HIERARCHY};"
+                " expected a leaf"
+            )
             raise fault(str(root / LABELS), entry.line, message)
     found = {entry.value for entry in labels.values()}
     for child, entry in edges.items():
         if child not in parents and child not in found:
-            raise fault(str(root / HIERARCHY), entry.line, f"the leaf {child} has no image in {LABELS}")
+            raise fault(
+                str(root / HIERARCHY), entry.line, f"the leaf {child} has no image in {LABELS}"
+            )

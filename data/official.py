@@ -13,7 +13,8 @@ from data.splits import SPLITS, STRATIFIED_SEED, Splits, stratified_split
 from hierarchies import Hierarchy, check_same_classes, read_edges, read_hierarchy, scan_folders
 
 TREES = Path(__file__).resolve().parents[1] / "hierarchies"
-HELD_OUT = 10  # one in so many training images validates where the dataset has no validation split of its own
+# one in so many training images validates where the dataset has no validation split of its own
+HELD_OUT = 10
 TRAIN, VAL, TEST = range(len(SPLITS))
 DEFAULTS = {
     **store.DEFAULTS,
@@ -45,25 +46,33 @@ class Filed(NamedTuple):
 
 
 def data_folder(options: Mapping) -> Path:
-    """The folder that --data_dir names. Raises: ValueError: If it is not given. OSError: If there is none."""
+    """The folder that --data_dir names. Raises: ValueError: If it is not given. OSError: If there
+    is none.
+    """
     if options["data_dir"] is None:
-        raise ValueError(f"dataset {options['dataset']!r} needs the folder of its images: give --data_dir")
+        raise ValueError(
+            f"dataset {options['dataset']!r} needs the folder of its images: give --data_dir"
+        )
     if not Path(options["data_dir"]).is_dir():
         raise NotADirectoryError(
-            f"there is no folder {str(options['data_dir'])!r}; name that of the images with --data_dir"
+            f"there is no folder {str(options['data_dir'])!r}; name that of the images with"
+            " --data_dir"
         )
     return Path(options["data_dir"])
 
 
 def shipped_tree(name: str, file: str | os.PathLike | None = None) -> Hierarchy:
-    """The tree hierarchies/<name>.edges with its names, or the one in the file that --hierarchy gives instead."""
+    """The tree hierarchies/<name>.edges with its names, or the one in the file that --hierarchy
+    gives instead.
+    """
     if file is not None:
         return read_hierarchy(file, self_leaves=True)
     return read_edges(TREES / f"{name}.edges", TREES / f"{name}.names")
 
 
 def scan_splits(root: Path) -> Filed:
-    """Finds the images of <root>/{train,val,test}/<class id>/<image>; {train,val,test}_images are taken as well.
+    """Finds the images of <root>/{train,val,test}/<class id>/<image>; {train,val,test}_images are
+    taken as well.
 
     Without a test folder that has class folders in it, val is the test split.
 
@@ -72,15 +81,22 @@ def scan_splits(root: Path) -> Filed:
     folders = {name: _split_folder(root, name) for name in SPLITS}
     for name in ("train", "val"):
         if folders[name] is None:
-            raise ValueError(f"{root} has no folder {name!r}; expected {root}/{{train,val,test}}/<class id>/<image>")
+            raise ValueError(
+                f"{root} has no folder {name!r}; expected {root}/{{train,val,test}}/<class"
+                " id>/<image>"
+            )
     files, ids, parts, notes = [], [], [], []
     if folders["test"] is not None and not _has_folders(folders["test"]):
-        notes.append(f"{folders['test']} has no class folders, so its images have no labels and are not used")
+        notes.append(
+            f"{folders['test']} has no class folders, so its images have no labels and are not used"
+        )
         folders["test"] = None
     for part, name in enumerate(SPLITS):
         if folders[name] is not None:
             tree = scan_folders(folders[name])
-            folder_ids = np.array([_class_id(path, folders[name]) for path in tree.hierarchy.class_paths])
+            folder_ids = np.array(
+                [_class_id(path, folders[name]) for path in tree.hierarchy.class_paths]
+            )
             files += [f"{folders[name].name}/{file}" for file in tree.files]
             ids.append(folder_ids[tree.labels])
             parts += [TEST if part == VAL and folders["test"] is None else part] * len(tree.files)
@@ -91,15 +107,18 @@ def scan_splits(root: Path) -> Filed:
 def official_splits(filed: Filed, tree: Hierarchy, options: Mapping) -> Splits:
     """The dataset with its authors' splits and classes in the order of their ids.
 
-    With use_val, the validation split is the dataset's own; where it has none, a tenth of the training images, the same
-    share of every class, drawn by split_seed or a fixed seed. Without, its own one is in no split.
+    With use_val, the validation split is the dataset's own; where it has none, a tenth of the
+    training images, the same share of every class, drawn by split_seed or a fixed seed. Without,
+    its own one is in no split.
 
     Args:
         filed: The images.
         tree: A tree whose classes have the ids as last keys of their paths, in any order.
-        options: dataset and DEFAULTS; resize, upscale, gray, cache_dir, stream, skip_bad_images: see `open_images`.
+        options: dataset and DEFAULTS; resize, upscale, gray, cache_dir, stream, skip_bad_images:
+            see `open_images`.
 
-    Raises: ValueError, OSError: If tree and images have different classes, or images cannot be read.
+    Raises: ValueError, OSError: If tree and images have different classes, or images cannot be
+    read.
     """
     ids, labels = np.unique(filed.ids, return_inverse=True)
     tree = tree.subset(check_same_classes(tree, ids.tolist(), f"the folders of {filed.root}"))
@@ -128,19 +147,26 @@ def official_splits(filed: Filed, tree: Hierarchy, options: Mapping) -> Splits:
     )
 
 
-def hold_out(train: np.ndarray, labels: np.ndarray, seed: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Training and validation images among n training images: int(n / 10) validate, the same share of every class.
+def hold_out(
+    train: np.ndarray, labels: np.ndarray, seed: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation images among n training images: int(n / 10) validate, the same share
+    of every class.
 
     Args:
         train: Indices of the training images, (n,).
         labels: Class of every image of the dataset, (S,).
-        seed: Seed of a generator of its own; a fixed one by default, so that all runs share the split.
+        seed: Seed of a generator of its own; a fixed one by default, so that all runs share the
+            split.
 
     Raises: ValueError: If there are too few.
     """
     held = len(train) // HELD_OUT
     if held == 0:
-        raise ValueError(f"{len(train)} training images are too few to hold one in {HELD_OUT} out; leave out --use_val")
+        raise ValueError(
+            f"{len(train)} training images are too few to hold one in {HELD_OUT} out; leave out"
+            " --use_val"
+        )
     sizes = (len(train) - held, held, 0)
     kept, val, _ = stratified_split(labels[train], sizes, STRATIFIED_SEED if seed is None else seed)
     return train[kept], train[val]
@@ -149,7 +175,9 @@ def hold_out(train: np.ndarray, labels: np.ndarray, seed: int | None = None) -> 
 def _split_folder(root: Path, name: str) -> Path | None:
     found = [folder for folder in (root / name, root / f"{name}_images") if folder.is_dir()]
     if len(found) > 1:
-        raise ValueError(f"{root} has both {found[0].name!r} and {found[1].name!r}; remove or rename one")
+        raise ValueError(
+            f"{root} has both {found[0].name!r} and {found[1].name!r}; remove or rename one"
+        )
     return found[0] if found else None
 
 
@@ -161,6 +189,7 @@ def _has_folders(folder: Path) -> bool:
 def _class_id(path: tuple[str, ...], folder: Path) -> str:
     if len(path) != 1:
         raise ValueError(
-            f"{folder / '/'.join(path)} holds images; expected {folder}/<class id>/<image>, one folder a class"
+            f"{folder / '/'.join(path)} holds images; expected {folder}/<class id>/<image>, one"
+            " folder a class"
         )
     return path[0]

@@ -1,4 +1,6 @@
-"""The plankton sets MicroS, MicroL and MesoZ of Kim et al. 2023: folder trees with a few facts known beforehand."""
+"""The plankton sets MicroS, MicroL and MesoZ of Kim et al. 2023: folder trees with a few facts
+known beforehand.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,11 +12,17 @@ import numpy as np
 from data import folder
 from data.splits import Splits
 
-DEFAULTS = {name: value for name, value in folder.DEFAULTS.items() if name not in ("hierarchy", "nonliving", "exclude")}
+DEFAULTS = {
+    name: value
+    for name, value in folder.DEFAULTS.items()
+    if name not in ("hierarchy", "nonliving", "exclude")
+}
 
 
 class PlanktonSet(NamedTuple):
-    """What the published set holds: images, classes, those of living organisms, and the group that is not alive."""
+    """What the published set holds: images, classes, those of living organisms, and the group that
+    is not alive.
+    """
 
     images: int
     classes: int
@@ -31,11 +39,13 @@ SETS = {
 
 
 def load(options: Mapping) -> Splits:
-    """One of SETS, named by options['dataset']; a copy that differs from the published set is reported in the notes.
+    """One of SETS, named by options['dataset']; a copy that differs from the published set is
+    reported in the notes.
 
     Args:
-        options: As for `folder.load`, without hierarchy, nonliving and exclude, which the set brings along. data_dir is
-            the folder of the set, directly above the topmost taxa, or the folder above that.
+        options: As for `folder.load`, without hierarchy, nonliving and exclude, which the set
+            brings along. data_dir is the folder of the set, directly above the topmost taxa, or the
+            folder above that.
 
     Raises: ValueError, OSError: As `folder.load`.
     """
@@ -44,7 +54,9 @@ def load(options: Mapping) -> Splits:
     if root is not None and (Path(root) / name).is_dir():
         root = Path(root) / name
     known = root is not None and (Path(root) / published.nonliving).is_dir()
-    splits = folder.load({**options, "data_dir": root, "nonliving": [published.nonliving] if known else []})
+    splits = folder.load(
+        {**options, "data_dir": root, "nonliving": [published.nonliving] if known else []}
+    )
     found = PlanktonSet(
         len(splits.files),
         splits.num_classes,
@@ -58,10 +70,14 @@ def load(options: Mapping) -> Splits:
 def _differences(name: str, found: PlanktonSet, published: PlanktonSet) -> list[str]:
     notes = []
     if not found.nonliving:
-        notes.append(f"there is no folder {published.nonliving!r}: all classes of this {name} count as living")
+        notes.append(
+            f"there is no folder {published.nonliving!r}: all classes of this {name} count as"
+            " living"
+        )
     if found[:4] != published[:4]:
         sides = [
-            f"{side.images} images in {side.classes} classes ({side.living_images} in {side.living_classes} living ones)"
+            f"{side.images} images in {side.classes} classes ({side.living_images} in"
+            f" {side.living_classes} living ones)"
             for side in (found, published)
         ]
         notes.append(f"this {name} has {sides[0]}, the published one {sides[1]}")

@@ -1,4 +1,6 @@
-"""A dataset with its splits, and how images are shared out between training, validation and test."""
+"""A dataset with its splits, and how images are shared out between training, validation and
+test.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,13 +16,19 @@ from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
 SPLITS = ("train", "val", "test")
-FRACTIONS = {True: (0.7, 0.1), False: (0.9, 0.0)}  # use_val -> training, validation; the rest is the test set
-STRATIFIED_SEED = 1  # runs of different --seed share their test images unless --split_seed says otherwise
+FRACTIONS = {
+    True: (0.7, 0.1),
+    False: (0.9, 0.0),
+}  # use_val -> training, validation; the rest is the test set
+STRATIFIED_SEED = (
+    1  # runs of different --seed share their test images unless --split_seed says otherwise
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Images, labels and class tree of a dataset, and which image is in which split. Checked when made, never changed.
+    """Images, labels and class tree of a dataset, and which image is in which split. Checked when
+    made, never changed.
 
     Attributes (S images, C classes):
         dataset: Name of the dataset.
@@ -29,11 +37,13 @@ class Splits:
         labels (S,): int64 class of each image.
         sizes (S, 2): float32 width and height of the original image, in pixels.
         pixels (S, H, W, channels): uint8 array or memory map.
-        train, val, test: int64 sorted image indices, disjoint. val may be empty; images may be in no split.
+        train, val, test: int64 sorted image indices, disjoint. val may be empty; images may be in
+            no split.
         living (C,): bool, or None where the dataset does not say.
         notes: What the user should be told once.
 
-    Raises: ValueError: If shapes, types or ranges do not fit, splits overlap, or training or test is empty.
+    Raises: ValueError: If shapes, types or ranges do not fit, splits overlap, or training or test
+    is empty.
     """
 
     dataset: str
@@ -84,7 +94,11 @@ class Splits:
     def missing(self) -> dict[str, np.ndarray]:
         """Classes without an image, for each split that has images."""
         present = {name: self.labels[getattr(self, name)] for name in SPLITS}
-        return {name: np.setdiff1d(np.arange(self.num_classes), seen) for name, seen in present.items() if len(seen)}
+        return {
+            name: np.setdiff1d(np.arange(self.num_classes), seen)
+            for name, seen in present.items()
+            if len(seen)
+        }
 
     @cached_property
     def membership(self) -> np.ndarray:
@@ -99,7 +113,9 @@ class Splits:
         """Hexadecimal fingerprint of the files, their classes and their splits."""
         rows = zip(self.files, self.labels.tolist(), self.membership.tolist())
         lines = "\n".join(f"{member} {label} {file!r}" for file, label, member in rows)
-        return hashlib.sha256(f"{self.hierarchy.digest}\n{lines}".encode("utf-8", "backslashreplace")).hexdigest()[:16]
+        return hashlib.sha256(
+            f"{self.hierarchy.digest}\n{lines}".encode("utf-8", "backslashreplace")
+        ).hexdigest()[:16]
 
 
 def split_indices(
@@ -117,9 +133,10 @@ def split_indices(
         labels: Class of each image, (S,).
         seed: Seed of a generator of its own.
         use_val: 70/10/20, otherwise 90/10 without validation.
-        split: 'stratified' takes the same share of every class; the overall sizes are kept where the classes allow.
-            A class with one image goes to training, with two to training and test, with three or more to every split.
-            'published' permutes all images at once, as torch's random_split: classes can be missing from a split.
+        split: 'stratified' takes the same share of every class; the overall sizes are kept where
+            the classes allow. A class with one image goes to training, with two to training and
+            test, with three or more to every split. 'published' permutes all images at once, as
+            torch's random_split: classes can be missing from a split.
         fractions: Shares (training, validation) instead of these.
         order: The images in the order that 'published' permutes; as given by default.
 
@@ -128,11 +145,15 @@ def split_indices(
     Source: Kim et al. 2023 for the sizes and 'published'.
     """
     labels = np.asarray(labels)
-    sizes = split_sizes(len(labels), *(FRACTIONS[bool(use_val)] if fractions is None else fractions))
+    sizes = split_sizes(
+        len(labels), *(FRACTIONS[bool(use_val)] if fractions is None else fractions)
+    )
     if split == "stratified":
         parts = stratified_split(labels, sizes, seed)
     elif split == "published":
-        parts = random_split(np.arange(len(labels)) if order is None else np.asarray(order), sizes, seed)
+        parts = random_split(
+            np.arange(len(labels)) if order is None else np.asarray(order), sizes, seed
+        )
     else:
         raise ValueError(f"split must be 'stratified' or 'published', got {split!r}")
     for name, part in zip(SPLITS, parts):
@@ -143,7 +164,9 @@ def split_indices(
 
 
 def choose_split_seed(options: Mapping) -> int:
-    """Seed of the splits: split_seed if given, else seed for 'published', as in the papers, else a fixed one."""
+    """Seed of the splits: split_seed if given, else seed for 'published', as in the papers, else a
+    fixed one.
+    """
     if options["split_seed"] is not None:
         return options["split_seed"]
     return options["seed"] if options["split"] == "published" else STRATIFIED_SEED
@@ -152,25 +175,35 @@ def choose_split_seed(options: Mapping) -> int:
 def split_sizes(total: int, train: float, val: float) -> tuple[int, int, int]:
     """Images of training, validation and test: both shares rounded down, test has the rest."""
     if not (train > 0 and val >= 0 and train + val < 1):
-        raise ValueError(f"shares of training and validation must be positive and leave a test set, got {train}, {val}")
+        raise ValueError(
+            f"shares of training and validation must be positive and leave a test set, got {train},"
+            f" {val}"
+        )
     n_train, n_val = int(train * total), int(val * total)  # float product on purpose: as published
     return n_train, n_val, total - n_train - n_val
 
 
 def random_split(order: np.ndarray, sizes: Sequence[int], seed: int) -> tuple[np.ndarray, ...]:
-    """The same images in each part as torch.utils.data.random_split(order, sizes, Generator(seed)), sorted."""
+    """The same images in each part as torch.utils.data.random_split(order, sizes, Generator(seed)),
+    sorted.
+    """
     order = np.asarray(order)
     if sum(sizes) != len(order):
         raise ValueError(f"the parts {tuple(sizes)} must sum to the {len(order)} images")
-    shuffled = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(seed)).numpy()]
-    return tuple(np.sort(part).astype(np.int64) for part in np.split(shuffled, np.cumsum(sizes)[:-1]))
+    shuffled = order[
+        torch.randperm(len(order), generator=torch.Generator().manual_seed(seed)).numpy()
+    ]
+    return tuple(
+        np.sort(part).astype(np.int64) for part in np.split(shuffled, np.cumsum(sizes)[:-1])
+    )
 
 
 def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> tuple[np.ndarray, ...]:
-    """Training, validation and test of the given sizes, sorted, with the same share of every class in each.
+    """Training, validation and test of the given sizes, sorted, with the same share of every class
+    in each.
 
-    A class with two images is in training and test, with three in all that have a size above 0, even where that
-    changes the sizes.
+    A class with two images is in training and test, with three in all that have a size above 0,
+    even where that changes the sizes.
     """
     labels, generator = np.asarray(labels), torch.Generator().manual_seed(seed)
     counts = np.bincount(labels)
@@ -178,10 +211,16 @@ def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> tup
     has_val, has_test = int(sizes[1] > 0), int(sizes[2] > 0)
     room = has_test * np.maximum(counts - 1 - has_val * (counts >= 3), 0)
     test = apportion(counts, sizes[2], (counts >= 2) * has_test, room, tie)
-    val = apportion(counts, sizes[1], (counts >= 3) * has_val, has_val * np.maximum(counts - test - 1, 0), tie)
+    val = apportion(
+        counts, sizes[1], (counts >= 3) * has_val, has_val * np.maximum(counts - test - 1, 0), tie
+    )
     by_class, rank = _shuffled_by_class(labels, generator)
     n_test, n_held = test[labels[by_class]], (test + val)[labels[by_class]]
-    parts = by_class[rank >= n_held], by_class[(rank >= n_test) & (rank < n_held)], by_class[rank < n_test]
+    parts = (
+        by_class[rank >= n_held],
+        by_class[(rank >= n_test) & (rank < n_held)],
+        by_class[rank < n_test],
+    )
     return tuple(np.sort(part) for part in parts)
 
 
@@ -195,21 +234,25 @@ def reduce_training(
         labels: Class of every image of the dataset, (S,).
         factor: How many times smaller the training set becomes, >= 1.
         seed: Seed of a generator of its own.
-        stratified: The same share of every class, and one image of each at least where there are enough; otherwise
-            drawn from all images at once (Urbani et al. 2024).
+        stratified: The same share of every class, and one image of each at least where there are
+            enough; otherwise drawn from all images at once (Urbani et al. 2024).
 
     Returns: The kept indices, sorted, and the classes that lost their last training image.
     Raises: ValueError: If the factor is below 1 or leaves no image.
     """
     if not 1 <= factor <= len(indices):
-        raise ValueError(f"reduction_factor must lie in [1, {len(indices)}] (the training images), got {factor}")
+        raise ValueError(
+            f"reduction_factor must lie in [1, {len(indices)}] (the training images), got {factor}"
+        )
     indices, generator = np.asarray(indices), torch.Generator().manual_seed(seed)
     total = int(len(indices) // factor)
     classes, own = np.unique(labels[indices], return_inverse=True)
     if stratified:
         counts = np.bincount(own)
         tie = torch.randperm(len(classes), generator=generator).numpy()
-        keep = apportion(counts, total, np.full(len(classes), int(total >= len(classes))), counts, tie)
+        keep = apportion(
+            counts, total, np.full(len(classes), int(total >= len(classes))), counts, tie
+        )
         by_class, rank = _shuffled_by_class(own, generator)
         kept = by_class[rank < keep[own[by_class]]]
     else:
@@ -218,7 +261,9 @@ def reduce_training(
 
 
 def split_table(splits: Splits) -> pd.DataFrame:
-    """One row an image: file, class (its path in the tree), label and split ('unused' where in none)."""
+    """One row an image: file, class (its path in the tree), label and split ('unused' where in
+    none).
+    """
     paths = np.array([format_path(path) for path in splits.hierarchy.class_paths], dtype=object)
     names = np.array([*SPLITS, "unused"], dtype=object)
     columns = {"file": splits.files, "class": paths[splits.labels], "label": splits.labels}
@@ -232,11 +277,16 @@ def coverage_notes(splits: Splits) -> tuple[str, ...]:
         if len(classes):
             shown = ", ".join(format_path(splits.hierarchy.class_paths[c]) for c in classes[:10])
             more = f" and {len(classes) - 10} more" if len(classes) > 10 else ""
-            notes.append(f"{len(classes)} of {splits.num_classes} classes have no {name} image: {shown}{more}")
+            notes.append(
+                f"{len(classes)} of {splits.num_classes} classes have no {name} image:"
+                f" {shown}{more}"
+            )
     return tuple(notes)
 
 
-def _shuffled_by_class(labels: np.ndarray, generator: torch.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _shuffled_by_class(
+    labels: np.ndarray, generator: torch.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """The images class by class, shuffled inside each, and the rank of each inside its class."""
     shuffled = torch.randperm(len(labels), generator=generator).numpy()
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
@@ -259,19 +309,34 @@ def _frozen(values, dtype, name: str) -> np.ndarray:
 
 def _check_images(splits: Splits) -> None:
     count, classes, pixels = len(splits.files), splits.num_classes, splits.pixels
-    shapes = {"labels": (count,), "sizes": (count, 2)} | ({} if splits.living is None else {"living": (classes,)})
+    shapes = {"labels": (count,), "sizes": (count, 2)} | (
+        {} if splits.living is None else {"living": (classes,)}
+    )
     for name, shape in shapes.items():
         if getattr(splits, name).shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {getattr(splits, name).shape}")
-    if pixels.ndim != 4 or len(pixels) != count or pixels.shape[3] not in (1, 3) or pixels.dtype != np.uint8:
-        raise ValueError(f"pixels must be uint8 ({count}, H, W, 1 or 3), got {pixels.dtype} {pixels.shape}")
+    if (
+        pixels.ndim != 4
+        or len(pixels) != count
+        or pixels.shape[3] not in (1, 3)
+        or pixels.dtype != np.uint8
+    ):
+        raise ValueError(
+            f"pixels must be uint8 ({count}, H, W, 1 or 3), got {pixels.dtype} {pixels.shape}"
+        )
     if len(set(splits.files)) != count:
         raise ValueError("every image needs a name of its own, but some come twice in files")
     if count and not 0 <= splits.labels.min() <= splits.labels.max() < classes:
         outside = splits.labels[(splits.labels < 0) | (splits.labels >= classes)][0]
-        raise ValueError(f"labels must lie in [0, {classes}), got {outside}; is the hierarchy of another dataset?")
+        raise ValueError(
+            f"labels must lie in [0, {classes}), got {outside}; is the hierarchy of another"
+            " dataset?"
+        )
     if not (splits.sizes > 0).all():
-        raise ValueError(f"the original size of {splits.files[int(np.argmin(splits.sizes.min(1)))]!r} must be positive")
+        raise ValueError(
+            f"the original size of {splits.files[int(np.argmin(splits.sizes.min(1)))]!r} must be"
+            " positive"
+        )
 
 
 def _check_membership(splits: Splits) -> None:
@@ -283,4 +348,6 @@ def _check_membership(splits: Splits) -> None:
             raise ValueError(f"the {name} split must hold indices in [0, {len(splits.files)})")
     times = np.bincount(np.concatenate([splits.train, splits.val, splits.test]))
     if times.max() > 1:
-        raise ValueError(f"image {splits.files[int(times.argmax())]!r} is in the splits more than once")
+        raise ValueError(
+            f"image {splits.files[int(times.argmax())]!r} is in the splits more than once"
+        )

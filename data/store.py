@@ -1,4 +1,6 @@
-"""Opens the images of a dataset as pixels: from the cache where they fit one, decoded on the way where not."""
+"""Opens the images of a dataset as pixels: from the cache where they fit one, decoded on the way
+where not.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +14,16 @@ from data.folder import place_notes
 from data.headers import read_headers
 from data.stream import Stream, Upscaled
 
-CACHE_LIMIT = 64e9  # bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
-DEFAULTS = {"cache_dir": None, "resize": 0, "upscale": 0, "gray": False, "skip_bad_images": False, "stream": None}
+# bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
+CACHE_LIMIT = 64e9
+DEFAULTS = {
+    "cache_dir": None,
+    "resize": 0,
+    "upscale": 0,
+    "gray": False,
+    "skip_bad_images": False,
+    "stream": None,
+}
 
 
 class Images(NamedTuple):
@@ -40,9 +50,10 @@ def open_images(root: Path, files: Sequence[str], options: Mapping) -> Images:
     Args:
         root: The data folder.
         files: Paths below it.
-        options: cache_dir, resize, gray, skip_bad_images: see `build_cache`. stream: decode images each time they are
-            used instead of once; None: where the decoded ones would take more than CACHE_LIMIT. upscale: side in pixels
-            to which the resized images are enlarged; 0 leaves them.
+        options: cache_dir, resize, gray, skip_bad_images: see `build_cache`. stream: decode images
+            each time they are used instead of once; None: where the decoded ones would take more
+            than CACHE_LIMIT. upscale: side in pixels to which the resized images are enlarged; 0
+            leaves them.
 
     Raises: ValueError, OSError: As `build_cache`; or if images shall be streamed, but not resized.
     """
@@ -63,18 +74,27 @@ def _cached(root: Path, files: Sequence[str], options: Mapping) -> Images:
 
 def _stream(root: Path, files: Sequence[str], options: Mapping) -> Images:
     if not options["resize"]:
-        raise ValueError("streamed images are stretched to one size: give --resize, or leave out --stream")
+        raise ValueError(
+            "streamed images are stretched to one size: give --resize, or leave out --stream"
+        )
     headers = read_headers(root, files, cache_dir=options["cache_dir"])
     if headers.bad and (not options["skip_bad_images"] or len(headers.bad) == len(files)):
         raise ValueError(refusal(headers.bad))
     kept = np.flatnonzero(~np.isnan(headers.sizes[:, 0]))
     files = tuple(files[row] for row in kept)
-    notes = ["images are decoded each time they are used, and kept nowhere (--no-stream keeps them on the disk)"]
+    notes = [
+        "images are decoded each time they are used, and kept nowhere (--no-stream keeps them on"
+        " the disk)"
+    ]
     if headers.bad:
-        notes.append(f"{len(headers.bad)} images were left out because they cannot be read: {_listed(headers.bad)}")
+        notes.append(
+            f"{len(headers.bad)} images were left out because they cannot be read:"
+            f" {_listed(headers.bad)}"
+        )
     if not headers.kept:
         notes.append(
-            f"{root} cannot be written: image sizes will be read again next time (--cache_dir names another place)"
+            f"{root} cannot be written: image sizes will be read again next time (--cache_dir names"
+            " another place)"
         )
     stream = Stream(root, files, resize=options["resize"], gray=options["gray"])
     return Images(stream, headers.sizes[kept], kept, tuple(notes))

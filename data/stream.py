@@ -1,4 +1,6 @@
-"""Images that are decoded or enlarged anew whenever they are asked for, behind the looks of an array."""
+"""Images that are decoded or enlarged anew whenever they are asked for, behind the looks of an
+array.
+"""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +15,9 @@ from data.decoding import read_image
 
 
 class _Rows:
-    """What Splits and Batches need of an array of images (S, side, side, channels); `_fetch` reads rows (n,)."""
+    """What Splits and Batches need of an array of images (S, side, side, channels); `_fetch` reads
+    rows (n,).
+    """
 
     ndim, dtype = 4, np.dtype(np.uint8)
 
@@ -25,7 +29,9 @@ class _Rows:
         return self.shape[0]
 
     def __getitem__(self, index) -> np.ndarray:
-        """Images of rows given as in numpy: an integer, a slice, integers or booleans along the first axis."""
+        """Images of rows given as in numpy: an integer, a slice, integers or booleans along the
+        first axis.
+        """
         rows = self._rows[index]
         images = self._fetch(np.atleast_1d(rows))
         return images if rows.ndim else images[0]
@@ -35,10 +41,12 @@ class _Rows:
 
 
 class Stream(_Rows):
-    """Decodes images with threads each time they are indexed; equals the pixels that an image cache would hold.
+    """Decodes images with threads each time they are indexed; equals the pixels that an image cache
+    would hold.
 
-    For sets that do not fit the disk when decoded: ImageNet at 224 pixels would take 200 GB. `Batches` reads ahead, so
-    decoding goes on while the model computes; Pillow does not hold Python's lock meanwhile.
+    For sets that do not fit the disk when decoded: ImageNet at 224 pixels would take 200 GB.
+    `Batches` reads ahead, so decoding goes on while the model computes; Pillow does not hold
+    Python's lock meanwhile.
 
     Args:
         root: The data folder.
@@ -48,7 +56,8 @@ class Stream(_Rows):
         workers: Threads that decode; as many as there are cores by default.
 
     Attributes: shape (S, resize, resize, channels), dtype uint8, ndim.
-    Raises: ValueError: If resize is not positive; when indexed, if a file cannot be read; it is named.
+    Raises: ValueError: If resize is not positive; when indexed, if a file cannot be read; it is
+    named.
     """
 
     def __init__(
@@ -61,14 +70,20 @@ class Stream(_Rows):
         workers: int | None = None,
     ):
         if resize < 1:
-            raise ValueError(f"streamed images are stretched to one size: resize must be 1 pixel or more, got {resize}")
+            raise ValueError(
+                "streamed images are stretched to one size: resize must be 1 pixel or more, got"
+                f" {resize}"
+            )
         super().__init__(len(files), int(resize), 1 if gray else 3)
         self._root, self._files, self._gray = Path(root), files, bool(gray)
         self._pool = ThreadPoolExecutor(workers or cores(), "image decoder")
 
     def _fetch(self, rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        tasks = [self._pool.submit(self._read_into, images, place, row) for place, row in enumerate(rows.tolist())]
+        tasks = [
+            self._pool.submit(self._read_into, images, place, row)
+            for place, row in enumerate(rows.tolist())
+        ]
         try:
             for task in tasks:
                 task.result()
@@ -80,15 +95,19 @@ class Stream(_Rows):
     def _read_into(self, images: np.ndarray, place: int, row: int) -> None:
         file = self._files[row]
         try:
-            images[place] = read_image(self._root / file, resize=self.shape[1], gray=self._gray).pixels
+            images[place] = read_image(
+                self._root / file, resize=self.shape[1], gray=self._gray
+            ).pixels
         except ValueError as error:
             raise ValueError(
-                f"{self._root / file} cannot be read: {error}; repair it, or remove it and start again"
+                f"{self._root / file} cannot be read: {error}; repair it, or remove it and start"
+                " again"
             ) from error
 
 
 class Upscaled(_Rows):
-    """Stored images enlarged, bilinearly, each time they are indexed: ImageNet's 64 pixels as 224 (Urbani et al. 2024).
+    """Stored images enlarged, bilinearly, each time they are indexed: ImageNet's 64 pixels as 224
+    (Urbani et al. 2024).
 
     Args:
         pixels: uint8 (S, H, W, channels), an array, a memory map or a stream.

@@ -23,16 +23,18 @@ SHOWN = 20
 
 
 def load(options: Mapping) -> Splits:
-    """TinyImageNet: 200 classes, 64 x 64 pixels. The official val is the test split; the unlabelled test is not read.
+    """TinyImageNet: 200 classes, 64 x 64 pixels. The official val is the test split; the unlabelled
+    test is not read.
 
-    Classes are the wnids, sorted; the tree follows WordNet's first hypernyms (see hierarchies.wordnet), with lemmas as
-    names to show.
+    Classes are the wnids, sorted; the tree follows WordNet's first hypernyms (see
+    hierarchies.wordnet), with lemmas as names to show.
 
     Args:
         options: dataset and any of DEFAULTS:
             data_dir: The folder tiny-imagenet-200 or the one that holds it.
             download: Fetch and unpack the archive into data_dir if it is not there.
-            use_val, split_seed, and how images are read: see `official_splits`; a tenth of train validates.
+            use_val, split_seed, and how images are read: see `official_splits`; a tenth of train
+            validates.
             hierarchy: File with another tree, whose classes are the wnids.
             collapse: Drop inner nodes with a single child.
 
@@ -43,7 +45,9 @@ def load(options: Mapping) -> Splits:
     return official_splits(_filed(_folder(options)), tree, options)
 
 
-def read_annotations(path: str | os.PathLike, classes: set[str], images: set[str]) -> dict[str, str]:
+def read_annotations(
+    path: str | os.PathLike, classes: set[str], images: set[str]
+) -> dict[str, str]:
     """Wnid of each image of val, from lines 'file, wnid, x, y, x, y', separated by tabs.
 
     Args:
@@ -51,17 +55,20 @@ def read_annotations(path: str | os.PathLike, classes: set[str], images: set[str
         classes: The wnids that there are.
         images: Names of the files that there are.
 
-    Raises: ValueError: Naming every line that is malformed, or has an unknown wnid, a missing image or one that came
-        before; and images without a line. OSError: If the file cannot be read.
+    Raises: ValueError: Naming every line that is malformed, or has an unknown wnid, a missing image
+        or one that came before; and images without a line. OSError: If the file cannot be read.
     """
     wnids, faults = {}, []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1):
+    for number, line in enumerate(
+        Path(path).read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1
+    ):
         if not line.strip():
             continue
         cells = line.strip().split("\t")
         if len(cells) != 6 or not all(re.fullmatch(r"\d+", cell) for cell in cells[2:]):
             faults.append(
-                f"line {number}: expected a file, a wnid and four numbers, separated by tabs, got {line[:60]!r}"
+                f"line {number}: expected a file, a wnid and four numbers, separated by tabs, got"
+                f" {line[:60]!r}"
             )
         elif cells[1] not in classes:
             faults.append(f"line {number}: {cells[1]!r} is no folder of train")
@@ -75,7 +82,9 @@ def read_annotations(path: str | os.PathLike, classes: set[str], images: set[str
         more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         raise ValueError("\n  ".join([f"{path} does not fit the images:", *faults[:SHOWN], *more]))
     if without := sorted(images - set(wnids)):
-        raise ValueError(f"{path} has no line for {len(without)} images of val/images, such as {without[0]!r}")
+        raise ValueError(
+            f"{path} has no line for {len(without)} images of val/images, such as {without[0]!r}"
+        )
     return wnids
 
 
@@ -88,14 +97,17 @@ def _folder(options: Mapping) -> Path:
         return found
     if not options["download"]:
         raise ValueError(
-            f"neither {root} nor {root / FOLDER} has a folder 'train': unpack {FOLDER}.zip there, or have it downloaded"
+            f"neither {root} nor {root / FOLDER} has a folder 'train': unpack {FOLDER}.zip there,"
+            " or have it downloaded"
             " with --download"
         )
     return _fetch(root)
 
 
 def _fetch(root: Path) -> Path:
-    """Unpacks the archive, one that is in root already or a fresh one, which is removed afterwards."""
+    """Unpacks the archive, one that is in root already or a fresh one, which is removed
+    afterwards.
+    """
     archive = root / f"{FOLDER}.zip"
     if archive.exists():
         return unpack(archive, root, FOLDER)
@@ -103,7 +115,8 @@ def _fetch(root: Path) -> Path:
         download(URL, archive)
     except OSError as error:
         raise ValueError(
-            f"{error}; get {FOLDER}.zip elsewhere, put it into {root} and run again, or unpack it and name its folder"
+            f"{error}; get {FOLDER}.zip elsewhere, put it into {root} and run again, or unpack it"
+            " and name its folder"
             " with --data_dir"
         ) from error
     folder = unpack(archive, root, FOLDER)
@@ -120,13 +133,21 @@ def _filed(folder: Path) -> Filed:
     for path in train.hierarchy.class_paths:
         if path[1:] != ("images",):
             raise ValueError(
-                f"{folder / 'train' / '/'.join(path)} holds images; expected {folder}/train/<wnid>/images/<image>"
+                f"{folder / 'train' / '/'.join(path)} holds images; expected"
+                f" {folder}/train/<wnid>/images/<image>"
             )
     _check_list(folder, names)
     val = scan_folders(folder / "val")
-    labelled = read_annotations(folder / ANNOTATIONS, set(names), {file.removeprefix("images/") for file in val.files})
-    files = [*(f"train/{file}" for file in train.files), *(f"val/images/{file}" for file in sorted(labelled))]
-    ids = np.concatenate([np.array(names)[train.labels], [labelled[file] for file in sorted(labelled)]])
+    labelled = read_annotations(
+        folder / ANNOTATIONS, set(names), {file.removeprefix("images/") for file in val.files}
+    )
+    files = [
+        *(f"train/{file}" for file in train.files),
+        *(f"val/images/{file}" for file in sorted(labelled)),
+    ]
+    ids = np.concatenate(
+        [np.array(names)[train.labels], [labelled[file] for file in sorted(labelled)]]
+    )
     parts = np.repeat([TRAIN, TEST], [len(train.files), len(labelled)])
     skipped = tuple(file for file in train.skipped if not file.endswith("_boxes.txt"))
     notes = left_out_notes(replace(train, skipped=skipped), "below train")
@@ -144,5 +165,6 @@ def _check_list(folder: Path, names: list[str]) -> None:
     ):
         if some:
             raise ValueError(
-                f"{folder / 'wnids.txt'} lists {len(listed)} classes, train has {len(names)}: {min(some)!r} {what}"
+                f"{folder / 'wnids.txt'} lists {len(listed)} classes, train has {len(names)}:"
+                f" {min(some)!r} {what}"
             )

@@ -19,7 +19,9 @@ _SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 
 
 class Found(NamedTuple):
-    """Images below the paths given, each once: `files` as paths that can be opened, and the number of other files."""
+    """Images below the paths given, each once: `files` as paths that can be opened, and the number
+    of other files.
+    """
 
     files: list[str]
     others: int
@@ -59,10 +61,11 @@ class Batch(NamedTuple):
 def find_images(paths: Iterable[str | os.PathLike]) -> Found:
     """The images named, and those below the folders named, sorted in each folder tree.
 
-    In folders the suffix says what is an image; a file that is named counts whatever it is called. Hidden files and
-    folders are passed over. Links to folders are followed, every folder once.
+    In folders the suffix says what is an image; a file that is named counts whatever it is called.
+    Hidden files and folders are passed over. Links to folders are followed, every folder once.
 
-    Raises: ValueError: If a path does not exist, a folder cannot be listed, or there is no image at all.
+    Raises: ValueError: If a path does not exist, a folder cannot be listed, or there is no image at
+    all.
     """
     paths, files, others = list(map(Path, paths)), {}, []
     for path in paths:
@@ -73,7 +76,8 @@ def find_images(paths: Iterable[str | os.PathLike]) -> Found:
         others += more
     if not files:
         sentences = [
-            f"there is no image in {', '.join(map(str, paths)) or 'no folder'} ({len(others)} other files)",
+            f"there is no image in {', '.join(map(str, paths)) or 'no folder'} ({len(others)} other"
+            " files)",
             *advice(others),
             f"images end in {', '.join(_SUFFIXES)}",
         ]
@@ -86,7 +90,9 @@ def _below(root: Path) -> tuple[list[str], list[str]]:
     images, others, visited = [], [], set()
 
     def refuse(error: OSError) -> None:
-        raise ValueError(f"the folder {error.filename!r} cannot be listed: {error.strerror}") from error
+        raise ValueError(
+            f"the folder {error.filename!r} cannot be listed: {error.strerror}"
+        ) from error
 
     for folder, folders, names in os.walk(root, onerror=refuse, followlinks=True):
         real = os.path.realpath(folder)
@@ -102,8 +108,11 @@ def _below(root: Path) -> tuple[list[str], list[str]]:
     return sorted(images), others
 
 
-def read_batches(files: Sequence[str], shape: Shape, batch_size: int, workers: int | None = None) -> Iterator[Batch]:
-    """The files in order, batch by batch, as training reads images; threads stay up to a batch ahead.
+def read_batches(
+    files: Sequence[str], shape: Shape, batch_size: int, workers: int | None = None
+) -> Iterator[Batch]:
+    """The files in order, batch by batch, as training reads images; threads stay up to a batch
+    ahead.
 
     Args:
         files: Paths.
@@ -128,14 +137,18 @@ def read_batches(files: Sequence[str], shape: Shape, batch_size: int, workers: i
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _batch(files: list[str], images: list[tuple[np.ndarray, tuple[int, int]] | str], shape: Shape) -> Batch:
+def _batch(
+    files: list[str], images: list[tuple[np.ndarray, tuple[int, int]] | str], shape: Shape
+) -> Batch:
     read = [image for image in images if not isinstance(image, str)]
     empty = np.empty((0, shape.height, shape.width, 1 if shape.gray else 3), np.uint8)
     pixels = np.stack([image for image, _ in read]) if read else empty
     if shape.upscale and read:
         pixels = Upscaled(pixels, shape.upscale)[:]
     sizes = np.array([size for _, size in read], np.float32).reshape(-1, 2)
-    return Batch(files, [image if isinstance(image, str) else None for image in images], pixels, sizes)
+    return Batch(
+        files, [image if isinstance(image, str) else None for image in images], pixels, sizes
+    )
 
 
 def _read(file: str, shape: Shape) -> tuple[np.ndarray, tuple[int, int]] | str:

@@ -1,4 +1,6 @@
-"""Figures of recorded runs, one module a family, and the page that shows them. No pyplot, no state."""
+"""Figures of recorded runs, one module a family, and the page that shows them. No pyplot, no
+state.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -21,13 +21,17 @@ def method_dots(summary: pd.DataFrame, values: pd.DataFrame, metrics: Sequence[s
     """One panel a measure, one line a method: its mean, the interval and the value of each seed.
 
     Args:
-        summary: Of one dataset and hierarchy, as `aggregation.summarise` returns it: options (name of the method's
-            row), metric, mean, lower, upper.
+        summary: Of one dataset and hierarchy, as `reports.statistics.summarise` returns it: options (name
+            of the method's row), metric, mean, lower, upper.
         values: The same runs seed by seed: options, metric, value.
         metrics: The measures, a panel each.
     """
     methods = list(dict.fromkeys(summary["options"]))
-    metrics = [metric for metric in metrics if summary.loc[summary["metric"] == metric, "mean"].notna().any()]
+    metrics = [
+        metric
+        for metric in metrics
+        if summary.loc[summary["metric"] == metric, "mean"].notna().any()
+    ]
     if not metrics:
         raise NothingToDraw("No measure is defined in any of the runs.")
     columns = min(4, len(metrics))
@@ -46,13 +50,21 @@ def method_dots(summary: pd.DataFrame, values: pd.DataFrame, metrics: Sequence[s
 
 
 def height_curves(summary: pd.DataFrame) -> Drawing:
-    """Share of the images whose answer shares an ancestor of at most a height with the truth, one line a method."""
-    part = summary[summary["metric"].str.fullmatch(r"height_accuracy@\d+") & summary["mean"].notna()]
+    """Share of the images whose answer shares an ancestor of at most a height with the truth, one
+    line a method.
+    """
+    part = summary[
+        summary["metric"].str.fullmatch(r"height_accuracy@\d+") & summary["mean"].notna()
+    ]
     if part.empty:
         raise NothingToDraw("The runs have no measures by height in the tree.")
-    part = part.assign(height=part["metric"].str.rpartition("@")[2].astype(int)).sort_values("height", kind="stable")
+    part = part.assign(height=part["metric"].str.rpartition("@")[2].astype(int)).sort_values(
+        "height", kind="stable"
+    )
     part = part[part["height"] < part["height"].max()] if part["height"].max() else part
-    methods = [name for name in dict.fromkeys(summary["options"]) if (part["options"] == name).any()]
+    methods = [
+        name for name in dict.fromkeys(summary["options"]) if (part["options"] == name).any()
+    ]
     figure = new_figure(6.4, 3.6 + 0.2 * (len(methods) // 3))
     axes = figure.add_subplot()
     for index, name in enumerate(methods):
@@ -60,7 +72,14 @@ def height_curves(summary: pd.DataFrame) -> Drawing:
         x = mine["height"] + 0.03 * (index - (len(methods) - 1) / 2)
         error = np.nan_to_num((mine["mean"] - mine["lower"]).to_numpy())
         axes.errorbar(
-            x, mine["mean"], yerr=error, markersize=5, linewidth=1.3, capsize=2.5, label=printable(name), **style
+            x,
+            mine["mean"],
+            yerr=error,
+            markersize=5,
+            linewidth=1.3,
+            capsize=2.5,
+            label=printable(name),
+            **style,
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -69,7 +88,10 @@ def height_curves(summary: pd.DataFrame) -> Drawing:
     axes.set_ylabel("share of the test images")
     figure.legend(loc="outside lower center", ncols=min(3, len(methods)))
     caption = "How many answers are right if an answer within a subtree of that height counts."
-    return Drawing(figure, f"{caption} The root, where every answer is right, is left out. {_interval_note(part)}")
+    return Drawing(
+        figure,
+        f"{caption} The root, where every answer is right, is left out. {_interval_note(part)}",
+    )
 
 
 def _dots(ax: Axes, methods: list[str], summary: pd.DataFrame, values: pd.DataFrame) -> None:
@@ -115,11 +137,20 @@ def _dots(ax: Axes, methods: list[str], summary: pd.DataFrame, values: pd.DataFr
 
 
 def _caption(summary: pd.DataFrame) -> str:
-    arrows = "↑ higher is better, ↓ lower is better." if summary["metric"].map(direction).notna().any() else ""
-    return f"Diamonds are means over seeds, small dots single seeds. {_interval_note(summary)} {arrows}".strip()
+    arrows = (
+        "↑ higher is better, ↓ lower is better."
+        if summary["metric"].map(direction).notna().any()
+        else ""
+    )
+    return (
+        f"Diamonds are means over seeds, small dots single seeds. {_interval_note(summary)}"
+        f" {arrows}".strip()
+    )
 
 
 def _interval_note(summary: pd.DataFrame) -> str:
     if summary["lower"].notna().any():
-        return "Lines are 95 % intervals of Student's t around the mean; with few seeds they are wide."
+        return (
+            "Lines are 95 % intervals of Student's t around the mean; with few seeds they are wide."
+        )
     return "With one seed each there are no intervals."

@@ -1,4 +1,6 @@
-"""Two trees over the same items, turned at their inner nodes so that lines between equal items cross little."""
+"""Two trees over the same items, turned at their inner nodes so that lines between equal items
+cross little.
+"""
 
 from bisect import bisect, insort
 from typing import NamedTuple
@@ -8,7 +10,9 @@ import numpy as np
 from figures.layout import DrawnTree
 
 _STARTS = 12
-_PAIR_ENTRIES = 4_000_000  # above this, the children of a node are sorted by their mean position only
+_PAIR_ENTRIES = (
+    4_000_000  # above this, the children of a node are sorted by their mean position only
+)
 
 
 class Untangled(NamedTuple):
@@ -27,7 +31,9 @@ class Untangled(NamedTuple):
 
 
 def count_crossings(left: np.ndarray, right: np.ndarray) -> int:
-    """Pairs of items in opposite order in two orders of the same items: lines between them cross."""
+    """Pairs of items in opposite order in two orders of the same items: lines between them
+    cross.
+    """
     place = np.empty(len(right), np.int64)
     place[right] = np.arange(len(right))
     crossings, seen = 0, []
@@ -40,9 +46,10 @@ def count_crossings(left: np.ndarray, right: np.ndarray) -> int:
 def untangle(left: DrawnTree, right: DrawnTree, seed: int = 0) -> Untangled:
     """The turned trees with the fewest crossings found.
 
-    With one tree fixed, the best order of the other's children is found node by node, exactly where a node has two
-    children or only tips; the two trees take turns until neither gains. That is repeated from several starts, since
-    the best of both together is not known to be computable in reasonable time.
+    With one tree fixed, the best order of the other's children is found node by node, exactly where
+    a node has two children or only tips; the two trees take turns until neither gains. That is
+    repeated from several starts, since the best of both together is not known to be computable in
+    reasonable time.
 
     Source: Buchin et al. 2012, "Drawing (complete) binary tanglegrams", for the problem.
     """
@@ -89,11 +96,15 @@ def _descend(a: DrawnTree, b: DrawnTree) -> tuple[DrawnTree, DrawnTree, int]:
 
 
 def _shuffled(tree: DrawnTree, rng: np.random.Generator) -> DrawnTree:
-    return tree._replace(children=tuple(tuple(rng.permutation(below).tolist()) for below in tree.children))
+    return tree._replace(
+        children=tuple(tuple(rng.permutation(below).tolist()) for below in tree.children)
+    )
 
 
 def _best_order(parts: list[np.ndarray]) -> list[int]:
-    """Order of the parts, each a sorted array of positions, with few pairs from different parts the wrong way round."""
+    """Order of the parts, each a sorted array of positions, with few pairs from different parts the
+    wrong way round.
+    """
     count = len(parts)
     if count == 1:
         return [0]
@@ -109,11 +120,17 @@ def _best_order(parts: list[np.ndarray]) -> list[int]:
 
 
 def _excess(parts: list[np.ndarray]) -> np.ndarray:
-    """(k, k): pairs that cross if part i stands before part j, less those that cross if it stands behind."""
+    """(k, k): pairs that cross if part i stands before part j, less those that cross if it stands
+    behind.
+    """
     sizes = [len(part) for part in parts]
-    owner = np.repeat(np.arange(len(parts)), sizes)[np.argsort(np.concatenate(parts), kind="stable")]
+    owner = np.repeat(np.arange(len(parts)), sizes)[
+        np.argsort(np.concatenate(parts), kind="stable")
+    ]
     member = owner[:, None] == np.arange(len(parts))
-    wrong = member.T.astype(float) @ (np.cumsum(member, axis=0) - member)  # (i, j): an item of j lies before one of i
+    wrong = member.T.astype(float) @ (
+        np.cumsum(member, axis=0) - member
+    )  # (i, j): an item of j lies before one of i
     return wrong - wrong.T
 
 
@@ -130,7 +147,11 @@ def _improved(excess: np.ndarray, order: np.ndarray) -> np.ndarray:
             rest = order[order != part]
             # cost of standing at place p: behind rest[:p], before rest[p:]
             behind, before = excess[rest, part], excess[part, rest]
-            costs = np.concatenate([[0], np.cumsum(behind)]) + before.sum() - np.concatenate([[0], np.cumsum(before)])
+            costs = (
+                np.concatenate([[0], np.cumsum(behind)])
+                + before.sum()
+                - np.concatenate([[0], np.cumsum(before)])
+            )
             here = int(np.flatnonzero(order == part)[0])
             place = int(costs.argmin())
             if costs[place] < costs[here]:

@@ -8,7 +8,16 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from figures.groups import series_style
-from figures.style import FAINT, TAKEN_COLOUR, TRUE_COLOUR, Drawing, NothingToDraw, counted, new_figure, printable
+from figures.style import (
+    FAINT,
+    TAKEN_COLOUR,
+    TRUE_COLOUR,
+    Drawing,
+    NothingToDraw,
+    counted,
+    new_figure,
+    printable,
+)
 from figures.subject import Subject
 
 # title of a panel -> its axis, and the columns of epochs.csv with their names in the legend
@@ -34,7 +43,9 @@ _RANGES = {"mean loss of an image": (0.0, np.inf), "share of images": (0.0, 1.02
 
 
 def training_curves(subject: Subject) -> Drawing:
-    """Loss, accuracy, scale and correlation with the tree over the epochs; the epoch of the results is marked."""
+    """Loss, accuracy, scale and correlation with the tree over the epochs; the epoch of the results
+    is marked.
+    """
     epochs = _numeric(subject.epochs)
     panels = {title: (unit, _defined(epochs, columns)) for title, (unit, columns) in PANELS.items()}
     panels = {title: panel for title, panel in panels.items() if panel[1]}
@@ -43,7 +54,9 @@ def training_curves(subject: Subject) -> Drawing:
     figure, axes = _panels(len(panels))
     for ax, (title, (unit, columns)) in zip(axes, panels.items()):
         for colour, (column, name) in zip((TRUE_COLOUR, TAKEN_COLOUR), columns.items()):
-            ax.plot(epochs["epoch"], epochs[column], color=colour, label=name, **_marks(len(epochs)))
+            ax.plot(
+                epochs["epoch"], epochs[column], color=colour, label=name, **_marks(len(epochs))
+            )
         if subject.best_epoch is not None:
             ax.axvline(subject.best_epoch, color=FAINT, linestyle=":", linewidth=1.2)
         _finish(ax, title, unit)
@@ -56,12 +69,15 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
     """The same for several methods: means over seeds, with bands.
 
     Args:
-        curves: Columns options (the name of a method's row), column (of epochs.csv), epoch, mean, lower, upper; bounds
-            are NaN where there is no interval. Methods stand in the order in which they are to be listed.
+        curves: Columns options (the name of a method's row), column (of epochs.csv), epoch, mean,
+            lower, upper; bounds are NaN where there is no interval. Methods stand in the order in
+            which they are to be listed.
     """
     methods = list(dict.fromkeys(curves["options"]))
     known = set(curves["column"])
-    panels = {title: (unit, names[0]) for title, (unit, names) in COMPARED.items() if names[0] in known}
+    panels = {
+        title: (unit, names[0]) for title, (unit, names) in COMPARED.items() if names[0] in known
+    }
     if not panels:
         raise NothingToDraw("No run has recorded epochs, so there are no training curves.")
     figure, axes = _panels(len(panels), columns=2)
@@ -72,7 +88,9 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
         _finish(ax, title, unit)
         if unit in _RANGES:
             (low, high), (bottom, top) = _RANGES[unit], ax.get_ylim()
-            ax.set_ylim(max(low - 0.03 * top, bottom), min(high, top))  # however far the bands reach
+            ax.set_ylim(
+                max(low - 0.03 * top, bottom), min(high, top)
+            )  # however far the bands reach
     handles = [
         Line2D([], [], **{**series_style(index), "marker": ""}, label=printable(name))
         for index, name in enumerate(methods)
@@ -81,7 +99,8 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
     caption = "Lines are means over the seeds of a method."
     if curves["lower"].notna().any():
         caption += (
-            " Bands are 95 % intervals of Student's t around the mean, where two seeds or more reached the epoch."
+            " Bands are 95 % intervals of Student's t around the mean, where two seeds or more"
+            " reached the epoch."
         )
     if len(methods) > 36:
         caption += " Colours and dashes repeat after 36 methods."
@@ -91,9 +110,22 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
 def _band(ax: Axes, part: pd.DataFrame, index: int) -> None:
     style = series_style(index)
     lone = {} if len(part) > 1 else {"markersize": 5}
-    ax.plot(part["epoch"], part["mean"], linewidth=1.5, **{**style, "marker": style["marker"] if lone else ""}, **lone)
+    ax.plot(
+        part["epoch"],
+        part["mean"],
+        linewidth=1.5,
+        **{**style, "marker": style["marker"] if lone else ""},
+        **lone,
+    )
     if part["lower"].notna().any():
-        ax.fill_between(part["epoch"], part["lower"], part["upper"], color=style["color"], alpha=0.16, linewidth=0)
+        ax.fill_between(
+            part["epoch"],
+            part["lower"],
+            part["upper"],
+            color=style["color"],
+            alpha=0.16,
+            linewidth=0,
+        )
 
 
 def _panels(count: int, columns: int = 2) -> tuple[Figure, list[Axes]]:
@@ -116,7 +148,9 @@ def _finish(ax: Axes, title: str, unit: str) -> None:
     ax.set_xlim(left=0.5)
     low, high = ax.get_ylim()
     if high - low < 1e-3 * max(abs(low), abs(high)):
-        ax.set_ylim(low - 0.05 * abs(low) - 1e-3, high + 0.05 * abs(high) + 1e-3)  # a constant, not noise blown up
+        ax.set_ylim(
+            low - 0.05 * abs(low) - 1e-3, high + 0.05 * abs(high) + 1e-3
+        )  # a constant, not noise blown up
 
 
 def _marks(count: int) -> dict:
@@ -130,14 +164,19 @@ def _numeric(epochs: pd.DataFrame) -> pd.DataFrame:
 
 def _defined(epochs: pd.DataFrame, columns: dict[str, str]) -> dict[str, str]:
     return {
-        column: name for column, name in columns.items() if column in epochs.columns and epochs[column].notna().any()
+        column: name
+        for column, name in columns.items()
+        if column in epochs.columns and epochs[column].notna().any()
     }
 
 
 def _curve_caption(subject: Subject, epochs: pd.DataFrame) -> str:
     caption = f"{counted(len(epochs), 'epoch')}."
     if subject.best_epoch is not None:
-        caption += f" The results are from epoch {subject.best_epoch} (dotted line), of the best validation accuracy."
+        caption += (
+            f" The results are from epoch {subject.best_epoch} (dotted line), of the best"
+            " validation accuracy."
+        )
     elif len(epochs):
         caption += " The results are from the last epoch."
     return caption

@@ -1,4 +1,6 @@
-"""The tree of the class vectors alone: upright for a few dozen classes, around a circle for more."""
+"""The tree of the class vectors alone: upright for a few dozen classes, around a circle for
+more.
+"""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +10,17 @@ from matplotlib.ticker import MaxNLocator
 
 from figures.groups import MIXED
 from figures.layout import DrawnTree, axis_start
-from figures.style import FAINT, INK, SMALLEST, Drawing, Rows, inch_axes, new_figure, spread, text_width
+from figures.style import (
+    FAINT,
+    INK,
+    SMALLEST,
+    Drawing,
+    Rows,
+    inch_axes,
+    new_figure,
+    spread,
+    text_width,
+)
 from figures.subject import Subject
 from figures.tanglegrams import cut_note, draw_branches
 
@@ -27,11 +39,17 @@ def _upright(subject: Subject) -> Drawing:
     rows = spread(len(subject.with_vector), 20.0)
     start, order = axis_start(tree), tree.order()
     figure = new_figure(7.5, len(order) * rows.pitch + 1.1)
-    axes = figure.add_subplot(ylim=(len(order) - 0.4, -0.6), xlim=((tree.joins().max() or 1.0), start))
+    axes = figure.add_subplot(
+        ylim=(len(order) - 0.4, -0.6), xlim=((tree.joins().max() or 1.0), start)
+    )
     x = np.where(tree.item >= 0, start, tree.joins())
-    draw_branches(axes, tree, x, tree.rows(), tree.sole_group(groups.of_class[subject.with_vector]), groups)
+    draw_branches(
+        axes, tree, x, tree.rows(), tree.sole_group(groups.of_class[subject.with_vector]), groups
+    )
     axes.yaxis.tick_right()
-    axes.set_yticks(range(len(order)), [subject.names[subject.with_vector[i]] for i in order], size=rows.size)
+    axes.set_yticks(
+        range(len(order)), [subject.names[subject.with_vector[i]] for i in order], size=rows.size
+    )
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(subject.unit)
@@ -66,10 +84,14 @@ def _turned(subject: Subject) -> DrawnTree:
 
 
 def _round_page(names: list[str], rows: Rows, radius: float, entries: int) -> tuple[Figure, Axes]:
-    """An axes in inches around the centre of the circle, with room for the names and the legend in the corner."""
+    """An axes in inches around the centre of the circle, with room for the names and the legend in
+    the corner.
+    """
     measure, _ = inch_axes(1, 1)
     half = radius + text_width(measure, names, rows.size) + 0.15
-    wide = max(0.0, half - 2.0)  # the legend takes about 2 inches of the corner that the circle leaves free
+    wide = max(
+        0.0, half - 2.0
+    )  # the legend takes about 2 inches of the corner that the circle leaves free
     corner = max(0.0, 0.19 * entries + 0.3 - (half - np.sqrt(half**2 - wide**2)))
     figure = new_figure(2 * half, 2 * half + corner, layout=None)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-half, half), ylim=(-half, half + corner))
@@ -77,7 +99,9 @@ def _round_page(names: list[str], rows: Rows, radius: float, entries: int) -> tu
     return figure, axes
 
 
-def _round_branches(axes: Axes, tree: DrawnTree, angle: np.ndarray, distance: np.ndarray, colours: list[str]) -> None:
+def _round_branches(
+    axes: Axes, tree: DrawnTree, angle: np.ndarray, distance: np.ndarray, colours: list[str]
+) -> None:
     lines, shades = [], []
     for v, below in enumerate(tree.children):
         if below:
@@ -91,24 +115,46 @@ def _round_label(axes: Axes, name: str, angle: float, distance: float, size: flo
     x, y = _polar(angle, np.array([distance]))[0]
     turned, degrees = np.cos(angle) < 0, np.rad2deg(angle)
     axes.text(
-        x, y, name, size=size, color=INK, ha="right" if turned else "left", va="center",
-        rotation=degrees - 180 if turned else degrees, rotation_mode="anchor",
-    )  # fmt: skip
+        x,
+        y,
+        name,
+        size=size,
+        color=INK,
+        ha="right" if turned else "left",
+        va="center",
+        rotation=degrees - 180 if turned else degrees,
+        rotation_mode="anchor",
+    )
 
 
 def _rings(axes: Axes, tree: DrawnTree, start: float, radius: float, unit: str) -> None:
     """Thin circles at round distances, with their values in the gap on the right."""
     last = tree.joins().max() or 1.0
     ticks = [
-        tick for tick in MaxNLocator(4).tick_values(start, last) if start + 0.06 * (last - start) < tick < 0.98 * last
+        tick
+        for tick in MaxNLocator(4).tick_values(start, last)
+        if start + 0.06 * (last - start) < tick < 0.98 * last
     ]
     for tick in ticks:
         at = radius * (last - tick) / (last - start)
         axes.add_collection(
-            LineCollection([_polar(np.linspace(0, 2 * np.pi, 200), at)], colors=FAINT, linewidths=0.4, linestyles=":")
+            LineCollection(
+                [_polar(np.linspace(0, 2 * np.pi, 200), at)],
+                colors=FAINT,
+                linewidths=0.4,
+                linestyles=":",
+            )
         )
         axes.text(
-            at, 0, f"{tick:g}", size=6.5, ha="center", va="center", color=INK, backgroundcolor="white", zorder=3
+            at,
+            0,
+            f"{tick:g}",
+            size=6.5,
+            ha="center",
+            va="center",
+            color=INK,
+            backgroundcolor="white",
+            zorder=3,
         ).set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})
     axes.text(radius + 0.1, 0, unit, size=max(6.0, SMALLEST), ha="left", va="center", color=INK)
 
@@ -121,6 +167,7 @@ def _polar(angle: np.ndarray | float, distance: np.ndarray | float) -> np.ndarra
 def _caption(subject: Subject, rows: Rows, start: float) -> str:
     return (
         "Average linkage of the distances between class vectors alone. A branch has the colour"
-        f" of a group where all classes below are of it.{subject.groups.note()}{cut_note(start)}{rows.note()}"
+        " of a group where all classes below are of"
+        f" it.{subject.groups.note()}{cut_note(start)}{rows.note()}"
         f"{subject.missing_note()}"
     )

@@ -1,4 +1,6 @@
-"""Top-level groups of the class tree and their colours, for colour-blind eyes too, however many groups there are."""
+"""Top-level groups of the class tree and their colours, for colour-blind eyes too, however many
+groups there are.
+"""
 
 from typing import NamedTuple
 
@@ -9,10 +11,23 @@ from figures.style import counted, printable
 from hierarchies import Hierarchy
 
 # Paul Tol's 'muted' scheme: any two can be told apart with every common kind of colour vision
-PALETTE = ("#332288", "#CC6677", "#117733", "#88CCEE", "#999933", "#AA4499", "#44AA99", "#882255", "#DDCC77")
+PALETTE = (
+    "#332288",
+    "#CC6677",
+    "#117733",
+    "#88CCEE",
+    "#999933",
+    "#AA4499",
+    "#44AA99",
+    "#882255",
+    "#DDCC77",
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)))
-OTHERS, MIXED = "#8c8c8c", "#333333"  # groups without a colour of their own; branches of several groups
+OTHERS, MIXED = (
+    "#8c8c8c",
+    "#333333",
+)  # groups without a colour of their own; branches of several groups
 
 
 class Groups(NamedTuple):
@@ -57,20 +72,33 @@ class Groups(NamedTuple):
         if not self.others:
             return ""
         if not self.own:
-            return f" All {len(self.others)} classes stand directly below the root, so there are no groups to colour."
-        return f" Colours are for the {len(self.own)} largest of {len(self.names)} groups; the others are grey."
+            return (
+                f" All {len(self.others)} classes stand directly below the root, so there are no"
+                " groups to colour."
+            )
+        return (
+            f" Colours are for the {len(self.own)} largest of {len(self.names)} groups; the others"
+            " are grey."
+        )
 
     def handles(self, *, lines: bool = False) -> list[Line2D]:
         """Legend entries of the coloured groups and one for all others."""
         shown = [(self.names[g], self.colours[g], self.markers[g]) for g in self.own]
         shown += [(self.others_name(), OTHERS, ".")] if self.others else []
         if lines:
-            return [Line2D([], [], color=colour, linewidth=2.5, label=name) for name, colour, _ in shown]
-        return [Line2D([], [], color=colour, marker=mark, linestyle="", label=name) for name, colour, mark in shown]
+            return [
+                Line2D([], [], color=colour, linewidth=2.5, label=name) for name, colour, _ in shown
+            ]
+        return [
+            Line2D([], [], color=colour, marker=mark, linestyle="", label=name)
+            for name, colour, mark in shown
+        ]
 
 
 def top_groups(hierarchy: Hierarchy) -> Groups:
-    """Groups of the classes, the palette going to the largest; a group of one class is coloured only if all fit."""
+    """Groups of the classes, the palette going to the largest; a group of one class is coloured
+    only if all fit.
+    """
     top = 0
     while hierarchy.n_children[top] == 1 and hierarchy.height[top] > 1:
         top += 1  # preorder: the only child of v is v + 1

@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from figures.style import EMPTY, INK, SEQUENTIAL, Drawing, NothingToDraw, counted, new_figure, spread
+from figures.style import (
+    EMPTY,
+    INK,
+    SEQUENTIAL,
+    Drawing,
+    NothingToDraw,
+    counted,
+    new_figure,
+    spread,
+)
 from figures.subject import Subject
 from metrics import flat
 from metrics.inference import classwise_correlation
@@ -40,7 +49,9 @@ class _Frame(NamedTuple):
 
 
 def distance_maps(subject: Subject) -> Drawing:
-    """Distances between class vectors beside those in the tree and between prototypes, classes ordered by the tree."""
+    """Distances between class vectors beside those in the tree and between prototypes, classes
+    ordered by the tree.
+    """
     outputs, frame = subject.outputs, _frame(subject, 3.4, 6.5)
     if len(frame.order) < 2:
         raise NothingToDraw("There is one class only, so there are no distances.")
@@ -52,10 +63,16 @@ def distance_maps(subject: Subject) -> Drawing:
     figure, panels = _page(frame, len(tables))
     for ax, (title, (table, unit)) in zip(panels, tables.items()):
         apart = table[~np.eye(len(table), dtype=bool) & np.isfinite(table)]
-        image = _show(ax, _reduced(table[np.ix_(frame.order, frame.order)]), vmin=apart.min() if len(apart) else 0)
+        image = _show(
+            ax,
+            _reduced(table[np.ix_(frame.order, frame.order)]),
+            vmin=apart.min() if len(apart) else 0,
+        )
         _decorate(ax, subject, frame, "white", names=ax is panels[0])
         ax.set_title(title, loc="left")
-        bar = figure.colorbar(image, ax=ax, orientation="horizontal", shrink=0.8, pad=0.02, label=unit)
+        bar = figure.colorbar(
+            image, ax=ax, orientation="horizontal", shrink=0.8, pad=0.02, label=unit
+        )
         bar.locator = MaxNLocator(6, integer="edges" in unit)
         bar.update_ticks()
     _legend(figure, subject)
@@ -63,17 +80,26 @@ def distance_maps(subject: Subject) -> Drawing:
 
 
 def confusions(subject: Subject) -> Drawing:
-    """Share of each class's images (row) that is taken for each class (column), ordered by the tree."""
+    """Share of each class's images (row) that is taken for each class (column), ordered by the
+    tree.
+    """
     frame = _frame(subject, 4.0, 12.0)
     if not subject.outputs.num_samples:
         raise NothingToDraw("There is no test image, so there are no confusions.")
     counts = flat.confusion(subject.outputs)[1][np.ix_(frame.order, frame.order)]
     totals = counts.sum(axis=1, keepdims=True)
     figure, panels = _page(frame, 1 if frame.classes else 2)
-    image = _show(panels[0], _reduced(ratio(counts, totals)), norm=PowerNorm(0.5, 0, 1), cmap="Blues")
+    image = _show(
+        panels[0], _reduced(ratio(counts, totals)), norm=PowerNorm(0.5, 0, 1), cmap="Blues"
+    )
     _decorate(panels[0], subject, frame, INK, names=True)
     if len(counts) <= COUNTED_CLASSES:
-        _write_counts(panels[0], counts, ratio(counts, totals), min(9.0, max(5.0, frame.side / len(counts) * 25)))
+        _write_counts(
+            panels[0],
+            counts,
+            ratio(counts, totals),
+            min(9.0, max(5.0, frame.side / len(counts) * 25)),
+        )
     if not frame.classes:
         panels[0].set_title("classes", loc="left", pad=22)
         _between_groups(panels[1], subject, frame, counts)
@@ -82,7 +108,14 @@ def confusions(subject: Subject) -> Drawing:
         ax.xaxis.set_label_position("top")
     panels[0].set_ylabel("true class" if frame.classes else "true class, by group")
     ticks = [0, 0.05, 0.2, 0.5, 1]
-    figure.colorbar(image, ax=panels, shrink=0.6, aspect=30, ticks=ticks, label="share of the images of the true class")
+    figure.colorbar(
+        image,
+        ax=panels,
+        shrink=0.6,
+        aspect=30,
+        ticks=ticks,
+        label="share of the images of the true class",
+    )
     _legend(figure, subject)
     return Drawing(figure, _confusion_caption(subject, frame, counts))
 
@@ -160,7 +193,10 @@ def _name_classes(ax: Axes, names: list[str], frame: _Frame) -> None:
 def _strips(ax: Axes, colours: np.ndarray) -> None:
     """Bands with the group's colour of each class, left of and below a table."""
     steps = np.arange(len(colours))[:, None]
-    for bounds, table in (((-_STRIP, 0, 0.7 * _STRIP, 1), steps), ((0, -_STRIP, 1, 0.7 * _STRIP), steps.T)):
+    for bounds, table in (
+        ((-_STRIP, 0, 0.7 * _STRIP, 1), steps),
+        ((0, -_STRIP, 1, 0.7 * _STRIP), steps.T),
+    ):
         strip = ax.inset_axes(bounds)
         strip.imshow(
             table,
@@ -185,14 +221,17 @@ def _cells(count: int) -> int:
 
 
 def _reduced(table: np.ndarray) -> np.ndarray:
-    """The table with blocks of neighbouring classes averaged, so that it has at most _FINEST rows."""
+    """The table with blocks of neighbouring classes averaged, so that it has at most _FINEST
+    rows.
+    """
     step = -(-len(table) // _FINEST)
     if step == 1:
         return table
     starts = np.arange(0, len(table), step)
     known = np.isfinite(table).astype(float)
     sums, sizes = (
-        np.add.reduceat(np.add.reduceat(t, starts, 0), starts, 1) for t in (np.where(known, table, 0.0), known)
+        np.add.reduceat(np.add.reduceat(t, starts, 0), starts, 1)
+        for t in (np.where(known, table, 0.0), known)
     )
     return ratio(sums, sizes)
 
@@ -208,7 +247,15 @@ def _distances(vectors: np.ndarray, distance: str) -> np.ndarray:
 def _write_counts(ax: Axes, counts: np.ndarray, shares: np.ndarray, size: float) -> None:
     for row, column in np.argwhere(counts > 0):
         dark = shares[row, column] > 0.25
-        ax.text(column, row, counts[row, column], size=size, ha="center", va="center", color="white" if dark else INK)
+        ax.text(
+            column,
+            row,
+            counts[row, column],
+            size=size,
+            ha="center",
+            va="center",
+            color="white" if dark else INK,
+        )
 
 
 def _distance_caption(subject: Subject, frame: _Frame, tables: dict) -> str:
@@ -219,7 +266,9 @@ def _distance_caption(subject: Subject, frame: _Frame, tables: dict) -> str:
         if len(kept) > _RANKED:
             parts.append(f"{title} see the measure W/corr or P/corr")
             continue
-        rho = classwise_correlation(tables[title][0][np.ix_(kept, kept)], tree[np.ix_(kept, kept)]).value
+        rho = classwise_correlation(
+            tables[title][0][np.ix_(kept, kept)], tree[np.ix_(kept, kept)]
+        ).value
         parts.append(f"{title} {rho:.3f}" if np.isfinite(rho) else f"{title} undefined")
     grey = (
         " Grey rows and columns: classes without training images have no prototype."
@@ -227,8 +276,10 @@ def _distance_caption(subject: Subject, frame: _Frame, tables: dict) -> str:
         else ""
     )
     return (
-        "Classes in the order of the tree, lines between top-level groups. Colours run from the smallest distance of"
-        " two different classes to the largest. Class-wise rank correlation with the path lengths of the tree:"
+        "Classes in the order of the tree, lines between top-level groups. Colours run from the"
+        " smallest distance of"
+        " two different classes to the largest. Class-wise rank correlation with the path lengths"
+        " of the tree:"
         f" {', '.join(parts)}.{grey}{_frame_note(subject, frame)}"
     )
 
@@ -238,11 +289,17 @@ def _confusion_caption(subject: Subject, frame: _Frame, counts: np.ndarray) -> s
     total, right = int(counts.sum()), int(np.trace(counts))
     inside = int(counts[group[:, None] == group].sum()) - right
     empty = int((counts.sum(axis=1) == 0).sum())
-    absent = f" {counted(empty, 'class has', 'classes have')} no test image (grey rows)." if empty else ""
+    absent = (
+        f" {counted(empty, 'class has', 'classes have')} no test image (grey rows)."
+        if empty
+        else ""
+    )
     cells = " Cells hold numbers of images." if len(counts) <= COUNTED_CLASSES else ""
     return (
-        f"{right:,} of {total:,} test images are on the diagonal; {inside:,} of the {total - right:,} mistakes stay"
-        f" within their top-level group (boxes along the diagonal).{cells} The colour scale is a square root, so that"
+        f"{right:,} of {total:,} test images are on the diagonal; {inside:,} of the"
+        f" {total - right:,} mistakes stay"
+        f" within their top-level group (boxes along the diagonal).{cells} The colour scale is a"
+        " square root, so that"
         f" rare confusions show.{absent}{_frame_note(subject, frame)}"
     )
 
@@ -252,7 +309,12 @@ def _frame_note(subject: Subject, frame: _Frame) -> str:
     if frame.classes:
         note += spread(count, frame.side).note()
     else:
-        note += f" With {count} classes, only groups are named, and of these only those wide enough."
+        note += (
+            f" With {count} classes, only groups are named, and of these only those wide enough."
+        )
     if count > _FINEST:
-        note += f" A cell is the mean over {-(-count // _FINEST)} x {-(-count // _FINEST)} neighbouring classes."
+        note += (
+            f" A cell is the mean over {-(-count // _FINEST)} x {-(-count // _FINEST)} neighbouring"
+            " classes."
+        )
     return note

@@ -47,7 +47,9 @@ class DrawnTree(NamedTuple):
         return position
 
     def rows(self) -> np.ndarray:
-        """Row of each node, (M,): tips are 0, 1, ..., an inner node is in the middle of its outermost children."""
+        """Row of each node, (M,): tips are 0, 1, ..., an inner node is in the middle of its
+        outermost children.
+        """
         position, rows = self.position(), np.empty(len(self.item))
         for v in range(len(self.item) - 1, -1, -1):
             below = self.children[v]
@@ -55,11 +57,14 @@ class DrawnTree(NamedTuple):
         return rows
 
     def joins(self) -> np.ndarray:
-        """Of a learned tree: the distance at which the branches of each node join, (M,), twice the way to its tips."""
+        """Of a learned tree: the distance at which the branches of each node join, (M,), twice the
+        way to its tips.
+        """
         return 2 * (self.reach.max(initial=0.0) - self.reach)
 
     def shares(self, start: float = 0.0) -> np.ndarray:
-        """How far each node is on the way from the root (0) to the tips (1), (M,), all tips drawn at the same depth.
+        """How far each node is on the way from the root (0) to the tips (1), (M,), all tips drawn
+        at the same depth.
 
         Args:
             start: Distance below which no branches join; that part is cut off, see `axis_start`.
@@ -71,13 +76,19 @@ class DrawnTree(NamedTuple):
         """The group that all tips below each node belong to, (M,); -1 where there are several."""
         group = np.full(len(self.item), -1)
         for v in range(len(self.item) - 1, -1, -1):
-            found = {int(of_item[self.item[v]])} if self.item[v] >= 0 else {int(group[u]) for u in self.children[v]}
+            found = (
+                {int(of_item[self.item[v]])}
+                if self.item[v] >= 0
+                else {int(group[u]) for u in self.children[v]}
+            )
             group[v] = found.pop() if len(found) == 1 else -1
         return group
 
 
 def axis_start(tree: DrawnTree) -> float:
-    """Where the axis of a learned tree may start: just below the first join, 0 unless that saves much of the width."""
+    """Where the axis of a learned tree may start: just below the first join, 0 unless that saves
+    much of the width.
+    """
     joins = tree.joins()[tree.item < 0]
     first, last = joins.min(initial=np.inf), joins.max(initial=0.0)
     return float(np.floor(18 * first) / 20) if 0.3 * last < first < 0.999 * last else 0.0
@@ -85,7 +96,11 @@ def axis_start(tree: DrawnTree) -> float:
 
 def drawn_hierarchy(hierarchy: Hierarchy) -> DrawnTree:
     """A class tree; items are the classes, reach is the depth in edges."""
-    return DrawnTree(_children(hierarchy.parent.tolist()), np.array(hierarchy.class_of), hierarchy.depth.astype(float))
+    return DrawnTree(
+        _children(hierarchy.parent.tolist()),
+        np.array(hierarchy.class_of),
+        hierarchy.depth.astype(float),
+    )
 
 
 def drawn_learned(tree: LearnedTree) -> DrawnTree:

@@ -6,7 +6,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from figures.style import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR, Drawing, NothingToDraw, counted, new_figure
+from figures.style import (
+    FAINT,
+    INK,
+    TAKEN_COLOUR,
+    TRUE_COLOUR,
+    Drawing,
+    NothingToDraw,
+    counted,
+    new_figure,
+)
 from figures.subject import Subject
 from metrics.outputs import Outputs
 from metrics.result import ratio
@@ -19,7 +28,8 @@ class Mistake(NamedTuple):
 
     Attributes:
         image: Index of the image.
-        like: Index of the image of the predicted class that is recognised with the highest confidence; None if none is.
+        like: Index of the image of the predicted class that is recognised with the highest
+            confidence; None if none is.
         height: Of the lowest common ancestor of the true and the predicted class, in edges.
         confidence: Probability of the predicted class, in [0, 1].
     """
@@ -31,12 +41,16 @@ class Mistake(NamedTuple):
 
 
 def mistake_heights(subject: Subject) -> Drawing:
-    """Share of the mistakes at each height of the lowest common ancestor, beside that of random wrong answers."""
+    """Share of the mistakes at each height of the lowest common ancestor, beside that of random
+    wrong answers.
+    """
     outputs = subject.outputs
     wrong = outputs.predictions != outputs.labels
     if not wrong.any():
         raise NothingToDraw(
-            "No test image is classified wrongly." if outputs.num_samples else "There is no test image."
+            "No test image is classified wrongly."
+            if outputs.num_samples
+            else "There is no test image."
         )
     top = outputs.hierarchy.max_depth
     heights = outputs.lca_height[outputs.labels[wrong], outputs.predictions[wrong]]
@@ -45,7 +59,9 @@ def mistake_heights(subject: Subject) -> Drawing:
     figure = new_figure(max(4.6, 0.95 * top + 1.4), 3.4)
     axes = figure.add_subplot()
     for side, (colour, (name, values)) in enumerate(zip((TRUE_COLOUR, FAINT), shares.items())):
-        bars = axes.bar(np.arange(1, top + 1) + (side - 0.5) * 0.4, values, 0.38, color=colour, label=name)
+        bars = axes.bar(
+            np.arange(1, top + 1) + (side - 0.5) * 0.4, values, 0.38, color=colour, label=name
+        )
         axes.bar_label(bars, [f"{value:.0%}" for value in values], size=7, padding=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -57,7 +73,9 @@ def mistake_heights(subject: Subject) -> Drawing:
 
 
 def random_heights(outputs: Outputs, wrong: np.ndarray) -> np.ndarray:
-    """Expected shares of the heights 0..H if each mistake were any other class, all alike; sums to 1."""
+    """Expected shares of the heights 0..H if each mistake were any other class, all alike; sums to
+    1.
+    """
     counts = np.bincount(outputs.labels[wrong], minlength=outputs.hierarchy.num_classes)
     top, expected = outputs.hierarchy.max_depth, np.zeros(outputs.hierarchy.max_depth + 1)
     for c in np.flatnonzero(counts):
@@ -67,7 +85,9 @@ def random_heights(outputs: Outputs, wrong: np.ndarray) -> np.ndarray:
 
 
 def worst_mistakes(outputs: Outputs, most: int = SHOWN) -> list[Mistake]:
-    """The mistakes that go highest in the tree, the most confident of them first; at most one of a pair of classes."""
+    """The mistakes that go highest in the tree, the most confident of them first; at most one of a
+    pair of classes.
+    """
     labels, predictions = outputs.labels, outputs.predictions
     heights = outputs.lca_height[labels, predictions]
     wrong = np.flatnonzero(predictions != labels)
@@ -78,16 +98,22 @@ def worst_mistakes(outputs: Outputs, most: int = SHOWN) -> list[Mistake]:
         if len(found) < most and pair not in found:
             right = np.flatnonzero((labels == pair[1]) & (predictions == pair[1]))
             like = int(right[outputs.confidence[right].argmax()]) if len(right) else None
-            found[pair] = Mistake(image, like, int(heights[image]), float(outputs.confidence[image]))
+            found[pair] = Mistake(
+                image, like, int(heights[image]), float(outputs.confidence[image])
+            )
     return list(found.values())
 
 
 def mistake_images(subject: Subject) -> Drawing:
-    """Images of the worst mistakes, each beside a typical image of the class that it was taken for."""
+    """Images of the worst mistakes, each beside a typical image of the class that it was taken
+    for.
+    """
     mistakes = worst_mistakes(subject.outputs)
     if not mistakes:
         raise NothingToDraw(
-            "No test image is classified wrongly." if subject.outputs.num_samples else "There is no test image."
+            "No test image is classified wrongly."
+            if subject.outputs.num_samples
+            else "There is no test image."
         )
     pairs, failed = _read(subject, mistakes)
     rows, across = -(-len(pairs) // 2), min(2, len(pairs))
@@ -96,7 +122,10 @@ def mistake_images(subject: Subject) -> Drawing:
     blocks = np.ravel(figure.subfigures(rows, across, squeeze=False)).tolist()
     for block, (mistake, images) in zip(blocks, pairs):
         axes = block.subplots(1, 2)
-        block.suptitle(f"confidence {mistake.confidence:.0%}, common ancestor at height {mistake.height}", size=8)
+        block.suptitle(
+            f"confidence {mistake.confidence:.0%}, common ancestor at height {mistake.height}",
+            size=8,
+        )
         _picture(
             axes[0],
             images[0],
@@ -109,10 +138,16 @@ def mistake_images(subject: Subject) -> Drawing:
     return Drawing(figure, _images_caption(len(pairs), failed))
 
 
-def _read(subject: Subject, mistakes: list[Mistake]) -> tuple[list[tuple[Mistake, tuple]], list[str]]:
-    """Each mistake with its image and a typical one of the predicted class, and reasons for those without."""
+def _read(
+    subject: Subject, mistakes: list[Mistake]
+) -> tuple[list[tuple[Mistake, tuple]], list[str]]:
+    """Each mistake with its image and a typical one of the predicted class, and reasons for those
+    without.
+    """
     if subject.files is None or subject.open_image is None:
-        raise NothingToDraw("The run does not record which images it was tested on, so none can be shown.")
+        raise NothingToDraw(
+            "The run does not record which images it was tested on, so none can be shown."
+        )
     pairs, failed = [], []
     for mistake in mistakes:
         try:
@@ -121,7 +156,11 @@ def _read(subject: Subject, mistakes: list[Mistake]) -> tuple[list[tuple[Mistake
             failed.append(str(error))
             continue
         try:
-            like = None if mistake.like is None else subject.open_image(str(subject.files[mistake.like]))
+            like = (
+                None
+                if mistake.like is None
+                else subject.open_image(str(subject.files[mistake.like]))
+            )
         except ValueError as error:
             failed.append(str(error))
             like = None
@@ -159,9 +198,12 @@ def _heights_caption(outputs: Outputs, wrong: np.ndarray, heights: np.ndarray) -
     siblings = float(ratio((heights == 1).sum(), len(heights)))
     top, mistakes = outputs.hierarchy.max_depth, counted(int(wrong.sum()), "mistake")
     return (
-        f"{mistakes} in {counted(outputs.num_samples, 'test image')}. {siblings:.0%} of them are at height 1, between"
-        f" siblings; at height {top}, only the root is common to the true and the predicted class. Mean height"
-        f" {heights.mean():.2f}, mean path length {path.mean():.2f} edges. Grey: what answers drawn at random from the"
+        f"{mistakes} in {counted(outputs.num_samples, 'test image')}. {siblings:.0%} of them are at"
+        " height 1, between"
+        f" siblings; at height {top}, only the root is common to the true and the predicted class."
+        " Mean height"
+        f" {heights.mean():.2f}, mean path length {path.mean():.2f} edges. Grey: what answers drawn"
+        " at random from the"
         " other classes would do; a model that knows the tree is further to the left."
     )
 
@@ -169,7 +211,9 @@ def _heights_caption(outputs: Outputs, wrong: np.ndarray, heights: np.ndarray) -
 def _images_caption(shown: int, failed: list[str]) -> str:
     note = f" {counted(len(failed), 'image')} cannot be read: {failed[0]}." if failed else ""
     return (
-        f"{counted(shown, 'mistake')} that go highest in the tree, the most confident first, at most one of a pair of"
-        " classes. Left the image, right the test image of the predicted class that is recognised with the highest"
+        f"{counted(shown, 'mistake')} that go highest in the tree, the most confident first, at"
+        " most one of a pair of"
+        " classes. Left the image, right the test image of the predicted class that is recognised"
+        " with the highest"
         f" confidence.{note}"
     )

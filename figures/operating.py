@@ -4,7 +4,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.style import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR, Drawing, NothingToDraw, counted, new_figure
+from figures.style import (
+    FAINT,
+    INK,
+    TAKEN_COLOUR,
+    TRUE_COLOUR,
+    Drawing,
+    NothingToDraw,
+    counted,
+    new_figure,
+)
 from figures.subject import Subject
 from metrics.curves import operating_curve, recall_at, risk_coverage, risk_coverage_area, thinned
 
@@ -14,7 +23,9 @@ _MARKS = {90: "o", 95: "s"}  # percent correct
 
 
 def operating_curves(subject: Subject) -> Drawing:
-    """Share of correct answers against their recall when answers back off, and risk against coverage."""
+    """Share of correct answers against their recall when answers back off, and risk against
+    coverage.
+    """
     outputs = subject.outputs
     if not outputs.num_samples:
         raise NothingToDraw("There is no test image, so there are no answers.")
@@ -32,14 +43,35 @@ def _recall(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
     for value, curve in curves.items():
         colour, line = _LINES[value]
         points = thinned(curve)
-        axes.plot(points["recall"], points["correct"], line, color=colour, label=f"recall of {_NAMES[value]}")
+        axes.plot(
+            points["recall"],
+            points["correct"],
+            line,
+            color=colour,
+            label=f"recall of {_NAMES[value]}",
+        )
     for percent, marker in _MARKS.items():
         axes.axhline(percent / 100, color=FAINT, linewidth=0.6, linestyle=":", zorder=0)
         for value, curve in curves.items():
             x = recall_at(curve, percent / 100)
             y = curve["correct"][curve["recall"] == x].max()
-            axes.plot(x, y, marker, color=_LINES[value][0], fillstyle="none", markersize=8, markeredgewidth=1.5)
-        axes.plot([], [], marker, color=INK, fillstyle="none", label=f"highest recall with {percent} % correct")
+            axes.plot(
+                x,
+                y,
+                marker,
+                color=_LINES[value][0],
+                fillstyle="none",
+                markersize=8,
+                markeredgewidth=1.5,
+            )
+        axes.plot(
+            [],
+            [],
+            marker,
+            color=INK,
+            fillstyle="none",
+            label=f"highest recall with {percent} % correct",
+        )
     lowest = min(curve["correct"].min() for curve in curves.values())
     _frame(axes, (min(lowest, 0.85), 1.0))
     axes.set_title("Answers that back off", loc="left")
@@ -51,7 +83,9 @@ def _recall(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
 def _risk(axes: Axes, risk: pd.DataFrame, area: float) -> None:
     points, error = thinned(risk), risk["risk"].iloc[-1]
     axes.plot(points["coverage"], points["risk"], color=TRUE_COLOUR, label="most confident first")
-    axes.axhline(error, color=INK, linewidth=0.8, linestyle="--", label="any order: error of all images")
+    axes.axhline(
+        error, color=INK, linewidth=0.8, linestyle="--", label="any order: error of all images"
+    )
     _frame(axes, (0.0, max(risk["risk"].max(), 0.05)))
     axes.set_title(f"Answers withheld: AURC {area:.3f}", loc="left")
     axes.set_xlabel("coverage: share of images answered")
@@ -70,14 +104,21 @@ def _frame(axes: Axes, heights: tuple[float, float]) -> None:
 def _caption(count: int, curves: dict[str, pd.DataFrame], risk: pd.DataFrame, area: float) -> str:
     recalls = [
         f"{percent} % of the answers are correct up to a recall of "
-        + " and ".join(f"{recall_at(curve, percent / 100):.3f} ({_NAMES[value]})" for value, curve in curves.items())
+        + " and ".join(
+            f"{recall_at(curve, percent / 100):.3f} ({_NAMES[value]})"
+            for value, curve in curves.items()
+        )
         for percent in _MARKS
     ]
     half = np.searchsorted(risk["coverage"], 0.5)
     return (
-        f"{counted(count, 'test image')}. Left: the answer is the node that says most of those whose probability is above a"
-        " threshold, from the root (recall 0) to the classes; it is correct if the true class is at or below it."
-        f" At least {'; at least '.join(recalls)}. Right: of the {risk['coverage'].iloc[half]:.0%} most confident images"
-        f" {risk['risk'].iloc[half]:.1%} are wrong, of all {risk['risk'].iloc[-1]:.1%}; AURC {area:.3f} is the area"
+        f"{counted(count, 'test image')}. Left: the answer is the node that says most of those"
+        " whose probability is above a"
+        " threshold, from the root (recall 0) to the classes; it is correct if the true class is at"
+        " or below it."
+        f" At least {'; at least '.join(recalls)}. Right: of the {risk['coverage'].iloc[half]:.0%}"
+        " most confident images"
+        f" {risk['risk'].iloc[half]:.1%} are wrong, of all {risk['risk'].iloc[-1]:.1%}; AURC"
+        f" {area:.3f} is the area"
         " below the curve."
     )

@@ -13,15 +13,21 @@ _OVER, _UNDER = "#F0A667", "#7CC8F2"  # lighter than the accuracy, one warm and 
 
 
 def reliability_diagram(subject: Subject) -> Drawing:
-    """Accuracy against confidence in 15 bins with the number of images, also after temperature scaling."""
+    """Accuracy against confidence in 15 bins with the number of images, also after temperature
+    scaling.
+    """
     outputs = subject.outputs
     if not outputs.num_samples:
         raise NothingToDraw("There is no test image, so there are no confidences.")
     views, temperature = {"as trained": outputs}, _temperature(subject.validation)
     if temperature is not None:
-        views[f"scores divided by {temperature:.3g}"] = outputs.view(scores=outputs.scores / np.float32(temperature))
+        views[f"scores divided by {temperature:.3g}"] = outputs.view(
+            scores=outputs.scores / np.float32(temperature)
+        )
     figure = new_figure(4.2 * len(views) + 0.2, 5.2)
-    axes = figure.subplots(2, len(views), squeeze=False, height_ratios=(3, 1), sharex=True, sharey="row")
+    axes = figure.subplots(
+        2, len(views), squeeze=False, height_ratios=(3, 1), sharex=True, sharey="row"
+    )
     parts = []
     for (upper, lower), (name, view) in zip(axes.T, views.items()):
         correct = view.predictions == view.labels
@@ -29,11 +35,18 @@ def reliability_diagram(subject: Subject) -> Drawing:
         _bars(upper, lower, view, correct)
         upper.set_title(f"{name}: ECE {ece:.3f}", loc="left")
         lower.set_xlabel("confidence: probability of the predicted class")
-        parts.append(f"{name}, accuracy {correct.mean():.3f} and mean confidence {view.confidence.mean():.3f}")
+        parts.append(
+            f"{name}, accuracy {correct.mean():.3f} and mean confidence"
+            f" {view.confidence.mean():.3f}"
+        )
     axes[0, 0].set_ylabel("accuracy")
     axes[1, 0].set_ylabel("images")
     axes[1, 0].yaxis.set_major_locator(MaxNLocator(3, integer=True))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=4 if len(views) > 1 else 2)
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside upper left",
+        ncols=4 if len(views) > 1 else 2,
+    )
     return Drawing(figure, _caption(outputs, parts, temperature))
 
 
@@ -50,7 +63,9 @@ def _bars(upper: Axes, lower: Axes, view: Outputs, correct: np.ndarray) -> None:
     table = reliability(view.confidence, correct)
     filled = table[table["count"] > 0]
     middle, width = (filled["lower"] + filled["upper"]) / 2, 1 / BINS
-    upper.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="confidence = accuracy")
+    upper.plot(
+        [0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="confidence = accuracy"
+    )
     accuracy, confidence = filled["accuracy"], filled["confidence"]
     common = np.minimum(accuracy, confidence)
     upper.bar(middle, common, 0.92 * width, color=TRUE_COLOUR, label="accuracy")
@@ -58,7 +73,9 @@ def _bars(upper: Axes, lower: Axes, view: Outputs, correct: np.ndarray) -> None:
         (confidence - accuracy, _OVER, "less accurate than confident"),
         (accuracy - confidence, _UNDER, "more accurate than confident"),
     ):
-        upper.bar(middle, np.maximum(difference, 0), 0.92 * width, bottom=common, color=colour, label=name)
+        upper.bar(
+            middle, np.maximum(difference, 0), 0.92 * width, bottom=common, color=colour, label=name
+        )
     upper.set_xlim(0, 1)
     upper.set_ylim(0, 1.02)
     lower.bar(middle, filled["count"], 0.92 * width, color=FAINT)
@@ -66,8 +83,13 @@ def _bars(upper: Axes, lower: Axes, view: Outputs, correct: np.ndarray) -> None:
 
 def _caption(outputs: Outputs, parts: list[str], temperature: float | None) -> str:
     fitted = "The temperature is fitted on the validation split."
-    scaled = fitted if temperature is not None else "There is no validation split to fit a temperature on."
+    scaled = (
+        fitted
+        if temperature is not None
+        else "There is no validation split to fit a temperature on."
+    )
     return (
-        f"{counted(outputs.num_samples, 'test image')} in {BINS} bins of the confidence; ECE is the mean height of the"
+        f"{counted(outputs.num_samples, 'test image')} in {BINS} bins of the confidence; ECE is the"
+        " mean height of the"
         f" gaps, weighted with the images. {'; '.join(parts)}. {scaled}"
     )

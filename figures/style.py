@@ -1,4 +1,6 @@
-"""How every figure looks and is written: one style, whatever matplotlibrc says, and the same bytes every time."""
+"""How every figure looks and is written: one style, whatever matplotlibrc says, and the same bytes
+every time.
+"""
 
 import io
 import math
@@ -44,11 +46,16 @@ _STYLE = {
     "savefig.pad_inches": 0.1,
     "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
 }
-_METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}
+_METADATA = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
 
 
 class NothingToDraw(ValueError):
-    """A figure has no content for this run; the message is the reason, a sentence for the reader of the report."""
+    """A figure has no content for this run; the message is the reason, a sentence for the reader of
+    the report.
+    """
 
 
 class Drawing(NamedTuple):
@@ -63,7 +70,8 @@ class Rendered(NamedTuple):
 
     Attributes:
         caption: Sentences below the figure.
-        images: Format ("png", "pdf") -> bytes; empty where there was nothing to draw and the caption says why.
+        images: Format ("png", "pdf") -> bytes; empty where there was nothing to draw and the
+            caption says why.
     """
 
     caption: str
@@ -77,7 +85,9 @@ def styled() -> Iterator[None]:
         yield
 
 
-def render(draw: Callable[..., Drawing], *arguments: object, formats: Iterable[str] = FORMATS) -> Rendered:
+def render(
+    draw: Callable[..., Drawing], *arguments: object, formats: Iterable[str] = FORMATS
+) -> Rendered:
     """Draws and writes one figure in memory; always also as PNG. Equal input gives equal bytes."""
     with styled():
         try:
@@ -95,7 +105,9 @@ def new_figure(width: float, height: float, *, layout: str | None = "constrained
 
 
 def inch_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of one frameless axes whose data coordinates are inches from its upper left corner."""
+    """A figure of one frameless axes whose data coordinates are inches from its upper left
+    corner.
+    """
     figure = new_figure(width, height, layout=None)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
@@ -143,7 +155,9 @@ class Rows(NamedTuple):
 
 
 def spread(count: int, longest: float, roomy: float = 0.19) -> Rows:
-    """Rows for `count` names along at most `longest` inches: `roomy` for a few, closer the more there are."""
+    """Rows for `count` names along at most `longest` inches: `roomy` for a few, closer the more
+    there are.
+    """
     least = SMALLEST * 1.2 / 72
     wanted = max(least, roomy * min(1.0, (40 / max(count, 1)) ** 0.5))
     pitch = min(wanted, longest / max(count, 1))

@@ -30,7 +30,8 @@ class Subject:
         options: The run's resolved options.
         validation: Outputs of the validation split, or None.
         files: (S,) identifier of each test image, or None.
-        open_image: From an identifier to pixels (H, W) or (H, W, 3) uint8; raises ValueError with the reason.
+        open_image: From an identifier to pixels (H, W) or (H, W, 3) uint8; raises ValueError with
+            the reason.
         best_epoch: The epoch that the results are from; None for the last.
     """
 
@@ -64,7 +65,9 @@ class Subject:
 
     @cached_property
     def has_proxies(self) -> bool:
-        """Whether class vectors lie among the embeddings: images are then scored by their distance to them."""
+        """Whether class vectors lie among the embeddings: images are then scored by their distance
+        to them.
+        """
         return self.outputs.prototype_scores is not None
 
     @cached_property
@@ -75,12 +78,18 @@ class Subject:
     @cached_property
     def vector_distances(self) -> np.ndarray:
         """Distances between the class vectors of `with_vector`, (n, n)."""
-        return pairwise_distances(self.outputs.class_vectors[self.with_vector], self.outputs.distance)
+        return pairwise_distances(
+            self.outputs.class_vectors[self.with_vector], self.outputs.distance
+        )
 
     def check_tree(self) -> None:
-        """Raises: NothingToDraw: If fewer than two classes have a class vector, so that there is no tree."""
+        """Raises: NothingToDraw: If fewer than two classes have a class vector, so that there is no
+        tree.
+        """
         if len(self.with_vector) < 2:
-            raise NothingToDraw("There is no tree to draw: fewer than two classes have a class vector.")
+            raise NothingToDraw(
+                "There is no tree to draw: fewer than two classes have a class vector."
+            )
 
     @cached_property
     def reference(self) -> Hierarchy:
@@ -91,7 +100,9 @@ class Subject:
 
     @cached_property
     def learned(self) -> DrawnTree:
-        """UPGMA tree of the class vectors; items index `with_vector`, reach in half the unit of their distances."""
+        """UPGMA tree of the class vectors; items index `with_vector`, reach in half the unit of
+        their distances.
+        """
         self.check_tree()
         return drawn_learned(upgma(self.vector_distances))
 
@@ -107,7 +118,9 @@ class Subject:
 
 
 def short_names(hierarchy: Hierarchy) -> tuple[str, ...]:
-    """Names of the classes to show, with that of the parent behind those that several classes have."""
+    """Names of the classes to show, with that of the parent behind those that several classes
+    have.
+    """
     count, names = Counter(hierarchy.class_names), []
     for leaf, name in zip(hierarchy.leaves.tolist(), hierarchy.class_names):
         above = hierarchy.names[hierarchy.parent[leaf]]

@@ -27,7 +27,9 @@ class _Columns(NamedTuple):
 
 
 def tanglegram(subject: Subject, title: str | None = None) -> Drawing:
-    """Reference tree left, UPGMA tree of the class vectors right, inner nodes turned so that few lines cross."""
+    """Reference tree left, UPGMA tree of the class vectors right, inner nodes turned so that few
+    lines cross.
+    """
     found, groups = subject.untangled, subject.groups
     names = [subject.names[c] for c in subject.with_vector]
     rows = spread(len(names), TALLEST)
@@ -37,13 +39,26 @@ def tanglegram(subject: Subject, title: str | None = None) -> Drawing:
     for tree, span, cut in ((found.left, columns.left, 0.0), (found.right, columns.right, start)):
         x = span[0] + tree.shares(cut) * (span[1] - span[0])
         y = columns.top + (tree.rows() + 0.5) * rows.pitch
-        draw_branches(axes, tree, x, y, tree.sole_group(groups.of_class[subject.with_vector]), groups)
+        draw_branches(
+            axes, tree, x, y, tree.sole_group(groups.of_class[subject.with_vector]), groups
+        )
     _connect(axes, found.left.position(), found.right.position(), columns, rows, colours)
-    for tree, edge, side in ((found.left, columns.lines[0], "right"), (found.right, columns.lines[1], "left")):
+    for tree, edge, side in (
+        (found.left, columns.lines[0], "right"),
+        (found.right, columns.lines[1], "left"),
+    ):
         order, away = tree.order(), -_PAD if side == "right" else _PAD
         for place in rows.shown(len(order)):
             y = columns.top + (place + 0.5) * rows.pitch
-            axes.text(edge + away, y, names[order[place]], size=rows.size, ha=side, va="center_baseline", color=INK)
+            axes.text(
+                edge + away,
+                y,
+                names[order[place]],
+                size=rows.size,
+                ha=side,
+                va="center_baseline",
+                color=INK,
+            )
     _head(axes, columns, title)
     _scale(figure, found.right, start, columns, subject.unit)
     return Drawing(figure, _caption(subject, rows))
@@ -61,13 +76,25 @@ def _page(names: list[str], rows: Rows, groups: Groups) -> tuple[Figure, Axes, _
     top = legend + _TOP
     figure, axes = inch_axes(width, top + len(names) * rows.pitch + _BOTTOM)
     axes.legend(
-        handles=handles, loc="upper center", ncols=min(across, len(handles)), borderaxespad=0.2, labelspacing=0.35
+        handles=handles,
+        loc="upper center",
+        ncols=min(across, len(handles)),
+        borderaxespad=0.2,
+        labelspacing=0.35,
     )
-    return figure, axes, _Columns((edges[0], edges[1]), (edges[2], edges[3]), (edges[5], edges[4]), top)
+    return (
+        figure,
+        axes,
+        _Columns((edges[0], edges[1]), (edges[2], edges[3]), (edges[5], edges[4]), top),
+    )
 
 
-def draw_branches(axes: Axes, tree: DrawnTree, x: np.ndarray, y: np.ndarray, group: np.ndarray, groups: Groups) -> None:
-    """Right-angled branches between nodes at (x, y), (M,) each; group (M,) gives the colour, -1 is several groups."""
+def draw_branches(
+    axes: Axes, tree: DrawnTree, x: np.ndarray, y: np.ndarray, group: np.ndarray, groups: Groups
+) -> None:
+    """Right-angled branches between nodes at (x, y), (M,) each; group (M,) gives the colour, -1 is
+    several groups.
+    """
     colours = [groups.colours[g] if g >= 0 else MIXED for g in group.tolist()]
     segments, shades = [], []
     for v, below in enumerate(tree.children):
@@ -76,13 +103,24 @@ def draw_branches(axes: Axes, tree: DrawnTree, x: np.ndarray, y: np.ndarray, gro
             segments += [[(x[v], y[u]), (x[u], y[u])] for u in below]
             shades += [colours[v], *(colours[u] for u in below)]
     width = 0.7 if len(tree.item) > 200 else 1.2
-    axes.add_collection(LineCollection(segments, colors=shades, linewidths=width, capstyle="projecting", clip_on=False))
+    axes.add_collection(
+        LineCollection(
+            segments, colors=shades, linewidths=width, capstyle="projecting", clip_on=False
+        )
+    )
 
 
 def _connect(
-    axes: Axes, left: np.ndarray, right: np.ndarray, columns: _Columns, rows: Rows, colours: np.ndarray
+    axes: Axes,
+    left: np.ndarray,
+    right: np.ndarray,
+    columns: _Columns,
+    rows: Rows,
+    colours: np.ndarray,
 ) -> None:
-    """S-shaped lines from each class on the left to itself on the right, those of uncoloured groups below."""
+    """S-shaped lines from each class on the left to itself on the right, those of uncoloured groups
+    below.
+    """
     t = np.linspace(0, 1, 50)
     ease = t * t * (3 - 2 * t)
     x = columns.lines[0] + t * (columns.lines[1] - columns.lines[0])
@@ -91,13 +129,22 @@ def _connect(
     first = np.argsort(colours != OTHERS, kind="stable")
     lines = [np.column_stack([x, y[i]]) for i in first]
     width = 0.6 if len(left) > 100 else 1.3
-    axes.add_collection(LineCollection(lines, colors=colours[first].tolist(), linewidths=width, alpha=0.8))
+    axes.add_collection(
+        LineCollection(lines, colors=colours[first].tolist(), linewidths=width, alpha=0.8)
+    )
 
 
 def _head(axes: Axes, columns: _Columns, title: str | None) -> None:
     y = columns.top - 0.12
     axes.text(columns.left[0], y, "class tree", weight="bold", ha="left", va="bottom")
-    axes.text(columns.right[0], y, "UPGMA tree of the class vectors", weight="bold", ha="right", va="bottom")
+    axes.text(
+        columns.right[0],
+        y,
+        "UPGMA tree of the class vectors",
+        weight="bold",
+        ha="right",
+        va="bottom",
+    )
     if title is not None:
         axes.set_title(title, weight="bold", size=11, pad=8)
 
@@ -106,7 +153,9 @@ def _scale(figure: Figure, tree: DrawnTree, start: float, columns: _Columns, uni
     """An axis below the learned tree: the distance at which branches join."""
     width, height = figure.get_size_inches()
     bottom = (_BOTTOM - 0.12) / height
-    ruler = figure.add_axes((columns.right[1] / width, bottom, (columns.right[0] - columns.right[1]) / width, 1e-6))
+    ruler = figure.add_axes(
+        (columns.right[1] / width, bottom, (columns.right[0] - columns.right[1]) / width, 1e-6)
+    )
     ruler.set_xlim(start, tree.joins().max() or 1.0)
     ruler.set_yticks([])
     ruler.spines["left"].set_visible(False)
@@ -121,8 +170,10 @@ def _caption(subject: Subject, rows: Rows) -> str:
     share = f", {found.crossings / pairs:.1%} of all pairs" if pairs else ""
     notes = f"{subject.groups.note()}{rows.note()}{subject.missing_note()}"
     return (
-        f"{counted(found.crossings, 'crossing')}{share}: inner nodes of both trees are turned for the fewest that a"
-        f" search from several starts finds ({found.before:,} as the trees come). Branches and lines have the colour of"
+        f"{counted(found.crossings, 'crossing')}{share}: inner nodes of both trees are turned for"
+        " the fewest that a"
+        f" search from several starts finds ({found.before:,} as the trees come). Branches and"
+        " lines have the colour of"
         f" a group where all classes below are of it.{cut_note(axis_start(found.right))}{notes}"
     )
 

@@ -1,4 +1,6 @@
-"""Class hierarchies: the tree, distances between classes, node weights, readers and writers. No torch here."""
+"""Class hierarchies: the tree, distances between classes, node weights, readers and writers. No
+torch here.
+"""
 
 from hierarchies.distances import DISTANCES
 from hierarchies.export import describe, format_description, to_ascii, to_graphviz, to_newick

@@ -1,4 +1,5 @@
-"""Distances between classes: (C, C) tables in class order, filled block by block along the depth-first order.
+"""Distances between classes: (C, C) tables in class order, filled block by block along the
+depth-first order.
 
 There are several distances and they differ; say which one it is wherever a value is shown.
 """
@@ -14,17 +15,22 @@ _CHUNK = 1 << 22  # entries of a temporary block of rows
 
 
 def of_lca(hierarchy: Hierarchy, values: np.ndarray) -> np.ndarray:
-    """values[lca(a, b)] for every pair of classes, (C, C), in the dtype of the values; values[class] on the diagonal.
+    """values[lca(a, b)] for every pair of classes, (C, C), in the dtype of the values;
+    values[class] on the diagonal.
 
     Args:
         values: One value for each node, (N,).
     """
     start, stop, order = hierarchy.start, hierarchy.stop, hierarchy.leaf_order
-    table = np.empty((hierarchy.num_classes, hierarchy.num_classes), values.dtype)  # columns depth-first for now
+    table = np.empty(
+        (hierarchy.num_classes, hierarchy.num_classes), values.dtype
+    )  # columns depth-first for now
     for node in range(1, hierarchy.num_nodes):
         above = hierarchy.parent[node]
         first, last, end = start[node], stop[node], stop[above]
-        table[order[first:last], last:end] = values[above]  # pairs of this branch and the later ones
+        table[order[first:last], last:end] = values[
+            above
+        ]  # pairs of this branch and the later ones
         table[order[last:end], first:last] = values[above]
     rank = np.argsort(order)
     table[np.arange(len(order)), rank] = values[hierarchy.leaves]
@@ -49,12 +55,16 @@ def path_length(hierarchy: Hierarchy) -> np.ndarray:
 
 
 def lca_height(hierarchy: Hierarchy) -> np.ndarray:
-    """hL(a, b) = h(lca), in edges, 0..H, (C, C) int32: an ultrametric. Bertinetto et al. 2020, Karthik et al. 2021."""
+    """hL(a, b) = h(lca), in edges, 0..H, (C, C) int32: an ultrametric. Bertinetto et al. 2020,
+    Karthik et al. 2021.
+    """
     return of_lca(hierarchy, hierarchy.height.astype(np.int32))
 
 
 def max_path(hierarchy: Hierarchy) -> np.ndarray:
-    """max(d(a), d(b)) - d(lca), in edges, (C, C) int32. Equals `lca_height` only if all classes have one depth."""
+    """max(d(a), d(b)) - d(lca), in edges, (C, C) int32. Equals `lca_height` only if all classes
+    have one depth.
+    """
     depth = hierarchy.depth.astype(np.int32)
     table, at_class = of_lca(hierarchy, -depth), depth[hierarchy.leaves]
     for rows in _row_blocks(len(at_class)):
@@ -75,7 +85,10 @@ def weighted(hierarchy: Hierarchy, weights: np.ndarray, *, dtype: type = np.floa
     Source: Urbani et al. 2024.
     """
     total = cumulative(hierarchy, weights)
-    table, half = of_lca(hierarchy, -total.astype(dtype)), (total[hierarchy.leaves] / 2).astype(dtype)
+    table, half = (
+        of_lca(hierarchy, -total.astype(dtype)),
+        (total[hierarchy.leaves] / 2).astype(dtype),
+    )
     table += half[:, None]
     table += half
     return np.maximum(table, 0, out=table)  # rounding must not give a negative distance

@@ -1,4 +1,6 @@
-"""What the parsers of hierarchy files have in common: a draft of the tree that remembers its lines."""
+"""What the parsers of hierarchy files have in common: a draft of the tree that remembers its
+lines.
+"""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,14 +11,18 @@ ROOT = "root"
 
 
 class Draft(NamedTuple):
-    """Classes read from a file: (line or None, path below the root) each; names to show by path; the root's name."""
+    """Classes read from a file: (line or None, path below the root) each; names to show by path;
+    the root's name.
+    """
 
     classes: list[tuple[int | None, Path]]
     names: dict[Path, str] = {}
     root: str = ROOT
 
     def build(self, source: str, self_leaves: bool) -> Hierarchy:
-        """The hierarchy. Raises: ValueError: Naming file and line, if a class comes twice or the tree is not valid."""
+        """The hierarchy. Raises: ValueError: Naming file and line, if a class comes twice or the
+        tree is not valid.
+        """
         lines: dict[Path, int | None] = {}
         for line, path in self.classes:
             if path in lines:
@@ -24,13 +30,17 @@ class Draft(NamedTuple):
                 raise fault(source, line, f"the class {format_path(path)!r} comes twice{before}")
             lines[path] = line
         try:
-            return Hierarchy.from_paths(lines, self_leaves=self_leaves, names=self.names, root=self.root)
+            return Hierarchy.from_paths(
+                lines, self_leaves=self_leaves, names=self.names, root=self.root
+            )
         except ValueError as error:
             raise fault(source, None, str(error)) from error
 
 
 class Item(NamedTuple):
-    """A node of a nested file, in preorder: its line if it has one, its depth below the first node, and its key."""
+    """A node of a nested file, in preorder: its line if it has one, its depth below the first node,
+    and its key.
+    """
 
     line: int | None
     depth: int
@@ -52,7 +62,11 @@ def checked_key(source: str, line: int | None, key: str) -> str:
     except UnicodeEncodeError as error:
         raise fault(source, line, f"the name {key!r} is not valid Unicode text") from error
     if "\0" in key:
-        raise fault(source, line, f"the name {key!r} has a NUL character; is the file UTF-16? Save it as UTF-8")
+        raise fault(
+            source,
+            line,
+            f"the name {key!r} has a NUL character; is the file UTF-16? Save it as UTF-8",
+        )
     return key
 
 
@@ -66,7 +80,8 @@ def without_common_root(draft: Draft) -> Draft:
 
 
 def from_items(source: str, items: Iterable[Item]) -> Draft:
-    """The draft of a tree whose nodes come in preorder, without jumps in depth; nodes without children are classes.
+    """The draft of a tree whose nodes come in preorder, without jumps in depth; nodes without
+    children are classes.
 
     Items of depth 0 are no classes and in no path: one is the root.
     """
@@ -78,7 +93,9 @@ def from_items(source: str, items: Iterable[Item]) -> Draft:
         if item.depth:
             if (holders[-1], item.key) in seen:
                 path = format_path((*above, item.key))
-                raise fault(source, item.line, f"{path!r} comes twice; siblings need different names")
+                raise fault(
+                    source, item.line, f"{path!r} comes twice; siblings need different names"
+                )
             seen.add((holders[-1], item.key))
             above.append(item.key)
         holders.append(index)

@@ -1,4 +1,6 @@
-"""Writes a hierarchy for other programs and for people: Newick, Graphviz, plain text, statistics."""
+"""Writes a hierarchy for other programs and for people: Newick, Graphviz, plain text,
+statistics.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,12 +10,16 @@ from hierarchies.tree import Hierarchy
 from hierarchies.weights import is_leaf
 
 
-def to_newick(hierarchy: Hierarchy, *, lengths: np.ndarray | None = None, show_names: bool = False) -> str:
-    """The tree in Newick, with a final newline. Children stand in preorder, so the class order is not kept.
+def to_newick(
+    hierarchy: Hierarchy, *, lengths: np.ndarray | None = None, show_names: bool = False
+) -> str:
+    """The tree in Newick, with a final newline. Children stand in preorder, so the class order is
+    not kept.
 
     Args:
         hierarchy: The class tree.
-        lengths: Length of the edge above each node, (N,), such as node weights; None writes no lengths.
+        lengths: Length of the edge above each node, (N,), such as node weights; None writes no
+            lengths.
         show_names: Label nodes with the names to show, which may repeat, instead of their keys.
 
     Raises: ValueError: If there is not one finite length for every node.
@@ -22,7 +28,10 @@ def to_newick(hierarchy: Hierarchy, *, lengths: np.ndarray | None = None, show_n
     if lengths is not None:
         lengths = np.asarray(lengths, dtype=np.float64)
         if lengths.shape != (hierarchy.num_nodes,) or not np.isfinite(lengths).all():
-            raise ValueError(f"lengths must be {hierarchy.num_nodes} finite numbers, one for each node, got {lengths}")
+            raise ValueError(
+                f"lengths must be {hierarchy.num_nodes} finite numbers, one for each node, got"
+                f" {lengths}"
+            )
         suffixes = ["", *(f":{length:.12g}" for length in lengths[1:])]
     labels = map(_newick_label, hierarchy.names if show_names else hierarchy.keys)
     labels = [label + suffix for label, suffix in zip(labels, suffixes)]
@@ -37,12 +46,15 @@ def to_newick(hierarchy: Hierarchy, *, lengths: np.ndarray | None = None, show_n
     return "".join([*written, *(")" + labels[node] for node in reversed(open_nodes)), ";\n"])
 
 
-def to_ascii(hierarchy: Hierarchy, *, counts: Mapping[int, int] | Sequence[int] | np.ndarray | None = None) -> str:
+def to_ascii(
+    hierarchy: Hierarchy, *, counts: Mapping[int, int] | Sequence[int] | np.ndarray | None = None
+) -> str:
     """The tree as text with lines of box-drawing characters, one node a line, with a final newline.
 
     Args:
         hierarchy: The class tree.
-        counts: Number of images of each class, shown behind it: by class index, or an array (C,). None shows none.
+        counts: Number of images of each class, shown behind it: by class index, or an array (C,).
+            None shows none.
 
     Raises: ValueError: If the counts are not those of the classes.
     """
@@ -63,7 +75,9 @@ def to_ascii(hierarchy: Hierarchy, *, counts: Mapping[int, int] | Sequence[int] 
 
 
 def to_graphviz(hierarchy: Hierarchy) -> str:
-    """The tree as a Graphviz digraph drawn from left to right, classes as boxes, with the names to show as labels."""
+    """The tree as a Graphviz digraph drawn from left to right, classes as boxes, with the names to
+    show as labels.
+    """
     lines = ["digraph hierarchy {", "  rankdir=LR;", "  node [shape=ellipse];"]
     leaves = is_leaf(hierarchy)
     for node, above in enumerate(hierarchy.parent.tolist()):
@@ -77,9 +91,11 @@ def to_graphviz(hierarchy: Hierarchy) -> str:
 def describe(hierarchy: Hierarchy) -> dict[str, object]:
     """Statistics of the tree, the root counted, as plain numbers, lists and dicts.
 
-    Keys: `classes`, `nodes`, `inner`, `single_child` (inner nodes with one child), `height`; `level_sizes`, different
-    nodes at depth 1, 2, ... with shallow classes carried down; `by_depth`, nodes at each depth; `leaf_depths`, how
-    many classes have each depth; `mean_path`, mean path length in edges of two different classes, NaN for a lone one.
+    Keys: `classes`, `nodes`, `inner`, `single_child` (inner nodes with one child), `height`;
+    `level_sizes`, different
+    nodes at depth 1, 2, ... with shallow classes carried down; `by_depth`, nodes at each depth;
+    `leaf_depths`, how many classes have each depth; `mean_path`, mean path length in edges of two
+    different classes, NaN for a lone one.
     """
     classes, depth = hierarchy.num_classes, hierarchy.depth
     by_depth = np.bincount(depth)[1:]
@@ -105,7 +121,8 @@ def format_description(hierarchy: Hierarchy) -> str:
     found = describe(hierarchy)
     depths = ", ".join(f"{count} at depth {depth}" for depth, count in found["leaf_depths"].items())
     lines = [
-        f"{found['classes']} classes, {found['nodes']} nodes, height {found['height']} edges, {hierarchy.digest}",
+        f"{found['classes']} classes, {found['nodes']} nodes, height {found['height']} edges,"
+        f" {hierarchy.digest}",
         f"inner nodes: {found['inner']}, of which {found['single_child']} with a single child",
         f"classes: {depths}",
         f"nodes by depth from 1: {' '.join(map(str, found['by_depth']))}",
@@ -116,19 +133,28 @@ def format_description(hierarchy: Hierarchy) -> str:
 
 
 def _newick_label(name: str) -> str:
-    # Unquoted underscores mean blanks to some programs, and a name of other marks needs quotes in any case.
+    # Unquoted underscores mean blanks to some programs, and a name of other marks needs quotes in
+    # any case.
     return name if name.isalnum() and name.isascii() else "'" + name.replace("'", "''") + "'"
 
 
-def _counts_behind(hierarchy: Hierarchy, counts: Mapping[int, int] | Sequence[int] | np.ndarray | None) -> list[str]:
+def _counts_behind(
+    hierarchy: Hierarchy, counts: Mapping[int, int] | Sequence[int] | np.ndarray | None
+) -> list[str]:
     behind, classes = [""] * hierarchy.num_nodes, hierarchy.num_classes
     if counts is None:
         return behind
     if not isinstance(counts, Mapping):
         if len(counts) != classes:
-            raise ValueError(f"counts must have one number for each of the {classes} classes, got {len(counts)}")
+            raise ValueError(
+                f"counts must have one number for each of the {classes} classes, got {len(counts)}"
+            )
         counts = dict(enumerate(counts))
-    unknown = [index for index in counts if not (isinstance(index, (int, np.integer)) and 0 <= index < classes)]
+    unknown = [
+        index
+        for index in counts
+        if not (isinstance(index, (int, np.integer)) and 0 <= index < classes)
+    ]
     if unknown:
         raise ValueError(f"counts are by class index in [0, {classes}), got {unknown[0]!r}")
     for index, leaf in enumerate(hierarchy.leaves.tolist()):

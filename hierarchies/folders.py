@@ -17,14 +17,26 @@ IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp", "gif", "webp")
 # files that hold images all the same, and what to do with them
 _ELSEWHERE = {
     "images in formats that are not read: convert them to PNG, JPEG or TIFF": (
-        "heic heif avif jxl jp2 j2k jpx jfif jpe pgm ppm pnm pbm tga ico psd xcf svg eps pdf dng nef cr2 cr3 arw orf raf"
+        "heic heif avif jxl jp2 j2k jpx jfif jpe pgm ppm pnm pbm tga ico psd xcf svg eps pdf dng"
+        " nef cr2 cr3 arw orf raf"
         " rw2 raw czi nd2 lif oib oif vsi svs ndpi scn mrxs lsm dcm nii fits npy mp4 avi mov mkv"
     ),
     "archives: unpack them": "zip tar tgz gz bz2 xz 7z rar",
 }
-_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "lost+found"}
+_JUNK = {
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "@eadir",
+    "$recycle.bin",
+    "lost+found",
+}
 _COUNTED = 100_000  # files of a hidden folder that are looked at
-_LAYOUT = "expected <folder>/<group>/.../<class>/<image>, where every folder that directly holds images is a class"
+_LAYOUT = (
+    "expected <folder>/<group>/.../<class>/<image>, where every folder that directly holds images"
+    " is a class"
+)
 
 
 @dataclass(frozen=True)
@@ -32,14 +44,17 @@ class FolderTree:
     """The images below a folder. All paths are relative to it, with '/', sorted by code point.
 
     Attributes (S images):
-        hierarchy: A class for every folder that directly holds images; class order is that of the sorted paths.
+        hierarchy: A class for every folder that directly holds images; class order is that of the
+            sorted paths.
         files: Path of each image, S strings.
         labels: Class of each image, (S,) int64.
-        skipped: Files that were left out for the user to know of: no images by their suffix, links that lead nowhere,
-            and links to folders of the same tree, whose images count where they really are.
+        skipped: Files that were left out for the user to know of: no images by their suffix, links
+            that lead nowhere, and links to folders of the same tree, whose images count where they
+            really are.
         empty_folders: Folders without an image anywhere below them; they are no classes.
-        hidden: Hidden folders with images below them, written with a final '/', and hidden images, each with the number
-            of images that were left out; large folders are not counted to the end.
+        hidden: Hidden folders with images below them, written with a final '/', and hidden images,
+            each with the number of images that were left out; large folders are not counted to the
+            end.
     """
 
     hierarchy: Hierarchy
@@ -51,7 +66,9 @@ class FolderTree:
 
 
 class _Folder(NamedTuple):
-    """What a folder directly holds: names of images and other files, paths of folders, hidden images, patterns met."""
+    """What a folder directly holds: names of images and other files, paths of folders, hidden
+    images, patterns met.
+    """
 
     path: str
     images: list[str]
@@ -62,22 +79,27 @@ class _Folder(NamedTuple):
 
 
 def scan_folders(
-    root: str | os.PathLike, *, extensions: Sequence[str] = IMAGE_EXTENSIONS, exclude: Sequence[str] = ()
+    root: str | os.PathLike,
+    *,
+    extensions: Sequence[str] = IMAGE_EXTENSIONS,
+    exclude: Sequence[str] = (),
 ) -> FolderTree:
-    """Finds the classes and images of a folder tree. Litter such as Thumbs.db is passed over, and what is hidden (.x).
+    """Finds the classes and images of a folder tree. Litter such as Thumbs.db is passed over, and
+    what is hidden (.x).
 
     A class folder with classes below it gets a leaf of its own.
 
     Args:
         root: The folder above the topmost groups or classes.
         extensions: Suffixes of image files, with or without the dot, in any case.
-        exclude: Patterns of folders to leave out with all below them, such as 'nonliving' or '*/unsorted', matched in
-            full against the path below root; '*' also matches '/'.
+        exclude: Patterns of folders to leave out with all below them, such as 'nonliving' or
+            '*/unsorted', matched in full against the path below root; '*' also matches '/'.
 
     Raises:
         FileNotFoundError, NotADirectoryError: If root is no folder.
-        ValueError: If there is no image, an image is directly in root, a pattern matches no folder, a link to a folder
-            leads out of root, a name is not valid text, or the options are empty.
+        ValueError: If there is no image, an image is directly in root, a pattern matches no folder,
+            a link to a folder leads out of root, a name is not valid text, or the options are
+            empty.
     """
     root = Path(root)
     if not root.exists():
@@ -95,13 +117,23 @@ def scan_folders(
         hidden += folder.hidden
     _check_text([*files, *skipped, *folders], root)
     if unused:
-        raise ValueError(f"the pattern {min(unused)!r} of folders to exclude matches no folder below {str(root)!r}")
-    return replace(_tree(root, sorted(files), sorted(skipped), folders), hidden=tuple(sorted(hidden)))
+        raise ValueError(
+            f"the pattern {min(unused)!r} of folders to exclude matches no folder below"
+            f" {str(root)!r}"
+        )
+    return replace(
+        _tree(root, sorted(files), sorted(skipped), folders), hidden=tuple(sorted(hidden))
+    )
 
 
 def advice(names: Sequence[str]) -> list[str]:
-    """What to do with files that hold images which are not read, a sentence for each kind; judged by the suffix."""
-    counts, sentences = Counter(PurePosixPath(name).suffix.lower().lstrip(".") for name in names), []
+    """What to do with files that hold images which are not read, a sentence for each kind; judged
+    by the suffix.
+    """
+    counts, sentences = (
+        Counter(PurePosixPath(name).suffix.lower().lstrip(".") for name in names),
+        [],
+    )
     for sentence, suffixes in _ELSEWHERE.items():
         found = sorted((-counts[suffix], suffix) for suffix in suffixes.split() if suffix in counts)
         if found:
@@ -115,11 +147,14 @@ def _tree(root: Path, files: list[str], skipped: list[str], folders: list[str]) 
     counts = Counter(owners)
     if not files:
         found = f" ({len(skipped)} other files)" if skipped else ""
-        sentences = "; ".join([f"there is no image below the folder {str(root)!r}{found}", *advice(skipped), _LAYOUT])
+        sentences = "; ".join(
+            [f"there is no image below the folder {str(root)!r}{found}", *advice(skipped), _LAYOUT]
+        )
         raise ValueError(sentences)
     if "" in counts:
         raise ValueError(
-            f"{counts['']} images are directly in {str(root)!r}, such as {files[owners.index('')]!r}; a class needs a"
+            f"{counts['']} images are directly in {str(root)!r}, such as"
+            f" {files[owners.index('')]!r}; a class needs a"
             f" folder: {_LAYOUT}"
         )
     classes = {folder: index for index, folder in enumerate(sorted(counts))}
@@ -151,7 +186,11 @@ def _walk(root: Path, suffixes: tuple[str, ...], patterns: Sequence[str]) -> Ite
 
 
 def _sort(
-    entry: os.DirEntry, folder: _Folder, suffixes: tuple[str, ...], patterns: Sequence[str], real_root: Path
+    entry: os.DirEntry,
+    folder: _Folder,
+    suffixes: tuple[str, ...],
+    patterns: Sequence[str],
+    real_root: Path,
 ) -> None:
     """Puts an entry of a folder where it belongs."""
     name, path, hidden = entry.name, _join(folder.path, entry.name), entry.name.startswith(".")
@@ -178,9 +217,14 @@ def _sort(
 
 
 def _count_images(folder: str, suffixes: tuple[str, ...]) -> int:
-    """Images below a folder, among its first files: the folder may be a file server's snapshot of everything."""
+    """Images below a folder, among its first files: the folder may be a file server's snapshot of
+    everything.
+    """
     names = (name for _, _, files in os.walk(folder) for name in files)
-    return sum(name.lower().endswith(suffixes) and not name.startswith("._") for name in islice(names, _COUNTED))
+    return sum(
+        name.lower().endswith(suffixes) and not name.startswith("._")
+        for name in islice(names, _COUNTED)
+    )
 
 
 def _is(kind: Callable[[], bool]) -> bool:
@@ -194,7 +238,8 @@ def _check_link(path: str, real_root: Path, entry: os.DirEntry) -> None:
     target = Path(os.path.realpath(entry.path))
     if not target.is_relative_to(real_root):
         raise ValueError(
-            f"the folder {path!r} is a link to {str(target)!r}, outside of {str(real_root)!r}, and is not followed;"
+            f"the folder {path!r} is a link to {str(target)!r}, outside of {str(real_root)!r}, and"
+            " is not followed;"
             " copy or mount the folder there, or exclude it"
         )
 
@@ -205,12 +250,17 @@ def _check_text(paths: Iterable[str], root: Path) -> None:
             path.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"the name {path!r} below {str(root)!r} is not valid UTF-8; rename it, for instance with convmv"
+                f"the name {path!r} below {str(root)!r} is not valid UTF-8; rename it, for instance"
+                " with convmv"
             ) from error
 
 
 def _suffixes(extensions: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(extensions, str) or not extensions or not all(extension.strip(".") for extension in extensions):
+    if (
+        isinstance(extensions, str)
+        or not extensions
+        or not all(extension.strip(".") for extension in extensions)
+    ):
         raise ValueError(f"extensions must be a list of suffixes such as 'jpg', got {extensions!r}")
     return tuple("." + extension.lower().lstrip(".") for extension in extensions)
 

@@ -1,4 +1,6 @@
-"""Parsers of hierarchy files whose nesting is the tree: outline, JSON, Newick. None of them recurses."""
+"""Parsers of hierarchy files whose nesting is the tree: outline, JSON, Newick. None of them
+recurses.
+"""
 
 import json
 import re
@@ -10,28 +12,44 @@ from hierarchies.tree import Hierarchy
 
 
 def parse_outline(text: str, source: str) -> Draft:
-    """One node a line, two dashes a level before its name; the first line is the root and has none."""
+    """One node a line, two dashes a level before its name; the first line is the root and has
+    none.
+    """
     items: list[Item] = []
     for number, line in numbered_lines(text):
         name = line.lstrip("-")
         depth, odd = divmod(len(line) - len(name), 2)
         if odd:
-            raise fault(source, number, f"expected two dashes a level, got {2 * depth + 1} before {name!r}")
+            raise fault(
+                source, number, f"expected two dashes a level, got {2 * depth + 1} before {name!r}"
+            )
         if not items and depth:
-            raise fault(source, number, f"the first line is the root and has no dashes, got {line!r}")
+            raise fault(
+                source, number, f"the first line is the root and has no dashes, got {line!r}"
+            )
         if items and depth == 0:
-            raise fault(source, number, f"{name!r} is a second root; all lines but the first start with dashes")
+            raise fault(
+                source,
+                number,
+                f"{name!r} is a second root; all lines but the first start with dashes",
+            )
         if items and depth > items[-1].depth + 1:
-            raise fault(source, number, f"{name!r} is at level {depth}, directly below one at level {items[-1].depth}")
+            raise fault(
+                source,
+                number,
+                f"{name!r} is at level {depth}, directly below one at level {items[-1].depth}",
+            )
         items.append(Item(number, depth, checked_key(source, number, name)))
     return from_items(source, items)
 
 
 def parse_json(text: str, source: str) -> Draft:
-    """Nodes as {"name": ..., "children": [...]} (other members are passed over) or as {name: nodes below}.
+    """Nodes as {"name": ..., "children": [...]} (other members are passed over) or as {name: nodes
+    below}.
 
-    What is below a name is another such object, a list of class names or nodes, or nothing: {}, [] or null. A list, or
-    an object with several names, at the top has an implied root. What `Hierarchy.to_dict` gives is read as well.
+    What is below a name is another such object, a list of class names or nodes, or nothing: {}, []
+    or null. A list, or an object with several names, at the top has an implied root. What
+    `Hierarchy.to_dict` gives is read as well.
     """
     content = _loaded(text, source)
     if isinstance(content, dict) and isinstance(content.get("root"), str):
@@ -43,20 +61,32 @@ def parse_json(text: str, source: str) -> Draft:
         return Draft([(None, path) for path in tree.class_paths], names, tree.names[0])
     if isinstance(content, dict) and isinstance(content.get("name"), str):
         return from_items(source, _json_items(source, content, 0))
-    return without_common_root(from_items(source, [Item(None, 0, ROOT), *_json_items(source, content, 1)]))
+    return without_common_root(
+        from_items(source, [Item(None, 0, ROOT), *_json_items(source, content, 1)])
+    )
 
 
 def parse_newick(text: str, source: str) -> Draft:
-    """One tree in Newick, labels quoted as 'it''s' where they need to be; comments and branch lengths do not count.
+    """One tree in Newick, labels quoted as 'it''s' where they need to be; comments and branch
+    lengths do not count.
 
-    Underscores stay underscores. Inner nodes without a label get the keys node1, node2, ... in preorder.
+    Underscores stay underscores. Inner nodes without a label get the keys node1, node2, ... in
+    preorder.
     """
     nodes: list[list] = [[1, 0, ""]]  # line, depth and label, in preorder
     node, above, state = nodes[0], [], "fresh"
     for line, kind, value in _newick_tokens(text, source):
         kind = "length" if state == ":" and kind == "label" else kind
-        if state not in _MAY_FOLLOW[kind] or (kind in ",)" and not above) or (kind == ";" and above):
-            raise fault(source, line, f"{value!r} is out of place: {_REASONS.get(kind, 'the tree is not well-formed')}")
+        if (
+            state not in _MAY_FOLLOW[kind]
+            or (kind in ",)" and not above)
+            or (kind == ";" and above)
+        ):
+            raise fault(
+                source,
+                line,
+                f"{value!r} is out of place: {_REASONS.get(kind, 'the tree is not well-formed')}",
+            )
         if state == "fresh" or kind == "label":
             node[0] = line
         state = kind
@@ -88,7 +118,8 @@ _REASONS = {
     ",": "a second root, or a ',' without a '(' before",
     ")": "more ')' than '('",
     ";": "fewer ')' than '('",
-    "label": "a label comes once, after '(', ',' or ')'; quote it if it has blanks or marks: 'it''s'",
+    "label": "a label comes once, after '(', ',' or ')'; quote it if it has blanks or marks:"
+    " 'it''s'",
 }
 _NEWICK_TOKEN = re.compile(
     r"(?P<blank>\s+|\[[^\]]*\])|'(?P<quoted>(?:[^']|'')*)'|(?P<mark>[(),:;])"
@@ -103,7 +134,11 @@ def _newick_tokens(text: str, source: str) -> Iterator[tuple[int, str, str]]:
         token = _NEWICK_TOKEN.match(text, position)
         if token is None:
             what = {"'": "a quote that does not end", "[": "a comment that does not end"}
-            raise fault(source, line, f"{text[position : position + 20]!r}: {what.get(text[position], 'unexpected')}")
+            raise fault(
+                source,
+                line,
+                f"{text[position : position + 20]!r}: {what.get(text[position], 'unexpected')}",
+            )
         if token.lastgroup == "mark":
             yield line, token["mark"], token["mark"]
         elif token.lastgroup != "blank":
@@ -117,7 +152,9 @@ def _check_length(source: str, line: int, value: str) -> None:
     try:
         float(value)
     except ValueError as error:
-        raise fault(source, line, f"{value!r} is no branch length; expected a number after ':'") from error
+        raise fault(
+            source, line, f"{value!r} is no branch length; expected a number after ':'"
+        ) from error
 
 
 def _newick_items(source: str, nodes: list[list]) -> Iterator[Item]:
@@ -140,7 +177,9 @@ def _loaded(text: str, source: str) -> object:
     except json.JSONDecodeError as error:
         raise fault(source, error.lineno, f"this is no valid JSON: {error.msg}") from error
     except RecursionError as error:
-        raise fault(source, None, "the JSON is nested too deeply; write a tree this deep as paths or Newick") from error
+        raise fault(
+            source, None, "the JSON is nested too deeply; write a tree this deep as paths or Newick"
+        ) from error
     except ValueError as error:
         raise fault(source, None, str(error)) from error
 
@@ -149,7 +188,9 @@ def _without_repeats(members: list[tuple[str, object]]) -> dict[str, object]:
     content = dict(members)
     if len(content) < len(members):
         keys = [key for key, _ in members]
-        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} comes twice in one object")
+        raise ValueError(
+            f"{next(key for key in keys if keys.count(key) > 1)!r} comes twice in one object"
+        )
     return content
 
 
@@ -173,5 +214,9 @@ def _json_nodes(source: str, content: object) -> list[tuple[str, object]]:
             nodes += entry.items()
         else:
             shown = json.dumps(entry)[:40]
-            raise fault(source, None, f"{shown} is no node; expected an object, a list of nodes and names, or null")
+            raise fault(
+                source,
+                None,
+                f"{shown} is no node; expected an object, a list of nodes and names, or null",
+            )
     return nodes

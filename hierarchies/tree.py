@@ -11,7 +11,9 @@ Path = tuple[str, ...]
 
 
 def format_path(path: Path) -> str:
-    """Joins the keys of a path with '/'; a '/' or '\\' inside a key is written with a '\\' before it."""
+    """Joins the keys of a path with '/'; a '/' or '\\' inside a key is written with a '\\' before
+    it.
+    """
     return "/".join(key.replace("\\", "\\\\").replace("/", "\\/") for key in path)
 
 
@@ -29,24 +31,34 @@ def parse_path(written: str) -> Path:
 
 
 class Hierarchy:
-    """A rooted tree whose leaves are the classes. Build it with `Hierarchy.from_paths` or a reader; never change it.
+    """A rooted tree whose leaves are the classes. Build it with `Hierarchy.from_paths` or a reader;
+    never change it.
 
-    Nodes are numbered in preorder, so parents come first and the nodes below v are v+1 .. v+size-1. A node is
-    identified by its path of keys below the root, never by its name: names repeat. Classes keep the order in which
-    they were given; `leaf_order` lists them depth-first, where every node covers an interval.
+    Nodes are numbered in preorder, so parents come first and the nodes below v are v+1 .. v+size-1.
+    A node is identified by its path of keys below the root, never by its name: names repeat.
+    Classes keep the order in which they were given; `leaf_order` lists them depth-first, where
+    every node covers an interval.
 
     Attributes (N nodes, C classes, H height; all arrays int64 and read-only):
         parent (N,): Parent of each node; -1 for the root, node 0.
         depth (N,): Edges from the root; height (N,): edges to the deepest leaf below; 0 at leaves.
         n_leaves (N,): Number of classes below each node.
-        leaves (C,): Node of each class, in class order; class_of (N,): class of a leaf node, -1 inside.
-        leaf_order (C,): The classes depth-first; start, stop (N,): node v covers leaf_order[start[v]:stop[v]].
+        leaves (C,): Node of each class, in class order; class_of (N,): class of a leaf node, -1
+            inside.
+        leaf_order (C,): The classes depth-first; start, stop (N,): node v covers
+            leaf_order[start[v]:stop[v]].
         path_table (C, H): Nodes from depth 1 down to the class, padded with -1.
         level_table (C, H): The same, a shallow class carried down to the last level instead of -1.
         keys, names (N,): Key of each node in its path, and the name to show.
     """
 
-    def __init__(self, parent: Sequence[int], keys: Sequence[str], leaves: Sequence[int], names: Sequence[str]):
+    def __init__(
+        self,
+        parent: Sequence[int],
+        keys: Sequence[str],
+        leaves: Sequence[int],
+        names: Sequence[str],
+    ):
         self.parent = _frozen(parent)
         self.keys, self.names = tuple(keys), tuple(names)
         self.leaves = _frozen(leaves)
@@ -76,35 +88,46 @@ class Hierarchy:
 
         Args:
             paths: Keys from the child of the root down to the class, one sequence a class.
-            self_leaves: Give a class that is also an inner node a leaf of its own, with the key '.'; else an error.
+            self_leaves: Give a class that is also an inner node a leaf of its own, with the key
+                '.'; else an error.
             names: Names to show for nodes, by path; the last key where it has none.
             root: Name of the root, which is part of no path.
 
-        Raises: ValueError: If there is no class, a path or key is empty, a class comes twice or is an inner node.
+        Raises: ValueError: If there is no class, a path or key is empty, a class comes twice or is
+        an inner node.
         """
         paths = _checked_paths(paths)
         branches, ends = _branches(paths)
         shared = {path: branches[end] for path, end in zip(paths, ends) if branches[end]}
         if shared and not self_leaves:
             raise ValueError(
-                f"class {format_path(next(iter(shared)))!r} is also an inner node of the tree; give it a leaf of its"
+                f"class {format_path(next(iter(shared)))!r} is also an inner node of the tree; give"
+                " it a leaf of its"
                 " own (self_leaves=True) or rename it"
             )
         names = dict(names or {})
         for path, below in shared.items():
             if "." in below:
-                raise ValueError(f"{format_path(path)!r} already has a child named '.', the name of its own leaf")
+                raise ValueError(
+                    f"{format_path(path)!r} already has a child named '.', the name of its own leaf"
+                )
             names.setdefault((*path, "."), f"{names.get(path, path[-1])} (itself)")
-        return cls._from_leaf_paths([(*path, ".") if path in shared else path for path in paths], names, root)
+        return cls._from_leaf_paths(
+            [(*path, ".") if path in shared else path for path in paths], names, root
+        )
 
     @classmethod
-    def _from_leaf_paths(cls, paths: list[Path], names: Mapping[Path, str], root: str) -> "Hierarchy":
+    def _from_leaf_paths(
+        cls, paths: list[Path], names: Mapping[Path, str], root: str
+    ) -> "Hierarchy":
         branches, ends = _branches(paths)
         parent, keys, index, stack = [], [], {}, [(0, -1, root)]
         while stack:
             node, above, key = stack.pop()
             index[node] = len(parent)
-            stack.extend((child, len(parent), below) for below, child in reversed(branches[node].items()))
+            stack.extend(
+                (child, len(parent), below) for below, child in reversed(branches[node].items())
+            )
             parent.append(above)
             keys.append(key)
         shown = keys.copy()
@@ -126,15 +149,28 @@ class Hierarchy:
             raise ValueError(f"this is no hierarchy written by this project: {error!r}") from error
         texts = [root, *names.values()]
         if not isinstance(classes, list) or not all(isinstance(path, list) for path in classes):
-            raise ValueError("this is no hierarchy written by this project: 'classes' must be a list of lists of names")
+            raise ValueError(
+                "this is no hierarchy written by this project: 'classes' must be a list of lists of"
+                " names"
+            )
         if not all(isinstance(text, str) for text in texts):
-            raise ValueError("this is no hierarchy written by this project: the root and all names must be text")
+            raise ValueError(
+                "this is no hierarchy written by this project: the root and all names must be text"
+            )
         return cls.from_paths(classes, names=names, root=root)
 
     def to_dict(self) -> dict:
         """Classes, names and root as plain lists and strings, for JSON."""
-        names = [[list(self.path(v)), self.names[v]] for v in range(1, self.num_nodes) if self.names[v] != self.keys[v]]
-        return {"root": self.names[0], "classes": [list(path) for path in self.class_paths], "names": names}
+        names = [
+            [list(self.path(v)), self.names[v]]
+            for v in range(1, self.num_nodes)
+            if self.names[v] != self.keys[v]
+        ]
+        return {
+            "root": self.names[0],
+            "classes": [list(path) for path in self.class_paths],
+            "names": names,
+        }
 
     def path(self, node: int) -> Path:
         """Keys from the child of the root down to the node; empty for the root."""
@@ -197,16 +233,21 @@ class Hierarchy:
         return np.flatnonzero(self.parent == node)
 
     def subset(self, classes: Sequence[int]) -> "Hierarchy":
-        """The tree of some of the classes, in the order given; inner nodes without a class are dropped."""
+        """The tree of some of the classes, in the order given; inner nodes without a class are
+        dropped.
+        """
         names = {self.path(v): self.names[v] for v in range(1, self.num_nodes)}
-        return self._from_leaf_paths(_nonempty([self.class_paths[c] for c in classes]), names, self.names[0])
+        return self._from_leaf_paths(
+            _nonempty([self.class_paths[c] for c in classes]), names, self.names[0]
+        )
 
     def collapse(self) -> "Hierarchy":
         """The tree without inner nodes that have a single child; class order is kept.
 
-        The key of a node becomes the keys of the chain above it and its own, written as by `format_path`: that is
-        unique among its new siblings. A chain that starts at the root is dropped without a trace. Distances, weights
-        and the digest change: a collapsed tree is another hierarchy. Without such nodes it is the tree itself.
+        The key of a node becomes the keys of the chain above it and its own, written as by
+        `format_path`: that is unique among its new siblings. A chain that starts at the root is
+        dropped without a trace. Distances, weights and the digest change: a collapsed tree is
+        another hierarchy. Without such nodes it is the tree itself.
         """
         if not (self.n_children[1:] == 1).any() and (self.n_children[0] > 1 or self.max_depth == 1):
             return self
@@ -224,7 +265,9 @@ class Hierarchy:
             else:
                 paths[v] = (*paths[above], key)
         names = {path: self.names[v] for v, path in paths.items() if v not in keys}
-        return self._from_leaf_paths([paths[leaf] for leaf in self.leaves.tolist()], names, self.names[0])
+        return self._from_leaf_paths(
+            [paths[leaf] for leaf in self.leaves.tolist()], names, self.names[0]
+        )
 
     @cached_property
     def digest(self) -> str:
@@ -239,7 +282,10 @@ class Hierarchy:
         return hash(self.digest)
 
     def __repr__(self) -> str:
-        return f"Hierarchy({self.num_classes} classes, {self.num_nodes} nodes, height {self.max_depth}, {self.digest})"
+        return (
+            f"Hierarchy({self.num_classes} classes, {self.num_nodes} nodes, height"
+            f" {self.max_depth}, {self.digest})"
+        )
 
 
 def _frozen(values) -> np.ndarray:
@@ -258,11 +304,16 @@ def _checked_paths(given: Iterable[Sequence[str]]) -> list[Path]:
     paths, seen = [], set()
     for path in given:
         if isinstance(path, str):
-            raise ValueError(f"the path of a class is a sequence of names, got the text {path!r}; use ({path!r},)")
+            raise ValueError(
+                f"the path of a class is a sequence of names, got the text {path!r}; use"
+                f" ({path!r},)"
+            )
         paths.append(tuple(path))
     for path in _nonempty(paths):
         if not path or not all(isinstance(key, str) and key for key in path):
-            raise ValueError(f"every class needs a path of non-empty names below the root, got {path!r}")
+            raise ValueError(
+                f"every class needs a path of non-empty names below the root, got {path!r}"
+            )
         if path in seen:
             raise ValueError(f"class {format_path(path)!r} comes twice in the hierarchy")
         seen.add(path)
@@ -270,7 +321,9 @@ def _checked_paths(given: Iterable[Sequence[str]]) -> list[Path]:
 
 
 def _branches(paths: list[Path]) -> tuple[list[dict[str, int]], list[int]]:
-    """The tree of the paths as one dict of children a node, the root first, and the node where each path ends."""
+    """The tree of the paths as one dict of children a node, the root first, and the node where each
+    path ends.
+    """
     branches: list[dict[str, int]] = [{}]
     ends = []
     for path in paths:

@@ -1,8 +1,10 @@
-"""Node weights (Urbani et al. 2024, Bertinetto et al. 2020): one number for every node of the tree, 0 at the root.
+"""Node weights (Urbani et al. 2024, Bertinetto et al. 2020): one number for every node of the tree,
+0 at the root.
 
-Notation: d depth (root 0), h height (leaf 0), H height of the tree, n number of classes below a node, C classes, and
-r the mass left for a node, 1 minus the weights above it. All weightings but those in `UNNORMALISED` sum to 1 on every
-path from the root to a class.
+Notation: d depth (root 0), h height (leaf 0), H height of the tree, n number of classes below a
+node, C classes, and
+r the mass left for a node, 1 minus the weights above it. All weightings but those in `UNNORMALISED`
+sum to 1 on every path from the root to a class.
 """
 
 import inspect
@@ -19,29 +21,38 @@ def balanced(hierarchy: Hierarchy) -> np.ndarray:
 
 
 def power(hierarchy: Hierarchy, *, decay: float = 0.5) -> np.ndarray:
-    """w = r (1 - q) / (1 - q^(h + 1)) with q = decay >= 0, so that w is proportional to q^d along a longest path.
+    """w = r (1 - q) / (1 - q^(h + 1)) with q = decay >= 0, so that w is proportional to q^d along a
+    longest path.
 
-    0 puts all mass at depth 1, below 1 favours the top, 1 is `balanced`, and ever larger values approach cross-entropy.
+    0 puts all mass at depth 1, below 1 favours the top, 1 is `balanced`, and ever larger values
+    approach cross-entropy.
     """
     if not 0 <= decay < np.inf:
-        raise ValueError(f"decay must be a finite number >= 0, got {decay}; 1 is the weighting 'balanced'")
+        raise ValueError(
+            f"decay must be a finite number >= 0, got {decay}; 1 is the weighting 'balanced'"
+        )
     if decay == 1:
         return balanced(hierarchy)
     height = hierarchy.height.astype(np.float64)
-    # The sum of q^0 .. q^h, written so that nothing overflows and nothing cancels when q is close to 1.
+    # The sum of q^0 .. q^h, written so that nothing overflows and nothing cancels when q is close
+    # to 1.
     rate = -abs(np.log(decay)) if decay > 0 else -np.inf
     share = np.expm1(rate) / np.expm1((height + 1) * rate)
     return _from_shares(hierarchy, share if decay < 1 else share * np.exp(height * rate))
 
 
 def lazy(hierarchy: Hierarchy) -> np.ndarray:
-    """w = 1/H inside and (H - d + 1)/H at a class: classes near the root keep the rest. 1 - cum(v) = 1 - d/H inside."""
+    """w = 1/H inside and (H - d + 1)/H at a class: classes near the root keep the rest. 1 - cum(v)
+    = 1 - d/H inside.
+    """
     at_leaf = hierarchy.max_depth - hierarchy.depth + 1
     return np.where(is_leaf(hierarchy), at_leaf, 1) / hierarchy.max_depth
 
 
 def greedy(hierarchy: Hierarchy) -> np.ndarray:
-    """w = (h(parent) - h) / H: the weight goes to the top as early as the height drops. 1 - cum(v) = h/H."""
+    """w = (h(parent) - h) / H: the weight goes to the top as early as the height drops. 1 - cum(v)
+    = h/H.
+    """
     return (hierarchy.height[hierarchy.parent] - hierarchy.height) / hierarchy.max_depth
 
 
@@ -57,10 +68,16 @@ def leaf_proportion(hierarchy: Hierarchy) -> np.ndarray:
 
 
 def leaf(hierarchy: Hierarchy, *, leaf_height: int = 0) -> np.ndarray:
-    """w = 0 where h > leaf_height and r / (h + 1) elsewhere; a leaf_height of 0 is cross-entropy."""
+    """w = 0 where h > leaf_height and r / (h + 1) elsewhere; a leaf_height of 0 is
+    cross-entropy.
+    """
     if not (leaf_height >= 0 and float(leaf_height).is_integer()):
-        raise ValueError(f"leaf_height is a number of edges and must be a whole number >= 0, got {leaf_height}")
-    return _from_shares(hierarchy, np.where(hierarchy.height > leaf_height, 0.0, 1.0 / (hierarchy.height + 1.0)))
+        raise ValueError(
+            f"leaf_height is a number of edges and must be a whole number >= 0, got {leaf_height}"
+        )
+    return _from_shares(
+        hierarchy, np.where(hierarchy.height > leaf_height, 0.0, 1.0 / (hierarchy.height + 1.0))
+    )
 
 
 def n_leaves(hierarchy: Hierarchy) -> np.ndarray:
@@ -82,10 +99,13 @@ def ones(hierarchy: Hierarchy) -> np.ndarray:
 def hxe(hierarchy: Hierarchy, *, hxe_alpha: float = 0.1) -> np.ndarray:
     """w = exp(-hxe_alpha d), times 1 - exp(-hxe_alpha) inside. Sums to exp(-hxe_alpha).
 
-    The superclass loss with these weights is the hierarchical cross-entropy of Bertinetto et al. 2020.
+    The superclass loss with these weights is the hierarchical cross-entropy of Bertinetto et al.
+    2020.
     """
     _check_alpha(hxe_alpha)
-    return np.exp(-hxe_alpha * hierarchy.depth) * np.where(is_leaf(hierarchy), 1.0, -np.expm1(-hxe_alpha))
+    return np.exp(-hxe_alpha * hierarchy.depth) * np.where(
+        is_leaf(hierarchy), 1.0, -np.expm1(-hxe_alpha)
+    )
 
 
 WEIGHTINGS: dict[str, Callable[..., np.ndarray]] = {
@@ -105,23 +125,28 @@ UNNORMALISED = frozenset({"n_leaves", "bertinetto", "ones", "hxe"})
 
 
 def weighting_options(weighting: str) -> dict[str, float]:
-    """The options that a weighting takes, with their defaults. Raises: ValueError: If the name is unknown."""
+    """The options that a weighting takes, with their defaults. Raises: ValueError: If the name is
+    unknown.
+    """
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
     parameters = inspect.signature(WEIGHTINGS[weighting]).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def node_weights(hierarchy: Hierarchy, weighting: str = "balanced", **options: float | None) -> np.ndarray:
+def node_weights(
+    hierarchy: Hierarchy, weighting: str = "balanced", **options: float | None
+) -> np.ndarray:
     """The weights of all nodes, (N,) float64, read-only, 0 at the root.
 
     Args:
         hierarchy: The class tree.
         weighting: A name from `WEIGHTINGS`.
-        options: What the weighting takes: `decay` (power), `leaf_height` in edges (leaf), `hxe_alpha` per edge
-            (bertinetto, hxe). None means the default.
+        options: What the weighting takes: `decay` (power), `leaf_height` in edges (leaf),
+            `hxe_alpha` per edge (bertinetto, hxe). None means the default.
 
-    Raises: ValueError: If the name is unknown, or an option is out of range or not one of the weighting's.
+    Raises: ValueError: If the name is unknown, or an option is out of range or not one of the
+    weighting's.
     Source: Urbani et al. 2024; Bertinetto et al. 2020 for bertinetto and hxe.
     """
     allowed = weighting_options(weighting)
@@ -129,7 +154,9 @@ def node_weights(hierarchy: Hierarchy, weighting: str = "balanced", **options: f
     for name in given:
         if name not in allowed:
             takes = f"only {', '.join(allowed)}" if allowed else "no option"
-            raise ValueError(f"the weighting {weighting!r} takes {takes}; leave out {name}={given[name]!r}")
+            raise ValueError(
+                f"the weighting {weighting!r} takes {takes}; leave out {name}={given[name]!r}"
+            )
     weights = np.array(WEIGHTINGS[weighting](hierarchy, **given), dtype=np.float64)
     weights[0] = 0.0
     weights.flags.writeable = False
@@ -137,13 +164,17 @@ def node_weights(hierarchy: Hierarchy, weighting: str = "balanced", **options: f
 
 
 def cumulative(hierarchy: Hierarchy, weights: np.ndarray) -> np.ndarray:
-    """cum(v), the sum of the weights from the root down to each node, itself included: (N,) float64.
+    """cum(v), the sum of the weights from the root down to each node, itself included: (N,)
+    float64.
 
     Raises: ValueError: If there is not one finite weight >= 0 for every node.
     """
     weights = np.asarray(weights, dtype=np.float64)
     if weights.shape != (hierarchy.num_nodes,):
-        raise ValueError(f"weights must have shape ({hierarchy.num_nodes},), one for each node, got {weights.shape}")
+        raise ValueError(
+            f"weights must have shape ({hierarchy.num_nodes},), one for each node, got"
+            f" {weights.shape}"
+        )
     if not (np.isfinite(weights) & (weights >= 0)).all():
         wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
         raise ValueError(f"node weights must be finite and >= 0, got {wrong[:3]}")
@@ -155,7 +186,9 @@ def cumulative(hierarchy: Hierarchy, weights: np.ndarray) -> np.ndarray:
 
 
 def is_normalised(hierarchy: Hierarchy, weights: np.ndarray) -> bool:
-    """Whether the weights sum to 1, up to 1e-9, on every path from the root to a class (the root's weight left out)."""
+    """Whether the weights sum to 1, up to 1e-9, on every path from the root to a class (the root's
+    weight left out).
+    """
     below_root = cumulative(hierarchy, weights)[hierarchy.leaves] - weights[0]
     return bool(np.allclose(below_root, 1.0, rtol=0, atol=1e-9))
 
@@ -166,7 +199,9 @@ def is_leaf(hierarchy: Hierarchy) -> np.ndarray:
 
 
 def _from_shares(hierarchy: Hierarchy, share: np.ndarray) -> np.ndarray:
-    """Weights where every node below the root takes its share of the mass left over by the nodes above it."""
+    """Weights where every node below the root takes its share of the mass left over by the nodes
+    above it.
+    """
     left, keeps = [1.0] * hierarchy.num_nodes, (1.0 - share).tolist()
     for node, above in enumerate(hierarchy.parent.tolist()):
         if node:
@@ -176,4 +211,6 @@ def _from_shares(hierarchy: Hierarchy, share: np.ndarray) -> np.ndarray:
 
 def _check_alpha(hxe_alpha: float) -> None:
     if not 0 <= hxe_alpha < np.inf:
-        raise ValueError(f"hxe_alpha must be a finite number >= 0, got {hxe_alpha}; 0 is cross-entropy")
+        raise ValueError(
+            f"hxe_alpha must be a finite number >= 0, got {hxe_alpha}; 0 is cross-entropy"
+        )

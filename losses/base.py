@@ -8,12 +8,15 @@ from hierarchies import Hierarchy
 class Loss(nn.Module):
     """A function of what the head says about a batch and of the true classes; it has no parameters.
 
-    Shape: scores (B, C) with higher better, targets (B,) int64 -> scalar, the mean or the sum over the batch.
+    Shape: scores (B, C) with higher better, targets (B,) int64 -> scalar, the mean or the sum over
+    the batch.
 
     Attributes:
-        inputs: What it reads of the head: "scores", or "cosines" between embeddings and class vectors.
-        reduction: "mean", or "sum" where an option of the loss asks for it: what its values become over the batch, and
-            so how those of batches, or of parts of one, add up: means by batch size, sums as they are.
+        inputs: What it reads of the head: "scores", or "cosines" between embeddings and class
+            vectors.
+        reduction: "mean", or "sum" where an option of the loss asks for it: what its values become
+            over the batch, and so how those of batches, or of parts of one, add up: means by batch
+            size, sums as they are.
         takes: Its options: flag, keyword argument and key in config.json at once.
     """
 
@@ -37,7 +40,8 @@ def full_precision(scores: Tensor) -> Tensor:
 def check_batch(scores: Tensor, targets: Tensor, num_classes: int) -> None:
     """Checks the shapes, and on the CPU, where looking is free, the range of the targets.
 
-    Raises: ValueError: If scores are not (B, num_classes), targets not (B,), or a target is not in [0, num_classes).
+    Raises: ValueError: If scores are not (B, num_classes), targets not (B,), or a target is not in
+    [0, num_classes).
     """
     if scores.ndim != 2 or scores.shape[1] != num_classes or targets.shape != scores.shape[:1]:
         raise ValueError(
@@ -49,5 +53,6 @@ def check_batch(scores: Tensor, targets: Tensor, num_classes: int) -> None:
         if lowest < 0 or highest >= num_classes:
             wrong = lowest if lowest < 0 else highest
             raise ValueError(
-                f"targets must lie in [0, {num_classes}), got {wrong}; is the hierarchy of another dataset?"
+                f"targets must lie in [0, {num_classes}), got {wrong}; is the hierarchy of another"
+                " dataset?"
             )

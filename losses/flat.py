@@ -8,7 +8,9 @@ from losses.base import Loss, check_batch, full_precision
 
 
 class CrossEntropy(Loss):
-    """-log p(true class), batch mean, in nats; >= 0. Half-precision scores are computed in float32."""
+    """-log p(true class), batch mean, in nats; >= 0. Half-precision scores are computed in
+    float32.
+    """
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         check_batch(scores, targets, self.num_classes)
@@ -19,9 +21,10 @@ class Corr(Loss):
     """1 - cosine between an embedding and the fixed vector of its class, in [0, 2].
 
     Args:
-        hierarchy: The class tree; only its number of classes is used, the class vectors hold the rest.
-        corr_reduction: "mean" over the batch, or "sum" as published by Kim et al. 2023: equal under Adam up to its
-            epsilon, not under SGD.
+        hierarchy: The class tree; only its number of classes is used, the class vectors hold the
+            rest.
+        corr_reduction: "mean" over the batch, or "sum" as published by Kim et al. 2023: equal under
+            Adam up to its epsilon, not under SGD.
 
     Shape: cosines (B, C), targets (B,) int64 -> scalar.
     Raises: ValueError: If the reduction is neither.

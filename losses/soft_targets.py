@@ -1,4 +1,6 @@
-"""Cross-entropy against targets softened by the tree: soft labels and hierarchical label smoothing."""
+"""Cross-entropy against targets softened by the tree: soft labels and hierarchical label
+smoothing.
+"""
 
 import numpy as np
 import torch
@@ -13,10 +15,12 @@ LOWEST = -1e30  # a shift for rows of nothing but -inf: finite, so that no diffe
 
 
 class SoftTargetLoss(TreeLoss):
-    """-sum over the classes j of q_yj log p_j, where q_yj depends on the segment of y that j is in; batch mean, nats.
+    """-sum over the classes j of q_yj log p_j, where q_yj depends on the segment of y that j is in;
+    batch mean, nats.
 
-    Computed as mass_y L + sum over j of q_yj (max score - score_j), L = log(1 + sum over all but the best class of
-    exp(score - max score)): every term is >= 0, so nothing cancels and a loss of 1e-12 keeps its digits.
+    Computed as mass_y L + sum over j of q_yj (max score - score_j), L = log(1 + sum over all but
+    the best class of exp(score - max score)): every term is >= 0, so nothing cancels and a loss of
+    1e-12 keeps its digits.
 
     Args:
         hierarchy: The class tree.
@@ -26,20 +30,32 @@ class SoftTargetLoss(TreeLoss):
     def __init__(self, hierarchy: Hierarchy, q: np.ndarray):
         super().__init__(hierarchy)
         self._table("q", torch.from_numpy(q))
-        self._table("mass", torch.ones(hierarchy.num_classes, dtype=torch.float64))  # sum of q_yj over j
+        self._table(
+            "mass", torch.ones(hierarchy.num_classes, dtype=torch.float64)
+        )  # sum of q_yj over j
 
-    def rows(self, scores: Tensor, targets: np.ndarray, differentiate: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def rows(
+        self, scores: Tensor, targets: np.ndarray, differentiate: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         losses, gradient = np.empty(len(scores)), torch.empty_like(scores)
         for part, cut in self.parts(targets):
-            x, p, mass = scores[part], gradient[part], self.mass[torch.from_numpy(targets[part]), None]
+            x, p, mass = (
+                scores[part],
+                gradient[part],
+                self.mass[torch.from_numpy(targets[part]), None],
+            )
             labels = torch.from_numpy(self.labels(cut, targets[part], gradient.numpy().dtype))
-            best = torch.from_numpy(x.numpy().argmax(axis=1))[:, None]  # torch's argmax takes as long as the rest
+            best = torch.from_numpy(x.numpy().argmax(axis=1))[
+                :, None
+            ]  # torch's argmax takes as long as the rest
             misses = (x - x.gather(1, best)).mul_(labels).sum(dim=1)
             p_best = torch.softmax(x, dim=1, out=p).gather(1, best)
             others = p.scatter_(1, best, 0).sum(dim=1, keepdim=True) / p_best
             losses[part] = ((mass * others.double().log1p_())[:, 0] - misses).numpy()
             if differentiate:
-                p.scatter_(1, best, p_best).mul_((mass / len(scores)).to(p.dtype)).sub_(labels, alpha=1 / len(scores))
+                p.scatter_(1, best, p_best).mul_((mass / len(scores)).to(p.dtype)).sub_(
+                    labels, alpha=1 / len(scores)
+                )
         return losses, gradient.numpy() if differentiate else None
 
     def labels(self, cut: Cut, targets: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -60,28 +76,41 @@ class SoftTargetLoss(TreeLoss):
 
 
 class SoftLabels(SoftTargetLoss):
-    """Cross-entropy against q_yj = exp(-soft_beta hL(y, j) / max hL), normalised over j; hL the height of the lowest
-    common ancestor. Batch mean, in nats.
+    """Cross-entropy against q_yj = exp(-soft_beta hL(y, j) / max hL), normalised over j; hL the
+    height of the lowest common ancestor. Batch mean, in nats.
 
     Args:
         hierarchy: The class tree.
-        soft_beta: Hardness of the labels, >= 0; 0 is the uniform distribution, infinity cross-entropy. 4 to 30 in
-            Bertinetto et al.
-        soft_labels_variant: "bertinetto", or "urbani": the distance is max(d(y), d(j)) - d(lca) in edges, not divided
-            by its maximum, and the table is normalised over y instead of j, so that the labels do not sum to 1.
+        soft_beta: Hardness of the labels, >= 0; 0 is the uniform distribution, infinity
+            cross-entropy. 4 to 30 in Bertinetto et al.
+        soft_labels_variant: "bertinetto", or "urbani": the distance is max(d(y), d(j)) - d(lca) in
+            edges, not divided by its maximum, and the table is normalised over y instead of j, so
+            that the labels do not sum to 1.
 
-    Shape: scores (B, C), targets (B,) int64 -> scalar >= 0. Half-precision scores are computed in float32.
+    Shape: scores (B, C), targets (B,) int64 -> scalar >= 0. Half-precision scores are computed in
+    float32.
     Raises: ValueError: If soft_beta is negative or not finite, or the variant unknown.
-    Source: Bertinetto et al. 2020, whose code divides by C beyond that; Urbani et al. 2024, code of their baseline.
+    Source: Bertinetto et al. 2020, whose code divides by C beyond that; Urbani et al. 2024, code of
+    their baseline.
     """
 
     takes = ("soft_beta", "soft_labels_variant")
 
-    def __init__(self, hierarchy: Hierarchy, *, soft_beta: float = 10.0, soft_labels_variant: str = "bertinetto"):
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        *,
+        soft_beta: float = 10.0,
+        soft_labels_variant: str = "bertinetto",
+    ):
         if not 0 <= soft_beta < np.inf:
-            raise ValueError(f"soft_beta must be a finite number >= 0, got {soft_beta}; its limit is the loss ce")
+            raise ValueError(
+                f"soft_beta must be a finite number >= 0, got {soft_beta}; its limit is the loss ce"
+            )
         if soft_labels_variant not in ("bertinetto", "urbani"):
-            raise ValueError(f"soft_labels_variant must be bertinetto or urbani, got {soft_labels_variant!r}")
+            raise ValueError(
+                f"soft_labels_variant must be bertinetto or urbani, got {soft_labels_variant!r}"
+            )
         factor, depth_row = None, None
         if soft_labels_variant == "bertinetto":
             super().__init__(hierarchy, _labels_by_height(hierarchy, soft_beta))
@@ -94,9 +123,15 @@ class SoftLabels(SoftTargetLoss):
         self._table("depth_row", depth_row)  # (C,)
 
     def labels(self, cut: Cut, targets: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """The target distributions (B, C), classes in class order; those of the urbani variant do not sum to 1."""
+        """The target distributions (B, C), classes in class order; those of the urbani variant do
+        not sum to 1.
+        """
         labels = super().labels(cut, targets, dtype)
-        return labels if self.factor is None else labels * self.factor.numpy()[self.depth_row.numpy()[targets]]
+        return (
+            labels
+            if self.factor is None
+            else labels * self.factor.numpy()[self.depth_row.numpy()[targets]]
+        )
 
     def distribution(self, targets: Tensor) -> Tensor:
         """The same in torch, float64."""
@@ -105,10 +140,11 @@ class SoftLabels(SoftTargetLoss):
 
 
 class LabelSmoothing(SoftTargetLoss):
-    """Cross-entropy against (1 - smoothing) onehot(y) + smoothing (1 - dW(y, j)) / sum over k of (1 - dW(y, k)).
+    """Cross-entropy against (1 - smoothing) onehot(y) + smoothing (1 - dW(y, j)) / sum over k of (1
+    - dW(y, k)).
 
-    dW is half the weighted path length, 0 at y itself and 1 where only the root is shared; so a flat tree leaves plain
-    cross-entropy. Batch mean, in nats.
+    dW is half the weighted path length, 0 at y itself and 1 where only the root is shared; so a
+    flat tree leaves plain cross-entropy. Batch mean, in nats.
 
     Args:
         hierarchy: The class tree.
@@ -116,22 +152,30 @@ class LabelSmoothing(SoftTargetLoss):
         weighting: Name of the node weights behind dW; one that sums to 1 on every path.
         decay, leaf_height: Options of the weighting that takes them; None is its default.
 
-    Shape: scores (B, C), targets (B,) int64 -> scalar >= 0. Half-precision scores are computed in float32.
-    Raises: ValueError: If smoothing is outside [0, 1], or the weighting does not sum to 1 or does not take an option.
+    Shape: scores (B, C), targets (B,) int64 -> scalar >= 0. Half-precision scores are computed in
+    float32.
+    Raises: ValueError: If smoothing is outside [0, 1], or the weighting does not sum to 1 or does
+    not take an option.
     Source: Urbani et al. 2024, whose code always uses balanced weights.
     """
 
     takes = ("smoothing", "weighting", "decay", "leaf_height")
 
     def __init__(
-        self, hierarchy: Hierarchy, *, smoothing: float = 0.1, weighting: str = "balanced", **options: float | None
+        self,
+        hierarchy: Hierarchy,
+        *,
+        smoothing: float = 0.1,
+        weighting: str = "balanced",
+        **options: float | None,
     ):
         if not 0 <= smoothing <= 1:
             raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}; 0 is cross-entropy")
         weights = node_weights(hierarchy, weighting, **options)
         if not is_normalised(hierarchy, weights):
             raise ValueError(
-                f"label_smoothing needs a weighting that sums to 1 on every path, {weighting!r} does not;"
+                f"label_smoothing needs a weighting that sums to 1 on every path, {weighting!r}"
+                " does not;"
                 " take for example balanced or power"
             )
         similar = cumulative(hierarchy, weights)[level_nodes(hierarchy)[:, :-1]]  # (C, H), 1 - dW
@@ -150,11 +194,15 @@ def _labels_by_height(hierarchy: Hierarchy, beta: float) -> np.ndarray:
     return q / (q * lengths).sum(axis=1, keepdims=True)
 
 
-def _labels_by_path(hierarchy: Hierarchy, beta: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """exp(-beta max_path(y, j)) / (its sum over y), max_path(y, j) = max(d(y), d(j)) - d(lca), without a C x C table.
+def _labels_by_path(
+    hierarchy: Hierarchy, beta: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """exp(-beta max_path(y, j)) / (its sum over y), max_path(y, j) = max(d(y), d(j)) - d(lca),
+    without a C x C table.
 
-    Returns: What depends on the lca, exp(-beta (d(y) - d(lca))) (C, K); the rest, which depends on j and the depth of
-        y, (depths, C); the row of each y in that, (C,); and the sum over j, (C,).
+    Returns: What depends on the lca, exp(-beta (d(y) - d(lca))) (C, K); the rest, which depends on
+        j and the depth of y, (depths, C); the row of each y in that, (C,); and the sum over j,
+        (C,).
     """
     depth, levels = hierarchy.depth[hierarchy.leaves], np.arange(hierarchy.max_depth)
     depths, depth_row = np.unique(depth, return_inverse=True)
@@ -166,14 +214,20 @@ def _labels_by_path(hierarchy: Hierarchy, beta: float) -> tuple[np.ndarray, np.n
     factor = np.exp(-beta * np.maximum(depth - depths[:, None], 0)) / column
     factor = factor.astype(np.float32)
     by_level = np.exp(-beta * np.maximum(depth[:, None] - levels, 0))  # (C, H)
-    mass = factor[depth_row, np.arange(len(depth))] + (_levels(hierarchy, factor, depth_row) * by_level).sum(axis=1)
+    mass = factor[depth_row, np.arange(len(depth))] + (
+        _levels(hierarchy, factor, depth_row) * by_level
+    ).sum(axis=1)
     return unfold(by_level, np.ones(len(depth))), factor, depth_row, mass
 
 
 def _levels(hierarchy: Hierarchy, values: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Sums of the row of values (R, C) that belongs to each class over the levels of the class: (C, H) float64."""
+    """Sums of the row of values (R, C) that belongs to each class over the levels of the class: (C,
+    H) float64.
+    """
     before = np.cumsum(values[:, hierarchy.leaf_order], axis=1, dtype=np.float64)
     before = np.concatenate([np.zeros((len(values), 1)), before], axis=1)
     nodes = level_nodes(hierarchy)
-    inside = before[row[:, None], hierarchy.stop[nodes]] - before[row[:, None], hierarchy.start[nodes]]
+    inside = (
+        before[row[:, None], hierarchy.stop[nodes]] - before[row[:, None], hierarchy.start[nodes]]
+    )
     return inside[:, :-1] - inside[:, 1:]

@@ -1,4 +1,6 @@
-"""The base of losses that read the tree: on the CPU one pass over the scores gives losses and gradient together."""
+"""The base of losses that read the tree: on the CPU one pass over the scores gives losses and
+gradient together.
+"""
 
 from abc import abstractmethod
 
@@ -10,15 +12,22 @@ from hierarchies import Hierarchy
 from losses.base import Loss, check_batch, full_precision
 from losses.segments import Cut, segment_lengths
 
-CHUNK = 2**18  # scores worked on at a time: what one step leaves behind is still in the cache when the next reads it
+CHUNK = (
+    2**18
+    # scores worked on at a time: what one step leaves behind is still in the cache when the next
+    # reads
+    # it
+)
 
 
 class TreeLoss(Loss):
-    """A loss that depends on the scores of a row and on how the target cuts it into segments, see `losses.segments`.
+    """A loss that depends on the scores of a row and on how the target cuts it into segments, see
+    `losses.segments`.
 
-    A subclass gives its formula twice: `rows`, in numpy and with its gradient, is what runs on the CPU; `plain`, in
-    torch and left to autograd, runs on other devices and for rows that `rows` leaves open, and checks `rows` in the
-    tests. Tables are of order classes x depth. It is fastest if the classes are in depth-first order.
+    A subclass gives its formula twice: `rows`, in numpy and with its gradient, is what runs on the
+    CPU; `plain`, in torch and left to autograd, runs on other devices and for rows that `rows`
+    leaves open, and checks `rows` in the tests. Tables are of order classes x depth. It is fastest
+    if the classes are in depth-first order.
     """
 
     def __init__(self, hierarchy: Hierarchy):
@@ -37,7 +46,9 @@ class TreeLoss(Loss):
         return self.plain(scores, targets).mean().to(scores.dtype)
 
     @abstractmethod
-    def rows(self, scores: Tensor, targets: np.ndarray, differentiate: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def rows(
+        self, scores: Tensor, targets: np.ndarray, differentiate: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Losses of the rows and the gradient of their mean.
 
         Args:
@@ -45,7 +56,8 @@ class TreeLoss(Loss):
             targets (B,): True classes.
             differentiate: Whether the gradient is wanted.
 
-        Returns: Losses (B,) float64, NaN where `plain` shall compute the row, and the gradient (B, C) or None.
+        Returns: Losses (B,) float64, NaN where `plain` shall compute the row, and the gradient (B,
+        C) or None.
         """
 
     @abstractmethod
@@ -54,7 +66,9 @@ class TreeLoss(Loss):
 
     def parts(self, targets: np.ndarray) -> list[tuple[slice, Cut]]:
         """How the targets cut their rows, in parts that fit into the cache."""
-        return list(Cut(self.lengths.numpy().take(targets, axis=0)).parts(max(1, CHUNK // self.num_classes)))
+        return list(
+            Cut(self.lengths.numpy().take(targets, axis=0)).parts(max(1, CHUNK // self.num_classes))
+        )
 
     def in_order(self, values: np.ndarray) -> np.ndarray:
         """Values (B, C) in class order -> with the classes in depth-first order."""
@@ -67,7 +81,9 @@ class TreeLoss(Loss):
     def _table(self, name: str, table: Tensor | None) -> None:
         self.register_buffer(name, table, persistent=False)
 
-    def _complete(self, scores: Tensor, targets: Tensor, differentiate: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def _complete(
+        self, scores: Tensor, targets: Tensor, differentiate: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """`rows`, with what they leave open computed by `plain`."""
         losses, gradient = self.rows(scores, targets.numpy(), differentiate)
         missing = np.isnan(losses)
@@ -88,7 +104,9 @@ class _RowLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores: Tensor, targets: Tensor, loss: TreeLoss) -> Tensor:
         with np.errstate(all="ignore"):
-            losses, gradient = loss._complete(scores.detach().contiguous(), targets, ctx.needs_input_grad[0])
+            losses, gradient = loss._complete(
+                scores.detach().contiguous(), targets, ctx.needs_input_grad[0]
+            )
         if gradient is not None:
             ctx.save_for_backward(torch.from_numpy(gradient))
         return torch.tensor(losses.mean(), dtype=scores.dtype)
@@ -97,10 +115,13 @@ class _RowLoss(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        factor = grad_output.item()  # mostly 1, and then the product would cost a tenth of the loss for nothing
+        factor = (
+            grad_output.item()
+        )  # mostly 1, and then the product would cost a tenth of the loss for nothing
         return gradient if factor == 1 else gradient * factor, None, None
 
 
 def _take(values: np.ndarray, columns: Tensor) -> np.ndarray:
-    # The mode "wrap" spares the copy that the default mode makes to leave `out` alone after an error.
+    # The mode "wrap" spares the copy that the default mode makes to leave `out` alone after an
+    # error.
     return np.take(values, columns.numpy(), axis=1, out=np.empty_like(values), mode="wrap")

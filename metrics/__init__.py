@@ -1,6 +1,8 @@
-"""Measures of scores, embeddings and class vectors against the labels and the class hierarchy, all numpy arrays.
+"""Measures of scores, embeddings and class vectors against the labels and the class hierarchy, all
+numpy arrays.
 
-Nothing here needs torch, though scikit-bio, which infers the trees, imports it where it is installed.
+Nothing here needs torch, though scikit-bio, which infers the trees, imports it where it is
+installed.
 """
 
 from metrics.backoff import Setting, calibrate_darts, calibrate_threshold

@@ -1,6 +1,7 @@
 """Settings of the backing-off rules that reach a wanted accuracy, found on a validation split.
 
-Accurate means that the truth is the answer or below it. The scores should be calibrated (`fit_temperature`) first.
+Accurate means that the truth is the answer or below it. The scores should be calibrated
+(`fit_temperature`) first.
 """
 
 from typing import NamedTuple
@@ -28,11 +29,14 @@ class Setting(NamedTuple):
     n: int
 
 
-def calibrate_darts(hierarchy: Hierarchy, scores: np.ndarray, labels: np.ndarray, target_accuracy: float) -> Setting:
+def calibrate_darts(
+    hierarchy: Hierarchy, scores: np.ndarray, labels: np.ndarray, target_accuracy: float
+) -> Setting:
     """The smallest lambda met, in bits, with which `darts` is right at least as often as asked.
 
-    lambda starts at 0, doubles from 1 until the target is reached, and is then bisected; inf (always the root) where
-    not even 2^60 reaches it. Accuracy need not rise at every step, so a smaller lambda may exist.
+    lambda starts at 0, doubles from 1 until the target is reached, and is then bisected; inf
+    (always the root) where not even 2^60 reaches it. Accuracy need not rise at every step, so a
+    smaller lambda may exist.
 
     Args:
         hierarchy: The class tree.
@@ -69,11 +73,12 @@ def calibrate_darts(hierarchy: Hierarchy, scores: np.ndarray, labels: np.ndarray
 def calibrate_threshold(
     hierarchy: Hierarchy, scores: np.ndarray, labels: np.ndarray, target_accuracy: float
 ) -> Setting:
-    """The smallest threshold from which on the rule `threshold` is right at least as often as asked.
+    """The smallest threshold from which on the rule `threshold` is right at least as often as
+    asked.
 
-    Every larger threshold reaches the target too: a lucky dip below it is not taken. The answers change only where a
-    node's P is the threshold, so those values are tried, all of them. Wrong answers with P = 1 cannot be kept out: then
-    the accuracy returned is below the target.
+    Every larger threshold reaches the target too: a lucky dip below it is not taken. The answers
+    change only where a node's P is the threshold, so those values are tried, all of them. Wrong
+    answers with P = 1 cannot be kept out: then the accuracy returned is below the target.
 
     Args and Raises: As `calibrate_darts`.
     """
@@ -85,7 +90,9 @@ def calibrate_threshold(
     used = front.nodes.ravel() >= 0
     order = np.argsort(-p[used], kind="stable")
     p, n_right = p[used][order], len(truths) + np.cumsum(steps[used][order])
-    last = np.flatnonzero(np.append(p[1:] != p[:-1], True))  # all nodes of one P are passed together
+    last = np.flatnonzero(
+        np.append(p[1:] != p[:-1], True)
+    )  # all nodes of one P are passed together
     enough = n_right[last] / len(truths) >= target_accuracy
     n_passed = len(last) if enough.all() else int(enough.argmin())
     # The threshold at the next P keeps that P out, since a node must exceed it.
@@ -100,11 +107,18 @@ def _validation(
 ) -> tuple[Front, np.ndarray]:
     """Pareto fronts and true nodes of the validation samples."""
     if not len(labels):
-        raise ValueError("a rule is calibrated on validation images, and there are none; train with --use_val")
+        raise ValueError(
+            "a rule is calibrated on validation images, and there are none; train with --use_val"
+        )
     if not 0 <= target_accuracy <= 1:
-        raise ValueError(f"target_accuracy is a share and must lie in [0, 1], got {target_accuracy}")
+        raise ValueError(
+            f"target_accuracy is a share and must lie in [0, 1], got {target_accuracy}"
+        )
     blocks = row_blocks(len(labels), hierarchy.num_nodes)
-    fronts = [pareto_front(hierarchy, node_probabilities(hierarchy, softmax(scores[rows]))) for rows in blocks]
+    fronts = [
+        pareto_front(hierarchy, node_probabilities(hierarchy, softmax(scores[rows])))
+        for rows in blocks
+    ]
     return concatenate(fronts), hierarchy.leaves[labels]
 
 

@@ -1,4 +1,6 @@
-"""Whether confidences mean what they say: ECE, MCE and companions, and the temperature that repairs them."""
+"""Whether confidences mean what they say: ECE, MCE and companions, and the temperature that repairs
+them.
+"""
 
 from collections.abc import Callable
 
@@ -18,20 +20,24 @@ _LARGEST_LOG_TEMPERATURE = np.log(1e3)
 def reliability(
     confidences: np.ndarray, correct: np.ndarray, bins: int = BINS, *, closed: str = "right"
 ) -> pd.DataFrame:
-    """Confidence against accuracy in equal bins of [0, 1]: the table behind ECE and a reliability diagram.
+    """Confidence against accuracy in equal bins of [0, 1]: the table behind ECE and a reliability
+    diagram.
 
     Args:
         confidences: (S,) in [0, 1].
         correct: (S,) bool.
         bins: Number of bins, >= 1.
-        closed: "right": a bin holds its upper end, and the first one 0 as well. "left": it holds its lower end, and a
-            confidence of exactly 1 falls out of the table.
+        closed: "right": a bin holds its upper end, and the first one 0 as well. "left": it holds
+            its lower end, and a confidence of exactly 1 falls out of the table.
 
-    Returns: One row a bin: lower, upper, count, confidence and accuracy (means; NaN in an empty bin).
+    Returns: One row a bin: lower, upper, count, confidence and accuracy (means; NaN in an empty
+    bin).
     Raises: ValueError: If closed is neither, or bins < 1.
     """
     if closed not in ("right", "left") or bins < 1:
-        raise ValueError(f"closed must be 'right' or 'left' and bins at least 1, got {closed!r} and {bins}")
+        raise ValueError(
+            f"closed must be 'right' or 'left' and bins at least 1, got {closed!r} and {bins}"
+        )
     edges = np.linspace(0.0, 1.0, bins + 1)
     if closed == "right":
         index = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
@@ -42,40 +48,56 @@ def reliability(
     index = index[kept]
     count = np.bincount(index, minlength=bins)
     table = pd.DataFrame({"lower": edges[:-1], "upper": edges[1:], "count": count})
-    table["confidence"] = ratio(np.bincount(index, weights=confidences[kept], minlength=bins), count)
-    table["accuracy"] = ratio(np.bincount(index, weights=correct[kept].astype(float), minlength=bins), count)
+    table["confidence"] = ratio(
+        np.bincount(index, weights=confidences[kept], minlength=bins), count
+    )
+    table["accuracy"] = ratio(
+        np.bincount(index, weights=correct[kept].astype(float), minlength=bins), count
+    )
     return table
 
 
-def calibration_error(confidences: np.ndarray, correct: np.ndarray, *, closed: str = "right") -> tuple[float, float]:
+def calibration_error(
+    confidences: np.ndarray, correct: np.ndarray, *, closed: str = "right"
+) -> tuple[float, float]:
     """ECE and MCE, both in [0, 1], lower is better; NaN without samples in the table.
 
-    ECE = sum over 15 bins of (count / S) |accuracy - confidence|, MCE = the largest difference of a non-empty bin.
+    ECE = sum over 15 bins of (count / S) |accuracy - confidence|, MCE = the largest difference of a
+    non-empty bin.
     """
     table = reliability(confidences, correct, closed=closed)
     table = table[table["count"] > 0]
     if not len(table):
         return np.nan, np.nan
     gaps = (table["accuracy"] - table["confidence"]).abs().to_numpy()
-    return float((table["count"].to_numpy() * gaps).sum() / len(confidences)), float(gaps.max(initial=0.0))
+    return float((table["count"].to_numpy() * gaps).sum() / len(confidences)), float(
+        gaps.max(initial=0.0)
+    )
 
 
 def errors(outputs: Outputs) -> dict[str, Result]:
-    """`ece` and `mce` of the predicted classes, and `ece_published`: left-closed bins, single precision.
+    """`ece` and `mce` of the predicted classes, and `ece_published`: left-closed bins, single
+    precision.
 
-    The published one loses confidences of exactly 1, which single precision rounds many to; undefined counts them,
-    and without any other it is NaN.
+    The published one loses confidences of exactly 1, which single precision rounds many to;
+    undefined counts them, and without any other it is NaN.
     """
     correct, n = _correct(outputs), outputs.num_samples
     ece, mce = calibration_error(outputs.confidence, correct)
     single = outputs.confidence.astype(np.float32).astype(np.float64)
     lost = int((single >= 1.0).sum())
     published, _ = calibration_error(single, correct, closed="left")
-    return {"ece": Result(ece, n), "mce": Result(mce, n), "ece_published": Result(published, n - lost, lost)}
+    return {
+        "ece": Result(ece, n),
+        "mce": Result(mce, n),
+        "ece_published": Result(published, n - lost, lost),
+    }
 
 
 def level_errors(outputs: Outputs) -> dict[str, Result]:
-    """`ece_level@l`: ECE of the most probable node at level l = 1..H, shallow classes carried down."""
+    """`ece_level@l`: ECE of the most probable node at level l = 1..H, shallow classes carried
+    down.
+    """
     table = outputs.hierarchy.level_table
     levels = [np.unique(table[:, level]) for level in range(table.shape[1])]
     shape = len(levels), outputs.num_samples
@@ -88,23 +110,30 @@ def level_errors(outputs: Outputs) -> dict[str, Result]:
             correct[level, rows] = nodes[best] == table[outputs.labels[rows], level]
     confidences = np.minimum(confidences, 1.0)  # sums of a softmax may exceed 1 by rounding
     eces = [calibration_error(*pair)[0] for pair in zip(confidences, correct)]
-    return {f"ece_level@{level}": Result(ece, outputs.num_samples) for level, ece in enumerate(eces, 1)}
+    return {
+        f"ece_level@{level}": Result(ece, outputs.num_samples) for level, ece in enumerate(eces, 1)
+    }
 
 
 def confidence_spearman(outputs: Outputs) -> Result:
-    """Spearman correlation between bin middle and accuracy over the non-empty of 15 bins; in [-1, 1], 1 is best.
+    """Spearman correlation between bin middle and accuracy over the non-empty of 15 bins; in [-1,
+    1], 1 is best.
 
-    n counts bins, undefined the empty ones. NaN, all bins undefined, with fewer than two or one accuracy in all.
+    n counts bins, undefined the empty ones. NaN, all bins undefined, with fewer than two or one
+    accuracy in all.
     """
     table = reliability(outputs.confidence, _correct(outputs))
     table = table[table["count"] > 0]
     # Bin middles grow with the row. Rounded, because equal accuracies may differ in the last digit.
     value = _correlation(np.arange(len(table)), rankdata(table["accuracy"].round(12)))
-    return Result(value, 0, BINS) if np.isnan(value) else Result(value, len(table), BINS - len(table))
+    return (
+        Result(value, 0, BINS) if np.isnan(value) else Result(value, len(table), BINS - len(table))
+    )
 
 
 def confidence_point_biserial(outputs: Outputs) -> Result:
-    """Correlation between being correct (0 or 1) and the confidence over samples; in [-1, 1], higher is better.
+    """Correlation between being correct (0 or 1) and the confidence over samples; in [-1, 1],
+    higher is better.
 
     NaN, all samples undefined, where all are correct, none is, or all confidences are equal.
     """
@@ -113,10 +142,11 @@ def confidence_point_biserial(outputs: Outputs) -> Result:
 
 
 def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature T > 0 for which softmax(scores / T) has the least mean negative log-likelihood.
+    """The temperature T > 0 for which softmax(scores / T) has the least mean negative
+    log-likelihood.
 
-    Fit it on the validation split, divide scores by it before reading probabilities. Searched in [0.001, 1000]; samples
-    whose label has score -inf say nothing and are left out.
+    Fit it on the validation split, divide scores by it before reading probabilities. Searched in
+    [0.001, 1000]; samples whose label has score -inf say nothing and are left out.
 
     Args:
         scores: (S, C), higher is better.
@@ -127,7 +157,10 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     """
     told = np.isfinite(scores[np.arange(len(labels)), labels])
     if not told.any():
-        raise ValueError("a temperature is fitted on validation images, and there are none whose class has a score")
+        raise ValueError(
+            "a temperature is fitted on validation images, and there are none whose class has a"
+            " score"
+        )
     scores, labels = scores[told], labels[told]
 
     def loss(log_temperature: float) -> float:
@@ -139,7 +172,9 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
 
     # The loss is convex in 1/T, so it has one minimum in log T.
     bounds = (-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE)
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
+    return float(
+        np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
+    )
 
 
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
@@ -155,7 +190,9 @@ def _correct(outputs: Outputs) -> np.ndarray:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation; NaN where one of them is constant or there are fewer than two entries."""
+    """Pearson correlation; NaN where one of them is constant or there are fewer than two
+    entries.
+    """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return np.nan

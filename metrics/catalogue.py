@@ -1,8 +1,11 @@
-"""What is known about a measure from its name: which way it is better, and where it stands in the tables of one run."""
+"""What is known about a measure from its name: which way it is better, and where it stands in the
+tables of one run.
+"""
 
 import re
 
-# by the name without its column (see COLUMNS) and rule; a new measure needs a place in exactly one of the three
+# by the name without its column (see COLUMNS) and rule; a new measure needs a place in exactly one
+# of the three
 DIRECTIONS: dict[str | None, str] = {
     "higher": r"accuracy(@\d+)?|macro_.*|level_.*|(height|cut|hierarchical|wasserstein)_accuracy.*|correct|exact"
     r"|hp@\d+(_published)?|hierarchical_precision@\d+|hmap@\d+|h_.*|(depth|info)_(precision|recall|f1)"
@@ -43,11 +46,17 @@ def place(metric: str) -> tuple[str, str, str]:
     column, rule, name = split(metric)
     if rule:
         return f"{BACKING_OFF}: {rule}", column, name
-    return next(section for section, pattern in SECTIONS.items() if re.fullmatch(pattern, name)), column, name
+    return (
+        next(section for section, pattern in SECTIONS.items() if re.fullmatch(pattern, name)),
+        column,
+        name,
+    )
 
 
 def split(metric: str) -> tuple[str, str, str]:
-    """The column ('value' if none), the rule that backs off ('' if none) and the name of a measure."""
+    """The column ('value' if none), the rule that backs off ('' if none) and the name of a
+    measure.
+    """
     column = next((prefix for prefix in COLUMNS if metric.startswith(f"{prefix}/")), "value")
     name = metric.removeprefix(f"{column}/")
     rule, slash, answer = name.partition("/")

@@ -1,12 +1,15 @@
-"""Settings of the backing-off rules that promise an accuracy for new images, after a finite validation split.
+"""Settings of the backing-off rules that promise an accuracy for new images, after a finite
+validation split.
 
-Every validation sample needs a setting: the smallest from which on its answer is right, whatever larger one is taken.
-With n samples, the k-th smallest of these, k = ceil((n + 1) target), is also enough for a new sample that is drawn like
-them with probability k / (n + 1) or more: whatever the model, calibrated or not, and without further assumptions. To
-look only at the share that is right among the n, as `metrics.backoff` does, falls short by up to 1 / (n + 1).
+Every validation sample needs a setting: the smallest from which on its answer is right, whatever
+larger one is taken. With n samples, the k-th smallest of these, k = ceil((n + 1) target), is also
+enough for a new sample that is drawn like them with probability k / (n + 1) or more: whatever the
+model, calibrated or not, and without further assumptions. To look only at the share that is right
+among the n, as `metrics.backoff` does, falls short by up to 1 / (n + 1).
 
 Right means that the truth is the answer or below it.
-Source: split conformal prediction, Papadopoulos et al. 2002; conformal risk control, Angelopoulos et al. 2024.
+Source: split conformal prediction, Papadopoulos et al. 2002; conformal risk control, Angelopoulos
+et al. 2024.
 """
 
 import math
@@ -20,7 +23,9 @@ from hierarchies import Hierarchy
 from metrics.pareto import Front, concatenate, pareto_front
 from metrics.posterior import information, node_probabilities, row_blocks, softmax
 
-_PAST_A_TIE = 1 + 1e-9  # answers change where two nodes are worth the same, which rounding may decide either way
+_PAST_A_TIE = (
+    1 + 1e-9
+)  # answers change where two nodes are worth the same, which rounding may decide either way
 
 
 class Promise(NamedTuple):
@@ -28,10 +33,10 @@ class Promise(NamedTuple):
 
     Attributes:
         value: What to hand to the rule, by the name in OPTION.
-        right: The answer for a new sample is right with this probability or more: k / (n + 1), at least the target. It
-            is an average over draws of the validation split.
-        range: With the validation split at hand, the probability is above the first number in 97.5 % of draws, and
-            below the second in as many if no two samples need the same setting.
+        right: The answer for a new sample is right with this probability or more: k / (n + 1), at
+            least the target. It is an average over draws of the validation split.
+        range: With the validation split at hand, the probability is above the first number in 97.5
+            % of draws, and below the second in as many if no two samples need the same setting.
         n: Number of validation samples.
     """
 
@@ -42,7 +47,8 @@ class Promise(NamedTuple):
 
 
 def needed_thresholds(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np.ndarray:
-    """The smallest threshold from which on `threshold` is right, for each sample: the largest P of a wrong answer.
+    """The smallest threshold from which on `threshold` is right, for each sample: the largest P of
+    a wrong answer.
 
     Args:
         front: Pareto fronts of S samples.
@@ -51,15 +57,19 @@ def needed_thresholds(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) ->
     Returns: (S,) in [0, 1]; 0 where no answer is wrong.
     """
     p = front.probabilities
-    met = p > np.pad(p, ((0, 0), (0, 1)))[:, 1:]  # of equally probable ones only the last is ever answered
+    met = (
+        p > np.pad(p, ((0, 0), (0, 1)))[:, 1:]
+    )  # of equally probable ones only the last is ever answered
     return np.where(met & _wrong(hierarchy, front, leaves), p, 0.0).max(axis=1)
 
 
 def needed_lambdas(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np.ndarray:
-    """The smallest lambda in bits from which on `darts` is right, for each sample; Args as `needed_thresholds`.
+    """The smallest lambda in bits from which on `darts` is right, for each sample; Args as
+    `needed_thresholds`.
 
-    The worth (info + lambda) P of a node is a line in lambda, steeper for larger P, so each node of the front is the
-    best in one interval or never. What is asked is where the last interval of a wrong node ends.
+    The worth (info + lambda) P of a node is a line in lambda, steeper for larger P, so each node of
+    the front is the best in one interval or never. What is asked is where the last interval of a
+    wrong node ends.
 
     Returns: (S,), 0 or more; inf where a wrong node has all the probability.
     """
@@ -70,9 +80,14 @@ def needed_lambdas(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np
     needed = np.empty(len(p))
     for rows in row_blocks(len(p), width**2):
         pairs = later & (front.nodes[rows, None, :] >= 0)
-        gain, lead = (base[rows, None, :] - base[rows, :, None])[pairs], (p[rows, :, None] - p[rows, None, :])[pairs]
+        gain, lead = (
+            (base[rows, None, :] - base[rows, :, None])[pairs],
+            (p[rows, :, None] - p[rows, None, :])[pairs],
+        )
         with np.errstate(divide="ignore"):
-            crossing = gain / lead  # from here on the earlier node, of larger P, is worth more than the later one
+            crossing = (
+                gain / lead
+            )  # from here on the earlier node, of larger P, is worth more than the later one
         until, since = np.full(pairs.shape, np.inf), np.zeros(pairs.shape)
         until[pairs] = since[pairs] = crossing
         until, since = until.min(axis=1), since.max(axis=2)
@@ -84,11 +99,17 @@ NEEDED: dict[str, Callable[[Hierarchy, Front, np.ndarray], np.ndarray]] = {
     "threshold": needed_thresholds,
     "darts": needed_lambdas,
 }
-OPTION = {"threshold": "threshold", "darts": "darts_lambda"}  # of each rule in NEEDED, as `decide` takes it
+OPTION = {
+    "threshold": "threshold",
+    "darts": "darts_lambda",
+}  # of each rule in NEEDED, as `decide` takes it
 
 
-def promise(rule: str, hierarchy: Hierarchy, scores: np.ndarray, labels: np.ndarray, target_accuracy: float) -> Promise:
-    """The smallest setting of a rule that promises to be right about a new sample as often as asked.
+def promise(
+    rule: str, hierarchy: Hierarchy, scores: np.ndarray, labels: np.ndarray, target_accuracy: float
+) -> Promise:
+    """The smallest setting of a rule that promises to be right about a new sample as often as
+    asked.
 
     Args:
         rule: A name in NEEDED.
@@ -97,22 +118,30 @@ def promise(rule: str, hierarchy: Hierarchy, scores: np.ndarray, labels: np.ndar
         labels: (S,).
         target_accuracy: In [0, 1].
 
-    Raises: ValueError: If no setting can promise it: there are too few samples, or wrong answers that are certain.
+    Raises: ValueError: If no setting can promise it: there are too few samples, or wrong answers
+    that are certain.
     """
     if not 0 <= target_accuracy <= 1:
-        raise ValueError(f"target_accuracy is a share and must lie in [0, 1], got {target_accuracy}")
+        raise ValueError(
+            f"target_accuracy is a share and must lie in [0, 1], got {target_accuracy}"
+        )
     n = len(labels)
     k = max(math.ceil(round((n + 1) * target_accuracy, 9)), 1)
     if k > n:
         raise ValueError(_too_few(n, target_accuracy))
     blocks = row_blocks(n, hierarchy.num_nodes)
-    fronts = [pareto_front(hierarchy, node_probabilities(hierarchy, softmax(scores[rows]))) for rows in blocks]
+    fronts = [
+        pareto_front(hierarchy, node_probabilities(hierarchy, softmax(scores[rows])))
+        for rows in blocks
+    ]
     needed = NEEDED[rule](hierarchy, concatenate(fronts), hierarchy.leaves[labels])
     value = float(np.partition(needed, k - 1)[k - 1])
     if value >= (1.0 if rule == "threshold" else np.inf):
         raise ValueError(
-            f"an accuracy of {target_accuracy:g} cannot be promised: {int((needed >= value).sum())} of {n} validation"
-            " images have a wrong answer of probability 1, more than the target leaves; lower --target_accuracy"
+            f"an accuracy of {target_accuracy:g} cannot be promised: {int((needed >= value).sum())}"
+            f" of {n} validation"
+            " images have a wrong answer of probability 1, more than the target leaves; lower"
+            " --target_accuracy"
         )
     low, high = beta.ppf([0.025, 0.975], k, n + 1 - k)
     return Promise(value, k / (n + 1), (float(low), float(high)), n)
@@ -120,16 +149,22 @@ def promise(rule: str, hierarchy: Hierarchy, scores: np.ndarray, labels: np.ndar
 
 def _too_few(n: int, target: float) -> str:
     if target == 1:
-        return "an accuracy of 1 cannot be promised from any number of validation images; lower --target_accuracy"
+        return (
+            "an accuracy of 1 cannot be promised from any number of validation images; lower"
+            " --target_accuracy"
+        )
     enough = math.ceil(round(target / (1 - target), 9))
     return (
-        f"an accuracy of {target:g} cannot be promised from {n} validation images, it takes {enough} or more: lower"
+        f"an accuracy of {target:g} cannot be promised from {n} validation images, it takes"
+        f" {enough} or more: lower"
         " --target_accuracy, or train with more images"
     )
 
 
 def _wrong(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np.ndarray:
-    """Which nodes of the fronts are neither the true leaf nor above it, (S, K); False where padded."""
+    """Which nodes of the fronts are neither the true leaf nor above it, (S, K); False where
+    padded.
+    """
     position = hierarchy.start[leaves][:, None]
     above = (hierarchy.start[front.nodes] <= position) & (position < hierarchy.stop[front.nodes])
     return ~above & (front.nodes >= 0)

@@ -1,4 +1,6 @@
-"""Curves over a threshold: answers that back off (Valmadre 2022), and answering at all (risk and coverage)."""
+"""Curves over a threshold: answers that back off (Valmadre 2022), and answering at all (risk and
+coverage).
+"""
 
 from collections.abc import Callable
 
@@ -12,17 +14,22 @@ from metrics.posterior import lca_nodes
 from metrics.result import Result, ratio
 
 
-def operating_curve(outputs: Outputs, value: str = "info", *, truths: np.ndarray | None = None) -> pd.DataFrame:
-    """How correct, precise and complete the answers of the rule `threshold` are, for every threshold that matters.
+def operating_curve(
+    outputs: Outputs, value: str = "info", *, truths: np.ndarray | None = None
+) -> pd.DataFrame:
+    """How correct, precise and complete the answers of the rule `threshold` are, for every
+    threshold that matters.
 
-    One row for each set of answers, by falling threshold. Columns: threshold (an answer needs P above it), correct
-    (share of answers that are above, at or below the truth), precision and recall (means of phi(lca)/phi(answer) and
-    phi(lca)/phi(truth), 0/0 is 1; phi is depth or information). The first row answers the root: recall 0, correct 1,
-    precision 1; the last answers classes.
+    One row for each set of answers, by falling threshold. Columns: threshold (an answer needs P
+    above it), correct (share of answers that are above, at or below the truth), precision and
+    recall (means of phi(lca)/phi(answer) and phi(lca)/phi(truth), 0/0 is 1; phi is depth or
+    information). The first row answers the root: recall 0, correct 1, precision 1; the last answers
+    classes.
 
     Args:
         value: "depth" or "info".
-        truths: (S,) true nodes, which may be inner ones: answers below them count as the truth. None for the labels.
+        truths: (S,) true nodes, which may be inner ones: answers below them count as the truth.
+            None for the labels.
 
     Raises: ValueError: If value is neither.
     Source: Valmadre 2022.
@@ -35,7 +42,9 @@ def operating_curve(outputs: Outputs, value: str = "info", *, truths: np.ndarray
     p = p[order]
     last = np.flatnonzero(p != np.append(p[1:], -1.0))  # nodes of equal P are passed together
     curve = {"threshold": np.append(p[last], 0.0)}
-    measures = _answer_measures(outputs.hierarchy, nodes, truths, node_values(outputs.hierarchy, value))
+    measures = _answer_measures(
+        outputs.hierarchy, nodes, truths, node_values(outputs.hierarchy, value)
+    )
     for name, measure in measures.items():
         steps = np.diff(measure, axis=1)[used][order]
         totals = measure[:, 0].sum() + np.append(0.0, np.cumsum(steps)[last])
@@ -44,22 +53,29 @@ def operating_curve(outputs: Outputs, value: str = "info", *, truths: np.ndarray
 
 
 def recall_at(curve: pd.DataFrame, correct: float) -> float:
-    """The largest recall of an `operating_curve` where at least a share `correct` is; in [0, 1], NaN without samples."""
+    """The largest recall of an `operating_curve` where at least a share `correct` is; in [0, 1],
+    NaN without samples.
+    """
     enough = curve["recall"][curve["correct"] >= correct - 1e-12]
     return float(enough.max())
 
 
 def thinned(curve: pd.DataFrame, most: int = 2000) -> pd.DataFrame:
-    """At most `most` >= 2 rows of a curve, evenly spaced with both ends; all of a shorter one. For files and figures."""
+    """At most `most` >= 2 rows of a curve, evenly spaced with both ends; all of a shorter one. For
+    files and figures.
+    """
     if len(curve) <= most:
         return curve
-    return curve.iloc[np.linspace(0, len(curve) - 1, most).round().astype(int)].reset_index(drop=True)
+    return curve.iloc[np.linspace(0, len(curve) - 1, most).round().astype(int)].reset_index(
+        drop=True
+    )
 
 
 def area(recall: np.ndarray, quality: np.ndarray) -> float:
     """Area under quality over recall from 0 to the largest recall; in [0, 1], higher is better.
 
-    At each recall stands the best quality of any point with at least that recall, as in average precision.
+    At each recall stands the best quality of any point with at least that recall, as in average
+    precision.
     """
     order = np.argsort(recall, kind="stable")
     envelope = np.maximum.accumulate(quality[order][::-1])[::-1]
@@ -67,9 +83,11 @@ def area(recall: np.ndarray, quality: np.ndarray) -> float:
 
 
 def operating_measures(outputs: Outputs) -> dict[str, Result]:
-    """AC and AP, areas of correct and of precision over recall, and the recall where 90 and 95 % are correct.
+    """AC and AP, areas of correct and of precision over recall, and the recall where 90 and 95 %
+    are correct.
 
-    `ac_info`, `ap_info`, `recall@90_info`, `recall@95_info` and the same for depth; in [0, 1], higher is better.
+    `ac_info`, `ap_info`, `recall@90_info`, `recall@95_info` and the same for depth; in [0, 1],
+    higher is better.
     """
     rows, n = {}, outputs.num_samples
     for value in VALUES:
@@ -83,9 +101,11 @@ def operating_measures(outputs: Outputs) -> dict[str, Result]:
 
 
 def risk_coverage(outputs: Outputs) -> pd.DataFrame:
-    """Error among the samples answered when only the most confident are: one row for each distinct confidence, falling.
+    """Error among the samples answered when only the most confident are: one row for each distinct
+    confidence, falling.
 
-    Columns: confidence (the least of those answered), coverage (share answered), risk (share of those that is wrong).
+    Columns: confidence (the least of those answered), coverage (share answered), risk (share of
+    those that is wrong).
     """
     order = np.argsort(-outputs.confidence, kind="stable")
     confidence = outputs.confidence[order]
@@ -93,11 +113,15 @@ def risk_coverage(outputs: Outputs) -> pd.DataFrame:
     last = np.flatnonzero(confidence != np.append(confidence[1:], -1.0))
     answered = last + 1
     coverage = answered / max(len(order), 1)
-    return pd.DataFrame({"confidence": confidence[last], "coverage": coverage, "risk": wrong[last] / answered})
+    return pd.DataFrame(
+        {"confidence": confidence[last], "coverage": coverage, "risk": wrong[last] / answered}
+    )
 
 
 def risk_coverage_area(outputs: Outputs) -> Result:
-    """AURC: the risk averaged over coverages, equal confidences together; in [0, 1], lower is better."""
+    """AURC: the risk averaged over coverages, equal confidences together; in [0, 1], lower is
+    better.
+    """
     curve = risk_coverage(outputs)
     steps = np.diff(curve["coverage"].to_numpy(), prepend=0.0)
     n = outputs.num_samples
@@ -110,8 +134,12 @@ METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
 }
 
 
-def _answer_measures(tree: Hierarchy, nodes: np.ndarray, truths: np.ndarray, phi: np.ndarray) -> dict[str, np.ndarray]:
-    """correct, precision and recall of every answer, (S, K) each; padding -1 counts as the root, to be left out."""
+def _answer_measures(
+    tree: Hierarchy, nodes: np.ndarray, truths: np.ndarray, phi: np.ndarray
+) -> dict[str, np.ndarray]:
+    """correct, precision and recall of every answer, (S, K) each; padding -1 counts as the root, to
+    be left out.
+    """
     nodes, truths = np.maximum(nodes, 0), np.broadcast_to(truths[:, None], nodes.shape)
     shared = lca_nodes(tree, nodes, truths)
     answers = np.where(shared == truths, truths, nodes)

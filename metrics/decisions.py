@@ -1,8 +1,11 @@
-"""Decision rules: what to answer, given the posterior. A class, or a node that backs off to a superclass.
+"""Decision rules: what to answer, given the posterior. A class, or a node that backs off to a
+superclass.
 
-Ties: a class of equal score or probability goes by the lower class index. Costs of CRM that agree to twelve decimals
-are equal, then the more probable class goes first. Nodes of equal value go by larger P, then greater depth, then lower
-node index. Nodes with a single child are never answered: the child says more.
+Ties: a class of equal score or probability goes by the lower class index. Costs of CRM that agree
+to twelve decimals
+are equal, then the more probable class goes first. Nodes of equal value go by larger P, then
+greater depth, then lower node index. Nodes with a single child are never answered: the child says
+more.
 """
 
 from collections.abc import Callable
@@ -22,38 +25,51 @@ _DECIMALS = 12  # costs are sums of many probabilities: what agrees so far is a 
 
 
 def cost_weights(hierarchy: Hierarchy, distance: str | np.ndarray = "path") -> np.ndarray:
-    """Node weights whose `weighted` distance is the asked one up to a factor: "path", "lca_height", or (N,) weights.
+    """Node weights whose `weighted` distance is the asked one up to a factor: "path", "lca_height",
+    or (N,) weights.
 
     Raises: ValueError: If the distance is none of them.
     """
     if isinstance(distance, np.ndarray):
         return distance
     if distance not in ("path", "lca_height"):
-        raise ValueError(f"distance must be 'path', 'lca_height' or an array of node weights, got {distance!r}")
+        raise ValueError(
+            f"distance must be 'path', 'lca_height' or an array of node weights, got {distance!r}"
+        )
     return node_weights(hierarchy, "ones" if distance == "path" else "greedy")
 
 
-def crm_gain(hierarchy: Hierarchy, probabilities: np.ndarray, distance: str | np.ndarray = "path") -> np.ndarray:
-    """Minus the expected tree cost of each class, up to a positive factor and a term that all classes share.
+def crm_gain(
+    hierarchy: Hierarchy, probabilities: np.ndarray, distance: str | np.ndarray = "path"
+) -> np.ndarray:
+    """Minus the expected tree cost of each class, up to a positive factor and a term that all
+    classes share.
 
-    The cost of class c is sum_j p_j dW(j, c) = const + cum(c) / 2 - sum over v in path(c) of w_v P(v): no C x C table.
+    The cost of class c is sum_j p_j dW(j, c) = const + cum(c) / 2 - sum over v in path(c) of w_v
+    P(v): no C x C table.
 
     Args:
         hierarchy: The class tree.
         probabilities: (S, C).
         distance: "path", "lca_height", or (N,) node weights for `weighted`.
 
-    Returns: (S, C) float64; differences to the best class are costs, the values themselves are not probabilities.
+    Returns: (S, C) float64; differences to the best class are costs, the values themselves are not
+    probabilities.
     Source: Karthik et al. 2021.
     """
     weights = cost_weights(hierarchy, distance)
-    return path_sums(hierarchy, probabilities, weights) - cumulative(hierarchy, weights)[hierarchy.leaves] / 2
+    return (
+        path_sums(hierarchy, probabilities, weights)
+        - cumulative(hierarchy, weights)[hierarchy.leaves] / 2
+    )
 
 
 def crm_ranking(
     hierarchy: Hierarchy, scores: np.ndarray, distance: str | np.ndarray = "path", k: int = RANKED
 ) -> np.ndarray:
-    """The k classes of least expected tree cost, best first, (S, min(k, C)). Scores (S, C), higher is better."""
+    """The k classes of least expected tree cost, best first, (S, min(k, C)). Scores (S, C), higher
+    is better.
+    """
     ranking = np.empty((len(scores), min(k, hierarchy.num_classes)), np.int64)
     for rows in row_blocks(len(scores), hierarchy.num_nodes):
         p = softmax(scores[rows])
@@ -66,14 +82,18 @@ def argmax(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
     return hierarchy.leaves[probabilities[:, hierarchy.leaves].argmax(axis=1)]
 
 
-def crm(hierarchy: Hierarchy, probabilities: np.ndarray, distance: str | np.ndarray = "path") -> np.ndarray:
+def crm(
+    hierarchy: Hierarchy, probabilities: np.ndarray, distance: str | np.ndarray = "path"
+) -> np.ndarray:
     """The leaf of least expected tree cost (Karthik et al. 2021)."""
     p = probabilities[:, hierarchy.leaves]
     best = top_k(np.round(crm_gain(hierarchy, p, distance), _DECIMALS), 1, tie_break=p)
     return hierarchy.leaves[best[:, 0]]
 
 
-def threshold(hierarchy: Hierarchy, probabilities: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+def threshold(
+    hierarchy: Hierarchy, probabilities: np.ndarray, threshold: float = 0.5
+) -> np.ndarray:
     """The node of largest information with P > threshold; the root always qualifies.
 
     Raises: ValueError: If the threshold is not in [0, 1).
@@ -89,7 +109,9 @@ def majority(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
 
 
 def plurality_thresholds(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
-    """The largest P of a node that is only second best among its siblings, (S,); 0 where nobody has siblings."""
+    """The largest P of a node that is only second best among its siblings, (S,); 0 where nobody has
+    siblings.
+    """
     nodes = np.flatnonzero(hierarchy.n_children[hierarchy.parent] > 1)
     nodes = nodes[nodes > 0]
     if not len(nodes):
@@ -100,12 +122,16 @@ def plurality_thresholds(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.
     best = np.maximum.reduceat(p, first, axis=0)
     is_best = p == best[group]
     behind = np.where(is_best, 0.0, p).max(axis=0)
-    shared = np.add.reduceat(is_best, first, axis=0, dtype=np.int64) > 1  # equal best siblings: one of them is second
+    shared = (
+        np.add.reduceat(is_best, first, axis=0, dtype=np.int64) > 1
+    )  # equal best siblings: one of them is second
     return np.maximum(behind, np.where(shared, best, 0.0).max(axis=0))
 
 
 def plurality(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
-    """The node of largest information that is more probable than every second-best sibling in the tree."""
+    """The node of largest information that is more probable than every second-best sibling in the
+    tree.
+    """
     thresholds = plurality_thresholds(hierarchy, probabilities)
     return above_threshold(hierarchy, pareto_front(hierarchy, probabilities), thresholds)
 
@@ -116,7 +142,8 @@ def expected_information(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.
 
 
 def darts(hierarchy: Hierarchy, probabilities: np.ndarray, darts_lambda: float = 0.0) -> np.ndarray:
-    """argmax of (info(v) + lambda) P(v) (Deng et al. 2012): 0 is `expected_information`, inf the root.
+    """argmax of (info(v) + lambda) P(v) (Deng et al. 2012): 0 is `expected_information`, inf the
+    root.
 
     `calibrate_darts` finds the lambda that reaches an accuracy.
 
@@ -145,9 +172,11 @@ def decide(hierarchy: Hierarchy, scores: np.ndarray, rule: str, **options) -> np
         hierarchy: The class tree.
         scores: (S, C), calibrated where probabilities matter: divide by the temperature first.
         rule: A name from `RULES`.
-        options: What the rule takes: `distance` (crm), `threshold` (threshold), `darts_lambda` (darts).
+        options: What the rule takes: `distance` (crm), `threshold` (threshold), `darts_lambda`
+            (darts).
 
-    Raises: ValueError: If the rule is unknown, or an option is out of range or not one of the rule's.
+    Raises: ValueError: If the rule is unknown, or an option is out of range or not one of the
+    rule's.
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
@@ -158,17 +187,23 @@ def decide(hierarchy: Hierarchy, scores: np.ndarray, rule: str, **options) -> np
             raise ValueError(f"the rule {rule!r} takes {takes}; leave out {name}={options[name]!r}")
     nodes = np.empty(len(scores), np.int64)
     for rows in row_blocks(len(scores), hierarchy.num_nodes):
-        nodes[rows] = RULES[rule](hierarchy, node_probabilities(hierarchy, softmax(scores[rows])), **options)
+        nodes[rows] = RULES[rule](
+            hierarchy, node_probabilities(hierarchy, softmax(scores[rows])), **options
+        )
     return nodes
 
 
 def backing_off(outputs: Outputs) -> dict[str, Result]:
-    """Measures of the nodes that the rules without a setting answer: `majority/correct`, `plurality/h_f1` ..."""
+    """Measures of the nodes that the rules without a setting answer: `majority/correct`,
+    `plurality/h_f1` ...
+    """
     tree, truths = outputs.hierarchy, outputs.hierarchy.leaves[outputs.labels]
     thresholds = [plurality_thresholds(tree, nodes) for _, nodes in outputs.node_blocks()]
     answers = {
         "majority": above_threshold(tree, outputs.front, 0.5),
-        "plurality": above_threshold(tree, outputs.front, np.concatenate([np.empty(0), *thresholds])),
+        "plurality": above_threshold(
+            tree, outputs.front, np.concatenate([np.empty(0), *thresholds])
+        ),
         "expected_information": most_valuable(tree, outputs.front, 0.0),
     }
     return {

@@ -1,4 +1,6 @@
-"""Measures of the predicted classes without a distance: accuracy, precision, recall, F, confusion, at every level."""
+"""Measures of the predicted classes without a distance: accuracy, precision, recall, F, confusion,
+at every level.
+"""
 
 from collections.abc import Callable
 
@@ -16,29 +18,45 @@ def accuracy(outputs: Outputs) -> Result:
 
 
 def top_k_accuracy(outputs: Outputs, k: int = 5) -> Result:
-    """Share of samples whose label is among the k best classes; in [0, 1]. A k above C means C, which gives 1."""
+    """Share of samples whose label is among the k best classes; in [0, 1]. A k above C means C,
+    which gives 1.
+    """
     return mean_over_samples((outputs.best(k) == outputs.labels[:, None]).any(axis=1))
 
 
 def macro_accuracy(outputs: Outputs) -> Result:
-    """Mean recall over the classes that occur (balanced accuracy); in [0, 1]. n counts them, undefined the others."""
-    return mean_over_groups(outputs.predictions == outputs.labels, outputs.labels, outputs.hierarchy.num_classes)
+    """Mean recall over the classes that occur (balanced accuracy); in [0, 1]. n counts them,
+    undefined the others.
+    """
+    return mean_over_groups(
+        outputs.predictions == outputs.labels, outputs.labels, outputs.hierarchy.num_classes
+    )
 
 
 def macro_precision(outputs: Outputs) -> Result:
-    """Mean precision over the classes that are predicted at all; in [0, 1]. undefined counts the others."""
-    _, n_predicted, n_correct = _counts(outputs.labels, outputs.predictions, outputs.hierarchy.num_classes)
+    """Mean precision over the classes that are predicted at all; in [0, 1]. undefined counts the
+    others.
+    """
+    _, n_predicted, n_correct = _counts(
+        outputs.labels, outputs.predictions, outputs.hierarchy.num_classes
+    )
     return mean_over_items(ratio(n_correct, n_predicted))
 
 
 def macro_f1(outputs: Outputs) -> Result:
-    """Mean F over the classes that occur or are predicted; in [0, 1]. undefined counts the others."""
-    n_true, n_predicted, n_correct = _counts(outputs.labels, outputs.predictions, outputs.hierarchy.num_classes)
+    """Mean F over the classes that occur or are predicted; in [0, 1]. undefined counts the
+    others.
+    """
+    n_true, n_predicted, n_correct = _counts(
+        outputs.labels, outputs.predictions, outputs.hierarchy.num_classes
+    )
     return mean_over_items(ratio(2 * n_correct, n_true + n_predicted))
 
 
 def level_macros(outputs: Outputs) -> dict[str, Result]:
-    """Mean precision, recall and F over the nodes of each level l = 1..H, shallow classes carried down."""
+    """Mean precision, recall and F over the nodes of each level l = 1..H, shallow classes carried
+    down.
+    """
     rows = {}
     for level in range(1, outputs.hierarchy.max_depth + 1):
         nodes, truths, predicted = _at_level(outputs, level)
@@ -52,7 +70,8 @@ def level_macros(outputs: Outputs) -> dict[str, Result]:
 def per_class(outputs: Outputs) -> pd.DataFrame:
     """One row a class: class, name, path, n_true, n_predicted, n_correct, precision, recall, f1.
 
-    A share is NaN where its denominator is 0: precision of a class never predicted, recall of one that does not occur.
+    A share is NaN where its denominator is 0: precision of a class never predicted, recall of one
+    that does not occur.
     """
     tree = outputs.hierarchy
     labels = {"class": np.arange(tree.num_classes), "name": tree.class_names}
@@ -61,11 +80,17 @@ def per_class(outputs: Outputs) -> pd.DataFrame:
 
 
 def per_level(outputs: Outputs) -> pd.DataFrame:
-    """The same for the nodes of every level l = 1..H, shallow classes carried down: level, node, name, path ..."""
+    """The same for the nodes of every level l = 1..H, shallow classes carried down: level, node,
+    name, path ...
+    """
     tree, tables = outputs.hierarchy, []
     for level in range(1, tree.max_depth + 1):
         nodes, truths, predicted = _at_level(outputs, level)
-        labels = {"level": np.full(len(nodes), level), "node": nodes, "name": [tree.names[v] for v in nodes]}
+        labels = {
+            "level": np.full(len(nodes), level),
+            "node": nodes,
+            "name": [tree.names[v] for v in nodes],
+        }
         labels["path"] = [format_path(tree.path(v)) for v in nodes]
         tables.append(_shares(labels, truths, predicted))
     return pd.concat(tables, ignore_index=True)
@@ -86,7 +111,9 @@ def confusion(outputs: Outputs, level: int | None = None) -> tuple[np.ndarray, n
     elif 1 <= level <= tree.max_depth:
         nodes, truths, predicted = _at_level(outputs, level)
     else:
-        raise ValueError(f"level must lie in 1..{tree.max_depth}, the height of the tree, got {level}")
+        raise ValueError(
+            f"level must lie in 1..{tree.max_depth}, the height of the tree, got {level}"
+        )
     pairs = np.bincount(truths * len(nodes) + predicted, minlength=len(nodes) ** 2)
     return nodes, pairs.reshape(len(nodes), len(nodes))
 
@@ -102,12 +129,16 @@ METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
 
 
 def _at_level(outputs: Outputs, level: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes of a level (n,), and for each sample the position of the true and of the predicted one."""
+    """Nodes of a level (n,), and for each sample the position of the true and of the predicted
+    one.
+    """
     nodes, position = np.unique(outputs.hierarchy.level_table[:, level - 1], return_inverse=True)
     return nodes, position[outputs.labels], position[outputs.predictions]
 
 
-def _counts(truths: np.ndarray, predicted: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _counts(
+    truths: np.ndarray, predicted: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Occurrences, predictions and correct predictions of each item, (size,) each."""
     correct = truths[truths == predicted]
     return tuple(np.bincount(items, minlength=size) for items in (truths, predicted, correct))

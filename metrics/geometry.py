@@ -1,4 +1,6 @@
-"""Where embeddings, class vectors and prototypes lie on the sphere, and the short diagnostics of an epoch."""
+"""Where embeddings, class vectors and prototypes lie on the sphere, and the short diagnostics of an
+epoch.
+"""
 
 from collections.abc import Callable
 
@@ -12,7 +14,14 @@ from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
 from metrics.result import Result, counted, mean_over_items, mean_over_samples, ratio
 from metrics.retrieval import level_retrieval
-from metrics.vectors import angular, pairwise_cosines, pairwise_distances, present, unit, vector_sets
+from metrics.vectors import (
+    angular,
+    pairwise_cosines,
+    pairwise_distances,
+    present,
+    unit,
+    vector_sets,
+)
 
 _TINY = 1e-12  # below this a squared distance or a step is rounding
 _TINY_ANGLE = 1e-6  # radians
@@ -22,58 +31,76 @@ ANGLES = ("angle_true", "angle_nearest", "angle_nearest_wrong", "angle_mean", "i
 def class_sums(
     embeddings: np.ndarray, labels: np.ndarray, num_classes: int, *, normalise: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per class: sum (C, D) and sum of squared lengths (C,) of the embeddings, float64, and their number (C,) int.
+    """Per class: sum (C, D) and sum of squared lengths (C,) of the embeddings, float64, and their
+    number (C,) int.
 
-    Of unit embeddings unless `normalise` is False. Rows with NaN or infinity are left out. Sums of batches add up.
+    Of unit embeddings unless `normalise` is False. Rows with NaN or infinity are left out. Sums of
+    batches add up.
     """
     sums, squares = np.zeros((num_classes, embeddings.shape[1])), np.zeros(num_classes)
     keep = present(embeddings)
     for rows in row_blocks(len(labels), embeddings.shape[1]):
         block, of_class = embeddings[rows][keep[rows]], labels[rows][keep[rows]]
         block = unit(block) if normalise else block.astype(np.float64)
-        members = csr_array((np.ones(len(block)), (of_class, np.arange(len(block)))), shape=(num_classes, len(block)))
+        members = csr_array(
+            (np.ones(len(block)), (of_class, np.arange(len(block)))),
+            shape=(num_classes, len(block)),
+        )
         sums += members @ block
         squares += members @ np.einsum("ij,ij->i", block, block)
     return sums, squares, np.bincount(labels[keep], minlength=num_classes)
 
 
-def discriminability(sums: np.ndarray, squares: np.ndarray, counts: np.ndarray) -> dict[str, Result]:
-    """`var_inter`, `var_intra` and their ratio `discriminability` of unit embeddings; higher is better.
+def discriminability(
+    sums: np.ndarray, squares: np.ndarray, counts: np.ndarray
+) -> dict[str, Result]:
+    """`var_inter`, `var_intra` and their ratio `discriminability` of unit embeddings; higher is
+    better.
 
-    var_inter = sum over a != b of |mu_a - mu_b|^2 / (n (n - 1)) over the n classes present, in [0, 4]; var_intra = mean
-    over these of the mean of |fhat - mu_c|^2, in [0, 1]; mu the means, not normalised. `undefined` counts absent
-    classes, or all of them where a value is NaN: var_inter if fewer than two classes are present, the ratio also if
-    var_intra is 0.
+    var_inter = sum over a != b of |mu_a - mu_b|^2 / (n (n - 1)) over the n classes present, in [0,
+    4]; var_intra = mean over these of the mean of |fhat - mu_c|^2, in [0, 1]; mu the means, not
+    normalised. `undefined` counts absent classes, or all of them where a value is NaN: var_inter if
+    fewer than two classes are present, the ratio also if var_intra is 0.
 
     Args:
-        sums: (C, D) float64; squares: (C,) or (C, D) float64, squared lengths or squared coordinates; counts: (C,).
+        sums: (C, D) float64; squares: (C,) or (C, D) float64, squared lengths or squared
+            coordinates; counts: (C,).
 
     Source: Roth et al. 2020.
     """
     seen = np.flatnonzero(counts)
     n, absent = len(seen), len(counts) - len(seen)
     if n == 0:
-        return dict.fromkeys(("var_inter", "var_intra", "discriminability"), Result(np.nan, 0, len(counts)))
+        return dict.fromkeys(
+            ("var_inter", "var_intra", "discriminability"), Result(np.nan, 0, len(counts))
+        )
     size = np.asarray(counts, np.float64)[seen]
     means = np.asarray(sums, np.float64)[seen] / size[:, None]
     lengths = np.einsum("ij,ij->i", means, means)
     total = np.asarray(squares, np.float64)[seen].reshape(n, -1).sum(axis=1)
     intra = float(np.maximum(total / size - lengths, 0).mean())
-    spread = 2 * n * lengths.sum() - 2 * (means.sum(axis=0) ** 2).sum()  # sum of |mu_a - mu_b|^2 over ordered pairs
+    spread = (
+        2 * n * lengths.sum() - 2 * (means.sum(axis=0) ** 2).sum()
+    )  # sum of |mu_a - mu_b|^2 over ordered pairs
     inter = float(ratio(max(spread, 0.0), n * (n - 1)))
     quotient = float(ratio(inter, intra if intra > _TINY else 0.0))
     values = {"var_inter": inter, "var_intra": intra, "discriminability": quotient}
     return {
-        name: Result(value, *((0, len(counts)) if np.isnan(value) else (n, absent))) for name, value in values.items()
+        name: Result(value, *((0, len(counts)) if np.isnan(value) else (n, absent)))
+        for name, value in values.items()
     }
 
 
-def embedding_angles(embeddings: np.ndarray, vectors: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Angles between each embedding and the class vectors, in radians, and its intensity; each (S,) float64.
+def embedding_angles(
+    embeddings: np.ndarray, vectors: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Angles between each embedding and the class vectors, in radians, and its intensity; each (S,)
+    float64.
 
-    `angle_true`, `angle_nearest`, `angle_nearest_wrong`, `angle_mean` (over all classes), `intensity` (see there).
-    NaN for embeddings that are zero or not finite; `angle_true` and `angle_nearest_wrong` also where the class has no
-    vector, so that both are over the same images, the latter where no other class has one.
+    `angle_true`, `angle_nearest`, `angle_nearest_wrong`, `angle_mean` (over all classes),
+    `intensity` (see there). NaN for embeddings that are zero or not finite; `angle_true` and
+    `angle_nearest_wrong` also where the class has no vector, so that both are over the same images,
+    the latter where no other class has one.
     """
     kept = np.flatnonzero(present(vectors))
     column = np.full(len(vectors), -1)
@@ -87,7 +114,10 @@ def embedding_angles(embeddings: np.ndarray, vectors: np.ndarray, labels: np.nda
         samples["intensity"][rows] = intensity(cosines, cosines_between)
         angles, own = np.arccos(cosines), column[labels[rows]]
         known = np.flatnonzero(own >= 0)
-        samples["angle_nearest"][rows], samples["angle_mean"][rows] = angles.min(axis=1), angles.mean(axis=1)
+        samples["angle_nearest"][rows], samples["angle_mean"][rows] = (
+            angles.min(axis=1),
+            angles.mean(axis=1),
+        )
         samples["angle_true"][rows[known]] = angles[known, own[known]]
         angles[known, own[known]] = np.inf
         wrong = angles[known].min(axis=1)
@@ -96,10 +126,12 @@ def embedding_angles(embeddings: np.ndarray, vectors: np.ndarray, labels: np.nda
 
 
 def intensity(cosines: np.ndarray, cosines_between: np.ndarray) -> np.ndarray:
-    """d_B / (d_1 + d_B) of unit embeddings, (S,) in [0, 1]: 1 on the nearest class vector, 0 on the border of its cell.
+    """d_B / (d_1 + d_B) of unit embeddings, (S,) in [0, 1]: 1 on the nearest class vector, 0 on the
+    border of its cell.
 
-    d_1 is the angle to the nearest class vector P1, d_B the angle to the point B where the ray from P1 through the
-    embedding leaves the Voronoi cell of P1. NaN where it does not leave, or no class vector differs from P1.
+    d_1 is the angle to the nearest class vector P1, d_B the angle to the point B where the ray from
+    P1 through the embedding leaves the Voronoi cell of P1. NaN where it does not leave, or no class
+    vector differs from P1.
 
     Args:
         cosines: With the class vectors, (S, C); cosines_between: of the class vectors, (C, C).
@@ -109,24 +141,30 @@ def intensity(cosines: np.ndarray, cosines_between: np.ndarray) -> np.ndarray:
     gap = 1 - cosines_between[nearest]  # (S, C)
     slope = gap + cosines - closest[:, None]
     crosses = (gap > _TINY) & (slope > _TINY)
-    step = np.divide(gap, slope, out=np.full(gap.shape, np.inf), where=crosses).min(axis=1)  # B = P1 + step (fhat - P1)
+    step = np.divide(gap, slope, out=np.full(gap.shape, np.inf), where=crosses).min(
+        axis=1
+    )  # B = P1 + step (fhat - P1)
     leaves = np.isfinite(step)
     step = np.where(leaves, step, 1)
     to_nearest = np.arccos(closest)
     to_border = np.arctan2(step * np.sin(to_nearest), 1 - step * (1 - closest))
     share = 1 - ratio(to_nearest, to_border)
     share = np.where(leaves, np.clip(share, 0, 1), np.nan)
-    on_vector = (to_nearest < _TINY_ANGLE) & (gap > _TINY).any(axis=1)  # the ray has no direction there
+    on_vector = (to_nearest < _TINY_ANGLE) & (gap > _TINY).any(
+        axis=1
+    )  # the ray has no direction there
     return np.where(on_vector, 1.0, share)
 
 
 def hypersphere(vectors: np.ndarray) -> dict[str, Result]:
-    """How the directions of vectors (C, D) spread over the sphere; vectors with NaN are left out and counted.
+    """How the directions of vectors (C, D) spread over the sphere; vectors with NaN are left out
+    and counted.
 
-    `l_hp`: mean over classes of the largest cosine with another, and `sep`, the largest of all; in [-1, 1], lower is
-    wider (Mettes et al. 2019). `resultant`: |mean direction|, in [0, 1]. `l_unif`: log of the sum of e^cos over all
-    ordered pairs, a vector with itself included (Trosten et al. 2023). `pair_angle_mean`, `_std` (population), `_min`,
-    `_max`: over unordered pairs, radians. n counts classes or pairs, `undefined` classes. NaN if there is no pair.
+    `l_hp`: mean over classes of the largest cosine with another, and `sep`, the largest of all; in
+    [-1, 1], lower is wider (Mettes et al. 2019). `resultant`: |mean direction|, in [0, 1].
+    `l_unif`: log of the sum of e^cos over all ordered pairs, a vector with itself included (Trosten
+    et al. 2023). `pair_angle_mean`, `_std` (population), `_min`, `_max`: over unordered pairs,
+    radians. n counts classes or pairs, `undefined` classes. NaN if there is no pair.
     """
     kept = np.asarray(vectors)[present(vectors)]
     n, absent = len(kept), len(vectors) - len(kept)
@@ -134,15 +172,26 @@ def hypersphere(vectors: np.ndarray) -> dict[str, Result]:
     angles = np.arccos(cosines[np.triu_indices(n, 1)])
     largest = (cosines - 3 * np.eye(n)).max(axis=1) if pairs else np.empty(0)
     resultant = float(np.linalg.norm(unit(kept).mean(axis=0))) if n else np.nan
-    results = {"l_hp": mean_over_items(largest), "sep": Result(float(largest.max()) if pairs else np.nan, pairs)}
-    results |= {"resultant": Result(resultant, n), "l_unif": Result(float(logsumexp(cosines)) if n else np.nan, n * n)}
+    results = {
+        "l_hp": mean_over_items(largest),
+        "sep": Result(float(largest.max()) if pairs else np.nan, pairs),
+    }
+    results |= {
+        "resultant": Result(resultant, n),
+        "l_unif": Result(float(logsumexp(cosines)) if n else np.nan, n * n),
+    }
     for name, of in (("mean", np.mean), ("std", np.std), ("min", np.min), ("max", np.max)):
         results[f"pair_angle_{name}"] = Result(float(of(angles)) if pairs else np.nan, pairs)
-    return {name: counted(result._replace(undefined=absent), len(vectors)) for name, result in results.items()}
+    return {
+        name: counted(result._replace(undefined=absent), len(vectors))
+        for name, result in results.items()
+    }
 
 
 def angles_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Angle between the directions of each row of a and of b, (C,) radians; NaN where either is NaN."""
+    """Angle between the directions of each row of a and of b, (C,) radians; NaN where either is
+    NaN.
+    """
     return np.arccos(np.clip(np.einsum("ij,ij->i", unit(a), unit(b)), -1, 1))
 
 
@@ -154,12 +203,14 @@ def step_ratios(
 ) -> dict[str, Result]:
     """Convergence and divergence of one optimiser step.
 
-    `convergence`: geometric mean of distance after / before to the true class vector, n samples; `divergence`: the same
-    over all n pairs with a wrong one; `progress` = convergence / divergence, below 1 is progress. Pairs at distance 0
-    before or after are undefined. Both states must be copies, taken in the same mode of the network.
+    `convergence`: geometric mean of distance after / before to the true class vector, n samples;
+    `divergence`: the same over all n pairs with a wrong one; `progress` = convergence / divergence,
+    below 1 is progress. Pairs at distance 0 before or after are undefined. Both states must be
+    copies, taken in the same mode of the network.
 
     Args:
-        embeddings, vectors: (before, after) of the embeddings, (S, D), and of the class vectors, (C, D).
+        embeddings, vectors: (before, after) of the embeddings, (S, D), and of the class vectors,
+            (C, D).
         labels: (S,); distance: "euc" or "arccos".
 
     Source: Kim et al. 2023.
@@ -167,7 +218,9 @@ def step_ratios(
     pairs = np.zeros((2, 2))  # log ratio and number of pairs, for true and for wrong vectors
     directions = [unit(of) for of in vectors]
     for rows in row_blocks(len(labels), len(directions[0])):
-        before, after = (angular(unit(e[rows]) @ w.T, distance) for e, w in zip(embeddings, directions))
+        before, after = (
+            angular(unit(e[rows]) @ w.T, distance) for e, w in zip(embeddings, directions)
+        )
         usable = (before > 0) & (after > 0)
         logs = np.log(np.where(usable, after, 1)) - np.log(np.where(usable, before, 1))
         own = labels[rows][:, None] == np.arange(len(directions[0]))
@@ -175,7 +228,10 @@ def step_ratios(
             pairs[side] += logs[of].sum(), usable[of].sum()
     total = len(labels) * np.array([1, len(directions[0]) - 1])
     means = np.exp(ratio(pairs[:, 0], pairs[:, 1]))
-    results = [Result(float(mean), int(n), int(size - n)) for mean, n, size in zip(means, pairs[:, 1], total)]
+    results = [
+        Result(float(mean), int(n), int(size - n))
+        for mean, n, size in zip(means, pairs[:, 1], total)
+    ]
     quotient = Result(float(ratio(means[0], means[1])), results[0].n, results[0].undefined)
     return {"convergence": results[0], "divergence": results[1], "progress": quotient}
 
@@ -185,10 +241,10 @@ def neural_collapse(
 ) -> dict[str, Result]:
     """How close class vectors and class means (C, D) are to a frame; 0 is collapse.
 
-    `nc/W_deviation`, `nc/means_deviation`, `nc/centred_deviation`: mean of |cos - target| over pairs of classes, in
-    [0, 2], each with its `_std`; centred are the means less their mean over classes. `nc/self_duality`:
-    |W / |W| - M / |M||^2 with Frobenius norms, M the centred means, in [0, 4]. Classes with NaN (no samples) are left
-    out and counted.
+    `nc/W_deviation`, `nc/means_deviation`, `nc/centred_deviation`: mean of |cos - target| over
+    pairs of classes, in [0, 2], each with its `_std`; centred are the means less their mean over
+    classes. `nc/self_duality`: |W / |W| - M / |M||^2 with Frobenius norms, M the centred means, in
+    [0, 4]. Classes with NaN (no samples) are left out and counted.
 
     Args:
         target: Cosines of the frame, (C, C); None for -1 / (C - 1), those of a simplex.
@@ -202,12 +258,21 @@ def neural_collapse(
     results, upper = {}, np.triu_indices(n, 1)
     for name, vectors in (("W", class_vectors[kept]), ("means", means[kept]), ("centred", centred)):
         deviation = mean_over_items(np.abs(pairwise_cosines(vectors) - target)[upper])
-        spread = float(np.abs(pairwise_cosines(vectors) - target)[upper].std()) if deviation.n else np.nan
-        results |= {f"nc/{name}_deviation": deviation, f"nc/{name}_deviation_std": deviation._replace(value=spread)}
+        spread = (
+            float(np.abs(pairwise_cosines(vectors) - target)[upper].std())
+            if deviation.n
+            else np.nan
+        )
+        results |= {
+            f"nc/{name}_deviation": deviation,
+            f"nc/{name}_deviation_std": deviation._replace(value=spread),
+        }
     scaled = [ratio(vectors, np.linalg.norm(vectors)) for vectors in (class_vectors[kept], centred)]
     distance = float(((scaled[0] - scaled[1]) ** 2).sum()) if n else np.nan
     results["nc/self_duality"] = Result(distance, 0 if np.isnan(distance) else n)
-    return {name: counted(result._replace(undefined=size - n), size) for name, result in results.items()}
+    return {
+        name: counted(result._replace(undefined=size - n), size) for name, result in results.items()
+    }
 
 
 def diagnostics(
@@ -221,8 +286,9 @@ def diagnostics(
 ) -> dict[str, float]:
     """The figures for one epoch's row, cheap enough to compute after each; NaN where undefined.
 
-    `var_inter`, `var_intra`, `discriminability`; `proxy_prototype_angle` in radians, mean over classes; `W/corr`, and
-    `W/p@1_level1`, `W/r_precision_level1`, `W/map@r_level1` ... for each level; the last two also for prototypes (P).
+    `var_inter`, `var_intra`, `discriminability`; `proxy_prototype_angle` in radians, mean over
+    classes; `W/corr`, and `W/p@1_level1`, `W/r_precision_level1`, `W/map@r_level1` ... for each
+    level; the last two also for prototypes (P).
 
     Args:
         class_vectors, prototypes: (C, D); a prototype is NaN where its class has no image.
@@ -241,21 +307,31 @@ def diagnostics(
 
 
 def discriminability_of(outputs: Outputs) -> dict[str, Result]:
-    """`var_inter`, `var_intra`, `discriminability` of the evaluated images; see `discriminability`."""
-    return discriminability(*class_sums(outputs.embeddings, outputs.labels, outputs.hierarchy.num_classes))
+    """`var_inter`, `var_intra`, `discriminability` of the evaluated images; see
+    `discriminability`.
+    """
+    return discriminability(
+        *class_sums(outputs.embeddings, outputs.labels, outputs.hierarchy.num_classes)
+    )
 
 
 def angles_of(outputs: Outputs) -> dict[str, Result]:
-    """`W/angle_true`, `W/intensity` ... and the same for prototypes (P), means over samples; see `embedding_angles`."""
+    """`W/angle_true`, `W/intensity` ... and the same for prototypes (P), means over samples; see
+    `embedding_angles`.
+    """
     results = {}
     for prefix, vectors in vector_sets(outputs):
         samples = embedding_angles(outputs.embeddings, vectors, outputs.labels)
-        results |= {f"{prefix}/{name}": mean_over_samples(values) for name, values in samples.items()}
+        results |= {
+            f"{prefix}/{name}": mean_over_samples(values) for name, values in samples.items()
+        }
     return results
 
 
 def hypersphere_of(outputs: Outputs) -> dict[str, Result]:
-    """`W/l_hp`, `W/pair_angle_mean` ..., the same for P, and `proxy_prototype_angle`; see `hypersphere`."""
+    """`W/l_hp`, `W/pair_angle_mean` ..., the same for P, and `proxy_prototype_angle`; see
+    `hypersphere`.
+    """
     results = {}
     for prefix, vectors in vector_sets(outputs):
         results |= {f"{prefix}/{name}": result for name, result in hypersphere(vectors).items()}
@@ -266,8 +342,12 @@ def hypersphere_of(outputs: Outputs) -> dict[str, Result]:
 
 
 def neural_collapse_of(outputs: Outputs) -> dict[str, Result]:
-    """Neural collapse of the class vectors and of the means of the evaluated embeddings; see `neural_collapse`."""
-    sums, _, counts = class_sums(outputs.embeddings, outputs.labels, outputs.hierarchy.num_classes, normalise=False)
+    """Neural collapse of the class vectors and of the means of the evaluated embeddings; see
+    `neural_collapse`.
+    """
+    sums, _, counts = class_sums(
+        outputs.embeddings, outputs.labels, outputs.hierarchy.num_classes, normalise=False
+    )
     return neural_collapse(outputs.class_vectors, ratio(sums, counts[:, None]))
 
 

@@ -1,7 +1,7 @@
 """Measures of the ranked classes by their distance to the label in the tree.
 
-Names without a suffix are in path edges (Kim et al.); the suffix `_lca_height` marks heights of the lowest common
-ancestor (Bertinetto et al., Karthik et al.). Never compare the two.
+Names without a suffix are in path edges (Kim et al.); the suffix `_lca_height` marks heights of the
+lowest common ancestor (Bertinetto et al., Karthik et al.). Never compare the two.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,8 @@ from metrics.result import Result, mean_over_items, mean_over_samples
 
 
 def ahd(outputs: Outputs, k: int, distance: str = "path") -> Result:
-    """Mean distance of the k best classes to the label, over samples and classes, in edges; lower is better.
+    """Mean distance of the k best classes to the label, over samples and classes, in edges; lower
+    is better.
 
     k = 1 is AHC of Kim et al. and hdist@1 of Bertinetto et al. A k above C means C.
 
@@ -27,21 +28,26 @@ def ahd(outputs: Outputs, k: int, distance: str = "path") -> Result:
 
 
 def hdist_top(outputs: Outputs, k: int, distance: str = "path") -> Result:
-    """Mean over samples of the smallest distance among the k best classes, in edges; lower is better."""
+    """Mean over samples of the smallest distance among the k best classes, in edges; lower is
+    better.
+    """
     return mean_over_samples(_distances(outputs, k, distance).min(axis=1))
 
 
 def severity(outputs: Outputs, distance: str = "path") -> Result:
-    """Mean distance of the predicted class to the label over the mistakes only, in edges; lower is better.
+    """Mean distance of the predicted class to the label over the mistakes only, in edges; lower is
+    better.
 
-    It is hdist@1 / (1 - accuracy). undefined counts the correct samples; NaN with n = 0 where there is no mistake.
+    It is hdist@1 / (1 - accuracy). undefined counts the correct samples; NaN with n = 0 where there
+    is no mistake.
     """
     at_one = _distances(outputs, 1, distance)[:, 0].astype(np.float64)
     return mean_over_samples(np.where(outputs.predictions == outputs.labels, np.nan, at_one))
 
 
 def radii(distances: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Radius and size of the neighbourhood of each class: the entry of its sorted distances at an index, y included.
+    """Radius and size of the neighbourhood of each class: the entry of its sorted distances at an
+    index, y included.
 
     Args:
         distances: (C, C) table.
@@ -58,11 +64,13 @@ def radii(distances: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def neighbour_precision(outputs: Outputs, k: int = 5) -> dict[str, Result]:
-    """HP@k: share of the k best classes within a radius of the label, in path edges; in [0, 1], higher is better.
+    """HP@k: share of the k best classes within a radius of the label, in path edges; in [0, 1],
+    higher is better.
 
-    `hp@k` takes the k-th smallest distance from the label for radius, the label included (Frome et al. 2013, DeViSE),
-    `hp@k_published` the entry at index k + 1 (Kim et al.). `..._set_size` is the mean number of classes within the
-    radius, over all classes of the tree: it says how much ties widen the set.
+    `hp@k` takes the k-th smallest distance from the label for radius, the label included (Frome et
+    al. 2013, DeViSE), `hp@k_published` the entry at index k + 1 (Kim et al.). `..._set_size` is the
+    mean number of classes within the radius, over all classes of the tree: it says how much ties
+    widen the set.
     """
     rows = {}
     within = _distances(outputs, k, "path")
@@ -74,19 +82,25 @@ def neighbour_precision(outputs: Outputs, k: int = 5) -> dict[str, Result]:
 
 
 def hierarchical_precision(outputs: Outputs, k: int = 5) -> dict[str, Result]:
-    """Similarity of the k best classes to the label, relative to the best possible k; in [0, 1], higher is better.
+    """Similarity of the k best classes to the label, relative to the best possible k; in [0, 1],
+    higher is better.
 
-    The similarity is 1 - hL / (largest hL of two classes). `hierarchical_precision@k` is the ratio of the sums over
-    the first k; `hmap@k` the mean of that ratio over 1..k. Per sample, then averaged (Bertinetto et al. 2020).
+    The similarity is 1 - hL / (largest hL of two classes). `hierarchical_precision@k` is the ratio
+    of the sums over the first k; `hmap@k` the mean of that ratio over 1..k. Per sample, then
+    averaged (Bertinetto et al. 2020).
     """
     size = min(k, outputs.hierarchy.num_classes)
     largest = max(int(outputs.lca_height.max()), 1)  # a single class has distance 0 to itself
     best = np.empty((outputs.hierarchy.num_classes, size))
     for rows in row_blocks(*outputs.lca_height.shape):
-        nearest = np.sort(np.partition(outputs.lca_height[rows], size - 1, axis=1)[:, :size], axis=1)
+        nearest = np.sort(
+            np.partition(outputs.lca_height[rows], size - 1, axis=1)[:, :size], axis=1
+        )
         best[rows] = np.cumsum(1 - nearest / largest, axis=1)
     gained = np.cumsum(1 - _distances(outputs, k, "lca_height") / largest, axis=1)
-    share = gained / best[outputs.labels]  # the label itself has similarity 1, so nothing is divided by 0
+    share = (
+        gained / best[outputs.labels]
+    )  # the label itself has similarity 1, so nothing is divided by 0
     return {
         f"hierarchical_precision@{k}": mean_over_samples(share[:, -1]),
         f"hmap@{k}": mean_over_samples(share.mean(axis=1)),
@@ -94,20 +108,32 @@ def hierarchical_precision(outputs: Outputs, k: int = 5) -> dict[str, Result]:
 
 
 def level_accuracy(outputs: Outputs) -> dict[str, Result]:
-    """Share of samples whose prediction and label have one ancestor at depth l = 1..H, shallow classes carried down."""
+    """Share of samples whose prediction and label have one ancestor at depth l = 1..H, shallow
+    classes carried down.
+    """
     table = outputs.hierarchy.level_table
     equal = table[outputs.predictions] == table[outputs.labels]  # (S, H)
-    return {f"level_accuracy@{level + 1}": mean_over_samples(equal[:, level]) for level in range(table.shape[1])}
+    return {
+        f"level_accuracy@{level + 1}": mean_over_samples(equal[:, level])
+        for level in range(table.shape[1])
+    }
 
 
 def height_accuracy(outputs: Outputs) -> dict[str, Result]:
-    """Share of samples with hL(prediction, label) <= h for h = 0..H; h = 0 is accuracy, h = H is 1."""
+    """Share of samples with hL(prediction, label) <= h for h = 0..H; h = 0 is accuracy, h = H is
+    1.
+    """
     height = _distances(outputs, 1, "lca_height")[:, 0]
-    return {f"height_accuracy@{h}": mean_over_samples(height <= h) for h in range(outputs.hierarchy.max_depth + 1)}
+    return {
+        f"height_accuracy@{h}": mean_over_samples(height <= h)
+        for h in range(outputs.hierarchy.max_depth + 1)
+    }
 
 
 def leaf_node_measures(outputs: Outputs) -> dict[str, Result]:
-    """hP, hR, hF and precision, recall, F1, excess and deficient depth and information of the predicted classes."""
+    """hP, hR, hF and precision, recall, F1, excess and deficient depth and information of the
+    predicted classes.
+    """
     tree = outputs.hierarchy
     nodes, truths = tree.leaves[outputs.predictions], tree.leaves[outputs.labels]
     rows = set_measures(tree, nodes, truths)

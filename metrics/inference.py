@@ -1,4 +1,6 @@
-"""How well distances between class vectors follow the distances of the tree: rank correlations and their tests."""
+"""How well distances between class vectors follow the distances of the tree: rank correlations and
+their tests.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -18,11 +20,14 @@ _ROUNDING = 1e-9  # of sums in another order
 
 
 class Ranks(NamedTuple):
-    """Centred ranks of the distances between C classes, scaled so that a sum of products is Spearman's correlation.
+    """Centred ranks of the distances between C classes, scaled so that a sum of products is
+    Spearman's correlation.
 
     Attributes:
-        columns: (C, C), row i the ranks of the distances from class i to the others; 0 on the diagonal.
-        pairs: (C, C) symmetric, the ranks among all pairs; the correlation is half the sum of products.
+        columns: (C, C), row i the ranks of the distances from class i to the others; 0 on the
+            diagonal.
+        pairs: (C, C) symmetric, the ranks among all pairs; the correlation is half the sum of
+            products.
         varies: (C,) bool, False where a column is constant, which has no ranks: its row is 0.
         pairs_vary: Whether the distances of all pairs differ.
     """
@@ -34,7 +39,9 @@ class Ranks(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Classes to compare: `vectors` and `tree` distances of those that have a vector, `absent` the number without."""
+    """Classes to compare: `vectors` and `tree` distances of those that have a vector, `absent` the
+    number without.
+    """
 
     prefix: str
     suffix: str
@@ -44,17 +51,20 @@ class Selection(NamedTuple):
 
 
 def rank_distances(distances: np.ndarray) -> Ranks:
-    """Ranks of a symmetric (C, C) table for Spearman correlations without its diagonal; ties share their mean rank.
+    """Ranks of a symmetric (C, C) table for Spearman correlations without its diagonal; ties share
+    their mean rank.
 
-    Only equal entries tie: `pairwise_distances` has rounded off what float32 vectors are unsure of. Above 1,500 classes
-    it leaves some of that, and a few equal distances do not tie.
+    Only equal entries tie: `pairwise_distances` has rounded off what float32 vectors are unsure of.
+    Above 1,500 classes it leaves some of that, and a few equal distances do not tie.
     """
     size = len(distances)
     columns, pairs = np.zeros((2, size, size))
     if size < 2:
         return Ranks(columns, pairs, np.zeros(size, bool), False)
     others = ~np.eye(size, dtype=bool)
-    columns[others] = _standardise(rankdata(distances[others].reshape(size, size - 1), axis=1)).ravel()
+    columns[others] = _standardise(
+        rankdata(distances[others].reshape(size, size - 1), axis=1)
+    ).ravel()
     upper = np.triu(others)
     pairs[upper] = _standardise(rankdata(distances[upper]))
     pairs += pairs.T
@@ -62,7 +72,9 @@ def rank_distances(distances: np.ndarray) -> Ranks:
 
 
 def classwise(a: Ranks, b: Ranks) -> np.ndarray:
-    """Spearman correlation of each class's distances to the others, (C,); NaN where a column is constant."""
+    """Spearman correlation of each class's distances to the others, (C,); NaN where a column is
+    constant.
+    """
     return np.where(a.varies & b.varies, np.einsum("ij,ij->i", a.columns, b.columns), np.nan)
 
 
@@ -70,28 +82,38 @@ def elementwise(a: Ranks, b: Ranks) -> float:
     """Spearman correlation over all pairs of classes; NaN where either table is constant."""
     if not (a.pairs_vary and b.pairs_vary):
         return np.nan
-    return float(np.clip(np.einsum("ij,ij->", a.pairs, b.pairs) / 2, -1, 1))  # rounding must not leave the range
+    return float(
+        np.clip(np.einsum("ij,ij->", a.pairs, b.pairs) / 2, -1, 1)
+    )  # rounding must not leave the range
 
 
 def fisher_mean(correlations: np.ndarray) -> float:
-    """tanh(mean of atanh rho) over the correlations that are not NaN, |rho| at most 1 - 1e-6; NaN if there is none."""
+    """tanh(mean of atanh rho) over the correlations that are not NaN, |rho| at most 1 - 1e-6; NaN
+    if there is none.
+    """
     clipped = np.clip(correlations, -_LARGEST_RHO, _LARGEST_RHO)
     return float(np.tanh(mean_over_items(np.arctanh(clipped)).value))
 
 
 def classwise_correlation(distances: np.ndarray, tree: np.ndarray) -> Result:
-    """Fisher mean of the class-wise Spearman correlations of two (C, C) tables, without their diagonals; in [-1, 1].
+    """Fisher mean of the class-wise Spearman correlations of two (C, C) tables, without their
+    diagonals; in [-1, 1].
 
-    n counts the classes in the mean, `undefined` those whose distances to all others are equal in either table.
+    n counts the classes in the mean, `undefined` those whose distances to all others are equal in
+    either table.
     """
     return _fisher_result(classwise(rank_distances(distances), rank_distances(tree)))
 
 
-def mantel(a: Ranks, b: Ranks, permutations: int = PERMUTATIONS, seed: int = 0) -> tuple[float, float]:
-    """One-sided p-values of the class-wise Fisher mean and of the element-wise correlation, in [1 / (K + 1), 1].
+def mantel(
+    a: Ranks, b: Ranks, permutations: int = PERMUTATIONS, seed: int = 0
+) -> tuple[float, float]:
+    """One-sided p-values of the class-wise Fisher mean and of the element-wise correlation, in [1 /
+    (K + 1), 1].
 
-    p = (1 + number of K permutations of the classes with at least the observed correlation) / (K + 1). A permutation
-    that makes the Fisher mean undefined counts as at least. NaN where the observed correlation is undefined.
+    p = (1 + number of K permutations of the classes with at least the observed correlation) / (K +
+    1). A permutation that makes the Fisher mean undefined counts as at least. NaN where the
+    observed correlation is undefined.
 
     Source: Mantel 1967.
     """
@@ -110,9 +132,11 @@ def mantel(a: Ranks, b: Ranks, permutations: int = PERMUTATIONS, seed: int = 0) 
 
 
 def published_correlation(distances: np.ndarray, tree: np.ndarray) -> tuple[Result, Result]:
-    """The class-wise Spearman correlation of Kim et al.: with the diagonal; Fisher mean and harmonic mean p-value.
+    """The class-wise Spearman correlation of Kim et al.: with the diagonal; Fisher mean and
+    harmonic mean p-value.
 
-    The zeros on both diagonals raise the value by 0.03 to 0.06, and the harmonic mean of two-sided p-values is no valid
+    The zeros on both diagonals raise the value by 0.03 to 0.06, and the harmonic mean of two-sided
+    p-values is no valid
     test: for comparison with published figures only.
     """
     size = len(distances)
@@ -124,29 +148,41 @@ def published_correlation(distances: np.ndarray, tree: np.ndarray) -> tuple[Resu
     if size < 3 or not len(defined):
         return _fisher_result(rho), Result(np.nan, 0, size)
     spread = np.sqrt((1 - defined**2) / (size - 2))
-    statistic = np.divide(np.abs(defined), spread, out=np.full(len(defined), np.inf), where=spread > 0)
+    statistic = np.divide(
+        np.abs(defined), spread, out=np.full(len(defined), np.inf), where=spread > 0
+    )
     p = 2 * t.sf(statistic, size - 2)
     value = float(hmean(p)) if (p > 0).all() else 0.0
     return _fisher_result(rho), Result(value, len(defined), size - len(defined))
 
 
 def cophenetic_correlation(distances: np.ndarray) -> Result:
-    """Pearson correlation of distances (C, C) with those in their UPGMA tree, in [-1, 1]; n pairs; NaN if constant."""
+    """Pearson correlation of distances (C, C) with those in their UPGMA tree, in [-1, 1]; n pairs;
+    NaN if constant.
+    """
     pairs = squareform(distances, checks=False)
     if len(pairs) < 2:
         return Result(np.nan, 0, len(pairs))
     a, b = _standardise(pairs), _standardise(cophenet(linkage(pairs, "average")))
     defined = a.any() and b.any()
-    return Result(float(np.clip(a @ b, -1, 1)), len(pairs)) if defined else Result(np.nan, 0, len(pairs))
+    return (
+        Result(float(np.clip(a @ b, -1, 1)), len(pairs))
+        if defined
+        else Result(np.nan, 0, len(pairs))
+    )
 
 
-def correlations(outputs: Outputs, permutations: int = PERMUTATIONS, seed: int = 0) -> dict[str, Result]:
-    """Spearman correlations of class vectors (W) and prototypes (P) with path lengths, with Mantel p-values.
+def correlations(
+    outputs: Outputs, permutations: int = PERMUTATIONS, seed: int = 0
+) -> dict[str, Result]:
+    """Spearman correlations of class vectors (W) and prototypes (P) with path lengths, with Mantel
+    p-values.
 
-    `W/corr` (class-wise, Fisher mean; n classes), `W/corr_elementwise` (one over all n pairs), each with `_p` (n
-    permutations, fixed seed); the same with `_living` at the end on the living subset where the outputs have one.
-    `undefined` counts constant columns and classes without a vector, or pairs; permutations where there is no p-value;
-    all classes where the subset has none, or no pair. Above 1,500 classes a few ties are lost: `pairwise_distances`.
+    `W/corr` (class-wise, Fisher mean; n classes), `W/corr_elementwise` (one over all n pairs), each
+    with `_p` (n permutations, fixed seed); the same with `_living` at the end on the living subset
+    where the outputs have one. `undefined` counts constant columns and classes without a vector, or
+    pairs; permutations where there is no p-value; all classes where the subset has none, or no
+    pair. Above 1,500 classes a few ties are lost: `pairwise_distances`.
     """
     results = {}
     for prefix, suffix, distances, tree, absent in selections(outputs):
@@ -154,7 +190,10 @@ def correlations(outputs: Outputs, permutations: int = PERMUTATIONS, seed: int =
         pairs, missing = (size * (size - 1) // 2 for size in (len(tree), len(tree) + absent))
         rho, p_values = elementwise(a, b), mantel(a, b, permutations, seed)
         n = 0 if np.isnan(rho) else pairs
-        values = {"corr": _fisher_result(classwise(a, b), absent), "corr_elementwise": Result(rho, n, missing - n)}
+        values = {
+            "corr": _fisher_result(classwise(a, b), absent),
+            "corr_elementwise": Result(rho, n, missing - n),
+        }
         for (name, result), p in zip(values.items(), p_values):
             results[f"{prefix}/{name}{suffix}"] = counted(result, outputs.hierarchy.num_classes)
             results[f"{prefix}/{name}_p{suffix}"] = Result(
@@ -164,7 +203,9 @@ def correlations(outputs: Outputs, permutations: int = PERMUTATIONS, seed: int =
 
 
 def published_correlations(outputs: Outputs) -> dict[str, Result]:
-    """`W/corr_published`, `W/corr_published_p`, the same for P and with `_living`; see `published_correlation`."""
+    """`W/corr_published`, `W/corr_published_p`, the same for P and with `_living`; see
+    `published_correlation`.
+    """
     results = {}
     for prefix, suffix, distances, tree, absent in selections(outputs):
         value, p = published_correlation(distances, tree)
@@ -175,7 +216,9 @@ def published_correlations(outputs: Outputs) -> dict[str, Result]:
 
 
 def cophenetic_correlations(outputs: Outputs) -> dict[str, Result]:
-    """`W/cophenetic` and `P/cophenetic`: how well a tree fits the distances at all; see `cophenetic_correlation`."""
+    """`W/cophenetic` and `P/cophenetic`: how well a tree fits the distances at all; see
+    `cophenetic_correlation`.
+    """
     results = {}
     for name, vectors in vector_sets(outputs):
         kept = vectors[present(vectors)]
@@ -195,7 +238,13 @@ def selections(outputs: Outputs) -> Iterator[Selection]:
         for suffix, subset in subsets.items():
             kept = np.flatnonzero(subset & has_vector)
             distances = pairwise_distances(vectors[kept], outputs.distance)
-            yield Selection(prefix, suffix, distances, outputs.path[np.ix_(kept, kept)], int(subset.sum()) - len(kept))
+            yield Selection(
+                prefix,
+                suffix,
+                distances,
+                outputs.path[np.ix_(kept, kept)],
+                int(subset.sum()) - len(kept),
+            )
 
 
 def _fisher_result(rho: np.ndarray, absent: int = 0) -> Result:
@@ -211,8 +260,12 @@ def _standardise(values: np.ndarray) -> np.ndarray:
     return np.divide(centred, length, out=np.zeros_like(centred), where=length > 0)
 
 
-def _permuted_products(a: np.ndarray, b: np.ndarray, order: np.ndarray, buffers: np.ndarray) -> np.ndarray:
-    """Row sums of a[order][:, order] * b, (C,); mode "clip" lets numpy write into the buffers directly."""
+def _permuted_products(
+    a: np.ndarray, b: np.ndarray, order: np.ndarray, buffers: np.ndarray
+) -> np.ndarray:
+    """Row sums of a[order][:, order] * b, (C,); mode "clip" lets numpy write into the buffers
+    directly.
+    """
     np.take(a, order, axis=0, out=buffers[0], mode="clip")
     np.take(buffers[0], order, axis=1, out=buffers[1], mode="clip")
     return np.einsum("ij,ij->i", buffers[1], b)

@@ -1,4 +1,6 @@
-"""Measures of predictions that may be inner nodes: hP, hR, hF, and precision and recall in depth or information."""
+"""Measures of predictions that may be inner nodes: hP, hR, hF, and precision and recall in depth or
+information.
+"""
 
 import numpy as np
 
@@ -10,7 +12,8 @@ VALUES = ("depth", "info")
 
 
 def node_values(hierarchy: Hierarchy, value: str) -> np.ndarray:
-    """phi(v), (N,): the depth in edges or the information in bits; 0 at the root, growing downwards.
+    """phi(v), (N,): the depth in edges or the information in bits; 0 at the root, growing
+    downwards.
 
     Raises: ValueError: If value is neither "depth" nor "info".
     """
@@ -20,11 +23,12 @@ def node_values(hierarchy: Hierarchy, value: str) -> np.ndarray:
 
 
 def set_measures(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray) -> dict[str, Result]:
-    """hP, hR and hF: overlap of the ancestor sets of prediction and truth, nodes themselves included, root left out.
+    """hP, hR and hF: overlap of the ancestor sets of prediction and truth, nodes themselves
+    included, root left out.
 
-    Each in [0, 1], higher is better. `h_precision`, `h_recall`, `h_f1` are micro (summed counts, 0/0 is 1);
-    `..._macro` average over samples, leaving out and counting the samples predicted as the root, where hP is 0/0.
-    hF is the harmonic mean of the two averages.
+    Each in [0, 1], higher is better. `h_precision`, `h_recall`, `h_f1` are micro (summed counts,
+    0/0 is 1); `..._macro` average over samples, leaving out and counting the samples predicted as
+    the root, where hP is 0/0. hF is the harmonic mean of the two averages.
 
     Args:
         nodes: (S,) predicted nodes.
@@ -34,21 +38,30 @@ def set_measures(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray) ->
     """
     shared = hierarchy.depth[lca_nodes(hierarchy, nodes, truths)]
     rows = {}
-    for name, size in (("h_precision", hierarchy.depth[nodes]), ("h_recall", hierarchy.depth[truths])):
+    for name, size in (
+        ("h_precision", hierarchy.depth[nodes]),
+        ("h_recall", hierarchy.depth[truths]),
+    ):
         n = len(nodes)
         rows[name] = Result(float(ratio(shared.sum(), size.sum(), empty=1.0)) if n else np.nan, n)
         rows[f"{name}_macro"] = mean_over_samples(ratio(shared, size))
     for suffix in ("", "_macro"):
         p, r = rows[f"h_precision{suffix}"], rows[f"h_recall{suffix}"]
-        rows[f"h_f1{suffix}"] = Result(_harmonic(p.value, r.value), min(p.n, r.n), max(p.undefined, r.undefined))
+        rows[f"h_f1{suffix}"] = Result(
+            _harmonic(p.value, r.value), min(p.n, r.n), max(p.undefined, r.undefined)
+        )
     return rows
 
 
-def value_measures(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray, value: str) -> dict[str, Result]:
-    """Means over samples of recall, precision, F1, excess and deficient value, phi = depth (edges) or info (bits).
+def value_measures(
+    hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray, value: str
+) -> dict[str, Result]:
+    """Means over samples of recall, precision, F1, excess and deficient value, phi = depth (edges)
+    or info (bits).
 
-    recall = phi(lca) / phi(truth) and precision = phi(lca) / phi(prediction), in [0, 1], 0/0 is 1; F1 their harmonic
-    mean per sample. excess = phi(prediction) - phi(lca) and deficient = phi(truth) - phi(lca): lower is better, 0 best.
+    recall = phi(lca) / phi(truth) and precision = phi(lca) / phi(prediction), in [0, 1], 0/0 is 1;
+    F1 their harmonic mean per sample. excess = phi(prediction) - phi(lca) and deficient =
+    phi(truth) - phi(lca): lower is better, 0 best.
 
     Args:
         nodes: (S,) predicted nodes.
@@ -67,7 +80,9 @@ def value_measures(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray, 
 
 
 def node_measures(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray) -> dict[str, Result]:
-    """`correct` (the truth is the prediction or below it), `exact` (it is the prediction), `depth`, all the above."""
+    """`correct` (the truth is the prediction or below it), `exact` (it is the prediction), `depth`,
+    all the above.
+    """
     below = lca_nodes(hierarchy, nodes, truths) == nodes
     rows = {"correct": mean_over_samples(below), "exact": mean_over_samples(nodes == truths)}
     rows["depth"] = mean_over_samples(hierarchy.depth[nodes])

@@ -16,7 +16,8 @@ RANKED = 20  # how many of the best classes are kept for the measures at k
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """Scores, embeddings and class vectors of one split (S samples, C classes, D dimensions). Checked once, here.
+    """Scores, embeddings and class vectors of one split (S samples, C classes, D dimensions).
+    Checked once, here.
 
     Attributes:
         hierarchy: The class tree.
@@ -30,7 +31,8 @@ class Outputs:
         beta: Of the similarity made from the tree distance, > 0.
         living: (C,) bool, the classes of the living subset, or None.
         weights: (N,) node weights of the weighted measures; None for the balanced weighting.
-        order: (S, K) classes by falling preference where a decision rule has ranked them; None for the order of scores.
+        order: (S, K) classes by falling preference where a decision rule has ranked them; None for
+            the order of scores.
 
     Raises: ValueError: If a shape, a label or a score does not fit.
     """
@@ -49,23 +51,40 @@ class Outputs:
     order: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        samples, classes, dim = len(self.labels), self.hierarchy.num_classes, self.embeddings.shape[-1]
+        samples, classes, dim = (
+            len(self.labels),
+            self.hierarchy.num_classes,
+            self.embeddings.shape[-1],
+        )
         shapes = {"labels": (samples,), "scores": (samples, classes), "embeddings": (samples, dim)}
-        shapes |= {"class_vectors": (classes, dim), "prototypes": (classes, dim), "living": (classes,)}
+        shapes |= {
+            "class_vectors": (classes, dim),
+            "prototypes": (classes, dim),
+            "living": (classes,),
+        }
         shapes |= {"prototype_scores": (samples, classes), "weights": (self.hierarchy.num_nodes,)}
         for name, shape in shapes.items():
             array = getattr(self, name)
             if array is not None and array.shape != shape:
-                raise ValueError(f"{name} must have shape {shape}, got {array.shape}; do they come from one run?")
+                raise ValueError(
+                    f"{name} must have shape {shape}, got {array.shape}; do they come from one run?"
+                )
         wrong = samples and not np.issubdtype(self.labels.dtype, np.integer)
         if wrong or (samples and not 0 <= self.labels.min() <= self.labels.max() < classes):
             found = f"{self.labels.dtype} {self.labels[:5]}"
-            raise ValueError(f"labels must be integers in [0, {classes}), got {found} ...; are they of another tree?")
+            raise ValueError(
+                f"labels must be integers in [0, {classes}), got {found} ...; are they of another"
+                " tree?"
+            )
         for name in ("scores", "prototype_scores"):
             scores = getattr(self, name)
-            # the largest of a row is NaN, inf or -inf if any entry is NaN, any is inf, or all are -inf
+            # the largest of a row is NaN, inf or -inf if any entry is NaN, any is inf, or all are
+            # -inf
             if scores is not None and samples and not np.isfinite(scores.max(axis=1)).all():
-                raise ValueError(f"{name} hold NaN, inf, or a row of -inf only: no posterior; did training diverge?")
+                raise ValueError(
+                    f"{name} hold NaN, inf, or a row of -inf only: no posterior; did training"
+                    " diverge?"
+                )
         if self.distance not in ("euc", "arccos"):
             raise ValueError(f"distance must be 'euc' or 'arccos', got {self.distance!r}")
 
@@ -91,7 +110,9 @@ class Outputs:
 
     @cached_property
     def ranking(self) -> np.ndarray:
-        """The best classes of each sample, best first, (S, min(20, C)); equal scores: the lower class index first."""
+        """The best classes of each sample, best first, (S, min(20, C)); equal scores: the lower
+        class index first.
+        """
         return top_k(self.scores, RANKED) if self.order is None else self.order
 
     def best(self, k: int) -> np.ndarray:
@@ -104,7 +125,9 @@ class Outputs:
         if k <= self.ranking.shape[1] or self.ranking.shape[1] == self.hierarchy.num_classes:
             return self.ranking[:, :k]
         if self.order is not None:
-            raise ValueError(f"the decision rule ranked {self.order.shape[1]} classes only, {k} are asked for")
+            raise ValueError(
+                f"the decision rule ranked {self.order.shape[1]} classes only, {k} are asked for"
+            )
         return top_k(self.scores, k)
 
     @property
@@ -115,7 +138,9 @@ class Outputs:
     @cached_property
     def confidence(self) -> np.ndarray:
         """Largest posterior probability of a class for each sample, (S,) float64."""
-        return np.concatenate([np.empty(0), *(probabilities.max(axis=1) for _, probabilities in self.blocks())])
+        return np.concatenate(
+            [np.empty(0), *(probabilities.max(axis=1) for _, probabilities in self.blocks())]
+        )
 
     @cached_property
     def front(self) -> Front:
@@ -133,7 +158,9 @@ class Outputs:
             yield rows, node_probabilities(self.hierarchy, probabilities)
 
     def view(self, **changes) -> "Outputs":
-        """The same split with other scores, or an `order` of a decision rule; tables of the tree are shared."""
+        """The same split with other scores, or an `order` of a decision rule; tables of the tree
+        are shared.
+        """
         other = replace(self, **changes)
         for name in {"path", "lca_height"} & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]

@@ -1,4 +1,6 @@
-"""The Pareto front of probability and information over the nodes: what every backing-off rule chooses from."""
+"""The Pareto front of probability and information over the nodes: what every backing-off rule
+chooses from.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -22,7 +24,9 @@ class Front(NamedTuple):
 
 
 def top_node(hierarchy: Hierarchy) -> int:
-    """The root, or the first node below it that has no single child: what 'anything' means as a prediction."""
+    """The root, or the first node below it that has no single child: what 'anything' means as a
+    prediction.
+    """
     node = 0
     while hierarchy.n_children[node] == 1:
         node += 1  # preorder: the only child of v is v + 1
@@ -32,8 +36,9 @@ def top_node(hierarchy: Hierarchy) -> int:
 def pareto_front(hierarchy: Hierarchy, probabilities: np.ndarray) -> Front:
     """The nodes with more information than every node of larger P, sorted by falling P.
 
-    Equal P: the deeper node goes first, then the lower index. Nodes with a single child are no candidates, since the
-    child says more at the same P. The first node is the root or one as probable, the last the most probable leaf.
+    Equal P: the deeper node goes first, then the lower index. Nodes with a single child are no
+    candidates, since the child says more at the same P. The first node is the root or one as
+    probable, the last the most probable leaf.
 
     Args:
         hierarchy: The class tree.
@@ -49,25 +54,34 @@ def pareto_front(hierarchy: Hierarchy, probabilities: np.ndarray) -> Front:
     width = int((p >= p[:, is_leaf].max(axis=1, keepdims=True)).sum(axis=1).max(initial=1))
     columns = top_k(p, width)
     p, info = np.take_along_axis(p, columns, axis=1), information(hierarchy)[candidates][columns]
-    before = np.maximum.accumulate(np.pad(info, ((0, 0), (1, 0)), constant_values=-1.0)[:, :-1], axis=1)
+    before = np.maximum.accumulate(
+        np.pad(info, ((0, 0), (1, 0)), constant_values=-1.0)[:, :-1], axis=1
+    )
     keep = info > before
     order = np.argsort(~keep, axis=1, kind="stable")[:, : int(keep.sum(axis=1).max(initial=1))]
     kept = np.take_along_axis(keep, order, axis=1)
     nodes = np.take_along_axis(candidates[columns], order, axis=1)
-    return Front(np.where(kept, nodes, -1), np.where(kept, np.take_along_axis(p, order, axis=1), 0.0))
+    return Front(
+        np.where(kept, nodes, -1), np.where(kept, np.take_along_axis(p, order, axis=1), 0.0)
+    )
 
 
 def concatenate(fronts: Sequence[Front]) -> Front:
     """The fronts of consecutive blocks of samples as one, padded to the longest."""
     width = max((front.nodes.shape[1] for front in fronts), default=1)
-    nodes = [np.pad(f.nodes, ((0, 0), (0, width - f.nodes.shape[1])), constant_values=-1) for f in fronts]
+    nodes = [
+        np.pad(f.nodes, ((0, 0), (0, width - f.nodes.shape[1])), constant_values=-1) for f in fronts
+    ]
     p = [np.pad(f.probabilities, ((0, 0), (0, width - f.probabilities.shape[1]))) for f in fronts]
     empty = Front(np.empty((0, width), np.int64), np.empty((0, width)))
     return Front(np.concatenate([empty.nodes, *nodes]), np.concatenate([empty.probabilities, *p]))
 
 
-def above_threshold(hierarchy: Hierarchy, front: Front, threshold: float | np.ndarray) -> np.ndarray:
-    """The node of largest information with P > threshold, (S,); `top_node` where no node is that probable.
+def above_threshold(
+    hierarchy: Hierarchy, front: Front, threshold: float | np.ndarray
+) -> np.ndarray:
+    """The node of largest information with P > threshold, (S,); `top_node` where no node is that
+    probable.
 
     Args:
         threshold: One for all samples, or (S,).
@@ -78,7 +92,9 @@ def above_threshold(hierarchy: Hierarchy, front: Front, threshold: float | np.nd
 
 
 def most_valuable(hierarchy: Hierarchy, front: Front, darts_lambda: float) -> np.ndarray:
-    """argmax of (info(v) + lambda) P(v), (S,); equal values: the larger P. lambda = inf is `top_node`."""
+    """argmax of (info(v) + lambda) P(v), (S,); equal values: the larger P. lambda = inf is
+    `top_node`.
+    """
     if np.isinf(darts_lambda):
         return np.full(len(front.nodes), top_node(hierarchy))
     value = (information(hierarchy)[front.nodes] + darts_lambda) * front.probabilities

@@ -1,4 +1,6 @@
-"""Primitives of the metrics: posterior over classes and nodes, the k best classes, ancestors; rows go by blocks."""
+"""Primitives of the metrics: posterior over classes and nodes, the k best classes, ancestors; rows
+go by blocks.
+"""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -12,14 +14,18 @@ _BLOCK_ENTRIES = 1 << 21  # of float64: 16 MiB for one temporary array
 
 
 def row_blocks(num_rows: int, width: int) -> Iterator[slice]:
-    """Slices that cut rows into blocks of about two million entries when every row has `width` of them."""
+    """Slices that cut rows into blocks of about two million entries when every row has `width` of
+    them.
+    """
     step = max(1, _BLOCK_ENTRIES // max(width, 1))
     for first in range(0, num_rows, step):
         yield slice(first, min(first + step, num_rows))
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Posterior over the classes, (S, C) float64; scores may be -inf (probability 0) where not all of a row are."""
+    """Posterior over the classes, (S, C) float64; scores may be -inf (probability 0) where not all
+    of a row are.
+    """
     z = np.asarray(scores, np.float64)
     z = np.exp(z - z.max(axis=1, keepdims=True))
     z /= z.sum(axis=1, keepdims=True)
@@ -36,17 +42,20 @@ def log_softmax_at(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def node_probabilities(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
     """P(v), the sum of the probabilities of the classes below each node: (S, C) -> (S, N) float64.
 
-    A leaf has exactly its class's probability and no node more than its parent: sums of non-negative terms in one
-    order, without cancellation. Nodes with the same classes below have the same P.
+    A leaf has exactly its class's probability and no node more than its parent: sums of
+    non-negative terms in one order, without cancellation. Nodes with the same classes below have
+    the same P.
     """
     by_class = np.ascontiguousarray(np.asarray(probabilities, np.float64).T)
     return (_below(hierarchy) @ by_class).T
 
 
 def path_sums(hierarchy: Hierarchy, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """sum of w_v P(v) over the nodes v on the path from the root to each class: (S, C) -> (S, C) float64.
+    """sum of w_v P(v) over the nodes v on the path from the root to each class: (S, C) -> (S, C)
+    float64.
 
-    The sum runs from the root down, so classes with the same ancestors differ in their last term only.
+    The sum runs from the root down, so classes with the same ancestors differ in their last term
+    only.
     """
     by_class = np.ascontiguousarray(np.asarray(probabilities, np.float64).T)
     return (_above(hierarchy) @ (weights[:, None] * (_below(hierarchy) @ by_class))).T
@@ -63,8 +72,13 @@ def _below(hierarchy: Hierarchy) -> csr_array:
     """1 where a class is below a node (N, C)."""
     first, count = hierarchy.start, hierarchy.n_leaves
     pointers = np.concatenate([[0], np.cumsum(count)])
-    columns = hierarchy.leaf_order[np.arange(pointers[-1]) - np.repeat(pointers[:-1] - first, count)]
-    return csr_array((np.ones(len(columns)), columns, pointers), shape=(hierarchy.num_nodes, hierarchy.num_classes))
+    columns = hierarchy.leaf_order[
+        np.arange(pointers[-1]) - np.repeat(pointers[:-1] - first, count)
+    ]
+    return csr_array(
+        (np.ones(len(columns)), columns, pointers),
+        shape=(hierarchy.num_nodes, hierarchy.num_classes),
+    )
 
 
 @lru_cache(maxsize=4)
@@ -104,7 +118,9 @@ def top_k(keys: np.ndarray, k: int, tie_break: np.ndarray | None = None) -> np.n
     num_rows, num_columns = keys.shape
     best = np.empty((num_rows, min(k, num_columns)), np.int64)
     for rows in row_blocks(num_rows, num_columns):
-        best[rows] = _top_k_block(keys[rows], best.shape[1], None if tie_break is None else tie_break[rows])
+        best[rows] = _top_k_block(
+            keys[rows], best.shape[1], None if tie_break is None else tie_break[rows]
+        )
     return best
 
 
@@ -117,8 +133,11 @@ def _top_k_block(keys: np.ndarray, k: int, tie_break: np.ndarray | None) -> np.n
     smallest = np.take_along_axis(keys, chosen[:, :1], axis=1)
     chosen.sort(axis=1)
     among = None if tie_break is None else np.take_along_axis(tie_break, chosen, axis=1)
-    best = np.take_along_axis(chosen, _sorted(np.take_along_axis(keys, chosen, axis=1), among), axis=1)
-    # A tie across the border: the partition kept any of the equal keys, so these rows are sorted in full.
+    best = np.take_along_axis(
+        chosen, _sorted(np.take_along_axis(keys, chosen, axis=1), among), axis=1
+    )
+    # A tie across the border: the partition kept any of the equal keys, so these rows are sorted in
+    # full.
     tied = np.flatnonzero((keys >= smallest).sum(axis=1) > k)
     if len(tied):
         best[tied] = _sorted(keys[tied], None if tie_break is None else tie_break[tied])[:, :k]

@@ -1,4 +1,6 @@
-"""How well distances rank: images by the similarity of their classes, class vectors by the branches of the tree."""
+"""How well distances rank: images by the similarity of their classes, class vectors by the branches
+of the tree.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -16,7 +18,8 @@ _CHUNK = 1 << 23  # entries of a temporary block of cosines
 
 
 def mds_similarity(outputs: Outputs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """1 - T^2 / 2 ("euc") or cos T ("arccos") of classes a and b, in (0, 1], T the MDS target of their path length.
+    """1 - T^2 / 2 ("euc") or cos T ("arccos") of classes a and b, in (0, 1], T the MDS target of
+    their path length.
 
     T = sqrt(2) dT / (beta + dT) or (pi / 2) dT / (beta + dT). Source: Kim et al. 2023.
     """
@@ -26,20 +29,26 @@ def mds_similarity(outputs: Outputs, a: np.ndarray, b: np.ndarray) -> np.ndarray
 
 
 def lca_similarity(outputs: Outputs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """1 - hL / H of classes a and b, in [0, 1], H the height of the tree. Source: Barz & Denzler 2019."""
+    """1 - hL / H of classes a and b, in [0, 1], H the height of the tree. Source: Barz & Denzler
+    2019.
+    """
     return 1 - outputs.lca_height[a, b] / outputs.hierarchy.max_depth
 
 
 def wu_palmer_similarity(outputs: Outputs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """2 d(lca) / (d(a) + d(b)) of classes a and b, in (0, 1], with depth 1 at the root. Source: Wu & Palmer 1994."""
+    """2 d(lca) / (d(a) + d(b)) of classes a and b, in (0, 1], with depth 1 at the root. Source: Wu
+    & Palmer 1994.
+    """
     depth = outputs.hierarchy.depth[outputs.hierarchy.leaves] + 1
     return 1 - outputs.path[a, b] / (depth[a] + depth[b])
 
 
 class Curve(NamedTuple):
-    """A family of measures over the nearest images: `name`@k, and the area over k up to the last, `area`@k.
+    """A family of measures over the nearest images: `name`@k, and the area over k up to the last,
+    `area`@k.
 
-    `similarity(outputs, a, b)` broadcasts class indices; a perfect area is 1 with closed ends, else (k - 1) / k.
+    `similarity(outputs, a, b)` broadcasts class indices; a perfect area is 1 with closed ends, else
+    (k - 1) / k.
     """
 
     name: str | None
@@ -56,12 +65,15 @@ CURVES = (
 
 
 def image_retrieval(outputs: Outputs, depth: int = RANKS[-1]) -> dict[str, Result]:
-    """HS@k and AHS@250 of Kim et al., HP@k and AHP@250 of Barz & Denzler, by cosine among the evaluated images.
+    """HS@k and AHS@250 of Kim et al., HP@k and AHP@250 of Barz & Denzler, by cosine among the
+    evaluated images.
 
-    HS@k: similarity of the k nearest other images, summed, over the best possible sum for that query; in [0, 1], higher
-    is better. `ahs@250`: trapezoid over k = 1..250 in steps of 1/249, 1 if perfect. `hp_barz@k`, `ahp@250`: the same
-    with 1 - hL/H and steps of 1/250, 0.996 if perfect; `ahp_wu_palmer@250` with Wu-Palmer similarities. The images
-    themselves are left out by index. With S < 251 the largest k is S - 1, and the names say so.
+    HS@k: similarity of the k nearest other images, summed, over the best possible sum for that
+    query; in [0, 1], higher
+    is better. `ahs@250`: trapezoid over k = 1..250 in steps of 1/249, 1 if perfect. `hp_barz@k`,
+    `ahp@250`: the same with 1 - hL/H and steps of 1/250, 0.996 if perfect; `ahp_wu_palmer@250` with
+    Wu-Palmer similarities. The images themselves are left out by index. With S < 251 the largest k
+    is S - 1, and the names say so.
 
     Undefined for an image: a NaN in its embedding, or no other image with a similarity above 0.
     """
@@ -71,7 +83,11 @@ def image_retrieval(outputs: Outputs, depth: int = RANKS[-1]) -> dict[str, Resul
         nothing = mean_over_samples(np.full(len(outputs.labels), np.nan))
         return {f"{name}@{k}": nothing for curve in CURVES for name, k in _names(curve, depth)}
     labels = outputs.labels[usable]
-    values = {(name, k): np.full(len(outputs.labels), np.nan) for curve in CURVES for name, k in _names(curve, last)}
+    values = {
+        (name, k): np.full(len(outputs.labels), np.nan)
+        for curve in CURVES
+        for name, k in _names(curve, last)
+    }
     classes, queries = np.unique(labels, return_inverse=True)
     ideals = [ideal_curves(outputs, curve.similarity, labels, last) for curve in CURVES]
     for rows, found in nearest(unit(outputs.embeddings[usable], np.float32), last):
@@ -85,7 +101,8 @@ def image_retrieval(outputs: Outputs, depth: int = RANKS[-1]) -> dict[str, Resul
 
 
 def nearest(directions: np.ndarray, k: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """The k nearest other rows of each row by cosine, nearest first, in blocks (rows, indices (rows, k)).
+    """The k nearest other rows of each row by cosine, nearest first, in blocks (rows, indices
+    (rows, k)).
 
     Memory is that of a block, never S x S. Ties are ordered by index. Needs 1 <= k < S.
     """
@@ -99,7 +116,8 @@ def nearest(directions: np.ndarray, k: int) -> Iterator[tuple[slice, np.ndarray]
 
 
 def ideal_curves(outputs: Outputs, similarity: Callable, labels: np.ndarray, k: int) -> np.ndarray:
-    """Best possible sum of similarities of the 1..k nearest others, (classes present in labels, k) float64.
+    """Best possible sum of similarities of the 1..k nearest others, (classes present in labels, k)
+    float64.
 
     Needs k < S, since each image has S - 1 others.
     """
@@ -112,9 +130,13 @@ def ideal_curves(outputs: Outputs, similarity: Callable, labels: np.ndarray, k: 
         others = np.tile(counts, (len(rows), 1))
         others[np.arange(len(rows)), rows] -= 1
         order = np.argsort(-gains, axis=1, kind="stable")
-        ends = np.minimum(np.take_along_axis(others, order, axis=1).cumsum(axis=1), k)  # the last is k
+        ends = np.minimum(
+            np.take_along_axis(others, order, axis=1).cumsum(axis=1), k
+        )  # the last is k
         repeats = np.diff(ends, axis=1, prepend=0)
-        table[rows] = np.repeat(np.take_along_axis(gains, order, axis=1).ravel(), repeats.ravel()).reshape(-1, k)
+        table[rows] = np.repeat(
+            np.take_along_axis(gains, order, axis=1).ravel(), repeats.ravel()
+        ).reshape(-1, k)
     return table.cumsum(axis=1)
 
 
@@ -130,7 +152,8 @@ def area(curves: np.ndarray, closed: bool) -> np.ndarray:
 
 
 def class_retrieval(outputs: Outputs) -> dict[str, Result]:
-    """P@1, R-precision and MAP@R of class vectors (W) and prototypes (P) for each level of the tree but the last.
+    """P@1, R-precision and MAP@R of class vectors (W) and prototypes (P) for each level of the tree
+    but the last.
 
     `W/p@1_level1`, `W/r_precision_level1`, `W/map@r_level1` ...; see `level_retrieval`.
     """
@@ -142,12 +165,14 @@ def class_retrieval(outputs: Outputs) -> dict[str, Result]:
 
 
 def level_retrieval(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) -> dict[str, Result]:
-    """P@1, R-precision and MAP@R of vectors (C, D) whose relevant others lie in the same branch; all in [0, 1].
+    """P@1, R-precision and MAP@R of vectors (C, D) whose relevant others lie in the same branch;
+    all in [0, 1].
 
-    Level l = 1 is below the root; shallow classes are carried down. The last level, where each class is alone, is only
-    given if it is the only one. Mean over the n classes that share their group; NaN if none does.
-    `undefined` counts classes alone in their group or without a vector. Ties are ordered by class; above 1,500 classes
-    noise parts some of them, see `pairwise_distances`.
+    Level l = 1 is below the root; shallow classes are carried down. The last level, where each
+    class is alone, is only given if it is the only one. Mean over the n classes that share their
+    group; NaN if none does. `undefined` counts classes alone in their group or without a vector.
+    Ties are ordered by class; above 1,500 classes noise parts some of them, see
+    `pairwise_distances`.
 
     Source: Musgrave, Belongie & Lim 2020.
     """
@@ -165,7 +190,8 @@ def level_retrieval(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) ->
 
 
 def rank_measures(order: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]:
-    """P@1, R-precision and MAP@R of each item, (C,), NaN where it is alone in its group, R = size of the group - 1.
+    """P@1, R-precision and MAP@R of each item, (C,), NaN where it is alone in its group, R = size
+    of the group - 1.
 
     Args:
         order: The other items by distance, nearest first, (C, C - 1).
@@ -181,7 +207,9 @@ def rank_measures(order: np.ndarray, group: np.ndarray) -> dict[str, np.ndarray]
         hits = group[order[shared, : len(ranks)]] == group[shared, None]
         counted = hits & (ranks <= relevant)
         precision = hits.cumsum(axis=1) / ranks
-        for name, value in zip(names, (hits[:, :1], counted / relevant, counted * precision / relevant)):
+        for name, value in zip(
+            names, (hits[:, :1], counted / relevant, counted * precision / relevant)
+        ):
             values[name][shared] = value.sum(axis=1)
     return values
 

@@ -1,9 +1,11 @@
-"""All measures of one run in one table. A new metric is a function of `Outputs` and a row in its module's METRICS.
+"""All measures of one run in one table. A new metric is a function of `Outputs` and a row in its
+module's METRICS.
 
-Names: no prefix for the class vectors and argmax; `prototype/` for prototypes in their place; `crm/` for the class of
-least expected path length, `crm_lca_height/` for that of least expected LCA height (Karthik et al. 2021); `calibrated/`
-and `prototype/calibrated/` for scores divided by a temperature; `majority/` ... for answers that back off; `W/` and
-`P/` for the structure of class vectors and of prototypes.
+Names: no prefix for the class vectors and argmax; `prototype/` for prototypes in their place;
+`crm/` for the class of
+least expected path length, `crm_lca_height/` for that of least expected LCA height (Karthik et al.
+2021); `calibrated/` and `prototype/calibrated/` for scores divided by a temperature; `majority/`
+... for answers that back off; `W/` and `P/` for the structure of class vectors and of prototypes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,12 +37,20 @@ Metrics = Mapping[str, Callable[[Outputs], Result | dict[str, Result]]]
 # Of the ranked classes: they make sense under any decision.
 RANKED: Metrics = {**flat.METRICS, **hierarchical.METRICS}
 # Of the posterior: for every kind of scores.
-POSTERIOR: Metrics = {**superclass.METRICS, **calibration.METRICS, **decisions.METRICS, **curves.METRICS}
+POSTERIOR: Metrics = {
+    **superclass.METRICS,
+    **calibration.METRICS,
+    **decisions.METRICS,
+    **curves.METRICS,
+}
 # Of embeddings, class vectors and prototypes: once a run.
 STRUCTURE: Metrics = {**retrieval.METRICS, **inference.METRICS, **trees.METRICS, **geometry.METRICS}
 METRICS: Metrics = {**RANKED, **POSTERIOR, **STRUCTURE}
 ON_REQUEST: Metrics = dict(trees.ON_REQUEST)
-CRM = {"crm/": "path", "crm_lca_height/": "lca_height"}  # prefix -> tree distance whose expectation is least
+CRM = {
+    "crm/": "path",
+    "crm_lca_height/": "lca_height",
+}  # prefix -> tree distance whose expectation is least
 
 
 def evaluate(
@@ -53,21 +63,25 @@ def evaluate(
     prototype_temperature: float | None = None,
     on_request: Iterable[str] = (),
 ) -> pd.DataFrame:
-    """Every measure of one split, one row each: metric, value, n, undefined, and lower, upper with a bootstrap.
+    """Every measure of one split, one row each: metric, value, n, undefined, and lower, upper with
+    a bootstrap.
 
     Args:
         outputs: The evaluated split.
-        bootstrap: Number of resamples of the images for 95 % percentile intervals; 0 for no intervals. Means over
-            samples get one, and means over classes or nodes of the means of their samples (`macro_accuracy`,
-            `level_recall@l`, `wtd_macro` ...). The images retrieved stay what they are, only queries are drawn. All
-            others have NaN there: what is made of counts or curves of all images (ECE, precision, F, micro hF, AC,
-            AURC), since resampling makes some of them larger than they are, and what no test image enters.
+        bootstrap: Number of resamples of the images for 95 % percentile intervals; 0 for no
+            intervals. Means over samples get one, and means over classes or nodes of the means of
+            their samples (`macro_accuracy`, `level_recall@l`, `wtd_macro` ...). The images
+            retrieved stay what they are, only queries are drawn. All others have NaN there: what is
+            made of counts or curves of all images (ECE, precision, F, micro hF, AC, AURC), since
+            resampling makes some of them larger than they are, and what no test image enters.
         seed: Of the resampling.
-        weighting: Node weights of the weighted measures: a name from `hierarchies.weights.WEIGHTINGS`, or (N,) weights.
-            Measures that need weights summing to 1 are NaN for other ones, all samples undefined.
-        temperature: From `fit_temperature` on the validation split: adds the `calibrated/` measures of the posterior.
-        prototype_temperature: The same from the prototype scores, which have a scale of their own: adds the
-            `prototype/calibrated/` measures. Without prototype scores there are none.
+        weighting: Node weights of the weighted measures: a name from
+            `hierarchies.weights.WEIGHTINGS`, or (N,) weights. Measures that need weights summing to
+            1 are NaN for other ones, all samples undefined.
+        temperature: From `fit_temperature` on the validation split: adds the `calibrated/` measures
+            of the posterior.
+        prototype_temperature: The same from the prototype scores, which have a scale of their own:
+            adds the `prototype/calibrated/` measures. Without prototype scores there are none.
         on_request: Names from `ON_REQUEST` to add.
 
     Raises: ValueError: If an option is out of range or a name unknown.
@@ -75,16 +89,26 @@ def evaluate(
     on_request = list(on_request)
     temperatures = {"temperature": temperature, "prototype_temperature": prototype_temperature}
     _check(bootstrap, temperatures, on_request)
-    weights = node_weights(outputs.hierarchy, weighting) if isinstance(weighting, str) else np.asarray(weighting)
+    weights = (
+        node_weights(outputs.hierarchy, weighting)
+        if isinstance(weighting, str)
+        else np.asarray(weighting)
+    )
     outputs = outputs.view(weights=weights)
     results = {}
     for name, result in _measure(outputs, temperatures, on_request):
         results[name] = result if bootstrap else result._replace(samples=None, groups=None)
-    rows = [(name, float(result.value), int(result.n), int(result.undefined)) for name, result in results.items()]
+    rows = [
+        (name, float(result.value), int(result.n), int(result.undefined))
+        for name, result in results.items()
+    ]
     table = pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
     if bootstrap:
         means = {name: result for name, result in results.items() if result.samples is not None}
-        samples, groups = np.column_stack([mean.samples for mean in means.values()]), [m.groups for m in means.values()]
+        samples, groups = (
+            np.column_stack([mean.samples for mean in means.values()]),
+            [m.groups for m in means.values()],
+        )
         lower, upper = bootstrap_intervals(samples, bootstrap, seed, groups)
         table["lower"] = table["metric"].map(dict(zip(means, lower)))
         table["upper"] = table["metric"].map(dict(zip(means, upper)))
@@ -92,16 +116,20 @@ def evaluate(
 
 
 def bootstrap_intervals(
-    samples: np.ndarray, bootstrap: int, seed: int = 0, groups: Sequence[np.ndarray | None] | None = None
+    samples: np.ndarray,
+    bootstrap: int,
+    seed: int = 0,
+    groups: Sequence[np.ndarray | None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile intervals of means over samples, all measures on the same resamples of the images.
+    """95 % percentile intervals of means over samples, all measures on the same resamples of the
+    images.
 
     Args:
         samples: (S, M) values of M measures; NaN entries are left out of the means.
         bootstrap: Number of resamples.
         seed: Of the resampling.
-        groups: For each measure None, or (S,) int where it is the mean over groups, those that are drawn, of the means
-            of their samples, none of them NaN. None for no groups at all.
+        groups: For each measure None, or (S,) int where it is the mean over groups, those that are
+            drawn, of the means of their samples, none of them NaN. None for no groups at all.
 
     Returns: Lower and upper ends, (M,) each; NaN where no resample has a defined value.
     """
@@ -112,13 +140,22 @@ def bootstrap_intervals(
     grouped = _grouped_columns(groups or [])
     for rows in row_blocks(bootstrap if num_samples else 0, num_samples):
         size = rows.stop - rows.start
-        drawn = generator.integers(0, num_samples, (size, num_samples)) + num_samples * np.arange(size)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=size * num_samples).reshape(size, num_samples).astype(np.float64)
+        drawn = (
+            generator.integers(0, num_samples, (size, num_samples))
+            + num_samples * np.arange(size)[:, None]
+        )
+        counts = (
+            np.bincount(drawn.ravel(), minlength=size * num_samples)
+            .reshape(size, num_samples)
+            .astype(np.float64)
+        )
         sizes = np.full((size, samples.shape[1]), float(num_samples))
         sizes[:, partly] = counts @ defined
         means[rows] = ratio(counts @ values, sizes)
         for columns, members in grouped:
-            means[rows, columns] = _group_means(np.ascontiguousarray(counts.T), values[:, columns], members)
+            means[rows, columns] = _group_means(
+                np.ascontiguousarray(counts.T), values[:, columns], members
+            )
     known = ~np.isnan(means).all(axis=0)
     ends = np.full((2, samples.shape[1]), np.nan)
     if known.any():
@@ -140,10 +177,15 @@ def _grouped_columns(groups: Sequence[np.ndarray | None]) -> list[tuple[list[int
 
 
 def _group_means(counts: np.ndarray, values: np.ndarray, members: csr_array) -> np.ndarray:
-    """Means over the groups drawn (G) of the means of their samples, (R, M), for (S, R) counts and (S, M) values."""
+    """Means over the groups drawn (G) of the means of their samples, (R, M), for (S, R) counts and
+    (S, M) values.
+    """
     sizes = members @ counts  # (G, R)
     drawn = (sizes > 0).sum(axis=0)
-    sums = [ratio(members.multiply(column).tocsr() @ counts, sizes, empty=0.0).sum(axis=0) for column in values.T]
+    sums = [
+        ratio(members.multiply(column).tocsr() @ counts, sizes, empty=0.0).sum(axis=0)
+        for column in values.T
+    ]
     return np.stack(sums, axis=1) / drawn[:, None]
 
 
@@ -165,22 +207,31 @@ def _measure(
     yield from _computed(METRICS, outputs)
     yield from _computed({name: ON_REQUEST[name] for name in on_request}, outputs)
     if outputs.prototype_scores is not None:
-        yield from _computed({**RANKED, **POSTERIOR}, outputs.view(scores=outputs.prototype_scores), "prototype/")
+        yield from _computed(
+            {**RANKED, **POSTERIOR}, outputs.view(scores=outputs.prototype_scores), "prototype/"
+        )
     for prefix, distance in CRM.items():
         order = crm_ranking(outputs.hierarchy, outputs.scores, distance)
         yield from _computed(RANKED, outputs.view(order=order), prefix)
     calibrated = {"calibrated/": (outputs.scores, temperatures["temperature"])}
-    calibrated["prototype/calibrated/"] = outputs.prototype_scores, temperatures["prototype_temperature"]
+    calibrated["prototype/calibrated/"] = (
+        outputs.prototype_scores,
+        temperatures["prototype_temperature"],
+    )
     for prefix, (scores, temperature) in calibrated.items():
         if scores is not None and temperature is not None:
-            yield from _computed(POSTERIOR, outputs.view(scores=scores / np.float32(temperature)), prefix)
+            yield from _computed(
+                POSTERIOR, outputs.view(scores=scores / np.float32(temperature)), prefix
+            )
 
 
 def _computed(metrics: Metrics, outputs: Outputs, prefix: str = "") -> Iterator[tuple[str, Result]]:
     normalised = is_normalised(outputs.hierarchy, outputs.node_weights)
     for name, metric in metrics.items():
         if name in superclass.NEED_NORMALISED and not normalised:
-            result = dict.fromkeys(superclass.NEED_NORMALISED[name], Result(np.nan, 0, outputs.num_samples))
+            result = dict.fromkeys(
+                superclass.NEED_NORMALISED[name], Result(np.nan, 0, outputs.num_samples)
+            )
         else:
             result = metric(outputs)
         for key, value in (result if isinstance(result, dict) else {name: result}).items():

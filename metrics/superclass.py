@@ -18,8 +18,9 @@ _SMALLEST_GAP = 1e-5  # cumulated weights closer than this are one cut of the tr
 def tree_distances(outputs: Outputs) -> np.ndarray:
     """WTD of each sample: sum over the nodes of w_v |P(v) - 1[v above the label]|, (S,).
 
-    In [0, 2] for weights that sum to 1 on every path, 0 for a certain and correct posterior; lower is better.
-    Twice the expected weighted distance between the label and a class drawn from the posterior.
+    In [0, 2] for weights that sum to 1 on every path, 0 for a certain and correct posterior; lower
+    is better. Twice the expected weighted distance between the label and a class drawn from the
+    posterior.
     """
     tree, weights = outputs.hierarchy, outputs.node_weights
     above = tree.path_table  # (C, H), the root and its weight of 0 left out
@@ -30,12 +31,16 @@ def tree_distances(outputs: Outputs) -> np.ndarray:
         true = np.take_along_axis(p, np.maximum(nodes, 0), axis=1)
         off_path = p @ weights - (on_path[outputs.labels[rows]] * true).sum(axis=1)
         missing = (on_path[outputs.labels[rows]] * (1.0 - true)).sum(axis=1)
-        distances[rows] = np.maximum(off_path, 0.0) + np.maximum(missing, 0.0)  # rounding must not give a negative one
+        distances[rows] = np.maximum(off_path, 0.0) + np.maximum(
+            missing, 0.0
+        )  # rounding must not give a negative one
     return distances
 
 
 def wasserstein(outputs: Outputs) -> dict[str, Result]:
-    """`wtd` as published (unhalved, mean over samples), `wtd_half`, `wtd_macro` (mean over the classes that occur)."""
+    """`wtd` as published (unhalved, mean over samples), `wtd_half`, `wtd_macro` (mean over the
+    classes that occur).
+    """
     distances = tree_distances(outputs)
     return {
         "wtd": mean_over_samples(distances),
@@ -50,7 +55,8 @@ def wtd_per_class(outputs: Outputs) -> np.ndarray:
 
 
 def hierarchical_accuracy(outputs: Outputs) -> Result:
-    """Mean of 1 - dW(prediction, label) = cum(lca); in [0, 1], higher is better, 1 where all is correct.
+    """Mean of 1 - dW(prediction, label) = cum(lca); in [0, 1], higher is better, 1 where all is
+    correct.
 
     Raises: ValueError: If the weights do not sum to 1 on every path.
     """
@@ -58,25 +64,33 @@ def hierarchical_accuracy(outputs: Outputs) -> Result:
 
 
 def greedy_accuracy(outputs: Outputs) -> Result:
-    """Hierarchical accuracy under greedy weights: mean of 1 - hL(prediction, label) / H, of Barz & Denzler 2019."""
+    """Hierarchical accuracy under greedy weights: mean of 1 - hL(prediction, label) / H, of Barz &
+    Denzler 2019.
+    """
     return mean_over_samples(_similarity(outputs, node_weights(outputs.hierarchy, "greedy")))
 
 
 def wasserstein_accuracy(outputs: Outputs) -> dict[str, Result]:
-    """Accuracy of argmax over c of sum_j p_j (1 - dW(j, c)), that is CRM: over samples, and `_macro` over classes.
+    """Accuracy of argmax over c of sum_j p_j (1 - dW(j, c)), that is CRM: over samples, and
+    `_macro` over classes.
 
     Raises: ValueError: If the weights do not sum to 1 on every path.
     """
     ranking = crm_ranking(outputs.hierarchy, outputs.scores, _normalised(outputs), k=1)
     decided = outputs.view(order=ranking)
-    return {"wasserstein_accuracy": accuracy(decided), "wasserstein_accuracy_macro": macro_accuracy(decided)}
+    return {
+        "wasserstein_accuracy": accuracy(decided),
+        "wasserstein_accuracy_macro": macro_accuracy(decided),
+    }
 
 
 def cut_accuracy(outputs: Outputs) -> dict[str, Result]:
-    """`cut_accuracy@t`: accuracy when every path is cut at its first node with cum > t and what is below merges.
+    """`cut_accuracy@t`: accuracy when every path is cut at its first node with cum > t and what is
+    below merges.
 
-    t runs over the midpoints between the distinct cumulated weights of the tree, 0 for the root: a small t is coarse,
-    the largest gives accuracy. Each in [0, 1]. The most probable group wins; equal ones by the lowest class in them.
+    t runs over the midpoints between the distinct cumulated weights of the tree, 0 for the root: a
+    small t is coarse, the largest gives accuracy. Each in [0, 1]. The most probable group wins;
+    equal ones by the lowest class in them.
 
     Raises: ValueError: If the weights do not sum to 1 on every path.
     """
@@ -90,7 +104,9 @@ def cut_accuracy(outputs: Outputs) -> dict[str, Result]:
     for rows, p in outputs.node_blocks():
         for cut, chosen in _best_groups(tree, total, thresholds, p.T):
             correct[cut, rows] = chosen == true_groups[cut, rows]
-    return {f"cut_accuracy@{_name(t)}": mean_over_samples(hits) for t, hits in zip(thresholds, correct)}
+    return {
+        f"cut_accuracy@{_name(t)}": mean_over_samples(hits) for t, hits in zip(thresholds, correct)
+    }
 
 
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
@@ -100,7 +116,8 @@ METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "wasserstein_accuracy": wasserstein_accuracy,
     "cut_accuracy": cut_accuracy,
 }
-# Rows that reject weights which do not sum to 1, and the names they give; the cuts of such a tree have no names.
+# Rows that reject weights which do not sum to 1, and the names they give; the cuts of such a tree
+# have no names.
 NEED_NORMALISED: dict[str, tuple[str, ...]] = {
     "hierarchical_accuracy": ("hierarchical_accuracy",),
     "wasserstein_accuracy": ("wasserstein_accuracy", "wasserstein_accuracy_macro"),
@@ -111,7 +128,8 @@ NEED_NORMALISED: dict[str, tuple[str, ...]] = {
 def _normalised(outputs: Outputs) -> np.ndarray:
     if not is_normalised(outputs.hierarchy, outputs.node_weights):
         raise ValueError(
-            "this measure needs node weights that sum to 1 on every path from the root to a class, like 'balanced'"
+            "this measure needs node weights that sum to 1 on every path from the root to a class,"
+            " like 'balanced'"
         )
     return outputs.node_weights
 
@@ -140,14 +158,20 @@ def _groups(tree: Hierarchy, total: np.ndarray, thresholds: np.ndarray) -> np.nd
 
 
 def _best_groups(tree: Hierarchy, total: np.ndarray, thresholds: np.ndarray, by_node: np.ndarray):
-    """Yields each threshold's index, from the finest cut to the coarsest, and the winning group of each sample (s,).
+    """Yields each threshold's index, from the finest cut to the coarsest, and the winning group of
+    each sample (s,).
 
-    A coarser cut only merges groups, and a group is at least as probable as those it was merged from: so the winner so
-    far has to be compared with the new groups alone, and every node is looked at once.
+    A coarser cut only merges groups, and a group is at least as probable as those it was merged
+    from: so the winner so far has to be compared with the new groups alone, and every node is
+    looked at once.
     """
     num_samples = by_node.shape[1]
     columns = np.arange(num_samples)
-    best, best_p, best_class = np.full(num_samples, -1), np.full(num_samples, -1.0), np.full(num_samples, -1)
+    best, best_p, best_class = (
+        np.full(num_samples, -1),
+        np.full(num_samples, -1.0),
+        np.full(num_samples, -1),
+    )
     above, lowest = total[tree.parent], _lowest_class(tree)
     above[0] = -1.0
     finer = np.inf

@@ -1,4 +1,6 @@
-"""Trees inferred from distances between class vectors, and how much of the hierarchy they recover."""
+"""Trees inferred from distances between class vectors, and how much of the hierarchy they
+recover.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -34,7 +36,9 @@ class LearnedTree(NamedTuple):
 
 
 def upgma(distances: np.ndarray) -> LearnedTree:
-    """Average-linkage tree of a symmetric (C, C) table, binary and rooted; ties are joined in class order."""
+    """Average-linkage tree of a symmetric (C, C) table, binary and rooted; ties are joined in class
+    order.
+    """
     if len(distances) < 2:
         return LearnedTree([-1] * len(distances), [0] * len(distances), [0.0] * len(distances))
     merges = linkage(squareform(distances, checks=False), "average")
@@ -44,7 +48,8 @@ def upgma(distances: np.ndarray) -> LearnedTree:
 def neighbour_joining(distances: np.ndarray) -> LearnedTree:
     """Neighbour-joining tree of a symmetric (C, C) table, unrooted: the root has three children.
 
-    Negative branch lengths become 0. For C < 3, where there is nothing to join, the UPGMA tree. Saitou & Nei 1987.
+    Negative branch lengths become 0. For C < 3, where there is nothing to join, the UPGMA tree.
+    Saitou & Nei 1987.
     """
     if len(distances) < 3:
         return upgma(distances)
@@ -63,8 +68,11 @@ def infer_trees(vectors: np.ndarray, distance: str) -> dict[str, LearnedTree | N
     return {name: _infer(name, distances) for name in METHODS}
 
 
-def learned_trees(vectors: np.ndarray, names: Sequence[str], distance: str) -> dict[str, str | None]:
-    """Newick strings "upgma" and "nj" of the classes that have a vector; "nj" is None above `NJ_CLASSES` classes.
+def learned_trees(
+    vectors: np.ndarray, names: Sequence[str], distance: str
+) -> dict[str, str | None]:
+    """Newick strings "upgma" and "nj" of the classes that have a vector; "nj" is None above
+    `NJ_CLASSES` classes.
 
     Args:
         vectors: Class vectors or prototypes, (C, D); rows with NaN are left out.
@@ -80,11 +88,16 @@ def learned_trees(vectors: np.ndarray, names: Sequence[str], distance: str) -> d
 def to_newick(tree: LearnedTree, names: Sequence[str]) -> str:
     """The tree with branch lengths as one Newick string.
 
-    Names with anything but letters, digits, '.' and '-' stand in single quotes, a single quote inside is doubled.
+    Names with anything but letters, digits, '.' and '-' stand in single quotes, a single quote
+    inside is doubled.
     """
     below: list[list[str]] = [[] for _ in tree.parent]
     for v in range(len(tree.parent) - 1, -1, -1):
-        text = _quote(names[tree.item[v]]) if tree.item[v] >= 0 else f"({','.join(reversed(below[v]))})"
+        text = (
+            _quote(names[tree.item[v]])
+            if tree.item[v] >= 0
+            else f"({','.join(reversed(below[v]))})"
+        )
         if v == 0:
             return f"{text};"
         below[tree.parent[v]].append(f"{text}:{tree.length[v]:.8g}")
@@ -107,7 +120,8 @@ def draw(tree: LearnedTree, names: Sequence[str]) -> str:
 def splits(parent: Sequence[int], item: Sequence[int], size: int) -> set[int]:
     """Unrooted splits of a tree over items 0..size-1 with two items or more on both sides.
 
-    A split is the bit set of the items on the side without item 0. Exact, whatever the rooting and number of children.
+    A split is the bit set of the items on the side without item 0. Exact, whatever the rooting and
+    number of children.
 
     Args:
         parent: Parent of each node, parents first; item: the item at a leaf, -1 inside.
@@ -131,17 +145,20 @@ def hierarchy_splits(hierarchy: Hierarchy) -> set[int]:
 
 
 def robinson_foulds(a: set[int], b: set[int]) -> int:
-    """Number of splits that only one of two trees over the same items has. Robinson & Foulds 1981."""
+    """Number of splits that only one of two trees over the same items has. Robinson & Foulds
+    1981.
+    """
     return len(a ^ b)
 
 
 def compare(tree: LearnedTree, hierarchy: Hierarchy) -> dict[str, Result]:
     """A learned tree against the hierarchy of the same C classes, by their unrooted splits.
 
-    `recovered`: share of the hierarchy's splits that the tree has, in [0, 1], higher is better (n of them).
-    `rf`: splits that only one has; `rf_normalised`: over C - 3 + number of the hierarchy's, in [0, 1], lower is better.
-    The tree is binary, so rf is at least C - 3 - number of the hierarchy's splits. NaN with n = 0 and all C classes
-    undefined if C < 4, where no tree has splits; `recovered` also if the hierarchy has none.
+    `recovered`: share of the hierarchy's splits that the tree has, in [0, 1], higher is better (n
+    of them). `rf`: splits that only one has; `rf_normalised`: over C - 3 + number of the
+    hierarchy's, in [0, 1], lower is better. The tree is binary, so rf is at least C - 3 - number of
+    the hierarchy's splits. NaN with n = 0 and all C classes undefined if C < 4, where no tree has
+    splits; `recovered` also if the hierarchy has none.
     """
     nothing = Result(np.nan, 0, hierarchy.num_classes)
     if hierarchy.num_classes < 4:
@@ -154,10 +171,12 @@ def compare(tree: LearnedTree, hierarchy: Hierarchy) -> dict[str, Result]:
 
 
 def tree_comparisons(outputs: Outputs) -> dict[str, Result]:
-    """`W/upgma_recovered`, `W/upgma_rf`, `W/upgma_rf_normalised`, the same for `nj` and for prototypes (P).
+    """`W/upgma_recovered`, `W/upgma_rf`, `W/upgma_rf_normalised`, the same for `nj` and for
+    prototypes (P).
 
-    See `compare`. n counts splits, `undefined` classes without a vector, which are cut out of the hierarchy too; every
-    class where the value is NaN. Above `NJ_CLASSES` classes there is no neighbour joining: NaN.
+    See `compare`. n counts splits, `undefined` classes without a vector, which are cut out of the
+    hierarchy too; every class where the value is NaN. Above `NJ_CLASSES` classes there is no
+    neighbour joining: NaN.
     """
     results = {}
     for prefix, vectors in vector_sets(outputs):
@@ -165,7 +184,9 @@ def tree_comparisons(outputs: Outputs) -> dict[str, Result]:
         reference = outputs.hierarchy.subset(kept) if len(kept) else None
         for method, tree in infer_trees(vectors[kept], outputs.distance).items():
             known = tree is not None and reference is not None
-            compared = compare(tree, reference) if known else dict.fromkeys(COMPARED, Result(np.nan, 0))
+            compared = (
+                compare(tree, reference) if known else dict.fromkeys(COMPARED, Result(np.nan, 0))
+            )
             for name, result in compared.items():
                 absent = len(vectors) - (len(kept) if result.n else 0)
                 results[f"{prefix}/{method}_{name}"] = result._replace(undefined=absent)
@@ -173,20 +194,27 @@ def tree_comparisons(outputs: Outputs) -> dict[str, Result]:
 
 
 def published_comparisons(outputs: Outputs) -> dict[str, Result]:
-    """`W/rf_published`, `P/rf_published`: UPGMA of the vectors against UPGMA of the path lengths, over 2 (C - 3).
+    """`W/rf_published`, `P/rf_published`: UPGMA of the vectors against UPGMA of the path lengths,
+    over 2 (C - 3).
 
-    In [0, 1], lower is better. Path lengths are full of ties, so the reference, and with it the value, depends on the
-    order of the classes: for comparison with published figures only. Kim et al. 2023.
+    In [0, 1], lower is better. Path lengths are full of ties, so the reference, and with it the
+    value, depends on the order of the classes: for comparison with published figures only. Kim et
+    al. 2023.
     """
     results = {}
     for prefix, vectors in vector_sets(outputs):
         kept = np.flatnonzero(present(vectors))
         size, result = len(kept), Result(np.nan, 0)
         if size > 3:
-            tables = pairwise_distances(vectors[kept], outputs.distance), outputs.path[np.ix_(kept, kept)].astype(float)
+            tables = (
+                pairwise_distances(vectors[kept], outputs.distance),
+                outputs.path[np.ix_(kept, kept)].astype(float),
+            )
             rf = robinson_foulds(*(tree_splits(upgma(table)) for table in tables))
             result = Result(rf / (2 * (size - 3)), 2 * (size - 3))
-        results[f"{prefix}/rf_published"] = result._replace(undefined=len(vectors) - (size if result.n else 0))
+        results[f"{prefix}/rf_published"] = result._replace(
+            undefined=len(vectors) - (size if result.n else 0)
+        )
     return results
 
 
@@ -211,4 +239,6 @@ def _quote(name: str) -> str:
 
 
 METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {"trees": tree_comparisons}
-ON_REQUEST: dict[str, Callable[[Outputs], dict[str, Result]]] = {"rf_published": published_comparisons}
+ON_REQUEST: dict[str, Callable[[Outputs], dict[str, Result]]] = {
+    "rf_published": published_comparisons
+}

@@ -1,4 +1,6 @@
-"""Models: backbones that embed images, heads that score embeddings, class vectors placed by the hierarchy."""
+"""Models: backbones that embed images, heads that score embeddings, class vectors placed by the
+hierarchy.
+"""
 
 from models.backbones import BACKBONES, Backbone, build_backbone, has_pretrained
 from models.build import build_classifier

@@ -15,17 +15,24 @@ HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def conv4(channels: int = 3) -> nn.Module:
-    """Four blocks of convolution, batch norm, ReLU and pooling: small enough to train on two CPU cores in minutes."""
+    """Four blocks of convolution, batch norm, ReLU and pooling: small enough to train on two CPU
+    cores in minutes.
+    """
     layers, width = [], channels
     for wider in (32, 64, 128, 256):
-        layers += [nn.Conv2d(width, wider, 3, padding=1, bias=False), nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
+        layers += [
+            nn.Conv2d(width, wider, 3, padding=1, bias=False),
+            nn.BatchNorm2d(wider),
+            nn.ReLU(inplace=True),
+        ]
         layers.append(nn.MaxPool2d(2))
         width = wider
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 1000))
 
 
 def _inception(fresh: bool) -> nn.Module:
-    # transform_input stays off: it turns ImageNet's normalisation into (x - 0.5) / 0.5, which Backbone does itself
+    # transform_input stays off: it turns ImageNet's normalisation into (x - 0.5) / 0.5, which
+    # Backbone does itself
     return models.inception_v3(weights=None, aux_logits=False, init_weights=fresh)
 
 
@@ -34,13 +41,16 @@ class Spec:
     """A kind of backbone.
 
     Attributes:
-        make: (channels, fresh) -> network; fresh is False where weights will be loaded over the initial ones.
-        stem, last: Names of the first convolution and of the last layer, a linear one, in the network.
+        make: (channels, fresh) -> network; fresh is False where weights will be loaded over the
+            initial ones.
+        stem, last: Names of the first convolution and of the last layer, a linear one, in the
+            network.
         weights: torchvision's weights trained on ImageNet, or None.
         normalisation: Mean and standard deviation of RGB that the weights expect.
         smallest: Least height and width of images, in pixels.
         unused: Prefix of what a file of weights holds beyond the network: an auxiliary classifier.
-        own_stem: Whether the first convolution takes the images' channels as they are, instead of RGB.
+        own_stem: Whether the first convolution takes the images' channels as they are, instead of
+            RGB.
     """
 
     make: Callable[[int, bool], nn.Module]
@@ -95,8 +105,9 @@ BACKBONES: dict[str, Spec] = {
 class Backbone(nn.Module):
     """Normalises images and embeds them.
 
-    A network for RGB sees a grey image as its copy in R, G and B. That is the sum of the first filters over RGB, each
-    with its own mean and deviation, and unlike one summed filter it is exact at padded borders, too.
+    A network for RGB sees a grey image as its copy in R, G and B. That is the sum of the first
+    filters over RGB, each with its own mean and deviation, and unlike one summed filter it is exact
+    at padded borders, too.
 
     Attributes:
         network: The network, whose last layer was replaced by a linear one with D outputs.
@@ -105,7 +116,9 @@ class Backbone(nn.Module):
         mean, std: Normalisation, (1, channels of the first convolution, 1, 1).
     """
 
-    def __init__(self, network: nn.Module, spec: Spec, normalisation: tuple[list[float], list[float]]):
+    def __init__(
+        self, network: nn.Module, spec: Spec, normalisation: tuple[list[float], list[float]]
+    ):
         super().__init__()
         self.network, self.stem_name, self.last_name = network, spec.stem, spec.last
         for name, values in zip(("mean", "std"), normalisation):
@@ -130,7 +143,9 @@ class Backbone(nn.Module):
 
 
 def has_pretrained(name: str) -> bool:
-    """Whether there are ImageNet weights for a backbone. Raises: ValueError: If there is no such backbone."""
+    """Whether there are ImageNet weights for a backbone. Raises: ValueError: If there is no such
+    backbone.
+    """
     return _find(name).weights is not None
 
 
@@ -151,15 +166,20 @@ def build_backbone(
         name: Key of BACKBONES.
         channels: 1 or 3.
         dim: Dimension D of the embeddings.
-        pretrained: Start from ImageNet weights, downloaded once into torch's cache, or from `weights`.
-        weights: File with a state dict of the network, as torchvision names its parts, or a checkpoint of this project.
-            Its last layer is kept where the shape fits, and fresh otherwise.
-        legacy_stem: Replace the first convolution by a fresh one for the images' channels, as published.
+        pretrained: Start from ImageNet weights, downloaded once into torch's cache, or from
+            `weights`.
+        weights: File with a state dict of the network, as torchvision names its parts, or a
+            checkpoint of this project. Its last layer is kept where the shape fits, and fresh
+            otherwise.
+        legacy_stem: Replace the first convolution by a fresh one for the images' channels, as
+            published.
         normalize: Subtract mean and divide by standard deviation, as the weights expect.
-        image_size: Height and width of the images to come, or the side of square ones; checked if given.
+        image_size: Height and width of the images to come, or the side of square ones; checked if
+            given.
 
     Raises:
-        ValueError: If an option is out of range or has no meaning for this backbone, or the file does not fit.
+        ValueError: If an option is out of range or has no meaning for this backbone, or the file
+            does not fit.
         FileNotFoundError: If the file is not there.
         RuntimeError: If the ImageNet weights can neither be found nor downloaded.
     """
@@ -180,7 +200,8 @@ def build_backbone(
 
 
 def read_weights(file: str | Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file: plain, or under "state_dict" or "model"; without the prefixes that wrappers add.
+    """The state dict in a file: plain, or under "state_dict" or "model"; without the prefixes that
+    wrappers add.
 
     Of a checkpoint of a whole classifier, only the network. No code in the file is run.
 
@@ -192,13 +213,19 @@ def read_weights(file: str | Path) -> dict[str, torch.Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise anything
         reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"--weights {file} is no file of weights that torch.save wrote: {reason}") from error
+        raise ValueError(
+            f"--weights {file} is no file of weights that torch.save wrote: {reason}"
+        ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    tensors = isinstance(content, Mapping) and all(isinstance(value, torch.Tensor) for value in content.values())
+    tensors = isinstance(content, Mapping) and all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    )
     if not tensors or not content:
-        raise ValueError(f"--weights {file} holds no state dict, neither plain nor under 'state_dict' or 'model'")
+        raise ValueError(
+            f"--weights {file} holds no state dict, neither plain nor under 'state_dict' or 'model'"
+        )
     return _strip(dict(content))
 
 
@@ -206,7 +233,9 @@ def _strip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     inside = "backbone.network."
-    return {key.removeprefix(inside): value for key, value in state.items() if key.startswith(inside)} or state
+    return {
+        key.removeprefix(inside): value for key, value in state.items() if key.startswith(inside)
+    } or state
 
 
 def _find(name: str) -> Spec:
@@ -219,12 +248,22 @@ def _check(name, spec, channels, pretrained, weights, legacy_stem, image_size) -
     if channels not in (1, 3):
         raise ValueError(f"images must have 1 channel (grey) or 3 (RGB), got {channels}")
     if weights is not None and not pretrained:
-        raise ValueError("--rand_backbone starts from random weights and --weights from a file; give one of the two")
+        raise ValueError(
+            "--rand_backbone starts from random weights and --weights from a file; give one of the"
+            " two"
+        )
     if pretrained and weights is None and spec.weights is None:
-        raise ValueError(f"there are no ImageNet weights for --backbone {name}; add --rand_backbone or --weights FILE")
+        raise ValueError(
+            f"there are no ImageNet weights for --backbone {name}; add --rand_backbone or --weights"
+            " FILE"
+        )
     if legacy_stem and spec.own_stem:
-        raise ValueError(f"--legacy_stem replaces a pretrained first convolution, which {name} has not; drop it")
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size or (None, None)
+        raise ValueError(
+            f"--legacy_stem replaces a pretrained first convolution, which {name} has not; drop it"
+        )
+    height, width = (
+        (image_size, image_size) if isinstance(image_size, int) else image_size or (None, None)
+    )
     if height is not None and min(height, width) < spec.smallest:
         raise ValueError(
             f"--backbone {name} needs images of at least {spec.smallest} x {spec.smallest} pixels,"
@@ -234,12 +273,20 @@ def _check(name, spec, channels, pretrained, weights, legacy_stem, image_size) -
 
 def _download(name: str, spec: Spec) -> Mapping[str, torch.Tensor]:
     try:
-        state = spec.weights.get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
-    except Exception as error:  # no network, no space, or a damaged file in the cache, which can raise anything
-        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(spec.weights.url).path).name
+        state = spec.weights.get_state_dict(
+            progress=True, check_hash=True, map_location="cpu", weights_only=True
+        )
+    except (
+        Exception
+    ) as error:  # no network, no space, or a damaged file in the cache, which can raise anything
+        file = (
+            Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(spec.weights.url).path).name
+        )
         raise RuntimeError(
-            f"the ImageNet weights of {name} could not be had ({error}). Start from random weights with"
-            f" --rand_backbone, or download {spec.weights.url} on another machine and either give the file with"
+            f"the ImageNet weights of {name} could not be had ({error}). Start from random weights"
+            " with"
+            f" --rand_backbone, or download {spec.weights.url} on another machine and either give"
+            " the file with"
             f" --weights FILE or put it at {file}"
         ) from error
     return _without(state, f"{spec.last}.")
@@ -253,11 +300,15 @@ def _fill(network: nn.Module, spec: Spec, state: Mapping[str, torch.Tensor], sou
         state = _without(state, f"{spec.last}.")
     if spec.unused is not None:
         state = _without(state, spec.unused)
-    optional = {key for key in own if key.endswith("num_batches_tracked")} | set(last)  # old files count no batches
+    optional = {key for key in own if key.endswith("num_batches_tracked")} | set(
+        last
+    )  # old files count no batches
     problems = {
         "lacks": [key for key in own if key not in state and key not in optional],
         "has unknown": [key for key in state if key not in own],
-        "has of another shape": [key for key in state if key in own and state[key].shape != own[key].shape],
+        "has of another shape": [
+            key for key in state if key in own and state[key].shape != own[key].shape
+        ],
     }
     found = [f"{problem} {_list(keys)}" for problem, keys in problems.items() if keys]
     if found:
@@ -276,12 +327,21 @@ def _list(names: list[str]) -> str:
 def _replace_stem(network: nn.Module, spec: Spec, channels: int) -> None:
     outer, _, child = spec.stem.rpartition(".")
     old = network.get_submodule(spec.stem)
-    stem = nn.Conv2d(channels, old.out_channels, old.kernel_size, old.stride, old.padding, bias=old.bias is not None)
+    stem = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,
+        old.stride,
+        old.padding,
+        bias=old.bias is not None,
+    )
     setattr(network.get_submodule(outer), child, stem)
 
 
 def _normalisation(spec: Spec, channels: int, normalize: bool) -> tuple[list[float], list[float]]:
-    """Mean and deviation of each channel that the first convolution takes; those of grey are the means of RGB's."""
+    """Mean and deviation of each channel that the first convolution takes; those of grey are the
+    means of RGB's.
+    """
     mean, std = spec.normalisation if normalize else ((0.0,) * 3, (1.0,) * 3)
     if channels == 1:
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)

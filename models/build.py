@@ -14,19 +14,25 @@ from models.proxies import mds_proxies, mds_targets
 
 
 def build_classifier(
-    options: Mapping, hierarchy: Hierarchy, train_counts: np.ndarray, channels: int, image_size: tuple[int, int]
+    options: Mapping,
+    hierarchy: Hierarchy,
+    train_counts: np.ndarray,
+    channels: int,
+    image_size: tuple[int, int],
 ) -> Classifier:
-    """Backbone, head and size branch for resolved options; random weights come from torch's global generator.
+    """Backbone, head and size branch for resolved options; random weights come from torch's global
+    generator.
 
     Args:
-        options: By flag name: backbone, rand_backbone, weights, legacy_stem, no_normalize, dim, size_inform, and those
-            of the head (see build_head_from).
+        options: By flag name: backbone, rand_backbone, weights, legacy_stem, no_normalize, dim,
+            size_inform, and those of the head (see build_head_from).
         hierarchy: Tree of the C classes.
         train_counts: Training images of each class, (C,).
         channels, image_size: Of the images: 1 or 3; height and width in pixels.
 
     Raises: ValueError: If the options do not fit each other, the images or the file of weights.
-        RuntimeError: If pretrained weights are asked for that are neither here nor to be downloaded.
+        RuntimeError: If pretrained weights are asked for that are neither here nor to be
+            downloaded.
     """
     backbone = build_backbone(
         options["backbone"],
@@ -42,24 +48,35 @@ def build_classifier(
     return Classifier(backbone, head, size_inform=options["size_inform"], notes=notes)
 
 
-def build_head_from(options: Mapping, hierarchy: Hierarchy, train_counts: np.ndarray) -> tuple[Head, tuple[str, ...]]:
+def build_head_from(
+    options: Mapping, hierarchy: Hierarchy, train_counts: np.ndarray
+) -> tuple[Head, tuple[str, ...]]:
     """The head for resolved options, and what to tell the user about it.
 
-    Options: method, dim, distance, ema, alpha, mds_W, beta, mds_solver, dynamic, legacy_dynamic, clspri, lr, seed.
+    Options: method, dim, distance, ema, alpha, mds_W, beta, mds_solver, dynamic, legacy_dynamic,
+    clspri, lr, seed.
     """
     notes, fixed = [], None
     if options["mds_W"]:
         targets = mds_targets(path_length(hierarchy), options["beta"], options["distance"])
         placed = mds_proxies(
-            targets, options["dim"], distance=options["distance"], solver=options["mds_solver"], seed=options["seed"]
+            targets,
+            options["dim"],
+            distance=options["distance"],
+            solver=options["mds_solver"],
+            seed=options["seed"],
         )
         fixed = placed.weight
-        notes.append(f"class vectors placed by the tree with stress {placed.stress:.2e}: {placed.note}")
+        notes.append(
+            f"class vectors placed by the tree with stress {placed.stress:.2e}: {placed.note}"
+        )
     prior = None
     if options["clspri"]:
         prior = prior_from_counts(train_counts)
         if absent := int((np.asarray(train_counts) == 0).sum()):
-            notes.append(f"{absent} classes without training images count as one image in the class prior")
+            notes.append(
+                f"{absent} classes without training images count as one image in the class prior"
+            )
     head_options = HeadOptions(
         dim=options["dim"],
         distance=options["distance"],

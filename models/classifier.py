@@ -16,23 +16,29 @@ from models.sphere import unit, widen
 class Classifier(nn.Module):
     """A backbone and a head, with an optional branch for the original size of the images.
 
-    Calling it embeds, so that DataParallel splits what is expensive; scores are `model.head(embeddings)`. Its state
-    dict holds all that resuming needs: weights, class vectors, which classes moving averages met, scale.
+    Calling it embeds, so that DataParallel splits what is expensive; scores are
+    `model.head(embeddings)`. Its state dict holds all that resuming needs: weights, class vectors,
+    which classes moving averages met, scale.
 
     Args:
         backbone: Images -> embeddings (B, D).
         head: Embeddings (B, D) -> scores (B, C).
-        size_inform: Add U log([width, height]) + u to the embeddings, in pixels of the original image, natural log.
+        size_inform: Add U log([width, height]) + u to the embeddings, in pixels of the original
+            image, natural log.
         notes: What to tell the user once about how the model was made.
 
     Raises: ValueError: If the dimensions of backbone and head differ.
     """
 
-    def __init__(self, backbone: Backbone, head: Head, size_inform: bool = False, notes: Sequence[str] = ()):
+    def __init__(
+        self, backbone: Backbone, head: Head, size_inform: bool = False, notes: Sequence[str] = ()
+    ):
         super().__init__()
         dim = head.weight.shape[1]
         if backbone.dim != dim:
-            raise ValueError(f"the backbone has {backbone.dim} dimensions and the head {dim}; make them equal")
+            raise ValueError(
+                f"the backbone has {backbone.dim} dimensions and the head {dim}; make them equal"
+            )
         self.backbone, self.head, self.dim, self.notes = backbone, head, dim, tuple(notes)
         self.size_branch = nn.Linear(2, dim) if size_inform else None
 
@@ -41,15 +47,20 @@ class Classifier(nn.Module):
 
         Args:
             images: (B, channels, H, W), uint8 or floats in [0, 1].
-            sizes: (B, 2) width and height of the original images in pixels, >= 1; looked at with size_inform only.
+            sizes: (B, 2) width and height of the original images in pixels, >= 1; looked at with
+                size_inform only.
         """
         if images.dtype == torch.uint8:
             images = images.float() / 255
-        embeddings = self.backbone(images.contiguous(memory_format=torch.channels_last))  # the faster layout
+        embeddings = self.backbone(
+            images.contiguous(memory_format=torch.channels_last)
+        )  # the faster layout
         if self.size_branch is None:
             return embeddings
         if sizes is None:
-            raise ValueError("--size_inform needs the original sizes of the images; pass sizes (B, 2)")
+            raise ValueError(
+                "--size_inform needs the original sizes of the images; pass sizes (B, 2)"
+            )
         with torch.autocast(images.device.type, enabled=False):
             return embeddings.float() + self.size_branch(sizes.float().log())
 
@@ -57,11 +68,15 @@ class Classifier(nn.Module):
         return self.embed(images, sizes)
 
     def fresh_parts(self) -> nn.ModuleList:
-        """What no pretrained weights fill: the backbone's last layer, the size branch and the head."""
+        """What no pretrained weights fill: the backbone's last layer, the size branch and the
+        head.
+        """
         return nn.ModuleList(filter(None, (self.backbone.last_layer, self.size_branch, self.head)))
 
     def train(self, mode: bool = True) -> "Classifier":
-        """As in torch, but a batch norm with frozen weights stays in evaluation mode, so its averages freeze, too."""
+        """As in torch, but a batch norm with frozen weights stays in evaluation mode, so its
+        averages freeze, too.
+        """
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _BatchNorm) and module.affine and not module.weight.requires_grad:
@@ -70,7 +85,8 @@ class Classifier(nn.Module):
 
 
 class Prototypes(NamedTuple):
-    """Mean directions of classes: a class without images has NaN rows, as has one without direction in `vectors`.
+    """Mean directions of classes: a class without images has NaN rows, as has one without direction
+    in `vectors`.
 
     Attributes:
         vectors (C, D): Unit rows, float32.
@@ -113,7 +129,14 @@ class PrototypeSums:
         return Prototypes(vectors.float(), self.counts.clone(), means.float())
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """prototypes (C, D), class_sums (C, D), class_sumsq (C,) and counts (C,), as the metrics take them."""
+        """prototypes (C, D), class_sums (C, D), class_sumsq (C,) and counts (C,), as the metrics
+        take them.
+        """
         vectors, counts, _ = self.result()
-        tensors = {"prototypes": vectors, "class_sums": self.sums, "class_sumsq": self.squares, "counts": counts}
+        tensors = {
+            "prototypes": vectors,
+            "class_sums": self.sums,
+            "class_sumsq": self.squares,
+            "counts": counts,
+        }
         return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}

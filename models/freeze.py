@@ -8,11 +8,18 @@ FREEZE = ("none", "last", "butlast", "all")
 
 
 def parts(model: Classifier) -> dict[str, dict[str, nn.Parameter]]:
-    """The parameters of a model by part, under their names: "trunk", what pretrained weights fill; "projection", the
-    backbone's last layer; "size", the size branch; "head", class vectors and bias. Empty where there is none."""
+    """The parameters of a model by part, under their names: "trunk", what pretrained weights fill;
+    "projection", the
+    backbone's last layer; "size", the size branch; "head", class vectors and bias. Empty where
+    there is none."""
     prefixes = {f"backbone.network.{model.backbone.last_name}.": "projection", "backbone.": "trunk"}
     prefixes |= {"size_branch.": "size", "head.": "head"}
-    found: dict[str, dict[str, nn.Parameter]] = {"trunk": {}, "projection": {}, "size": {}, "head": {}}
+    found: dict[str, dict[str, nn.Parameter]] = {
+        "trunk": {},
+        "projection": {},
+        "size": {},
+        "head": {},
+    }
     for name, parameter in model.named_parameters():
         part = next(part for prefix, part in prefixes.items() if name.startswith(prefix))
         found[part][name] = parameter
@@ -20,14 +27,16 @@ def parts(model: Classifier) -> dict[str, dict[str, nn.Parameter]]:
 
 
 def freeze(model: Classifier, what: str) -> None:
-    """Stops parts of a model from training; frozen batch norms stay in evaluation mode (`Classifier.train`).
+    """Stops parts of a model from training; frozen batch norms stay in evaluation mode
+    (`Classifier.train`).
 
     Args:
         model: Changed in place.
-        what: "none"; "butlast", the trunk; "last", all behind it, which pretrained weights never fill: the backbone's
-            last layer, the size branch and the head; or "all".
+        what: "none"; "butlast", the trunk; "last", all behind it, which pretrained weights never
+            fill: the backbone's last layer, the size branch and the head; or "all".
 
-    Raises: ValueError: If `what` is none of these, or the head would move without a gradient although it is frozen.
+    Raises: ValueError: If `what` is none of these, or the head would move without a gradient
+    although it is frozen.
     """
     if what not in FREEZE:
         raise ValueError(f"--freeze must be one of {', '.join(FREEZE)}, got {what!r}")
@@ -35,7 +44,10 @@ def freeze(model: Classifier, what: str) -> None:
     chosen = frozen.get(what, ("trunk", "projection", "size", "head"))
     moving = [flag for flag, moves in _moving(model).items() if moves]
     if "head" in chosen and moving:
-        raise ValueError(f"--freeze {what} freezes the head, but {' and '.join(moving)} moves it; drop one of them")
+        raise ValueError(
+            f"--freeze {what} freezes the head, but {' and '.join(moving)} moves it; drop one of"
+            " them"
+        )
     for part, parameters in parts(model).items():
         for parameter in parameters.values():
             parameter.requires_grad_(part not in chosen)

@@ -1,4 +1,6 @@
-"""Heads: embeddings (B, D) -> scores (B, C). A head owns the class vectors W (C, D) and the scale."""
+"""Heads: embeddings (B, D) -> scores (B, C). A head owns the class vectors W (C, D) and the
+scale.
+"""
 
 from collections.abc import Sequence
 
@@ -11,18 +13,22 @@ from models.options import PROXIES, HeadOptions, check_head_options, resolve_met
 from models.scale import STATIC_SCALE, DynamicScale
 from models.sphere import angle, unit, widen
 
-NEAREST = 1e-6  # smallest squared distance told apart: float32 gets 2 - 2 cos wrong below, even in its sign
+# smallest squared distance told apart: float32 gets 2 - 2 cos wrong below, even in its sign
+NEAREST = 1e-6
 SHORTEST_MEAN = 1e-6  # features that cancel to less than this have no direction
 
 
 class Head(nn.Module):
     """Base of all heads: scores (B, C), higher is better; softmax of the scores is the posterior.
 
-    Everything is computed in float32 at least, also under autocast: half precision cannot tell small angles apart.
+    Everything is computed in float32 at least, also under autocast: half precision cannot tell
+    small angles apart.
 
     Attributes:
-        weight (C, D): The class vectors, of any length; a parameter, or a buffer where no gradient moves them.
-        has_proxies: Whether class vectors and embeddings are compared by direction, so that prototypes can stand in.
+        weight (C, D): The class vectors, of any length; a parameter, or a buffer where no gradient
+            moves them.
+        has_proxies: Whether class vectors and embeddings are compared by direction, so that
+            prototypes can stand in.
         distance: How class vectors are compared: "euc" or "arccos".
         note: Something to tell the user about the head once, or None.
     """
@@ -44,11 +50,13 @@ class Head(nn.Module):
         return 1.0
 
     def forward(self, embeddings: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-        """Scores of embeddings of any length against the class vectors, or against others in their place.
+        """Scores of embeddings of any length against the class vectors, or against others in their
+        place.
 
         Args:
             embeddings: (B, D).
-            weight: (C, D) vectors to score against, such as prototypes. A row with NaN is an absent class: -inf.
+            weight: (C, D) vectors to score against, such as prototypes. A row with NaN is an absent
+                class: -inf.
 
         Returns: (B, C) float32, or float64 for such embeddings.
         """
@@ -56,33 +64,43 @@ class Head(nn.Module):
             scores = self.plain_scores(embeddings, self.weight if weight is None else weight)
             if self.log_prior is not None:
                 scores = scores + self.log_prior
-        return scores if weight is None else scores.masked_fill(weight.isnan().any(dim=1), float("-inf"))
+        return (
+            scores
+            if weight is None
+            else scores.masked_fill(weight.isnan().any(dim=1), float("-inf"))
+        )
 
     def plain_scores(self, embeddings: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Scores without the class prior: what a head defines."""
         raise NotImplementedError(f"{type(self).__name__} must define plain_scores")
 
     def cosines(self, embeddings: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
-        """Cosines (B, C) between embeddings and class vectors, or others in their place; NaN for rows with NaN."""
+        """Cosines (B, C) between embeddings and class vectors, or others in their place; NaN for
+        rows with NaN.
+        """
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = widen(embeddings)
             vectors = (self.weight if weight is None else weight).to(embeddings.dtype)
             return unit(embeddings) @ unit(vectors).T
 
     @property
-    def observes(self) -> bool:
-        """Whether something moves without a gradient, by `observe`."""
+    def updates_after_step(self) -> bool:
+        """Whether something moves without a gradient, by `update_after_step`."""
         return False
 
     def class_vectors(self) -> np.ndarray:
-        """The class vectors as an array (C, D) float32, for statistics: NaN rows for those that are still random."""
+        """The class vectors as an array (C, D) float32, for statistics: NaN rows for those that are
+        still random.
+        """
         return self.weight.detach().float().cpu().numpy().copy()
 
-    def observe(self, embeddings: torch.Tensor, targets: torch.Tensor) -> None:
-        """Moves what moves without a gradient; call once a step, after the optimiser, with the step's whole batch.
+    def update_after_step(self, embeddings: torch.Tensor, targets: torch.Tensor) -> None:
+        """Moves what moves without a gradient; call once a step, after the optimiser, with the
+        step's whole batch.
 
         Args:
-            embeddings: (B, D) as the step computed them. With several processes, gathered from all of them.
+            embeddings: (B, D) as the step computed them. With several processes, gathered from all
+                of them.
             targets: (B,) int64.
         """
 
@@ -104,13 +122,16 @@ class Softmax(Head):
 
 
 class ProxyHead(Head):
-    """Scores s * closeness(cos): only the directions of embeddings and class vectors (proxies) count.
+    """Scores s * closeness(cos): only the directions of embeddings and class vectors (proxies)
+    count.
 
-    A subclass defines `method` and `closeness`. The scale s is 10, or follows the angles (`DynamicScale`) and is then a
-    constant to the gradient. Proxies start as random directions; averages replace theirs when a class is first met.
+    A subclass defines `method` and `closeness`. The scale s is 10, or follows the angles
+    (`DynamicScale`) and is then a constant to the gradient. Proxies start as random directions;
+    averages replace theirs when a class is first met.
 
     Attributes:
-        seen (C,): With "ema" proxies, which classes were met; the others still have random proxies. None otherwise.
+        seen (C,): With "ema" proxies, which classes were met; the others still have random proxies.
+            None otherwise.
     """
 
     has_proxies = True
@@ -127,7 +148,9 @@ class ProxyHead(Head):
         else:
             placed = weight if options.fixed is None else _check_fixed(options.fixed, weight.shape)
             self.register_buffer("weight", placed)
-        self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool) if options.proxies == "ema" else None)
+        self.register_buffer(
+            "seen", torch.zeros(num_classes, dtype=torch.bool) if options.proxies == "ema" else None
+        )
         self.dynamic_scale = self._follow(num_classes, options) if options.dynamic else None
 
     def _follow(self, num_classes: int, options: HeadOptions) -> DynamicScale | None:
@@ -147,7 +170,7 @@ class ProxyHead(Head):
         return STATIC_SCALE if self.dynamic_scale is None else float(self.dynamic_scale())
 
     @property
-    def observes(self) -> bool:
+    def updates_after_step(self) -> bool:
         return self.dynamic_scale is not None or self.proxies == "ema"
 
     def set_lr(self, lr: float) -> None:
@@ -155,7 +178,9 @@ class ProxyHead(Head):
             self.dynamic_scale.lr = lr
 
     def closeness(self, cosines: torch.Tensor) -> torch.Tensor:
-        """Scores (B, C) at scale 1; finite, with finite gradients, for cosines a round-off beyond 1, too."""
+        """Scores (B, C) at scale 1; finite, with finite gradients, for cosines a round-off beyond
+        1, too.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define closeness")
 
     def class_vectors(self) -> np.ndarray:
@@ -169,8 +194,10 @@ class ProxyHead(Head):
         return scale * self.closeness(self.cosines(embeddings, weight))
 
     @torch.no_grad()
-    def observe(self, embeddings: torch.Tensor, targets: torch.Tensor) -> None:
-        """Moves the dynamic scale, then the moving averages, so that the scale sees the proxies that the step saw."""
+    def update_after_step(self, embeddings: torch.Tensor, targets: torch.Tensor) -> None:
+        """Moves the dynamic scale, then the moving averages, so that the scale sees the proxies
+        that the step saw.
+        """
         if self.dynamic_scale is not None:
             cosines = self.cosines(embeddings)
             own = angle(cosines.gather(1, targets[:, None])[:, 0])
@@ -179,15 +206,20 @@ class ProxyHead(Head):
             self._average(unit(widen(embeddings)), targets)
 
     def _average(self, features: torch.Tensor, targets: torch.Tensor) -> None:
-        """w_c <- mean direction of class c when it is first met, then the direction of alpha * mean + (1 - alpha) w_c.
+        """w_c <- mean direction of class c when it is first met, then the direction of alpha * mean
+        + (1 - alpha) w_c.
 
         A proxy stays where it is if the features of its class cancel, or cancel it.
         """
         weight = self.weight.to(features.dtype)
         sums = torch.zeros_like(weight).index_add_(0, targets, features)
-        counts = weight.new_zeros(len(weight), 1).index_add_(0, targets, weight.new_ones(len(targets), 1))
+        counts = weight.new_zeros(len(weight), 1).index_add_(
+            0, targets, weight.new_ones(len(targets), 1)
+        )
         means = unit(sums)
-        blend = torch.where(self.seen[:, None], self.alpha * means + (1 - self.alpha) * weight, means)
+        blend = torch.where(
+            self.seen[:, None], self.alpha * means + (1 - self.alpha) * weight, means
+        )
         moved = sums.norm(dim=1, keepdim=True) > SHORTEST_MEAN * counts
         moved &= blend.norm(dim=1, keepdim=True) > SHORTEST_MEAN
         self.weight.copy_(torch.where(moved, unit(blend), weight))
@@ -207,10 +239,12 @@ class NormFace(ProxyHead):
 
 
 class ProxyDR(ProxyHead):
-    """P(c) = d_c^-s / sum_j d_j^-s, that is z = -s log d, with d the chord (euc) or the angle in radians (arccos).
+    """P(c) = d_c^-s / sum_j d_j^-s, that is z = -s log d, with d the chord (euc) or the angle in
+    radians (arccos).
 
-    Squared chords are at least 1e-6, so that a score is at most 6.9 s. Published: log(d^2 + 1e-12), which is NaN for a
-    share of the embeddings that lie on a proxy, as float32 rounds 2 - 2 cos below 0 there.
+    Squared chords are at least 1e-6, so that a score is at most 6.9 s. Published: log(d^2 + 1e-12),
+    which is NaN for a share of the embeddings that lie on a proxy, as float32 rounds 2 - 2 cos
+    below 0 there.
     Source: Kim, Parviainen, Malde, ProxyDR; Kim et al. 2023.
     """
 
@@ -237,23 +271,35 @@ def build_head(method: str, num_classes: int, options: HeadOptions | None = None
     """
     options = HeadOptions() if options is None else options
     if num_classes < 1 or options.dim < 1:
-        raise ValueError(f"a head needs at least 1 class and 1 dimension, got {num_classes} and {options.dim}")
+        raise ValueError(
+            f"a head needs at least 1 class and 1 dimension, got {num_classes} and {options.dim}"
+        )
     if options.proxies not in PROXIES:
         raise ValueError(f"proxies must be one of {', '.join(PROXIES)}, got {options.proxies!r}")
     if (options.proxies == "mds") != (options.fixed is not None):
         raise ValueError("--mds_W needs the placed class vectors, and nothing else takes them")
-    flags = {name: getattr(options, name) for name in ("distance", "alpha", "dynamic", "legacy_dynamic")}
-    check_head_options(flags | {"method": method, "ema": options.proxies == "ema", "mds_W": options.proxies == "mds"})
+    flags = {
+        name: getattr(options, name) for name in ("distance", "alpha", "dynamic", "legacy_dynamic")
+    }
+    check_head_options(
+        flags
+        | {"method": method, "ema": options.proxies == "ema", "mds_W": options.proxies == "mds"}
+    )
     return HEADS[resolve_method(method)](num_classes, options)
 
 
 def prior_from_counts(counts: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Class prior pi (C,) float32 from counts (C,) of training images; an absent class counts as one image."""
+    """Class prior pi (C,) float32 from counts (C,) of training images; an absent class counts as
+    one image.
+    """
     counts = np.maximum(np.asarray(counts).astype(np.float64), 1)
     return torch.from_numpy(counts / counts.sum()).float()
 
 
 def _check_fixed(fixed: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     if fixed.shape != shape or not fixed.isfinite().all():
-        raise ValueError(f"placed class vectors must be finite and of shape {tuple(shape)}, got {tuple(fixed.shape)}")
+        raise ValueError(
+            f"placed class vectors must be finite and of shape {tuple(shape)}, got"
+            f" {tuple(fixed.shape)}"
+        )
     return fixed.detach().clone().float()

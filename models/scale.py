@@ -1,4 +1,6 @@
-"""The dynamic scale of proxy heads: it follows the angles, so that the posterior stays steep where embeddings lie."""
+"""The dynamic scale of proxy heads: it follows the angles, so that the posterior stays steep where
+embeddings lie.
+"""
 
 import math
 
@@ -20,7 +22,8 @@ CLOSENESS_AT_90 = {  # score at scale 1 of a class vector at 90 degrees
 
 
 def inflection(method: str, distance: str, scale, wrong, own, angle):
-    """Zero where the posterior of the own class has its inflection, as a function of the distance to its vector.
+    """Zero where the posterior of the own class has its inflection, as a function of the distance
+    to its vector.
 
     The distance is the chord for DR with euc, the angle otherwise. With d that distance:
 
@@ -38,7 +41,9 @@ def inflection(method: str, distance: str, scale, wrong, own, angle):
 
     Source: Kim et al. 2023, after AdaCos (Zhang et al. 2019).
     """
-    scale, wrong, own, angle = (torch.as_tensor(value, dtype=torch.float64) for value in (scale, wrong, own, angle))
+    scale, wrong, own, angle = (
+        torch.as_tensor(value, dtype=torch.float64) for value in (scale, wrong, own, angle)
+    )
     if method == "DR":
         length = (2 - 2 * angle.cos()).sqrt() if distance == "euc" else angle
         return wrong * (scale + 1) * length**scale + own * (1 - scale)
@@ -50,16 +55,18 @@ def inflection(method: str, distance: str, scale, wrong, own, angle):
 
 
 def start_scale(method: str, distance: str, num_classes: float) -> float | None:
-    """The scale at which the posterior has its inflection at 45 degrees when all wrong class vectors are at 90.
+    """The scale at which the posterior has its inflection at 45 degrees when all wrong class
+    vectors are at 90.
 
-    The larger root where there are two. None where there is none: NormFace with few classes (euc C <= 22, arccos
-    C <= 48).
+    The larger root where there are two. None where there is none: NormFace with few classes (euc C
+    <= 22, arccos C <= 48).
 
     Args:
         method: "DR" or "normface".
         distance: "euc" or "arccos".
         num_classes: C; with a class prior, the number 1 / sum pi^2 of equally frequent classes.
     """
+
     def residual(scale):
         wrong = (num_classes - 1) * np.exp(scale * CLOSENESS_AT_90[method, distance])
         return inflection(method, distance, scale, wrong, 1.0, math.pi / 4).numpy()
@@ -69,13 +76,18 @@ def start_scale(method: str, distance: str, num_classes: float) -> float | None:
     if not len(changes):
         return None
     below = changes[-1]
-    return max(SMALLEST, brentq(lambda scale: float(residual(scale)), grid[below], grid[below + 1], xtol=1e-12))
+    return max(
+        SMALLEST,
+        brentq(lambda scale: float(residual(scale)), grid[below], grid[below + 1], xtol=1e-12),
+    )
 
 
 class DynamicScale(nn.Module):
-    """A scale s = exp(t) moved once a batch, by one step of Adam on t that lowers the squared `inflection`.
+    """A scale s = exp(t) moved once a batch, by one step of Adam on t that lowers the squared
+    `inflection`.
 
-    t and the state of Adam are buffers: the model's optimiser leaves them alone, and a checkpoint holds them.
+    t and the state of Adam are buffers: the model's optimiser leaves them alone, and a checkpoint
+    holds them.
 
     Args:
         method: "DR" or "normface".
@@ -83,8 +95,9 @@ class DynamicScale(nn.Module):
         num_classes: C.
         lr: Learning rate of Adam, the model's; may be set between steps by a schedule.
         prior: (C,) class prior, or None.
-        legacy: Update as published: DR euc with exp(2 sqrt(s) closeness) for the wrong classes, NormFace arccos with
-            the squared chord for the squared angle, and a start that ignores the prior.
+        legacy: Update as published: DR euc with exp(2 sqrt(s) closeness) for the wrong classes,
+            NormFace arccos with the squared chord for the squared angle, and a start that ignores
+            the prior.
 
     Attributes:
         note: Why the scale stays at 10, where there is no start (`start_scale`); None otherwise.
@@ -102,16 +115,24 @@ class DynamicScale(nn.Module):
     ):
         super().__init__()
         self.method, self.distance, self.lr, self.legacy = method, distance, lr, legacy
-        classes = num_classes if prior is None or legacy else 1 / float(prior.double().square().sum())
+        classes = (
+            num_classes if prior is None or legacy else 1 / float(prior.double().square().sum())
+        )
         start, self.note = start_scale(method, distance, classes), None
         if start is None:
             start = STATIC_SCALE
             self.note = (
                 f"--dynamic: {method} with {distance} has no starting scale for {classes:.4g} "
-                f"{'classes' if classes == num_classes else 'classes (1 / sum of squared priors)'}; "
+                f"{'classes' if classes == num_classes else 'classes (1 / sum of squared priors)'};"
+                " "
                 f"the scale stays at {STATIC_SCALE:g}"
             )
-        for name, value in {"log_scale": math.log(start), "moment": 0.0, "variance": 0.0, "steps": 0.0}.items():
+        for name, value in {
+            "log_scale": math.log(start),
+            "moment": 0.0,
+            "variance": 0.0,
+            "steps": 0.0,
+        }.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
         self.register_buffer("prior", None if prior is None else prior.clone())
 
@@ -143,7 +164,9 @@ class DynamicScale(nn.Module):
     def residual(
         self, closeness: torch.Tensor, angles: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`inflection` of a batch, at min(median angle, 45 degrees), and its derivative in t; scalars."""
+        """`inflection` of a batch, at min(median angle, 45 degrees), and its derivative in t;
+        scalars.
+        """
         prior = closeness.new_ones(closeness.shape[1]) if self.prior is None else self.prior
         own = prior.double()[targets].mean()
         wrong_prior = prior.double().expand(closeness.shape).scatter(1, targets[:, None], 0)
@@ -153,7 +176,11 @@ class DynamicScale(nn.Module):
         with torch.enable_grad():
             log_scale = self.log_scale.detach().clone().requires_grad_()
             scale = log_scale.exp()
-            power = 2 * scale.sqrt() if self.legacy and (self.method, self.distance) == ("DR", "euc") else scale
+            power = (
+                2 * scale.sqrt()
+                if self.legacy and (self.method, self.distance) == ("DR", "euc")
+                else scale
+            )
             wrong = (wrong_prior * (power * closeness.double()).exp()).sum(dim=1).mean()
             residual = inflection(self.method, self.distance, scale, wrong, own, angle)
             (slope,) = torch.autograd.grad(residual, log_scale)

@@ -7,7 +7,9 @@ SHRINK = 0.999999  # keeps acos off 1, where its gradient is infinite: angles ar
 
 
 def widen(embeddings: torch.Tensor) -> torch.Tensor:
-    """The embeddings in float32, or float64 if they are: half precision cannot tell small angles apart."""
+    """The embeddings in float32, or float64 if they are: half precision cannot tell small angles
+    apart.
+    """
     return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
@@ -18,5 +20,7 @@ def unit(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def angle(cosines: torch.Tensor) -> torch.Tensor:
-    """acos(0.999999 clip(cos, -1, 1)), in radians, in [1.41e-3, pi - 1.41e-3]; its gradient is finite everywhere."""
+    """acos(0.999999 clip(cos, -1, 1)), in radians, in [1.41e-3, pi - 1.41e-3]; its gradient is
+    finite everywhere.
+    """
     return torch.acos(SHRINK * cosines.clamp(-1, 1))

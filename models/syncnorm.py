@@ -6,7 +6,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class AllReduce(torch.autograd.Function):
-    """Sum of a tensor over all processes. Each one's result depends on all inputs, so the gradient is such a sum, too."""
+    """Sum of a tensor over all processes. Each one's result depends on all inputs, so the gradient
+    is such a sum, too.
+    """
 
     @staticmethod
     def forward(context, input: torch.Tensor) -> torch.Tensor:
@@ -20,7 +22,8 @@ class AllReduce(torch.autograd.Function):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch norm with the mean and variance of the images of all processes; torch's own is for GPUs only.
+    """Batch norm with the mean and variance of the images of all processes; torch's own is for GPUs
+    only.
 
     Shape: (B, channels, ...) -> the same; a process may have no image, as long as another one has.
     Raises: ValueError: As torch's, while training on one value of each channel in all.
@@ -35,9 +38,14 @@ class SyncBatchNorm(_BatchNorm):
             return super().forward(input)
         dims, shape = [0, *range(2, input.ndim)], [1, -1, *[1] * (input.ndim - 2)]
         count = input.new_full((1,), input.numel() // input.shape[1])
-        *sums, count = AllReduce.apply(torch.cat([input.sum(dims), count])).split([input.shape[1], 1])
+        *sums, count = AllReduce.apply(torch.cat([input.sum(dims), count])).split(
+            [input.shape[1], 1]
+        )
         if count < 2:  # in all processes alike
-            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+            raise ValueError(
+                "Expected more than 1 value per channel when training, got input size"
+                f" {input.shape}"
+            )
         mean = sums[0] / count
         centred = input - mean.view(shape)
         variance = AllReduce.apply(centred.square().sum(dims)) / count
@@ -55,7 +63,9 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
-    """Makes every batch norm inside a model one over all processes, with the weights and averages it has."""
+    """Makes every batch norm inside a model one over all processes, with the weights and averages
+    it has.
+    """
     for name, module in model.named_children():
         if isinstance(module, _BatchNorm):
             setattr(model, name, _synchronised(module, device))
@@ -66,7 +76,9 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
 def _synchronised(module: _BatchNorm, device: torch.device) -> nn.Module:
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(module)
-    options = {name: getattr(module, name) for name in ("eps", "momentum", "affine", "track_running_stats")}
+    options = {
+        name: getattr(module, name) for name in ("eps", "momentum", "affine", "track_running_stats")
+    }
     other = SyncBatchNorm(module.num_features, **options)
     for name in (*module._parameters, *module._buffers):
         setattr(other, name, getattr(module, name))

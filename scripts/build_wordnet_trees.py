@@ -3,7 +3,7 @@
     python scripts/build_wordnet_trees.py --wordnet /usr/share/wordnet/data.noun --tinyimagenet wnids.txt --imagenet wnids.txt
 
 The files are part of the repository; this script is for whoever wants to see where they come from or has other classes.
-"""
+"""  # noqa: E501
 
 import argparse
 import sys
@@ -19,13 +19,23 @@ from hierarchies.wordnet import edge_lines, first_hypernym_tree, longest_path_tr
 def main(argv: list[str] | None = None) -> int:
     """Writes the trees asked for and prints their statistics."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--wordnet", required=True, metavar="FILE", help="data.noun of WordNet 3.0")
-    parser.add_argument("--tinyimagenet", metavar="FILE", help="wnids of TinyImageNet, one a line: first hypernyms")
-    parser.add_argument("--imagenet", metavar="FILE", help="wnids of ImageNet, one a line: longest paths, collapsed")
     parser.add_argument(
-        "--out", default=REPOSITORY / "hierarchies", type=Path, metavar="DIR", help="folder that is written to"
+        "--tinyimagenet", metavar="FILE", help="wnids of TinyImageNet, one a line: first hypernyms"
+    )
+    parser.add_argument(
+        "--imagenet", metavar="FILE", help="wnids of ImageNet, one a line: longest paths, collapsed"
+    )
+    parser.add_argument(
+        "--out",
+        default=REPOSITORY / "hierarchies",
+        type=Path,
+        metavar="DIR",
+        help="folder that is written to",
     )
     arguments = parser.parse_args(argv)
     nouns = read_nouns(arguments.wordnet)

@@ -62,7 +62,7 @@ if [ -z "${PYTHON:-}" ]; then
     [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || PYTHON=$(command -v python)
 fi
 [ -n "$PYTHON" ] || refuse "there is no python3; name one with PYTHON=..."
-runs=("$PYTHON" "$repository/scripts/runs.py" "$dataset" ${selection[@]+"${selection[@]}"})
+runs=("$PYTHON" "$repository/scripts/grid.py" "$dataset" ${selection[@]+"${selection[@]}"})
 extra=(-- ${extra[@]+"${extra[@]}"})
 [ -z "$only_print" ] || exec "${runs[@]}" "${extra[@]}"
 

@@ -13,14 +13,18 @@ UPPER = Path(__file__).resolve().parents[1] / "hierarchies" / "cifar100.csv"
 
 
 class Python2Pickler(pickle._Pickler):
-    """Protocol 2 as Python 2 wrote it: byte strings for all text and for the bytes of arrays, numpy by its old name."""
+    """Protocol 2 as Python 2 wrote it: byte strings for all text and for the bytes of arrays, numpy
+    by its old name.
+    """
 
     dispatch = dict(pickle._Pickler.dispatch)
 
     def save_text(self, value):
         content = value.encode("latin1") if isinstance(value, str) else value
         short = len(content) < 256
-        self.write(b"U" + bytes([len(content)]) if short else b"T" + struct.pack("<i", len(content)))
+        self.write(
+            b"U" + bytes([len(content)]) if short else b"T" + struct.pack("<i", len(content))
+        )
         self.write(content)
         self.memoize(value)
 
@@ -52,7 +56,8 @@ def fine_names() -> list[str]:
 
 
 def write_cifar100(root: Path, train: int = 10, test: int = 1) -> Path:
-    """Writes `cifar-100-python` with so many images of each class into each part; returns that folder.
+    """Writes `cifar-100-python` with so many images of each class into each part; returns that
+    folder.
 
     File names repeat, as nothing promises that they do not.
     """

@@ -1,4 +1,6 @@
-"""What the tests of figures draw: subjects and run folders of a synthetic classifier that follows the tree, with noise."""
+"""What the tests of figures draw: subjects and run folders of a synthetic classifier that follows
+the tree, with noise.
+"""
 
 import numpy as np
 import pandas as pd
@@ -10,18 +12,28 @@ from data.demo import SPECIES
 from figures import Subject
 from hierarchies import Hierarchy, distances
 from metrics.outputs import Outputs
-from recording import Run
+from runs.folder import Run
 
-METRICS = {"accuracy": 0.7, "ahc": 1.5, "W/corr": 0.4, **{f"height_accuracy@{h}": 0.7 + h / 10 for h in range(4)}}
-# the demo's classes; a folder that also holds folders is no leaf, so its class gets a leaf of its own
+METRICS = {
+    "accuracy": 0.7,
+    "ahc": 1.5,
+    "W/corr": 0.4,
+    **{f"height_accuracy@{h}": 0.7 + h / 10 for h in range(4)},
+}
+# the demo's classes; a folder that also holds folders is no leaf, so its class gets a leaf of its
+# own
 DEMO = Hierarchy.from_paths([tuple(name.split("/")) for name in sorted(SPECIES)], self_leaves=True)
 
 
 def uneven_tree(num_classes: int, num_groups: int, seed: int = 0) -> Hierarchy:
-    """Classes in groups of very different size, most of them below a family; class order is shuffled."""
+    """Classes in groups of very different size, most of them below a family; class order is
+    shuffled.
+    """
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet(np.full(num_groups, 0.4))
-    group = np.concatenate([np.arange(num_groups), rng.choice(num_groups, num_classes - num_groups, p=shares)])
+    group = np.concatenate(
+        [np.arange(num_groups), rng.choice(num_groups, num_classes - num_groups, p=shares)]
+    )
     paths = []
     for c, g in enumerate(group.tolist()):
         family = (f"Family {g}.{rng.integers(0, 4)}",) if rng.random() > 0.15 else ()
@@ -29,8 +41,12 @@ def uneven_tree(num_classes: int, num_groups: int, seed: int = 0) -> Hierarchy:
     return Hierarchy.from_paths([paths[c] for c in rng.permutation(num_classes)])
 
 
-def make_outputs(hierarchy: Hierarchy, samples: int, seed: int = 0, noise: float = 0.25, **others) -> Outputs:
-    """Embeddings around class vectors whose distances follow the tree; scores are their scaled cosines."""
+def make_outputs(
+    hierarchy: Hierarchy, samples: int, seed: int = 0, noise: float = 0.25, **others
+) -> Outputs:
+    """Embeddings around class vectors whose distances follow the tree; scores are their scaled
+    cosines.
+    """
     rng = np.random.default_rng(seed)
     path = distances.path_length(hierarchy).astype(float)
     cosines = 1 - (path / (1 + path)) ** 2 + 1e-6 * np.eye(len(path))
@@ -52,13 +68,19 @@ def make_epochs(count: int = 6) -> pd.DataFrame:
 
 
 def make_subject(hierarchy: Hierarchy, samples: int = 300, seed: int = 0, **others) -> Subject:
-    """A subject with a validation split and images in which the grey level says which image it is."""
+    """A subject with a validation split and images in which the grey level says which image it
+    is.
+    """
     outputs = make_outputs(hierarchy, samples, seed)
     given = {
         "validation": make_outputs(hierarchy, samples, seed + 1),
         "files": np.array([str(i) for i in range(samples)]),
     }
-    given |= {"open_image": lambda file: np.full((8, 12), int(file) % 256, np.uint8), "best_epoch": 4, **others}
+    given |= {
+        "open_image": lambda file: np.full((8, 12), int(file) % 256, np.uint8),
+        "best_epoch": 4,
+        **others,
+    }
     return Subject(outputs, make_epochs(), {"dataset": "demo"}, **given)
 
 

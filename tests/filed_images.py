@@ -19,7 +19,9 @@ def shipped_wnids(name):
 
 def image_bytes(seed, size=(64, 64), mode="RGB", kind="JPEG"):
     """An image file of random blocks."""
-    values = np.random.default_rng(seed).integers(0, 256, (4, 4) if mode == "L" else (4, 4, 3), dtype=np.uint8)
+    values = np.random.default_rng(seed).integers(
+        0, 256, (4, 4) if mode == "L" else (4, 4, 3), dtype=np.uint8
+    )
     stream = io.BytesIO()
     Image.fromarray(values).resize(size, Image.Resampling.NEAREST).save(stream, kind)
     return stream.getvalue()
@@ -34,12 +36,15 @@ def put(path, content):
 
 
 def write_tinyimagenet(root, wnids, train=10, val=2):
-    """tiny-imagenet-200 in root, as the original archive has it, some images grey; returns the folder."""
+    """tiny-imagenet-200 in root, as the original archive has it, some images grey; returns the
+    folder.
+    """
     folder, lines = Path(root) / "tiny-imagenet-200", []
     for c, wnid in enumerate(wnids):
         for i in range(train):
             put(
-                folder / f"train/{wnid}/images/{wnid}_{i}.JPEG", image_bytes(100 * c + i, mode="L" if i == 1 else "RGB")
+                folder / f"train/{wnid}/images/{wnid}_{i}.JPEG",
+                image_bytes(100 * c + i, mode="L" if i == 1 else "RGB"),
             )
         put(folder / f"train/{wnid}/{wnid}_boxes.txt", f"{wnid}_0.JPEG\t0\t10\t63\t58\n")
     for i in range(val * len(wnids)):  # classes take turns
@@ -53,26 +58,43 @@ def write_tinyimagenet(root, wnids, train=10, val=2):
 
 
 def write_splits(root, counts, size=(20, 12)):
-    """<root>/<split>/<class>/<i>.jpg from {split: {class: number of images}}; no two are equal. Returns root."""
+    """<root>/<split>/<class>/<i>.jpg from {split: {class: number of images}}; no two are equal.
+    Returns root.
+    """
     seed = 0
     for split, classes in counts.items():
         for name, count in classes.items():
             for i in range(count):
                 put(
-                    Path(root) / split / name / f"{i:04}.jpg", image_bytes(seed := seed + 1, (size[0] + i % 3, size[1]))
+                    Path(root) / split / name / f"{i:04}.jpg",
+                    image_bytes(seed := seed + 1, (size[0] + i % 3, size[1])),
                 )
     return Path(root)
 
 
 def category(number, *taxa, name=None, **changes):
-    """A category as iNaturalist 2019's metadata describes it: kingdom, phylum, class, order, family, genus."""
+    """A category as iNaturalist 2019's metadata describes it: kingdom, phylum, class, order,
+    family, genus.
+    """
     ranks = dict(zip(("kingdom", "phylum", "class", "order", "family", "genus"), taxa))
-    return {"id": number, "name": name or f"species {number}", "supercategory": taxa[0], **ranks, **changes}
+    return {
+        "id": number,
+        "name": name or f"species {number}",
+        "supercategory": taxa[0],
+        **ranks,
+        **changes,
+    }
 
 
 def write_categories(path, categories):
     """Metadata in the format of train2019.json."""
-    content = {"info": {"year": 2019}, "categories": categories, "images": [], "annotations": [], "licenses": []}
+    content = {
+        "info": {"year": 2019},
+        "categories": categories,
+        "images": [],
+        "annotations": [],
+        "licenses": [],
+    }
     return put(path, json.dumps(content))
 
 

@@ -34,12 +34,18 @@ def make_folder(root, counts, size=(6, 4)):
     seed = 0
     for folder, count in counts.items():
         for i in range(count):
-            draw(Path(root) / folder / f"{i:02}.png", (size[0] + i % 3, size[1]), seed=(seed := seed + 1))
+            draw(
+                Path(root) / folder / f"{i:02}.png",
+                (size[0] + i % 3, size[1]),
+                seed=(seed := seed + 1),
+            )
     return Path(root)
 
 
 def make_learnable_folder(root, names, count, step=30):
-    """Grey images that a network can tell apart: the class decides the brightness of one half, by steps, and the width."""
+    """Grey images that a network can tell apart: the class decides the brightness of one half, by
+    steps, and the width.
+    """
     rng = np.random.default_rng(0)
     for c, name in enumerate(names):
         (Path(root) / name).mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,16 @@ from hierarchies import Hierarchy, distances
 from metrics.outputs import Outputs
 
 
-def make_outputs(hierarchy, embeddings=None, labels=None, class_vectors=None, prototypes=None, **others):
-    """Outputs with zero scores; what is not given becomes random class vectors and one image on each of them."""
+def make_outputs(
+    hierarchy, embeddings=None, labels=None, class_vectors=None, prototypes=None, **others
+):
+    """Outputs with zero scores; what is not given becomes random class vectors and one image on
+    each of them.
+    """
     classes = hierarchy.num_classes
-    dim = next((len(x[0]) for x in (class_vectors, embeddings, prototypes) if x is not None and len(x)), 8)
+    dim = next(
+        (len(x[0]) for x in (class_vectors, embeddings, prototypes) if x is not None and len(x)), 8
+    )
     if class_vectors is None:
         class_vectors = np.random.default_rng(0).standard_normal((classes, dim))
     class_vectors = np.asarray(class_vectors, float)
@@ -27,7 +33,9 @@ def make_outputs(hierarchy, embeddings=None, labels=None, class_vectors=None, pr
 
 
 def exact_vectors(hierarchy: Hierarchy, beta: float = 1.0) -> np.ndarray:
-    """Unit vectors (C, C) at the Euclidean distances sqrt(2) dT / (beta + dT): Cholesky factor of their cosines."""
+    """Unit vectors (C, C) at the Euclidean distances sqrt(2) dT / (beta + dT): Cholesky factor of
+    their cosines.
+    """
     path = distances.path_length(hierarchy).astype(float)
     return np.linalg.cholesky(1 - (path / (beta + path)) ** 2)
 

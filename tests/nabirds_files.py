@@ -35,8 +35,9 @@ PER_CLASS = 10
 def write_nabirds(root: Path) -> Path:
     """Writes the folder `nabirds` below root and returns it: seven classes of ten images each.
 
-    Class ids have leading zeros in the folders only; the order of hierarchy.txt is not that of the tree; every third
-    file ends in .JPG; boxes touch the border of their images; two thirds of the images are for training.
+    Class ids have leading zeros in the folders only; the order of hierarchy.txt is not that of the
+    tree; every third file ends in .JPG; boxes touch the border of their images; two thirds of the
+    images are for training.
     """
     folder, rng = root / "nabirds", np.random.default_rng(0)
     rows = []
@@ -49,7 +50,16 @@ def write_nabirds(root: Path) -> Path:
             width, height = int(rng.integers(20, 40)), int(rng.integers(20, 40))
             pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "images" / path, format="JPEG")
-            rows.append((str(image), path, label, int(i % 3 > 0), (width, height), (0, 3, width - 1, height - 3)))
+            rows.append(
+                (
+                    str(image),
+                    path,
+                    label,
+                    int(i % 3 > 0),
+                    (width, height),
+                    (0, 3, width - 1, height - 3),
+                )
+            )
     rows.sort()
     columns = {
         "images.txt": [f"{image} {path}" for image, path, *_ in rows],

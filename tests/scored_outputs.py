@@ -1,14 +1,30 @@
-"""Outputs made of given scores, and random trees: what the tests of predictions, posteriors and decisions share."""
+"""Outputs made of given scores, and random trees: what the tests of predictions, posteriors and
+decisions share.
+"""
 
 import numpy as np
+from trees import TREE
 
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs
-from trees import TREE
 
 # Classes of TREE by name, and nodes in preorder.
 C, A2A, X, A1, A2B, Y, Z = range(7)
-ROOT, NODE_C, NODE_A, NODE_A2, NODE_A2A, NODE_A2B, NODE_A1, NODE_B, NODE_B1, NODE_X, NODE_B2, NODE_Y, NODE_Z = range(13)
+(
+    ROOT,
+    NODE_C,
+    NODE_A,
+    NODE_A2,
+    NODE_A2A,
+    NODE_A2B,
+    NODE_A1,
+    NODE_B,
+    NODE_B1,
+    NODE_X,
+    NODE_B2,
+    NODE_Y,
+    NODE_Z,
+) = range(13)
 
 
 def scored(labels, scores, tree=TREE, **others) -> Outputs:
@@ -56,4 +72,6 @@ def random_tree(seed: int, num_classes: int = 12) -> Hierarchy:
 
 def random_scores(seed: int, num_samples: int, num_classes: int, spread: float = 2.0) -> np.ndarray:
     """Normal scores, (S, C) float32."""
-    return (spread * np.random.default_rng(seed).standard_normal((num_samples, num_classes))).astype(np.float32)
+    return (
+        spread * np.random.default_rng(seed).standard_normal((num_samples, num_classes))
+    ).astype(np.float32)

@@ -1,7 +1,9 @@
-"""train.py as one of several processes, in float64, where rounding hides no mistake; not a test itself.
+"""train.py as one of several processes, in float64, where rounding hides no mistake; not a test
+itself.
 
-The environment says what else: DIGESTS, a folder where each process leaves a fingerprint of its final state; LOST, the
-rank of a process that dies in its 6th step. A process that hangs ends after two minutes.
+The environment says what else: DIGESTS, a folder where each process leaves a fingerprint of its
+final state; LOST, the rank of a process that dies in its 6th step. A process that hangs ends after
+two minutes.
 """
 
 import hashlib
@@ -16,22 +18,29 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch  # noqa: E402
 
-import engine  # noqa: E402
-import experiment  # noqa: E402
 import train  # noqa: E402
+from training import (
+    experiment,  # noqa: E402
+    loop,  # noqa: E402
+)
 
 torch.set_default_dtype(torch.float64)
 torch.Tensor.float = torch.Tensor.double
 signal.alarm(120)
 rank = os.environ.get("RANK", "0")
-fit, move, steps = engine.fit, engine._move, itertools.count(1)
+fit, move, steps = loop.fit, loop._step, itertools.count(1)
 
 
 def fit_and_tell(training, *arguments):
     fit(training, *arguments)
     buffer = io.BytesIO()
     torch.save(
-        [value for state in (training.model, training.penalties) for value in state.state_dict().values()], buffer
+        [
+            value
+            for state in (training.model, training.penalties)
+            for value in state.state_dict().values()
+        ],
+        buffer,
     )
     Path(os.environ["DIGESTS"], rank).write_text(hashlib.sha256(buffer.getvalue()).hexdigest())
 
@@ -42,5 +51,5 @@ def move_or_die(*arguments):
     move(*arguments)
 
 
-engine.fit, engine._move = fit_and_tell, move_or_die
+loop.fit, loop._step = fit_and_tell, move_or_die
 sys.exit(experiment.main(train.__doc__, train.DATASETS))

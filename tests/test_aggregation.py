@@ -1,4 +1,6 @@
-"""Statistics over seeds: hand-worked values, what belongs to one row, and damage that harms no other run."""
+"""Statistics over seeds: hand-worked values, what belongs to one row, and damage that harms no
+other run.
+"""
 
 import math
 
@@ -10,9 +12,10 @@ from recorded import write_run
 from scipy import stats
 from trees import FLAT
 
-import arguments
-from aggregation import FILES, compare, find_rows, paired_seeds, read_record, run_folders, summarise
-from recording import FORMAT
+from options import folder_name
+from reports.statistics import compare, paired_seeds, summarise
+from runs.folder import FORMAT
+from runs.records import FILES, find_rows, read_record, run_folders
 
 
 def of_metric(table, metric, options="DR-euc"):
@@ -33,7 +36,9 @@ def test_mean_deviation_and_interval_are_those_worked_out_by_hand(tmp_path):
 def test_one_seed_has_neither_deviation_nor_interval(tmp_path):
     write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.7})
     row = of_metric(summarise(read_record(tmp_path).values), "accuracy")
-    assert row["n_seeds"] == 1 and row["mean"] == 0.7 and row[["std", "lower", "upper"]].isna().all()
+    assert (
+        row["n_seeds"] == 1 and row["mean"] == 0.7 and row[["std", "lower", "upper"]].isna().all()
+    )
 
 
 def test_undefined_and_missing_values_are_counted_not_averaged(tmp_path):
@@ -54,7 +59,12 @@ def test_runs_of_other_trees_options_and_datasets_are_other_rows(tmp_path):
     write_run(tmp_path / "d", "DR-euc", 4, {"accuracy": 0.4}, lr=0.01)
     write_run(tmp_path / "e", "DR-euc", 5, {"accuracy": 0.5})
     summary = summarise(read_record(tmp_path).values)
-    assert sorted(summary["mean"].round(6)) == [0.2, 0.3, 0.3, 0.4]  # the first 0.3 is the mean of seeds 1 and 5
+    assert sorted(summary["mean"].round(6)) == [
+        0.2,
+        0.3,
+        0.3,
+        0.4,
+    ]  # the first 0.3 is the mean of seeds 1 and 5
     assert sorted(summary["n_seeds"]) == [1, 1, 1, 2]
     assert len(summary.groupby(["dataset", "hierarchy", "options"])) == 4
 
@@ -81,7 +91,13 @@ def test_a_copy_of_a_run_is_counted_once_and_named(tmp_path):
 
 
 def test_rows_stand_by_method_then_name(tmp_path):
-    methods = {"DR-euc": "DR", "softmax": "softmax", "NormFace-euc": "normface", "DR-arccos": "DR", "new": "new"}
+    methods = {
+        "DR-euc": "DR",
+        "softmax": "softmax",
+        "NormFace-euc": "normface",
+        "DR-arccos": "DR",
+        "new": "new",
+    }
     for name, method in methods.items():
         write_run(tmp_path, name, 1, {"accuracy": 0.1}, method=method, distance=name[3:])
     names = list(dict.fromkeys(read_record(tmp_path).values["options"]))
@@ -103,14 +119,22 @@ def test_an_unfinished_run_is_listed_with_its_epochs(tmp_path):
         ("metrics.csv", b"metric,value,n,undefined\naccuracy,0.5,3,0\nahc,1", "line 3"),
         ("metrics.csv", b"metric,value,n,undefined\naccuracy,zero,3,0\n", "line 2"),
         ("metrics.csv", b"metric,value,n,undefined\na,0.5,3,0\na,0.5,3,0\n", "line 3"),
-        ("metrics.csv", b"metric,value,n,undefined\nahc,0.5,3,0\naccuracy,-inf,3,0\n", "metrics.csv: accuracy"),
+        (
+            "metrics.csv",
+            b"metric,value,n,undefined\nahc,0.5,3,0\naccuracy,-inf,3,0\n",
+            "metrics.csv: accuracy",
+        ),
         ("metrics.csv", b"\x00\xff\x00", "metrics.csv"),
         ("config.json", b"{", "config.json"),
         ("config.json", b'{"format": 99, "options": {}}', "format 99"),
-        ("config.json", f'{{"format": {FORMAT}, "options": {{"dataset": "demo"}}}}'.encode(), "method"),
+        (
+            "config.json",
+            f'{{"format": {FORMAT}, "options": {{"dataset": "demo"}}}}'.encode(),
+            "method",
+        ),
         ("config.json", None, "no run"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_run_is_named_and_the_others_are_read(tmp_path, name, content, reason):
     write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.1})
     run = write_run(tmp_path, "DR-euc", 2, {"accuracy": 0.2})
@@ -140,7 +164,9 @@ def test_damaged_results_are_named_and_the_measures_still_count(tmp_path, damage
     if damage == "version":
         torch.save({"format": 99}, run.folder / name)
     else:
-        (run.folder / name).write_bytes(b"" if damage == "empty pickle" else content[: len(content) // 2])
+        (run.folder / name).write_bytes(
+            b"" if damage == "empty pickle" else content[: len(content) // 2]
+        )
     found = read_record(tmp_path)
     assert found.finished == 1 and len(found.warnings) == 1 and name in found.warnings[0]
 
@@ -161,7 +187,9 @@ def make_pairs(record, a, b, metric="accuracy", **options):
 
 
 def test_the_paired_test_is_the_t_test_of_the_differences_worked_out_by_hand(tmp_path):
-    values = make_pairs(tmp_path, {1: 0.50, 2: 0.60, 3: 0.55, 9: 0.0}, {1: 0.52, 2: 0.66, 3: 0.59, 8: 1.0})
+    values = make_pairs(
+        tmp_path, {1: 0.50, 2: 0.60, 3: 0.55, 9: 0.0}, {1: 0.52, 2: 0.66, 3: 0.59, 8: 1.0}
+    )
     row = compare(values, "NormFace-euc", "DR-euc", ["accuracy"]).iloc[0]
     # differences 0.02, 0.06, 0.04 of seeds 1 to 3: mean 0.04, std 0.02, 2 degrees of freedom
     t = 0.04 / (0.02 / math.sqrt(3))
@@ -178,7 +206,9 @@ def test_a_comparison_with_the_sides_changed_changes_only_its_sign(tmp_path):
     names = ["NormFace-euc", "DR-euc"]
     there, back = (compare(values, *pair, ["accuracy"]).iloc[0] for pair in (names, names[::-1]))
     assert there["difference"] == -back["difference"] and there["lower"] == -back["upper"]
-    assert there["p_t"] == pytest.approx(back["p_t"]) and there["p_wilcoxon"] == pytest.approx(back["p_wilcoxon"])
+    assert there["p_t"] == pytest.approx(back["p_t"]) and there["p_wilcoxon"] == pytest.approx(
+        back["p_wilcoxon"]
+    )
 
 
 @pytest.mark.parametrize("seeds", [{}, {1: 0.6}])
@@ -190,7 +220,9 @@ def test_fewer_than_two_common_seeds_give_no_interval_and_no_p(tmp_path, seeds):
 
 @pytest.mark.parametrize("shift, p_wilcoxon", [(0.0, np.nan), (0.1, 0.25)])
 def test_differences_without_spread_are_not_tested_against_it(tmp_path, shift, p_wilcoxon):
-    values = make_pairs(tmp_path, {1: 0.1, 2: 0.2, 3: 0.3}, {1: 0.1 + shift, 2: 0.2 + shift, 3: 0.3 + shift})
+    values = make_pairs(
+        tmp_path, {1: 0.1, 2: 0.2, 3: 0.3}, {1: 0.1 + shift, 2: 0.2 + shift, 3: 0.3 + shift}
+    )
     row = compare(values, "NormFace-euc", "DR-euc", ["accuracy"]).iloc[0]
     assert row["difference"] == pytest.approx(shift) and np.isnan(row["p_t"])
     assert row["p_wilcoxon"] == pytest.approx(p_wilcoxon, nan_ok=True)
@@ -205,7 +237,9 @@ def test_pairs_with_an_undefined_side_are_left_out(tmp_path):
 def test_paired_seeds_and_those_on_other_images_are_known(tmp_path):
     for seed in (1, 2, 3):
         write_run(tmp_path, "NormFace-euc", seed, {"accuracy": 0.5})
-        write_run(tmp_path, "DR-euc", seed + 1, {"accuracy": 0.5}, split="other" if seed == 2 else None)
+        write_run(
+            tmp_path, "DR-euc", seed + 1, {"accuracy": 0.5}, split="other" if seed == 2 else None
+        )
     assert paired_seeds(read_record(tmp_path).values, "DR-euc", "NormFace-euc") == ([2, 3], [3])
 
 
@@ -219,18 +253,26 @@ def test_a_row_is_found_by_its_name_or_its_method(tmp_path):
 
 
 def test_files_of_other_machines_make_no_other_row(tmp_path):
-    write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.5}, hierarchy="/home/a/tree.csv", weights="w.pt")
-    write_run(tmp_path, "DR-euc", 2, {"accuracy": 0.5}, hierarchy=r"D:\b\tree.csv", weights="/x/w.pt")
-    write_run(tmp_path, "DR-euc", 3, {"accuracy": 0.5}, hierarchy="/home/a/other.csv", weights="w.pt")
+    write_run(
+        tmp_path, "DR-euc", 1, {"accuracy": 0.5}, hierarchy="/home/a/tree.csv", weights="w.pt"
+    )
+    write_run(
+        tmp_path, "DR-euc", 2, {"accuracy": 0.5}, hierarchy=r"D:\b\tree.csv", weights="/x/w.pt"
+    )
+    write_run(
+        tmp_path, "DR-euc", 3, {"accuracy": 0.5}, hierarchy="/home/a/other.csv", weights="w.pt"
+    )
     assert sorted(summarise(read_record(tmp_path).values)["n_seeds"]) == [1, 2]
-    assert FILES == arguments.FILES
+    assert FILES == folder_name.FILES
 
 
 def test_a_summary_names_the_splits_and_the_similarity_of_a_row(tmp_path):
     for seed, split in ((1, "b" * 64), (2, "a" * 64), (3, "b" * 64)):
         write_run(tmp_path, "DR-euc", seed, {"accuracy": 0.5, "ahc": 1.0}, split=split, beta=2.0)
     summary = summarise(read_record(tmp_path).values)
-    assert set(summary["splits"]) == {"aaaaaaaa+bbbbbbbb"} and set(summary["similarity"]) == {"euc, beta 2.0"}
+    assert set(summary["splits"]) == {"aaaaaaaa+bbbbbbbb"} and set(summary["similarity"]) == {
+        "euc, beta 2.0"
+    }
 
 
 def test_summaries_come_back_from_csv_to_the_last_digit(tmp_path):

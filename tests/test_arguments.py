@@ -5,15 +5,15 @@ import os
 import pytest
 import torch
 
-import arguments
 import train
 from models import HeadOptions, build_head, prior_from_counts
+from options import command_line
 
 DEMO = ["--dataset", "demo", "--method"]
 
 
 def parse(*argv):
-    return arguments.parse([*DEMO, *argv], "test", train.DATASETS)
+    return command_line.parse([*DEMO, *argv], "test", train.DATASETS)
 
 
 def refused(capsys, *argv) -> str:
@@ -24,7 +24,8 @@ def refused(capsys, *argv) -> str:
 
 
 @pytest.mark.parametrize(
-    "alias, method", [("SD", "normface"), ("NormFace", "normface"), ("ProxyDR", "DR"), ("softmax", "softmax")]
+    "alias, method",
+    [("SD", "normface"), ("NormFace", "normface"), ("ProxyDR", "DR"), ("softmax", "softmax")],
 )
 def test_published_method_names_are_understood(alias, method):
     assert parse(alias)[0]["method"] == method
@@ -88,25 +89,41 @@ def test_machine_options_do_not_name_the_run_and_others_all_do(tmp_path):
     (tmp_path / "b.pt").write_bytes(b"")
     plain = parse("DR")[2]
     assert parse("DR", "--GPU", "cpu", "--cache_dir", "x", "--data_dir", "y")[2] == plain
-    changed = (["--lr", "1"], ["--epochs", "3"], ["--aug"], ["--dim", "4"], ["--collapse"], ["--no-gray"], ["--resize", "9"],
-               ["--clspri"], ["--split", "published"], ["--weights", str(tmp_path / "b.pt")], ["--amp"], ["--backbone", "resnet18"])  # fmt: skip
+    changed = (
+        ["--lr", "1"],
+        ["--epochs", "3"],
+        ["--aug"],
+        ["--dim", "4"],
+        ["--collapse"],
+        ["--no-gray"],
+        ["--resize", "9"],
+        ["--clspri"],
+        ["--split", "published"],
+        ["--weights", str(tmp_path / "b.pt")],
+        ["--amp"],
+        ["--backbone", "resnet18"],
+    )
     folders = {parse("DR", *argv)[2] for argv in changed}
     assert len(folders | {plain}) == len(changed) + 1
 
 
 def test_long_names_are_cut_but_stay_different():
     groups = [f"group{i}" for i in range(40)]
-    first = arguments.parse(["--dataset", "folder", "--method", "DR", "--nonliving", *groups], "test", train.DATASETS)[
-        2
-    ]
-    other = arguments.parse(
-        ["--dataset", "folder", "--method", "DR", "--nonliving", *groups[::-1]], "test", train.DATASETS
+    first = command_line.parse(
+        ["--dataset", "folder", "--method", "DR", "--nonliving", *groups], "test", train.DATASETS
+    )[2]
+    other = command_line.parse(
+        ["--dataset", "folder", "--method", "DR", "--nonliving", *groups[::-1]],
+        "test",
+        train.DATASETS,
     )[2]
     assert first != other and len(first.parts[2]) < 210
 
 
 def test_argument_files_take_comments_and_several_flags_a_line(tmp_path):
-    (tmp_path / "laptop.args").write_text("--GPU cpu  # don't: no GPU here\n--data_dir 'my images'\n\n# the end")
+    (tmp_path / "laptop.args").write_text(
+        "--GPU cpu  # don't: no GPU here\n--data_dir 'my images'\n\n# the end"
+    )
     _, machine, _ = parse("DR", f"@{tmp_path / 'laptop.args'}")
     assert machine["GPU"] == "cpu" and machine["data_dir"] == "my images"
 
@@ -159,9 +176,14 @@ def test_argument_files_may_name_others(tmp_path):
 
 def test_defaults_follow_the_dataset_and_help_shows_them(capsys):
     assert parse("DR")[0]["backbone"] == "conv4"
-    assert arguments.parse(["--dataset", "MesoZ", "--method", "DR"], "test", train.DATASETS)[0]["gray"] is True
+    assert (
+        command_line.parse(["--dataset", "MesoZ", "--method", "DR"], "test", train.DATASETS)[0][
+            "gray"
+        ]
+        is True
+    )
     with pytest.raises(SystemExit):
-        arguments.parse(["--dataset", "demo", "--help"], "test", train.DATASETS)
+        command_line.parse(["--dataset", "demo", "--help"], "test", train.DATASETS)
     text = " ".join(capsys.readouterr().out.split())
     assert "(default: conv4)" in text and "--mds_W" in text
 
@@ -170,22 +192,27 @@ def test_a_file_counts_by_its_content_not_its_place(tmp_path, capsys):
     for folder, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "w.pt").write_bytes(content)
-    first, moved, other = (parse("DR", "--weights", str(tmp_path / folder / "w.pt"))[2] for folder in "abc")
+    first, moved, other = (
+        parse("DR", "--weights", str(tmp_path / folder / "w.pt"))[2] for folder in "abc"
+    )
     assert first == moved != other
     assert "--weights" in refused(capsys, "DR", "--weights", str(tmp_path / "none.pt"))
 
 
 def test_collections_of_ones_own_go_by_the_name_of_their_folder():
     argv = ["--dataset", "folder", "--data_dir", "/data/my plankton/", "--method", "DR"]
-    assert str(arguments.parse(argv, "test", train.DATASETS)[2]) == "record/my plankton/DR-euc/seed1"
+    assert (
+        str(command_line.parse(argv, "test", train.DATASETS)[2])
+        == "record/my plankton/DR-euc/seed1"
+    )
 
 
 @pytest.mark.parametrize("name", ["MicroS", "micros", "demo", "CIFAR100"])
 def test_collections_of_ones_own_never_share_a_folder_with_a_dataset(name):
     argv = ["--dataset", "folder", "--data_dir", f"/data/{name}", "--method", "DR"]
-    assert arguments.parse(argv, "test", train.DATASETS)[2].parts[1] == f"folder-{name}"
+    assert command_line.parse(argv, "test", train.DATASETS)[2].parts[1] == f"folder-{name}"
     argv[3] = "/"
-    assert arguments.parse(argv, "test", train.DATASETS)[2].parts[1] == "root"
+    assert command_line.parse(argv, "test", train.DATASETS)[2].parts[1] == "root"
 
 
 def test_names_are_cut_by_their_bytes(tmp_path):
@@ -197,14 +224,20 @@ def test_names_are_cut_by_their_bytes(tmp_path):
         (tmp_path / name).mkdir()
 
 
-@pytest.mark.parametrize("off", [["--freeze", "none"], ["--hr", "0"], ["--weight_decay", "0"], ["--l2_sp", "0.0"]])
+@pytest.mark.parametrize(
+    "off", [["--freeze", "none"], ["--hr", "0"], ["--weight_decay", "0"], ["--l2_sp", "0.0"]]
+)
 def test_what_is_switched_off_is_as_if_it_were_not_named(off):
     assert parse("DR", *off) == parse("DR")
 
 
 def test_compiling_is_an_option_of_the_run_and_names_its_folder():
     options, machine, folder = parse("DR", "--compile")
-    assert options["compile"] is True and "compile" not in machine and folder.parts[2] == "DR-euc-compile"
+    assert (
+        options["compile"] is True
+        and "compile" not in machine
+        and folder.parts[2] == "DR-euc-compile"
+    )
     assert not parse("DR")[0]["compile"]
 
 
@@ -222,7 +255,8 @@ def test_the_prior_stays_in_the_scores_of_a_model_trained_by_corr():
     counts = torch.tensor([30.0, 10.0])
     weight, prior = torch.eye(2), prior_from_counts(counts.numpy())
     plain, informed = (
-        build_head("DR", 2, HeadOptions(dim=2, proxies="mds", fixed=weight, prior=p)) for p in (None, prior)
+        build_head("DR", 2, HeadOptions(dim=2, proxies="mds", fixed=weight, prior=p))
+        for p in (None, prior)
     )
     embeddings = torch.tensor([[1.0, 1.0]])
     torch.testing.assert_close(informed.cosines(embeddings), plain.cosines(embeddings))
@@ -253,7 +287,10 @@ def test_the_prior_stays_in_the_scores_of_a_model_trained_by_corr():
         (["--method", "DR", "--GPU", "gpu"], "--GPU: 'gpu' is not cpu, auto, or"),
         (["--method", "DR", "--GPU", "0,0"], "--GPU: '0,0' is not"),
         (["--method", "DR", "--GPU", "-1"], "--GPU: '-1' is not"),
-        (["--method", "DR", "--dim", "99999999999999999999"], "--dim: '99999999999999999999' is not"),
+        (
+            ["--method", "DR", "--dim", "99999999999999999999"],
+            "--dim: '99999999999999999999' is not",
+        ),
         (["--method", "DR", "--resize", "99999999"], "from 0 to 32767"),
         (["--method", "DR", "--reduction_factor", "0.5"], "a finite number, 1 or more"),
         (["--method", "DR", "--ema", "--alpha", "0"], "--alpha must lie in (0, 1], got 0"),
@@ -264,6 +301,11 @@ def test_the_prior_stays_in_the_scores_of_a_model_trained_by_corr():
 )
 def test_slips_are_answered_in_one_line_that_helps(capsys, argv, named):
     with pytest.raises(SystemExit) as stop:
-        arguments.parse(["--dataset", "demo", *argv], "test", train.DATASETS)
+        command_line.parse(["--dataset", "demo", *argv], "test", train.DATASETS)
     lines = capsys.readouterr().err.splitlines()
-    assert stop.value.code == 2 and named in lines[0] and lines[1].startswith("(all flags:") and len(lines) == 2
+    assert (
+        stop.value.code == 2
+        and named in lines[0]
+        and lines[1].startswith("(all flags:")
+        and len(lines) == 2
+    )

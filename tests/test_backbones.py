@@ -1,4 +1,6 @@
-"""Backbones: shapes, normalisation, grey images, weights from files, and what is said without a network."""
+"""Backbones: shapes, normalisation, grey images, weights from files, and what is said without a
+network.
+"""
 
 from urllib.error import URLError
 
@@ -11,12 +13,20 @@ from torch.testing import assert_close
 from models import BACKBONES, build_backbone, has_pretrained
 
 SIDE = {"inception": 75, "conv4": 16}  # others take anything
-FEATURES = {"inception": 2048, "resnet50": 2048, "resnet18": 512, "mobilenet_v3_small": 1024, "conv4": 256}
+FEATURES = {
+    "inception": 2048,
+    "resnet50": 2048,
+    "resnet18": 512,
+    "mobilenet_v3_small": 1024,
+    "conv4": 256,
+}
 
 
 @pytest.fixture(scope="module")
 def resnet_file(tmp_path_factory):
-    """A torchvision resnet18 with random weights and statistics, saved as torchvision's own files are."""
+    """A torchvision resnet18 with random weights and statistics, saved as torchvision's own files
+    are.
+    """
     torch.manual_seed(0)
     network = torchvision.models.resnet18()
     for name, buffer in network.named_buffers():
@@ -32,14 +42,18 @@ def prefixed(prefix, state):
 
 
 def from_file(file, **options):
-    return build_backbone("resnet18", **{"channels": 3, "dim": 8, "weights": file, **options}).eval()
+    return build_backbone(
+        "resnet18", **{"channels": 3, "dim": 8, "weights": file, **options}
+    ).eval()
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_a_backbone_embeds_images_of_its_smallest_size(name, channels):
     side = SIDE.get(name, 32)
-    backbone = build_backbone(name, channels=channels, dim=5, pretrained=False, image_size=side).eval()
+    backbone = build_backbone(
+        name, channels=channels, dim=5, pretrained=False, image_size=side
+    ).eval()
     assert backbone(torch.rand(2, channels, side, side + 3)).shape == (2, 5)
     assert backbone.dim == backbone.last_layer.out_features == 5
     assert backbone.feature_dim == FEATURES[name]
@@ -51,25 +65,36 @@ def test_a_backbone_in_training_mode_returns_embeddings_with_gradients_everywher
     backbone = build_backbone(name, channels=3, dim=5, pretrained=False).train()
     embeddings = backbone(torch.rand(3, 3, side, side))
     embeddings.square().sum().backward()
-    assert embeddings.shape == (3, 5) and all(parameter.grad is not None for parameter in backbone.parameters())
+    assert embeddings.shape == (3, 5) and all(
+        parameter.grad is not None for parameter in backbone.parameters()
+    )
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_stem_and_last_layer_are_where_the_registry_says(name):
     backbone, spec = build_backbone(name, channels=3, pretrained=False), BACKBONES[name]
     modules = list(backbone.network.modules())
-    assert backbone.network.get_submodule(spec.stem) is next(m for m in modules if isinstance(m, torch.nn.Conv2d))
+    assert backbone.network.get_submodule(spec.stem) is next(
+        m for m in modules if isinstance(m, torch.nn.Conv2d)
+    )
     assert backbone.last_layer is [m for m in modules if isinstance(m, torch.nn.Linear)][-1]
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if has_pretrained(name)])
 def test_normalisation_is_what_torchvision_gives_with_these_weights(name):
-    backbone, transforms = build_backbone(name, channels=3, pretrained=False), BACKBONES[name].weights.transforms()
+    backbone, transforms = (
+        build_backbone(name, channels=3, pretrained=False),
+        BACKBONES[name].weights.transforms(),
+    )
     images = torch.rand(2, 3, 4, 4)
-    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (transforms.mean, transforms.std))
+    mean, std = (
+        torch.tensor(values).reshape(3, 1, 1) for values in (transforms.mean, transforms.std)
+    )
     expected = (images - mean) / std
     if name == "inception":  # whose network then turns this into its own normalisation
-        network = torchvision.models.inception_v3(transform_input=True, aux_logits=False, init_weights=False)
+        network = torchvision.models.inception_v3(
+            transform_input=True, aux_logits=False, init_weights=False
+        )
         expected = network._transform_input(expected)
     assert_close((images - backbone.mean) / backbone.std, expected)
 
@@ -93,7 +118,9 @@ def test_for_grey_images_the_first_convolution_is_the_sum_of_its_rgb_filters(res
     backbone, images = from_file(resnet_file, channels=1), torch.rand(1, 1, 40, 40)
     weight = backbone.network.conv1.weight / backbone.std
     constant = (weight * backbone.mean).sum(dim=(1, 2, 3))
-    summed = F.conv2d(images, weight.sum(dim=1, keepdim=True), stride=2, padding=3) - constant.reshape(1, -1, 1, 1)
+    summed = F.conv2d(
+        images, weight.sum(dim=1, keepdim=True), stride=2, padding=3
+    ) - constant.reshape(1, -1, 1, 1)
     exact = backbone.network.conv1((images - backbone.mean) / backbone.std)
     assert_close(summed[..., 2:-2, 2:-2], exact[..., 2:-2, 2:-2], atol=1e-5, rtol=1e-4)
 
@@ -105,7 +132,12 @@ def test_the_legacy_stem_is_a_fresh_first_convolution_for_the_channels(name, cha
     plain = build_backbone(name, channels=channels, pretrained=False)
     stem, old = (each.network.get_submodule(BACKBONES[name].stem) for each in (backbone, plain))
     assert stem.in_channels == channels and old.in_channels == 3
-    assert (stem.kernel_size, stem.stride, stem.padding, stem.bias) == (old.kernel_size, old.stride, old.padding, None)
+    assert (stem.kernel_size, stem.stride, stem.padding, stem.bias) == (
+        old.kernel_size,
+        old.stride,
+        old.padding,
+        None,
+    )
     assert backbone.mean.shape == (1, channels, 1, 1)
     assert backbone.mean.mean() == pytest.approx(float(plain.mean.mean()))
     assert backbone(torch.rand(2, channels, 80, 80)).shape == (2, 128)
@@ -113,7 +145,9 @@ def test_the_legacy_stem_is_a_fresh_first_convolution_for_the_channels(name, cha
 
 def test_a_file_fills_all_but_the_last_layer_and_the_legacy_stem(resnet_file):
     state = torch.load(resnet_file)
-    own, legacy = (from_file(resnet_file, legacy_stem=flag).network.state_dict() for flag in (False, True))
+    own, legacy = (
+        from_file(resnet_file, legacy_stem=flag).network.state_dict() for flag in (False, True)
+    )
     different = {name for name in state if not torch.equal(own[name], state[name])}
     assert different == {"fc.weight", "fc.bias"}
     assert not torch.equal(legacy["conv1.weight"], state["conv1.weight"])
@@ -127,11 +161,22 @@ def test_a_file_fills_all_but_the_last_layer_and_the_legacy_stem(resnet_file):
         lambda state: {"state_dict": state, "epoch": 3},
         lambda state: {"model": prefixed("module.", state)},
         lambda state: prefixed("module.", state),
-        lambda state: {"model": {"head.weight": torch.ones(2), **prefixed("backbone.network.", state)}},
-        lambda state: {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")},
+        lambda state: {
+            "model": {"head.weight": torch.ones(2), **prefixed("backbone.network.", state)}
+        },
+        lambda state: {
+            name: value for name, value in state.items() if not name.endswith("num_batches_tracked")
+        },
         lambda state: {name: value for name, value in state.items() if not name.startswith("fc.")},
     ],
-    ids=["state_dict", "model and module", "module", "own checkpoint", "old torch", "no last layer"],
+    ids=[
+        "state_dict",
+        "model and module",
+        "module",
+        "own checkpoint",
+        "old torch",
+        "no last layer",
+    ],
 )
 def test_files_of_other_programs_are_understood(resnet_file, tmp_path, wrap):
     torch.save(wrap(torch.load(resnet_file)), tmp_path / "other.pt")
@@ -147,7 +192,9 @@ def test_the_auxiliary_classifier_of_inception_is_left_out(tmp_path):
     network = torchvision.models.inception_v3(init_weights=False)
     torch.save(network.state_dict(), tmp_path / "inception.pth")
     backbone = build_backbone("inception", channels=3, dim=4, weights=tmp_path / "inception.pth")
-    assert torch.equal(backbone.network.Conv2d_1a_3x3.conv.weight, network.Conv2d_1a_3x3.conv.weight)
+    assert torch.equal(
+        backbone.network.Conv2d_1a_3x3.conv.weight, network.Conv2d_1a_3x3.conv.weight
+    )
     assert not any("AuxLogits" in name for name in backbone.state_dict())
 
 
@@ -168,7 +215,15 @@ class Stranger:
         return print, ("code from a file ran",)
 
 
-NO_WEIGHTS = [[1, 2], {}, {"epoch": 3}, {"model": {"a": "b"}}, Stranger(), b"", b"not a file of torch"]
+NO_WEIGHTS = [
+    [1, 2],
+    {},
+    {"epoch": 3},
+    {"model": {"a": "b"}},
+    Stranger(),
+    b"",
+    b"not a file of torch",
+]
 
 
 @pytest.mark.parametrize("content", NO_WEIGHTS)
@@ -194,10 +249,15 @@ def test_without_network_one_error_names_both_ways_out(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError) as error:
         build_backbone("resnet18", channels=3)
     file = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
-    assert all(text in str(error.value) for text in ("--rand_backbone", "--weights FILE", str(file), "Name or service"))
+    assert all(
+        text in str(error.value)
+        for text in ("--rand_backbone", "--weights FILE", str(file), "Name or service")
+    )
 
 
-def test_weights_in_the_cache_need_no_network_and_leave_the_last_layer_fresh(resnet_file, tmp_path, monkeypatch):
+def test_weights_in_the_cache_need_no_network_and_leave_the_last_layer_fresh(
+    resnet_file, tmp_path, monkeypatch
+):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
@@ -218,7 +278,11 @@ def test_weights_in_the_cache_need_no_network_and_leave_the_last_layer_fresh(res
         ("resnet18", {"pretrained": False, "weights": "file.pt"}, "--rand_backbone .* --weights"),
         ("conv4", {}, "no ImageNet weights for --backbone conv4; add --rand_backbone"),
         ("conv4", {"pretrained": False, "legacy_stem": True}, "--legacy_stem"),
-        ("inception", {"pretrained": False, "image_size": 64}, "at least 75 x 75 pixels, got 64 x 64; use --resize 75"),
+        (
+            "inception",
+            {"pretrained": False, "image_size": 64},
+            "at least 75 x 75 pixels, got 64 x 64; use --resize 75",
+        ),
         ("inception", {"pretrained": False, "image_size": (128, 74)}, "got 128 x 74"),
     ],
 )

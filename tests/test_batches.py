@@ -49,7 +49,11 @@ def test_batches_hold_the_images_asked_for(channels, resident):
         parts = list(batches)
         assert [len(targets) for _, _, targets in parts] == [2, 2, 1]
         images, sizes, targets = (torch.cat(part) for part in zip(*parts))
-        assert images.dtype == torch.uint8 and sizes.dtype == torch.float32 and targets.dtype == torch.int64
+        assert (
+            images.dtype == torch.uint8
+            and sizes.dtype == torch.float32
+            and targets.dtype == torch.int64
+        )
         np.testing.assert_array_equal(images, splits.pixels[indices].transpose(0, 3, 1, 2))
         np.testing.assert_array_equal(sizes, splits.sizes[indices])
         np.testing.assert_array_equal(targets, splits.labels[indices])
@@ -69,13 +73,18 @@ def test_shuffling_is_a_seeded_permutation(resident):
     assert not torch.equal(first, other) and not torch.equal(first, sizes(None))
     torch.testing.assert_close(first.sort(0).values, sizes(None).sort(0).values)
     torch.testing.assert_close(sizes(None), torch.from_numpy(splits.sizes.copy()))
-    torch.testing.assert_close(first, torch.cat([batch[1] for batch in Batches(splits, np.arange(SIZE), 4, shuffle_seed=1)]))
+    torch.testing.assert_close(
+        first,
+        torch.cat([batch[1] for batch in Batches(splits, np.arange(SIZE), 4, shuffle_seed=1)]),
+    )
 
 
 def test_resident_and_streamed_batches_are_equal():
     splits = make_splits()
     streamed = list(Batches(splits, splits.train, 6, shuffle_seed=3))
-    for batch, expected in zip(Batches(splits, splits.train, 6, shuffle_seed=3, resident=True), streamed, strict=True):
+    for batch, expected in zip(
+        Batches(splits, splits.train, 6, shuffle_seed=3, resident=True), streamed, strict=True
+    ):
         for tensor, other in zip(batch, expected):
             torch.testing.assert_close(tensor, other)
 
@@ -166,7 +175,9 @@ def test_batches_on_a_gpu_are_those_of_the_cpu(resident):
     splits = make_splits()
     there = Batches(splits, splits.train, 6, shuffle_seed=3, device="cuda", resident=resident)
     assert there.is_resident == resident
-    for batch, expected in zip(there, Batches(splits, splits.train, 6, shuffle_seed=3), strict=True):
+    for batch, expected in zip(
+        there, Batches(splits, splits.train, 6, shuffle_seed=3), strict=True
+    ):
         for tensor, other in zip(batch, expected):
             assert tensor.is_cuda
             torch.testing.assert_close(tensor.cpu(), other)

@@ -1,4 +1,6 @@
-"""The benchmarks run and print a row for everything they measure; what they print is not judged here."""
+"""The benchmarks run and print a row for everything they measure; what they print is not judged
+here.
+"""
 
 import numpy as np
 import pytest
@@ -18,18 +20,27 @@ def threads():
 
 def test_trees_are_read_in_every_format_and_vectors_placed(capsys):
     trees.main(["--classes", "40", "--vectors", "12", "--dim", "8"])
-    rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    rows = [
+        line.split("|")[1].strip()
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("| ")
+    ]
     assert rows == ["format", *trees.SUFFIXES, "classes", "12", "12"]
 
 
 def test_the_recipe_of_the_papers_lowers_the_stress():
     targets = np.array([[0.0, 1.0, 1.2], [1.0, 0.0, 1.2], [1.2, 1.2, 0.0]])
-    first, last = (stress(trees.adam_recipe(targets, 4, "euc", steps), targets) for steps in (1, 300))
+    first, last = (
+        stress(trees.adam_recipe(targets, 4, "euc", steps), targets) for steps in (1, 300)
+    )
     assert last < first / 2
 
 
 def test_an_epoch_is_timed_and_its_diagnostics_are_a_part_of_it(capsys):
-    options = "--backbones conv4 --images 60 --classes 6 --side 16 --batch_size 16 --repeats 2 --device cpu"
+    options = (
+        "--backbones conv4 --images 60 --classes 6 --side 16 --batch_size 16 --repeats 2 --device"
+        " cpu"
+    )
     epoch.main(options.split())
     row = capsys.readouterr().out.splitlines()[-3]
     cells = [cell.strip() for cell in row.strip("|").split("|")]

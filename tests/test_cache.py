@@ -1,4 +1,6 @@
-"""The image cache and the decoder behind it: awkward files, reuse, parallel builders, full and read-only disks."""
+"""The image cache and the decoder behind it: awkward files, reuse, parallel builders, full and
+read-only disks.
+"""
 
 import json
 import multiprocessing
@@ -30,7 +32,11 @@ def test_colour_pixels_and_original_size_are_kept(tmp_path):
     pixels = draw(tmp_path / "a.png", (6, 4))
     image = read_image(tmp_path / "a.png", resize=0)
     np.testing.assert_array_equal(image.pixels, pixels)
-    assert image.size == (6, 4) and (image.brightest, image.transparent, image.frames) == (None, False, 1)
+    assert image.size == (6, 4) and (image.brightest, image.transparent, image.frames) == (
+        None,
+        False,
+        1,
+    )
 
 
 def test_resizing_stretches_bilinearly_with_antialiasing(tmp_path):
@@ -79,15 +85,26 @@ def test_palettes_become_their_colours(tmp_path):
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "plain.png")
     image.save(tmp_path / "clear.png", transparency=0)
-    assert read_image(tmp_path / "plain.png", resize=0).pixels.tolist() == [[[0, 0, 0], [200, 100, 50]]]
-    assert read_image(tmp_path / "clear.png", resize=0).pixels.tolist() == [[[255, 255, 255], [200, 100, 50]]]
+    assert read_image(tmp_path / "plain.png", resize=0).pixels.tolist() == [
+        [[0, 0, 0], [200, 100, 50]]
+    ]
+    assert read_image(tmp_path / "clear.png", resize=0).pixels.tolist() == [
+        [[255, 255, 255], [200, 100, 50]]
+    ]
 
 
-@pytest.mark.parametrize("mode, suffix", [("1", "png"), ("L", "bmp"), ("LA", "png"), ("P", "gif"), ("CMYK", "jpg"), ("RGB", "webp")])
+@pytest.mark.parametrize(
+    "mode, suffix",
+    [("1", "png"), ("L", "bmp"), ("LA", "png"), ("P", "gif"), ("CMYK", "jpg"), ("RGB", "webp")],
+)
 @pytest.mark.parametrize("gray", [False, True])
 def test_every_usual_mode_is_read(tmp_path, mode, suffix, gray):
     draw(tmp_path / f"a.{suffix}", (6, 4), mode)
-    assert read_image(tmp_path / f"a.{suffix}", resize=5, gray=gray).pixels.shape == (5, 5, 1 if gray else 3)
+    assert read_image(tmp_path / f"a.{suffix}", resize=5, gray=gray).pixels.shape == (
+        5,
+        5,
+        1 if gray else 3,
+    )
 
 
 def test_the_rotation_flag_of_the_camera_is_applied(tmp_path):
@@ -106,11 +123,17 @@ def test_a_box_is_cut_from_the_image_as_it_is_shown(tmp_path):
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     Image.fromarray(values).save(tmp_path / "turned.png", exif=exif)
     shown = np.rot90(values, -1)
-    for box, expected in (((1, 0, 2, 3), shown[:3, 1:]), ((-5, 2, 6, 9), shown[2:, :1])):  # the second reaches beyond
+    for box, expected in (
+        ((1, 0, 2, 3), shown[:3, 1:]),
+        ((-5, 2, 6, 9), shown[2:, :1]),
+    ):  # the second reaches beyond
         image = read_image(tmp_path / "turned.png", resize=0, gray=True, box=box)
         np.testing.assert_array_equal(image.pixels[:, :, 0], expected)
         assert image.size == (3, 4)
-    with pytest.raises(ValueError, match="the box at 3, 0 of 2 x 2 pixels has nothing of the image, which has 3 x 4"):
+    with pytest.raises(
+        ValueError,
+        match="the box at 3, 0 of 2 x 2 pixels has nothing of the image, which has 3 x 4",
+    ):
         read_image(tmp_path / "turned.png", box=(3, 0, 2, 2))
 
 
@@ -129,7 +152,11 @@ def test_equal_images_have_equal_fingerprints(tmp_path):
 
 def bad_files(root):
     """Seven files that are no readable images, and why."""
-    draw(root / "x" / "good.png"), draw(root / "x" / "whole.jpg", (64, 64)), draw(root / "x" / "whole.png", (64, 64))
+    (
+        draw(root / "x" / "good.png"),
+        draw(root / "x" / "whole.jpg", (64, 64)),
+        draw(root / "x" / "whole.png", (64, 64)),
+    )
     Image.fromarray(np.zeros((2, 2), np.float32)).save(root / "x" / "float.tif")
     write(root / "x" / "empty.jpg", b"")
     write(root / "x" / "text.png", b"no image at all")
@@ -145,9 +172,18 @@ def test_all_bad_files_are_listed_with_their_reasons(tmp_path):
     with pytest.raises(ValueError) as error:
         build_cache(tmp_path, files, cache_dir=tmp_path / "cache")
     message = str(error.value)
-    assert "7 images cannot be read" in message and "--skip_bad_images" in message and "good.png" not in message
-    for file, reason in zip(files[1:5], ("the file is empty", "no image that Pillow can read", "truncated", "truncated")):
-        assert any(file in line and reason in line for line in message.splitlines()), (file, message)
+    assert (
+        "7 images cannot be read" in message
+        and "--skip_bad_images" in message
+        and "good.png" not in message
+    )
+    for file, reason in zip(
+        files[1:5], ("the file is empty", "no image that Pillow can read", "truncated", "truncated")
+    ):
+        assert any(file in line and reason in line for line in message.splitlines()), (
+            file,
+            message,
+        )
     assert all(file in message for file in files[1:])
     assert not list((tmp_path / "cache").glob("*.tmp"))
 
@@ -157,9 +193,15 @@ def test_bad_files_can_be_skipped_but_never_silently(tmp_path):
     options = {"resize": 8, "cache_dir": tmp_path / "cache"}
     for _ in range(2):  # built, then reused
         cache = build_cache(tmp_path, files, **options, skip_bad_images=True)
-        assert [files[i] for i in cache.kept] == ["x/good.png", "x/whole.jpg"] and len(cache.pixels) == 2
-        assert len(cache.bad) == 7 and any("7 images were left out" in note and "x/cut.jpg" in note for note in cache.notes)
-        np.testing.assert_array_equal(cache.pixels[1], read_image(tmp_path / "x" / "whole.jpg", resize=8).pixels)
+        assert [files[i] for i in cache.kept] == ["x/good.png", "x/whole.jpg"] and len(
+            cache.pixels
+        ) == 2
+        assert len(cache.bad) == 7 and any(
+            "7 images were left out" in note and "x/cut.jpg" in note for note in cache.notes
+        )
+        np.testing.assert_array_equal(
+            cache.pixels[1], read_image(tmp_path / "x" / "whole.jpg", resize=8).pixels
+        )
     with pytest.raises(ValueError, match="7 images cannot be read"):
         build_cache(tmp_path, files, **options)
 
@@ -169,13 +211,21 @@ def test_a_long_list_of_bad_files_is_cut(tmp_path):
         write(tmp_path / f"{i:02}.png", b"")
     with pytest.raises(ValueError, match="25 images cannot be read") as error:
         build_cache(tmp_path, [f"{i:02}.png" for i in range(25)], skip_bad_images=True)
-    assert "19.png" in str(error.value) and "20.png" not in str(error.value) and "and 5 more" in str(error.value)
+    assert (
+        "19.png" in str(error.value)
+        and "20.png" not in str(error.value)
+        and "and 5 more" in str(error.value)
+    )
 
 
 def test_an_image_beyond_pillows_limit_is_a_bad_file(tmp_path, monkeypatch):
     draw(tmp_path / "big.png", (40, 40)), draw(tmp_path / "fine.png", (30, 30))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)  # above: a warning, which is silenced; above twice: an error
-    with pytest.raises(ValueError, match="1 images cannot be read.*\n  big.png: too large: .*scale it down") as error:
+    monkeypatch.setattr(
+        Image, "MAX_IMAGE_PIXELS", 600
+    )  # above: a warning, which is silenced; above twice: an error
+    with pytest.raises(
+        ValueError, match="1 images cannot be read.*\n  big.png: too large: .*scale it down"
+    ) as error:
         build_cache(tmp_path, ["big.png", "fine.png"])
     assert "fine.png" not in str(error.value)
 
@@ -228,7 +278,10 @@ def test_a_change_of_files_or_options_makes_another_cache(tmp_path):
     folders.append(build_cache(tmp_path, files, resize=16).folder)
     folders.append(build_cache(tmp_path, files, gray=True).folder)
     folders.append(build_cache(tmp_path, files[:2]).folder)
-    folders.extend(build_cache(tmp_path, files, boxes=dict.fromkeys(files, (0, 0, 2, n))).folder for n in (1, 2))
+    folders.extend(
+        build_cache(tmp_path, files, boxes=dict.fromkeys(files, (0, 0, 2, n))).folder
+        for n in (1, 2)
+    )
     stat = os.stat(tmp_path / files[0])
     os.utime(tmp_path / files[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     folders.append(build_cache(tmp_path, files).folder)
@@ -258,8 +311,14 @@ def test_notes_say_what_was_converted(tmp_path):
     notes = build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"]).notes
     assert notes == build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"]).notes
     assert len(notes) == 3
-    assert "1 images with 16 bits" in notes[0] and "4000 of 65535" in notes[0] and "deep.png" in notes[0]
-    assert "1 images with 16 bits use less than a quarter" in notes[1] and "come out dark" in notes[1]
+    assert (
+        "1 images with 16 bits" in notes[0]
+        and "4000 of 65535" in notes[0]
+        and "deep.png" in notes[0]
+    )
+    assert (
+        "1 images with 16 bits use less than a quarter" in notes[1] and "come out dark" in notes[1]
+    )
     assert "laid on white" in notes[2] and "clear.png" in notes[2]
 
 
@@ -267,7 +326,12 @@ def sixteen_bit_png(path, colour_type, values):
     """A PNG of 16 bits a channel, which Pillow cannot write: values (H, W, channels) uint16."""
 
     def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour_type, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
@@ -277,8 +341,19 @@ def sixteen_bit_png(path, colour_type, values):
 
 def sixteen_bit_tiff(path, values):
     """An uncompressed TIFF of three channels of 16 bits: values (H, W, 3) uint16."""
-    entries = [(256, 3, 1, values.shape[1]), (257, 3, 1, values.shape[0]), (258, 3, 3, 122), (259, 3, 1, 1), (262, 3, 1, 2)]
-    entries += [(273, 4, 1, 128), (277, 3, 1, 3), (278, 3, 1, values.shape[0]), (279, 4, 1, values.nbytes)]
+    entries = [
+        (256, 3, 1, values.shape[1]),
+        (257, 3, 1, values.shape[0]),
+        (258, 3, 3, 122),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+    ]
+    entries += [
+        (273, 4, 1, 128),
+        (277, 3, 1, 3),
+        (278, 3, 1, values.shape[0]),
+        (279, 4, 1, values.nbytes),
+    ]
     folder = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries)) + folder + bytes(4)
     return write(path, head + struct.pack("<HHH", 16, 16, 16) + values.astype("<u2").tobytes())
@@ -292,22 +367,40 @@ def test_colour_that_was_cut_to_eight_bits_is_a_note_with_its_count(tmp_path, gr
     sixteen_bit_png(tmp_path / "c.png", 4, values[:, :, :2])
     sixteen_bit_tiff(tmp_path / "d.tif", values[:, :, :3])
     draw(tmp_path / "e.png"), draw(tmp_path / "f.tif"), draw(tmp_path / "g.jpg")
-    files = [f"{name}.{suffix}" for name, suffix in zip("abcdefg", ("png", "png", "png", "tif", "png", "tif", "jpg"))]
-    (note,) = [note for note in build_cache(tmp_path, files, resize=8, gray=gray).notes if "16 bits" in note]
-    assert note.startswith("4 images in colour with 16 bits a channel were cut to the upper 8 bits") and "a.png" in note
+    files = [
+        f"{name}.{suffix}"
+        for name, suffix in zip("abcdefg", ("png", "png", "png", "tif", "png", "tif", "jpg"))
+    ]
+    (note,) = [
+        note
+        for note in build_cache(tmp_path, files, resize=8, gray=gray).notes
+        if "16 bits" in note
+    ]
+    assert (
+        note.startswith("4 images in colour with 16 bits a channel were cut to the upper 8 bits")
+        and "a.png" in note
+    )
     read = read_image(tmp_path / "a.png", resize=0)
     np.testing.assert_array_equal(read.pixels, values[:, :, :3] // 256)
     assert read.cut and not read_image(tmp_path / "e.png").cut
 
 
 def test_images_that_use_little_of_sixteen_bits_are_counted(tmp_path):
-    for name, brightest in (("twelve", 4095), ("fourteen", 16383), ("full", 65535), ("just", 16384)):
+    for name, brightest in (
+        ("twelve", 4095),
+        ("fourteen", 16383),
+        ("full", 65535),
+        ("just", 16384),
+    ):
         Image.fromarray(np.array([[0, brightest]], np.uint16)).save(tmp_path / f"{name}.tif")
     sixteen_bit_png(tmp_path / "colour.png", 2, np.full((2, 2, 3), 4095))
     sixteen_bit_png(tmp_path / "white.png", 2, np.full((2, 2, 3), 65535))
     files = ["colour.png", "full.tif", "fourteen.tif", "just.tif", "twelve.tif", "white.png"]
     (note,) = [note for note in build_cache(tmp_path, files, resize=2).notes if "dark" in note]
-    assert note.startswith("3 images with 16 bits use less than a quarter of the range") and "colour.png" in note
+    assert (
+        note.startswith("3 images with 16 bits use less than a quarter of the range")
+        and "colour.png" in note
+    )
 
 
 @pytest.mark.parametrize("kind", ["webp", "png", "jpg"])
@@ -330,7 +423,9 @@ FILES = ["a/1.bmp", "a/2.bmp"]
 
 def test_two_collections_that_look_the_same_share_no_cache_in_one_place(tmp_path):
     same_looking(tmp_path / "one", FILES, 10), same_looking(tmp_path / "two", FILES, 200)
-    first, second = (build_cache(tmp_path / name, FILES, cache_dir=tmp_path / "cache") for name in ("one", "two"))
+    first, second = (
+        build_cache(tmp_path / name, FILES, cache_dir=tmp_path / "cache") for name in ("one", "two")
+    )
     assert set(first.pixels.ravel()) == {10} and set(second.pixels.ravel()) == {200}
 
 
@@ -368,13 +463,20 @@ def test_a_collection_moves_and_is_copied_with_the_cache_inside_it(tmp_path, mon
     (tmp_path / "one").rename(tmp_path / "moved")
     monkeypatch.setattr(cache_writer, "read_image", None)
     for name in ("copy", "moved"):
-        assert build_cache(tmp_path / name, FILES).folder.parent == tmp_path / name / ".taxonomy_cache"
-    assert build_cache(tmp_path / "copy", FILES, cache_dir=tmp_path / "copy/.taxonomy_cache").folder.is_dir()
+        assert (
+            build_cache(tmp_path / name, FILES).folder.parent == tmp_path / name / ".taxonomy_cache"
+        )
+    assert build_cache(
+        tmp_path / "copy", FILES, cache_dir=tmp_path / "copy/.taxonomy_cache"
+    ).folder.is_dir()
 
 
 def test_an_unwritable_data_folder_uses_the_users_cache(tmp_path, monkeypatch):
     make_folder(tmp_path / "data", {"a": 2})
-    write(tmp_path / "data" / ".taxonomy_cache", b"a file in the way, as a permission that also stops root")
+    write(
+        tmp_path / "data" / ".taxonomy_cache",
+        b"a file in the way, as a permission that also stops root",
+    )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     cache = build_cache(tmp_path / "data", ["a/00.png", "a/01.png"])
     assert cache.folder.parent == tmp_path / "home" / "taxonomy_cache"
@@ -415,7 +517,12 @@ def test_a_disk_that_is_too_small_is_found_before_the_work(tmp_path, monkeypatch
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path, monkeypatch):
     make_folder(tmp_path, {"a": 2})
-    monkeypatch.setattr(cache_writer, "open", lambda path, mode, **options: open("/dev/full", mode, **options), raising=False)
+    monkeypatch.setattr(
+        cache_writer,
+        "open",
+        lambda path, mode, **options: open("/dev/full", mode, **options),
+        raising=False,
+    )
     with pytest.raises(OSError, match="no space left for the image cache"):
         build_cache(tmp_path, ["a/00.png", "a/01.png"])
     assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]
@@ -462,7 +569,9 @@ def test_parallel_builders_decode_every_image_once(tmp_path):
     files = [f"a/{i:02}.png" for i in range(10)]
     context = multiprocessing.get_context("fork")
     decoded = context.SimpleQueue()
-    builders = [context.Process(target=_build_slowly, args=(tmp_path, files, decoded)) for _ in range(3)]
+    builders = [
+        context.Process(target=_build_slowly, args=(tmp_path, files, decoded)) for _ in range(3)
+    ]
     for builder in builders:
         builder.start()
     for builder in builders:
@@ -484,7 +593,9 @@ def test_builders_without_locks_do_not_harm_each_other(tmp_path, monkeypatch):
         bad = fill(folder, *args)
         if not inner:
             inner.append(None)
-            monkeypatch.setattr(cache_module, "file_lock", lambda *args, **options: open(os.devnull))
+            monkeypatch.setattr(
+                cache_module, "file_lock", lambda *args, **options: open(os.devnull)
+            )
             inner.append(build_cache(tmp_path, files))  # another builder is faster
         return bad
 

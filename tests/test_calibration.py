@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
+from scored_outputs import A1, log, posterior, random_scores, random_tree, scored
+from trees import FLAT
 
 from hierarchies import Hierarchy
 from metrics import calibration
 from metrics.calibration import calibration_error, fit_temperature, reliability
 from metrics.posterior import log_softmax_at, node_probabilities, softmax
-from scored_outputs import A1, log, posterior, random_scores, random_tree, scored
-from trees import FLAT
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -48,7 +48,9 @@ def test_every_confidence_is_in_the_bin_whose_ends_hold_it():
     for closed in ("right", "left"):
         table = reliability(confidences, confidences > 0.5, closed=closed)
         for row in table.itertuples():
-            inside = (confidences > row.lower) & (confidences <= row.upper) | ((row.lower == 0) & (confidences == 0))
+            inside = (confidences > row.lower) & (confidences <= row.upper) | (
+                (row.lower == 0) & (confidences == 0)
+            )
             if closed == "left":
                 inside = (confidences >= row.lower) & (confidences < row.upper)
             assert row.count == inside.sum()
@@ -62,11 +64,15 @@ def test_bins_need_a_side_and_a_number():
 
 
 def test_the_published_error_loses_what_single_precision_rounds_to_one():
-    # confidences 1 - 2e-9 (wrong; 1 in single precision) and about 1/4 (of four equal scores; right)
+    # confidences 1 - 2e-9 (wrong; 1 in single precision) and about 1/4 (of four equal scores;
+    # right)
     rows = calibration.errors(scored([1, 0], [[20.0, 0, -20, -20], [0, 0, 0, 0]], FLAT))
     assert rows["ece"].value == pytest.approx((1 + 0.75) / 2, abs=1e-6)
     published = rows["ece_published"]
-    assert published.value == pytest.approx(0.75 / 2) and (published.n, published.undefined) == (1, 1)
+    assert published.value == pytest.approx(0.75 / 2) and (published.n, published.undefined) == (
+        1,
+        1,
+    )
     assert rows["mce"].value == pytest.approx(1)
 
 
@@ -99,7 +105,9 @@ def sure(confidences, right):
     """Two classes, predicted as the first with the given confidences."""
     tree = Hierarchy.from_paths([("a",), ("b",)])
     confidences = np.asarray(confidences)
-    return posterior(1 - np.asarray(right, int), np.stack([confidences, 1 - confidences], axis=1), tree)
+    return posterior(
+        1 - np.asarray(right, int), np.stack([confidences, 1 - confidences], axis=1), tree
+    )
 
 
 def test_spearman_ranks_the_accuracies_of_the_bins():
@@ -109,7 +117,9 @@ def test_spearman_ranks_the_accuracies_of_the_bins():
     falling = sure([0.55, 0.75, 0.75, 0.95], [1, 1, 0, 0])
     assert calibration.confidence_spearman(falling).value == pytest.approx(-1)
     tied = sure([0.55, 0.75, 0.95], [0, 1, 1])  # ranks 1, 2.5, 2.5 against 1, 2, 3
-    assert calibration.confidence_spearman(tied).value == pytest.approx(np.corrcoef([1, 2.5, 2.5], [1, 2, 3])[0, 1])
+    assert calibration.confidence_spearman(tied).value == pytest.approx(
+        np.corrcoef([1, 2.5, 2.5], [1, 2, 3])[0, 1]
+    )
 
 
 def test_point_biserial_compares_the_mean_confidence_of_right_and_wrong():
@@ -119,7 +129,9 @@ def test_point_biserial_compares_the_mean_confidence_of_right_and_wrong():
     assert result.value == pytest.approx(expected, rel=1e-5) and result.n == 4
 
 
-@pytest.mark.parametrize("outputs", [sure([0.9, 0.7], [1, 1]), sure([0.8, 0.8], [0, 1]), sure([0.9], [1])])
+@pytest.mark.parametrize(
+    "outputs", [sure([0.9, 0.7], [1, 1]), sure([0.8, 0.8], [0, 1]), sure([0.9], [1])]
+)
 def test_constant_confidences_or_results_leave_the_correlations_undefined(outputs):
     result = calibration.confidence_point_biserial(outputs)
     assert np.isnan(result.value) and (result.n, result.undefined) == (0, outputs.num_samples)
@@ -158,7 +170,10 @@ def test_no_temperature_nearby_fits_better():
     scores = random_scores(3, 100, 5)
     labels = np.where(np.arange(100) % 3 == 0, 0, scores.argmax(axis=1))
     fitted = fit_temperature(scores, labels)
-    loss = {t: -log_softmax_at(scores / t, labels).mean() for t in (fitted, 0.98 * fitted, 1.02 * fitted)}
+    loss = {
+        t: -log_softmax_at(scores / t, labels).mean()
+        for t in (fitted, 0.98 * fitted, 1.02 * fitted)
+    }
     assert min(loss, key=loss.get) == fitted
 
 

@@ -1,4 +1,6 @@
-"""CIFAR-100's files: layout, tree, splits, what is refused, and one epoch through the real command line."""
+"""CIFAR-100's files: layout, tree, splits, what is refused, and one epoch through the real command
+line.
+"""
 
 import os
 import pickle
@@ -10,10 +12,10 @@ import torch
 from cifar_files import change, fine_names, read, write_cifar100
 
 import data
-import experiment
 import train_cifar100
 from hierarchies.distances import path_length
-from recording import Run
+from runs.folder import Run
+from training import experiment
 
 TRAIN, TEST = 1000, 100  # images of the fixture: 10 and 1 of each class
 
@@ -61,7 +63,10 @@ def test_images_labels_and_the_official_test_set_are_those_of_the_files(folder):
     splits, content = load(folder), read(folder / "test")
     np.testing.assert_array_equal(splits.test, np.arange(TRAIN, TRAIN + TEST))
     np.testing.assert_array_equal(splits.pixels[TRAIN, :, :, 2].ravel(), content["data"][0, 2048:])
-    assert splits.files[TRAIN + 1] == "test/00001_class_001_s_000001.png" and splits.labels[TRAIN + 1] == 1
+    assert (
+        splits.files[TRAIN + 1] == "test/00001_class_001_s_000001.png"
+        and splits.labels[TRAIN + 1] == 1
+    )
     assert sizes(splits) == (TRAIN, 0, TEST) and set(splits.sizes.ravel()) == {32}
 
 
@@ -80,13 +85,18 @@ def test_the_small_set_trains_on_a_tenth(folder, split):
 
 
 def test_the_published_split_is_torchs_random_split(folder):
-    parts = torch.utils.data.random_split(range(TRAIN), [900, 100], torch.Generator().manual_seed(4))
-    np.testing.assert_array_equal(load(folder, use_val=True, split="published", seed=4).val, sorted(parts[1]))
+    parts = torch.utils.data.random_split(
+        range(TRAIN), [900, 100], torch.Generator().manual_seed(4)
+    )
+    np.testing.assert_array_equal(
+        load(folder, use_val=True, split="published", seed=4).val, sorted(parts[1])
+    )
 
 
 def test_runs_of_all_seeds_share_the_stratified_split_unless_it_gets_a_seed(folder):
     digests = [
-        load(folder, use_val=True, **options).digest for options in ({"seed": 1}, {"seed": 2}, {"split_seed": 2})
+        load(folder, use_val=True, **options).digest
+        for options in ({"seed": 1}, {"seed": 2}, {"split_seed": 2})
     ]
     assert digests[0] == digests[1] != digests[2]
 
@@ -111,7 +121,11 @@ def test_images_are_resized_and_turned_grey_on_request(folder):
         ("meta", {"coarse_label_names": [f"s{i}" for i in range(20)]}, "superclass 's0'"),
         ("meta", {"fine_label_names": ["same"] * 100}, "meta.*fine_label_names"),
         ("meta", {"fine_label_names": [["a"]]}, "meta.*fine_label_names"),
-        ("meta", {"fine_label_names": [f"class_{i:03d}" for i in range(101)]}, "class_100.*no image"),
+        (
+            "meta",
+            {"fine_label_names": [f"class_{i:03d}" for i in range(101)]},
+            "class_100.*no image",
+        ),
     ],
 )
 def test_files_that_disagree_are_named(own, name, changes, reason):
@@ -150,8 +164,13 @@ def test_splits_and_options_of_other_datasets_are_refused(folder, capsys):
 
 def test_download_goes_through_torchvision_and_says_so_where_there_is_no_network(own, monkeypatch):
     asked = []
-    monkeypatch.setattr("torchvision.datasets.CIFAR100", lambda root, download: asked.append((root, download)))
-    assert load(own, download=True).num_classes == 100 and load(own.parent, download=True).num_classes == 100
+    monkeypatch.setattr(
+        "torchvision.datasets.CIFAR100", lambda root, download: asked.append((root, download))
+    )
+    assert (
+        load(own, download=True).num_classes == 100
+        and load(own.parent, download=True).num_classes == 100
+    )
     assert asked == [(own.parent, True)] * 2
 
     def offline(root, download):
@@ -163,7 +182,9 @@ def test_download_goes_through_torchvision_and_says_so_where_there_is_no_network
 
 
 def test_the_papers_settings_are_the_defaults(capsys):
-    options, _, place = experiment.arguments.parse(["--method", "DR", "--use_val"], "", train_cifar100.DATASETS)
+    options, _, place = experiment.command_line.parse(
+        ["--method", "DR", "--use_val"], "", train_cifar100.DATASETS
+    )
     wanted = {
         "backbone": "resnet50",
         "epochs": 100,
@@ -178,8 +199,10 @@ def test_the_papers_settings_are_the_defaults(capsys):
 
 
 def test_downloading_is_no_part_of_a_runs_identity():
-    parse, datasets = experiment.arguments.parse, train_cifar100.DATASETS
-    plain, downloaded = (parse(["--method", "DR", *more], "", datasets) for more in ([], ["--download"]))
+    parse, datasets = experiment.command_line.parse, train_cifar100.DATASETS
+    plain, downloaded = (
+        parse(["--method", "DR", *more], "", datasets) for more in ([], ["--download"])
+    )
     assert plain[0] == downloaded[0] and plain[2] == downloaded[2] and downloaded[1]["download"]
 
 
@@ -198,7 +221,11 @@ def test_an_epoch_trains_through_the_command_line(folder, tmp_path):
     ]
     argv += ["--epochs", "1", "--use_val"]
     assert experiment.main("", train_cifar100.DATASETS, argv) == 0
-    record = Run(experiment.arguments.parse(argv, "", train_cifar100.DATASETS)[2])
+    record = Run(experiment.command_line.parse(argv, "", train_cifar100.DATASETS)[2])
     assert record.finished and record.hierarchy.digest == load(folder).hierarchy.digest
     assert 0 <= record.metrics.set_index("metric")["value"]["accuracy"] <= 1
-    assert record.split["split"].value_counts().to_dict() == {"train": 900, "val": 100, "test": TEST}
+    assert record.split["split"].value_counts().to_dict() == {
+        "train": 900,
+        "val": 100,
+        "test": TEST,
+    }

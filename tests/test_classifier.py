@@ -8,7 +8,16 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from models import BACKBONES, Classifier, HeadOptions, PrototypeSums, build_backbone, build_head, freeze, parts
+from models import (
+    BACKBONES,
+    Classifier,
+    HeadOptions,
+    PrototypeSums,
+    build_backbone,
+    build_head,
+    freeze,
+    parts,
+)
 
 SIZES = torch.tensor([[10.0, 20.0], [100.0, 50.0]])
 
@@ -23,7 +32,9 @@ def snapshot(model):
 
 
 def moved(model, before):
-    return {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    return {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
 
 
 def train_a_step(model):
@@ -36,16 +47,21 @@ def train_a_step(model):
         optimizer = torch.optim.Adam(parameters, lr=0.1)
         F.cross_entropy(model.head(embeddings), targets).backward()
         optimizer.step()
-    model.head.observe(embeddings.detach(), targets)
+    model.head.update_after_step(embeddings.detach(), targets)
 
 
 def test_the_size_branch_adds_a_linear_map_of_the_logarithms():
     model, images = make().eval(), torch.rand(2, 1, 32, 32)
     with torch.no_grad():
-        model.size_branch.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0], [0.0, 0.0]]))
+        model.size_branch.weight.copy_(
+            torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0], [0.0, 0.0]])
+        )
         model.size_branch.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 3.0]))
     added = model(images, SIZES) - model.backbone(images)
-    expected = [[math.log(10), math.log(20), math.log(0.5), 3.0], [math.log(100), math.log(50), math.log(2.0), 3.0]]
+    expected = [
+        [math.log(10), math.log(20), math.log(0.5), 3.0],
+        [math.log(100), math.log(50), math.log(2.0), 3.0],
+    ]
     assert_close(added, torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
 
@@ -59,7 +75,10 @@ def test_without_size_branch_sizes_are_not_looked_at_and_with_it_they_are_needed
 def test_the_size_branch_stays_in_float32_under_autocast():
     model, images = make().eval(), torch.zeros(2, 1, 32, 32)
     with torch.no_grad():
-        torch.nn.init.zeros_(model.backbone.last_layer.weight), torch.nn.init.zeros_(model.backbone.last_layer.bias)
+        (
+            torch.nn.init.zeros_(model.backbone.last_layer.weight),
+            torch.nn.init.zeros_(model.backbone.last_layer.bias),
+        )
     with torch.autocast("cpu", torch.bfloat16):
         embeddings = model(images, SIZES)
     assert_close(embeddings, model.size_branch(SIZES.log()), rtol=1e-6, atol=1e-6)
@@ -93,7 +112,9 @@ def test_training_goes_on_from_the_state_as_if_it_had_not_stopped(options):
 
 
 def test_prototypes_are_mean_directions_however_the_images_are_batched():
-    embeddings = torch.tensor([[2.0, 0.0], [0.0, 5.0], [3.0, 4.0], [0.0, 0.0], [1.0, 0.0], [-7.0, 0.0]])
+    embeddings = torch.tensor(
+        [[2.0, 0.0], [0.0, 5.0], [3.0, 4.0], [0.0, 0.0], [1.0, 0.0], [-7.0, 0.0]]
+    )
     targets = torch.tensor([0, 0, 2, 2, 3, 3])
     whole, parted = PrototypeSums(5, 2), PrototypeSums(5, 2)
     whole.add(embeddings, targets)
@@ -102,8 +123,16 @@ def test_prototypes_are_mean_directions_however_the_images_are_batched():
     nothing = [torch.nan] * 2
     for vectors, counts, means in (whole.result(), parted.result()):
         half = math.sqrt(0.5)
-        assert_close(vectors, torch.tensor([[half, half], nothing, [0.6, 0.8], nothing, nothing]), equal_nan=True)
-        assert_close(means, torch.tensor([[0.5, 0.5], nothing, [0.3, 0.4], [0.0, 0.0], nothing]), equal_nan=True)
+        assert_close(
+            vectors,
+            torch.tensor([[half, half], nothing, [0.6, 0.8], nothing, nothing]),
+            equal_nan=True,
+        )
+        assert_close(
+            means,
+            torch.tensor([[0.5, 0.5], nothing, [0.3, 0.4], [0.0, 0.0], nothing]),
+            equal_nan=True,
+        )
         assert counts.tolist() == [2, 0, 2, 2, 0] and vectors.dtype == torch.float32
 
 
@@ -115,7 +144,9 @@ def test_sums_as_arrays_are_what_statistics_of_scatter_need():
     for c in range(4):
         own = unit[targets.numpy() == c]
         np.testing.assert_allclose(arrays["class_sums"][c], own.sum(axis=0), atol=1e-6)
-        assert arrays["class_sumsq"][c] == pytest.approx(len(own)) and arrays["counts"][c] == len(own)
+        assert arrays["class_sumsq"][c] == pytest.approx(len(own)) and arrays["counts"][c] == len(
+            own
+        )
     assert np.isnan(arrays["prototypes"][4]).all()
 
 
@@ -133,8 +164,14 @@ def test_every_part_of_every_backbone_holds_parameters_and_together_they_are_all
     found = parts(model)
     assert all(found.values()) and set(found) == {"trunk", "projection", "size", "head"}
     assert sum(map(len, found.values())) == len(list(model.parameters()))
-    assert {tuple(value.shape) for value in found["projection"].values()} == {(4, model.backbone.feature_dim), (4,)}
-    assert not make("conv4", size_inform=False, proxies="ema").state_dict().keys() & found["size"].keys()
+    assert {tuple(value.shape) for value in found["projection"].values()} == {
+        (4, model.backbone.feature_dim),
+        (4,),
+    }
+    assert (
+        not make("conv4", size_inform=False, proxies="ema").state_dict().keys()
+        & found["size"].keys()
+    )
 
 
 FROZEN = {"none": set(), "last": {"projection", "size", "head"}, "butlast": {"trunk"}}
@@ -165,7 +202,9 @@ def test_freezing_nothing_thaws():
     assert all(module.training for module in model.modules())
 
 
-@pytest.mark.parametrize(("options", "flag"), [({"proxies": "ema"}, "--ema"), ({"dynamic": True}, "--dynamic")])
+@pytest.mark.parametrize(
+    ("options", "flag"), [({"proxies": "ema"}, "--ema"), ({"dynamic": True}, "--dynamic")]
+)
 def test_a_head_that_moves_by_itself_is_not_frozen_in_silence(options, flag):
     freeze(make(**options), "butlast")
     for what in ("last", "all"):

@@ -1,4 +1,6 @@
-"""Settings that promise an accuracy: what each sample needs, and how often new samples are answered right."""
+"""Settings that promise an accuracy: what each sample needs, and how often new samples are answered
+right.
+"""
 
 import math
 
@@ -14,7 +16,9 @@ from metrics.pareto import pareto_front
 from metrics.posterior import node_probabilities, softmax
 
 pytestmark = pytest.mark.filterwarnings("error")
-MIXED = np.array([0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0])  # A2a .5, A2b .2, A1 .1, C .1, x .1: A2 .7, A .8, B .1
+MIXED = np.array(
+    [0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0]
+)  # A2a .5, A2b .2, A1 .1, C .1, x .1: A2 .7, A .8, B .1
 
 
 def front_of(scores, tree=TREE):
@@ -34,7 +38,8 @@ def test_the_threshold_a_sample_needs_is_the_probability_of_its_most_probable_wr
 
 
 def test_the_lambda_a_sample_needs_is_where_its_last_wrong_answer_ends():
-    # worth: root lambda, A .8 (log2 7/3 + lambda), A2 .7 (log2 7/2 + lambda), A2a .5 (log2 7 + lambda)
+    # worth: root lambda, A .8 (log2 7/3 + lambda), A2 .7 (log2 7/2 + lambda), A2a .5 (log2 7 +
+    # lambda)
     a, a2, a2a = 0.8 * math.log2(7 / 3), 0.7 * math.log2(7 / 2), 0.5 * math.log2(7)
     front = front_of(log([MIXED] * 4))
     needed = needed_lambdas(TREE, front, TREE.leaves[[A2A, A2B, A1, C]])
@@ -42,7 +47,8 @@ def test_the_lambda_a_sample_needs_is_where_its_last_wrong_answer_ends():
 
 
 def test_a_node_as_probable_as_a_better_one_is_never_answered():
-    # A2 (A2a .25, A2b .25) and C both have .5, A2 is deeper and C says more: below .5 the answer is C at once
+    # A2 (A2a .25, A2b .25) and C both have .5, A2 is deeper and C says more: below .5 the answer is
+    # C at once
     probabilities = np.array([[0.5, 0.25, 0, 0, 0.25, 0, 0]] * 2)
     front = pareto_front(TREE, node_probabilities(TREE, probabilities))
     np.testing.assert_array_equal(front.probabilities[0], [1, 0.5, 0.5])
@@ -54,14 +60,21 @@ def test_a_node_as_probable_as_a_better_one_is_never_answered():
 @pytest.mark.parametrize("seed", range(6))
 def test_from_what_a_sample_needs_on_its_answer_is_right_and_just_below_it_is_wrong(rule, seed):
     tree, samples = random_tree(seed), 60
-    scores, labels = random_scores(seed, samples, 12, 2.0), np.random.default_rng(seed).integers(0, 12, samples)
+    scores, labels = (
+        random_scores(seed, samples, 12, 2.0),
+        np.random.default_rng(seed).integers(0, 12, samples),
+    )
     needed = NEEDED[rule](tree, front_of(scores, tree), tree.leaves[labels])
     assert (needed > 0).any() and (needed == 0).any()
     for i in range(samples):
         room = 1 - needed[i] if rule == "threshold" else 20
         above = needed[i] + room * np.append(0, np.random.default_rng(i).random(20))
         for value in above[above < 1] if rule == "threshold" else above:
-            assert is_right(tree, decide(tree, scores[i : i + 1], rule, **{OPTION[rule]: value}), labels[i : i + 1])
+            assert is_right(
+                tree,
+                decide(tree, scores[i : i + 1], rule, **{OPTION[rule]: value}),
+                labels[i : i + 1],
+            )
         if needed[i] > 0:
             below = decide(tree, scores[i : i + 1], rule, **{OPTION[rule]: needed[i] * (1 - 1e-6)})
             assert not is_right(tree, below, labels[i : i + 1])
@@ -81,7 +94,9 @@ def test_each_sample_left_out_is_answered_right_as_often_as_promised(rule, targe
         others = np.arange(n + 1) != out
         try:
             value = promise(rule, tree, scores[others], labels[others], target).value
-        except ValueError as error:  # no setting is enough: nothing is promised, and nothing answered
+        except (
+            ValueError
+        ) as error:  # no setting is enough: nothing is promised, and nothing answered
             assert "probability 1" in str(error)
             right.append(True)
             continue
@@ -105,7 +120,9 @@ def test_new_samples_are_answered_right_as_often_as_asked_and_hardly_more(rule):
         counted.append(made.range[0] <= shares[-1] <= made.range[1])
     assert made.right == 0.9 and made.n == n  # k = 90 of 100
     assert abs(np.mean(shares) - target) < 4 * np.std(shares) / math.sqrt(draws)
-    assert np.mean(counted) > 0.85  # the interval holds the probability in 95 %; shares of 400 add their own error
+    assert (
+        np.mean(counted) > 0.85
+    )  # the interval holds the probability in 95 %; shares of 400 add their own error
 
 
 def test_the_setting_is_the_kth_smallest_need():
@@ -114,23 +131,35 @@ def test_the_setting_is_the_kth_smallest_need():
     p = np.zeros((39, 7))
     p[:, A2A], p[:, A2B] = weights, 1 - weights
     made = promise("threshold", TREE, log(p), labels, 0.8)  # k = 0.8 * 40 = 32
-    assert made.value == pytest.approx(np.sort(weights)[31]) and made.right == pytest.approx(0.8) and made.n == 39
+    assert (
+        made.value == pytest.approx(np.sort(weights)[31])
+        and made.right == pytest.approx(0.8)
+        and made.n == 39
+    )
     assert made.range[0] < 0.8 < made.range[1]
-    # the share that is right here, 32 of 39, is what the plain calibration would have to be asked for
+    # the share that is right here, 32 of 39, is what the plain calibration would have to be asked
+    # for
     assert calibrate_threshold(TREE, log(p), labels, 32 / 39).value == pytest.approx(made.value)
-    assert calibrate_threshold(TREE, log(p), labels, 0.8).value == pytest.approx(made.value)  # 31.2 rounds up to 32
+    assert calibrate_threshold(TREE, log(p), labels, 0.8).value == pytest.approx(
+        made.value
+    )  # 31.2 rounds up to 32
     assert calibrate_threshold(TREE, log(p), labels, 31 / 39).value < made.value
 
 
 def test_a_sure_and_right_model_needs_no_backing_off():
     for rule in NEEDED:
-        assert promise(rule, TREE, 100 * np.eye(7)[np.arange(70) % 7], np.arange(70) % 7, 0.95).value == 0
+        assert (
+            promise(rule, TREE, 100 * np.eye(7)[np.arange(70) % 7], np.arange(70) % 7, 0.95).value
+            == 0
+        )
 
 
 @pytest.mark.parametrize("rule", NEEDED)
 def test_what_cannot_be_promised_is_refused_with_a_way_out(rule):
     labels, scores = np.arange(18) % 7, 5 * np.eye(7)[np.arange(18) % 7]
-    with pytest.raises(ValueError, match="cannot be promised from 18 validation images, it takes 19 or more"):
+    with pytest.raises(
+        ValueError, match="cannot be promised from 18 validation images, it takes 19 or more"
+    ):
         promise(rule, TREE, scores, labels, 0.95)
     assert promise(rule, TREE, np.r_[scores, scores[:1]], np.r_[labels, labels[:1]], 0.95).n == 19
     with pytest.raises(ValueError, match="from any number"):
@@ -139,7 +168,9 @@ def test_what_cannot_be_promised_is_refused_with_a_way_out(rule):
         promise(rule, TREE, scores, labels, 1.5)
     with pytest.raises(ValueError, match="cannot be promised from 0"):
         promise(rule, TREE, scores[:0], labels[:0], 0.5)
-    with pytest.raises(ValueError, match="18 of 18 validation images have a wrong answer of probability 1"):
+    with pytest.raises(
+        ValueError, match="18 of 18 validation images have a wrong answer of probability 1"
+    ):
         promise(rule, TREE, log(np.eye(7)[labels]), (labels + 1) % 7, 0.9)
 
 

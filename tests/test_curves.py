@@ -1,6 +1,21 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scored_outputs import (
+    A2A,
+    A2B,
+    NODE_A,
+    NODE_A2,
+    NODE_B,
+    X,
+    Y,
+    log,
+    posterior,
+    random_scores,
+    random_tree,
+    scored,
+)
+from trees import FLAT
 
 from hierarchies import Hierarchy
 from metrics.curves import (
@@ -14,8 +29,6 @@ from metrics.curves import (
 from metrics.decisions import decide
 from metrics.nodes import value_measures
 from metrics.posterior import lca_nodes
-from scored_outputs import A2A, A2B, NODE_A, NODE_A2, NODE_B, X, Y, log, posterior, random_scores, random_tree, scored
-from trees import FLAT
 
 pytestmark = pytest.mark.filterwarnings("error")
 MIXED = [0.1, 0.45, 0.1, 0.1, 0.25, 0, 0]  # A2a .45, A2b .25, A1 .1, C .1, x .1: A .8, A2 .7
@@ -66,7 +79,9 @@ def test_the_ends_of_the_curve_are_the_root_and_the_classes():
     outputs = scored(np.arange(24) % 12, random_scores(2, 24, 12), tree)
     curve = operating_curve(outputs)
     assert curve.iloc[0][["correct", "precision", "recall"]].tolist() == [1, 1, 0]
-    assert curve.iloc[-1]["correct"] == pytest.approx((outputs.predictions == outputs.labels).mean())
+    assert curve.iloc[-1]["correct"] == pytest.approx(
+        (outputs.predictions == outputs.labels).mean()
+    )
     assert curve.iloc[-1]["threshold"] == 0
 
 
@@ -91,7 +106,9 @@ def test_answers_below_an_inner_truth_count_as_the_truth():
 
 def test_the_area_takes_the_best_point_to_the_right():
     assert area(np.array([0, 0.5, 0.8]), np.array([1, 0.2, 0.6])) == pytest.approx(0.8 * 0.6)
-    assert area(np.array([0, 0.8, 0.5]), np.array([1, 0.5, 0.9])) == pytest.approx(0.5 * 0.9 + 0.3 * 0.5)
+    assert area(np.array([0, 0.8, 0.5]), np.array([1, 0.5, 0.9])) == pytest.approx(
+        0.5 * 0.9 + 0.3 * 0.5
+    )
     assert area(np.array([0.0]), np.array([1.0])) == 0
 
 

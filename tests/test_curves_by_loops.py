@@ -1,4 +1,6 @@
-"""Operating curves and risk over coverage against plain loops over samples, thresholds and nodes, on random trees."""
+"""Operating curves and risk over coverage against plain loops over samples, thresholds and nodes,
+on random trees.
+"""
 
 import math
 
@@ -10,7 +12,16 @@ from hierarchies import Hierarchy
 from metrics.curves import operating_measures, risk_coverage_area
 
 pytestmark = pytest.mark.filterwarnings("error")
-KINDS = ("distinct", "tied", "all tied", "all correct", "all wrong", "one sample", "absent classes", "certain")
+KINDS = (
+    "distinct",
+    "tied",
+    "all tied",
+    "all correct",
+    "all wrong",
+    "one sample",
+    "absent classes",
+    "certain",
+)
 
 
 def draw(seed, kind):
@@ -30,7 +41,10 @@ def draw(seed, kind):
         absent[np.arange(samples), rng.integers(0, classes, samples)] = False
         scores[absent] = -np.inf
     scores = scores.astype(np.float32)
-    best = {"all correct": scores.argmax(axis=1), "all wrong": (scores.argmax(axis=1) + 1) % classes}
+    best = {
+        "all correct": scores.argmax(axis=1),
+        "all wrong": (scores.argmax(axis=1) + 1) % classes,
+    }
     return scored(best.get(kind, rng.integers(0, classes, samples)), scores, tree)
 
 
@@ -45,17 +59,23 @@ def classes_below(tree):
 
 
 def answer(tree, candidates, info, p, threshold):
-    """The node of largest information with P above the threshold; ties as `metrics.decisions` says; else the root."""
+    """The node of largest information with P above the threshold; ties as `metrics.decisions` says;
+    else the root.
+    """
     above = [(info[v], p[v], len(path_to(tree, v)), -v) for v in candidates if p[v] > threshold]
     return -max(above)[-1] if above else 0
 
 
 def curve_points(outputs, phi, info):
-    """(recall, correct, precision) of the answers at the root and at every threshold where an answer changes."""
+    """(recall, correct, precision) of the answers at the root and at every threshold where an
+    answer changes.
+    """
     tree = outputs.hierarchy
     parents = tree.parent[1:].tolist()
     candidates = [v for v in range(tree.num_nodes) if parents.count(v) != 1]
-    posteriors = np.concatenate([p for _, p in outputs.node_blocks()])  # with its rounding: it decides what ties
+    posteriors = np.concatenate(
+        [p for _, p in outputs.node_blocks()]
+    )  # with its rounding: it decides what ties
     points = []
     for threshold in [2.0, *sorted(set(posteriors.ravel().tolist()) | {0.0}, reverse=True)]:
         sums = [0.0, 0.0, 0.0]
@@ -74,13 +94,17 @@ def area_under(points, column):
     """Area over recall, at each recall the best of any point with at least that recall."""
     total, before = 0.0, 0.0
     for recall in sorted({point[0] for point in points}):
-        total += (recall - before) * max(point[column] for point in points if point[0] >= recall - 1e-12)
+        total += (recall - before) * max(
+            point[column] for point in points if point[0] >= recall - 1e-12
+        )
         before = recall
     return total
 
 
 def risk_area(outputs):
-    """Mean over the samples of the risk at which they are answered, equally confident ones together."""
+    """Mean over the samples of the risk at which they are answered, equally confident ones
+    together.
+    """
     scores = outputs.scores.astype(float).tolist()
     confidences = outputs.confidence.tolist()
     wrong = [row.index(max(row)) != label for row, label in zip(scores, outputs.labels)]
@@ -116,6 +140,10 @@ def test_the_posterior_behind_the_curves_is_the_sum_over_the_classes_below(kind)
     posteriors = np.concatenate([p for _, p in outputs.node_blocks()])
     for scores, p in zip(outputs.scores.astype(float).tolist(), posteriors):
         weights = [math.exp(score - max(scores)) for score in scores]
-        expected = [math.fsum(weights[c] for c in classes) / math.fsum(weights) for classes in below]
+        expected = [
+            math.fsum(weights[c] for c in classes) / math.fsum(weights) for classes in below
+        ]
         np.testing.assert_allclose(p, expected, rtol=1e-12, atol=1e-300)
-    assert outputs.confidence.tolist() == posteriors[:, outputs.hierarchy.leaves].max(axis=1).tolist()
+    assert (
+        outputs.confidence.tolist() == posteriors[:, outputs.hierarchy.leaves].max(axis=1).tolist()
+    )

@@ -1,20 +1,45 @@
 import numpy as np
 import pytest
+from scored_outputs import (
+    A1,
+    A2A,
+    A2B,
+    NODE_A,
+    NODE_A2,
+    NODE_A2A,
+    NODE_A2B,
+    NODE_X,
+    NODE_Y,
+    ROOT,
+    C,
+    X,
+    Y,
+    log,
+    posterior,
+    random_scores,
+    random_tree,
+    scored,
+)  # fmt: skip
+from trees import FLAT, TREE
 
 from hierarchies import Hierarchy, distances
 from hierarchies.weights import node_weights
 from metrics.backoff import calibrate_darts, calibrate_threshold
-from metrics.decisions import RULES, backing_off, crm_gain, crm_ranking, decide, plurality_thresholds
+from metrics.decisions import (
+    RULES,
+    backing_off,
+    crm_gain,
+    crm_ranking,
+    decide,
+    plurality_thresholds,
+)
 from metrics.pareto import concatenate, pareto_front, top_node
 from metrics.posterior import information, node_probabilities, softmax
-from scored_outputs import (
-    A1, A2A, A2B, C, NODE_A, NODE_A2, NODE_A2A, NODE_A2B, NODE_X, NODE_Y, ROOT, X, Y,
-    log, posterior, random_scores, random_tree, scored,
-)  # fmt: skip
-from trees import FLAT, TREE
 
 pytestmark = pytest.mark.filterwarnings("error")
-MIXED = np.array([0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0])  # A2a .5, A2b .2, A1 .1, C .1, x .1: A2 .7, A .8, B .1
+MIXED = np.array(
+    [0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0]
+)  # A2a .5, A2b .2, A1 .1, C .1, x .1: A2 .7, A .8, B .1
 
 
 def answer(probabilities, rule, tree=TREE, **options):
@@ -23,7 +48,11 @@ def answer(probabilities, rule, tree=TREE, **options):
 
 def table(tree, distance):
     tables = {"path": distances.path_length, "lca_height": distances.lca_height}
-    return distances.weighted(tree, distance) if isinstance(distance, np.ndarray) else tables[distance](tree)
+    return (
+        distances.weighted(tree, distance)
+        if isinstance(distance, np.ndarray)
+        else tables[distance](tree)
+    )
 
 
 def test_argmax_answers_the_most_probable_class_and_the_lowest_of_equal_ones():
@@ -32,7 +61,8 @@ def test_argmax_answers_the_most_probable_class_and_the_lowest_of_equal_ones():
 
 
 def test_crm_prefers_a_class_with_near_alternatives():
-    # expected path: y 0.6 * 6 = 3.6, A2a and A2b 0.3 * 2 + 0.4 * 6 = 3.0, A1 0.6 * 3 + 0.4 * 5 = 3.8, C 1.0 * 4 = 4
+    # expected path: y 0.6 * 6 = 3.6, A2a and A2b 0.3 * 2 + 0.4 * 6 = 3.0, A1 0.6 * 3 + 0.4 * 5 =
+    # 3.8, C 1.0 * 4 = 4
     p = [0, 0.3, 0, 0, 0.3, 0.4, 0]
     assert answer(p, "argmax") == [NODE_Y]
     assert answer(p, "crm") == [NODE_A2A]  # of two equal costs and probabilities the lower class
@@ -49,11 +79,14 @@ def test_equal_costs_go_to_the_more_probable_class_and_then_to_the_lower_one():
 
 
 def test_costs_that_differ_by_rounding_only_are_equal():
-    # twelfths: C 4, A2a 1, x 1, A1 3, A2b 3. C costs 4 + 4 + 3 * 3 + 4 * 3 = 29, A1 3 * 4 + 3 + 5 + 3 * 3 = 29
+    # twelfths: C 4, A2a 1, x 1, A1 3, A2b 3. C costs 4 + 4 + 3 * 3 + 4 * 3 = 29, A1 3 * 4 + 3 + 5 +
+    # 3 * 3 = 29
     assert crm_ranking(TREE, log(np.array([[4, 1, 1, 3, 3, 0, 0]])))[0, :2].tolist() == [C, A1]
 
 
-@pytest.mark.parametrize("distance", ["path", "lca_height", "balanced", "ones", "leaf_proportion", "n_leaves"])
+@pytest.mark.parametrize(
+    "distance", ["path", "lca_height", "balanced", "ones", "leaf_proportion", "n_leaves"]
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_tree_form_of_crm_is_the_dense_one(distance, seed):
     tree = random_tree(seed)
@@ -62,7 +95,11 @@ def test_the_tree_form_of_crm_is_the_dense_one(distance, seed):
     risk = softmax(scores) @ table(tree, distance)
     gain = crm_gain(tree, softmax(scores), distance)
     differences = risk - risk[:, :1], gain[:, :1] - gain
-    factor = {"path": 2.0, "lca_height": tree.max_depth}.get(distance, 1.0) if isinstance(distance, str) else 1.0
+    factor = (
+        {"path": 2.0, "lca_height": tree.max_depth}.get(distance, 1.0)
+        if isinstance(distance, str)
+        else 1.0
+    )
     np.testing.assert_allclose(differences[0], factor * differences[1], atol=1e-11)
     best = np.argsort(risk, axis=1, kind="stable")[:, :5]
     np.testing.assert_array_equal(crm_ranking(tree, scores, distance, 5), best)
@@ -71,11 +108,15 @@ def test_the_tree_form_of_crm_is_the_dense_one(distance, seed):
 def test_crm_with_equal_costs_for_all_errors_is_argmax():
     scores = random_scores(0, 300, 4)
     np.testing.assert_array_equal(decide(FLAT, scores, "crm"), decide(FLAT, scores, "argmax"))
-    np.testing.assert_array_equal(crm_ranking(FLAT, scores), np.argsort(-scores, axis=1, kind="stable"))
+    np.testing.assert_array_equal(
+        crm_ranking(FLAT, scores), np.argsort(-scores, axis=1, kind="stable")
+    )
     # the leaf weighting puts all cost on being wrong, on any tree
     tree = random_tree(0)
     scores, weights = random_scores(1, 300, 12), node_weights(tree, "leaf")
-    np.testing.assert_array_equal(decide(tree, scores, "crm", distance=weights), tree.leaves[scores.argmax(axis=1)])
+    np.testing.assert_array_equal(
+        decide(tree, scores, "crm", distance=weights), tree.leaves[scores.argmax(axis=1)]
+    )
 
 
 def test_threshold_answers_the_most_informative_node_above_it():
@@ -102,9 +143,12 @@ def test_a_node_with_a_single_child_is_never_answered():
 
 def test_plurality_asks_for_more_than_the_second_best_sibling():
     # second best: C or B .1, A1 .1, A2b .2, of x y z none; P > .2 leaves A2a
-    assert plurality_thresholds(TREE, node_probabilities(TREE, MIXED[None])).tolist() == pytest.approx([0.2])
+    assert plurality_thresholds(
+        TREE, node_probabilities(TREE, MIXED[None])
+    ).tolist() == pytest.approx([0.2])
     assert answer(MIXED, "plurality") == [NODE_A2A]
-    # A .5, B .4 (y .2, z .2), A2a .3, A2b .2: the second best of the root, .4, keeps all classes out
+    # A .5, B .4 (y .2, z .2), A2a .3, A2b .2: the second best of the root, .4, keeps all classes
+    # out
     assert answer([0.1, 0.3, 0, 0, 0.2, 0.2, 0.2], "plurality") == [NODE_A2]
     # equal best siblings: A2a and A2b .5 each
     assert answer([0, 0.5, 0, 0, 0.5, 0, 0], "plurality") == [NODE_A2]
@@ -122,7 +166,8 @@ def test_plurality_thresholds_agree_with_a_loop_over_sibling_groups(seed):
 
 
 def test_expected_information_weighs_probability_against_detail():
-    # bits: A log2(7/3), A2 log2(7/2), a class log2 7; A2a .5 * 2.81 = 1.40 beats A2 .7 * 1.81 = 1.27
+    # bits: A log2(7/3), A2 log2(7/2), a class log2 7; A2a .5 * 2.81 = 1.40 beats A2 .7 * 1.81 =
+    # 1.27
     assert answer(MIXED, "expected_information") == [NODE_A2A]
     # with A2a .4 and A2b .3 it is 1.12 against 1.27
     assert answer([0.1, 0.4, 0.1, 0.1, 0.3, 0, 0], "expected_information") == [NODE_A2]
@@ -139,7 +184,9 @@ def test_darts_moves_from_expected_information_to_the_root():
 
 
 def preferred(tree, values, p):
-    """The node of largest value; ties by larger P, greater depth, lower index; nodes with one child left out."""
+    """The node of largest value; ties by larger P, greater depth, lower index; nodes with one child
+    left out.
+    """
     candidates = np.flatnonzero(tree.n_children != 1)
     return max(candidates, key=lambda v: (round(values[v], 12), p[v], tree.depth[v], -v))
 
@@ -152,12 +199,16 @@ def test_backing_off_rules_agree_with_a_search_over_all_nodes(seed):
     p, info = node_probabilities(tree, softmax(scores)), information(tree)
     for darts_lambda in (0.0, 0.7, 3.0):
         expected = [preferred(tree, (info + darts_lambda) * row, row) for row in p]
-        np.testing.assert_array_equal(decide(tree, scores, "darts", darts_lambda=darts_lambda), expected)
+        np.testing.assert_array_equal(
+            decide(tree, scores, "darts", darts_lambda=darts_lambda), expected
+        )
     for threshold in (0.0, 0.1, 0.3, 0.5, 0.9):
         top = top_node(tree)
         above = [np.where((row > threshold) | (np.arange(len(row)) == top), info, -1) for row in p]
         expected = [preferred(tree, values, row) for values, row in zip(above, p)]
-        np.testing.assert_array_equal(decide(tree, scores, "threshold", threshold=threshold), expected)
+        np.testing.assert_array_equal(
+            decide(tree, scores, "threshold", threshold=threshold), expected
+        )
 
 
 def test_the_front_falls_in_probability_and_grows_in_information():
@@ -175,7 +226,11 @@ def test_fronts_of_different_length_are_padded():
     p = node_probabilities(TREE, np.stack([MIXED, np.eye(7)[C]]))
     short, long = pareto_front(TREE, p[1:]), pareto_front(TREE, p[:1])
     both = concatenate([short, long])
-    assert both.nodes.shape == (2, long.nodes.shape[1]) and both.nodes[0, -1] == -1 and both.probabilities[0, -1] == 0
+    assert (
+        both.nodes.shape == (2, long.nodes.shape[1])
+        and both.nodes[0, -1] == -1
+        and both.probabilities[0, -1] == 0
+    )
     assert concatenate([]).nodes.shape == (0, 1)
 
 
@@ -260,7 +315,8 @@ def test_calibrated_threshold_is_the_smallest_from_which_on_the_target_holds(tar
 
 
 def test_nodes_of_one_probability_enter_together():
-    # at P = 1/3 the first sample goes from A2 (right) to A2a (wrong), the second from B2 (wrong) to A2a (right)
+    # at P = 1/3 the first sample goes from A2 (right) to A2a (wrong), the second from B2 (wrong) to
+    # A2a (right)
     scores = log(np.array([[0, 1, 0, 0, 1, 1, 0], [0, 1, 0, 0, 0, 1, 1]]))
     assert calibrate_threshold(TREE, scores, np.array([A2B, A2A]), 0.5)[:2] == (0.0, 0.5)
 
@@ -285,4 +341,6 @@ def test_the_measures_of_backing_off_are_those_of_the_answers():
     assert rows["majority/correct"].value == 0.5 and rows["majority/depth"].value == 2
     assert rows["plurality/correct"].value == 0 and rows["plurality/depth"].value == 3
     perfect = backing_off(scored([Y], log(np.eye(7)[[Y]])))
-    assert {perfect[f"{rule}/exact"].value for rule in ("majority", "plurality", "expected_information")} == {1}
+    assert {
+        perfect[f"{rule}/exact"].value for rule in ("majority", "plurality", "expected_information")
+    } == {1}

@@ -1,4 +1,6 @@
-"""The built-in demo: what is drawn, that it is drawn the same way again, and that nothing else is ever mistaken for it."""
+"""The built-in demo: what is drawn, that it is drawn the same way again, and that nothing else is
+ever mistaken for it.
+"""
 
 import json
 import threading
@@ -15,7 +17,10 @@ from hierarchies import scan_folders
 
 
 def bytes_of(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.jpg"))}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*.jpg"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,11 @@ def test_the_folders_are_24_classes_of_unequal_depth(small):
     assert hierarchy.num_classes == len(demo.SPECIES) == 24
     assert Counter(hierarchy.depth[hierarchy.leaves].tolist()) == {2: 6, 3: 16, 4: 2}
     assert sorted({path[0] for path in hierarchy.class_paths}) == [
-        "Ciliates", "Copepods", "Diatoms", "Dinoflagellates", "nonliving"
+        "Ciliates",
+        "Copepods",
+        "Diatoms",
+        "Dinoflagellates",
+        "nonliving",
     ]
 
 
@@ -65,7 +74,9 @@ def test_images_are_grey_jpeg_files_of_the_drawn_size(small):
 
 def test_the_size_in_pixels_tells_classes_apart():
     def sides(name):
-        return np.array([np.sqrt(np.prod(demo.draw_image(name, index).size)) for index in range(1, 13)])
+        return np.array(
+            [np.sqrt(np.prod(demo.draw_image(name, index).size)) for index in range(1, 13)]
+        )
 
     radiatus = sides("Diatoms/Centric discs/Coscinodiscus radiatus")
     calanus = sides("Copepods/Calanoids/Calanus")
@@ -84,7 +95,11 @@ def test_an_image_shows_a_dark_body_on_a_lighter_ground():
 def test_a_second_drawing_has_the_same_bytes_and_another_seed_has_not(small, tmp_path):
     demo.draw_demo(tmp_path / "again", images_per_class=3, progress=False)
     demo.draw_demo(tmp_path / "other", images_per_class=3, seed=1, progress=False)
-    first, again, other = bytes_of(small), bytes_of(tmp_path / "again"), bytes_of(tmp_path / "other")
+    first, again, other = (
+        bytes_of(small),
+        bytes_of(tmp_path / "again"),
+        bytes_of(tmp_path / "other"),
+    )
     assert first == again
     assert first.keys() == other.keys() and all(first[file] != other[file] for file in first)
 
@@ -196,20 +211,26 @@ def test_loading_gives_grey_splits_with_the_living_classes(small):
     assert splits.dataset == "demo" and splits.num_classes == 24
     assert splits.channels == 1 and splits.image_size == (32, 32)
     assert splits.living.sum() == 21
-    assert {path[0] for path, alive in zip(splits.hierarchy.class_paths, splits.living) if not alive} == {"nonliving"}
+    assert {
+        path[0] for path, alive in zip(splits.hierarchy.class_paths, splits.living) if not alive
+    } == {"nonliving"}
     assert len(splits.missing["train"]) == 0
     assert splits.notes == ()
 
 
 def test_loading_takes_the_options_of_a_folder(small):
-    splits = demo.load({"data_dir": small, "resize": 24, "gray": False, "collapse": True, "nonliving": None})
+    splits = demo.load(
+        {"data_dir": small, "resize": 24, "gray": False, "collapse": True, "nonliving": None}
+    )
     assert splits.image_size == (24, 24) and splits.channels == 3
     assert splits.hierarchy.num_classes == 24 and (splits.hierarchy.n_children != 1).all()
     assert splits.living is not None
 
 
 def test_rotation_turns_counter_clockwise():
-    np.testing.assert_allclose(np.array([[1.0, 0.0]]) @ rotation(np.pi / 2), [[0.0, 1.0]], atol=1e-12)
+    np.testing.assert_allclose(
+        np.array([[1.0, 0.0]]) @ rotation(np.pi / 2), [[0.0, 1.0]], atol=1e-12
+    )
 
 
 def test_a_straight_curve_has_its_length_and_a_bent_one_its_end_heading():
@@ -220,7 +241,9 @@ def test_a_straight_curve_has_its_length_and_a_bent_one_its_end_heading():
 
 def test_a_ribbon_lies_half_its_width_on_each_side():
     outline = ribbon(np.array([[0.0, 0], [1, 0], [2, 0]]), np.array([0.2, 0.4, 0.2]))
-    np.testing.assert_allclose(outline, [[0, 0.1], [1, 0.2], [2, 0.1], [2, -0.1], [1, -0.2], [0, -0.1]], atol=1e-12)
+    np.testing.assert_allclose(
+        outline, [[0, 0.1], [1, 0.2], [2, 0.1], [2, -0.1], [1, -0.2], [0, -0.1]], atol=1e-12
+    )
 
 
 def test_a_rendered_sketch_is_as_large_as_its_scale_says():
@@ -228,4 +251,6 @@ def test_a_rendered_sketch_is_as_large_as_its_scale_says():
     sketch.area(ellipse(1, 1), 0.9)
     small, large = (sketch.render(np.random.default_rng(0), scale) for scale in (20, 80))
     for image, scale in ((small, 20), (large, 80)):
-        assert all(scale + 6 <= side <= scale + 19 for side in image.size)  # margins of 3 to 9 pixels on each side
+        assert all(
+            scale + 6 <= side <= scale + 19 for side in image.size
+        )  # margins of 3 to 9 pixels on each side

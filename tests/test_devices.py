@@ -6,8 +6,8 @@ import subprocess
 import pytest
 import torch
 
-import devices
-from devices import choose_devices
+from training import devices
+from training.devices import choose_devices
 
 LISTED = "GPU-aa, 97, 70000\nGPU-bb, 0, 30000\nGPU-cc, 3, 60000\n"
 
@@ -16,7 +16,9 @@ LISTED = "GPU-aa, 97, 70000\nGPU-bb, 0, 30000\nGPU-cc, 3, 60000\n"
 def three_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    monkeypatch.setattr(devices.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, LISTED))
+    monkeypatch.setattr(
+        devices.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, LISTED)
+    )
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -30,7 +32,9 @@ def test_auto_takes_idle_gpus_with_most_free_memory_first(three_gpus, ngpus, exp
     assert choose_devices("auto", ngpus).gpus == expected
 
 
-@pytest.mark.parametrize("visible, expected", [("0,1", (1,)), ("GPU-aa,GPU-cc", (1,)), ("GPU-cc", (0,)), ("MIG-x", (0,))])
+@pytest.mark.parametrize(
+    "visible, expected", [("0,1", (1,)), ("GPU-aa,GPU-cc", (1,)), ("GPU-cc", (0,)), ("MIG-x", (0,))]
+)
 def test_auto_counts_the_visible_gpus_only(three_gpus, monkeypatch, visible, expected):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(visible.split(",")))
@@ -74,11 +78,16 @@ def test_asking_for_gpus_where_there_are_none_is_refused(no_gpu, gpu, ngpus):
 
 
 def test_the_cpu_stands_in_where_no_gpu_was_asked_for(no_gpu, capsys):
-    assert choose_devices(None).main == torch.device("cpu") and "computing on the CPU" in capsys.readouterr().err
+    assert (
+        choose_devices(None).main == torch.device("cpu")
+        and "computing on the CPU" in capsys.readouterr().err
+    )
     assert choose_devices("cpu").gpus == ()
 
 
 def test_cuda_lists_gpus_as_nvidia_smi_does_from_the_first_question(monkeypatch):
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"))
+    monkeypatch.setattr(
+        torch.cuda, "device_count", lambda: int(os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID")
+    )
     assert devices.count_gpus() == 1

@@ -1,4 +1,6 @@
-"""Distances between classes: the drawn tree by hand, a slow reference on random trees, and how they relate."""
+"""Distances between classes: the drawn tree by hand, a slow reference on random trees, and how they
+relate.
+"""
 
 import numpy as np
 import pytest
@@ -11,8 +13,15 @@ from hierarchies.distances import lca, lca_height, max_path, of_lca, path_length
 def random_tree(seed):
     """A tree of random shape with chains of single children, its classes in random order."""
     rng = np.random.default_rng(seed)
-    paths = {tuple("abcd"[key] for key in rng.integers(0, rng.integers(1, 5), rng.integers(1, 7))) for _ in range(40)}
-    leaves = [path for path in sorted(paths) if not any(other[: len(path)] == path != other for other in paths)]
+    paths = {
+        tuple("abcd"[key] for key in rng.integers(0, rng.integers(1, 5), rng.integers(1, 7)))
+        for _ in range(40)
+    }
+    leaves = [
+        path
+        for path in sorted(paths)
+        if not any(other[: len(path)] == path != other for other in paths)
+    ]
     return Hierarchy.from_paths([leaves[index] for index in rng.permutation(len(leaves))])
 
 
@@ -20,7 +29,9 @@ TREES = [TREE, FLAT, *map(random_tree, range(6))]
 
 
 def slow_lca(tree, a, b):
-    above_a, above_b = ([v for v in row if v >= 0] for row in (tree.path_table[a], tree.path_table[b]))
+    above_a, above_b = (
+        [v for v in row if v >= 0] for row in (tree.path_table[a], tree.path_table[b])
+    )
     return max([v for v in above_a if v in above_b], default=0)
 
 
@@ -41,7 +52,9 @@ def test_heights_of_the_lowest_common_ancestors_of_the_drawn_tree():
 
 def test_the_longer_branch_differs_from_the_height_where_the_tree_is_uneven():
     table = max_path(TREE)
-    assert table[0, 3] == 2 and lca_height(TREE)[0, 3] == 3  # C and A1 meet at the root, of height 3
+    assert (
+        table[0, 3] == 2 and lca_height(TREE)[0, 3] == 3
+    )  # C and A1 meet at the root, of height 3
     assert table[2, 6] == 2 and table[5, 6] == 1
 
 
@@ -90,7 +103,9 @@ def test_weighted_distance_of_the_drawn_tree():
 
 
 @pytest.mark.parametrize("tree", TREES)
-@pytest.mark.parametrize("name, meeting", [("greedy", "height"), ("lazy", "depth"), ("leaf_proportion", "n_leaves")])
+@pytest.mark.parametrize(
+    "name, meeting", [("greedy", "height"), ("lazy", "depth"), ("leaf_proportion", "n_leaves")]
+)
 def test_weighted_distances_with_a_closed_form(tree, name, meeting):
     value = of_lca(tree, getattr(tree, meeting))
     expected = {
@@ -112,7 +127,9 @@ def test_weights_of_one_give_half_the_path_length(tree):
     np.testing.assert_allclose(single, weighted(tree, node_weights(tree, "balanced")), atol=1e-6)
 
 
-@pytest.mark.parametrize("weights", [np.ones(3), np.full(13, -1.0), np.full(13, np.nan), np.full(13, np.inf)])
+@pytest.mark.parametrize(
+    "weights", [np.ones(3), np.full(13, -1.0), np.full(13, np.nan), np.full(13, np.inf)]
+)
 def test_weights_that_are_no_lengths_of_edges_are_refused(weights):
     with pytest.raises(ValueError, match="weights must"):
         weighted(TREE, weights)

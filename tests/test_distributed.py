@@ -1,4 +1,6 @@
-"""Several processes that train one model: the same numbers as one process, and nothing lost when one of them dies."""
+"""Several processes that train one model: the same numbers as one process, and nothing lost when
+one of them dies.
+"""
 
 import os
 import shlex
@@ -15,20 +17,20 @@ from test_batches import make_splits
 from torch import distributed as dist
 from torch import nn
 
-import experiment
 import train
-from bystander import Bystander
 from data import Batches
-from distributed import ALONE, Team
 from models import synchronise_batch_norm
 from models.syncnorm import SyncBatchNorm
-from recording import Run
+from runs.folder import Bystander, Run
+from training import experiment
+from training.team import ALONE, Team
 
 WORKER = Path(__file__).with_name("team_worker.py")
 PROCESSES = 3
 # 35 training images in batches of 11, so that the last one leaves a process without images
 OPTIONS = (
-    "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 11 --lr 0.01 --method DR --ema"
+    "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 11 --lr"
+    " 0.01 --method DR --ema"
     " --dynamic --size_inform --use_val --schedule cosine --weight_decay 0.001 --epochs 2"
 ).split()
 
@@ -36,25 +38,40 @@ OPTIONS = (
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Five classes of ten grey images each."""
-    return make_learnable_folder(tmp_path_factory.mktemp("images"), ("A/a", "A/b", "A/c/d", "A/c/e", "B"), 10)
+    return make_learnable_folder(
+        tmp_path_factory.mktemp("images"), ("A/a", "A/b", "A/c/d", "A/c/e", "B"), 10
+    )
 
 
 @pytest.fixture(scope="module")
 def launch(images, tmp_path_factory):
-    """Trains in some processes; returns exit status, what was said, the run, and its folder of digests."""
+    """Trains in some processes; returns exit status, what was said, the run, and its folder of
+    digests.
+    """
 
     def call(name: str, processes: int, *flags: str, **environment: str):
         place = tmp_path_factory.getbasetemp() / name
         (place / "digests").mkdir(parents=True, exist_ok=True)
         argv = [*OPTIONS, "--data_dir", str(images), "--record", str(place / "record")]
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        launcher = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            str(processes),
+        ]
         done = subprocess.run(
             [sys.executable, *(launcher if processes > 1 else []), str(WORKER), *argv, *flags],
-            env={**os.environ, "OMP_NUM_THREADS": "1", "DIGESTS": str(place / "digests"), **environment},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "DIGESTS": str(place / "digests"),
+                **environment,
+            },
             capture_output=True,
             text=True,
         )
-        run = Run(experiment.arguments.parse(argv, "", train.DATASETS)[2])
+        run = Run(experiment.command_line.parse(argv, "", train.DATASETS)[2])
         return done.returncode, done.stdout + done.stderr, run, place / "digests"
 
     return call
@@ -84,7 +101,9 @@ def test_a_lost_process_ends_all_and_leaves_a_state_to_resume(lost, team):
     assert status != 0
     assert "1 of 2 epochs are saved" in said, said
     advice = said.split("go on with: ")[1].splitlines()[0]
-    assert shlex.split(advice)[:3] == ["torchrun", "--nproc_per_node", "3"] and advice.endswith("--resume")
+    assert shlex.split(advice)[:3] == ["torchrun", "--nproc_per_node", "3"] and advice.endswith(
+        "--resume"
+    )
     assert "resumed after epoch 1 of 2" in team[1]
 
 
@@ -93,7 +112,9 @@ def test_three_processes_give_the_numbers_of_one(team, alone):
     theirs, ours = alone[2], team[2]
     assert len(theirs.split.query("split == 'train'")) == 35 and len(theirs.epochs) == 2
     for table in ("epochs", "metrics"):
-        pd.testing.assert_frame_equal(getattr(ours, table), getattr(theirs, table), rtol=1e-9, atol=1e-9)
+        pd.testing.assert_frame_equal(
+            getattr(ours, table), getattr(theirs, table), rtol=1e-9, atol=1e-9
+        )
     for name in ("test", "val"):
         expected, found = theirs.arrays(name), ours.arrays(name)
         assert found.keys() == expected.keys()
@@ -119,7 +140,10 @@ def test_parts_of_a_batch_are_the_batch():
     splits = make_splits()
     options = {"shuffle_seed": 4, "merge_single": True}
     whole = Batches(splits, splits.train, 5, **options)
-    parts = [Batches(splits, splits.train, 5, part=Team(rank, 3).part, **options) for rank in range(3)]
+    parts = [
+        Batches(splits, splits.train, 5, part=Team(rank, 3).my_share, **options)
+        for rank in range(3)
+    ]
     for batch, total, *shares in zip(whole, whole.totals, *parts, strict=True):
         for tensor, *pieces in zip(batch, *shares):
             torch.testing.assert_close(torch.cat(pieces), tensor)
@@ -131,13 +155,22 @@ def test_parts_of_a_batch_are_the_batch():
 def test_a_team_of_one_does_nothing_special():
     tensor = torch.arange(3.0)
     ALONE.sum(tensor)
-    assert ALONE.first and ALONE.counts(5) == [5] and ALONE.gather("x") == ["x"] and ALONE.lead(lambda: 7) == 7
-    assert ALONE.rows(tensor, 3) is tensor and tensor.tolist() == [0, 1, 2] and ALONE.launcher == "python"
+    assert (
+        ALONE.first
+        and ALONE.counts(5) == [5]
+        and ALONE.gather("x") == ["x"]
+        and ALONE.on_first(lambda: 7) == 7
+    )
+    assert (
+        ALONE.gather_rows(tensor, 3) is tensor
+        and tensor.tolist() == [0, 1, 2]
+        and ALONE.launcher == "python"
+    )
 
 
 @pytest.mark.parametrize("total, counts", [(8, [3, 3, 2]), (2, [1, 1, 0]), (0, [0, 0, 0])])
 def test_items_are_dealt_out_whole(total, counts):
-    parts = [Team(rank, 3).part(np.arange(total)) for rank in range(3)]
+    parts = [Team(rank, 3).my_share(np.arange(total)) for rank in range(3)]
     assert [len(part) for part in parts] == counts == Team(0, 3).counts(total)
     assert np.concatenate(parts).tolist() == list(range(total))
 
@@ -156,7 +189,9 @@ def test_a_bystander_writes_nothing(tmp_path):
 @pytest.fixture
 def group(tmp_path):
     """A process group of this process alone."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
+    )
     yield
     dist.destroy_process_group()
 
@@ -167,14 +202,19 @@ def test_synchronised_batch_norm_is_batch_norm(group, shape):
     plain = nn.Sequential(nn.BatchNorm1d(3) if len(shape) == 2 else nn.BatchNorm2d(3)).double()
     other = nn.Sequential(type(plain[0])(3)).double()
     synchronise_batch_norm(other, torch.device("cpu"))
-    assert isinstance(other[0], SyncBatchNorm) and other.state_dict().keys() == plain.state_dict().keys()
+    assert (
+        isinstance(other[0], SyncBatchNorm)
+        and other.state_dict().keys() == plain.state_dict().keys()
+    )
     results = []
     for model in (plain, other):
         torch.manual_seed(1)
         nn.init.normal_(model[0].weight)
         images = torch.randn(shape, dtype=torch.float64, requires_grad=True)
         (model(images) ** 3).sum().backward()
-        results.append([images.grad, model[0].weight.grad, *model.state_dict().values(), model.eval()(images)])
+        results.append(
+            [images.grad, model[0].weight.grad, *model.state_dict().values(), model.eval()(images)]
+        )
     for expected, found in zip(*results, strict=True):
         torch.testing.assert_close(found, expected)
 

@@ -1,4 +1,6 @@
-"""evaluate.py for single runs, through its command line: synthetic arrays, and a trained run embedded again."""
+"""evaluate.py for single runs, through its command line: synthetic arrays, and a trained run
+embedded again.
+"""
 
 import io
 import json
@@ -19,10 +21,11 @@ from trees import FLAT, PATHS, TREE
 
 import evaluate
 import metrics
-from evaluation import differences, find_folders, newick_trees, tip_labels
+from evaluation.files import newick_trees, tip_labels
+from evaluation.measure import differences, find_folders
 from hierarchies import Hierarchy
 from metrics import Outputs
-from recording import Run
+from runs.folder import Run
 
 
 @pytest.fixture
@@ -37,9 +40,17 @@ def test_a_run_is_reproduced_from_its_folder_alone(tmp_path, call):
     folder = tmp_path / "elsewhere" / run.folder.relative_to(tmp_path / "there")
     status, out, err = call(folder)
     assert status == 0 and not err and "reproduces metrics.csv: largest difference 0 over" in out
-    for section in ("accuracy", "distance in the tree", "calibration", "retrieval of images", "geometry"):
+    for section in (
+        "accuracy",
+        "distance in the tree",
+        "calibration",
+        "retrieval of images",
+        "geometry",
+    ):
         assert f"\n{section}\n" in out
-    pd.testing.assert_frame_equal(pd.read_csv(folder / "evaluation.csv", engine="python"), Run(folder).metrics)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(folder / "evaluation.csv", engine="python"), Run(folder).metrics
+    )
 
 
 def test_changed_numbers_are_listed_and_fail(tmp_path, call):
@@ -47,7 +58,10 @@ def test_changed_numbers_are_listed_and_fail(tmp_path, call):
     table = run.metrics
     table.loc[table["metric"] == "accuracy", "value"] += 0.01
     table.loc[table["metric"] == "W/corr", "value"] = np.nan
-    run.write_table("metrics.csv", pd.concat([table, pd.DataFrame([["gone", 1.0, 1, 0]], columns=table.columns)]))
+    run.write_table(
+        "metrics.csv",
+        pd.concat([table, pd.DataFrame([["gone", 1.0, 1, 0]], columns=table.columns)]),
+    )
     status, out, _ = call(run.folder)
     assert status == 1 and "does not reproduce metrics.csv: 3 of" in out
     for line in ("accuracy: recorded", "W/corr: recorded nan", "gone: recorded 1, now nan"):
@@ -56,7 +70,9 @@ def test_changed_numbers_are_listed_and_fail(tmp_path, call):
 
 
 def test_differences_are_absolute_to_one_and_relative_above():
-    recorded = pd.DataFrame({"metric": list("abcde"), "value": [0.5, 200.0, np.nan, np.nan, np.inf]})
+    recorded = pd.DataFrame(
+        {"metric": list("abcde"), "value": [0.5, 200.0, np.nan, np.nan, np.inf]}
+    )
     computed = pd.DataFrame({"metric": list("edcba"), "value": [np.inf, 1.0, np.nan, 202.0, 0.4]})
     found = differences(recorded, computed).set_index("metric")["difference"]
     assert found["a"] == pytest.approx(0.1) and found["b"] == pytest.approx(0.01)
@@ -74,7 +90,9 @@ def test_everything_is_written_and_consistent(tmp_path, call):
         table = pd.read_csv(run.folder / f"confusion_{name}.csv")
         assert table["count"].sum() == 120 and (table["count"] > 0).all()
     correct = table[table["true"] == table["predicted"]]["count"].sum()  # of level 2
-    assert correct / 120 == pytest.approx(run.metrics.set_index("metric")["value"]["level_accuracy@2"])
+    assert correct / 120 == pytest.approx(
+        run.metrics.set_index("metric")["value"]["level_accuracy@2"]
+    )
     assert set(pd.read_csv(run.folder / "per_level.csv")["level"]) == {1, 2, 3}
     assert not list(run.folder.glob("*.tmp"))
 
@@ -92,7 +110,9 @@ def test_learned_trees_and_taxonomy_have_the_same_tips(tmp_path, call):
 
 
 def test_classes_of_one_name_are_tips_called_by_their_paths():
-    tree = Hierarchy.from_paths([("a", "x"), ("b", "x"), ("c", "y z"), ("a/b",)], names={("c", "y z"): "a/x"})
+    tree = Hierarchy.from_paths(
+        [("a", "x"), ("b", "x"), ("c", "y z"), ("a/b",)], names={("c", "y z"): "a/x"}
+    )
     assert tip_labels(tree) == ["a/x", "b/x", "c/y z", "a/b"]
     assert len(set(tip_labels(tree))) == 4
     arrays = make_arrays(tree)
@@ -104,7 +124,17 @@ def test_classes_of_one_name_are_tips_called_by_their_paths():
 
 def test_intervals_weights_requests_and_the_tree_are_printed_on_demand(tmp_path, call):
     run = write_whole_run(tmp_path)
-    options = ("--bootstrap", 30, "--weighting", "power", "--decay", 0.2, "--tree", "--on_request", "rf_published")
+    options = (
+        "--bootstrap",
+        30,
+        "--weighting",
+        "power",
+        "--decay",
+        0.2,
+        "--tree",
+        "--on_request",
+        "rf_published",
+    )
     status, out, _ = call(run.folder, *options)
     assert status == 0 and "reproduces metrics.csv" in out  # compared with the weights of training
     assert re.search(r"^accuracy ↑ +0\.\d{4} \[0\.\d+, 0\.\d+\]", out, re.M)
@@ -112,10 +142,15 @@ def test_intervals_weights_requests_and_the_tree_are_printed_on_demand(tmp_path,
     table = pd.read_csv(run.folder / "evaluation-power-decay=0.2.csv").set_index("metric")
     assert not (run.folder / "evaluation.csv").exists()
     classes = pd.read_csv(run.folder / "per_class-power-decay=0.2.csv")
-    assert np.average(classes["wtd"].fillna(0), weights=classes["n_true"]) == pytest.approx(table["value"]["wtd"])
+    assert np.average(classes["wtd"].fillna(0), weights=classes["n_true"]) == pytest.approx(
+        table["value"]["wtd"]
+    )
     recorded = run.metrics.set_index("metric")["value"]
     assert table["lower"]["accuracy"] <= table["value"]["accuracy"] <= table["upper"]["accuracy"]
-    assert table["value"]["accuracy"] == recorded["accuracy"] and abs(table["value"]["wtd"] - recorded["wtd"]) > 1e-3
+    assert (
+        table["value"]["accuracy"] == recorded["accuracy"]
+        and abs(table["value"]["wtd"] - recorded["wtd"]) > 1e-3
+    )
 
 
 def test_a_validation_split_adds_calibrated_measures(tmp_path, call):
@@ -130,7 +165,12 @@ def test_printed_measures_can_be_chosen(tmp_path, call):
     _, out, _ = call(run.folder, "--metrics", "ahc", "majority/*")
     assert "ahc ↓" in out and "backing off: majority" in out and "accuracy ↑" not in out
     status, _, err = call(run.folder, "--metrics", "zzqxj")
-    assert status == 2 and "--metrics zzqxj" in err and "evaluation.csv" in err and "summary.csv" not in err
+    assert (
+        status == 2
+        and "--metrics zzqxj" in err
+        and "evaluation.csv" in err
+        and "summary.csv" not in err
+    )
     assert (run.folder / "evaluation.csv").exists()
 
 
@@ -153,13 +193,21 @@ def test_the_curves_are_written_for_both_predictions(tmp_path, call):
         for value in ("depth", "info"):
             curve = pd.read_csv(run.folder / f"curve_{value}{kind}.csv")
             assert list(curve) == ["threshold", "correct", "precision", "recall"]
-            assert curve.iloc[0][["correct", "precision", "recall"]].tolist() == [1, 1, 0]  # the root
-            assert curve["threshold"].iloc[-1] == 0 and curve["correct"].iloc[-1] == pytest.approx(accuracy)
+            assert curve.iloc[0][["correct", "precision", "recall"]].tolist() == [
+                1,
+                1,
+                0,
+            ]  # the root
+            assert curve["threshold"].iloc[-1] == 0 and curve["correct"].iloc[-1] == pytest.approx(
+                accuracy
+            )
             kept = curve["recall"][curve["correct"] >= 0.9].max()
             assert kept == pytest.approx(recorded[f"{prefix}recall@90_{value}"])
         risk = pd.read_csv(run.folder / f"risk_coverage{kind}.csv")
         assert list(risk) == ["confidence", "coverage", "risk"]
-        assert risk["coverage"].iloc[-1] == 1 and risk["risk"].iloc[-1] == pytest.approx(1 - accuracy)
+        assert risk["coverage"].iloc[-1] == 1 and risk["risk"].iloc[-1] == pytest.approx(
+            1 - accuracy
+        )
 
 
 def test_the_curves_of_a_perfect_classifier_lose_nothing(tmp_path, call):
@@ -187,9 +235,14 @@ def test_the_learned_trees_are_kept_as_text(tmp_path, call):
     _, out, _ = call(run.folder, "--tree")
     text = (run.folder / "trees.txt").read_text("utf-8")
     assert "trees.txt" in out and [line for line in text.splitlines() if "_" in line] == [
-        "W_upgma", "W_nj", "P_upgma", "P_nj"
-    ]  # fmt: skip
-    assert text.split("\n\n")[0].removeprefix("W_upgma\n") in out and out.count("┐\n") == 6  # seven classes
+        "W_upgma",
+        "W_nj",
+        "P_upgma",
+        "P_nj",
+    ]
+    assert (
+        text.split("\n\n")[0].removeprefix("W_upgma\n") in out and out.count("┐\n") == 6
+    )  # seven classes
 
 
 def test_a_finished_run_without_its_arrays_is_sent_to_its_images(tmp_path, call):
@@ -201,7 +254,10 @@ def test_a_finished_run_without_its_arrays_is_sent_to_its_images(tmp_path, call)
 
 def test_a_reader_that_stops_early_is_no_error(tmp_path):
     run = write_whole_run(tmp_path)
-    script = f"{sys.executable} {evaluate.__file__} {run.folder} --metrics '*' | head -n 1; echo ${{PIPESTATUS[0]}}"
+    script = (
+        f"{sys.executable} {evaluate.__file__} {run.folder} --metrics '*' | head -n 1; echo"
+        f" ${{PIPESTATUS[0]}}"
+    )
     found = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert found.stdout.splitlines()[-1] == "0" and not found.stderr
 
@@ -268,8 +324,8 @@ def test_an_option_that_the_weighting_does_not_take_is_refused(tmp_path, call):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run trained for one epoch on drawn images, and the folder of these."""
-    import experiment
     import train
+    from training import experiment
 
     images, record = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("record")
     rng = np.random.default_rng(0)
@@ -279,9 +335,31 @@ def trained(tmp_path_factory):
         for i in range(10):
             pixels = rng.integers(0, 60, (20, 20 + c)) + 25 * c
             Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
-    argv = ["--dataset", "folder", "--data_dir", images, "--record", record, "--GPU", "cpu", "--resize", 16, "--gray",
-            "--use_val", "--backbone", "conv4", "--dim", 8, "--batch_size", 8, "--epochs", 2, "--method", "DR",
-            "--mds_W"]  # fmt: skip
+    argv = [
+        "--dataset",
+        "folder",
+        "--data_dir",
+        images,
+        "--record",
+        record,
+        "--GPU",
+        "cpu",
+        "--resize",
+        16,
+        "--gray",
+        "--use_val",
+        "--backbone",
+        "conv4",
+        "--dim",
+        8,
+        "--batch_size",
+        8,
+        "--epochs",
+        2,
+        "--method",
+        "DR",
+        "--mds_W",
+    ]
     assert experiment.main("", train.DATASETS, [str(argument) for argument in argv]) == 0
     return next(record.rglob("metrics.csv")).parent, images
 
@@ -289,7 +367,9 @@ def trained(tmp_path_factory):
 def test_moved_images_and_the_checkpoint_give_the_recorded_numbers(trained, tmp_path, call):
     folder, images = trained
     shutil.copytree(images, tmp_path / "moved", ignore=shutil.ignore_patterns(".*"))
-    status, out, err = call(folder, "--data_dir", tmp_path / "moved", "--GPU", "cpu", "--tolerance", "1e-9")
+    status, out, err = call(
+        folder, "--data_dir", tmp_path / "moved", "--GPU", "cpu", "--tolerance", "1e-9"
+    )
     assert status == 0, out + err
     assert "reproduces metrics.csv" in out
 
@@ -306,9 +386,13 @@ def test_options_that_an_old_run_did_not_know_are_off(trained, tmp_path, call):
 
 def test_another_checkpoint_is_written_beside_and_not_compared(trained, call):
     folder, images = trained
-    kept = (folder / "evaluation.csv").read_bytes() if (folder / "evaluation.csv").exists() else None
+    kept = (
+        (folder / "evaluation.csv").read_bytes() if (folder / "evaluation.csv").exists() else None
+    )
     status, out, _ = call(folder, "--data_dir", images, "--GPU", "cpu", "--checkpoint", "last.pt")
-    assert status == 0 and "measures of last.pt" in out and (folder / "evaluation-last.csv").exists()
+    assert (
+        status == 0 and "measures of last.pt" in out and (folder / "evaluation-last.csv").exists()
+    )
     assert kept is None or (folder / "evaluation.csv").read_bytes() == kept
 
 
@@ -344,10 +428,14 @@ def test_an_unfinished_run_is_evaluated_from_its_checkpoint(trained, tmp_path, c
     shutil.copytree(folder, tmp_path / "seed1")
     for name in ("metrics.csv", "test.pkl", "val.pkl"):
         (tmp_path / "seed1" / name).unlink()
-    status, out, _ = call(tmp_path / "seed1", "--data_dir", images, "--GPU", "cpu", "--checkpoint", "last.pt")
+    status, out, _ = call(
+        tmp_path / "seed1", "--data_dir", images, "--GPU", "cpu", "--checkpoint", "last.pt"
+    )
     assert status == 0 and "no recorded ones to compare with" in out
 
 
 def test_a_folder_of_images_that_is_not_there_is_refused_and_not_made(tmp_path, capsys):
     assert evaluate.main([str(tmp_path), "--data_dir", str(tmp_path / "nowhere")]) == 2
-    assert "there is no such folder" in capsys.readouterr().err and not (tmp_path / "nowhere").exists()
+    assert (
+        "there is no such folder" in capsys.readouterr().err and not (tmp_path / "nowhere").exists()
+    )

@@ -7,10 +7,9 @@ import pytest
 import torch
 from images import ODD_CLASSES, make_learnable_folder
 
-import engine
-import experiment
 import train
-from recording import Run
+from runs.folder import Run
+from training import experiment, loop
 
 RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
 
@@ -26,16 +25,45 @@ def run(images, tmp_path):
     """Calls train.py's main on the images; returns the exit status and the run."""
 
     def call(*argv, method="DR"):
-        argv = ["--dataset", "folder", "--data_dir", str(images), "--record", str(tmp_path), "--GPU", "cpu", "--resize", "16",
-                "--gray", "--backbone", "conv4", "--dim", "8", "--batch_size", "8", "--lr", "0.001", "--method", method, *argv]  # fmt: skip
+        argv = [
+            "--dataset",
+            "folder",
+            "--data_dir",
+            str(images),
+            "--record",
+            str(tmp_path),
+            "--GPU",
+            "cpu",
+            "--resize",
+            "16",
+            "--gray",
+            "--backbone",
+            "conv4",
+            "--dim",
+            "8",
+            "--batch_size",
+            "8",
+            "--lr",
+            "0.001",
+            "--method",
+            method,
+            *argv,
+        ]
         argv = argv if "--epochs" in argv else [*argv, "--epochs", "1"]
-        folder = experiment.arguments.parse(argv, "", train.DATASETS)[2]
+        folder = experiment.command_line.parse(argv, "", train.DATASETS)[2]
         return experiment.main("", train.DATASETS, argv), Run(folder)
 
     return call
 
 
-HEADS = [[], ["--ema"], ["--dynamic"], ["--ema", "--dynamic"], ["--mds_W"], ["--mds_W", "--dynamic"]]
+HEADS = [
+    [],
+    ["--ema"],
+    ["--dynamic"],
+    ["--ema", "--dynamic"],
+    ["--mds_W"],
+    ["--mds_W", "--dynamic"],
+]
 CORR = [["--CORR", "--mds_W"], ["--CORR", "--mds_W", "--corr_reduction", "sum"]]
 
 
@@ -52,7 +80,16 @@ def test_every_head_trains_and_is_recorded(run, method, distance, options, data)
 
 
 @pytest.mark.parametrize(
-    "data", [[], ["--use_val"], ["--size_inform"], ["--clspri"], ["--aug"], ["--collapse"], ["--split", "published"]]
+    "data",
+    [
+        [],
+        ["--use_val"],
+        ["--size_inform"],
+        ["--clspri"],
+        ["--aug"],
+        ["--collapse"],
+        ["--split", "published"],
+    ],
 )
 def test_softmax_trains_with_every_option_of_the_data(run, data):
     status, record = run(*data, method="softmax")
@@ -82,7 +119,10 @@ def test_every_loss_and_penalty_trains_under_every_head(run, method, options):
 
 def test_freezing_everything_or_penalising_fixed_vectors_is_refused(run, capsys):
     assert run("--mds_W", "--hr", "1")[0] == 2 and "--mds_W" in capsys.readouterr().err
-    for flags, named in ((["--freeze", "all"], "--epochs 0"), (["--freeze", "last", "--ema"], "--ema")):
+    for flags, named in (
+        (["--freeze", "all"], "--epochs 0"),
+        (["--freeze", "last", "--ema"], "--ema"),
+    ):
         with pytest.raises(SystemExit, match="2"):
             run(*flags)
         assert named in capsys.readouterr().err
@@ -90,7 +130,11 @@ def test_freezing_everything_or_penalising_fixed_vectors_is_refused(run, capsys)
 
 def test_bfloat16_needs_a_gpu(run, capsys):
     status, record = run("--amp")
-    assert status == 2 and "--amp needs a GPU" in capsys.readouterr().err and not record.folder.exists()
+    assert (
+        status == 2
+        and "--amp needs a GPU" in capsys.readouterr().err
+        and not record.folder.exists()
+    )
 
 
 def test_two_runs_with_one_seed_are_equal_bytes_and_another_seed_differs(run, tmp_path):
@@ -104,7 +148,9 @@ def test_two_runs_with_one_seed_are_equal_bytes_and_another_seed_differs(run, tm
 
 
 @pytest.mark.parametrize(
-    "options", [["--ema", "--dynamic"], ["--mds_W", "--dynamic", "--schedule", "cosine"]], ids=" ".join
+    "options",
+    [["--ema", "--dynamic"], ["--mds_W", "--dynamic", "--schedule", "cosine"]],
+    ids=" ".join,
 )
 @pytest.mark.parametrize("when", ["while training", "while writing"])
 def test_an_interrupted_run_resumes_to_the_same_bytes(run, monkeypatch, options, when, capsys):
@@ -113,7 +159,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(run, monkeypatch, options,
     expected = {name: (whole.folder / name).read_bytes() for name in RESULTS}
     shutil.rmtree(whole.folder)
 
-    owner, name = (engine, "_gradients") if when == "while training" else (Run, "_replace")
+    owner, name = (loop, "_forward_backward") if when == "while training" else (Run, "_replace")
     original, calls = getattr(owner, name), []
 
     def stop_in_the_middle(*arguments):
@@ -130,12 +176,14 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(run, monkeypatch, options,
     assert run(*options)[0] == 2  # neither --resume nor --overwrite
     assert "--resume" in capsys.readouterr().err
     status, record = run(*options, "--resume")
-    assert status == 0 and {name: (record.folder / name).read_bytes() for name in RESULTS} == expected
+    assert (
+        status == 0 and {name: (record.folder / name).read_bytes() for name in RESULTS} == expected
+    )
 
 
 def test_a_finished_run_is_not_run_again(run, monkeypatch, capsys):
     run()
-    monkeypatch.setattr(engine, "fit", None)
+    monkeypatch.setattr(loop, "fit", None)
     status, _ = run()
     assert status == 0 and "finished" in capsys.readouterr().out
 
@@ -185,7 +233,10 @@ def test_a_diverging_run_stops_and_says_what_to_do(run, capsys):
     status, record = run("--lr", "1e30", method="softmax")
     error = capsys.readouterr().err
     assert (
-        status == 1 and "learning rate 1e+30" in error and "--lr" in error and not (record.folder / "last.pt").exists()
+        status == 1
+        and "learning rate 1e+30" in error
+        and "--lr" in error
+        and not (record.folder / "last.pt").exists()
     )
 
 
@@ -193,7 +244,9 @@ def test_prototypes_and_scores_are_those_of_the_recorded_model(run):
     _, record = run("--use_val", "--clspri")
     arrays = record.arrays("test")
     unit = arrays["embeddings"] / np.linalg.norm(arrays["embeddings"], axis=1, keepdims=True)
-    vectors = arrays["class_vectors"] / np.linalg.norm(arrays["class_vectors"], axis=1, keepdims=True)
+    vectors = arrays["class_vectors"] / np.linalg.norm(
+        arrays["class_vectors"], axis=1, keepdims=True
+    )
     prior = np.log(arrays["prototype_counts"] / arrays["prototype_counts"].sum())
     squared = np.maximum(2 - 2 * unit @ vectors.T, 1e-6)
     np.testing.assert_allclose(arrays["scores"], -5 * np.log(squared) + prior, rtol=1e-3, atol=1e-3)

@@ -25,7 +25,9 @@ def classifier(right: bool) -> Outputs:
 
 
 def lines(figure) -> dict[str, np.ndarray]:
-    return {line.get_label(): line.get_xydata() for axes in figure.axes for line in axes.get_lines()}
+    return {
+        line.get_label(): line.get_xydata() for axes in figure.axes for line in axes.get_lines()
+    }
 
 
 def test_a_perfect_classifier_recalls_everything_without_risk():
@@ -35,11 +37,16 @@ def test_a_perfect_classifier_recalls_everything_without_risk():
     for name in ("recall of depth", "recall of information"):
         assert found[name][:, 0].max() == pytest.approx(1) and (found[name][:, 1] == 1).all()
     assert not found["most confident first"][:, 1].any()
-    assert "90 % of the answers are correct up to a recall of 1.000 (depth) and 1.000 (information)" in caption
+    assert (
+        "90 % of the answers are correct up to a recall of 1.000 (depth) and 1.000 (information)"
+        in caption
+    )
 
 
 def test_a_classifier_that_is_always_wrong_answers_at_full_risk():
-    figure, _ = drawn(operating_curves, replace(make_subject(TREE), outputs=classifier(right=False)))
+    figure, _ = drawn(
+        operating_curves, replace(make_subject(TREE), outputs=classifier(right=False))
+    )
     assert (lines(figure)["most confident first"][:, 1] == 1).all()
 
 
@@ -47,7 +54,9 @@ def test_the_figure_names_the_measures_it_shows():
     subject = make_subject(TREE)
     figure, caption = drawn(operating_curves, subject)
     area = risk_coverage_area(subject.outputs).value
-    assert f"AURC {area:.3f}" in caption and f"AURC {area:.3f}" in figure.axes[1].get_title(loc="left")
+    assert f"AURC {area:.3f}" in caption and f"AURC {area:.3f}" in figure.axes[1].get_title(
+        loc="left"
+    )
     curve = operating_curve(subject.outputs, "depth")
     assert f"up to a recall of {recall_at(curve, 0.9):.3f} (depth)" in caption
 
@@ -63,7 +72,12 @@ def test_without_images_there_is_nothing_to_draw():
 def test_thinned_curves_keep_both_ends_and_short_ones_everything():
     curve = pd.DataFrame({"threshold": np.arange(7001.0)})
     kept = thinned(curve, 100)["threshold"]
-    assert len(kept) == 100 and kept.iloc[0] == 0 and kept.iloc[-1] == 7000 and kept.is_monotonic_increasing
+    assert (
+        len(kept) == 100
+        and kept.iloc[0] == 0
+        and kept.iloc[-1] == 7000
+        and kept.is_monotonic_increasing
+    )
     assert thinned(curve, 7001) is curve
 
 

@@ -1,4 +1,6 @@
-"""Trees as they are drawn: where nodes stand, how often lines cross, and that turning finds the fewest crossings."""
+"""Trees as they are drawn: where nodes stand, how often lines cross, and that turning finds the
+fewest crossings.
+"""
 
 from itertools import permutations, product
 
@@ -58,7 +60,9 @@ def test_crossings_are_pairs_in_opposite_order():
 @given(st.permutations(list(range(9))), st.permutations(list(range(9))))
 def test_crossings_equal_a_count_over_all_pairs(left, right):
     by_hand = sum(
-        (left.index(a) < left.index(b)) != (right.index(a) < right.index(b)) for a in range(9) for b in range(a)
+        (left.index(a) < left.index(b)) != (right.index(a) < right.index(b))
+        for a in range(9)
+        for b in range(a)
     )
     assert count_crossings(np.array(left), np.array(right)) == by_hand
 
@@ -74,7 +78,9 @@ def test_two_trees_that_cannot_be_untangled_keep_one_crossing():
 def test_small_trees_get_the_fewest_crossings_of_all_arrangements(seed):
     rng = np.random.default_rng(seed)
     left, right = (tree(random_nested(rng, np.arange(6))) for _ in range(2))
-    first, second = ({tuple(turned.order()) for turned in all_turns(drawn)} for drawn in (left, right))
+    first, second = (
+        {tuple(turned.order()) for turned in all_turns(drawn)} for drawn in (left, right)
+    )
     best = min(count_crossings(np.array(a), np.array(b)) for a, b in product(first, second))
     assert untangle(left, right).crossings == best
 
@@ -93,7 +99,10 @@ def test_one_tree_alone_is_turned_as_well_as_possible(seed):
 def test_turning_keeps_the_trees_and_never_adds_crossings(seed):
     reference = random_tree(seed, 20)
     vectors = np.random.default_rng(seed).standard_normal((20, 3))
-    left, right = drawn_hierarchy(reference), drawn_learned(upgma(np.linalg.norm(vectors[:, None] - vectors, axis=2)))
+    left, right = (
+        drawn_hierarchy(reference),
+        drawn_learned(upgma(np.linalg.norm(vectors[:, None] - vectors, axis=2))),
+    )
     found = untangle(left, right)
     assert found.crossings <= found.before
     for before, after in ((left, found.left), (right, found.right)):
@@ -116,7 +125,12 @@ def test_rows_and_depths_of_the_drawn_tree_are_those_on_paper():
     names = [TREE.names[v] for v in TREE.leaves[drawn.order()]]
     assert names == ["C", "A2a", "A2b", "A1", "x", "y", "z"]
     rows = dict(zip(TREE.names, drawn.rows()))
-    assert rows["A2"] == 1.5 and rows["A"] == (1.5 + 3) / 2 and rows["B1"] == 4 and rows["B"] == (4 + 5.5) / 2
+    assert (
+        rows["A2"] == 1.5
+        and rows["A"] == (1.5 + 3) / 2
+        and rows["B1"] == 4
+        and rows["B"] == (4 + 5.5) / 2
+    )
     assert drawn.reach.tolist() == TREE.depth.tolist()
 
 
@@ -126,8 +140,11 @@ def test_a_learned_tree_joins_at_the_mean_distances():
     inner = drawn.joins()[drawn.item < 0]
     np.testing.assert_allclose(sorted(inner), [2, 6])
     np.testing.assert_allclose(drawn.joins()[drawn.item >= 0], 0, atol=1e-12)
-    # from the root (6) to the tips (0), the join at 2 is two thirds down; cut at 1, (6 - 2) / (6 - 1)
-    assert sorted(drawn.shares())[1] == pytest.approx(2 / 3) and sorted(drawn.shares(1.0))[1] == pytest.approx(0.8)
+    # from the root (6) to the tips (0), the join at 2 is two thirds down; cut at 1, (6 - 2) / (6 -
+    # 1)
+    assert sorted(drawn.shares())[1] == pytest.approx(2 / 3) and sorted(drawn.shares(1.0))[
+        1
+    ] == pytest.approx(0.8)
 
 
 def test_the_axis_starts_below_the_first_join_or_at_zero():

@@ -1,4 +1,6 @@
-"""Every figure at every size: it shows the values it should, names fit, and nothing breaks where there is nothing."""
+"""Every figure at every size: it shows the values it should, names fit, and nothing breaks where
+there is nothing.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,10 +34,26 @@ from hierarchies import Hierarchy
 from metrics.calibration import calibration_error
 from metrics.curves import operating_measures
 
-pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 BIRDS = uneven_tree(555, 22)
-ODD_NAMES = ["$a_b$", "<b>&", "two\nlines", "中文", "fish 🐟", "\udcff", "x" * 90, "%d{}", "it's", "_under", "ü", "a"]
+ODD_NAMES = [
+    "$a_b$",
+    "<b>&",
+    "two\nlines",
+    "中文",
+    "fish 🐟",
+    "\udcff",
+    "x" * 90,
+    "%d{}",
+    "it's",
+    "_under",
+    "ü",
+    "a",
+]
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +103,18 @@ def test_classes_of_the_same_name_show_their_parents():
 def test_names_get_closer_smaller_and_fewer_the_more_there_are():
     few, many, most = (spread(count, 42.0) for count in (10, 555, 2000))
     assert few.size > many.size >= 4.5 and few.step == many.step == 1 and many.pitch * 555 <= 42.001
-    assert most.step == 4 and most.shown(2000)[:2] == [0, 4] and "Only every 4th of the classes" in most.note()
-    assert few.note() == "" and [ordinal(n) for n in (2, 3, 11, 21, 22)] == ["second", "third", "11th", "21st", "22nd"]
+    assert (
+        most.step == 4
+        and most.shown(2000)[:2] == [0, 4]
+        and "Only every 4th of the classes" in most.note()
+    )
+    assert few.note() == "" and [ordinal(n) for n in (2, 3, 11, 21, 22)] == [
+        "second",
+        "third",
+        "11th",
+        "21st",
+        "22nd",
+    ]
 
 
 def test_the_groups_are_the_children_of_the_first_node_that_branches():
@@ -112,10 +140,14 @@ def test_a_flat_tree_has_colours_only_while_they_last():
 
 
 def test_the_palette_can_be_told_apart_without_red_or_green():
-    """Each pair keeps a distance for deuteranopes and protanopes (Viénot 1999), and in lightness or hue for all."""
+    """Each pair keeps a distance for deuteranopes and protanopes (Viénot 1999), and in lightness or
+    hue for all.
+    """
     rgb = np.array([to_rgb(colour) for colour in PALETTE]) ** 2.2
-    for matrix in ([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
-                   [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]):  # fmt: skip
+    for matrix in (
+        [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+        [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+    ):
         seen = np.clip(rgb @ np.array(matrix).T, 0, 1) ** (1 / 2.2)
         gaps = np.linalg.norm(seen[:, None] - seen, axis=2) + 10 * np.eye(len(seen))
         assert gaps.min() > 0.08
@@ -144,11 +176,17 @@ def test_a_figure_is_the_same_bytes_every_time_whatever_the_user_has_set(name, m
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_of_one_or_two_classes_is_drawn_or_says_why_not(name):
     for paths in ([("A", "a")], [("A", "a"), ("b",)]):
-        found = render(FIGURES[name].draw, make_subject(Hierarchy.from_paths(paths), samples=12), formats=("png",))
+        found = render(
+            FIGURES[name].draw,
+            make_subject(Hierarchy.from_paths(paths), samples=12),
+            formats=("png",),
+        )
         assert found.images or found.caption.endswith(".")
 
 
-@pytest.mark.parametrize("name", ["tanglegram", "dendrogram", "confusions", "map_mds", "mistake_images"])
+@pytest.mark.parametrize(
+    "name", ["tanglegram", "dendrogram", "confusions", "map_mds", "mistake_images"]
+)
 def test_names_with_signs_of_every_kind_are_drawn(name):
     tree = Hierarchy.from_paths([(f"$group {i % 3}$", name) for i, name in enumerate(ODD_NAMES)])
     assert render(FIGURES[name].draw, make_subject(tree, samples=60), formats=("pdf",)).images
@@ -186,16 +224,25 @@ def test_every_class_is_named_in_a_tree_without_overlap_or_clipping(draw, size, 
     width, height = figure.bbox.size
     for copy in range(copies):
         column = sorted(
-            (sorted(places, key=lambda box: box.x0)[copy] for places in found.values()), key=lambda box: box.y0
+            (sorted(places, key=lambda box: box.x0)[copy] for places in found.values()),
+            key=lambda box: box.y0,
         )
-        assert all(low.y1 <= high.y0 + 0.35 * (low.y1 - low.y0) for low, high in zip(column, column[1:]))
+        assert all(
+            low.y1 <= high.y0 + 0.35 * (low.y1 - low.y0) for low, high in zip(column, column[1:])
+        )
         if draw is tanglegram:
-            assert all(0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height for box in column)
+            assert all(
+                0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height
+                for box in column
+            )
 
 
 def test_the_caption_of_a_tanglegram_tells_its_crossings(demo):
     _, caption = drawn(tanglegram, demo)
-    assert caption.startswith(f"{demo.untangled.crossings} crossing") and f"({demo.untangled.before}" in caption
+    assert (
+        caption.startswith(f"{demo.untangled.crossings} crossing")
+        and f"({demo.untangled.before}" in caption
+    )
 
 
 def test_where_there_is_no_room_for_all_names_some_are_left_out_and_that_is_said(demo, monkeypatch):
@@ -212,7 +259,9 @@ def test_classes_without_a_finite_vector_are_left_out_of_the_trees_and_counted(d
     figure, caption = drawn(tanglegram, subject)
     assert "2 classes without a finite class vector are left out." in caption
     assert not any(boxes(figure, [subject.names[2]]).values())
-    nothing = replace(demo, outputs=replace(demo.outputs, class_vectors=np.full_like(vectors, np.nan)))
+    nothing = replace(
+        demo, outputs=replace(demo.outputs, class_vectors=np.full_like(vectors, np.nan))
+    )
     with pytest.raises(NothingToDraw, match="no tree"):
         drawn(tanglegram, nothing)
 
@@ -222,7 +271,11 @@ def test_classes_without_a_finite_vector_are_left_out_of_the_trees_and_counted(d
 
 def images(figure: Figure) -> list[np.ndarray]:
     """The tables shown in the panels, without the strips of colours."""
-    return [ax.get_images()[0].get_array() for ax in figure.axes if ax.get_images() and ax.get_title(loc="left")]
+    return [
+        ax.get_images()[0].get_array()
+        for ax in figure.axes
+        if ax.get_images() and ax.get_title(loc="left")
+    ]
 
 
 def test_the_distance_maps_stand_in_the_order_of_the_tree(demo):
@@ -238,7 +291,9 @@ def test_the_distance_maps_stand_in_the_order_of_the_tree(demo):
 def test_classes_without_a_prototype_are_grey_in_the_distance_map(demo):
     prototypes = demo.outputs.prototypes.copy()
     prototypes[0] = np.nan
-    figure, caption = drawn(distance_maps, replace(demo, outputs=replace(demo.outputs, prototypes=prototypes)))
+    figure, caption = drawn(
+        distance_maps, replace(demo, outputs=replace(demo.outputs, prototypes=prototypes))
+    )
     place = DEMO.leaf_order.tolist().index(0)
     masked = np.ma.getmaskarray(images(figure)[2])
     assert masked[place].all() and masked[:, place].all() and masked.sum() == 2 * 24 - 1
@@ -253,7 +308,9 @@ def test_the_confusions_are_shares_of_the_true_class_with_counts_in_the_cells():
     row = dict(zip(order, np.ma.filled(table[order.index(A1)], np.nan)))
     assert row[A1] == pytest.approx(2 / 3) and row[A2A] == pytest.approx(1 / 3) and row[Y] == 0
     assert np.ma.getmaskarray(table)[order.index(C)].all()  # has no image
-    assert "2 of 4 test images are on the diagonal; 2 of the 2 mistakes stay within their" in caption
+    assert (
+        "2 of 4 test images are on the diagonal; 2 of the 2 mistakes stay within their" in caption
+    )
     assert "5 classes have no test image" in caption
 
 
@@ -282,17 +339,23 @@ def test_mds_finds_points_that_lie_in_a_plane():
 
 
 def test_the_stress_is_kruskals():
-    # four points at distance 1 from each other do not fit a plane: the best is a square or a centred triangle
+    # four points at distance 1 from each other do not fit a plane: the best is a square or a
+    # centred triangle
     placed, stress = place_by_stress(np.ones((4, 4)) - np.eye(4))
     planar = np.linalg.norm(placed[:, None] - placed, axis=2)[np.triu_indices(4, 1)]
-    assert stress == pytest.approx(np.sqrt(((planar - 1) ** 2).sum() / (planar**2).sum())) and stress > 0.1
+    assert (
+        stress == pytest.approx(np.sqrt(((planar - 1) ** 2).sum() / (planar**2).sum()))
+        and stress > 0.1
+    )
 
 
 def test_a_sample_takes_images_of_every_class_and_says_how_many_are_left_out(demo, monkeypatch):
     sample = draw_sample(demo, 10, 100)
     assert len(sample.labels) == 100 and sample.images_left_out == 200
     assert set(sample.labels) == set(demo.outputs.labels)
-    assert len(sample.classes) == 10 and sample.classes_left_out == 14 and len(sample.vectors) == 110
+    assert (
+        len(sample.classes) == 10 and sample.classes_left_out == 14 and len(sample.vectors) == 110
+    )
     assert "300 test images (small) and 24 class vectors" in drawn(mds_map, demo)[1]
     monkeypatch.setattr("figures.maps.MDS_POINTS", (10, 100))
     assert "100 of 300 test images (small) and 10 of 24 class vectors" in drawn(mds_map, demo)[1]
@@ -300,7 +363,10 @@ def test_a_sample_takes_images_of_every_class_and_says_how_many_are_left_out(dem
 
 def test_softmax_is_mapped_with_prototypes(demo):
     softmax = replace(demo, outputs=replace(demo.outputs, prototype_scores=None))
-    assert draw_sample(softmax, 10, 10).kind.startswith("prototypes") and "prototypes" in drawn(mds_map, softmax)[1]
+    assert (
+        draw_sample(softmax, 10, 10).kind.startswith("prototypes")
+        and "prototypes" in drawn(mds_map, softmax)[1]
+    )
 
 
 # ---- mistakes and confidences
@@ -312,21 +378,28 @@ def test_heights_of_mistakes_and_of_random_answers_are_those_on_paper():
     wrong = outputs.predictions != outputs.labels
     # from A2a, of the six other classes one is at height 1, one at 2, four at 3
     np.testing.assert_allclose(random_heights(outputs, wrong), [0, 1 / 6, 1 / 6, 4 / 6])
-    figure, caption = drawn(mistake_heights, replace(make_subject(TREE, samples=4), outputs=outputs))
+    figure, caption = drawn(
+        mistake_heights, replace(make_subject(TREE, samples=4), outputs=outputs)
+    )
     bars = [bar.get_height() for container in figure.axes[0].containers for bar in container]
     np.testing.assert_allclose(bars, [1 / 3, 1 / 3, 1 / 3, 1 / 6, 1 / 6, 4 / 6])
     assert (
-        caption.startswith("3 mistakes in 4 test images. 33% of them are at height 1") and "Mean height 2.00" in caption
+        caption.startswith("3 mistakes in 4 test images. 33% of them are at height 1")
+        and "Mean height 2.00" in caption
     )
 
 
 def test_the_worst_mistakes_go_highest_with_most_confidence_and_come_once_a_pair():
     rows = np.full((5, 7), 0.01)
-    for row, (_, taken, p) in enumerate([(A2A, A2B, 0.9), (A2A, C, 0.5), (A2A, C, 0.8), (X, C, 0.7), (C, C, 0.6)]):
+    for row, (_, taken, p) in enumerate(
+        [(A2A, A2B, 0.9), (A2A, C, 0.5), (A2A, C, 0.8), (X, C, 0.7), (C, C, 0.6)]
+    ):
         rows[row, taken] = p
     outputs = posterior([A2A, A2A, A2A, X, C], rows / rows.sum(axis=1, keepdims=True))
     found = worst_mistakes(outputs)
-    assert [mistake.image for mistake in found] == [2, 3, 0] and [mistake.height for mistake in found] == [3, 3, 1]
+    assert [mistake.image for mistake in found] == [2, 3, 0] and [
+        mistake.height for mistake in found
+    ] == [3, 3, 1]
     assert [mistake.like for mistake in found] == [4, 4, None]  # no image of A2b is recognised
     assert len(worst_mistakes(outputs, most=1)) == 1
 
@@ -334,9 +407,14 @@ def test_the_worst_mistakes_go_highest_with_most_confidence_and_come_once_a_pair
 def test_the_pictures_are_those_of_the_mistakes(demo):
     figure, _ = drawn(mistake_images, demo)
     mistakes = worst_mistakes(demo.outputs)
-    shown = [[ax.get_images()[0].get_array()[0, 0] for ax in block.axes if ax.get_images()] for block in figure.subfigs]
+    shown = [
+        [ax.get_images()[0].get_array()[0, 0] for ax in block.axes if ax.get_images()]
+        for block in figure.subfigs
+    ]
     pairs = [(mistake.image, mistake.like) for mistake in mistakes]
-    assert sorted(shown) == sorted([image % 256 for image in pair if image is not None] for pair in pairs)
+    assert sorted(shown) == sorted(
+        [image % 256 for image in pair if image is not None] for pair in pairs
+    )
 
 
 def test_images_that_cannot_be_read_are_named_in_place_of_the_figure(demo):
@@ -368,7 +446,8 @@ def test_the_reliability_diagram_shows_the_calibration_error(demo):
 
 
 def test_the_bars_of_the_reliability_diagram_reach_accuracy_and_confidence():
-    # confidences 0.75 and 0.75, one right: accuracy 1/2, 1/4 less than confident; 0.3, right: 0.7 more
+    # confidences 0.75 and 0.75, one right: accuracy 1/2, 1/4 less than confident; 0.3, right: 0.7
+    # more
     rows = np.array([[0.75, 0.25, 0, 0], [0.75, 0.25, 0, 0], [0.3, 0.25, 0.25, 0.2]])
     outputs = posterior([0, 1, 0], rows, FLAT)
     subject = replace(make_subject(FLAT, samples=3), outputs=outputs, validation=None)
@@ -379,9 +458,17 @@ def test_the_bars_of_the_reliability_diagram_reach_accuracy_and_confidence():
 
 def test_the_marks_of_the_operating_curves_are_the_recorded_recalls(demo):
     figure, caption = drawn(operating_curves, demo)
-    lines = [line for line in figure.axes[0].lines if line.get_marker() in ("o", "s") and len(line.get_xdata())]
+    lines = [
+        line
+        for line in figure.axes[0].lines
+        if line.get_marker() in ("o", "s") and len(line.get_xdata())
+    ]
     rows = operating_measures(demo.outputs)
-    recalls = [rows[f"recall@{percent}_{value}"].value for percent in (90, 95) for value in ("depth", "info")]
+    recalls = [
+        rows[f"recall@{percent}_{value}"].value
+        for percent in (90, 95)
+        for value in ("depth", "info")
+    ]
     np.testing.assert_allclose([line.get_xdata()[0] for line in lines], recalls)
     assert all(f"{recall:.3f}" in caption for recall in recalls)
 
@@ -391,7 +478,9 @@ def test_risk_against_coverage_is_that_on_paper():
     rows = np.array([[0.9, 0.1, 0, 0], [0.7, 0.3, 0, 0], [0.6, 0.4, 0, 0], [0.6, 0, 0.4, 0]])
     subject = replace(make_subject(FLAT, samples=4), outputs=posterior([0, 1, 1, 0], rows, FLAT))
     figure, caption = drawn(operating_curves, subject)
-    np.testing.assert_allclose(figure.axes[1].lines[0].get_xydata(), [[1 / 4, 0], [2 / 4, 1 / 2], [1, 2 / 4]])
+    np.testing.assert_allclose(
+        figure.axes[1].lines[0].get_xydata(), [[1 / 4, 0], [2 / 4, 1 / 2], [1, 2 / 4]]
+    )
     assert "of the 50% most confident images 50.0% are wrong, of all 50.0%; AURC 0.375" in caption
 
 
@@ -407,7 +496,9 @@ def test_training_curves_mark_the_epoch_of_the_results(demo):
     assert "last epoch" in drawn(training_curves, replace(demo, best_epoch=None))[1]
 
 
-@pytest.mark.parametrize("change", [{"train_loss": np.inf}, {"val_loss": np.nan}, {"scale": "broken"}])
+@pytest.mark.parametrize(
+    "change", [{"train_loss": np.inf}, {"val_loss": np.nan}, {"scale": "broken"}]
+)
 def test_training_curves_pass_over_what_is_no_number(demo, change):
     assert render(training_curves, replace(demo, epochs=make_epochs().assign(**change))).images
 
@@ -430,25 +521,43 @@ def test_method_dots_show_mean_interval_and_seeds():
             ("DR", "new", np.nan, np.nan, np.nan),
         ]
     )
-    values = pd.DataFrame({"options": ["DR", "DR", "softmax"], "metric": "accuracy", "value": [0.75, 0.85, 0.6]})
+    values = pd.DataFrame(
+        {"options": ["DR", "DR", "softmax"], "metric": "accuracy", "value": [0.75, 0.85, 0.6]}
+    )
     figure, caption = drawn(method_dots, means, values, ["accuracy", "new"])
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["accuracy ↑"]  # nothing is known of the other
-    seeds, interval, mean, other_seeds, other_mean = (line.get_xdata() for line in figure.axes[0].lines)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "accuracy ↑"
+    ]  # nothing is known of the other
+    seeds, interval, mean, other_seeds, other_mean = (
+        line.get_xdata() for line in figure.axes[0].lines
+    )
     assert list(seeds) == [0.75, 0.85] and list(interval) == [0.7, 0.9] and list(mean) == [0.8]
     assert list(other_seeds) == [0.6] and list(other_mean) == [0.6] and "95 %" in caption
 
 
 def test_height_curves_leave_out_the_root():
-    rows = [(name, f"height_accuracy@{h}", 0.5 + 0.1 * h, 0.4, 0.7) for name in ("a", "b") for h in range(4)]
+    rows = [
+        (name, f"height_accuracy@{h}", 0.5 + 0.1 * h, 0.4, 0.7)
+        for name in ("a", "b")
+        for h in range(4)
+    ]
     figure, _ = drawn(height_curves, summary(rows))
     lines = [container.lines[0] for container in figure.axes[0].containers]
     assert all(line.get_ydata().tolist() == [0.5, 0.6, 0.7] for line in lines) and len(lines) == 2
 
 
 def test_method_curves_have_bands_where_there_are_intervals():
-    table = pd.DataFrame({"options": "DR", "column": "val_accuracy", "epoch": [1, 2], "mean": [0.1, 0.2]})
+    table = pd.DataFrame(
+        {"options": "DR", "column": "val_accuracy", "epoch": [1, 2], "mean": [0.1, 0.2]}
+    )
     banded = table.assign(options="softmax", lower=[0.05, 0.15], upper=[0.15, 0.25])
-    figure, caption = drawn(method_curves, pd.concat([table.assign(lower=np.nan, upper=np.nan), banded]))
-    assert len(figure.axes[0].lines) == 2 and len(figure.axes[0].collections) == 1 and "Bands" in caption
+    figure, caption = drawn(
+        method_curves, pd.concat([table.assign(lower=np.nan, upper=np.nan), banded])
+    )
+    assert (
+        len(figure.axes[0].lines) == 2
+        and len(figure.axes[0].collections) == 1
+        and "Bands" in caption
+    )
     with pytest.raises(NothingToDraw):
         drawn(method_curves, table.iloc[:0].assign(lower=[], upper=[]))

@@ -1,4 +1,6 @@
-"""Folder trees as datasets: classes, splits, what is refused, the plankton sets, and the table of datasets."""
+"""Folder trees as datasets: classes, splits, what is refused, the plankton sets, and the table of
+datasets.
+"""
 
 import csv
 
@@ -41,24 +43,38 @@ def test_folders_are_classes_in_the_order_of_their_paths(root):
     )
     assert splits.files[0] == "Copépodes, 浮游/Oithona similis/00.png" and len(splits.files) == 53
     assert np.bincount(splits.labels).tolist() == [10, 12, 11, 20]
-    assert splits.sizes[:4].tolist() == [[6, 4], [7, 4], [8, 4], [6, 4]] and splits.image_size == (8, 8)
+    assert splits.sizes[:4].tolist() == [[6, 4], [7, 4], [8, 4], [6, 4]] and splits.image_size == (
+        8,
+        8,
+    )
     assert [len(splits.train), len(splits.val), len(splits.test)] == [37, 5, 11]
-    assert min(per_class(splits, "train") + per_class(splits, "val") + per_class(splits, "test")) >= 1
+    assert (
+        min(per_class(splits, "train") + per_class(splits, "val") + per_class(splits, "test")) >= 1
+    )
     assert splits.living is None and splits.notes == ()
 
 
 def test_pixels_are_those_of_the_file_of_the_same_row(root):
     splits = load(root, gray=True, use_val=True)
     for row in (0, 17, 52):
-        image = Image.open(root / splits.files[row]).convert("L").resize((8, 8), Image.Resampling.BILINEAR)
+        image = (
+            Image.open(root / splits.files[row])
+            .convert("L")
+            .resize((8, 8), Image.Resampling.BILINEAR)
+        )
         np.testing.assert_array_equal(splits.pixels[row, :, :, 0], np.asarray(image))
 
 
 def test_the_seed_of_training_does_not_move_the_stratified_test_set(root):
     first, other, moved = load(root, seed=1), load(root, seed=2), load(root, seed=1, split_seed=5)
     assert first.digest == other.digest != moved.digest
-    assert load(root, seed=1, split="published").digest != load(root, seed=2, split="published").digest
-    assert load(root, seed=1, split="published", split_seed=2).digest == load(root, seed=2, split="published").digest
+    assert (
+        load(root, seed=1, split="published").digest != load(root, seed=2, split="published").digest
+    )
+    assert (
+        load(root, seed=1, split="published", split_seed=2).digest
+        == load(root, seed=2, split="published").digest
+    )
 
 
 def test_published_without_a_list_says_that_it_used_sorted_paths(root):
@@ -74,8 +90,13 @@ def write_list(path, rows):
 def test_published_permutes_the_list_that_is_given(root, tmp_path):
     files = load(root).files
     order = np.random.default_rng(0).permutation(len(files))
-    rows = [["index", "path"], *([i, f"plankton_datasets\\images of plankton/{files[i]}"] for i in order)]
-    splits = load(root, split="published", seed=3, split_list=write_list(tmp_path / "list.csv", rows))
+    rows = [
+        ["index", "path"],
+        *([i, f"plankton_datasets\\images of plankton/{files[i]}"] for i in order),
+    ]
+    splits = load(
+        root, split="published", seed=3, split_list=write_list(tmp_path / "list.csv", rows)
+    )
     plain = load(root, split="published", seed=3)
     assert splits.test.tolist() == sorted(order[plain.test]) and splits.notes == ()
 
@@ -110,7 +131,9 @@ def test_a_class_with_one_image_goes_to_training_and_is_named(root):
 
 def test_an_empty_folder_is_refused_or_named(root):
     (root / "Copépodes, 浮游" / "Temora" / "adult").mkdir(parents=True)
-    with pytest.raises(ValueError, match="2 folders hold no image: .*Temora.*--ignore_empty_folders"):
+    with pytest.raises(
+        ValueError, match="2 folders hold no image: .*Temora.*--ignore_empty_folders"
+    ):
         load(root)
     splits = load(root, ignore_empty_folders=True)
     assert splits.num_classes == 4 and any("Temora/adult" in note for note in splits.notes)
@@ -127,8 +150,11 @@ def test_hidden_images_and_formats_that_are_not_read_are_named(root):
     (root / "nonliving" / "fiber" / "phone.HEIC").write_bytes(b"x")
     splits = load(root)
     assert len(splits.files) == 53
-    for part in ("left out hidden folder 'nonliving/.old/' with 2 images", "left out hidden file '.one.png' with 1 images",
-                 "1 files (1 .heic) are images in formats that are not read: convert them"):  # fmt: skip
+    for part in (
+        "left out hidden folder 'nonliving/.old/' with 2 images",
+        "left out hidden file '.one.png' with 1 images",
+        "1 files (1 .heic) are images in formats that are not read: convert them",
+    ):
         assert any(part in note for note in splits.notes), part
 
 
@@ -142,7 +168,9 @@ def test_many_hidden_folders_are_counted(root):
 def test_a_class_of_formats_that_are_not_read_is_no_mere_empty_folder(root):
     (root / "phone").mkdir()
     (root / "phone" / "1.heic").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"1 folders hold no image: 'phone'.*1 files \(1 .heic\).*convert them"):
+    with pytest.raises(
+        ValueError, match=r"1 folders hold no image: 'phone'.*1 files \(1 .heic\).*convert them"
+    ):
         load(root)
 
 
@@ -153,8 +181,13 @@ def test_bad_images_stop_the_reading_or_are_named(root):
     splits = load(root, skip_bad_images=True, use_val=True)
     assert len(splits.files) == 52 and "nonliving/fiber/03.png" not in splits.files
     assert np.bincount(splits.labels).tolist() == [10, 12, 11, 19]
-    assert any("1 images were left out" in note and "nonliving/fiber/03.png" in note for note in splits.notes)
-    image = Image.open(root / splits.files[51]).convert("RGB").resize((8, 8), Image.Resampling.BILINEAR)
+    assert any(
+        "1 images were left out" in note and "nonliving/fiber/03.png" in note
+        for note in splits.notes
+    )
+    image = (
+        Image.open(root / splits.files[51]).convert("RGB").resize((8, 8), Image.Resampling.BILINEAR)
+    )
     np.testing.assert_array_equal(splits.pixels[51], np.asarray(image))
 
 
@@ -177,13 +210,22 @@ def test_copies_are_reported(root):
     (root / "nonliving" / "fiber" / "copy.png").write_bytes(first)
     (root / "Copépodes, 浮游" / "Oithona similis" / "copy.png").write_bytes(first)
     (note,) = load(root).notes
-    assert "2 images are copies of another image" in note and "1 copies are in another class" in note
+    assert (
+        "2 images are copies of another image" in note and "1 copies are in another class" in note
+    )
 
 
 def test_living_classes_go_by_the_topmost_folder(root):
     assert load(root, nonliving=["nonliving"]).living.tolist() == [True, True, True, False]
-    assert load(root, nonliving=["nonliving"], collapse=True).living.tolist() == [True, True, True, False]
-    with pytest.raises(ValueError, match="nonliving names 'Tripos', but the topmost groups are .*Dinophyceae"):
+    assert load(root, nonliving=["nonliving"], collapse=True).living.tolist() == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    with pytest.raises(
+        ValueError, match="nonliving names 'Tripos', but the topmost groups are .*Dinophyceae"
+    ):
         load(root, nonliving=["Tripos"])
 
 
@@ -200,11 +242,18 @@ def test_flat_folders_take_their_tree_from_a_file(tmp_path):
     splits = load(root, hierarchy=tree)
     assert splits.hierarchy.class_names == ("cod", "salp", "Calanus")
     assert np.bincount(splits.labels).tolist() == [5, 6, 4]
-    assert all(splits.hierarchy.class_names[label] in file for file, label in zip(splits.files, splits.labels))
+    assert all(
+        splits.hierarchy.class_names[label] in file
+        for file, label in zip(splits.files, splits.labels)
+    )
 
 
 def test_the_self_leaf_of_a_nested_class_is_found_in_a_tree_file(root, tmp_path):
-    lines = ["nonliving/fiber", "Dinophyceae/Tripos/Tripos furca/Tripos furca duplets", "Dinophyceae/Tripos/Tripos furca"]
+    lines = [
+        "nonliving/fiber",
+        "Dinophyceae/Tripos/Tripos furca/Tripos furca duplets",
+        "Dinophyceae/Tripos/Tripos furca",
+    ]
     tree = tmp_path / "tree.txt"
     tree.write_text("\n".join([*lines, "Copépodes, 浮游/Oithona similis"]), encoding="utf-8")
     assert np.bincount(load(root, hierarchy=tree).labels).tolist() == [20, 11, 12, 10]
@@ -240,7 +289,10 @@ def test_a_missing_folder_is_named(tmp_path):
 
 def test_the_cache_goes_where_it_is_told(root, tmp_path):
     load(root, cache_dir=tmp_path / "elsewhere")
-    assert not (root / ".taxonomy_cache").exists() and len(list((tmp_path / "elsewhere").glob("*/pixels.bin"))) == 1
+    assert (
+        not (root / ".taxonomy_cache").exists()
+        and len(list((tmp_path / "elsewhere").glob("*/pixels.bin"))) == 1
+    )
 
 
 def test_a_read_only_data_folder_is_reported(root, tmp_path, monkeypatch):
@@ -253,21 +305,32 @@ def test_the_cache_inside_the_folder_is_no_class(root):
     assert load(root).digest == load(root).digest and load(root).num_classes == 4
 
 
-@pytest.mark.parametrize("name, nonliving", [("MicroS", "nonliving"), ("MicroL", "nonplankton"), ("MesoZ", "nonzooplankton")])
+@pytest.mark.parametrize(
+    "name, nonliving",
+    [("MicroS", "nonliving"), ("MicroL", "nonplankton"), ("MesoZ", "nonzooplankton")],
+)
 @pytest.mark.parametrize("above", [False, True])
 def test_a_plankton_set_knows_what_lives(tmp_path, name, nonliving, above):
     root = make_folder(tmp_path / name, {"Mesozooplankton/Copepoda": 10, f"{nonliving}/fluff": 10})
-    splits = data.load({"dataset": name, "data_dir": tmp_path if above else root, "use_val": True, "resize": 8})
+    splits = data.load(
+        {"dataset": name, "data_dir": tmp_path if above else root, "use_val": True, "resize": 8}
+    )
     assert splits.living.tolist() == [True, False] and splits.dataset == name
     assert splits.channels == (1 if name == "MesoZ" else 3)
     (note,) = [note for note in splits.notes if "published" in note]
-    assert "20 images in 2 classes (10 in 1 living ones)" in note and str(plankton.SETS[name].images) in note
+    assert (
+        "20 images in 2 classes (10 in 1 living ones)" in note
+        and str(plankton.SETS[name].images) in note
+    )
 
 
 def test_a_plankton_set_of_the_published_counts_needs_no_note():
     for name, published in plankton.SETS.items():
         assert plankton._differences(name, published, published) == []
-        assert len(plankton._differences(name, published._replace(images=1, nonliving=""), published)) == 2
+        assert (
+            len(plankton._differences(name, published._replace(images=1, nonliving=""), published))
+            == 2
+        )
 
 
 def test_a_plankton_set_in_colour_is_an_option(tmp_path):
@@ -283,7 +346,9 @@ def test_options_of_other_datasets_are_refused(root):
     with pytest.raises(ValueError, match="dataset MicroS takes no option hierarchy"):
         data.load({"dataset": "MicroS", "hierarchy": "tree.txt"})
     assert load(root, small=False, download=None, epochs=3).num_classes == 4
-    assert data.unused_options("MicroS", {"small": False, "seed": 1, "nonliving": None, "lr": 1}) == ["small", "nonliving"]
+    assert data.unused_options(
+        "MicroS", {"small": False, "seed": 1, "nonliving": None, "lr": 1}
+    ) == ["small", "nonliving"]
 
 
 def test_an_unknown_dataset_lists_the_known_ones():

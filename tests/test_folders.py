@@ -27,10 +27,25 @@ def test_every_folder_that_directly_holds_images_is_a_class(tmp_path):
 
 
 def test_a_class_above_other_classes_gets_a_leaf_of_its_own(tmp_path):
-    touch(tmp_path, "T/furca/1.jpg", "T/furca/duplets/0.jpg", "T/furca/duplets/2.jpg", "T/furca b/3.jpg")
+    touch(
+        tmp_path,
+        "T/furca/1.jpg",
+        "T/furca/duplets/0.jpg",
+        "T/furca/duplets/2.jpg",
+        "T/furca b/3.jpg",
+    )
     found = scan_folders(str(tmp_path))
-    assert found.hierarchy.class_paths == (("T", "furca", "."), ("T", "furca b"), ("T", "furca", "duplets"))
-    assert found.files == ("T/furca b/3.jpg", "T/furca/1.jpg", "T/furca/duplets/0.jpg", "T/furca/duplets/2.jpg")
+    assert found.hierarchy.class_paths == (
+        ("T", "furca", "."),
+        ("T", "furca b"),
+        ("T", "furca", "duplets"),
+    )
+    assert found.files == (
+        "T/furca b/3.jpg",
+        "T/furca/1.jpg",
+        "T/furca/duplets/0.jpg",
+        "T/furca/duplets/2.jpg",
+    )
     assert found.labels.tolist() == [1, 0, 2, 2]
 
 
@@ -42,7 +57,14 @@ def test_class_order_is_that_of_whole_paths_by_code_point(tmp_path):
 
 def test_other_files_and_empty_folders_are_listed_and_litter_is_not(tmp_path):
     touch(tmp_path, "a/1.jpg", "a/notes.txt", "readme.md", "a/no_suffix", "only_text/x.txt")
-    touch(tmp_path, "a/.hidden.jpg", ".cache/1.jpg", "a/Thumbs.db", "b/desktop.ini", "__MACOSX/a/1.jpg")
+    touch(
+        tmp_path,
+        "a/.hidden.jpg",
+        ".cache/1.jpg",
+        "a/Thumbs.db",
+        "b/desktop.ini",
+        "__MACOSX/a/1.jpg",
+    )
     (tmp_path / "c/d").mkdir(parents=True)
     found = scan_folders(tmp_path)
     assert found.files == ("a/1.jpg",)
@@ -52,7 +74,16 @@ def test_other_files_and_empty_folders_are_listed_and_litter_is_not(tmp_path):
 
 
 def test_hidden_images_are_counted_and_never_used(tmp_path):
-    touch(tmp_path, "a/1.jpg", "a/.old/2.jpg", "a/.old/x/3.PNG", "a/.old/x/._3.PNG", "a/.old/notes.txt", ".git/config", "a/._1.jpg")
+    touch(
+        tmp_path,
+        "a/1.jpg",
+        "a/.old/2.jpg",
+        "a/.old/x/3.PNG",
+        "a/.old/x/._3.PNG",
+        "a/.old/notes.txt",
+        ".git/config",
+        "a/._1.jpg",
+    )
     (tmp_path / ".link").symlink_to("a")
     found = scan_folders(tmp_path)
     assert found.files == ("a/1.jpg",) and found.skipped == () and found.hidden == (("a/.old/", 2),)
@@ -76,7 +107,16 @@ def test_a_folder_of_formats_that_are_not_read_says_so(tmp_path):
 
 
 def test_names_with_blanks_commas_quotes_and_accents_are_kept(tmp_path):
-    names = ["Tripos furca, 2", 'say "cheese"', "Ærøskøbing", "日本", "100%", "a.jpg", "[x]", "back\\slash"]
+    names = [
+        "Tripos furca, 2",
+        'say "cheese"',
+        "Ærøskøbing",
+        "日本",
+        "100%",
+        "a.jpg",
+        "[x]",
+        "back\\slash",
+    ]
     touch(tmp_path, *(f"{name}/{name} .jpg" for name in names))
     found = scan_folders(tmp_path)
     assert found.hierarchy.class_names == tuple(sorted(names))
@@ -93,7 +133,13 @@ def test_extensions_can_be_chosen(tmp_path):
 
 
 def test_excluded_folders_are_left_out_with_all_below(tmp_path):
-    touch(tmp_path, "living/a/1.jpg", "living/unsorted/1.jpg", "nonliving/b/1.jpg", "living/a/unsorted/x/1.jpg")
+    touch(
+        tmp_path,
+        "living/a/1.jpg",
+        "living/unsorted/1.jpg",
+        "nonliving/b/1.jpg",
+        "living/a/unsorted/x/1.jpg",
+    )
     found = scan_folders(tmp_path, exclude=["nonliving/", "*/unsorted"])
     assert found.files == ("living/a/1.jpg",) and found.empty_folders == ()
     with pytest.raises(ValueError, match="pattern 'nonlivng' .* matches no folder"):
@@ -108,9 +154,14 @@ def test_folders_that_cannot_be_a_dataset_are_refused_with_the_layout(tmp_path):
     touch(tmp_path, "file.zip", "empty/x.txt", "loose/1.jpg", "loose/a/1.jpg")
     with pytest.raises(NotADirectoryError, match="is not a folder.*" + LAYOUT):
         scan_folders(tmp_path / "file.zip")
-    with pytest.raises(ValueError, match=r"no image below the folder .*empty' \(1 other files\).*" + LAYOUT):
+    with pytest.raises(
+        ValueError, match=r"no image below the folder .*empty' \(1 other files\).*" + LAYOUT
+    ):
         scan_folders(tmp_path / "empty")
-    with pytest.raises(ValueError, match="1 images are directly in .*loose', such as '1.jpg'; a class needs a folder"):
+    with pytest.raises(
+        ValueError,
+        match="1 images are directly in .*loose', such as '1.jpg'; a class needs a folder",
+    ):
         scan_folders(tmp_path / "loose")
 
 
@@ -141,7 +192,9 @@ def test_a_link_to_an_image_counts_and_the_root_may_be_a_link(tmp_path):
     assert scan_folders(tmp_path / "link").files == ("a/1.jpg", "a/2.jpg")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names themselves")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other file systems refuse such names themselves"
+)
 def test_names_that_are_no_text_are_refused(tmp_path):
     os.makedirs(os.fsencode(tmp_path) + b"/a\xff")
     open(os.fsencode(tmp_path) + b"/a\xff/1.jpg", "w").close()

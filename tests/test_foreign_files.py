@@ -1,4 +1,6 @@
-"""Files from others: what they ask to be run is not run, and a forged one is an error, not a crash."""
+"""Files from others: what they ask to be run is not run, and a forged one is an error, not a
+crash.
+"""
 
 import os
 import pickle
@@ -10,9 +12,9 @@ import pytest
 import torch
 
 from data import download
-from data.pickles import load_arrays
+from files.pickles import load_arrays
 from models.backbones import read_weights
-from recording import FORMAT, Run, RunError
+from runs.folder import FORMAT, Run, RunError
 
 ADDRESS = b"A" * 8  # where a forged array of pointers points
 
@@ -38,8 +40,12 @@ class Forged:
 
 
 CORE = np._core
-OBJECT = Forged(np.dtype, ("O", False, True), (3, "|", None, None, None, -1, -1, 0))  # pointers that say they are none
-FIELD = Forged(np.dtype, ("V8", False, True), (3, "|", None, ("f0",), {"f0": (np.dtype("O"), 0)}, 8, 1, 0))
+OBJECT = Forged(
+    np.dtype, ("O", False, True), (3, "|", None, None, None, -1, -1, 0)
+)  # pointers that say they are none
+FIELD = Forged(
+    np.dtype, ("V8", False, True), (3, "|", None, ("f0",), {"f0": (np.dtype("O"), 0)}, 8, 1, 0)
+)
 EMPTY = (np.ndarray, (0,), b"b")
 
 
@@ -89,7 +95,9 @@ def test_arrays_of_numbers_and_text_come_back_as_pickle_itself_gives_them(tmp_pa
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_calls_in_pickles_are_refused_in_every_protocol(tmp_path, protocol):
-    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"x": Executed(tmp_path / "mark")}, protocol=protocol))
+    (tmp_path / "x.pkl").write_bytes(
+        pickle.dumps({"x": Executed(tmp_path / "mark")}, protocol=protocol)
+    )
     with pytest.raises(ValueError, match="mkdir, which a file of arrays does not need"):
         load_arrays(tmp_path / "x.pkl")
     assert not (tmp_path / "mark").exists()
@@ -106,14 +114,18 @@ def test_calls_in_checkpoints_and_weights_are_refused(tmp_path, zipped):
     assert not (tmp_path / "mark").exists()
 
 
-@pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFREG | stat.S_ISUID])
+@pytest.mark.parametrize(
+    "kind", [stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFREG | stat.S_ISUID]
+)
 def test_devices_and_modes_in_an_archive_become_plain_files(tmp_path, kind):
     member = zipfile.ZipInfo("top/member")
     member.external_attr = (kind | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(member, "content")
     file = download.unpack(tmp_path / "x.zip", tmp_path / "to", "top") / "member"
-    assert stat.S_ISREG(file.stat().st_mode) and not file.stat().st_mode & (stat.S_ISUID | stat.S_IXUSR)
+    assert stat.S_ISREG(file.stat().st_mode) and not file.stat().st_mode & (
+        stat.S_ISUID | stat.S_IXUSR
+    )
 
 
 def test_an_archive_is_not_unpacked_through_a_link_that_is_there(tmp_path):

@@ -9,12 +9,12 @@ import torch
 from images import draw, make_folder
 from recorded import write_whole_run
 
-import reports
 from data.cache import build_cache
 from data.decoding import read_image
 from data.headers import read_size
-from data.writing import replacing
-from recording import FORMAT, Run, RunError
+from evaluation import images
+from files.writing import replacing
+from runs.folder import FORMAT, Run, RunError
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
 
@@ -42,8 +42,8 @@ def test_a_run_shows_no_image_from_outside_of_its_data_folder(tmp_path, absolute
     draw(tmp_path / "data/a/1.png")
     file = str(tmp_path / "private.png") if absolute else "../private.png"
     with pytest.raises(ValueError, match="leads out of the folder"):
-        reports.open_image(file, [tmp_path / "data"], False)
-    assert reports.open_image("a/1.png", [tmp_path / "data"], False).shape == (4, 6, 3)
+        images.open_image(file, [tmp_path / "data"], False)
+    assert images.open_image("a/1.png", [tmp_path / "data"], False).shape == (4, 6, 3)
 
 
 def test_the_checkpoint_of_the_results_is_one_of_the_run(tmp_path):
@@ -62,12 +62,16 @@ def test_folders_of_others_in_the_place_of_the_cache_stay(tmp_path):
     for path in (tmp_path / "cache/work.tmp/thesis.txt", tmp_path / "cache/work.tmp"):
         os.utime(path, (old, old))
     make_folder(tmp_path / "images", {"a": 2})
-    build_cache(tmp_path / "images", ["a/00.png", "a/01.png"], resize=4, cache_dir=tmp_path / "cache")
+    build_cache(
+        tmp_path / "images", ["a/00.png", "a/01.png"], resize=4, cache_dir=tmp_path / "cache"
+    )
     assert (tmp_path / "cache/work.tmp/thesis.txt").exists()
 
 
 def test_a_file_that_finds_no_room_is_named_with_a_way_out_and_removed(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.csv cannot be written: No space left on device; make room"):
+    with pytest.raises(
+        ValueError, match=r"a\.csv cannot be written: No space left on device; make room"
+    ):
         with replacing(tmp_path / "a.csv") as temporary:
             temporary.write_text("half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -36,10 +36,13 @@ def simplex(size):
 
 
 def test_discriminability_is_the_worked_value():
-    # class 0 at 0 and 90 degrees: mean (1/2, 1/2), spread 1/2; class 1 at 180 degrees; class 2 without images
+    # class 0 at 0 and 90 degrees: mean (1/2, 1/2), spread 1/2; class 1 at 180 degrees; class 2
+    # without images
     sums = class_sums(circle([0, 90, 180]) * [[2], [3], [4]], np.array([0, 0, 1]), 3)
     results = discriminability(*sums)
-    assert values(results) == pytest.approx({"var_inter": 1.5**2 + 0.5**2, "var_intra": 0.25, "discriminability": 10})
+    assert values(results) == pytest.approx(
+        {"var_inter": 1.5**2 + 0.5**2, "var_intra": 0.25, "discriminability": 10}
+    )
     assert all(result[1:3] == (2, 1) for result in results.values())
 
 
@@ -48,9 +51,13 @@ def test_discriminability_from_sums_of_batches_is_that_of_all_pairs():
     embeddings, labels = rng.standard_normal((40, 6)), rng.integers(0, 5, 40)
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     means = np.stack([units[labels == c].mean(axis=0) for c in range(5)])
-    between = [((a - b) ** 2).sum() for i, a in enumerate(means) for j, b in enumerate(means) if i != j]
+    between = [
+        ((a - b) ** 2).sum() for i, a in enumerate(means) for j, b in enumerate(means) if i != j
+    ]
     within = [((units[labels == c] - means[c]) ** 2).sum(axis=1).mean() for c in range(5)]
-    batches = [class_sums(embeddings[rows], labels[rows], 5) for rows in (slice(0, 13), slice(13, 40))]
+    batches = [
+        class_sums(embeddings[rows], labels[rows], 5) for rows in (slice(0, 13), slice(13, 40))
+    ]
     results = discriminability(*(first + second for first, second in zip(*batches)))
     inter, intra = np.mean(between), np.mean(within)
     expected = {"var_inter": inter, "var_intra": intra, "discriminability": inter / intra}
@@ -61,7 +68,9 @@ def test_squares_may_be_given_per_coordinate():
     embeddings, labels = unit(np.random.default_rng(0).standard_normal((9, 4))), np.arange(9) % 3
     sums, squares, counts = class_sums(embeddings, labels, 3)
     by_coordinate = np.stack([(embeddings[labels == c] ** 2).sum(axis=0) for c in range(3)])
-    first, second = (values(discriminability(sums, given, counts)) for given in (by_coordinate, squares))
+    first, second = (
+        values(discriminability(sums, given, counts)) for given in (by_coordinate, squares)
+    )
     assert first == pytest.approx(second)
 
 
@@ -116,7 +125,9 @@ def test_intensity_is_undefined_where_the_ray_leaves_no_cell():
     away = np.array([[np.cos(np.pi / 6), -np.sin(np.pi / 6)]])
     assert np.isnan(intensity(away @ np.eye(2), np.eye(2)))[0]
     assert np.isnan(intensity(np.ones((3, 1)), np.ones((1, 1)))).all()
-    assert np.isnan(intensity(np.ones((3, 2)), np.ones((2, 2)))).all()  # two class vectors in one place
+    assert np.isnan(
+        intensity(np.ones((3, 2)), np.ones((2, 2)))
+    ).all()  # two class vectors in one place
 
 
 def test_angles_of_an_embedding_are_the_worked_ones():
@@ -125,7 +136,9 @@ def test_angles_of_an_embedding_are_the_worked_ones():
     np.testing.assert_allclose(degrees["angle_true"], [10, 100])
     np.testing.assert_allclose(degrees["angle_nearest"], [10, 20])
     np.testing.assert_allclose(degrees["angle_nearest_wrong"], [20, 20])
-    np.testing.assert_allclose(degrees["angle_mean"], [(10 + 20 + 90 + 170) / 4, (80 + 50 + 20 + 100) / 4])
+    np.testing.assert_allclose(
+        degrees["angle_mean"], [(10 + 20 + 90 + 170) / 4, (80 + 50 + 20 + 100) / 4]
+    )
 
 
 def test_angles_are_undefined_for_zero_and_nan_embeddings_and_absent_classes():
@@ -136,7 +149,9 @@ def test_angles_are_undefined_for_zero_and_nan_embeddings_and_absent_classes():
     assert results["W/angle_true"][1:3] == (2, 2)
     assert results["P/angle_true"][1:3] == (1, 3)
     assert results["P/angle_nearest"].value == pytest.approx(np.pi / 4)
-    np.testing.assert_allclose(results["P/angle_nearest_wrong"].samples, [np.nan, np.nan, np.pi / 2, np.nan])
+    np.testing.assert_allclose(
+        results["P/angle_nearest_wrong"].samples, [np.nan, np.nan, np.pi / 2, np.nan]
+    )
     assert results["P/angle_nearest_wrong"][1:3] == (1, 3)
 
 
@@ -148,7 +163,9 @@ def test_a_prototype_on_its_proxy_is_at_angle_0():
 def test_hypersphere_statistics_of_orthogonal_vectors_are_the_worked_ones():
     results = hypersphere(np.eye(3) * [[1], [2], [5]])
     expected = {"l_hp": 0, "sep": 0, "resultant": 1 / np.sqrt(3), "l_unif": np.log(3 * np.e + 6)}
-    expected |= {f"pair_angle_{name}": np.pi / 2 for name in ("mean", "min", "max")} | {"pair_angle_std": 0}
+    expected |= {f"pair_angle_{name}": np.pi / 2 for name in ("mean", "min", "max")} | {
+        "pair_angle_std": 0
+    }
     assert values(results) == pytest.approx(expected)
 
 
@@ -158,11 +175,15 @@ def test_hypersphere_statistics_of_three_directions_are_the_worked_ones():
     assert results["sep"].value == pytest.approx(0.5)
     assert np.rad2deg(results["pair_angle_mean"].value) == pytest.approx((60 + 120 + 180) / 3)
     assert np.rad2deg(results["pair_angle_std"].value) == pytest.approx(np.std([60, 120, 180]))
-    assert results["l_unif"].value == pytest.approx(np.log(3 * np.e + 2 * np.exp([0.5, -0.5, -1]).sum()))
+    assert results["l_unif"].value == pytest.approx(
+        np.log(3 * np.e + 2 * np.exp([0.5, -0.5, -1]).sum())
+    )
 
 
 def test_equal_vectors_are_at_exactly_angle_0_and_opposite_ones_have_resultant_0():
-    equal = hypersphere(np.tile(np.random.default_rng(0).standard_normal(128), (4, 1)).astype(np.float32))
+    equal = hypersphere(
+        np.tile(np.random.default_rng(0).standard_normal(128), (4, 1)).astype(np.float32)
+    )
     assert equal["pair_angle_max"].value == 0
     assert equal["resultant"].value == pytest.approx(1)
     assert hypersphere(circle([0, 180]))["resultant"].value == pytest.approx(0)
@@ -170,8 +191,12 @@ def test_equal_vectors_are_at_exactly_angle_0_and_opposite_ones_have_resultant_0
 
 def test_a_step_towards_the_true_class_vector_converges():
     before, after = circle([40]), circle([20])
-    results = step_ratios((before, after), (circle([0, 120]), circle([0, 120])), np.array([0]), "arccos")
-    assert values(results) == pytest.approx({"convergence": 20 / 40, "divergence": 100 / 80, "progress": 0.5 / 1.25})
+    results = step_ratios(
+        (before, after), (circle([0, 120]), circle([0, 120])), np.array([0]), "arccos"
+    )
+    assert values(results) == pytest.approx(
+        {"convergence": 20 / 40, "divergence": 100 / 80, "progress": 0.5 / 1.25}
+    )
 
 
 def test_step_ratios_are_geometric_means_and_see_moving_class_vectors():
@@ -186,7 +211,9 @@ def test_step_ratios_are_geometric_means_and_see_moving_class_vectors():
 
 
 def test_a_step_from_distance_0_is_undefined():
-    results = step_ratios((circle([0]), circle([10])), (circle([0]), circle([0])), np.array([0]), "euc")
+    results = step_ratios(
+        (circle([0]), circle([10])), (circle([0]), circle([0])), np.array([0]), "euc"
+    )
     assert np.isnan([result.value for result in results.values()]).all()
     assert results["convergence"][1:3] == (0, 1)
 
@@ -203,9 +230,13 @@ def test_neural_collapse_of_the_opposite_dual_is_the_worst():
 def test_neural_collapse_of_orthogonal_vectors_is_the_worked_value():
     results = neural_collapse(np.eye(3), np.eye(3) + 1)
     assert results["nc/W_deviation"][:3] == (pytest.approx(1 / 2), 3, 0)
-    assert results["nc/means_deviation"].value == pytest.approx(5 / 6 + 1 / 2)  # (2, 1, 1) and (1, 2, 1)
+    assert results["nc/means_deviation"].value == pytest.approx(
+        5 / 6 + 1 / 2
+    )  # (2, 1, 1) and (1, 2, 1)
     assert results["nc/centred_deviation"].value == pytest.approx(0)
-    assert values(neural_collapse(np.eye(3), np.eye(3), np.eye(3)))["nc/W_deviation"] == pytest.approx(0)
+    assert values(neural_collapse(np.eye(3), np.eye(3), np.eye(3)))[
+        "nc/W_deviation"
+    ] == pytest.approx(0)
 
 
 def test_neural_collapse_leaves_out_classes_without_images():
@@ -216,8 +247,12 @@ def test_neural_collapse_leaves_out_classes_without_images():
 
 
 def test_distances_are_defined_at_the_ends_and_others_are_refused():
-    np.testing.assert_allclose(angular(np.array([1 + 1e-9, -1 - 1e-9, 0]), "euc"), [0, 2, np.sqrt(2)])
-    np.testing.assert_allclose(angular(np.array([1 + 1e-9, -1 - 1e-9, 0]), "arccos"), [0, np.pi, np.pi / 2])
+    np.testing.assert_allclose(
+        angular(np.array([1 + 1e-9, -1 - 1e-9, 0]), "euc"), [0, 2, np.sqrt(2)]
+    )
+    np.testing.assert_allclose(
+        angular(np.array([1 + 1e-9, -1 - 1e-9, 0]), "arccos"), [0, np.pi, np.pi / 2]
+    )
     with pytest.raises(ValueError, match="cosine"):
         angular(np.zeros(1), "cosine")
     found = unit([[0, 0], [3, 4], [np.inf, 1], [1e-320, 0]])
@@ -227,7 +262,10 @@ def test_distances_are_defined_at_the_ends_and_others_are_refused():
 def test_diagnostics_are_the_figures_of_the_whole_evaluation():
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(7), 4)
-    vectors, embeddings = rng.standard_normal((7, 5)), rng.standard_normal((28, 5)).astype(np.float32)
+    vectors, embeddings = (
+        rng.standard_normal((7, 5)),
+        rng.standard_normal((28, 5)).astype(np.float32),
+    )
     sums = class_sums(embeddings, labels, 7)
     prototypes = unit(sums[0])
     prototypes[2] = np.nan
@@ -237,7 +275,9 @@ def test_diagnostics_are_the_figures_of_the_whole_evaluation():
         expected |= metric(outputs)
     found = diagnostics(vectors, prototypes, *sums, TREE, "euc")
     assert found == pytest.approx({name: expected[name].value for name in found})
-    assert {"W/corr", "P/corr", "P/map@r_level2", "var_inter", "proxy_prototype_angle"} <= set(found)
+    assert {"W/corr", "P/corr", "P/map@r_level2", "var_inter", "proxy_prototype_angle"} <= set(
+        found
+    )
 
 
 def test_diagnostics_cost_little_at_555_classes():
@@ -255,7 +295,11 @@ def test_few_classes_break_nothing(size):
     results = {}
     for metric in METRICS.values():
         results |= metric(outputs)
-    assert np.isnan(results["W/pair_angle_mean"].value) == np.isnan(results["var_inter"].value) == (size == 1)
+    assert (
+        np.isnan(results["W/pair_angle_mean"].value)
+        == np.isnan(results["var_inter"].value)
+        == (size == 1)
+    )
     assert results["W/angle_true"].value == 0
     sums = class_sums(outputs.embeddings, outputs.labels, size)
     diagnostics(outputs.class_vectors, outputs.prototypes, *sums, CHAINS[size], "arccos")

@@ -1,4 +1,6 @@
-"""Heads: published formulas at values worked out by hand, ends of their domains, what moves without a gradient."""
+"""Heads: published formulas at values worked out by hand, ends of their domains, what moves without
+a gradient.
+"""
 
 import math
 
@@ -14,7 +16,13 @@ METHODS = [("normface", "euc"), ("normface", "arccos"), ("DR", "euc"), ("DR", "a
 KINDS = [("softmax", {})] + [
     (method, {"distance": distance, **kind})
     for method, distance in METHODS
-    for kind in ({}, {"proxies": "ema"}, {"dynamic": True}, {"proxies": "ema", "dynamic": True}, {"proxies": "mds"})
+    for kind in (
+        {},
+        {"proxies": "ema"},
+        {"dynamic": True},
+        {"proxies": "ema", "dynamic": True},
+        {"proxies": "mds"},
+    )
 ]
 
 
@@ -51,16 +59,28 @@ def test_softmax_is_a_linear_layer_that_starts_from_a_standard_normal():
     ("method", "distance", "expected"),
     [
         ("normface", "euc", [10 * math.sqrt(3) / 2, 0.0, -10.0]),  # cos of 30, 90 and 180 degrees
-        ("normface", "arccos", [-10 * (math.pi / 6) ** 2, -10 * (math.pi / 2) ** 2, -10 * math.pi**2]),
+        (
+            "normface",
+            "arccos",
+            [-10 * (math.pi / 6) ** 2, -10 * (math.pi / 2) ** 2, -10 * math.pi**2],
+        ),
         ("DR", "euc", [-5 * math.log(2 - math.sqrt(3)), -5 * math.log(2), -5 * math.log(4)]),
-        ("DR", "arccos", [-10 * math.log(math.pi / 6), -10 * math.log(math.pi / 2), -10 * math.log(math.pi)]),
+        (
+            "DR",
+            "arccos",
+            [-10 * math.log(math.pi / 6), -10 * math.log(math.pi / 2), -10 * math.log(math.pi)],
+        ),
     ],
 )
 def test_scores_at_30_90_and_180_degrees(method, distance, expected):
     head = place(make(method, distance=distance), 30, 90, 180)
     scores = head(7.0 * on_circle(0))  # lengths do not count
-    assert_close(scores, torch.tensor([expected], dtype=torch.float64), rtol=3e-3, atol=1e-4)  # acos(0.999999 * -1)
-    assert_close(scores[0, :2], torch.tensor(expected[:2], dtype=torch.float64), rtol=1e-5, atol=1e-5)
+    assert_close(
+        scores, torch.tensor([expected], dtype=torch.float64), rtol=3e-3, atol=1e-4
+    )  # acos(0.999999 * -1)
+    assert_close(
+        scores[0, :2], torch.tensor(expected[:2], dtype=torch.float64), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("distance", ["euc", "arccos"])
@@ -89,14 +109,18 @@ def test_an_embedding_on_its_own_proxy_has_finite_scores_and_gradients(method, d
     targets = torch.arange(120) % 40
     scores = head(embeddings)
     F.cross_entropy(scores, targets).backward()
-    assert all(torch.isfinite(values).all() for values in (scores, embeddings.grad, head.weight.grad))
+    assert all(
+        torch.isfinite(values).all() for values in (scores, embeddings.grad, head.weight.grad)
+    )
     assert (scores[:40].argmax(1) == targets[:40]).all()
     if method == "DR":
         assert scores.max() <= 69.1  # 6.9 s
 
 
 @pytest.mark.parametrize(("method", "distance"), METHODS)
-def test_a_zero_embedding_is_at_90_degrees_from_everything_with_a_gradient_of_zero(method, distance):
+def test_a_zero_embedding_is_at_90_degrees_from_everything_with_a_gradient_of_zero(
+    method, distance
+):
     head = make(method, distance=distance)
     embeddings = torch.zeros(1, 2, requires_grad=True)
     scores = head(embeddings)
@@ -122,14 +146,21 @@ def test_bf16_autocast_leaves_the_head_in_float32(method, options):
 
 
 @pytest.mark.parametrize(("method", "options"), KINDS)
-def test_prototypes_are_scored_by_the_same_formula_and_absent_ones_get_minus_infinity(method, options):
+def test_prototypes_are_scored_by_the_same_formula_and_absent_ones_get_minus_infinity(
+    method, options
+):
     torch.manual_seed(0)
-    head, embeddings = make(method, 5, 8, prior=prior_from_counts([1, 2, 3, 4, 0]), **options), torch.randn(4, 8)
+    head, embeddings = (
+        make(method, 5, 8, prior=prior_from_counts([1, 2, 3, 4, 0]), **options),
+        torch.randn(4, 8),
+    )
     prototypes = head.weight.detach().clone()
     assert_close(head(embeddings, weight=prototypes), head(embeddings))
     prototypes[2] = torch.nan
     scores = head(embeddings, weight=prototypes)
-    assert (scores[:, 2] == -torch.inf).all() and head.cosines(embeddings, weight=prototypes)[:, 2].isnan().all()
+    assert (scores[:, 2] == -torch.inf).all() and head.cosines(embeddings, weight=prototypes)[
+        :, 2
+    ].isnan().all()
     others = [0, 1, 3, 4]
     assert_close(scores[:, others], head(embeddings)[:, others])
 
@@ -141,7 +172,9 @@ def test_the_class_prior_is_added_in_log_space_and_an_absent_class_counts_once()
     head = make("DR", prior=prior)
     torch.manual_seed(0)
     plain, embeddings = make("DR"), torch.randn(4, 2)
-    assert_close(head(embeddings) - plain(embeddings), torch.tensor([[0.6, 0.1, 0.3]]).log().expand(4, 3))
+    assert_close(
+        head(embeddings) - plain(embeddings), torch.tensor([[0.6, 0.1, 0.3]]).log().expand(4, 3)
+    )
 
 
 @pytest.mark.parametrize("prior", [torch.ones(2) / 2, torch.tensor([0.5, 0.5, 0.0])])
@@ -153,13 +186,17 @@ def test_a_prior_of_another_length_or_with_zeros_is_refused(prior):
 def test_moving_averages_jump_to_the_first_mean_and_then_follow_slowly():
     head = make("DR", proxies="ema", alpha=0.25)
     start = head.weight.clone()
-    head.observe(torch.tensor([[4.0, 0.0], [0.0, 0.5], [0.0, 3.0]]), torch.tensor([0, 0, 2]))
-    assert_close(head.weight[0], torch.tensor([1.0, 1.0]) / math.sqrt(2))  # mean of (1, 0) and (0, 1)
+    head.update_after_step(
+        torch.tensor([[4.0, 0.0], [0.0, 0.5], [0.0, 3.0]]), torch.tensor([0, 0, 2])
+    )
+    assert_close(
+        head.weight[0], torch.tensor([1.0, 1.0]) / math.sqrt(2)
+    )  # mean of (1, 0) and (0, 1)
     assert_close(head.weight[1], start[1])
     assert_close(head.weight[2], torch.tensor([0.0, 1.0]))
     assert head.seen.tolist() == [True, False, True]
     assert np.isnan(head.class_vectors()).all(axis=1).tolist() == [False, True, False]
-    head.observe(torch.tensor([[9.0, 0.0]]), torch.tensor([2]))
+    head.update_after_step(torch.tensor([[9.0, 0.0]]), torch.tensor([2]))
     assert_close(head.weight[2], F.normalize(torch.tensor([0.25, 0.75]), dim=0))
     assert_close(head.weight[0], torch.tensor([1.0, 1.0]) / math.sqrt(2))
 
@@ -167,11 +204,13 @@ def test_moving_averages_jump_to_the_first_mean_and_then_follow_slowly():
 def test_an_average_stays_where_features_cancel():
     head = make("DR", proxies="ema", alpha=0.5)
     start = head.weight.clone()
-    head.observe(torch.tensor([[1.0, 0.0], [-3.0, 0.0]]), torch.tensor([1, 1]))
-    head.observe(torch.zeros(2, 2), torch.tensor([0, 0]))
+    head.update_after_step(torch.tensor([[1.0, 0.0], [-3.0, 0.0]]), torch.tensor([1, 1]))
+    head.update_after_step(torch.zeros(2, 2), torch.tensor([0, 0]))
     assert_close(head.weight, start) and not head.seen.any()
-    head.observe(torch.tensor([[1.0, 0.0]]), torch.tensor([2]))
-    head.observe(torch.tensor([[-1.0, 0.0]]), torch.tensor([2]))  # 0.5 * (-1, 0) + 0.5 * (1, 0)
+    head.update_after_step(torch.tensor([[1.0, 0.0]]), torch.tensor([2]))
+    head.update_after_step(
+        torch.tensor([[-1.0, 0.0]]), torch.tensor([2])
+    )  # 0.5 * (-1, 0) + 0.5 * (1, 0)
     assert_close(head.weight[2], torch.tensor([1.0, 0.0]))
     assert head.seen.tolist() == [False, False, True]
 
@@ -179,7 +218,7 @@ def test_an_average_stays_where_features_cancel():
 def test_alpha_one_forgets_all_but_the_last_batch():
     head = make("normface", proxies="ema", alpha=1.0)
     for degrees in (10, 200, 75):
-        head.observe(on_circle(degrees).float(), torch.tensor([0]))
+        head.update_after_step(on_circle(degrees).float(), torch.tensor([0]))
     assert_close(head.weight[0], on_circle(75)[0].float())
 
 
@@ -188,10 +227,16 @@ def test_only_what_was_asked_for_moves_and_only_gradient_proxies_are_parameters(
     torch.manual_seed(0)
     head = make(method, 60, 8, **options)
     names = {name for name, _ in head.named_parameters()}
-    assert names == ({"weight", "bias"} if method == "softmax" else set() if "proxies" in options else {"weight"})
+    assert names == (
+        {"weight", "bias"} if method == "softmax" else set() if "proxies" in options else {"weight"}
+    )
     before = {name: value.clone() for name, value in head.state_dict().items()}
-    head.observe(torch.randn(20, 8), torch.arange(20))
-    moved = {name.split(".")[0] for name, value in head.state_dict().items() if not torch.equal(value, before[name])}
+    head.update_after_step(torch.randn(20, 8), torch.arange(20))
+    moved = {
+        name.split(".")[0]
+        for name, value in head.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
     expected = {"weight", "seen"} if options.get("proxies") == "ema" else set()
     assert moved == expected | ({"dynamic_scale"} if options.get("dynamic") else set())
 
@@ -202,14 +247,16 @@ def test_a_head_goes_on_from_its_state_as_if_it_had_not_stopped(method, options)
     head = make(method, 60, 8, **options)
     batches = [(torch.randn(30, 8), torch.randint(0, 60, (30,))) for _ in range(4)]
     for batch in batches[:2]:
-        head.observe(*batch)
+        head.update_after_step(*batch)
     other = make(method, 60, 8, **options)
     other.load_state_dict({name: value.clone() for name, value in head.state_dict().items()})
     for batch in batches[2:]:
-        head.observe(*batch), other.observe(*batch)
+        head.update_after_step(*batch), other.update_after_step(*batch)
     embeddings = torch.randn(5, 8)
     assert torch.equal(head(embeddings), other(embeddings)) and head.scale == other.scale
-    assert all(torch.equal(value, other.state_dict()[name]) for name, value in head.state_dict().items())
+    assert all(
+        torch.equal(value, other.state_dict()[name]) for name, value in head.state_dict().items()
+    )
 
 
 def test_fixed_class_vectors_are_the_ones_given_and_get_no_gradient():
@@ -225,7 +272,9 @@ def test_a_dynamic_scale_is_a_constant_to_the_gradient():
     embeddings = torch.randn(3, 4)
     head(embeddings).sum().backward()
     assert_close(head(embeddings), head.scale * head.closeness(head.cosines(embeddings)))
-    assert head.weight.grad is not None and not any(buffer.requires_grad for buffer in head.buffers())
+    assert head.weight.grad is not None and not any(
+        buffer.requires_grad for buffer in head.buffers()
+    )
 
 
 def test_a_head_whose_scale_cannot_start_says_so_and_keeps_ten():
@@ -288,7 +337,14 @@ def test_a_combination_without_meaning_is_refused_by_the_name_of_the_flag(option
     "options",
     [
         {"method": "softmax", "distance": None, "ema": False, "loss": "hierarchical"},
-        {"method": "SD", "distance": "arccos", "ema": True, "alpha": 1, "dynamic": True, "legacy_dynamic": True},
+        {
+            "method": "SD",
+            "distance": "arccos",
+            "ema": True,
+            "alpha": 1,
+            "dynamic": True,
+            "legacy_dynamic": True,
+        },
         {"method": "DR", "mds_W": True, "beta": 2.0, "mds_solver": "exact", "dynamic": True},
         {"method": "DR", "mds_W": True, "loss": "corr", "batch_size": 0},
     ],

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import arguments
 import data
 import evaluate
 import predict
@@ -20,9 +19,17 @@ import train_inaturalist
 import train_nabirds
 import train_tinyimagenet
 import visualize
+from options import command_line
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = (train, train_cifar100, train_imagenet, train_inaturalist, train_nabirds, train_tinyimagenet)
+SCRIPTS = (
+    train,
+    train_cifar100,
+    train_imagenet,
+    train_inaturalist,
+    train_nabirds,
+    train_tinyimagenet,
+)
 OTHERS = (evaluate, predict, visualize)
 
 
@@ -31,7 +38,7 @@ def help_of(capsys, script, *argv) -> str:
         if script in OTHERS:
             script.main(["--help"])
         else:
-            arguments.parse([*argv, "--help"], script.__doc__, script.DATASETS)
+            command_line.parse([*argv, "--help"], script.__doc__, script.DATASETS)
     assert stop.value.code == 0
     return capsys.readouterr().out
 
@@ -44,8 +51,12 @@ def flag_in(text: str, flag: str) -> str:
 
 def test_defaults_that_differ_are_shown_for_each_dataset(capsys):
     text = help_of(capsys, train)
-    assert "(default: conv4 for demo; inception for folder, MicroS, MicroL, MesoZ)" in flag_in(text, "--backbone")
-    assert "(default: 32 for demo; 128 for folder, MicroS, MicroL, MesoZ)" in flag_in(text, "--resize")
+    assert "(default: conv4 for demo; inception for folder, MicroS, MicroL, MesoZ)" in flag_in(
+        text, "--backbone"
+    )
+    assert "(default: 32 for demo; 128 for folder, MicroS, MicroL, MesoZ)" in flag_in(
+        text, "--resize"
+    )
     assert "(default: True for demo, MesoZ)" in flag_in(text, "--gray")
     assert "(default: 128)" in flag_in(text, "--dim")
     assert flag_in(text, "--dataset").endswith("image collection to train on")
@@ -67,15 +78,21 @@ def test_help_shows_exactly_the_flags_that_a_dataset_of_the_script_takes(capsys,
 
 def test_options_of_a_loss_show_their_defaults(capsys):
     text = help_of(capsys, train_cifar100)
-    assert "(default: balanced)" in flag_in(text, "--weighting") and "(default: 0.5)" in flag_in(text, "--decay")
-    assert "(default: 0)" in flag_in(text, "--resize") and "(default: 0)" in flag_in(text, "--switch_epoch")
+    assert "(default: balanced)" in flag_in(text, "--weighting") and "(default: 0.5)" in flag_in(
+        text, "--decay"
+    )
+    assert "(default: 0)" in flag_in(text, "--resize") and "(default: 0)" in flag_in(
+        text, "--switch_epoch"
+    )
     assert "(default: 0.5)" in flag_in(help_of(capsys, evaluate), "--decay")
 
 
 @pytest.mark.parametrize("script", SCRIPTS + OTHERS, ids=lambda script: script.__name__)
 def test_help_is_plain_text_in_which_nothing_is_left_of_python(capsys, script):
     text = help_of(capsys, script)
-    assert text.isascii() and not re.search(r"default: (\[|None|\(|')|%%|%\(", " ".join(text.split()))
+    assert text.isascii() and not re.search(
+        r"default: (\[|None|\(|')|%%|%\(", " ".join(text.split())
+    )
 
 
 @pytest.mark.parametrize("script", OTHERS, ids=lambda script: script.__name__)
@@ -106,5 +123,11 @@ def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback(script, tmp
     (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, ROOT / f"{script.__name__}.py"]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr.strip()) == (-signal.SIGINT, "", "interrupted")
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (
+        -signal.SIGINT,
+        "",
+        "interrupted",
+    )

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from filed_images import image_bytes, put, shipped_wnids, write_splits
 
-import arguments
 import data
 import train_imagenet
 from data import official, store
 from data.stream import Stream
+from options import command_line
 
 IDS = ["n01440764", "n01443537", "n02123045"]
 
@@ -16,7 +16,9 @@ IDS = ["n01440764", "n01443537", "n02123045"]
 @pytest.fixture
 def root(tmp_path):
     put(tmp_path / "tree.txt", f"cat/{IDS[2]}\nfish/bony/{IDS[1]}\nfish/{IDS[0]}\n")
-    return write_splits(tmp_path / "set", {"train": dict(zip(IDS, (10, 20, 30))), "val": dict.fromkeys(IDS, 4)})
+    return write_splits(
+        tmp_path / "set", {"train": dict(zip(IDS, (10, 20, 30))), "val": dict.fromkeys(IDS, 4)}
+    )
 
 
 def load(root, **options):
@@ -30,21 +32,37 @@ def counts(splits, name):
 
 def test_val_is_tested_and_train_is_for_training(root):
     splits = load(root)
-    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == ([10, 20, 30], [0] * 3, [4] * 3)
+    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == (
+        [10, 20, 30],
+        [0] * 3,
+        [4] * 3,
+    )
     assert [path[-1] for path in splits.hierarchy.class_paths] == IDS
     assert all(file.split("/")[1] == IDS[label] for file, label in zip(splits.files, splits.labels))
 
 
 def test_a_tenth_of_train_validates(root):
     splits = load(root, use_val=True)
-    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == ([9, 18, 27], [1, 2, 3], [4] * 3)
-    assert splits.digest == load(root, use_val=True, seed=5).digest != load(root, use_val=True, split_seed=5).digest
+    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == (
+        [9, 18, 27],
+        [1, 2, 3],
+        [4] * 3,
+    )
+    assert (
+        splits.digest
+        == load(root, use_val=True, seed=5).digest
+        != load(root, use_val=True, split_seed=5).digest
+    )
 
 
 def test_a_test_folder_with_labels_is_tested_and_val_validates(root):
     write_splits(root, {"test": dict.fromkeys(IDS, 5)})
     splits = load(root, use_val=True)
-    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == ([10, 20, 30], [4] * 3, [5] * 3)
+    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == (
+        [10, 20, 30],
+        [4] * 3,
+        [5] * 3,
+    )
     assert any("own 12 validation images are not used" in note for note in load(root).notes)
 
 
@@ -62,7 +80,11 @@ def test_all_1000_classes_get_the_shipped_tree(tmp_path):
         put(tmp_path / "val" / wnid / "ILSVRC2012_val_1.JPEG", content)
     splits = data.load({"dataset": "ImageNet", "data_dir": tmp_path, "resize": 8})
     assert [path[-1] for path in splits.hierarchy.class_paths] == wnids
-    assert (splits.num_classes, splits.hierarchy.num_nodes, splits.hierarchy.max_depth) == (1000, 1372, 15)
+    assert (splits.num_classes, splits.hierarchy.num_nodes, splits.hierarchy.max_depth) == (
+        1000,
+        1372,
+        15,
+    )
     assert splits.hierarchy.class_names[:2] == ("tench", "goldfish")
     assert counts(splits, "train") == counts(splits, "test") == [1] * 1000
 
@@ -108,7 +130,9 @@ def test_copies_across_the_splits_are_reported(root):
 def test_classes_that_differ_from_the_tree_are_refused_both_ways(root):
     (root / "train" / IDS[0]).rename(root / "train" / "n00000001")
     (root / "val" / IDS[0]).rename(root / "val" / "n00000001")
-    with pytest.raises(ValueError, match=f"only in the hierarchy: '{IDS[0]}'; only in .*: 'n00000001'"):
+    with pytest.raises(
+        ValueError, match=f"only in the hierarchy: '{IDS[0]}'; only in .*: 'n00000001'"
+    ):
         load(root)
     with pytest.raises(ValueError, match=r"only in the hierarchy: .*\(998 in all\)"):
         load(root, hierarchy=None)
@@ -142,26 +166,48 @@ def test_folders_below_the_classes_are_refused(root):
 
 def test_files_that_are_no_images_are_noted(root):
     put(root / "train" / IDS[0] / "list.txt", "words")
-    assert any("1 files below" in note and f"{IDS[0]}/list.txt" in note for note in load(root).notes)
+    assert any(
+        "1 files below" in note and f"{IDS[0]}/list.txt" in note for note in load(root).notes
+    )
 
 
 def test_holding_out_takes_the_same_share_of_every_class():
     labels = np.repeat([0, 1, 2], [100, 50, 2])
     train, val = official.hold_out(np.arange(152), labels)
-    assert np.bincount(labels[val], minlength=3).tolist() == [10, 5, 0] and len(np.intersect1d(train, val)) == 0
+    assert (
+        np.bincount(labels[val], minlength=3).tolist() == [10, 5, 0]
+        and len(np.intersect1d(train, val)) == 0
+    )
     np.testing.assert_array_equal(np.union1d(train, val), np.arange(152))
     train, val = official.hold_out(np.arange(50, 150), labels, seed=3)
     assert val.min() >= 50 and len(val) == 10
 
 
 def test_the_script_has_the_papers_settings():
-    options, machine, _ = arguments.parse(
+    options, machine, _ = command_line.parse(
         ["--method", "DR", "--resize", "64", "--upscale", "224"], "test", train_imagenet.DATASETS
     )
     chosen = {
         name: options[name]
-        for name in ("backbone", "epochs", "batch_size", "lr", "schedule", "aug", "resize", "upscale")
+        for name in (
+            "backbone",
+            "epochs",
+            "batch_size",
+            "lr",
+            "schedule",
+            "aug",
+            "resize",
+            "upscale",
+        )
     }
-    assert chosen == {"backbone": "resnet50", "epochs": 100, "batch_size": 128, "lr": 1e-4, "schedule": "cosine",
-                      "aug": "autoaugment", "resize": 64, "upscale": 224}  # fmt: skip
+    assert chosen == {
+        "backbone": "resnet50",
+        "epochs": 100,
+        "batch_size": 128,
+        "lr": 1e-4,
+        "schedule": "cosine",
+        "aug": "autoaugment",
+        "resize": 64,
+        "upscale": 224,
+    }
     assert machine["stream"] is None and machine["download"] is None

@@ -6,23 +6,36 @@ import numpy as np
 import pytest
 from filed_images import category, put, write_categories, write_splits
 
-import arguments
 import data
 import train_inaturalist
 from data.inaturalist import METADATA, read_categories
+from options import command_line
 
 BIRD, OTHER_BIRD = (
     ("Animalia", "Chordata", "Aves", "Strigiformes", "Strigidae", "Bubo"),
     ("Animalia", "Chordata", "Aves"),
 )
 CATEGORIES = [
-    category(12, "Plantae", "Tracheophyta", "Liliopsida", "Asparagales", "Orchidaceae", "Bubo", name="Bubo orchis"),
+    category(
+        12,
+        "Plantae",
+        "Tracheophyta",
+        "Liliopsida",
+        "Asparagales",
+        "Orchidaceae",
+        "Bubo",
+        name="Bubo orchis",
+    ),
     category(3, *BIRD, name="Bubo bubo"),
     category(4, *BIRD, name="Bubo scandiacus"),
     category(1009, *OTHER_BIRD, "Passeriformes", "Corvidae", "Corvus", name="Corvus corax"),
 ]
 IDS = ["nat0003", "nat0004", "nat0012", "nat1009"]
-COUNTS = {"train": dict.fromkeys(IDS, 10), "val": dict.fromkeys(IDS, 2), "test": dict.fromkeys(IDS, 3)}
+COUNTS = {
+    "train": dict.fromkeys(IDS, 10),
+    "val": dict.fromkeys(IDS, 2),
+    "test": dict.fromkeys(IDS, 3),
+}
 
 
 @pytest.fixture
@@ -58,7 +71,11 @@ def test_a_genus_of_that_name_in_another_kingdom_is_another_node(root):
 
 def test_training_uses_train_and_testing_test(root):
     splits = load(root)
-    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == ([10] * 4, [0] * 4, [3] * 4)
+    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == (
+        [10] * 4,
+        [0] * 4,
+        [3] * 4,
+    )
     assert all(splits.files[i].startswith("train/nat") for i in splits.train)
     assert all(splits.files[i].startswith("test/nat") for i in splits.test)
     assert any("own 8 validation images are not used (--use_val)" in note for note in splits.notes)
@@ -67,7 +84,11 @@ def test_training_uses_train_and_testing_test(root):
 
 def test_its_own_val_validates(root):
     splits = load(root, use_val=True)
-    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == ([10] * 4, [2] * 4, [3] * 4)
+    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == (
+        [10] * 4,
+        [2] * 4,
+        [3] * 4,
+    )
     assert all(splits.files[i].startswith("val/nat") for i in splits.val) and splits.notes == ()
 
 
@@ -104,9 +125,14 @@ def test_metadata_is_found_in_the_folder(root, name):
 def test_metadata_may_be_a_bare_list_and_lie_elsewhere(root, tmp_path):
     expected = load(root).hierarchy
     (root / "train2019.json").unlink()
-    with pytest.raises(ValueError, match="has none of categories.json, train2019.json, .*--hierarchy"):
+    with pytest.raises(
+        ValueError, match="has none of categories.json, train2019.json, .*--hierarchy"
+    ):
         load(root)
-    assert load(root, hierarchy=put(tmp_path / "real names.json", json.dumps(CATEGORIES))).hierarchy == expected
+    assert (
+        load(root, hierarchy=put(tmp_path / "real names.json", json.dumps(CATEGORIES))).hierarchy
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,12 +140,21 @@ def test_metadata_may_be_a_bare_list_and_lie_elsewhere(root, tmp_path):
     [
         ("tree.txt", "a/nat0012\na/nat0003\nb/nat0004\nb/c/nat1009"),
         ("tree.json", '{"a": ["nat0012", "nat0003"], "b": {"nat0004": [], "c": ["nat1009"]}}'),
-        ("tree.json", '[{"name": "a", "children": ["nat0012", "nat0003"]}, {"b": ["nat0004", {"c": ["nat1009"]}]}]'),
+        (
+            "tree.json",
+            '[{"name": "a", "children": ["nat0012", "nat0003"]}, {"b": ["nat0004", {"c":'
+            ' ["nat1009"]}]}]',
+        ),
     ],
 )
 def test_any_other_tree_is_taken(root, tmp_path, name, text):
     tree = load(root, hierarchy=put(tmp_path / name, text)).hierarchy
-    assert tree.class_paths == (("a", "nat0003"), ("b", "nat0004"), ("a", "nat0012"), ("b", "c", "nat1009"))
+    assert tree.class_paths == (
+        ("a", "nat0003"),
+        ("b", "nat0004"),
+        ("a", "nat0012"),
+        ("b", "c", "nat1009"),
+    )
 
 
 def test_images_of_a_category_that_the_metadata_lacks_are_refused(root):
@@ -177,19 +212,43 @@ def test_a_broken_json_given_as_hierarchy_is_named_with_its_line(root, tmp_path)
 
 
 def test_1010_categories_at_depth_7_are_read_in_the_order_of_their_ids(tmp_path):
-    taxa = [[f"{rank}{number // 2**step}" for step, rank in enumerate("fedcba", 5)][::-1] for number in range(1010)]
-    path = write_categories(tmp_path / "c.json", [category(number, *taxa[number]) for number in reversed(range(1010))])
+    taxa = [
+        [f"{rank}{number // 2**step}" for step, rank in enumerate("fedcba", 5)][::-1]
+        for number in range(1010)
+    ]
+    path = write_categories(
+        tmp_path / "c.json", [category(number, *taxa[number]) for number in reversed(range(1010))]
+    )
     tree = read_categories(path)
     assert (tree.num_classes, tree.max_depth) == (1010, 7)
     assert [leaf[-1] for leaf in tree.class_paths] == [f"nat{number:04d}" for number in range(1010)]
 
 
 def test_the_script_has_the_papers_settings():
-    options, machine, _ = arguments.parse(["--method", "softmax", "--use_val"], "test", train_inaturalist.DATASETS)
+    options, machine, _ = command_line.parse(
+        ["--method", "softmax", "--use_val"], "test", train_inaturalist.DATASETS
+    )
     chosen = {
         name: options[name]
-        for name in ("backbone", "epochs", "batch_size", "lr", "schedule", "aug", "resize", "subset_seed")
+        for name in (
+            "backbone",
+            "epochs",
+            "batch_size",
+            "lr",
+            "schedule",
+            "aug",
+            "resize",
+            "subset_seed",
+        )
     }
-    assert chosen == {"backbone": "resnet50", "epochs": 100, "batch_size": 128, "lr": 1e-4, "schedule": "cosine",
-                      "aug": "autoaugment", "resize": 224, "subset_seed": None}  # fmt: skip
+    assert chosen == {
+        "backbone": "resnet50",
+        "epochs": 100,
+        "batch_size": 128,
+        "lr": 1e-4,
+        "schedule": "cosine",
+        "aug": "autoaugment",
+        "resize": 224,
+        "subset_seed": None,
+    }
     assert machine["stream"] is None

@@ -37,7 +37,9 @@ GIVEN = squareform(np.array([1.0, 3, 2, 4, 5, 6]))
 def random_table(size, seed, levels=None):
     rng = np.random.default_rng(seed)
     pairs = size * (size - 1) // 2
-    return squareform(rng.random(pairs) if levels is None else rng.integers(1, levels, pairs).astype(float))
+    return squareform(
+        rng.random(pairs) if levels is None else rng.integers(1, levels, pairs).astype(float)
+    )
 
 
 def test_the_classwise_correlation_is_the_worked_value():
@@ -48,7 +50,9 @@ def test_the_classwise_correlation_is_the_worked_value():
 
 
 def test_the_elementwise_correlation_is_the_worked_value():
-    assert elementwise(rank_distances(LEARNED), rank_distances(GIVEN)) == pytest.approx(1 - 6 * 2 / (6 * (36 - 1)))
+    assert elementwise(rank_distances(LEARNED), rank_distances(GIVEN)) == pytest.approx(
+        1 - 6 * 2 / (6 * (36 - 1))
+    )
 
 
 @pytest.mark.parametrize("levels", [None, 4])
@@ -70,7 +74,10 @@ def test_the_tree_distances_themselves_are_perfect_and_their_negative_the_worst(
 
 def test_exact_class_vectors_follow_the_tree_and_the_distance_does_not_matter():
     vectors = exact_vectors(TREE)
-    euc, arccos = (correlations(make_outputs(TREE, class_vectors=vectors, distance=d)) for d in ("euc", "arccos"))
+    euc, arccos = (
+        correlations(make_outputs(TREE, class_vectors=vectors, distance=d))
+        for d in ("euc", "arccos")
+    )
     assert euc["W/corr"].value > 0.99
     assert euc["W/corr_p"].value < 0.01
     for name in euc:
@@ -106,7 +113,9 @@ def test_an_empty_living_subset_counts_all_classes():
 def test_a_flat_tree_is_undefined_but_not_as_published_where_the_diagonal_counts():
     results = correlations(make_outputs(FLAT)) | published_correlations(make_outputs(FLAT))
     assert results["W/corr"][1:3] == (0, 4)
-    assert np.isnan([results["W/corr"].value, results["W/corr_p"].value, results["W/corr_elementwise_p"].value]).all()
+    assert np.isnan(
+        [results["W/corr"].value, results["W/corr_p"].value, results["W/corr_elementwise_p"].value]
+    ).all()
     assert results["W/corr_published"].n == 4
 
 
@@ -130,7 +139,9 @@ def test_mantel_is_small_for_known_structure_and_about_uniform_without():
     noisy = correlations(make_outputs(TREE, class_vectors=exact_vectors(TREE) + noise))
     assert max(noisy["W/corr_p"].value, noisy["W/corr_elementwise_p"].value) < 0.01
     tree = rank_distances(PATH)
-    p = np.array([mantel(rank_distances(random_table(7, seed)), tree, 49, seed) for seed in range(120)])
+    p = np.array(
+        [mantel(rank_distances(random_table(7, seed)), tree, 49, seed) for seed in range(120)]
+    )
     np.testing.assert_allclose(p.mean(axis=0), 0.5, atol=0.12)
     np.testing.assert_allclose((p <= 0.3).mean(axis=0), 0.3, atol=0.15)
 
@@ -152,7 +163,9 @@ def test_the_published_correlation_is_that_of_scipy_with_the_diagonal():
     learned = random_table(7, 5)
     columns = [spearmanr(learned[i], PATH[i]) for i in range(7)]
     value, p = published_correlation(learned, PATH)
-    assert value.value == pytest.approx(np.tanh(np.mean(np.arctanh([c.statistic for c in columns]))))
+    assert value.value == pytest.approx(
+        np.tanh(np.mean(np.arctanh([c.statistic for c in columns])))
+    )
     assert p.value == pytest.approx(hmean([c.pvalue for c in columns]))
 
 
@@ -160,7 +173,10 @@ def test_the_published_correlation_is_above_the_default_for_random_vectors():
     paths = [(f"a{i % 3}", f"b{i % 9}", f"c{i}") for i in range(60)]
     vectors = np.random.default_rng(0).standard_normal((60, 16))
     outputs = make_outputs(Hierarchy.from_paths(paths), class_vectors=vectors)
-    raised = published_correlations(outputs)["W/corr_published"].value - correlations(outputs, 1)["W/corr"].value
+    raised = (
+        published_correlations(outputs)["W/corr_published"].value
+        - correlations(outputs, 1)["W/corr"].value
+    )
     assert 0.02 < raised < 0.12
 
 
@@ -203,7 +219,9 @@ def test_all_prototypes_absent_is_undefined():
 
 
 def test_the_cophenetic_correlation_of_an_ultrametric_is_1_and_else_that_of_scipy():
-    assert cophenetic_correlation(distances.lca_height(TREE).astype(float)).value == pytest.approx(1)
+    assert cophenetic_correlation(distances.lca_height(TREE).astype(float)).value == pytest.approx(
+        1
+    )
     pairs = squareform(random_table(9, 4))
     result = cophenetic_correlation(random_table(9, 4))
     assert result[:2] == (pytest.approx(cophenet(linkage(pairs, "average"), pairs)[0]), 36)
@@ -215,7 +233,14 @@ def test_few_classes_break_nothing_and_fewer_than_three_are_undefined(size):
     results = {}
     for metric in METRICS.values():
         results |= metric(make_outputs(CHAINS[size], class_vectors=vectors))
-    for name in ("corr", "corr_p", "corr_elementwise", "corr_elementwise_p", "corr_published_p", "cophenetic"):
+    for name in (
+        "corr",
+        "corr_p",
+        "corr_elementwise",
+        "corr_elementwise_p",
+        "corr_published_p",
+        "cophenetic",
+    ):
         assert np.isnan(results[f"W/{name}"].value) == (size < 3)
         assert (results[f"W/{name}"].n == 0) == (size < 3)
 
@@ -231,7 +256,9 @@ def test_exact_vectors_in_single_precision_have_the_ties_of_the_tree(distance, b
     learned = pairwise_distances(vectors, distance)
     assert len(np.unique(learned)) == len(np.unique(path))
     results = correlations(outputs, 9)
-    assert results["W/corr"].value == pytest.approx(classwise_correlation(path, path).value, abs=1e-9)
+    assert results["W/corr"].value == pytest.approx(
+        classwise_correlation(path, path).value, abs=1e-9
+    )
     assert results["W/corr_elementwise"].value == pytest.approx(1, abs=1e-9)
     order = np.argsort(np.where(np.eye(60, dtype=bool), -1, path), axis=1, kind="stable")[:, 1:]
     of_ties = np.nanmean(rank_measures(order, tree.level_table[:, 0])["map@r"])
@@ -245,11 +272,19 @@ def test_rounded_distances_tie_within_a_step_and_keep_their_order():
     )
     dense = np.sort(np.random.default_rng(0).random(100_000) * 0.02)
     found = rounded(dense)
-    assert np.abs(found - dense).max() < 1.5e-6 and (np.diff(found) >= 0).all() and len(np.unique(found)) > 10_000
-    assert rounded(np.array([0.0, np.nan]))[0] == 0 and np.isnan(rounded(np.array([0.0, np.nan]))[1])
+    assert (
+        np.abs(found - dense).max() < 1.5e-6
+        and (np.diff(found) >= 0).all()
+        and len(np.unique(found)) > 10_000
+    )
+    assert rounded(np.array([0.0, np.nan]))[0] == 0 and np.isnan(
+        rounded(np.array([0.0, np.nan]))[1]
+    )
 
 
-@pytest.mark.parametrize(("kind", "distance"), [("exact", "euc"), ("random", "euc"), ("random", "arccos")])
+@pytest.mark.parametrize(
+    ("kind", "distance"), [("exact", "euc"), ("random", "euc"), ("random", "arccos")]
+)
 def test_plain_rounding_of_many_classes_gives_the_same_measures(monkeypatch, kind, distance):
     tree = random_tree(3, 60)
     path = distances.path_length(tree)
@@ -258,9 +293,15 @@ def test_plain_rounding_of_many_classes_gives_the_same_measures(monkeypatch, kin
     vectors = exact_vectors(tree) @ turn if kind == "exact" else generator.standard_normal((60, 8))
     vectors = vectors.astype(np.float32)
     outputs = make_outputs(tree, class_vectors=vectors, distance=distance)
-    aware, measures = pairwise_distances(vectors, distance), correlations(outputs, 9) | class_retrieval(outputs)
+    aware, measures = (
+        pairwise_distances(vectors, distance),
+        correlations(outputs, 9) | class_retrieval(outputs),
+    )
     monkeypatch.setattr("metrics.vectors.TIE_AWARE", 59)
-    plain, others = pairwise_distances(vectors, distance), correlations(outputs, 9) | class_retrieval(outputs)
+    plain, others = (
+        pairwise_distances(vectors, distance),
+        correlations(outputs, 9) | class_retrieval(outputs),
+    )
     assert np.abs(aware - plain).max() <= 2.1e-6 and (plain == np.round(plain, 6)).all()
     assert kind == "exact" or (aware != plain).any()  # the other way was taken
     for name in ("W/corr", "W/corr_elementwise", "W/p@1_level1", "W/map@r_level1"):
@@ -269,9 +310,13 @@ def test_plain_rounding_of_many_classes_gives_the_same_measures(monkeypatch, kin
 
 def test_plain_rounding_of_many_classes_may_part_a_tie(monkeypatch):
     # distances 1 +- 2e-8 shifted by half a step: meant to be one value, on both sides of 1.0000005
-    angles = np.array([0.0, 2 * np.arcsin((1.0000005 + 2e-8) / 2), -2 * np.arcsin((1.0000005 - 2e-8) / 2)])
+    angles = np.array(
+        [0.0, 2 * np.arcsin((1.0000005 + 2e-8) / 2), -2 * np.arcsin((1.0000005 - 2e-8) / 2)]
+    )
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     found = pairwise_distances(vectors, "euc")[0, 1:]
     assert found[0] == found[1]
     monkeypatch.setattr("metrics.vectors.TIE_AWARE", 2)
-    assert sorted(pairwise_distances(vectors, "euc")[0, 1:]) == [1.0, 1.000001] and TIE_AWARE == 1500
+    assert (
+        sorted(pairwise_distances(vectors, "euc")[0, 1:]) == [1.0, 1.000001] and TIE_AWARE == 1500
+    )

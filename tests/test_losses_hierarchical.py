@@ -1,4 +1,6 @@
-"""The superclass loss and HXE against values worked out by walking the tree, and against the losses they turn into."""
+"""The superclass loss and HXE against values worked out by walking the tree, and against the losses
+they turn into.
+"""
 
 from math import exp, log
 
@@ -12,7 +14,8 @@ from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import is_normalised
 from losses import build_loss
 
-# p of the classes C, A2a, x, A1, A2b, y, z: P(A) = 0.4, P(A2) = 0.3, P(B) = 0.5, P(B1) = 0.1, P(B2) = 0.4
+# p of the classes C, A2a, x, A1, A2b, y, z: P(A) = 0.4, P(A2) = 0.3, P(B) = 0.5, P(B1) = 0.1, P(B2)
+# = 0.4
 P = torch.tensor([[0.1, 0.2, 0.1, 0.1, 0.1, 0.3, 0.1]], dtype=torch.float64)
 SCORES = torch.randn(40, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 3
 TARGETS = torch.arange(40) % 7
@@ -38,18 +41,23 @@ def test_the_balanced_loss_by_hand(target, expected):
 
 
 def test_the_power_loss_by_hand():
-    # q = 1/2: A has height 2 and takes 1/2 / (1 - 1/8) = 4/7, A2 takes 2/3 of the rest, the class what is left
+    # q = 1/2: A has height 2 and takes 1/2 / (1 - 1/8) = 4/7, A2 takes 2/3 of the rest, the class
+    # what is left
     expected = -(4 / 7 * log(0.4) + 2 / 7 * log(0.3) + 1 / 7 * log(0.2))
-    assert value(build_loss("hierarchical", TREE, weighting="power", decay=0.5), A2A) == pytest.approx(
-        expected, rel=1e-12
-    )
+    assert value(
+        build_loss("hierarchical", TREE, weighting="power", decay=0.5), A2A
+    ) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_loss_without_normalised_weights_by_hand():
     expected = -(log(0.4) / 3 + log(0.3) / 2 + log(0.2))
-    assert value(build_loss("hierarchical", TREE, weighting="n_leaves"), A2A) == pytest.approx(expected, rel=1e-12)
+    assert value(build_loss("hierarchical", TREE, weighting="n_leaves"), A2A) == pytest.approx(
+        expected, rel=1e-12
+    )
     expected = -(log(0.5) / 3 + 0 + log(0.1))
-    assert value(build_loss("hierarchical", TREE, weighting="n_leaves"), X) == pytest.approx(expected, rel=1e-12)
+    assert value(build_loss("hierarchical", TREE, weighting="n_leaves"), X) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,10 +97,13 @@ def test_every_weighting_that_sums_to_one_is_cross_entropy_on_a_flat_tree(weight
     )
 
 
-@pytest.mark.parametrize("options", [{"weighting": "power", "decay": 1e12}, {"weighting": "leaf", "leaf_height": 0}])
+@pytest.mark.parametrize(
+    "options", [{"weighting": "power", "decay": 1e12}, {"weighting": "leaf", "leaf_height": 0}]
+)
 def test_weight_on_the_classes_alone_is_cross_entropy(options):
     torch.testing.assert_close(
-        build_loss("hierarchical", TREE, **options)(SCORES, TARGETS), F.cross_entropy(SCORES, TARGETS)
+        build_loss("hierarchical", TREE, **options)(SCORES, TARGETS),
+        F.cross_entropy(SCORES, TARGETS),
     )
 
 
@@ -112,7 +123,9 @@ def test_any_weighting_equals_the_sum_over_the_path_by_definition(weighting):
             if node >= 0:
                 below = TREE.leaf_order[TREE.start[node] : TREE.stop[node]].copy()
                 expected -= weights[node] * p[row, below].sum().log() / len(TARGETS)
-    torch.testing.assert_close(build_loss("hierarchical", TREE, weighting=weighting)(SCORES, TARGETS), expected)
+    torch.testing.assert_close(
+        build_loss("hierarchical", TREE, weighting=weighting)(SCORES, TARGETS), expected
+    )
 
 
 def test_the_gradient_is_that_of_the_formula():
@@ -124,7 +137,9 @@ def test_the_gradient_is_that_of_the_formula():
             if node >= 0:
                 inside = torch.zeros(7, dtype=torch.float64)
                 inside[TREE.leaf_order[TREE.start[node] : TREE.stop[node]].copy()] = 1
-                expected[row] += weights[node] * p[row] * (1 - inside / (p[row] * inside).sum()) / len(TARGETS)
+                expected[row] += (
+                    weights[node] * p[row] * (1 - inside / (p[row] * inside).sum()) / len(TARGETS)
+                )
     torch.testing.assert_close(scores.grad, expected)
 
 
@@ -134,9 +149,13 @@ def test_a_single_child_node_moves_hxe_of_the_classes_below_it_one_level_down():
     scores, a = torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64).log(), exp(-0.4)
     for tree, steps in [(short, 2), (long, 3)]:
         loss = build_loss("hxe", tree, hxe_alpha=0.4)
-        assert value(loss, 0, scores) == pytest.approx(-(a * log(0.8) + a**steps * log(0.5 / 0.8)), rel=1e-12)
+        assert value(loss, 0, scores) == pytest.approx(
+            -(a * log(0.8) + a**steps * log(0.5 / 0.8)), rel=1e-12
+        )
         assert value(loss, 2, scores) == pytest.approx(-a * log(0.2), rel=1e-12)
-        assert value(build_loss("hxe", tree, hxe_alpha=0.0), 0, scores) == pytest.approx(-log(0.5), rel=1e-12)
+        assert value(build_loss("hxe", tree, hxe_alpha=0.0), 0, scores) == pytest.approx(
+            -log(0.5), rel=1e-12
+        )
 
 
 def test_a_single_child_node_only_moves_weight_to_its_child_or_back():
@@ -147,13 +166,16 @@ def test_a_single_child_node_only_moves_weight_to_its_child_or_back():
         -(2 * log(0.8) + log(0.5)) / 3, rel=1e-12
     )
     assert value(build_loss("hierarchical", long), 2, scores) == pytest.approx(-log(0.2), rel=1e-12)
-    # leaf_proportion gives an inner node with a single child's number of classes no weight: nothing moves
+    # leaf_proportion gives an inner node with a single child's number of classes no weight: nothing
+    # moves
     short = Hierarchy.from_paths([("a", "x"), ("a", "y"), ("b",)])
     for target in range(3):
-        expected = value(build_loss("hierarchical", short, weighting="leaf_proportion"), target, scores)
-        assert value(build_loss("hierarchical", long, weighting="leaf_proportion"), target, scores) == pytest.approx(
-            expected, rel=1e-12
+        expected = value(
+            build_loss("hierarchical", short, weighting="leaf_proportion"), target, scores
         )
+        assert value(
+            build_loss("hierarchical", long, weighting="leaf_proportion"), target, scores
+        ) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_chain_above_everything_costs_nothing_to_know():

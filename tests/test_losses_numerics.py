@@ -1,4 +1,6 @@
-"""What every loss on scores must stand: extreme and half-precision scores, any class order, tiny losses."""
+"""What every loss on scores must stand: extreme and half-precision scores, any class order, tiny
+losses.
+"""
 
 import numpy as np
 import pytest
@@ -31,7 +33,9 @@ by_tree_case = pytest.mark.parametrize(("name", "options"), ON_TREES, ids=str)
 def draw(hierarchy, batch=24, spread=3.0, dtype=torch.float64, seed=0):
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randn(batch, hierarchy.num_classes, generator=generator, dtype=dtype) * spread
-    return scores.requires_grad_(), torch.randint(hierarchy.num_classes, (batch,), generator=generator)
+    return scores.requires_grad_(), torch.randint(
+        hierarchy.num_classes, (batch,), generator=generator
+    )
 
 
 @by_case
@@ -46,7 +50,9 @@ def test_gradients_are_those_of_finite_differences(name, options):
 def test_gradients_sum_to_zero_over_the_classes(name, options):
     scores, targets = draw(LARGE)
     build_loss(name, LARGE, **options)(scores, targets).backward()
-    torch.testing.assert_close(scores.grad.sum(dim=1), torch.zeros(24, dtype=torch.float64), rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        scores.grad.sum(dim=1), torch.zeros(24, dtype=torch.float64), rtol=0, atol=1e-9
+    )
     assert scores.grad.abs().sum() > 0.1
 
 
@@ -55,7 +61,9 @@ def test_gradients_sum_to_zero_over_the_classes(name, options):
 def test_both_code_paths_agree(name, options, spread):
     (scores, targets), loss = draw(LARGE, spread=spread), build_loss(name, LARGE, **options)
     fast, plain = loss(scores, targets), loss.plain(scores, targets).mean()
-    torch.testing.assert_close(fast, plain, rtol=1e-6 if "soft_labels_variant" in options else 1e-11, atol=0)
+    torch.testing.assert_close(
+        fast, plain, rtol=1e-6 if "soft_labels_variant" in options else 1e-11, atol=0
+    )
     torch.testing.assert_close(
         *(torch.autograd.grad(value, scores)[0] for value in (fast, plain)), rtol=1e-5, atol=1e-9
     )
@@ -80,7 +88,9 @@ def test_the_order_of_the_classes_does_not_matter(name, options):
     loss = build_loss(name, LARGE, **options)(scores, targets)
     sorted_loss = build_loss(name, LARGE.subset(order), **options)(scores[:, order], renamed)
     torch.testing.assert_close(sorted_loss, loss)
-    torch.testing.assert_close(*(torch.autograd.grad(value, scores)[0] for value in (sorted_loss, loss)))
+    torch.testing.assert_close(
+        *(torch.autograd.grad(value, scores)[0] for value in (sorted_loss, loss))
+    )
 
 
 @by_case
@@ -89,7 +99,9 @@ def test_float32_stays_within_two_millionths_of_float64_whatever_the_offset(name
     scores, targets = draw(LARGE, batch=200, spread=5.0)
     single = (scores.detach() + offset).float()
     loss = build_loss(name, LARGE, **options)
-    torch.testing.assert_close(loss(single, targets).double(), loss(single.double(), targets), rtol=2e-6, atol=0)
+    torch.testing.assert_close(
+        loss(single, targets).double(), loss(single.double(), targets), rtol=2e-6, atol=0
+    )
 
 
 @pytest.mark.parametrize("gap", [4.0, 16.0, 27.0, 30.0])
@@ -104,7 +116,9 @@ def test_a_loss_next_to_nothing_keeps_its_digits(name, options, gap):
     scores = scores.detach().clamp(-1.0, 1.0).scatter(1, targets[:, None], gap).float()
     value = build_loss(name, LARGE, **options)(scores, targets).double()
     assert 0 < value < 6 * 300 * np.exp(1.0 - gap)
-    torch.testing.assert_close(value, build_loss(name, LARGE, **options)(scores.double(), targets), rtol=2e-6, atol=0)
+    torch.testing.assert_close(
+        value, build_loss(name, LARGE, **options)(scores.double(), targets), rtol=2e-6, atol=0
+    )
 
 
 def test_a_loss_of_a_trillionth_by_hand():
@@ -125,7 +139,11 @@ def test_a_loss_of_a_trillionth_by_hand():
 @pytest.mark.parametrize("hierarchy", [TREE, LARGE], ids=["small", "large"])
 def test_scores_of_ten_thousand_give_finite_losses_and_gradients(name, options, hierarchy):
     generator, classes = torch.Generator().manual_seed(0), hierarchy.num_classes
-    scores = ((torch.randint(0, 2, (60, classes), generator=generator) * 2 - 1) * 1e4).float().requires_grad_()
+    scores = (
+        ((torch.randint(0, 2, (60, classes), generator=generator) * 2 - 1) * 1e4)
+        .float()
+        .requires_grad_()
+    )
     loss = build_loss(name, hierarchy, **options)(scores, torch.arange(60) % classes)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(scores.grad).all() and loss > 0
@@ -134,11 +152,14 @@ def test_scores_of_ten_thousand_give_finite_losses_and_gradients(name, options, 
 
 @by_tree_case
 def test_extreme_scores_agree_with_the_definition(name, options):
-    # one score of 1e4, the others 0 or -1e4: every superclass mass is a power of e^10000 times a small number
+    # one score of 1e4, the others 0 or -1e4: every superclass mass is a power of e^10000 times a
+    # small number
     loss = build_loss(name, TREE, **options)
     scores = torch.tensor([[1e4, 0.0, -1e4, 0.0, -1e4, -1e4, 0.0]], requires_grad=True)
     value = loss(scores, torch.tensor([1]))
-    torch.testing.assert_close(value.double(), loss(scores.double(), torch.tensor([1])), rtol=2e-6, atol=0)
+    torch.testing.assert_close(
+        value.double(), loss(scores.double(), torch.tensor([1])), rtol=2e-6, atol=0
+    )
     if (name, options) == ("hierarchical", {}):  # A = 2 e^0, A2 = A2a = e^0 against e^10000
         assert value.item() == pytest.approx((1e4 - np.log(2) + 1e4 + 1e4) / 3, rel=1e-6)
 
@@ -174,7 +195,8 @@ def test_impossible_other_classes_do_not_disturb(name, options):
     low = masked.clamp(min=-1e3)
     targets = torch.tensor([1])
     torch.testing.assert_close(
-        build_loss(name, TREE, **options)(masked, targets), build_loss(name, TREE, **options)(low, targets)
+        build_loss(name, TREE, **options)(masked, targets),
+        build_loss(name, TREE, **options)(low, targets),
     )
 
 
@@ -193,7 +215,9 @@ def test_half_precision_is_computed_in_float32(name, options):
         low = scores.detach().to(half).requires_grad_()
         loss = build_loss(name, TREE, **options)(low, targets)
         loss.backward()
-        torch.testing.assert_close(loss, build_loss(name, TREE, **options)(low.detach().float(), targets))
+        torch.testing.assert_close(
+            loss, build_loss(name, TREE, **options)(low.detach().float(), targets)
+        )
         assert loss.dtype == torch.float32 and low.grad.dtype == half
 
 
@@ -221,7 +245,9 @@ def test_evaluation_needs_no_gradient_and_a_factor_scales_it(name, options):
     with torch.no_grad():
         assert not loss(scores, targets).requires_grad
     once = torch.autograd.grad(loss(scores, targets), scores)[0]
-    torch.testing.assert_close(torch.autograd.grad(2.5 * loss(scores, targets), scores)[0], 2.5 * once)
+    torch.testing.assert_close(
+        torch.autograd.grad(2.5 * loss(scores, targets), scores)[0], 2.5 * once
+    )
     strided = scores.detach().t().contiguous().t()
     torch.testing.assert_close(loss(strided, targets), loss(scores, targets))
 
@@ -242,7 +268,9 @@ def test_tables_grow_with_classes_times_depth(name, options):
     sizes = []
     for classes in (200, 800):
         tree = random_tree(classes, 5, 0)
-        sizes.append(sum(buffer.numel() for buffer in build_loss(name, tree, **options).buffers()) / classes)
+        sizes.append(
+            sum(buffer.numel() for buffer in build_loss(name, tree, **options).buffers()) / classes
+        )
     assert sizes[1] == pytest.approx(sizes[0], rel=0.1)
     assert sizes[1] < 8 * 5
 

@@ -1,4 +1,6 @@
-"""Penalties on weights: values by hand, the dense forms they replace, and which weights they act on."""
+"""Penalties on weights: values by hand, the dense forms they replace, and which weights they act
+on.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,11 @@ from models.classifier import Classifier
 from models.heads import build_head
 from models.options import HeadOptions
 
-GROUPS = {"Animals": (6, 2, 2), "Artificial": (3, 3), "Nature": (3, 1)}  # CIFAR-100: superclasses in each group
+GROUPS = {
+    "Animals": (6, 2, 2),
+    "Artificial": (3, 3),
+    "Nature": (3, 1),
+}  # CIFAR-100: superclasses in each group
 CIFAR100 = Hierarchy.from_paths(
     [
         (kingdom, f"group{g}", f"superclass{s}", f"class{c}")
@@ -25,7 +31,9 @@ CIFAR100 = Hierarchy.from_paths(
         for c in range(5)
     ]
 )
-MODEL = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 5), nn.Linear(5, 7))
+MODEL = nn.Sequential(
+    nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 5), nn.Linear(5, 7)
+)
 
 
 def draw(hierarchy, dim=3):
@@ -39,7 +47,8 @@ def gram(hierarchy):
 
 
 def test_hr_by_hand():
-    # classes a; b/x, b/y with vectors 1; 2, 4: s_b = 6, s = 7; (1 - 7/3)^2 + (6 - 14/3)^2 + (2 - 3)^2 + (4 - 3)^2
+    # classes a; b/x, b/y with vectors 1; 2, 4: s_b = 6, s = 7; (1 - 7/3)^2 + (6 - 14/3)^2 + (2 -
+    # 3)^2 + (4 - 3)^2
     tree = Hierarchy.from_paths([("a",), ("b", "x"), ("b", "y")])
     value = HR(tree)(torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64))
     assert value.item() == pytest.approx(16 / 9 + 16 / 9 + 1 + 1, rel=1e-12)
@@ -61,12 +70,16 @@ def test_hr_is_zero_for_equal_class_vectors_and_positive_otherwise(tree):
 
 def test_hr_gamma_by_hand():
     # two classes below the root: dW = 1, K = [[1, 1/2], [1/2, 1]], K^-1 = [[4, -2], [-2, 4]] / 3
-    value = HRGamma(Hierarchy.from_paths([("a",), ("b",)]))(torch.tensor([[1.0], [3.0]], dtype=torch.float64))
+    value = HRGamma(Hierarchy.from_paths([("a",), ("b",)]))(
+        torch.tensor([[1.0], [3.0]], dtype=torch.float64)
+    )
     assert value.item() == pytest.approx((4 * 1 + 4 * 9 - 2 * 2 * 3) / 3, rel=1e-12)
 
 
 @pytest.mark.parametrize(
-    "tree", [TREE, FLAT, CIFAR100, random_tree(60, 6, 1)], ids=["drawn", "flat", "cifar100", "random"]
+    "tree",
+    [TREE, FLAT, CIFAR100, random_tree(60, 6, 1)],
+    ids=["drawn", "flat", "cifar100", "random"],
 )
 def test_hr_gamma_is_the_trace_with_the_inverse_of_the_gram_matrix(tree):
     weight = draw(tree)
@@ -79,7 +92,9 @@ def test_hr_gamma_is_the_trace_with_the_inverse_of_the_gram_matrix(tree):
     [(CIFAR100, 0.03125), (FLAT, 0.5), (TREE, (1 / 3) ** 2 / 2)],
     ids=["cifar100", "flat", "drawn"],
 )
-def test_the_smallest_eigenvalue_is_half_the_squared_distance_of_the_closest_siblings(tree, expected):
+def test_the_smallest_eigenvalue_is_half_the_squared_distance_of_the_closest_siblings(
+    tree, expected
+):
     assert np.linalg.eigvalsh(gram(tree)).min() == pytest.approx(expected, rel=1e-9)
     distances = weighted(tree, node_weights(tree, "balanced"))
     assert distances[distances > 0].min() ** 2 / 2 == pytest.approx(expected, rel=1e-9)
@@ -137,21 +152,32 @@ def test_l2_sp_keeps_its_start_in_the_state_of_the_run():
 )
 def test_weight_decay_leaves_alone_what_another_penalty_covers(elsewhere, covered):
     penalty, parameters = WeightDecay(MODEL, elsewhere), dict(MODEL.named_parameters())
-    torch.testing.assert_close(penalty(MODEL), sum(parameters[name].square().sum() for name in covered))
+    torch.testing.assert_close(
+        penalty(MODEL), sum(parameters[name].square().sum() for name in covered)
+    )
     gradients = torch.autograd.grad(penalty(MODEL), list(parameters.values()), allow_unused=True)
-    assert [name for name, gradient in zip(parameters, gradients) if gradient is not None] == covered
+    assert [
+        name for name, gradient in zip(parameters, gradients) if gradient is not None
+    ] == covered
 
 
 def test_a_penalty_without_a_weight_to_act_on_is_an_error():
-    with pytest.raises(ValueError, match="weight_decay has no trainable weight to act on that no other penalty covers"):
+    with pytest.raises(
+        ValueError,
+        match="weight_decay has no trainable weight to act on that no other penalty covers",
+    ):
         WeightDecay(MODEL, ("0.weight", "3.weight", "4.weight"))
     frozen = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 3))
-    with pytest.raises(ValueError, match="l2_sp finds no trainable weight outside of the last layer"):
+    with pytest.raises(
+        ValueError, match="l2_sp finds no trainable weight outside of the last layer"
+    ):
         L2SP(frozen, frozen[1])
 
 
 class Network(nn.Module):
-    """A body, a fresh layer that no pretrained weights fill, and a head with the class vectors of TREE."""
+    """A body, a fresh layer that no pretrained weights fill, and a head with the class vectors of
+    TREE.
+    """
 
     def __init__(self):
         super().__init__()
@@ -169,7 +195,9 @@ def network():
 
 
 def penalise(model, **coefficients):
-    return Penalties({**dict.fromkeys(PENALTIES, 0.0), **coefficients}, TREE, model, model.head, model.fresh)
+    return Penalties(
+        {**dict.fromkeys(PENALTIES, 0.0), **coefficients}, TREE, model, model.head, model.fresh
+    )
 
 
 def moved(model, penalties):
@@ -189,7 +217,9 @@ def test_penalties_without_coefficients_are_none():
 @pytest.mark.parametrize("name", PENALTIES)
 def test_a_coefficient_of_zero_leaves_its_penalty_out(name):
     model = network()
-    penalties = penalise(model, **{other: 0.5 for other in PENALTIES if other not in (name, "weight_decay")})
+    penalties = penalise(
+        model, **{other: 0.5 for other in PENALTIES if other not in (name, "weight_decay")}
+    )
     assert getattr(penalties, name) is None and name not in penalties(model, model.head.weight)
 
 
@@ -218,7 +248,9 @@ def test_penalties_on_class_vectors_read_those_that_are_given():
 def test_l2_sp_leaves_fresh_parts_biases_and_scales_alone():
     model = network()
     value = moved(model, penalise(model, l2_sp=2.0))["l2_sp"]
-    assert value.item() == pytest.approx(2.0 * 4 * 2, rel=1e-5)  # body.weight alone, 4 x 2 entries moved by 1
+    assert value.item() == pytest.approx(
+        2.0 * 4 * 2, rel=1e-5
+    )  # body.weight alone, 4 x 2 entries moved by 1
 
 
 @pytest.mark.parametrize(
@@ -241,17 +273,24 @@ def test_weight_decay_covers_exactly_the_weights_that_no_other_penalty_does(othe
             term: torch.autograd.grad(value, parameter, retain_graph=True, allow_unused=True)[0]
             for term, value in terms.items()
         }
-        acting = {term for term, gradient in gradients.items() if gradient is not None and gradient.any()}
+        acting = {
+            term for term, gradient in gradients.items() if gradient is not None and gradient.any()
+        }
         is_weight = parameter.ndim > 1
         assert ("weight_decay" in acting) == (name in covered), name
-        assert bool(acting) == is_weight, name  # no weight is forgotten, no bias or scale is touched
+        assert bool(acting) == is_weight, (
+            name
+        )  # no weight is forgotten, no bias or scale is touched
 
 
 @pytest.mark.parametrize("name", ["hr", "hr_gamma"])
 def test_penalties_on_class_vectors_that_do_not_train_are_an_error(name):
     model = network()
     model.head.requires_grad_(False)
-    with pytest.raises(ValueError, match="hr and hr_gamma act on class vectors that train; --ema, --mds_W or --freeze"):
+    with pytest.raises(
+        ValueError,
+        match="hr and hr_gamma act on class vectors that train; --ema, --mds_W or --freeze",
+    ):
         penalise(model, **{name: 1.0})
     assert set(penalise(model, weight_decay=1.0)(model, model.head.weight)) == {"weight_decay"}
 
@@ -259,13 +298,18 @@ def test_penalties_on_class_vectors_that_do_not_train_are_an_error(name):
 def test_class_vectors_that_do_not_train_do_not_decay_either():
     model = network()
     model.head.requires_grad_(False)
-    assert penalise(model, weight_decay=1.0).weight_decay.covered == ["body.weight", "fresh.projection.weight"]
+    assert penalise(model, weight_decay=1.0).weight_decay.covered == [
+        "body.weight",
+        "fresh.projection.weight",
+    ]
 
 
 def test_penalties_without_anything_to_act_on_are_an_error():
     model = network()
     model.body.requires_grad_(False)
-    with pytest.raises(ValueError, match="l2_sp finds no trainable weight outside of the last layer"):
+    with pytest.raises(
+        ValueError, match="l2_sp finds no trainable weight outside of the last layer"
+    ):
         penalise(model, l2_sp=1.0)
     model.fresh.requires_grad_(False)
     with pytest.raises(ValueError, match="weight_decay has no trainable weight to act on"):
@@ -278,7 +322,9 @@ def test_the_state_of_penalties_is_the_start_of_l2_sp_and_survives_a_round_trip(
     state = {name: value.clone() for name, value in penalties.state_dict().items()}
     assert set(state) == {"l2_sp.body/weight"}
     terms = moved(model, penalties)
-    resumed = penalise(model, hr=0.1, hr_gamma=0.2, l2_sp=0.3, weight_decay=0.4)  # starts where training has come to
+    resumed = penalise(
+        model, hr=0.1, hr_gamma=0.2, l2_sp=0.3, weight_decay=0.4
+    )  # starts where training has come to
     assert resumed(model, model.head.weight)["l2_sp"] == 0
     resumed.load_state_dict(state)
     torch.testing.assert_close(resumed(model, model.head.weight), terms)
@@ -287,10 +333,14 @@ def test_the_state_of_penalties_is_the_start_of_l2_sp_and_survives_a_round_trip(
 def test_all_penalties_at_once_share_out_every_weight_of_a_real_model():
     backbone = build_backbone("conv4", channels=1, dim=8, pretrained=False)
     model = Classifier(backbone, build_head("DR", 7, HeadOptions(dim=8)), size_inform=True)
-    penalties = Penalties(dict.fromkeys(PENALTIES, 1.0), TREE, model, model.head, model.fresh_parts())
+    penalties = Penalties(
+        dict.fromkeys(PENALTIES, 1.0), TREE, model, model.head, model.fresh_parts()
+    )
     weights = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
     last = {id(parameter) for parameter in model.backbone.last_layer.parameters()}
-    of_last = {name for name, parameter in model.named_parameters() if id(parameter) in last} & weights
+    of_last = {
+        name for name, parameter in model.named_parameters() if id(parameter) in last
+    } & weights
     fresh = of_last | {"size_branch.weight"}
     assert set(penalties.weight_decay.covered) == fresh and len(fresh) == 2
     assert set(penalties.l2_sp.body) == weights - fresh - {"head.weight"}

@@ -1,4 +1,6 @@
-"""The registry of losses, cross-entropy, CORR, and what becomes of options and batches that make no sense."""
+"""The registry of losses, cross-entropy, CORR, and what becomes of options and batches that make no
+sense.
+"""
 
 import pytest
 import torch
@@ -7,7 +9,10 @@ from trees import FLAT, TREE
 
 from losses import LOSSES, OPTIONS, Loss, build_loss, select_options, taken_options, unused_options
 
-SCORES, TARGETS = torch.randn(16, 7, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 7
+SCORES, TARGETS = (
+    torch.randn(16, 7, generator=torch.Generator().manual_seed(0)),
+    torch.arange(16) % 7,
+)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -19,7 +24,10 @@ def test_every_loss_has_no_parameters_and_leaves_nothing_in_a_checkpoint(name):
 
 def test_every_option_belongs_to_a_loss():
     of_tree = {"weighting", "decay", "leaf_height", "hxe_alpha", "switch_epoch", "hxe_weights"}
-    assert set(OPTIONS) == {"corr_reduction", "soft_beta", "soft_labels_variant", "smoothing"} | of_tree
+    assert (
+        set(OPTIONS)
+        == {"corr_reduction", "soft_beta", "soft_labels_variant", "smoothing"} | of_tree
+    )
 
 
 @pytest.mark.parametrize(
@@ -27,20 +35,40 @@ def test_every_option_belongs_to_a_loss():
     [
         ("focal", {}, "--loss must be one of ce, corr, hierarchical"),
         ("ce", {"soft_beta": 3.0}, r"--loss ce takes no option; leave out --soft_beta 3.0"),
-        ("hxe", {"decay": 0.5}, r"--loss hxe takes only --hxe_alpha, --hxe_weights; leave out --decay"),
-        ("hierarchical", {"decay": 0.5}, "balanced takes only --weighting, --switch_epoch; leave out --decay"),
+        (
+            "hxe",
+            {"decay": 0.5},
+            r"--loss hxe takes only --hxe_alpha, --hxe_weights; leave out --decay",
+        ),
+        (
+            "hierarchical",
+            {"decay": 0.5},
+            "balanced takes only --weighting, --switch_epoch; leave out --decay",
+        ),
         ("hierarchical", {"weighting": "steep"}, "weighting must be one of balanced"),
-        ("hierarchical", {"weighting": "power", "decay": -1.0}, "decay must be a finite number >= 0"),
+        (
+            "hierarchical",
+            {"weighting": "power", "decay": -1.0},
+            "decay must be a finite number >= 0",
+        ),
         ("hierarchical", {"switch_epoch": -1}, "switch_epoch is a number of epochs"),
         ("hxe", {"hxe_alpha": -0.1}, "hxe_alpha must be a finite number >= 0, got -0.1"),
-        ("hxe", {"hxe_weights": "width"}, "hxe_weights must be one of depth, normalised, parent, height"),
+        (
+            "hxe",
+            {"hxe_weights": "width"},
+            "hxe_weights must be one of depth, normalised, parent, height",
+        ),
         ("soft_labels", {"soft_beta": -1.0}, "soft_beta must be a finite number >= 0, got -1.0"),
-        ("soft_labels", {"soft_labels_variant": "garg"}, "soft_labels_variant must be bertinetto or urbani"),
+        (
+            "soft_labels",
+            {"soft_labels_variant": "garg"},
+            "soft_labels_variant must be bertinetto or urbani",
+        ),
         ("label_smoothing", {"smoothing": 1.5}, r"smoothing must lie in \[0, 1\], got 1.5"),
         ("label_smoothing", {"weighting": "ones"}, "needs a weighting that sums to 1"),
         ("corr", {"corr_reduction": "max"}, "corr_reduction must be mean or sum"),
     ],
-)  # fmt: skip
+)
 def test_an_option_that_makes_no_sense_is_an_error_that_names_it(name, options, message):
     with pytest.raises(ValueError, match=message):
         build_loss(name, TREE, **options)
@@ -48,7 +76,9 @@ def test_an_option_that_makes_no_sense_is_an_error_that_names_it(name, options, 
 
 def test_an_option_of_none_is_the_default():
     loss = build_loss("hierarchical", TREE, weighting=None, decay=None, soft_beta=None)
-    torch.testing.assert_close(loss(SCORES, TARGETS), build_loss("hierarchical", TREE)(SCORES, TARGETS))
+    torch.testing.assert_close(
+        loss(SCORES, TARGETS), build_loss("hierarchical", TREE)(SCORES, TARGETS)
+    )
 
 
 def test_options_of_a_run_are_sorted_into_those_the_loss_takes_and_those_it_does_not():
@@ -62,29 +92,44 @@ def test_options_of_a_run_are_sorted_into_those_the_loss_takes_and_those_it_does
     }
     assert select_options(options) == {"weighting": "power", "decay": 0.3}
     assert unused_options("hierarchical", options) == ("hxe_alpha", "soft_beta")
-    assert taken_options("hierarchical", {"weighting": "leaf"}) == ("weighting", "leaf_height", "switch_epoch")
+    assert taken_options("hierarchical", {"weighting": "leaf"}) == (
+        "weighting",
+        "leaf_height",
+        "switch_epoch",
+    )
     assert unused_options("ce", options) == ("weighting", "decay", "hxe_alpha", "soft_beta")
 
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_targets_and_scores_that_do_not_fit_the_tree_are_an_error(name):
     loss = build_loss(name, FLAT)
-    with pytest.raises(ValueError, match=r"targets must lie in \[0, 4\), got 4; is the hierarchy of another dataset"):
+    with pytest.raises(
+        ValueError,
+        match=r"targets must lie in \[0, 4\), got 4; is the hierarchy of another dataset",
+    ):
         loss(torch.zeros(2, 4), torch.tensor([0, 4]))
     with pytest.raises(ValueError, match=r"targets must lie in \[0, 4\), got -1"):
         loss(torch.zeros(2, 4), torch.tensor([0, -1]))
-    with pytest.raises(ValueError, match=r"scores \(B, 4\) and targets \(B,\), got \(2, 5\) and \(2,\)"):
+    with pytest.raises(
+        ValueError, match=r"scores \(B, 4\) and targets \(B,\), got \(2, 5\) and \(2,\)"
+    ):
         loss(torch.zeros(2, 5), torch.tensor([0, 1]))
 
 
 def test_cross_entropy_is_that_of_torch():
-    torch.testing.assert_close(build_loss("ce", TREE)(SCORES, TARGETS), F.cross_entropy(SCORES, TARGETS))
+    torch.testing.assert_close(
+        build_loss("ce", TREE)(SCORES, TARGETS), F.cross_entropy(SCORES, TARGETS)
+    )
 
 
 def test_corr_is_the_mean_of_one_minus_the_cosine_to_the_true_class():
     cosines = torch.tensor([[1.0, -0.5, 0.0, 0.2], [0.3, -1.0, 0.6, 0.1]])
-    torch.testing.assert_close(build_loss("corr", FLAT)(cosines, torch.tensor([0, 2])), torch.tensor((0.0 + 0.4) / 2))
-    torch.testing.assert_close(build_loss("corr", FLAT)(cosines, torch.tensor([0, 1])), torch.tensor((0.0 + 2.0) / 2))
+    torch.testing.assert_close(
+        build_loss("corr", FLAT)(cosines, torch.tensor([0, 2])), torch.tensor((0.0 + 0.4) / 2)
+    )
+    torch.testing.assert_close(
+        build_loss("corr", FLAT)(cosines, torch.tensor([0, 1])), torch.tensor((0.0 + 2.0) / 2)
+    )
 
 
 def test_corr_summed_is_the_mean_times_the_batch_size():
@@ -102,7 +147,7 @@ VARIANTS = [(name, {}) for name in LOSSES] + [
     ("hierarchical", {"weighting": "ones"}),
     ("hxe", {"hxe_weights": "normalised"}),
     ("soft_labels", {"soft_labels_variant": "urbani"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
@@ -110,19 +155,31 @@ def test_reduction_says_what_becomes_of_a_loss_when_the_batch_doubles(name, opti
     loss = build_loss(name, TREE, **options)
     loss.set_epoch(0)
     factor = {"mean": 1.0, "sum": 2.0}[loss.reduction]
-    once, twice = loss(SCORES, TARGETS), loss(torch.cat([SCORES, SCORES]), torch.cat([TARGETS, TARGETS]))
+    once, twice = (
+        loss(SCORES, TARGETS),
+        loss(torch.cat([SCORES, SCORES]), torch.cat([TARGETS, TARGETS])),
+    )
     assert once > 1e-3  # 0 would double to itself
     torch.testing.assert_close(twice, factor * once)
 
 
 def test_only_a_summed_corr_is_no_mean():
-    summed = [(name, options) for name, options in VARIANTS if build_loss(name, TREE, **options).reduction != "mean"]
+    summed = [
+        (name, options)
+        for name, options in VARIANTS
+        if build_loss(name, TREE, **options).reduction != "mean"
+    ]
     assert summed == [("corr", {"corr_reduction": "sum"})]
-    assert {loss.reduction for loss in LOSSES.values()} == {"mean"}  # of one instance, never of the class
+    assert {loss.reduction for loss in LOSSES.values()} == {
+        "mean"
+    }  # of one instance, never of the class
 
 
 def test_the_hierarchical_loss_takes_over_at_the_switch_epoch():
-    loss, hierarchical = build_loss("hierarchical", TREE, switch_epoch=2), build_loss("hierarchical", TREE)
+    loss, hierarchical = (
+        build_loss("hierarchical", TREE, switch_epoch=2),
+        build_loss("hierarchical", TREE),
+    )
     assert not torch.isclose(hierarchical(SCORES, TARGETS), F.cross_entropy(SCORES, TARGETS))
     for epoch, expected in [
         (0, F.cross_entropy),

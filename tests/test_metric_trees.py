@@ -58,10 +58,14 @@ def test_upgma_is_the_worked_tree():
 
 
 def test_neighbour_joining_is_the_worked_tree():
-    # tips at 1, 2, 3 and 4 from two inner nodes that are 5 apart: additive distances give the tree back
+    # tips at 1, 2, 3 and 4 from two inner nodes that are 5 apart: additive distances give the tree
+    # back
     table = squareform([1 + 2.0, 1 + 5 + 3, 1 + 5 + 4, 2 + 5 + 3, 2 + 5 + 4, 3 + 4])
     tree = neighbour_joining(table)
-    lengths = {"".join(sorted(tip.name for tip in node.tips(True))): node.length for node in read(tree, 4).preorder()}
+    lengths = {
+        "".join(sorted(tip.name for tip in node.tips(True))): node.length
+        for node in read(tree, 4).preorder()
+    }
     assert {tip: lengths[tip] for tip in "abcd"} == {"a": 1, "b": 2, "c": 3, "d": 4}
     assert lengths.get("ab", lengths.get("cd")) == 5
 
@@ -78,7 +82,9 @@ def test_neighbour_joining_recovers_an_unbalanced_tree_from_its_path_lengths():
 
 def test_upgma_recovers_an_unbalanced_tree_from_its_lca_heights():
     assert compare(upgma(HEIGHT), TREE)["recovered"].value == 1
-    assert compare(upgma(HEIGHT), TREE)["rf"].value == 0  # three branches at the root, all others two: fully resolved
+    assert (
+        compare(upgma(HEIGHT), TREE)["rf"].value == 0
+    )  # three branches at the root, all others two: fully resolved
 
 
 def test_exact_class_vectors_recover_every_split():
@@ -87,7 +93,9 @@ def test_exact_class_vectors_recover_every_split():
     for method in ("upgma", "nj"):
         assert results[f"W/{method}_recovered"][:2] == (1, 3 + 6)
         assert results[f"W/{method}_rf"].value == 24 - 3 - 9  # the learned trees are binary
-        assert results[f"W/{method}_rf_normalised"].value == pytest.approx((24 - 3 - 9) / (24 - 3 + 9))
+        assert results[f"W/{method}_rf_normalised"].value == pytest.approx(
+            (24 - 3 - 9) / (24 - 3 + 9)
+        )
 
 
 def test_class_vectors_against_the_tree_recover_nothing():
@@ -126,7 +134,9 @@ def test_a_flat_tree_has_no_split_to_recover():
 def test_absent_prototypes_are_cut_out_of_the_hierarchy_too():
     prototypes = np.linalg.cholesky(1 - HEIGHT / 3)
     prototypes[[0, 4]] = np.nan
-    results = tree_comparisons(make_outputs(TREE, prototypes=prototypes, class_vectors=np.ones((7, 7))))
+    results = tree_comparisons(
+        make_outputs(TREE, prototypes=prototypes, class_vectors=np.ones((7, 7)))
+    )
     # without C and A2b: A = {1, 3} and B = {2, 5, 6} are one split, B2 = {5, 6} the other
     for method in ("upgma", "nj"):
         assert results[f"P/{method}_recovered"][:3] == (1, 2, 2)
@@ -147,7 +157,10 @@ def test_too_few_prototypes_are_undefined(absent):
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_few_classes_have_trees_but_no_splits(size):
     outputs = make_outputs(CHAINS[size], class_vectors=np.eye(3)[:size])
-    assert all(np.isnan(result.value) and result[1:3] == (0, size) for result in tree_comparisons(outputs).values())
+    assert all(
+        np.isnan(result.value) and result[1:3] == (0, size)
+        for result in tree_comparisons(outputs).values()
+    )
     written = learned_trees(np.eye(3)[:size], "abc"[:size], "euc")
     for newick in written.values():
         tips = TreeNode.read([newick]).tips(include_self=True)
@@ -168,8 +181,12 @@ def test_negative_branches_of_neighbour_joining_become_0():
 
 def test_names_are_quoted_so_that_scikit_bio_reads_them_back():
     names = ["a b", "x_y", "(c)", "d,e", "it's", "f:g", "plain-1.5", "[h]", "ü"]
-    for newick in learned_trees(np.random.default_rng(0).standard_normal((9, 4)), names, "euc").values():
-        assert sorted(tip.name.replace("''", "'") for tip in TreeNode.read([newick]).tips()) == sorted(names)
+    for newick in learned_trees(
+        np.random.default_rng(0).standard_normal((9, 4)), names, "euc"
+    ).values():
+        assert sorted(
+            tip.name.replace("''", "'") for tip in TreeNode.read([newick]).tips()
+        ) == sorted(names)
         assert "plain-1.5:" in newick
         assert "'it''s':" in newick
 
@@ -192,12 +209,21 @@ def test_a_long_caterpillar_needs_no_recursion():
 def test_rf_published_compares_with_upgma_of_the_path_lengths():
     outputs = make_outputs(TREE, class_vectors=exact_vectors(TREE))
     result = ON_REQUEST["rf_published"](outputs)["W/rf_published"]
-    assert result[:3] == (0, 8, 0)  # distances in the order of the path lengths need not give it, but do here
+    assert result[:3] == (
+        0,
+        8,
+        0,
+    )  # distances in the order of the path lengths need not give it, but do here
     values = {
-        ON_REQUEST["rf_published"](make_outputs(FLAT, class_vectors=circle(order)))["W/rf_published"].value
+        ON_REQUEST["rf_published"](make_outputs(FLAT, class_vectors=circle(order)))[
+            "W/rf_published"
+        ].value
         for order in itertools.permutations([0, 10, 90, 105])
     }
-    assert values == {0, 1}  # the reference of a flat tree is arbitrary: the default is not reported against it
+    assert values == {
+        0,
+        1,
+    }  # the reference of a flat tree is arbitrary: the default is not reported against it
 
 
 def test_above_the_limit_neighbour_joining_is_undefined_and_counted(monkeypatch):

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from scored_outputs import A1, A2A, A2B, NODE_A, NODE_B, NODE_C, C, X, Y, Z, predicted, scored
+from trees import FLAT
 
 from hierarchies import Hierarchy
 from metrics import flat
 from metrics.posterior import top_k
-from scored_outputs import A1, A2A, A2B, C, NODE_A, NODE_B, NODE_C, X, Y, Z, predicted, scored
-from trees import FLAT
 
 pytestmark = pytest.mark.filterwarnings("error")
 # A2a as itself and as A2b, A1 as x, y as z, x as itself, C as A1; A2b and z do not occur
@@ -61,13 +61,17 @@ def test_top_k_finds_the_label_among_the_k_best():
 def test_equal_scores_go_by_the_lower_class_index_also_across_the_border():
     np.testing.assert_array_equal(top_k(np.array([[0.0, 2.0, 1.0, 2.0, 1.0]]), 3), [[1, 3, 2]])
     np.testing.assert_array_equal(top_k(np.zeros((2, 6)), 4), [[0, 1, 2, 3]] * 2)
-    np.testing.assert_array_equal(top_k(np.array([[-np.inf, 1.0, -np.inf, -np.inf]]), 3), [[1, 0, 2]])
+    np.testing.assert_array_equal(
+        top_k(np.array([[-np.inf, 1.0, -np.inf, -np.inf]]), 3), [[1, 0, 2]]
+    )
 
 
 def test_top_k_is_a_stable_sort_for_any_keys():
     keys = np.random.default_rng(0).integers(0, 6, (200, 30)).astype(np.float32)
     for k in (1, 7, 29, 30, 40):
-        np.testing.assert_array_equal(top_k(keys, k), np.argsort(-keys, axis=1, kind="stable")[:, :k])
+        np.testing.assert_array_equal(
+            top_k(keys, k), np.argsort(-keys, axis=1, kind="stable")[:, :k]
+        )
 
 
 def test_top_k_breaks_ties_by_the_second_key_before_the_index():
@@ -93,11 +97,24 @@ def test_more_than_twenty_of_the_best_classes_can_be_asked_for():
 
 def test_the_class_table_says_what_is_undefined(outputs):
     table = flat.per_class(outputs).set_index("class")
-    assert table.loc[A2A, ["path", "n_true", "n_predicted", "n_correct"]].tolist() == ["A/A2/A2a", 2, 1, 1]
-    np.testing.assert_allclose(table.loc[A2A, ["precision", "recall", "f1"]].to_numpy(float), [1, 1 / 2, 2 / 3])
-    np.testing.assert_allclose(table.loc[X, ["precision", "recall", "f1"]].to_numpy(float), [1 / 2, 1, 2 / 3])
-    np.testing.assert_allclose(table.loc[C, ["precision", "recall", "f1"]].to_numpy(float), [np.nan, 0, 0])
-    np.testing.assert_allclose(table.loc[A2B, ["precision", "recall", "f1"]].to_numpy(float), [0, np.nan, 0])
+    assert table.loc[A2A, ["path", "n_true", "n_predicted", "n_correct"]].tolist() == [
+        "A/A2/A2a",
+        2,
+        1,
+        1,
+    ]
+    np.testing.assert_allclose(
+        table.loc[A2A, ["precision", "recall", "f1"]].to_numpy(float), [1, 1 / 2, 2 / 3]
+    )
+    np.testing.assert_allclose(
+        table.loc[X, ["precision", "recall", "f1"]].to_numpy(float), [1 / 2, 1, 2 / 3]
+    )
+    np.testing.assert_allclose(
+        table.loc[C, ["precision", "recall", "f1"]].to_numpy(float), [np.nan, 0, 0]
+    )
+    np.testing.assert_allclose(
+        table.loc[A2B, ["precision", "recall", "f1"]].to_numpy(float), [0, np.nan, 0]
+    )
 
 
 def test_level_measures_are_macro_averages_over_the_nodes_of_the_level(outputs):
@@ -143,4 +160,8 @@ def test_without_samples_every_measure_is_undefined():
 
 def test_levels_of_a_flat_tree_are_the_classes():
     outputs = predicted([0, 1, 2, 3], [0, 1, 2, 2], FLAT)
-    assert flat.level_macros(outputs)["level_recall@1"].value == flat.macro_accuracy(outputs).value == 0.75
+    assert (
+        flat.level_macros(outputs)["level_recall@1"].value
+        == flat.macro_accuracy(outputs).value
+        == 0.75
+    )

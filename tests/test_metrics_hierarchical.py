@@ -1,16 +1,35 @@
 import numpy as np
 import pytest
+from scored_outputs import (
+    A1,
+    A2A,
+    A2B,
+    NODE_A,
+    NODE_A1,
+    NODE_A2,
+    NODE_A2A,
+    NODE_A2B,
+    NODE_B1,
+    NODE_X,
+    ROOT,
+    C,
+    X,
+    Y,
+    Z,
+    log,
+    posterior,
+    predicted,
+    random_scores,
+    random_tree,
+    scored,
+)
+from trees import FLAT, TREE
 
 from hierarchies import Hierarchy, distances
 from hierarchies.weights import WEIGHTINGS, node_weights
 from metrics import flat, hierarchical, superclass
 from metrics.nodes import node_measures, set_measures, value_measures
 from metrics.posterior import ancestors, lca_nodes, node_probabilities, path_sums, softmax
-from scored_outputs import (
-    A1, A2A, A2B, C, NODE_A, NODE_A1, NODE_A2, NODE_A2A, NODE_A2B, NODE_B1, NODE_X, ROOT, X, Y, Z,
-    log, posterior, predicted, random_scores, random_tree, scored,
-)  # fmt: skip
-from trees import FLAT, TREE
 
 pytestmark = pytest.mark.filterwarnings("error")
 LABELS, PREDICTIONS = [A2A, A2A, A1, Y, X, C], [A2A, A2B, X, Z, X, A1]
@@ -50,7 +69,11 @@ def test_severity_without_a_mistake_is_undefined():
 
 
 def test_a_confusion_of_the_two_ends_of_the_tree_is_the_worst():
-    assert hierarchical.ahd(predicted([A2A, X], [X, A2A]), 1).value == distances.path_length(TREE).max() == 6
+    assert (
+        hierarchical.ahd(predicted([A2A, X], [X, A2A]), 1).value
+        == distances.path_length(TREE).max()
+        == 6
+    )
 
 
 def test_an_unknown_distance_is_an_error(outputs):
@@ -59,42 +82,55 @@ def test_an_unknown_distance_is_an_error(outputs):
 
 
 def test_ahd_averages_over_the_k_best_and_hdist_top_takes_the_nearest():
-    # the label A2a predicted as A2b; the tied rest follows by class: A2b, C, A2a, x, A1 at 2, 4, 0, 6, 3 edges
+    # the label A2a predicted as A2b; the tied rest follows by class: A2b, C, A2a, x, A1 at 2, 4, 0,
+    # 6, 3 edges
     outputs = predicted([A2A], [A2B])
     assert hierarchical.ahd(outputs, 5).value == pytest.approx((2 + 4 + 0 + 6 + 3) / 5)
     assert hierarchical.ahd(outputs, 2).value == pytest.approx((2 + 4) / 2)
     assert hierarchical.hdist_top(outputs, 2).value == 2
     assert hierarchical.hdist_top(outputs, 5).value == 0
-    assert hierarchical.ahd(outputs, 50).value == pytest.approx((2 + 4 + 0 + 6 + 3 + 6 + 6) / 7)  # all classes
+    assert hierarchical.ahd(outputs, 50).value == pytest.approx(
+        (2 + 4 + 0 + 6 + 3 + 6 + 6) / 7
+    )  # all classes
 
 
 def test_hp_counts_the_best_within_a_radius_and_ties_widen_it():
-    # from A2a: itself 0, A2b 2, A1 3, C 4, x y z 6. k = 2: index 1 gives radius 2, index 3 gives radius 4
-    rows = hierarchical.neighbour_precision(predicted([A2A], [A2B]), k=2)  # the two best are A2b and C
+    # from A2a: itself 0, A2b 2, A1 3, C 4, x y z 6. k = 2: index 1 gives radius 2, index 3 gives
+    # radius 4
+    rows = hierarchical.neighbour_precision(
+        predicted([A2A], [A2B]), k=2
+    )  # the two best are A2b and C
     assert rows["hp@2"].value == 1 / 2
     assert rows["hp@2_published"].value == 1
-    # radii of C 3, A2a 2, x 4, A1 3, A2b 2, y 2, z 2 hold 2, 2, 4 (C, y, z and itself), 4, 2, 2, 2 classes
+    # radii of C 3, A2a 2, x 4, A1 3, A2b 2, y 2, z 2 hold 2, 2, 4 (C, y, z and itself), 4, 2, 2, 2
+    # classes
     assert rows["hp@2_set_size"].value == pytest.approx(18 / 7)
     assert rows["hp@2_set_size"].n == 7
 
 
 def test_hp_is_one_for_the_nearest_and_zero_for_the_farthest():
     order = np.argsort(distances.path_length(TREE), axis=1, kind="stable")
-    near, far = (predicted(range(7), range(7)).view(order=ranks) for ranks in (order, order[:, ::-1]))
+    near, far = (
+        predicted(range(7), range(7)).view(order=ranks) for ranks in (order, order[:, ::-1])
+    )
     assert hierarchical.neighbour_precision(near, 3)["hp@3"].value == 1
     assert hierarchical.neighbour_precision(far, 1)["hp@1"].value == 0
 
 
 def test_hp_set_sizes_of_a_tree_of_even_depth():
-    # five superclasses of five classes below two groups of 2 and 3: the six best reach into the group
-    paths = [(f"g{s // 2 if s < 4 else 1}", f"s{s}", f"c{s}{c}") for s in range(5) for c in range(5)]
+    # five superclasses of five classes below two groups of 2 and 3: the six best reach into the
+    # group
+    paths = [
+        (f"g{s // 2 if s < 4 else 1}", f"s{s}", f"c{s}{c}") for s in range(5) for c in range(5)
+    ]
     rows = hierarchical.neighbour_precision(predicted([0], [0], Hierarchy.from_paths(paths)))
     assert rows["hp@5_set_size"].value == 5
     assert rows["hp@5_published_set_size"].value == pytest.approx((10 * 10 + 15 * 15) / 25)
 
 
 def test_hierarchical_precision_relates_the_ranked_to_the_best_possible():
-    # heights from A2a: itself 0, A2b 1, A1 2, the others 3 = largest. Ranked A2b, C: similarities 2/3, 0; best 1, 2/3
+    # heights from A2a: itself 0, A2b 1, A1 2, the others 3 = largest. Ranked A2b, C: similarities
+    # 2/3, 0; best 1, 2/3
     rows = hierarchical.hierarchical_precision(predicted([A2A], [A2B]), k=2)
     assert rows["hierarchical_precision@2"].value == pytest.approx((2 / 3) / (5 / 3))
     assert rows["hmap@2"].value == pytest.approx((2 / 3 + (2 / 3) / (5 / 3)) / 2)
@@ -114,7 +150,12 @@ def test_level_accuracy_compares_ancestors_and_carries_shallow_classes_down(outp
         {"level_accuracy@1": 4 / 6, "level_accuracy@2": 4 / 6, "level_accuracy@3": 2 / 6}
     )
     assert values(hierarchical.height_accuracy(outputs)) == pytest.approx(
-        {"height_accuracy@0": 2 / 6, "height_accuracy@1": 4 / 6, "height_accuracy@2": 4 / 6, "height_accuracy@3": 1}
+        {
+            "height_accuracy@0": 2 / 6,
+            "height_accuracy@1": 4 / 6,
+            "height_accuracy@2": 4 / 6,
+            "height_accuracy@3": 1,
+        }
     )
 
 
@@ -141,19 +182,34 @@ def test_information_counts_the_classes_ruled_out(outputs):
 def test_the_root_as_prediction_is_precise_and_recalls_nothing():
     root, truths = np.array([ROOT, NODE_A]), np.array([NODE_A2A, NODE_A2A])
     rows = set_measures(TREE, root, truths)
-    assert (rows["h_precision"].value, rows["h_recall"].value) == (pytest.approx(1), pytest.approx(1 / 6))
+    assert (rows["h_precision"].value, rows["h_recall"].value) == (
+        pytest.approx(1),
+        pytest.approx(1 / 6),
+    )
     result = rows["h_precision_macro"]
     assert (result.value, result.n, result.undefined) == (1, 1, 1)
     assert set_measures(TREE, root[:1], truths[:1])["h_precision"].value == 1  # 0/0
     rows = value_measures(TREE, root[:1], truths[:1], "info")
     assert values(rows) == pytest.approx(
-        {"info_recall": 0, "info_precision": 1, "info_f1": 0, "info_excess": 0, "info_deficient": np.log2(7)}
+        {
+            "info_recall": 0,
+            "info_precision": 1,
+            "info_f1": 0,
+            "info_excess": 0,
+            "info_deficient": np.log2(7),
+        }
     )
 
 
 def test_an_ancestor_is_correct_but_not_exact():
-    rows = node_measures(TREE, np.array([NODE_A2, NODE_A2, NODE_B1]), np.array([NODE_A2B, NODE_A1, NODE_X]))
-    assert (rows["correct"].value, rows["exact"].value, rows["depth"].value) == (pytest.approx(2 / 3), 0, 2)
+    rows = node_measures(
+        TREE, np.array([NODE_A2, NODE_A2, NODE_B1]), np.array([NODE_A2B, NODE_A1, NODE_X])
+    )
+    assert (rows["correct"].value, rows["exact"].value, rows["depth"].value) == (
+        pytest.approx(2 / 3),
+        0,
+        2,
+    )
 
 
 def test_an_unknown_value_is_an_error():
@@ -165,9 +221,13 @@ def test_lca_of_nodes_agrees_with_the_table_of_classes():
     tree = random_tree(1)
     first, second = np.meshgrid(tree.leaves, tree.leaves, indexing="ij")
     np.testing.assert_array_equal(lca_nodes(tree, first, second), distances.lca(tree))
-    assert lca_nodes(TREE, np.array([NODE_A2, ROOT, NODE_A2]), np.array([NODE_A2B, NODE_X, NODE_A1])).tolist() == [
-        NODE_A2, ROOT, NODE_A,
-    ]  # fmt: skip
+    assert lca_nodes(
+        TREE, np.array([NODE_A2, ROOT, NODE_A2]), np.array([NODE_A2B, NODE_X, NODE_A1])
+    ).tolist() == [
+        NODE_A2,
+        ROOT,
+        NODE_A,
+    ]
     assert ancestors(TREE)[NODE_A2].tolist() == [ROOT, NODE_A, NODE_A2, -1]
 
 
@@ -202,7 +262,8 @@ def test_softmax_holds_at_any_size_of_scores():
 
 
 def test_wtd_weighs_what_is_missing_and_what_is_too_much_at_every_node():
-    # balanced weights: A A2 A2a A2b B B1 x each 1/3, A1 2/3, C 1; differences .2 .3 .5 .2 .1 .1 .1, .1, .1
+    # balanced weights: A A2 A2a A2b B B1 x each 1/3, A1 2/3, C 1; differences .2 .3 .5 .2 .1 .1 .1,
+    # .1, .1
     value = (0.2 + 0.3 + 0.5 + 0.2 + 0.1 + 0.1 + 0.1) / 3 + 0.1 * 2 / 3 + 0.1
     rows = superclass.wasserstein(posterior([A2A], MIXED))
     assert rows["wtd"].value == pytest.approx(value, rel=1e-6)
@@ -214,7 +275,9 @@ def test_wtd_is_twice_the_expected_weighted_distance(weighting):
     tree = random_tree(7)
     weights = node_weights(tree, weighting)
     outputs = scored(np.arange(12).repeat(4), random_scores(1, 48, 12), tree, weights=weights)
-    expected = 2 * (softmax(outputs.scores) * distances.weighted(tree, weights)[outputs.labels]).sum(axis=1)
+    expected = 2 * (
+        softmax(outputs.scores) * distances.weighted(tree, weights)[outputs.labels]
+    ).sum(axis=1)
     np.testing.assert_allclose(superclass.tree_distances(outputs), expected, atol=1e-12)
 
 
@@ -225,7 +288,9 @@ def test_wtd_of_a_certain_posterior_is_zero_or_two():
 
 def test_wtd_of_a_class_is_the_mean_of_its_samples():
     outputs = posterior([A2A, A2A, C], np.eye(7)[[A2A, X, X]])
-    np.testing.assert_allclose(superclass.wtd_per_class(outputs), [2, 1, np.nan, np.nan, np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(
+        superclass.wtd_per_class(outputs), [2, 1, np.nan, np.nan, np.nan, np.nan, np.nan]
+    )
     result = superclass.wasserstein(outputs)["wtd_macro"]
     assert (result.value, result.n, result.undefined) == (1.5, 2, 5)
 
@@ -266,7 +331,8 @@ def test_wasserstein_accuracy_decides_by_expected_similarity():
 
 
 def test_cutting_the_tree_merges_what_is_below():
-    # A2a .25, A2b .2, x .3, y .15, z .1: B .55 beats A .45; A2 .45 beats B1 .3 and B2 .25; x beats all classes
+    # A2a .25, A2b .2, x .3, y .15, z .1: B .55 beats A .45; A2 .45 beats B1 .3 and B2 .25; x beats
+    # all classes
     p = np.array([[0, 0.25, 0.3, 0, 0.2, 0.15, 0.1]] * 2)
     rows = superclass.cut_accuracy(posterior([Y, A2B], p))
     # cum: A B 1/3; A2 B1 B2 2/3; the classes 1, C and A1 among them

@@ -1,4 +1,6 @@
-"""evaluate.py without a run: everything under a record as tables over seeds, through the command line."""
+"""evaluate.py without a run: everything under a record as tables over seeds, through the command
+line.
+"""
 
 import io
 import re
@@ -37,14 +39,30 @@ def test_everything_under_a_record_becomes_a_table(record, call):
     assert "6 runs, 1 unfinished, 1 could not be read; wrote summary.csv" in err
     summary = pd.read_csv(record / "summary.csv")
     assert list(summary.columns[:10]) == [
-        "dataset", "hierarchy", "method", "options", "metric", "n_seeds", "mean", "std", "lower", "upper"
-    ]  # fmt: skip
-    assert len(summary) == 4 and set(summary["n_seeds"]) == {3} and set(summary["hierarchy"]) == {TREE.digest}
+        "dataset",
+        "hierarchy",
+        "method",
+        "options",
+        "metric",
+        "n_seeds",
+        "mean",
+        "std",
+        "lower",
+        "upper",
+    ]
+    assert (
+        len(summary) == 4
+        and set(summary["n_seeds"]) == {3}
+        and set(summary["hierarchy"]) == {TREE.digest}
+    )
 
 
 @pytest.mark.parametrize(
     "layout, name, mark",
-    [("markdown", "summary.md", "**0.590 ±0.070**"), ("latex", "summary.tex", r"\textbf{0.590 $\pm$0.070}")],
+    [
+        ("markdown", "summary.md", "**0.590 ±0.070**"),
+        ("latex", "summary.tex", r"\textbf{0.590 $\pm$0.070}"),
+    ],
 )
 def test_markdown_and_latex_are_printed_and_written(record, call, layout, name, mark):
     _, out, _ = call("--record", record, "--format", layout)
@@ -58,9 +76,13 @@ def test_the_csv_format_is_numbers_for_a_spreadsheet(record, call):
 
 
 def test_methods_are_compared_by_paired_tests(record, call):
-    status, out, _ = call("--record", record, "--compare", "SD", "ProxyDR", "--compare", "DR-euc", "NormFace-euc")
+    status, out, _ = call(
+        "--record", record, "--compare", "SD", "ProxyDR", "--compare", "DR-euc", "NormFace-euc"
+    )
     assert status == 0 and "DR-euc against NormFace-euc" in out and "paired seeds: 1, 2, 3" in out
-    assert re.search(r"accuracy ↑ +3 +0\.550 +0\.590 +0\.040 +\[-0\.010, 0\.090\] +0\.074 +0\.250", out)
+    assert re.search(
+        r"accuracy ↑ +3 +0\.550 +0\.590 +0\.040 +\[-0\.010, 0\.090\] +0\.074 +0\.250", out
+    )
     table = pd.read_csv(record / "comparisons.csv")
     assert table.groupby(["a", "b"])["difference"].first().to_dict() == pytest.approx(
         {("NormFace-euc", "DR-euc"): 0.04, ("DR-euc", "NormFace-euc"): -0.04}
@@ -93,7 +115,9 @@ def test_an_ambiguous_comparison_is_a_note(record, call):
     for distance in ("euc", "arccos"):
         write_run(record, f"DR-{distance}", 1, {"accuracy": 0.5}, distance=distance)
     write_run(record, "softmax", 1, {"accuracy": 0.5}, method="softmax", distance=None)
-    status, out, err = call("--record", record, "--compare", "softmax", "DR", "--compare", "DR", "normface")
+    status, out, err = call(
+        "--record", record, "--compare", "softmax", "DR", "--compare", "DR", "normface"
+    )
     assert status == 0 and "softmax could be compared with DR-arccos, DR-euc" in err
     assert "NormFace-euc against DR-euc" in out
 
@@ -128,7 +152,7 @@ def test_a_record_that_cannot_be_written_is_named_after_the_table(record, call, 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("recording.os.fsync", full)
+    monkeypatch.setattr("runs.folder.os.fsync", full)
     status, out, err = call("--record", record)
     assert status == 2 and "NormFace-euc" in out and "No space left" in err
 

@@ -15,15 +15,15 @@ from scipy.stats import binomtest
 from scored_outputs import NODE_A2, NODE_A2A, log
 from trees import TREE
 
-import experiment
 import models
 import predict
 import train
-from answers import Answers, Decision, choose_decision, true_classes
+from evaluation.answers import Answerer, Decision, choose_decision, true_classes
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from metrics import decide, fit_temperature
-from recording import Run
+from runs.folder import Run
+from training import experiment
 
 CLASSES = ODD_CLASSES[:5]
 RUNS = {
@@ -46,10 +46,21 @@ def train_run(record, images, options, dataset="folder", epochs=1) -> Run:
     argv = ["--dataset", dataset, "--data_dir", str(images), "--record", str(record)]
     argv += ["--GPU", "cpu", "--epochs", str(epochs)]
     if dataset == "folder":
-        argv += ["--resize", "16", "--backbone", "conv4", "--dim", "8", "--batch_size", "8", "--lr", "0.003"]
+        argv += [
+            "--resize",
+            "16",
+            "--backbone",
+            "conv4",
+            "--dim",
+            "8",
+            "--batch_size",
+            "8",
+            "--lr",
+            "0.003",
+        ]
     argv += options.split()
     assert experiment.main("", train.DATASETS, argv) == 0
-    return Run(experiment.arguments.parse(argv, "", train.DATASETS)[2])
+    return Run(experiment.command_line.parse(argv, "", train.DATASETS)[2])
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +78,25 @@ def runs(images, tmp_path_factory):
 
 @pytest.fixture
 def call(capsys, tmp_path):
-    """Calls predict.py on the CPU; returns the exit status, what it printed, its complaints, and the table if any."""
+    """Calls predict.py on the CPU; returns the exit status, what it printed, its complaints, and
+    the table if any.
+    """
 
     def run(*argv):
         out = tmp_path / "predictions.csv"
         result = run_main(predict.main, capsys, *argv, "--out", out, "--GPU", "cpu")
-        return *result, pd.read_csv(out, keep_default_na=False, na_values=[""]) if out.exists() else None
+        return *result, pd.read_csv(
+            out, keep_default_na=False, na_values=[""]
+        ) if out.exists() else None
 
     return run
 
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "unvalidated"])
 @pytest.mark.parametrize("scores", ["W", "prototypes"])
-def test_predictions_from_files_alone_are_those_recorded(runs, call, tmp_path, monkeypatch, name, scores):
+def test_predictions_from_files_alone_are_those_recorded(
+    runs, call, tmp_path, monkeypatch, name, scores
+):
     run, kept = runs[0][name], runs[1]
     if (name, scores) == ("softmax", "prototypes"):
         status, _, err, _ = call(run.folder, kept, "--scores", scores)
@@ -96,24 +113,37 @@ def test_predictions_from_files_alone_are_those_recorded(runs, call, tmp_path, m
     assert status == 0 and run.result_checkpoint == ("last.pt" if name == "sizes" else "best.pt")
     arrays, content = run.arrays("test"), np.load(archive)
     order = np.argsort(arrays["files"])  # of the paths, as folders are walked
-    assert [os.path.relpath(file, kept) for file in content["files"]] == arrays["files"][order].tolist()
+    assert [os.path.relpath(file, kept) for file in content["files"]] == arrays["files"][
+        order
+    ].tolist()
     expected = arrays["scores" if scores == "W" else "prototype_scores"][order]
-    np.testing.assert_allclose(content["embeddings"], arrays["embeddings"][order], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        content["embeddings"], arrays["embeddings"][order], rtol=1e-4, atol=1e-5
+    )
     # near a proxy, rounding of the embeddings is magnified
     np.testing.assert_allclose(content["scores"], expected, rtol=2e-3, atol=1e-3)
     val = run.outputs("val")
     temperature = fit_temperature(val.scores if scores == "W" else val.prototype_scores, val.labels)
     nodes = decide(run.hierarchy, content["scores"] / temperature, "majority")
-    paths = ["root", *(format_path(run.hierarchy.path(v)) for v in range(1, run.hierarchy.num_nodes))]
+    paths = [
+        "root",
+        *(format_path(run.hierarchy.path(v)) for v in range(1, run.hierarchy.num_nodes)),
+    ]
     assert table["decision"].tolist() == [paths[v] for v in nodes]
-    assert table["class"].tolist() == [format_path(run.hierarchy.class_paths[c]) for c in content["scores"].argmax(1)]
+    assert table["class"].tolist() == [
+        format_path(run.hierarchy.class_paths[c]) for c in content["scores"].argmax(1)
+    ]
     assert "class_2" in table and "class_3" not in table and table["error"].isna().all()
 
 
 def test_the_batch_size_changes_nothing(runs, call):
     (run, kept), tables = (runs[0]["sizes"], runs[1]), []
     for size in ("1", "7", "64"):
-        tables.append(call(run.folder, kept, "--rule", "darts", "--darts_lambda", "1", "--batch_size", size)[3])
+        tables.append(
+            call(run.folder, kept, "--rule", "darts", "--darts_lambda", "1", "--batch_size", size)[
+                3
+            ]
+        )
     pd.testing.assert_frame_equal(tables[0], tables[2], rtol=1e-4)
     pd.testing.assert_frame_equal(tables[1], tables[2], rtol=1e-4)
 
@@ -124,7 +154,9 @@ def test_a_model_trained_with_sizes_looks_at_the_size_of_the_file(runs, call, tm
         Image.fromarray(pixels).resize((side, side)).save(tmp_path / f"{side}.png")
     for name, equal in (("sizes", False), ("plain", True)):
         table = call(runs[0][name].folder, tmp_path, "--rule", "argmax")[3]
-        assert (table["probability"][0] == pytest.approx(table["probability"][1], abs=1e-6)) == equal
+        assert (
+            table["probability"][0] == pytest.approx(table["probability"][1], abs=1e-6)
+        ) == equal
 
 
 def test_neither_downloads_nor_files_of_weights_are_needed(runs, call, monkeypatch, tmp_path):
@@ -143,7 +175,12 @@ def test_images_of_any_kind_and_size_are_converted_as_in_training(runs, call, tm
     else:
         draw(tmp_path / "image.tif", (9, 50), mode)
     status, _, _, table = call(runs[0][name].folder, tmp_path / "image.tif", "--rule", "majority")
-    assert status == 0 and len(table) == 1 and 0 < table["probability"][0] <= 1 and table["error"].isna()[0]
+    assert (
+        status == 0
+        and len(table) == 1
+        and 0 < table["probability"][0] <= 1
+        and table["error"].isna()[0]
+    )
 
 
 def test_unreadable_images_become_rows_with_an_error(runs, call, tmp_path):
@@ -155,19 +192,47 @@ def test_unreadable_images_become_rows_with_an_error(runs, call, tmp_path):
     (folder / "list.txt").write_text("skipped")
     archive = tmp_path / "e.npz"
     for size in ("1", "4", "64"):
-        argv = runs[0]["plain"].folder, folder, "--rule", "majority", "--embeddings", archive, "--batch_size", size
+        argv = (
+            runs[0]["plain"].folder,
+            folder,
+            "--rule",
+            "majority",
+            "--embeddings",
+            archive,
+            "--batch_size",
+            size,
+        )
         status, out, _, table = call(*argv)
-        assert status == 0 and "1 other files" in out and "unreadable                  3 (see column error)" in out
-        assert [Path(file).name for file in table["file"]] == ["a.png", "b.png", "c, d.png", "e.png", "f.tif"]
+        assert (
+            status == 0
+            and "1 other files" in out
+            and "unreadable                  3 (see column error)" in out
+        )
+        assert [Path(file).name for file in table["file"]] == [
+            "a.png",
+            "b.png",
+            "c, d.png",
+            "e.png",
+            "f.tif",
+        ]
         assert table["error"].isna().tolist() == [True, False, True, False, False]
-        assert table["error"][1] == "this is no image that Pillow can read" and "8 or 16 bits" in table["error"][4]
+        assert (
+            table["error"][1] == "this is no image that Pillow can read"
+            and "8 or 16 bits" in table["error"][4]
+        )
         assert table.loc[[1, 3, 4]].drop(columns=["file", "error"]).isna().all(axis=None)
         assert [Path(file).name for file in np.load(archive)["files"]] == ["a.png", "c, d.png"]
         text = pd.read_csv(tmp_path / "predictions.csv", dtype=str)
-        assert set(text["decision_depth"].dropna()) <= set("0123")  # whole numbers, also beside empty rows
-    status, out, _, table = call(runs[0]["plain"].folder, folder / "b.png", "--labels", "--rule", "argmax")
+        assert set(text["decision_depth"].dropna()) <= set(
+            "0123"
+        )  # whole numbers, also beside empty rows
+    status, out, _, table = call(
+        runs[0]["plain"].folder, folder / "b.png", "--labels", "--rule", "argmax"
+    )
     assert status == 2  # its folder is no class
-    status, out, _, table = call(runs[0]["plain"].folder, folder / "b.png", "--rule", "argmax", "--embeddings", archive)
+    status, out, _, table = call(
+        runs[0]["plain"].folder, folder / "b.png", "--rule", "argmax", "--embeddings", archive
+    )
     assert status == 1 and len(table) == 1 and len(np.load(archive)["embeddings"]) == 0
 
 
@@ -200,8 +265,12 @@ def test_no_image_is_replaced_by_a_table(runs, capsys, tmp_path):
         for path in (tmp_path / "images" / "photo.png", tmp_path / "link" / "photo.png"):
             status, _, err = run_main(predict.main, capsys, *argv, *other, flag, path)
             assert status == 2 and "photo.png is one of the images and would be replaced" in err
-    status, _, err = run_main(predict.main, capsys, *argv, "--out", tmp_path / "x", "--embeddings", tmp_path / "x")
-    assert status == 2 and "--out and --embeddings are both" in err and not (tmp_path / "x").exists()
+    status, _, err = run_main(
+        predict.main, capsys, *argv, "--out", tmp_path / "x", "--embeddings", tmp_path / "x"
+    )
+    assert (
+        status == 2 and "--out and --embeddings are both" in err and not (tmp_path / "x").exists()
+    )
     assert (tmp_path / "images" / "photo.png").read_bytes() == before
 
 
@@ -211,7 +280,11 @@ def test_true_classes_are_read_from_the_folders(runs, call):
     arrays = trained["plain"].arrays("test")
     labels = arrays["labels"][np.argsort(arrays["files"])]
     own = [format_path(trained["plain"].hierarchy.class_paths[c]) for c in labels]
-    assert status == 0 and table["truth"].tolist() == own and {"Plants/Centric/.", "Plants/Centric/ä b"} <= set(own)
+    assert (
+        status == 0
+        and table["truth"].tolist() == own
+        and {"Plants/Centric/.", "Plants/Centric/ä b"} <= set(own)
+    )
     pairs = zip(own, table["decision"])
     above = [answer == "root" or f"{truth}/".startswith(f"{answer}/") for truth, answer in pairs]
     assert table["correct"].tolist() == above
@@ -228,10 +301,29 @@ def test_folders_are_matched_with_classes_by_the_end_of_their_path(runs, tmp_pat
         classes = true_classes(run, [f"/data/{file}" for file in files])
         return [None if c < 0 else "/".join(run.hierarchy.class_paths[c]) for c in classes]
 
-    files = "Animals/Worms/x.png", "Plants/Centric/x.png", "Plants/Centric/ä b/x.png", "Plants/x.png", "Worms/x.png"
-    assert found("plain", *files) == ["Animals/Worms", "Plants/Centric/.", "Plants/Centric/ä b", None, None]
-    assert found("plain", "x/Animals/Worms/x.png", "Animals/Worms/x/x.png") == ["Animals/Worms", None]
-    assert found("averages", *files)[:3] == ["Animals/Worms", "Plants/Centric/.", "Plants/Centric/ä b"]  # collapsed
+    files = (
+        "Animals/Worms/x.png",
+        "Plants/Centric/x.png",
+        "Plants/Centric/ä b/x.png",
+        "Plants/x.png",
+        "Worms/x.png",
+    )
+    assert found("plain", *files) == [
+        "Animals/Worms",
+        "Plants/Centric/.",
+        "Plants/Centric/ä b",
+        None,
+        None,
+    ]
+    assert found("plain", "x/Animals/Worms/x.png", "Animals/Worms/x/x.png") == [
+        "Animals/Worms",
+        None,
+    ]
+    assert found("averages", *files)[:3] == [
+        "Animals/Worms",
+        "Plants/Centric/.",
+        "Plants/Centric/ä b",
+    ]  # collapsed
     # folders that are not the tree, but named as classes
     named = found("plain", "Worms/x.png", "short/x.png", "nothing/x.png")
     assert named == ["Animals/Worms", "Animals/Copepods/short", None]
@@ -240,28 +332,45 @@ def test_folders_are_matched_with_classes_by_the_end_of_their_path(runs, tmp_pat
 
 
 def test_a_collapsed_chain_is_found_by_the_folders_it_stands_for(tmp_path):
-    tree = Hierarchy.from_paths([("top", "a", "b", "c"), ("top", "d", "e/f"), ("top", "d", "g")]).collapse()
+    tree = Hierarchy.from_paths(
+        [("top", "a", "b", "c"), ("top", "d", "e/f"), ("top", "d", "g")]
+    ).collapse()
     run = write_run(tmp_path, "DR", 1, tree=tree, collapse=True)
-    assert true_classes(run, ["/x/top/a/b/c/1.png", "/x/top/d/g/1.png", "/x/a/b/1.png"]).tolist() == [0, 2, -1]
+    assert true_classes(
+        run, ["/x/top/a/b/c/1.png", "/x/top/d/g/1.png", "/x/a/b/1.png"]
+    ).tolist() == [0, 2, -1]
 
 
 def test_rows_describe_answer_classes_and_path():
     decision = Decision("threshold", {"threshold": 0.6}, temperature=2.0)
     p = np.array([[0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0], [0.0, 0.9, 0, 0, 0, 0.1, 0]])
-    answered = Answers(TREE, decision, topk=3)(2 * log(p))  # the temperature takes the factor away
+    answered = Answerer(TREE, decision, topk=3)(2 * log(p))  # the temperature takes the factor away
     assert answered.nodes.tolist() == [NODE_A2, NODE_A2A] and answered.classes.tolist() == [1, 1]
     row = answered.table.iloc[0]
     assert (row["decision"], row["decision_name"], row["decision_depth"]) == ("A/A2", "A2", 2)
-    assert (row["class"], row["class_name"], row["class_2"], row["class_3"]) == ("A/A2/A2a", "A2a", "A/A2/A2b", "C")
-    numbers = row[["decision_probability", "probability", "probability_2", "probability_3"]].astype(float)
+    assert (row["class"], row["class_name"], row["class_2"], row["class_3"]) == (
+        "A/A2/A2a",
+        "A2a",
+        "A/A2/A2b",
+        "C",
+    )
+    numbers = row[["decision_probability", "probability", "probability_2", "probability_3"]].astype(
+        float
+    )
     np.testing.assert_allclose(numbers, [0.7, 0.5, 0.2, 0.1])
-    np.testing.assert_allclose(answered.table.filter(like="level").astype(float), [[0.8, 0.7, 0.5], [0.9, 0.9, 0.9]])
-    shallow = Answers(TREE, Decision(), topk=20)(log([[1.0, 0, 0, 0, 0, 0, 0]])).table.iloc[0]
-    assert shallow["probability_level_1"] == 1 and np.isnan(shallow["probability_level_2"]) and "class_7" in shallow
+    np.testing.assert_allclose(
+        answered.table.filter(like="level").astype(float), [[0.8, 0.7, 0.5], [0.9, 0.9, 0.9]]
+    )
+    shallow = Answerer(TREE, Decision(), topk=20)(log([[1.0, 0, 0, 0, 0, 0, 0]])).table.iloc[0]
+    assert (
+        shallow["probability_level_1"] == 1
+        and np.isnan(shallow["probability_level_2"])
+        and "class_7" in shallow
+    )
 
 
 def test_an_answer_is_right_at_and_above_the_truth_only():
-    answers = Answers(TREE, Decision("threshold", {"threshold": 0.6}))
+    answers = Answerer(TREE, Decision("threshold", {"threshold": 0.6}))
     answered = answers(np.repeat(log([[0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0]]), 4, axis=0))  # A2
     judged = answers.judge(answered, np.array([1, 4, 3, -1]))
     assert judged["truth"][:3].tolist() == ["A/A2/A2a", "A/A2/A2b", "A/A1"]
@@ -273,17 +382,31 @@ def test_without_a_validation_split_rules_that_need_it_say_how_to_get_it(runs, c
     run, kept = runs[0]["unvalidated"], runs[1]
     for rule, option in (("threshold", "--threshold"), ("darts", "--darts_lambda")):
         status, _, err, table = call(run.folder, kept, "--rule", rule)
-        assert status == 2 and table is None and "--use_val" in err and option in err and "--rule majority" in err
+        assert (
+            status == 2
+            and table is None
+            and "--use_val" in err
+            and option in err
+            and "--rule majority" in err
+        )
     assert call(run.folder, kept)[0] == 2  # the default is such a rule
     status, out, _, table = call(run.folder, kept, "--threshold", "0.8")
-    assert status == 0 and "not calibrated" in out and (table["decision_probability"] > 0.8 - 1e-6).all()
+    assert (
+        status == 0
+        and "not calibrated" in out
+        and (table["decision_probability"] > 0.8 - 1e-6).all()
+    )
     for rule in ("argmax", "crm", "majority"):
         assert call(run.folder, kept, "--rule", rule)[0] == 0
 
 
 def test_too_few_validation_images_are_refused_before_any_image_is_read(runs, call):
     status, _, err, table = call(runs[0]["plain"].folder, runs[1], "--target_accuracy", "0.95")
-    assert status == 2 and table is None and "cannot be promised from 8 validation images, it takes 19 or more" in err
+    assert (
+        status == 2
+        and table is None
+        and "cannot be promised from 8 validation images, it takes 19 or more" in err
+    )
     status, out, _, _ = call(runs[0]["plain"].folder, runs[1], "--target_accuracy", "0.8")
     assert status == 0 and "answered right with probability 0.8 or more" in out
 
@@ -312,7 +435,9 @@ def test_paths_that_are_not_there_are_named(runs, call, tmp_path, capsys):
     assert "config.json" in call(tmp_path, kept)[2]
     (tmp_path / "empty").mkdir()
     assert "no image" in call(run, tmp_path / "empty", "--rule", "majority")[2]
-    status, _, err = run_main(predict.main, capsys, run, kept, "--rule", "majority", "--out", tmp_path, "--GPU", "cpu")
+    status, _, err = run_main(
+        predict.main, capsys, run, kept, "--rule", "majority", "--out", tmp_path, "--GPU", "cpu"
+    )
     assert status == 2 and "is a folder" in err
     assert not list(tmp_path.glob(".*.tmp")) and not (tmp_path / "predictions.csv").exists()
 
@@ -321,10 +446,14 @@ def test_damaged_runs_are_refused(runs, call, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(runs[0]["plain"].folder, folder)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "options": {**config["options"], "dim": 9}}))
+    (folder / "config.json").write_text(
+        json.dumps({**config, "options": {**config["options"], "dim": 9}})
+    )
     assert "does not fit the model of config.json" in call(folder, runs[1], "--rule", "majority")[2]
     (folder / "config.json").write_text(json.dumps({**config, "hierarchy": "another"}))
-    assert "is not the tree that config.json names" in call(folder, runs[1], "--rule", "majority")[2]
+    assert (
+        "is not the tree that config.json names" in call(folder, runs[1], "--rule", "majority")[2]
+    )
 
 
 def test_an_interrupted_prediction_leaves_an_older_table_alone(runs, call, monkeypatch, tmp_path):
@@ -334,16 +463,24 @@ def test_an_interrupted_prediction_leaves_an_older_table_alone(runs, call, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(models.Classifier, "embed", interrupt)
-    status, _, err, _ = call(runs[0]["plain"].folder, runs[1], "--rule", "majority", "--embeddings", tmp_path / "e.npz")
+    status, _, err, _ = call(
+        runs[0]["plain"].folder, runs[1], "--rule", "majority", "--embeddings", tmp_path / "e.npz"
+    )
     assert status == 130 and "nothing was written" in err
-    assert (tmp_path / "predictions.csv").read_text() == "a\n1\n" and len(list(tmp_path.iterdir())) == 1
+    assert (tmp_path / "predictions.csv").read_text() == "a\n1\n" and len(
+        list(tmp_path.iterdir())
+    ) == 1
 
 
 def test_a_run_without_resizing_stretches_images_to_the_size_of_its_own(tmp_path, call):
     rng = np.random.default_rng(0)
     for c in range(2):
         for i in range(10):
-            draw(tmp_path / "images" / f"class{c}" / f"{i}.png", (24, 16), seed=int(rng.integers(1e9)))
+            draw(
+                tmp_path / "images" / f"class{c}" / f"{i}.png",
+                (24, 16),
+                seed=int(rng.integers(1e9)),
+            )
     run = train_run(tmp_path / "record", tmp_path / "images", "--method softmax --resize 0")
     draw(tmp_path / "new" / "large.png", (100, 100)), draw(tmp_path / "new" / "own.png", (24, 16))
     status, _, _, table = call(run.folder, tmp_path / "new", "--rule", "argmax")
@@ -352,7 +489,9 @@ def test_a_run_without_resizing_stretches_images_to_the_size_of_its_own(tmp_path
 
 def test_demo_images_are_answered_right_as_often_as_promised(tmp_path_factory, call):
     root = tmp_path_factory.mktemp("demo")
-    run = train_run(root / "record", root / "demo_images", "--method DR --use_val", dataset="demo", epochs=2)
+    run = train_run(
+        root / "record", root / "demo_images", "--method DR --use_val", dataset="demo", epochs=2
+    )
     files = [root / "demo_images" / file for file in run.arrays("test")["files"]]
     for target in (0.9, 0.95):
         status, out, _, table = call(run.folder, *files, "--labels", "--target_accuracy", target)

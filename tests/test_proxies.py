@@ -1,4 +1,6 @@
-"""Class vectors placed by the tree: targets by hand, exact where possible, lower stress than the published recipe."""
+"""Class vectors placed by the tree: targets by hand, exact where possible, lower stress than the
+published recipe.
+"""
 
 import math
 
@@ -19,7 +21,9 @@ def distances_of(weight, distance):
 
 
 def birds():
-    """Path lengths of a drawn tree of NABirds' shape: 22, 228 and 495 nodes by level, 555 leaves of depth 3 and 4."""
+    """Path lengths of a drawn tree of NABirds' shape: 22, 228 and 495 nodes by level, 555 leaves of
+    depth 3 and 4.
+    """
     generator = np.random.default_rng(0)
 
     def parents(children, nodes):
@@ -38,12 +42,18 @@ def birds():
 
 def published(targets, dim, distance, steps=1000):
     """Kim et al.'s recipe: Adam on the stress, from random unit vectors."""
-    weight = F.normalize(torch.randn(len(targets), dim, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    weight = F.normalize(
+        torch.randn(len(targets), dim, generator=torch.Generator().manual_seed(0))
+    ).requires_grad_()
     wanted, off = torch.tensor(targets).float(), ~torch.eye(len(targets), dtype=torch.bool)
     adam = torch.optim.Adam([weight], lr=1e-3)
     for _ in range(steps):
         cosines = (F.normalize(weight) @ F.normalize(weight).T)[off]
-        lengths = (2 - 2 * cosines).clamp(min=1e-12).sqrt() if distance == "euc" else (0.999999 * cosines).acos()
+        lengths = (
+            (2 - 2 * cosines).clamp(min=1e-12).sqrt()
+            if distance == "euc"
+            else (0.999999 * cosines).acos()
+        )
         loss = (lengths - wanted[off]).norm() / wanted.norm()
         adam.zero_grad(), loss.backward(), adam.step()
     return weight.detach()
@@ -53,8 +63,12 @@ def test_targets_worked_out_by_hand():
     """A2a and A2b, below A2 below A, are 2 edges apart; A2a and C are 4."""
     table = path_length(TREE)
     euc, arccos = mds_targets(table, 1.0, "euc"), mds_targets(table, 2.0, "arccos")
-    assert euc[1, 4] == pytest.approx(math.sqrt(2) * 2 / 3) and euc[1, 0] == pytest.approx(math.sqrt(2) * 4 / 5)
-    assert arccos[1, 4] == pytest.approx(math.pi / 2 * 2 / 4) and arccos[0, 1] == pytest.approx(math.pi / 2 * 4 / 6)
+    assert euc[1, 4] == pytest.approx(math.sqrt(2) * 2 / 3) and euc[1, 0] == pytest.approx(
+        math.sqrt(2) * 4 / 5
+    )
+    assert arccos[1, 4] == pytest.approx(math.pi / 2 * 2 / 4) and arccos[0, 1] == pytest.approx(
+        math.pi / 2 * 4 / 6
+    )
     assert not np.diagonal(euc).any() and euc.max() < math.sqrt(2) and arccos.max() < math.pi / 2
 
 
@@ -77,7 +91,9 @@ def test_classes_at_distance_zero_share_one_vector(distance):
     weight, value, note = mds_proxies(mds_targets(table, 1.0, distance), 8, distance=distance)
     assert note == "exact embedding" and value < 1e-6
     torch.testing.assert_close(weight[1], weight[4], atol=1e-6, rtol=0)
-    weight, value, _ = mds_proxies(mds_targets(table, 1.0, distance), 8, distance=distance, solver="gradient")
+    weight, value, _ = mds_proxies(
+        mds_targets(table, 1.0, distance), 8, distance=distance, solver="gradient"
+    )
     assert value < 2e-3 and float((weight[1] - weight[4]).norm()) < 2e-2
 
 
@@ -131,7 +147,9 @@ def test_the_gradient_solver_repeats_with_its_seed():
 
 @pytest.mark.parametrize("distance", ["euc", "arccos"])
 def test_the_gradient_of_the_stress_agrees_with_finite_differences(distance, monkeypatch):
-    """Taken from the optimiser's first call, so that it is the function really minimised; in blocks of two rows."""
+    """Taken from the optimiser's first call, so that it is the function really minimised; in blocks
+    of two rows.
+    """
     seen = {}
     monkeypatch.setattr("models.proxies.BLOCK", 14)
     monkeypatch.setattr("models.proxies.PRECISION", np.float64)
@@ -148,7 +166,9 @@ def test_the_gradient_of_the_stress_agrees_with_finite_differences(distance, mon
     numeric = [(seen["f"](point + step)[0] - seen["f"](point - step)[0]) / 2e-6 for step in steps]
     np.testing.assert_allclose(gradient, numeric, atol=1e-7)
     weight = torch.tensor(point.reshape(7, 3))
-    assert value == pytest.approx(stress(weight, mds_targets(path_length(TREE), 1.0, distance), distance) ** 2)
+    assert value == pytest.approx(
+        stress(weight, mds_targets(path_length(TREE), 1.0, distance), distance) ** 2
+    )
 
 
 class Found:
@@ -162,10 +182,14 @@ def test_stress_of_random_vectors_lies_where_it_was_measured():
 
 
 def test_stress_worked_out_by_hand():
-    """Two vectors at 90 degrees where 60 were wanted: |1 - sqrt 2| / 1 as chords, (pi/2 - pi/3) / (pi/3) as angles."""
+    """Two vectors at 90 degrees where 60 were wanted: |1 - sqrt 2| / 1 as chords, (pi/2 - pi/3) /
+    (pi/3) as angles.
+    """
     weight = torch.tensor([[3.0, 0.0], [0.0, 0.5]])
     assert stress(weight, np.array([[0.0, 1.0], [1.0, 0.0]])) == pytest.approx(math.sqrt(2) - 1)
-    assert stress(weight, np.array([[0.0, math.pi / 3], [math.pi / 3, 0.0]]), "arccos") == pytest.approx(0.5)
+    assert stress(
+        weight, np.array([[0.0, math.pi / 3], [math.pi / 3, 0.0]]), "arccos"
+    ) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

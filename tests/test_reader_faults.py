@@ -1,7 +1,7 @@
 """Faults in hierarchy files: each is named with its file and line."""
 
 import pytest
-from test_readers import WRITTEN, read
+from test_readers import WRITTEN, read  # noqa: F401
 
 from hierarchies import read_edges
 
@@ -36,13 +36,38 @@ def test_bytes_that_are_no_text_are_refused_with_their_line(read, format):
         ("table", "k,s,class\na,b,c\n,,d\n", "line 3: a level is empty above a filled one"),
         ("table", "k,k\na,b\n", "line 1: the first row must give every column a name of its own"),
         ("table", "k,\na,b\n", "line 1: the first row must give every column a name of its own"),
-        ("table", "class\na\n", "line 1: there is no column for the path .* only 'class'; give a column 'path'.*each level"),
-        ("table", "kingdom,class\nAnimalia,Aves\nAnimalia,Mammalia\n", "line 1: rows differ only in the column 'class'"),
-        ("table", "kingdom,class\nAnimalia,Aves\nAnimalia,Aves\n", "line 3: the class 'Animalia' comes twice"),
-        ("table", "path,rank\na/b,c\n", "line 1: a table with a column 'path' has no other columns"),
-        ("table", "Animal,cat\nAnimal,dog\n", "line 1: 'Animal' is a column title and also in that column"),
+        (
+            "table",
+            "class\na\n",
+            "line 1: there is no column for the path .* only 'class'; give a column 'path'.*each"
+            " level",
+        ),
+        (
+            "table",
+            "kingdom,class\nAnimalia,Aves\nAnimalia,Mammalia\n",
+            "line 1: rows differ only in the column 'class'",
+        ),
+        (
+            "table",
+            "kingdom,class\nAnimalia,Aves\nAnimalia,Aves\n",
+            "line 3: the class 'Animalia' comes twice",
+        ),
+        (
+            "table",
+            "path,rank\na/b,c\n",
+            "line 1: a table with a column 'path' has no other columns",
+        ),
+        (
+            "table",
+            "Animal,cat\nAnimal,dog\n",
+            "line 1: 'Animal' is a column title and also in that column",
+        ),
         ("table", "a/b\na/c\na/d\n", "line 1: the only level 'a/b' has a '/' in it"),
-        ("table", "class,family,species\nAves,f,s\nAves,f,t\n", "the names in the column 'class' repeat"),
+        (
+            "table",
+            "class,family,species\nAves,f,s\nAves,f,t\n",
+            "the names in the column 'class' repeat",
+        ),
         ("table", 'path\n"a/b\n', "line 2: this is no valid table row"),
         ("table", 'path\n"a"b/c\n', "line 2: this is no valid table row"),
         ("edges", "a 0\nb 0\na b\n", "line 3: 'a' has a second parent 'b'; line 1 has '0'"),
@@ -54,7 +79,11 @@ def test_bytes_that_are_no_text_are_refused_with_their_line(read, format):
         ("edges", "a\n", "line 1: expected 'CHILD PARENT', two ids, got 1"),
         ("edges", "a 0\nb 0 c\n", "line 2: expected 'CHILD PARENT', two ids, got 3"),
         ("outline", "r\n", "the tree is empty"),
-        ("outline", "r\n--a\n------b\n", "line 3: 'b' is at level 3, directly below one at level 1"),
+        (
+            "outline",
+            "r\n--a\n------b\n",
+            "line 3: 'b' is at level 3, directly below one at level 1",
+        ),
         ("outline", "r\n--a\n---b\n", "line 3: expected two dashes a level, got 3"),
         ("outline", "--r\n--a\n", "line 1: the first line is the root"),
         ("outline", "r\n--a\ns\n--b\n", "line 3: 's' is a second root"),

@@ -1,4 +1,6 @@
-"""Readers of hierarchy files: each format, its faults, and the check against the classes of the data."""
+"""Readers of hierarchy files: each format, its faults, and the check against the classes of the
+data.
+"""
 
 import json
 
@@ -16,7 +18,14 @@ WRITTEN = {
     "json": '{"a": ["x", "y"],\n "b": {}}\n',
     "newick": "((x,\ny)a,b)top;\n",
 }
-SUFFIX = {"paths": "txt", "table": "csv", "edges": "edges", "outline": "outline", "json": "json", "newick": "nwk"}
+SUFFIX = {
+    "paths": "txt",
+    "table": "csv",
+    "edges": "edges",
+    "outline": "outline",
+    "json": "json",
+    "newick": "nwk",
+}
 
 
 @pytest.fixture
@@ -59,7 +68,9 @@ def test_the_suffix_tells_the_format(tmp_path, format):
 
 def test_unknown_formats_and_suffixes_are_refused(tmp_path):
     (tmp_path / "tree.xyz").write_text("a/b\n")
-    with pytest.raises(ValueError, match="tree.xyz: the suffix tells no format; name one of paths, table"):
+    with pytest.raises(
+        ValueError, match="tree.xyz: the suffix tells no format; name one of paths, table"
+    ):
         read_hierarchy(tmp_path / "tree.xyz")
     with pytest.raises(ValueError, match="format must be one of paths, .* got 'xml'"):
         read_hierarchy(tmp_path / "tree.xyz", "xml")
@@ -111,14 +122,21 @@ def test_names_follow_when_the_common_root_is_taken_off(read):
 def test_nabirds_files_give_ids_as_keys_in_the_order_of_numbers(tmp_path):
     (tmp_path / "hierarchy.txt").write_text("10 2\n9 2\n2 0\n1 0\n295 1\n")
     (tmp_path / "classes.txt").write_text(
-        "0 Birds\n1 Ducks, Geese, and Swans\n2 Hawks\n9 Black-legged Kittiwake (Adult)\n10 Wilson's X/Y\n295 A\n"
+        "0 Birds\n1 Ducks, Geese, and Swans\n2 Hawks\n9 Black-legged Kittiwake (Adult)\n10 Wilson's"
+        " X/Y\n295 A\n"
     )
     tree = read_edges(tmp_path / "hierarchy.txt", tmp_path / "classes.txt")
     assert tree.class_paths == (("2", "9"), ("2", "10"), ("1", "295"))
     assert tree.class_names == ("Black-legged Kittiwake (Adult)", "Wilson's X/Y", "A")
-    assert tree.names[0] == "Birds" and tree.names[tree.parent[tree.leaves[2]]] == "Ducks, Geese, and Swans"
+    assert (
+        tree.names[0] == "Birds"
+        and tree.names[tree.parent[tree.leaves[2]]] == "Ducks, Geese, and Swans"
+    )
     collapsed = read_edges(tmp_path / "hierarchy.txt", collapse=True)
-    assert collapsed.class_paths == (("2", "9"), ("2", "10"), ("1/295",)) and collapsed.class_names[0] == "9"
+    assert (
+        collapsed.class_paths == (("2", "9"), ("2", "10"), ("1/295",))
+        and collapsed.class_names[0] == "9"
+    )
 
 
 def test_edges_with_other_ids_keep_the_order_of_their_lines(read):
@@ -130,7 +148,11 @@ def test_edges_with_other_ids_keep_the_order_of_their_lines(read):
     [
         ({"r": {"a": {"x": {}, "y": None}, "b": []}}, (("a", "x"), ("a", "y"), ("b",)), "r"),
         ({"a": {"x": {}}, "b": {}}, (("a", "x"), ("b",)), "root"),
-        ({"name": "r", "n": 3, "children": [{"name": "a", "children": ["x"]}, {"name": "b"}]}, (("a", "x"), ("b",)), "r"),
+        (
+            {"name": "r", "n": 3, "children": [{"name": "a", "children": ["x"]}, {"name": "b"}]},
+            (("a", "x"), ("b",)),
+            "r",
+        ),
         ([{"a": ["x", {"z": ["q"]}]}, "b"], (("a", "x"), ("a", "z", "q"), ("b",)), "root"),
         ({"name": {"children": {}}, "children": {}}, (("name", "children"), ("children",)), "root"),
         ({"a": {}}, (("a",),), "root"),
@@ -195,17 +217,26 @@ def test_the_same_classes_are_matched_by_path_or_by_last_key():
     assert found.tolist() == [6, 5, 4, 3, 2, 1, 0]
     own = Hierarchy.from_paths([("T", "furca"), ("T", "furca", "two")], self_leaves=True)
     assert check_same_classes(own, ["two", "furca"], "the folders").tolist() == [1, 0]
-    assert check_same_classes(own, [("T", "furca", "two"), ("T", "furca")], "the folders").tolist() == [1, 0]
+    assert check_same_classes(
+        own, [("T", "furca", "two"), ("T", "furca")], "the folders"
+    ).tolist() == [1, 0]
 
 
 def test_classes_missing_on_either_side_are_listed():
-    with pytest.raises(ValueError, match="only in the hierarchy: 'z'; only in train/: 'Q'; rename them"):
+    with pytest.raises(
+        ValueError, match="only in the hierarchy: 'z'; only in train/: 'Q'; rename them"
+    ):
         check_same_classes(TREE, ["C", "A2a", "x", "A1", "A2b", "y", "Q"], "train/")
-    with pytest.raises(ValueError, match=r"only in the hierarchy: 'A/A2/A2a', .* \(6 in all\); only in train/: none"):
+    with pytest.raises(
+        ValueError,
+        match=r"only in the hierarchy: 'A/A2/A2a', .* \(6 in all\); only in train/: none",
+    ):
         check_same_classes(TREE, [("C",)], "train/")
     with pytest.raises(ValueError, match="'C' comes more than once in train/"):
         check_same_classes(TREE, ["C", "C"], "train/")
     twice = Hierarchy.from_paths([("a", "x"), ("b", "x")])
-    with pytest.raises(ValueError, match="'x' comes more than once in the hierarchy; tell the classes apart"):
+    with pytest.raises(
+        ValueError, match="'x' comes more than once in the hierarchy; tell the classes apart"
+    ):
         check_same_classes(twice, ["x"], "train/")
     assert check_same_classes(twice, [("b", "x"), ("a", "x")], "train/").tolist() == [1, 0]

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from hierarchies import Hierarchy, describe, to_ascii, to_graphviz, to_newick
 from hierarchies.readers import FORMATS, read_edges, read_hierarchy
 
-FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 MARKS = st.text(alphabet="ab01/\\,;:()[]{}'\"- \t\n\r_.\x00é\ufeff\u2028", max_size=40)
 
 
@@ -22,7 +24,9 @@ def lines(*samples):
 def objects(inner):
     keys = st.sampled_from(["a", "b", "c", "name", "children", "root", "classes", "names"])
     members = st.tuples(keys, inner).map(lambda member: f'"{member[0]}":{member[1]}')
-    return joined(inner, ",", max_size=3).map("[{}]".format) | joined(members, ",", max_size=3).map("{{{}}}".format)
+    return joined(inner, ",", max_size=3).map("[{}]".format) | joined(members, ",", max_size=3).map(
+        "{{{}}}".format
+    )
 
 
 def groups(inner):
@@ -32,11 +36,19 @@ def groups(inner):
 
 SHAPED = {
     "paths": lines("a/b", "a/c", "b", "a/b/d", "a", "/", "a\\/b"),
-    "table": lines("path", "path,class", "class,k,s", "x,a/b", "x,a,b", "y,a,", "z,,b", "a/b", "a/c,y", '"a,b"'),
+    "table": lines(
+        "path", "path,class", "class,k,s", "x,a/b", "x,a,b", "y,a,", "z,,b", "a/b", "a/c,y", '"a,b"'
+    ),
     "edges": lines("1 0", "2 1", "3 1", "0 3", "4 2", "a 0", "5 9", "b  a"),
-    "outline": st.tuples(st.just("r"), lines("--a", "----b", "--c", "----d", "------e", "---", "s")).map("\n".join),
-    "json": st.recursive(st.sampled_from(["{}", "[]", "null", '"a"', '["a","b"]', "1", "NaN"]), objects, max_leaves=6),
-    "newick": st.recursive(st.sampled_from(["a", "b", "c:1", "'e'", "", "f g"]), groups, max_leaves=9).map("{};".format),
+    "outline": st.tuples(
+        st.just("r"), lines("--a", "----b", "--c", "----d", "------e", "---", "s")
+    ).map("\n".join),
+    "json": st.recursive(
+        st.sampled_from(["{}", "[]", "null", '"a"', '["a","b"]', "1", "NaN"]), objects, max_leaves=6
+    ),
+    "newick": st.recursive(
+        st.sampled_from(["a", "b", "c:1", "'e'", "", "f g"]), groups, max_leaves=9
+    ).map("{};".format),
 }
 TEXT = st.one_of(st.text(max_size=40), MARKS, *SHAPED.values())
 
@@ -61,7 +73,9 @@ def check(tree):
 @FUZZ
 @given(data=st.data(), self_leaves=st.booleans(), collapse=st.booleans())
 def test_any_content_is_a_tree_or_a_value_error(tmp_path, format, data, self_leaves, collapse):
-    text = st.one_of(SHAPED[format], damaged(SHAPED[format]), TEXT).map(lambda text: text.encode("utf-8", "replace"))
+    text = st.one_of(SHAPED[format], damaged(SHAPED[format]), TEXT).map(
+        lambda text: text.encode("utf-8", "replace")
+    )
     file = tmp_path / "fuzzed.file"
     file.write_bytes(data.draw(text | st.binary(max_size=40)))
     try:
@@ -90,7 +104,10 @@ def test_the_fuzzed_content_has_trees_and_faults(tmp_path, format):
 
 
 @FUZZ
-@given(content=SHAPED["edges"] | MARKS, names=lines("1 one", "2 two, (x)", "0 top", "3 c", "1", "7 z") | MARKS)
+@given(
+    content=SHAPED["edges"] | MARKS,
+    names=lines("1 one", "2 two, (x)", "0 top", "3 c", "1", "7 z") | MARKS,
+)
 def test_any_names_of_edges_are_a_tree_or_a_value_error(tmp_path, content, names):
     (tmp_path / "fuzzed.edges").write_text(content, encoding="utf-8", newline="")
     (tmp_path / "fuzzed.names").write_text(names, encoding="utf-8", newline="")

@@ -10,19 +10,23 @@ import pytest
 import torch
 from trees import TREE
 
-import recording
-from recording import FORMAT, Run, RunError, find_runs
+from runs import folder as run_files
+from runs.folder import FORMAT, Run, RunError, find_runs
 
 
 def start(folder) -> Run:
     run = Run(folder)
     run.write_json("hierarchy.json", TREE.to_dict())
-    run.write_json("config.json", {"format": FORMAT, "options": {"seed": 1}, "result_checkpoint": "last.pt"})
+    run.write_json(
+        "config.json", {"format": FORMAT, "options": {"seed": 1}, "result_checkpoint": "last.pt"}
+    )
     return run
 
 
 def test_tables_come_back_to_the_last_digit(tmp_path):
-    table = pd.DataFrame({"metric": ["a, b", "ü"], "value": [1 / 3, np.nan], "n": [3, 0], "undefined": [0, 3]})
+    table = pd.DataFrame(
+        {"metric": ["a, b", "ü"], "value": [1 / 3, np.nan], "n": [3, 0], "undefined": [0, 3]}
+    )
     run = start(tmp_path)
     run.write_table("metrics.csv", table)
     pd.testing.assert_frame_equal(run.metrics, table, check_exact=True)
@@ -36,9 +40,17 @@ def test_the_hierarchy_comes_back(tmp_path):
 def test_arrays_come_back_and_other_pickles_are_refused(tmp_path):
     run = start(tmp_path)
     run.write_arrays(
-        "test", {"labels": np.arange(3), "files": np.array(["a", "ü"]), "scores": np.ones((2, 2), np.float32)}
+        "test",
+        {
+            "labels": np.arange(3),
+            "files": np.array(["a", "ü"]),
+            "scores": np.ones((2, 2), np.float32),
+        },
     )
-    assert run.arrays("test")["files"].tolist() == ["a", "ü"] and run.arrays("test")["scores"].dtype == np.float32
+    assert (
+        run.arrays("test")["files"].tolist() == ["a", "ü"]
+        and run.arrays("test")["scores"].dtype == np.float32
+    )
     (tmp_path / "val.pkl").write_bytes(pickle.dumps({"x": os.system}))
     with pytest.raises(RunError, match=r"val.pkl.*system"):
         run.arrays("val")
@@ -58,7 +70,8 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, reason", [("{", "damaged"), ("[]", "damaged"), ('{"format": 99, "options": {}}', "format 99")]
+    "text, reason",
+    [("{", "damaged"), ("[]", "damaged"), ('{"format": 99, "options": {}}', "format 99")],
 )
 def test_damaged_or_newer_configurations_are_named(tmp_path, text, reason):
     (tmp_path / "config.json").write_text(text)
@@ -110,7 +123,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(recording.os, "fsync", full)
+    monkeypatch.setattr(run_files.os, "fsync", full)
     with pytest.raises(RunError, match="No space left"):
         run.write_table("epochs.csv", pd.DataFrame({"epoch": [1, 2]}))
     assert len(Run(tmp_path).epochs) == 1
@@ -146,8 +159,20 @@ def test_runs_are_found_below_a_folder(tmp_path):
 
 def test_what_was_made_of_an_earlier_run_goes_with_it_and_other_files_stay(tmp_path):
     run = Run(tmp_path)
-    names = ["metrics.csv", "evaluation.csv", "evaluation.json", "per_class-prototype.csv", "W_upgma.nwk", "report.html"]
-    names += ["curve_depth.csv", "curve_info-best.csv", "risk_coverage-prototype.csv", "trees-best.txt"]
+    names = [
+        "metrics.csv",
+        "evaluation.csv",
+        "evaluation.json",
+        "per_class-prototype.csv",
+        "W_upgma.nwk",
+        "report.html",
+    ]
+    names += [
+        "curve_depth.csv",
+        "curve_info-best.csv",
+        "risk_coverage-prototype.csv",
+        "trees-best.txt",
+    ]
     for name in [*names, "my notes.txt"]:
         run.write_text(name, "old")
     run.clear()

@@ -1,4 +1,6 @@
-"""Reports in a real browser: every image loads, nothing is asked of the network, and the page refuses to ask."""
+"""Reports in a real browser: every image loads, nothing is asked of the network, and the page
+refuses to ask.
+"""
 
 import re
 import shutil
@@ -10,24 +12,39 @@ from pathlib import Path
 import pytest
 from drawable import draw, finish
 
-import reports
 import visualize
 from figures import FIGURES
+from reports import run_report
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-    "--disable-default-apps", "--no-pings", "--window-size=1280,2000",
-)  # fmt: skip
-# what the page itself must not contain, added to a copy: tells how wide the images are and what was fetched for them
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-default-apps",
+    "--no-pings",
+    "--window-size=1280,2000",
+)
+# what the page itself must not contain, added to a copy: tells how wide the images are and what was
+# fetched for them
 PROBE = """<script>onload = () => {
   const widths = [...document.images].map(image => image.naturalWidth);
   const fetched = performance.getEntriesByType("resource").map(entry => entry.name.slice(0, 20));
   document.body.innerHTML = `<p id="probe">${widths.join()};${fetched.join()};${document.title}</p>`;
 }</script>"""
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium: install the package chromium for this test")
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium: install the package chromium for this test"
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +55,16 @@ def record(tmp_path_factory):
         finish(folder, name, 1)
     few = {name: FIGURES[name] for name in ("training_curves", "tanglegram", "mistake_images")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reports, "FIGURES", few)
+        patch.setattr(run_report, "FIGURES", few)
         patch.setattr(visualize, "FIGURES", few)
         assert draw(folder / "demo") == 0
     return folder / "demo"
 
 
 class Proxy:
-    """A listener that the browser takes for its way into the network; it notes what is asked and answers nothing."""
+    """A listener that the browser takes for its way into the network; it notes what is asked and
+    answers nothing.
+    """
 
     def __init__(self):
         self.socket, self.asked = socket.create_server(("127.0.0.1", 0)), []
@@ -65,14 +84,25 @@ class Proxy:
 
 @pytest.fixture
 def browse(tmp_path):
-    """Opens a file in the browser, with a new profile, and returns what it prints and what it asked of the network."""
+    """Opens a file in the browser, with a new profile, and returns what it prints and what it asked
+    of the network.
+    """
     proxy = Proxy()
 
     def run(path: Path, *flags: str) -> tuple[str, list[str]]:
-        command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--proxy-server={proxy.address}"]
-        done = subprocess.run([*command, *flags, path.as_uri()], capture_output=True, timeout=180, cwd=tmp_path)
+        command = [
+            BROWSER,
+            *FLAGS,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--proxy-server={proxy.address}",
+        ]
+        done = subprocess.run(
+            [*command, *flags, path.as_uri()], capture_output=True, timeout=180, cwd=tmp_path
+        )
         assert done.returncode == 0, done.stderr.decode("utf-8", "replace")[-2000:]
-        return done.stdout.decode("utf-8", "replace"), [line for line in proxy.asked if "example.test" in line]
+        return done.stdout.decode("utf-8", "replace"), [
+            line for line in proxy.asked if "example.test" in line
+        ]
 
     yield run
     proxy.socket.close()
@@ -84,7 +114,9 @@ def test_all_images_of_a_report_load_from_the_page_alone(record, tmp_path, brows
     count = text.count("<img ")
     copy = tmp_path / "alone" / "report.html"
     copy.parent.mkdir()
-    copy.write_text(re.sub(r"<meta http-equiv=.*?>", "", text).replace("</body>", f"{PROBE}</body>"), "utf-8")
+    copy.write_text(
+        re.sub(r"<meta http-equiv=.*?>", "", text).replace("</body>", f"{PROBE}</body>"), "utf-8"
+    )
     found = re.search(r'<p id="probe">(.*?);(.*?);(.*?)</p>', browse(copy, "--dump-dom")[0])
     widths, fetched, title = found.groups()
     assert count >= 2 and [int(width) > 0 for width in widths.split(",")] == [True] * count
@@ -105,4 +137,6 @@ def test_the_page_refuses_to_load_anything_from_elsewhere(record, tmp_path, brow
     for name, content in (("closed", foreign), ("open", open_page)):
         (tmp_path / f"{name}.html").write_text(content, "utf-8")
     assert browse(tmp_path / "closed.html", "--dump-dom")[1] == []
-    assert any("example.test/a.png" in line for line in browse(tmp_path / "open.html", "--dump-dom")[1])
+    assert any(
+        "example.test/a.png" in line for line in browse(tmp_path / "open.html", "--dump-dom")[1]
+    )

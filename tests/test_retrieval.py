@@ -9,7 +9,8 @@ from metrics.retrieval import class_retrieval, image_retrieval, nearest, rank_me
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-# classes 1 (A2a), 4 (A2b), 3 (A1), 0 (C); seen from the first image: class 0 is nearest, then 3, then 4
+# classes 1 (A2a), 4 (A2b), 3 (A1), 0 (C); seen from the first image: class 0 is nearest, then 3,
+# then 4
 FOUR = circle([0, 30, 20, 10]) * np.array([[1], [5], [0.1], [2]])
 
 
@@ -34,9 +35,13 @@ def test_hs_with_angles_is_the_cosine_of_the_target():
 
 def test_hp_of_barz_and_denzler_is_the_worked_value_with_lca_heights_3_2_and_1_of_3():
     results = image_retrieval(four_images())
-    assert results["hp_barz@1"].samples[0] == 0  # the nearest image is across the root: the worst there is
+    assert (
+        results["hp_barz@1"].samples[0] == 0
+    )  # the nearest image is across the root: the worst there is
     assert results["hp_barz@3"].samples[0] == pytest.approx(1)
-    assert results["ahp@3"].samples[0] == pytest.approx((0 / 2 + (1 / 3) / (2 / 3 + 1 / 3) + 1 / 2) / 3)
+    assert results["ahp@3"].samples[0] == pytest.approx(
+        (0 / 2 + (1 / 3) / (2 / 3 + 1 / 3) + 1 / 2) / 3
+    )
 
 
 def test_wu_palmer_area_is_the_worked_value_with_depths_counted_from_1_at_the_root():
@@ -114,7 +119,9 @@ def test_the_image_itself_is_left_out_by_index_also_among_duplicates():
 
 @pytest.mark.parametrize("k", [1, 4, 19])
 def test_equal_images_at_the_border_of_k_are_found_by_index(k):
-    corners = np.eye(4, dtype=np.float32)[np.random.default_rng(0).permutation(np.repeat(np.arange(4), 10))]
+    corners = np.eye(4, dtype=np.float32)[
+        np.random.default_rng(0).permutation(np.repeat(np.arange(4), 10))
+    ]
     for rows, found in nearest(corners, k):
         cosines = corners[rows] @ corners.T
         cosines[np.arange(len(cosines)), np.arange(rows.start, rows.stop)] = -np.inf
@@ -141,7 +148,10 @@ def test_an_embedding_with_nan_is_undefined_and_found_by_no_query():
 def test_without_a_second_image_everything_is_undefined(size):
     results = image_retrieval(make_outputs(TREE, np.ones((size, 3)), [2] * size, np.ones((7, 3))))
     assert {"hs@1", "ahs@250", "ahp@250"} <= set(results)
-    assert all(np.isnan(result.value) and (result.n, result.undefined) == (0, size) for result in results.values())
+    assert all(
+        np.isnan(result.value) and (result.n, result.undefined) == (0, size)
+        for result in results.values()
+    )
 
 
 def test_two_images_have_rank_1_only():
@@ -172,17 +182,25 @@ def test_class_vectors_have_the_worked_precisions_at_level_2():
 
 def test_class_vectors_at_the_lca_heights_of_the_tree_are_perfect():
     vectors = np.linalg.cholesky(1 - distances.lca_height(TREE) / 3)
-    assert all(result.value == 1 for result in class_retrieval(make_outputs(TREE, class_vectors=vectors)).values())
+    assert all(
+        result.value == 1
+        for result in class_retrieval(make_outputs(TREE, class_vectors=vectors)).values()
+    )
 
 
 def test_class_vectors_with_their_relatives_last_are_the_worst():
     order = np.array([[2, 3, 1], [2, 3, 0], [0, 1, 3], [0, 1, 2]])
-    assert all((values == 0).all() for values in rank_measures(order, np.array([0, 0, 1, 1])).values())
+    assert all(
+        (values == 0).all() for values in rank_measures(order, np.array([0, 0, 1, 1])).values()
+    )
 
 
 def test_a_flat_tree_has_no_shared_group():
     results = class_retrieval(make_outputs(FLAT))
-    assert all(np.isnan(result.value) and (result.n, result.undefined) == (0, 4) for result in results.values())
+    assert all(
+        np.isnan(result.value) and (result.n, result.undefined) == (0, 4)
+        for result in results.values()
+    )
     assert "W/p@1_level1" in results
 
 

@@ -1,7 +1,9 @@
-"""What may happen to a run from outside: it is killed, stopped, started twice, its disk is full. Nothing is lost.
+"""What may happen to a run from outside: it is killed, stopped, started twice, its disk is full.
+Nothing is lost.
 
-Every run here is a process of its own, forked from a server that has imported torch already, and trains on one thread.
-KILLS in the environment says how often the first test kills its run, 6 times by default: KILLS=60 pytest ...
+Every run here is a process of its own, forked from a server that has imported torch already, and
+trains on one thread. KILLS in the environment says how often the first test kills its run, 6 times
+by default: KILLS=60 pytest ...
 """
 
 import errno
@@ -24,24 +26,28 @@ import torch
 from images import make_learnable_folder
 from tqdm import tqdm
 
-import engine
 import evaluate
-import experiment
-import recording
 import train
-from recording import Run
+from runs import folder as run_files
+from runs.folder import Run
+from training import experiment, loop
 
 ROOT = Path(__file__).resolve().parents[1]
 KILLS = int(os.environ.get("KILLS", 6))
 RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
-OPTIONS = "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 8 --lr 0.01".split()
+OPTIONS = (
+    "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 8 --lr"
+    " 0.01".split()
+)
 MOVING = "--method DR --ema --dynamic --aug affine --schedule cosine --use_val --epochs 8".split()
 STEPS = 5  # in an epoch: 35 training images
 UNLIMITED = resource.RLIM_INFINITY
 
 
 def kill_at_write(number: int) -> None:
-    """Kills this process at its number-th step of writing a file: before it is on the disk, or before it is renamed."""
+    """Kills this process at its number-th step of writing a file: before it is on the disk, or
+    before it is renamed.
+    """
     calls = itertools.count(1)
 
     def dangerous(original):
@@ -56,7 +62,9 @@ def kill_at_write(number: int) -> None:
 
 
 def kill_between_checkpoints(number: int) -> None:
-    """Kills this process when last.pt has become last-1.pt and the new one is not there yet, for the number-th time."""
+    """Kills this process when last.pt has become last-1.pt and the new one is not there yet, for
+    the number-th time.
+    """
     calls, original = itertools.count(1), os.replace
 
     def rename(source, target):
@@ -79,11 +87,17 @@ IN_TURN = (
     "metrics.csv",
 )
 MOMENTS = [(name, moment, 1) for name in IN_TURN for moment in ("half written", "written")]
-EPOCHS_LEFT = ("last.pt", "written", 8)  # after the last epoch of all, whose row epochs.csv does not have yet
+EPOCHS_LEFT = (
+    "last.pt",
+    "written",
+    8,
+)  # after the last epoch of all, whose row epochs.csv does not have yet
 
 
 def kill_at_moment(number: int) -> None:
-    """Kills this process when a file is half written, or has just taken its place and nothing else has happened."""
+    """Kills this process when a file is half written, or has just taken its place and nothing else
+    has happened.
+    """
     name, moment, time_of_it = [*MOMENTS, EPOCHS_LEFT][number]
     times, original = itertools.count(1), os.replace
 
@@ -139,22 +153,26 @@ def fill_disk_at_write(number: int) -> None:
 
 def break_weights_at_step(number: int) -> None:
     """Makes a weight NaN ahead of the number-th step of training."""
-    calls, original = itertools.count(1), engine._gradients
+    calls, original = itertools.count(1), loop._forward_backward
 
     def step(training, *batch):
         if next(calls) == number:
             next(training.model.parameters()).data.view(-1)[0] = torch.nan
         return original(training, *batch)
 
-    engine._gradients = step
+    loop._forward_backward = step
 
 
-def train_here(argv: list[str], output: Path, fault=None, number: int = 0, largest_file: int = UNLIMITED) -> None:
+def train_here(
+    argv: list[str], output: Path, fault=None, number: int = 0, largest_file: int = UNLIMITED
+) -> None:
     """What `python train.py ARGV` does, with output to a file; runs in the new process."""
     with output.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (largest_file, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    )
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # the usual one outlives a killed process
     sys.argv = [str(ROOT / "train.py"), *argv]
@@ -164,7 +182,9 @@ def train_here(argv: list[str], output: Path, fault=None, number: int = 0, large
 
 
 def evaluate_here(folder: Path, number: int = 0) -> None:
-    """What `python evaluate.py RUN` does, killed at its number-th step of writing; runs in the new process."""
+    """What `python evaluate.py RUN` does, killed at its number-th step of writing; runs in the new
+    process.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     torch.set_num_threads(1)
     kill_at_write(number)
@@ -172,16 +192,28 @@ def evaluate_here(folder: Path, number: int = 0) -> None:
 
 
 class Trainer:
-    """Starts runs of one command line on the same images, with a record folder and a cache of their own."""
+    """Starts runs of one command line on the same images, with a record folder and a cache of their
+    own.
+    """
 
     def __init__(self, images: Path, place: Path, context, *options: str):
-        self.context, self.output, self.cache = context, place / f"{options[1]}.txt", place / "cache"
+        self.context, self.output, self.cache = (
+            context,
+            place / f"{options[1]}.txt",
+            place / "cache",
+        )
         places = {"--data_dir": images, "--record": place / "record", "--cache_dir": self.cache}
-        self.argv = [*OPTIONS, *options, *itertools.chain(*((flag, str(path)) for flag, path in places.items()))]
-        self.run = Run(experiment.arguments.parse(self.argv, "", train.DATASETS)[2])
+        self.argv = [
+            *OPTIONS,
+            *options,
+            *itertools.chain(*((flag, str(path)) for flag, path in places.items())),
+        ]
+        self.run = Run(experiment.command_line.parse(self.argv, "", train.DATASETS)[2])
 
     def start(self, *flags: str, **faults) -> multiprocessing.Process:
-        process = self.context.Process(target=train_here, args=([*self.argv, *flags], self.output), kwargs=faults)
+        process = self.context.Process(
+            target=train_here, args=([*self.argv, *flags], self.output), kwargs=faults
+        )
         process.start()
         return process
 
@@ -211,7 +243,9 @@ class Trainer:
 
 @pytest.fixture(scope="module")
 def context():
-    """Processes forked from one that has only imported: quick to start, and without the threads of this one."""
+    """Processes forked from one that has only imported: quick to start, and without the threads of
+    this one.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["experiment", "train", "test_safety"])
     with pytest.MonkeyPatch.context() as patch:
@@ -223,7 +257,9 @@ def context():
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Five classes of ten grey images each."""
-    return make_learnable_folder(tmp_path_factory.mktemp("images"), ("A/a", "A/b", "A/c/d", "A/c/e", "B"), 10)
+    return make_learnable_folder(
+        tmp_path_factory.mktemp("images"), ("A/a", "A/b", "A/c/d", "A/c/e", "B"), 10
+    )
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +305,10 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bytes(trainer, whole):
 
 def test_a_run_killed_at_every_file_it_writes_ends_in_the_same_bytes(trainer, whole):
     for number, moment in enumerate(MOMENTS):
-        assert trainer("--resume", fault=kill_at_moment, number=number) == -signal.SIGKILL, (moment, trainer.said)
+        assert trainer("--resume", fault=kill_at_moment, number=number) == -signal.SIGKILL, (
+            moment,
+            trainer.said,
+        )
         assert trainer.run.finished == (moment == MOMENTS[-1])
     assert trainer.results() == whole[0] and not list(trainer.run.folder.glob(".*.tmp"))
     assert trainer("--overwrite", fault=kill_at_moment, number=len(MOMENTS)) == -signal.SIGKILL
@@ -280,7 +319,10 @@ def test_a_run_killed_at_every_file_it_writes_ends_in_the_same_bytes(trainer, wh
 def test_a_line_of_the_log_cut_by_a_kill_costs_that_line(trainer, whole):
     assert trainer(fault=kill_in_log, number=5) == -signal.SIGKILL
     assert trainer("--resume") == 0, trainer.said
-    assert trainer.results() == whole[0] and "resumed after epoch" in (trainer.run.folder / "log.txt").read_text()
+    assert (
+        trainer.results() == whole[0]
+        and "resumed after epoch" in (trainer.run.folder / "log.txt").read_text()
+    )
 
 
 @pytest.mark.parametrize(
@@ -290,13 +332,17 @@ def test_a_line_of_the_log_cut_by_a_kill_costs_that_line(trainer, whole):
 )
 def test_a_half_built_cache_is_never_used(trainer, whole, fault, number):
     assert trainer(fault=fault, number=number) == -signal.SIGKILL
-    built = [path.parent for path in trainer.cache.glob("*/content.json") if path.parent.suffix != ".tmp"]
+    built = [
+        path.parent for path in trainer.cache.glob("*/content.json") if path.parent.suffix != ".tmp"
+    ]
     assert len(built) == (fault is kill_with_the_cache_in_place)
     assert trainer("--resume") == 0, trainer.said
     assert ("Reading images" in trainer.said) != bool(built) and trainer.results() == whole[0]
 
 
-def test_an_evaluation_killed_while_it_writes_leaves_whole_files_and_the_results_alone(trainer, whole, context):
+def test_an_evaluation_killed_while_it_writes_leaves_whole_files_and_the_results_alone(
+    trainer, whole, context
+):
     def evaluate_in(folder, number=0):
         process = context.Process(target=evaluate_here, args=(folder, number))
         process.start()
@@ -313,13 +359,17 @@ def test_an_evaluation_killed_while_it_writes_leaves_whole_files_and_the_results
         found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".tmp"}
         assert found.items() <= expected.items()
     assert evaluate_in(folder) == 0
-    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".tmp"} == expected
+    assert {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".tmp"
+    } == expected
     assert trainer.results() == whole[0]
 
 
 def test_sigterm_saves_and_says_the_command_that_goes_on(trainer, whole):
     process = trainer.start()
-    trainer.wait_for(lambda: len(Run(trainer.run.folder).epochs) >= 2 if trainer.run.exists else False)
+    trainer.wait_for(
+        lambda: len(Run(trainer.run.folder).epochs) >= 2 if trainer.run.exists else False
+    )
     process.terminate()
     process.join()
     assert process.exitcode == 143
@@ -349,10 +399,14 @@ def test_a_second_process_is_refused_and_a_dead_one_keeps_no_lock(trainer, image
     assert trainer.results() == whole[0]
 
 
-def test_a_run_that_another_process_has_finished_meanwhile_is_not_dropped(trainer, whole, monkeypatch, capsys):
+def test_a_run_that_another_process_has_finished_meanwhile_is_not_dropped(
+    trainer, whole, monkeypatch, capsys
+):
     assert trainer() == 0, trainer.said
     looks = itertools.count(1)
-    finished = Run.finished.fget  # this process's first look was before the other one ended and left the lock
+    finished = (
+        Run.finished.fget
+    )  # this process's first look was before the other one ended and left the lock
     monkeypatch.setattr(Run, "finished", property(lambda run: next(looks) > 1 and finished(run)))
     assert experiment.main("", train.DATASETS, trainer.argv) == 0
     assert "finished" in capsys.readouterr().out and trainer.results() == whole[0]
@@ -370,13 +424,22 @@ def test_two_runs_of_a_sweep_that_start_at_once_share_one_cache(images, tmp_path
     assert sum("Reading images" in trainer.said for trainer in trainers) == 1
 
 
-FULL = [("File too large", {"largest_file": 60_000}), ("No space left", {"fault": fill_disk_at_write, "number": 12})]
+FULL = [
+    ("File too large", {"largest_file": 60_000}),
+    ("No space left", {"fault": fill_disk_at_write, "number": 12}),
+]
 
 
 @pytest.mark.parametrize("reason, faults", FULL, ids=["at the first checkpoint", "later"])
-def test_a_full_disk_stops_with_a_message_and_the_run_goes_on_when_there_is_room(trainer, whole, reason, faults):
+def test_a_full_disk_stops_with_a_message_and_the_run_goes_on_when_there_is_room(
+    trainer, whole, reason, faults
+):
     assert trainer(**faults) == 2
-    assert f": {reason}" in trainer.said and "make room" in trainer.said and "Traceback" not in trainer.said
+    assert (
+        f": {reason}" in trainer.said
+        and "make room" in trainer.said
+        and "Traceback" not in trainer.said
+    )
     assert not trainer.leftovers() and not trainer.run.finished
     for path in trainer.run.folder.glob("*.pt"):
         trainer.run.checkpoint(path.name)
@@ -385,14 +448,16 @@ def test_a_full_disk_stops_with_a_message_and_the_run_goes_on_when_there_is_room
 
 
 @pytest.mark.parametrize("problem", ["a file in the way", "no permission"])
-def test_a_record_folder_that_cannot_be_written_is_named_before_anything_else(trainer, problem, monkeypatch, capsys):
+def test_a_record_folder_that_cannot_be_written_is_named_before_anything_else(
+    trainer, problem, monkeypatch, capsys
+):
     argv, way = trainer.argv, trainer.run.folder.parent
     if problem == "no permission":  # a read-only folder does not stop root, who may run the tests
 
         def refuse(path):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-        monkeypatch.setattr(recording, "file_lock", refuse)
+        monkeypatch.setattr(run_files, "file_lock", refuse)
     else:
         way.parent.mkdir(parents=True)
         way.write_text("")
@@ -419,12 +484,16 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_what_was_good(trainer
     assert "smaller --lr" in trainer.said and "Traceback" not in trainer.said
     for name in ("best.pt", "last.pt"):
         checkpoint = trainer.run.checkpoint(name)
-        assert checkpoint["epoch"] <= 2 and all(value.isfinite().all() for value in checkpoint["model"].values())
+        assert checkpoint["epoch"] <= 2 and all(
+            value.isfinite().all() for value in checkpoint["model"].values()
+        )
     assert trainer("--resume") == 0, trainer.said
     assert trainer.results() == whole[0]
 
 
-def test_weights_broken_by_the_last_step_of_an_epoch_never_become_the_best(images, tmp_path, context):
+def test_weights_broken_by_the_last_step_of_an_epoch_never_become_the_best(
+    images, tmp_path, context
+):
     breaking = ["--batch_size", "64", "--lr", "1e30"]  # one step an epoch
     trainer = Trainer(images, tmp_path, context, "--method", "softmax", "--use_val", *breaking)
     assert trainer() == 1

@@ -1,4 +1,6 @@
-"""The dynamic scale: roots of the published equations, direction of its steps, derivative, resuming."""
+"""The dynamic scale: roots of the published equations, direction of its steps, derivative,
+resuming.
+"""
 
 import math
 
@@ -31,18 +33,36 @@ def batch(method, distance, own, wrong=90.0, size=4, num_classes=100):
     """Every sample at `own` degrees from its class vector and `wrong` degrees from the others."""
     targets = torch.arange(size) % num_classes
     degrees = torch.full((size, num_classes), wrong).scatter(1, targets[:, None], own)
-    return closeness(method, distance, degrees), torch.full((size,), math.radians(own), dtype=torch.float64), targets
+    return (
+        closeness(method, distance, degrees),
+        torch.full((size,), math.radians(own), dtype=torch.float64),
+        targets,
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_starts_are_the_roots_of_the_published_equations(kind):
-    assert [round(start_scale(*kind, classes), 3) for classes in CLASSES] == pytest.approx(ROOTS[kind], abs=1e-9)
+    assert [round(start_scale(*kind, classes), 3) for classes in CLASSES] == pytest.approx(
+        ROOTS[kind], abs=1e-9
+    )
 
 
 def test_few_classes_have_no_start_with_normface_and_always_one_with_proxy_dr():
-    assert [start_scale("normface", "euc", classes) is None for classes in (2, 22, 23)] == [True, True, False]
-    assert [start_scale("normface", "arccos", classes) is None for classes in (2, 48, 49)] == [True, True, False]
-    assert all(1 <= start_scale("DR", distance, classes) < 3 for distance in ("euc", "arccos") for classes in (1, 2, 3))
+    assert [start_scale("normface", "euc", classes) is None for classes in (2, 22, 23)] == [
+        True,
+        True,
+        False,
+    ]
+    assert [start_scale("normface", "arccos", classes) is None for classes in (2, 48, 49)] == [
+        True,
+        True,
+        False,
+    ]
+    assert all(
+        1 <= start_scale("DR", distance, classes) < 3
+        for distance in ("euc", "arccos")
+        for classes in (1, 2, 3)
+    )
     scale = DynamicScale("normface", "arccos", 48, lr=0.1)
     scale.update(*batch("normface", "arccos", 20.0, num_classes=48))
     assert float(scale()) == pytest.approx(10) and "48 classes" in scale.note
@@ -76,13 +96,17 @@ def test_the_scale_rests_at_its_start(kind):
 @pytest.mark.parametrize(("own", "wrong", "rises"), [(43.0, 90.0, False), (60.0, 85.0, True)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_angles_move_the_scale_to_where_their_inflection_is(kind, own, wrong, rises):
-    """Own class vectors that come closer need less scale, wrong ones more; as AdaCos' log B / cos m."""
+    """Own class vectors that come closer need less scale, wrong ones more; as AdaCos' log B / cos
+    m.
+    """
     start, scale = start_scale(*kind, 100), DynamicScale(*kind, 100, lr=1e-2)
     inputs = batch(*kind, own, wrong)
     before = abs(float(scale.residual(*inputs)[0]))
     scale.update(*inputs)
     change = math.log(float(scale()) / start)
-    assert (change > 0) == rises and abs(change) == pytest.approx(1e-2, rel=1e-3)  # the first step of Adam
+    assert (change > 0) == rises and abs(change) == pytest.approx(
+        1e-2, rel=1e-3
+    )  # the first step of Adam
     for _ in range(400):
         scale.update(*inputs)
     assert abs(float(scale.residual(*inputs)[0])) < 1e-3 * before
@@ -96,7 +120,11 @@ def test_the_derivative_agrees_with_finite_differences(kind, legacy):
     scale.note = None
     degrees = 20 + 100 * torch.rand(8, 100)
     targets = torch.randint(0, 100, (8,))
-    inputs = closeness(*kind, degrees), degrees.gather(1, targets[:, None])[:, 0].double().deg2rad(), targets
+    inputs = (
+        closeness(*kind, degrees),
+        degrees.gather(1, targets[:, None])[:, 0].double().deg2rad(),
+        targets,
+    )
     scale.log_scale.fill_(math.log(4.0))
     slope = scale.residual(*inputs)[1]
     values = []
@@ -107,17 +135,26 @@ def test_the_derivative_agrees_with_finite_differences(kind, legacy):
 
 
 def test_the_residual_of_a_batch_worked_out_by_hand():
-    """Two samples, three classes, DR with angles: B = mean of sum of theta^-s, m = the smaller of the two angles."""
+    """Two samples, three classes, DR with angles: B = mean of sum of theta^-s, m = the smaller of
+    the two angles.
+    """
     scale = DynamicScale("DR", "arccos", 3, lr=0.1, prior=torch.tensor([0.5, 0.3, 0.2]))
     scale.log_scale.fill_(math.log(2.0))
     angles = torch.tensor([[0.5, 1.0, 2.0], [1.0, 0.6, 0.5]], dtype=torch.float64)
-    residual, _ = scale.residual(-angles.log(), torch.tensor([0.5, 0.6]).double(), torch.tensor([0, 1]))
+    residual, _ = scale.residual(
+        -angles.log(), torch.tensor([0.5, 0.6]).double(), torch.tensor([0, 1])
+    )
     wrong = ((0.3 / 1.0 + 0.2 / 4.0) + (0.5 / 1.0 + 0.2 / 0.25)) / 2
-    assert float(residual) == pytest.approx(wrong * 3 * 0.5**2 + (0.5 + 0.3) / 2 * (1 - 2), rel=1e-6)
+    assert float(residual) == pytest.approx(
+        wrong * 3 * 0.5**2 + (0.5 + 0.3) / 2 * (1 - 2), rel=1e-6
+    )
 
 
 def test_the_published_updates_differ_where_they_should():
-    for method, distance, power, angle in [("DR", "euc", 2 * math.sqrt(5), None), ("normface", "arccos", 5, "chord")]:
+    for method, distance, power, angle in [
+        ("DR", "euc", 2 * math.sqrt(5), None),
+        ("normface", "arccos", 5, "chord"),
+    ]:
         scale = DynamicScale(method, distance, 100, lr=0.1, legacy=True)
         scale.log_scale.fill_(math.log(5.0))
         inputs = batch(method, distance, 30.0, wrong=80.0)
@@ -127,7 +164,9 @@ def test_the_published_updates_differ_where_they_should():
         assert_close(scale.residual(*inputs)[0], expected)
     for kind in [("DR", "arccos"), ("normface", "euc")]:
         inputs = batch(*kind, 30.0)
-        here, published = (DynamicScale(*kind, 100, lr=0.1, legacy=legacy) for legacy in (False, True))
+        here, published = (
+            DynamicScale(*kind, 100, lr=0.1, legacy=legacy) for legacy in (False, True)
+        )
         assert_close(here.residual(*inputs), published.residual(*inputs))
 
 
@@ -137,7 +176,11 @@ def test_with_a_class_prior_the_start_rests_on_a_batch_drawn_like_it(kind):
     scale = DynamicScale(*kind, 80, lr=0.1, prior=prior_from_counts(counts))
     targets = torch.repeat_interleave(torch.arange(80), counts)
     degrees = torch.full((len(targets), 80), 90.0).scatter(1, targets[:, None], 45.0)
-    inputs = closeness(*kind, degrees), torch.full((len(targets),), math.pi / 4, dtype=torch.float64), targets
+    inputs = (
+        closeness(*kind, degrees),
+        torch.full((len(targets),), math.pi / 4, dtype=torch.float64),
+        targets,
+    )
     assert scale.note is None
     assert abs(float(scale.residual(*inputs)[0])) < 1e-6
     uniform = DynamicScale(*kind, 80, lr=0.1, prior=prior_from_counts(torch.ones(80)))
@@ -173,7 +216,9 @@ def test_a_wrong_class_vector_right_under_an_embedding_does_no_harm(kind):
     head = build_head(method, 60, HeadOptions(dim=4, distance=distance, dynamic=True, lr=1e-2))
     head.dynamic_scale.log_scale.fill_(math.log(64.0))
     for size in (1, 3):
-        head.observe(head.weight.detach()[1].expand(size, 4), torch.zeros(size, dtype=torch.int64))
+        head.update_after_step(
+            head.weight.detach()[1].expand(size, 4), torch.zeros(size, dtype=torch.int64)
+        )
     assert 1 <= head.scale <= 64 and torch.isfinite(head.dynamic_scale.variance)
 
 

@@ -1,4 +1,6 @@
-"""Splits: the published procedure, stratification, reduction, and the checks of the Splits object."""
+"""Splits: the published procedure, stratification, reduction, and the checks of the Splits
+object.
+"""
 
 import dataclasses
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trees import TREE
 
 from data.apportionment import apportion
 from data.splits import (
@@ -19,7 +22,6 @@ from data.splits import (
     split_table,
     stratified_split,
 )
-from trees import TREE
 
 PUBLISHED = {
     "MicroS": (6738, (4716, 673, 1349), (6064, 674)),
@@ -78,7 +80,10 @@ def test_stratified_takes_the_same_share_of_equal_classes():
 def test_stratified_without_validation_uses_every_class_in_the_test_set():
     labels = np.repeat(np.arange(30), 2)
     train, val, test = split_indices(labels, seed=0, use_val=False)
-    assert np.bincount(labels[test]).tolist() == np.bincount(labels[train]).tolist() == [1] * 30 and len(val) == 0
+    assert (
+        np.bincount(labels[test]).tolist() == np.bincount(labels[train]).tolist() == [1] * 30
+        and len(val) == 0
+    )
 
 
 def test_stratified_leaves_parts_of_size_zero_empty():
@@ -106,7 +111,9 @@ def test_stratified_covers_every_class_and_every_image_once(counts, use_val, see
 def test_the_seed_decides_the_split():
     labels = np.arange(200) % 5
     for split in ("published", "stratified"):
-        first, again, other = (split_indices(labels, seed=s, use_val=True, split=split) for s in (1, 1, 2))
+        first, again, other = (
+            split_indices(labels, seed=s, use_val=True, split=split) for s in (1, 1, 2)
+        )
         assert all(np.array_equal(a, b) for a, b in zip(first, again))
         assert not np.array_equal(first[2], other[2])
 
@@ -167,7 +174,9 @@ def test_reduction_without_strata_draws_from_all_images():
     labels = np.arange(1000) % 200
     kept, vanished = reduce_training(np.arange(1000), labels, 32, seed=42, stratified=False)
     assert len(kept) == 31 and len(vanished) == 200 - len(set(labels[kept]))
-    assert not np.array_equal(kept, reduce_training(np.arange(1000), labels, 32, seed=1, stratified=False)[0])
+    assert not np.array_equal(
+        kept, reduce_training(np.arange(1000), labels, 32, seed=1, stratified=False)[0]
+    )
 
 
 @pytest.mark.parametrize("factor", [0, 0.5, 101])
@@ -198,7 +207,10 @@ def test_splits_describe_themselves():
     assert splits.train.tolist() == [0, 1, 2, 3, 4, 5]
     assert (splits.num_classes, splits.channels, splits.image_size) == (7, 3, (4, 6))
     assert splits.train_counts.tolist() == [1, 1, 1, 1, 1, 1, 0]
-    assert {name: classes.tolist() for name, classes in splits.missing.items()} == {"train": [6], "test": [3, 4, 5, 6]}
+    assert {name: classes.tolist() for name, classes in splits.missing.items()} == {
+        "train": [6],
+        "test": [3, 4, 5, 6],
+    }
     assert coverage_notes(splits) == (
         "1 of 7 classes have no train image: B/B2/z",
         "4 of 7 classes have no test image: A/A1, A/A2/A2b, B/B2/y, B/B2/z",

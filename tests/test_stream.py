@@ -1,4 +1,6 @@
-"""Images decoded on the way: the same pixels and sizes as from the cache, and what happens to bad files."""
+"""Images decoded on the way: the same pixels and sizes as from the cache, and what happens to bad
+files.
+"""
 
 import os
 import threading
@@ -16,7 +18,10 @@ from data.splits import Splits
 from data.stream import Stream, Upscaled
 from hierarchies import Hierarchy
 
-FILES = [f"{i}.{suffix}" for i, suffix in enumerate(["jpg", "png", "JPEG", "png", "gif", "png", "jpg", "png", "png"])]
+FILES = [
+    f"{i}.{suffix}"
+    for i, suffix in enumerate(["jpg", "png", "JPEG", "png", "gif", "png", "jpg", "png", "png"])
+]
 
 
 @pytest.fixture
@@ -37,12 +42,18 @@ def options(**changes):
 
 @pytest.mark.parametrize("gray", [False, True])
 @pytest.mark.parametrize(
-    "index", [4, -1, slice(2, 7, 2), [5, 0, 5], np.array([], int), np.arange(9) % 2 == 0, slice(None)]
+    "index",
+    [4, -1, slice(2, 7, 2), [5, 0, 5], np.array([], int), np.arange(9) % 2 == 0, slice(None)],
 )
 def test_a_stream_gives_the_pixels_of_the_cache(root, index, gray):
     cached = build_cache(root, FILES, resize=8, gray=gray).pixels
     streamed = Stream(root, FILES, resize=8, gray=gray)
-    assert (streamed.shape, streamed.dtype, streamed.ndim, len(streamed)) == (cached.shape, cached.dtype, 4, 9)
+    assert (streamed.shape, streamed.dtype, streamed.ndim, len(streamed)) == (
+        cached.shape,
+        cached.dtype,
+        4,
+        9,
+    )
     np.testing.assert_array_equal(streamed[index], cached[index])
 
 
@@ -79,7 +90,17 @@ def test_batches_of_a_stream_are_those_of_the_cache(root):
     batches = []
     for asked in (False, True):
         images = store.open_images(root, FILES, options(stream=asked))
-        splits = Splits("x", tree, FILES, np.arange(9) % 2, images.sizes, images.pixels, range(6), [], range(6, 9))
+        splits = Splits(
+            "x",
+            tree,
+            FILES,
+            np.arange(9) % 2,
+            images.sizes,
+            images.pixels,
+            range(6),
+            [],
+            range(6, 9),
+        )
         batches.append(list(Batches(splits, splits.train, 4, shuffle_seed=3)))
     for cached, streamed in zip(*batches, strict=True):
         assert all(a.equal(b) for a, b in zip(cached, streamed, strict=True))
@@ -102,7 +123,9 @@ def test_sizes_come_from_the_heads_of_the_files(root):
     assert sizes.dtype == np.float32 and sizes[2].tolist() == [26, 16]
 
 
-@pytest.mark.parametrize("flag, expected", [(1, (30, 10)), (3, (30, 10)), (6, (10, 30)), (8, (10, 30))])
+@pytest.mark.parametrize(
+    "flag, expected", [(1, (30, 10)), (3, (30, 10)), (6, (10, 30)), (8, (10, 30))]
+)
 @pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp"])
 def test_sizes_are_those_after_the_rotation_flag(tmp_path, kind, flag, expected):
     image = Image.new("RGB", (30, 10))
@@ -124,7 +147,9 @@ def test_sizes_are_read_once_and_again_when_a_file_changes(root, monkeypatch):
 def test_two_collections_that_look_the_same_do_not_share_their_sizes(tmp_path):
     for name, size in (("one", (10, 20)), ("two", (20, 10))):
         draw(tmp_path / name / "a.bmp", size, mode="P")  # one byte a pixel, rows without padding
-        (tmp_path / name / "a.bmp").write_bytes((tmp_path / name / "a.bmp").read_bytes().ljust(3000, b"\0"))
+        (tmp_path / name / "a.bmp").write_bytes(
+            (tmp_path / name / "a.bmp").read_bytes().ljust(3000, b"\0")
+        )
         os.utime(tmp_path / name / "a.bmp", (1e9, 1e9))
         found = read_headers(tmp_path / name, ["a.bmp"], cache_dir=tmp_path / "cache")
         assert found.sizes.tolist() == [list(size)] and found.kept
@@ -157,14 +182,20 @@ def test_files_that_are_no_images_stop_the_reading_or_are_named(root):
     (root / "5.png").write_text("no image")
     with pytest.raises(
         ValueError,
-        match="(?s)2 images cannot be read.*--skip_bad_images.*3.png: the file is empty.*5.png: this is no image",
+        match="(?s)2 images cannot be read.*--skip_bad_images.*3.png: the file is empty.*5.png:"
+        " this is no image",
     ):
         store.open_images(root, FILES, options(stream=True))
     for _ in range(2):  # read, then kept
         images = store.open_images(root, FILES, options(stream=True, skip_bad_images=True))
-        assert images.kept.tolist() == [0, 1, 2, 4, 6, 7, 8] and len(images.pixels) == len(images.sizes) == 7
+        assert (
+            images.kept.tolist() == [0, 1, 2, 4, 6, 7, 8]
+            and len(images.pixels) == len(images.sizes) == 7
+        )
         assert "2 images were left out because they cannot be read: 3.png, 5.png" in images.notes
-    np.testing.assert_array_equal(images.pixels[3], build_cache(root, ["4.gif"], resize=8).pixels[0])
+    np.testing.assert_array_equal(
+        images.pixels[3], build_cache(root, ["4.gif"], resize=8).pixels[0]
+    )
 
 
 def test_without_any_image_there_is_no_dataset(root):
@@ -182,7 +213,9 @@ def test_upscaled_images_are_the_resized_ones_enlarged(root, gray, streamed):
     assert large.shape == (9, 20, 20, 1 if gray else 3) and large[[1, 2]].dtype == np.uint8
     for row in range(9):
         image = Image.fromarray(small[row].squeeze()).resize((20, 20), Image.Resampling.BILINEAR)
-        np.testing.assert_allclose(large[row].squeeze().astype(int), np.asarray(image).astype(int), atol=2)
+        np.testing.assert_allclose(
+            large[row].squeeze().astype(int), np.asarray(image).astype(int), atol=2
+        )
 
 
 def test_upscaling_to_nothing_is_refused():
@@ -191,4 +224,8 @@ def test_upscaling_to_nothing_is_refused():
 
 
 def test_streams_take_any_kind_of_path(root):
-    assert Stream(str(root), FILES, resize=4)[0].shape == Stream(Path(root), FILES, resize=4)[0].shape == (4, 4, 3)
+    assert (
+        Stream(str(root), FILES, resize=4)[0].shape
+        == Stream(Path(root), FILES, resize=4)[0].shape
+        == (4, 4, 3)
+    )

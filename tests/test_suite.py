@@ -18,7 +18,9 @@ SINGLE = Hierarchy.from_paths([("a", "b")])
 def usual(num_samples=40, tree=TREE, **others):
     classes = tree.num_classes
     labels, scores = np.arange(num_samples) % classes, random_scores(0, num_samples, classes)
-    return scored(labels, scores, tree, prototype_scores=random_scores(1, num_samples, classes), **others)
+    return scored(
+        labels, scores, tree, prototype_scores=random_scores(1, num_samples, classes), **others
+    )
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,10 @@ def table():
 def test_the_table_has_one_row_a_measure_with_its_numbers(table):
     assert table.columns.tolist() == ["value", "n", "undefined"]
     assert table.index.is_unique
-    assert table["n"].dtype == table["undefined"].dtype == np.int64 and table["value"].dtype == np.float64
+    assert (
+        table["n"].dtype == table["undefined"].dtype == np.int64
+        and table["value"].dtype == np.float64
+    )
     assert (table["n"] >= 0).all() and (table["undefined"] >= 0).all()
     assert (table["n"][table["value"].isna()] == 0).all()
 
@@ -50,7 +55,10 @@ def test_the_decisions_are_measured_on_their_own_rankings():
     outputs = usual()
     table = evaluate(outputs).set_index("metric")["value"]
     assert table["accuracy"] == (outputs.scores.argmax(axis=1) == outputs.labels).mean()
-    assert table["prototype/accuracy"] == (outputs.prototype_scores.argmax(axis=1) == outputs.labels).mean()
+    assert (
+        table["prototype/accuracy"]
+        == (outputs.prototype_scores.argmax(axis=1) == outputs.labels).mean()
+    )
     chosen = crm_ranking(TREE, outputs.scores)[:, 0]
     assert table["crm/accuracy"] == (chosen == outputs.labels).mean()
     assert table["crm/ahc"] == outputs.path[chosen, outputs.labels].mean()
@@ -71,7 +79,10 @@ def test_a_temperature_adds_calibrated_rows():
     outputs = usual()
     table = evaluate(outputs, temperature=4.0).set_index("metric")["value"]
     cooled = evaluate(outputs.view(scores=outputs.scores / 4)).set_index("metric")["value"]
-    assert table["calibrated/ece"] == pytest.approx(cooled["ece"]) and table["calibrated/ece"] != table["ece"]
+    assert (
+        table["calibrated/ece"] == pytest.approx(cooled["ece"])
+        and table["calibrated/ece"] != table["ece"]
+    )
     assert table["calibrated/wtd"] == pytest.approx(cooled["wtd"])
     assert "calibrated/accuracy" not in table.index
 
@@ -79,10 +90,14 @@ def test_a_temperature_adds_calibrated_rows():
 def test_prototype_scores_have_a_temperature_of_their_own():
     outputs = usual()
     table = evaluate(outputs, prototype_temperature=3.0).set_index("metric")["value"]
-    cooled = evaluate(outputs.view(scores=outputs.prototype_scores / np.float32(3))).set_index("metric")["value"]
+    cooled = evaluate(outputs.view(scores=outputs.prototype_scores / np.float32(3))).set_index(
+        "metric"
+    )["value"]
     for name in ("ece", "wtd", "majority/depth"):
         assert table[f"prototype/calibrated/{name}"] == cooled[name] != table[f"prototype/{name}"]
-    assert "calibrated/ece" not in table.index and "prototype/calibrated/accuracy" not in table.index
+    assert (
+        "calibrated/ece" not in table.index and "prototype/calibrated/accuracy" not in table.index
+    )
     alone = evaluate(dataclasses.replace(outputs, prototype_scores=None), prototype_temperature=3.0)
     assert not alone["metric"].str.startswith("prototype/").any()
 
@@ -92,20 +107,34 @@ def test_crm_by_lca_heights_has_rows_of_its_own():
     table = evaluate(outputs).set_index("metric")["value"]
     chosen = crm_ranking(TREE, outputs.scores, "lca_height")[:, 0]
     assert (chosen != crm_ranking(TREE, outputs.scores)[:, 0]).any()
-    assert table["crm_lca_height/ahc_lca_height"] == outputs.lca_height[chosen, outputs.labels].mean()
+    assert (
+        table["crm_lca_height/ahc_lca_height"] == outputs.lca_height[chosen, outputs.labels].mean()
+    )
 
 
 def test_the_catalogue_knows_every_column():
     names = evaluate(usual(), temperature=2.0, prototype_temperature=2.0)["metric"]
     assert {catalogue.split(name)[0] for name in names} == {"value", *catalogue.COLUMNS}
-    assert catalogue.split("prototype/calibrated/majority/depth") == ("prototype/calibrated", "majority", "depth")
-    assert catalogue.place("crm_lca_height/ahc") == ("distance in the tree", "crm_lca_height", "ahc")
-    assert not any("calibrated" in catalogue.place(name)[0].removeprefix("calibration") for name in names)
+    assert catalogue.split("prototype/calibrated/majority/depth") == (
+        "prototype/calibrated",
+        "majority",
+        "depth",
+    )
+    assert catalogue.place("crm_lca_height/ahc") == (
+        "distance in the tree",
+        "crm_lca_height",
+        "ahc",
+    )
+    assert not any(
+        "calibrated" in catalogue.place(name)[0].removeprefix("calibration") for name in names
+    )
 
 
 def test_the_weighting_moves_the_weighted_measures_only():
     outputs = usual()
-    tables = [evaluate(outputs, weighting=w).set_index("metric")["value"] for w in ("balanced", "greedy")]
+    tables = [
+        evaluate(outputs, weighting=w).set_index("metric")["value"] for w in ("balanced", "greedy")
+    ]
     assert tables[0]["wtd"] != tables[1]["wtd"] and tables[0]["ahc"] == tables[1]["ahc"]
     assert tables[1]["hierarchical_accuracy"] == tables[1]["hierarchical_accuracy_greedy"]
     given = evaluate(outputs, weighting=node_weights(TREE, "greedy")).set_index("metric")["value"]
@@ -146,14 +175,20 @@ def test_options_out_of_range_are_errors(option, value):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scores": np.zeros((40, 6), np.float32)}, r"scores must have shape \(40, 7\), got \(40, 6\)"),
+        (
+            {"scores": np.zeros((40, 6), np.float32)},
+            r"scores must have shape \(40, 7\), got \(40, 6\)",
+        ),
         ({"prototypes": np.zeros((7, 3))}, r"prototypes must have shape \(7, 2\)"),
         ({"living": np.ones(6, bool)}, r"living must have shape \(7,\)"),
         ({"labels": np.full(40, 7)}, r"labels must be integers in \[0, 7\)"),
         ({"labels": np.full(40, -1)}, r"labels must be integers in \[0, 7\)"),
         ({"labels": np.zeros(40)}, "labels must be integers"),
         ({"scores": np.full((40, 7), np.nan, np.float32)}, "scores hold NaN"),
-        ({"prototype_scores": np.full((40, 7), -np.inf, np.float32)}, "prototype_scores hold NaN, inf, or a row"),
+        (
+            {"prototype_scores": np.full((40, 7), -np.inf, np.float32)},
+            "prototype_scores hold NaN, inf, or a row",
+        ),
         ({"distance": "cos"}, "'euc' or 'arccos', got 'cos'"),
     ],
 )
@@ -184,7 +219,9 @@ EDGES = {
     "two classes": lambda: usual(6, Hierarchy.from_paths([("a",), ("b",)])),
     "a flat tree": lambda: usual(9, FLAT),
     "an uneven tree": lambda: usual(30, random_tree(0)),
-    "classes missing from the test set": lambda: predicted([2, 2, 3], [2, 3, 3], prototype_scores=np.eye(7)[[2, 2, 2]]),
+    "classes missing from the test set": lambda: predicted(
+        [2, 2, 3], [2, 3, 3], prototype_scores=np.eye(7)[[2, 2, 2]]
+    ),
     "all scores tied": lambda: scored(np.arange(7), np.zeros((7, 7))),
     "absent prototypes": absent_prototypes,
     "constant columns": constant_columns,
@@ -199,12 +236,18 @@ EDGES = {
 @pytest.mark.parametrize("edge", EDGES)
 def test_every_measure_is_a_number_or_a_counted_nan(edge):
     table = evaluate(
-        EDGES[edge](), bootstrap=3, temperature=2.0, prototype_temperature=2.0, on_request=list(ON_REQUEST)
+        EDGES[edge](),
+        bootstrap=3,
+        temperature=2.0,
+        prototype_temperature=2.0,
+        on_request=list(ON_REQUEST),
     )
     assert table["metric"].is_unique
     undefined = table[table["value"].isna()]
     assert (undefined["n"] == 0).all(), undefined
-    assert (undefined["undefined"] > 0).all() or "no sample" in edge, undefined[undefined["undefined"] == 0]
+    assert (undefined["undefined"] > 0).all() or "no sample" in edge, undefined[
+        undefined["undefined"] == 0
+    ]
     assert np.isfinite(table["value"].dropna()).all()
 
 
@@ -221,8 +264,12 @@ def test_the_bootstrap_repeats_with_its_seed_and_holds_the_value():
     np.testing.assert_array_equal(first[["lower", "upper"]], again[["lower", "upper"]])
     assert not np.array_equal(first["lower"], other["lower"], equal_nan=True)
     known = first.dropna(subset=["lower"])
-    assert {"accuracy", "ahc", "severity", "wtd", "crm/accuracy", "prototype/hp@5"} <= set(known["metric"])
-    assert (known["lower"] <= known["value"] + 1e-12).all() and (known["value"] <= known["upper"] + 1e-12).all()
+    assert {"accuracy", "ahc", "severity", "wtd", "crm/accuracy", "prototype/hp@5"} <= set(
+        known["metric"]
+    )
+    assert (known["lower"] <= known["value"] + 1e-12).all() and (
+        known["value"] <= known["upper"] + 1e-12
+    ).all()
 
 
 def test_the_bootstrap_leaves_undefined_samples_out_of_each_mean():
@@ -237,7 +284,9 @@ def test_the_bootstrap_of_a_mean_over_groups_leaves_out_groups_that_are_not_draw
     samples, group = np.array([[0.0], [4.0], [1.0]]), np.array([7, 7, 9])
     expected = []
     for drawn in np.random.default_rng(3).integers(0, 3, (50, 3)):
-        of_groups = [samples[drawn[group[drawn] == g], 0].mean() for g in (7, 9) if (group[drawn] == g).any()]
+        of_groups = [
+            samples[drawn[group[drawn] == g], 0].mean() for g in (7, 9) if (group[drawn] == g).any()
+        ]
         expected.append(np.mean(of_groups))
     lower, upper = bootstrap_intervals(samples, 50, 3, [group])
     np.testing.assert_allclose([lower[0], upper[0]], np.percentile(expected, [2.5, 97.5]))
@@ -250,12 +299,20 @@ def test_intervals_are_those_of_measuring_every_resample():
     tables = []
     for drawn in np.random.default_rng(5).integers(0, 30, (bootstrap, 30)):
         names = ("labels", "scores", "prototype_scores", "embeddings")
-        tables.append(evaluate(outputs.view(**{name: getattr(outputs, name)[drawn] for name in names})))
-    resampled = np.array([part.set_index("metric")["value"].reindex(table.index) for part in tables])
+        tables.append(
+            evaluate(outputs.view(**{name: getattr(outputs, name)[drawn] for name in names}))
+        )
+    resampled = np.array(
+        [part.set_index("metric")["value"].reindex(table.index) for part in tables]
+    )
     lower, upper = np.nanpercentile(resampled, [2.5, 97.5], axis=0)
-    of_images = table.index.str.match(r"(hs|ahs|hp_barz|ahp|ahp_wu_palmer)@")  # there only the queries are drawn
+    of_images = table.index.str.match(
+        r"(hs|ahs|hp_barz|ahp|ahp_wu_palmer)@"
+    )  # there only the queries are drawn
     known = table["lower"].notna() & ~of_images
-    assert {"macro_accuracy", "crm/level_recall@1", "prototype/wtd_macro", "severity"} <= set(table.index[known])
+    assert {"macro_accuracy", "crm/level_recall@1", "prototype/wtd_macro", "severity"} <= set(
+        table.index[known]
+    )
     np.testing.assert_allclose(table["lower"][known], lower[known], atol=1e-6)
     np.testing.assert_allclose(table["upper"][known], upper[known], atol=1e-6)
 
@@ -271,7 +328,10 @@ def test_measures_that_are_no_means_over_images_have_no_interval():
 
 
 def test_blocks_of_the_bootstrap_do_not_change_it(monkeypatch):
-    samples, groups = np.random.default_rng(0).random((50, 3)), [None, np.arange(50) % 4, np.arange(50) // 7]
+    samples, groups = (
+        np.random.default_rng(0).random((50, 3)),
+        [None, np.arange(50) % 4, np.arange(50) // 7],
+    )
     whole = bootstrap_intervals(samples, 40, 0, groups)
     monkeypatch.setattr("metrics.posterior._BLOCK_ENTRIES", 120)
     np.testing.assert_allclose(bootstrap_intervals(samples, 40, 0, groups), whole)
@@ -286,10 +346,17 @@ def test_blocks_of_samples_do_not_change_any_measure(monkeypatch, table):
 
 
 def test_a_new_metric_needs_a_function_and_a_row(monkeypatch):
-    monkeypatch.setitem(suite.RANKED, "lowest_class", lambda outputs: suite.Result(float(outputs.predictions.min()), 1))
+    monkeypatch.setitem(
+        suite.RANKED,
+        "lowest_class",
+        lambda outputs: suite.Result(float(outputs.predictions.min()), 1),
+    )
     outputs = usual()
     table = evaluate(outputs).set_index("metric")
-    assert table.loc["prototype/lowest_class", "value"] == outputs.prototype_scores.argmax(axis=1).min()
+    assert (
+        table.loc["prototype/lowest_class", "value"]
+        == outputs.prototype_scores.argmax(axis=1).min()
+    )
     assert "crm/lowest_class" in table.index
 
 

@@ -1,4 +1,6 @@
-"""The sweeps: the published grid, states of runs, parallel workers, failures, signals, and SLURM arrays."""
+"""The sweeps: the published grid, states of runs, parallel workers, failures, signals, and SLURM
+arrays.
+"""
 
 import os
 import shutil
@@ -11,31 +13,35 @@ from pathlib import Path
 import pytest
 from images import make_folder
 
-import engine
-import experiment
 import train
-from data.locks import file_lock
+from files.locks import file_lock
+from training import experiment, loop
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-import runs  # noqa: E402
+import grid as sweeps  # noqa: E402
 
-GRID = runs.read_grid(runs.GRID)
+GRID = sweeps.read_grid(sweeps.GRID)
 NAMES = ("demo", "MicroS", "MicroL", "MesoZ", "CIFAR100", "NABirds")
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="sweeps are for POSIX shells")
 
 
 def call(script, *argv, **variables):
     """Runs a script to its end; returns its status and all it printed."""
-    command, environment = [SCRIPTS / script, *map(str, argv)], {**os.environ, "PYTHON": sys.executable, **variables}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command, environment = (
+        [SCRIPTS / script, *map(str, argv)],
+        {**os.environ, "PYTHON": sys.executable, **variables},
+    )
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     return done.returncode, done.stdout
 
 
 @pytest.mark.parametrize("dataset", NAMES)
 def test_the_published_grid_has_fourteen_configurations_and_five_seeds(dataset):
-    planned = list(runs.plan(GRID, dataset))
+    planned = list(sweeps.plan(GRID, dataset))
     assert len({run.folder for run in planned}) == len(planned) == 70
     assert {run.folder.name for run in planned} == {f"seed{seed}" for seed in range(1, 6)}
     methods = {
@@ -53,18 +59,25 @@ def test_the_published_grid_has_fourteen_configurations_and_five_seeds(dataset):
 
 def test_every_published_run_validates_and_plankton_knows_sizes():
     for dataset in NAMES:
-        commands = [run.command for run in runs.plan(GRID, dataset, seeds=["1"])]
+        commands = [run.command for run in sweeps.plan(GRID, dataset, seeds=["1"])]
         assert all("--use_val" in command and "--distance" not in command for command in commands)
         assert all(("--size_inform" in command) == dataset.startswith("M") for command in commands)
 
 
 def test_seeds_and_flags_of_the_call_go_to_every_run():
-    planned = list(runs.plan(GRID, "demo", seeds=["7", "8"], extra=["--record", "elsewhere", "--epochs", "3"]))
-    assert len(planned) == 28 and str(planned[14].folder) == "elsewhere/demo/softmax-val-epochs=3/seed8"
+    planned = list(
+        sweeps.plan(
+            GRID, "demo", seeds=["7", "8"], extra=["--record", "elsewhere", "--epochs", "3"]
+        )
+    )
+    assert (
+        len(planned) == 28
+        and str(planned[14].folder) == "elsewhere/demo/softmax-val-epochs=3/seed8"
+    )
     with pytest.raises(ValueError, match="--seeds"):
-        list(runs.plan(GRID, "demo", seeds=[]))
+        list(sweeps.plan(GRID, "demo", seeds=[]))
     with pytest.raises(ValueError, match="no dataset 'Micro'; choose from demo"):
-        list(runs.plan(GRID, "Micro"))
+        list(sweeps.plan(GRID, "Micro"))
 
 
 def write_grid(path, text):
@@ -73,7 +86,9 @@ def write_grid(path, text):
 
 
 def test_sections_of_another_grid_are_combined(tmp_path):
-    grid = write_grid(tmp_path / "losses.txt", """
+    grid = write_grid(
+        tmp_path / "losses.txt",
+        """
 [datasets]
 demo train.py --dataset demo   # a comment
 [losses]
@@ -84,11 +99,17 @@ demo train.py --dataset demo   # a comment
 --reduction_factor 2
 [seeds]
 --seed 3
-""")  # fmt: skip
-    planned = list(runs.plan(runs.read_grid(grid), "demo", extra=["--method", "softmax"]))
-    losses, parts = (["--loss", "ce"], ["--loss", "hxe", "--hxe_alpha", "0.2"]), ([], ["--reduction_factor", "2"])
+""",
+    )
+    planned = list(sweeps.plan(sweeps.read_grid(grid), "demo", extra=["--method", "softmax"]))
+    losses, parts = (
+        (["--loss", "ce"], ["--loss", "hxe", "--hxe_alpha", "0.2"]),
+        ([], ["--reduction_factor", "2"]),
+    )
     ends = ["--seed", "3", "--method", "softmax", "--resume"]
-    assert [run.command[4:] for run in planned] == [[*loss, *part, *ends] for loss in losses for part in parts]
+    assert [run.command[4:] for run in planned] == [
+        [*loss, *part, *ends] for loss in losses for part in parts
+    ]
     assert len({run.folder for run in planned}) == 4
     assert {run.folder.name for run in planned} == {"seed3"}
 
@@ -110,30 +131,54 @@ demo train.py --dataset demo   # a comment
 )
 def test_a_grid_that_cannot_be_read_is_named_with_the_line(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
-        runs.read_grid(write_grid(tmp_path / "grid.txt", text))
+        sweeps.read_grid(write_grid(tmp_path / "grid.txt", text))
 
 
 def test_flags_that_a_run_refuses_are_named_with_its_command(capsys):
     with pytest.raises(SystemExit):
-        runs.main(["demo", "--", "--distance", "arccos"])  # softmax has no distance
+        sweeps.main(["demo", "--", "--distance", "arccos"])  # softmax has no distance
     error = capsys.readouterr().err
     assert "--distance" in error and "--method softmax --distance arccos --resume" in error
 
 
-def test_a_sweep_skips_finished_runs_goes_on_with_interrupted_ones_and_starts_the_others(tmp_path, monkeypatch, capsys):
+def test_a_sweep_skips_finished_runs_goes_on_with_interrupted_ones_and_starts_the_others(
+    tmp_path, monkeypatch, capsys
+):
     images = make_folder(tmp_path / "my images", {"a/b": 8, "a/c": 8, "d": 8})
-    shared = ["--dataset", "folder", "--data_dir", str(images), "--backbone", "conv4", "--dim", "4", "--resize", "16",
-              "--batch_size", "8", "--use_val", "--epochs", "2", "--GPU", "cpu", "--record", str(tmp_path / "record")]  # fmt: skip
+    shared = [
+        "--dataset",
+        "folder",
+        "--data_dir",
+        str(images),
+        "--backbone",
+        "conv4",
+        "--dim",
+        "4",
+        "--resize",
+        "16",
+        "--batch_size",
+        "8",
+        "--use_val",
+        "--epochs",
+        "2",
+        "--GPU",
+        "cpu",
+        "--record",
+        str(tmp_path / "record"),
+    ]
     flags, methods = " ".join(f"'{flag}'" for flag in shared), ("softmax", "normface", "DR")
     choices = [f"--method {method}" for method in methods]
-    grid = write_grid(tmp_path / "grid.txt", "\n".join([f"[datasets]\ntiny train.py {flags}\n[methods]", *choices]))
-    planned = dict(zip(methods, runs.plan(runs.read_grid(grid), "tiny")))
+    grid = write_grid(
+        tmp_path / "grid.txt",
+        "\n".join([f"[datasets]\ntiny train.py {flags}\n[methods]", *choices]),
+    )
+    planned = dict(zip(methods, sweeps.plan(sweeps.read_grid(grid), "tiny")))
 
     assert experiment.main("", train.DATASETS, [*shared, "--method", "softmax"]) == 0
     interrupt_after_an_epoch(monkeypatch, [*shared, "--method", "normface"])
     finished = (planned["softmax"].folder / "metrics.csv").stat().st_mtime_ns
     capsys.readouterr()
-    assert runs.main(["tiny", "--grid", str(grid)]) == 0
+    assert sweeps.main(["tiny", "--grid", str(grid)]) == 0
     listed, counts = capsys.readouterr()
     assert [line.split("  ")[0] for line in listed.splitlines()] == [
         "finished",
@@ -147,11 +192,14 @@ def test_a_sweep_skips_finished_runs_goes_on_with_interrupted_ones_and_starts_th
     assert (planned["softmax"].folder / "metrics.csv").stat().st_mtime_ns == finished
     assert "resumed after epoch 1 of 2" in (planned["normface"].folder / "log.txt").read_text()
     assert "accuracy" in Path(f"{planned['DR'].folder}.out").read_text()
-    assert runs.main(["tiny", "--grid", str(grid), "--left", "--commands"]) == 0 and capsys.readouterr().out == ""
+    assert (
+        sweeps.main(["tiny", "--grid", str(grid), "--left", "--commands"]) == 0
+        and capsys.readouterr().out == ""
+    )
 
 
 def interrupt_after_an_epoch(monkeypatch, argv):
-    original, steps = engine._gradients, []
+    original, steps = loop._forward_backward, []
 
     def stop(*arguments):
         steps.append(1)
@@ -160,20 +208,20 @@ def interrupt_after_an_epoch(monkeypatch, argv):
         return original(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_gradients", stop)
+        patch.setattr(loop, "_forward_backward", stop)
         assert experiment.main("", train.DATASETS, argv) == 130
 
 
 def test_a_run_that_another_process_writes_is_seen_as_running(tmp_path):
     folder = tmp_path / "seed1"
     folder.mkdir()
-    assert runs.state(folder) == "not started"
+    assert sweeps.state(folder) == "not started"
     (folder / "config.json").write_text('{"format": 1, "options": {"epochs": 9}}')
     with file_lock(folder / ".lock"):
-        assert runs.state(folder) == "running at epoch 0 of 9"
-    assert runs.state(folder) == "interrupted at epoch 0 of 9"
+        assert sweeps.state(folder) == "running at epoch 0 of 9"
+    assert sweeps.state(folder) == "interrupted at epoch 0 of 9"
     (folder / "config.json").write_text("{}")
-    assert runs.state(folder).startswith("damaged (")
+    assert sweeps.state(folder).startswith("damaged (")
     shutil.rmtree(folder)
 
 
@@ -203,11 +251,16 @@ def stub(tmp_path):
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    return {**os.environ, "PYTHON": str(tmp_path / "python"), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    return {
+        **os.environ,
+        "PYTHON": str(tmp_path / "python"),
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+    }
 
 
 def stop_with(signum, argv, environment, started):
-    """Starts a script, signals it once so many runs have started, and returns what it printed and its status.
+    """Starts a script, signals it once so many runs have started, and returns what it printed and
+    its status.
 
     SIGINT goes to all its processes, as from a terminal, the others to the script alone.
     """
@@ -218,7 +271,9 @@ def stop_with(signum, argv, environment, started):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a test run in the background ignores it
     )
     place, end = Path(environment["PYTHON"]).parent, time.monotonic() + 30
     while len(list(place.glob("*.started"))) < started and time.monotonic() < end:
@@ -231,9 +286,13 @@ def stop_with(signum, argv, environment, started):
 def test_a_failed_run_stops_no_other_and_is_told_at_the_end(stub, tmp_path, jobs):
     (tmp_path / "quick").touch(), (tmp_path / "run1.broken").touch()
     status, printed = call("sweep.sh", "any", "--jobs", jobs, **stub)
-    assert status == 1 and "any: 2 of 3 runs finished, 1 failed, 0 left, 0 running elsewhere" in printed
     assert (
-        f"FAILED     {tmp_path}/run1  (status 3: the reason)" in printed and f"failed  {tmp_path}/run1  (see" in printed
+        status == 1
+        and "any: 2 of 3 runs finished, 1 failed, 0 left, 0 running elsewhere" in printed
+    )
+    assert (
+        f"FAILED     {tmp_path}/run1  (status 3: the reason)" in printed
+        and f"failed  {tmp_path}/run1  (see" in printed
     )
     (tmp_path / "run1.broken").unlink()
     assert call("sweep.sh", "any", "--jobs", jobs, **stub)[0] == 0
@@ -241,14 +300,21 @@ def test_a_failed_run_stops_no_other_and_is_told_at_the_end(stub, tmp_path, jobs
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_all_runs_of_a_sweep_and_starts_no_more(stub, tmp_path, signum):
-    printed, status = stop_with(signum, ["sweep.sh", "any", "--jobs", "2", "--GPU", "0,1"], stub, started=2)
-    assert status == 143 and "any: 0 of 3 runs finished, 0 failed, 3 left, 0 running elsewhere" in printed
+    printed, status = stop_with(
+        signum, ["sweep.sh", "any", "--jobs", "2", "--GPU", "0,1"], stub, started=2
+    )
+    assert (
+        status == 143
+        and "any: 0 of 3 runs finished, 0 failed, 3 left, 0 running elsewhere" in printed
+    )
     stopped = [file.read_text().split() for file in tmp_path.glob("*.stopped")]
     assert sorted(words[1:] for words in stopped) == [["--GPU", "0"], ["--GPU", "1"]]
     assert not list(tmp_path.glob("run3*"))
 
 
-def test_a_slurm_task_is_the_line_of_its_number_and_queued_again_before_its_time_is_up(stub, tmp_path):
+def test_a_slurm_task_is_the_line_of_its_number_and_queued_again_before_its_time_is_up(
+    stub, tmp_path
+):
     environment = {**stub, "SLURM_ARRAY_TASK_ID": "2", "SLURM_JOB_ID": "77"}
     _, status = stop_with(signal.SIGUSR1, ["slurm_array.sh", "any"], environment, started=1)
     assert status == 0 and (tmp_path / "requeued").read_text() == "requeue 77\n"
@@ -258,12 +324,18 @@ def test_a_slurm_task_is_the_line_of_its_number_and_queued_again_before_its_time
 def test_a_slurm_task_that_is_told_to_stop_leaves_queueing_to_slurm(stub, tmp_path):
     environment = {**stub, "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "77"}
     _, status = stop_with(signal.SIGTERM, ["slurm_array.sh", "any"], environment, started=1)
-    assert status == 143 and not (tmp_path / "requeued").exists() and (tmp_path / "run3.stopped").exists()
+    assert (
+        status == 143
+        and not (tmp_path / "requeued").exists()
+        and (tmp_path / "run3.stopped").exists()
+    )
 
 
 def test_a_line_of_the_list_is_a_job_of_any_queue_and_gets_its_signals(stub, tmp_path):
     (tmp_path / "runs.txt").write_text(call("sweep.sh", "any", "--commands", **stub)[1])
-    line = 'exec bash -c "exec $(sed -n "${PBS_ARRAY_INDEX}p" runs.txt)"'  # as docs/clusters.md has it
+    line = (
+        'exec bash -c "exec $(sed -n "${PBS_ARRAY_INDEX}p" runs.txt)"'  # as docs/clusters.md has it
+    )
     assert line in (SCRIPTS.parent / "docs" / "clusters.md").read_text()
     job = subprocess.Popen(["bash", "-c", line], env={**stub, "PBS_ARRAY_INDEX": "2"}, cwd=tmp_path)
     end = time.monotonic() + 30

@@ -1,4 +1,6 @@
-"""Tables for people: what a cell says, which cell is marked, and that every format can be read by its own reader."""
+"""Tables for people: what a cell says, which cell is marked, and that every format can be read by
+its own reader.
+"""
 
 import re
 
@@ -8,12 +10,22 @@ import pytest
 from recorded import make_arrays, write_run
 from trees import FLAT, TREE
 
-from aggregation import compare, read_record, summarise
 from hierarchies import Hierarchy
 from metrics import Outputs, evaluate
 from metrics.catalogue import DIRECTIONS, direction, place
 from metrics.suite import ON_REQUEST
-from tables import FORMATS, Table, comparison_table, number, run_tables, select_metrics, summary_tables, terminal, wide
+from reports.formats import Table, terminal
+from reports.statistics import compare, summarise
+from reports.tables import (
+    FORMATS,
+    comparison_table,
+    number,
+    run_tables,
+    select_metrics,
+    summary_tables,
+    wide,
+)
+from runs.records import read_record
 
 METRICS = ["accuracy", "ahc", "cophenetic"]
 
@@ -22,7 +34,12 @@ METRICS = ["accuracy", "ahc", "cophenetic"]
 def summary(tmp_path):
     for seed, a, b in ((1, 0.5, 0.6), (2, 0.7, 0.8), (3, 0.6, 0.7)):
         write_run(tmp_path, "NormFace-euc", seed, {"accuracy": a, "ahc": 2.0, "cophenetic": 0.1})
-        write_run(tmp_path, "DR-euc", seed, {"accuracy": b, "ahc": 2.0 if seed > 1 else np.nan, "cophenetic": 0.2})
+        write_run(
+            tmp_path,
+            "DR-euc",
+            seed,
+            {"accuracy": b, "ahc": 2.0 if seed > 1 else np.nan, "cophenetic": 0.2},
+        )
     write_run(tmp_path, "DR-euc-ema", 1, {"accuracy": 0.65, "ahc": 3.0}, ema=True)
     return summarise(read_record(tmp_path).values)
 
@@ -54,37 +71,63 @@ def test_each_dataset_and_tree_has_its_own_table_and_best(tmp_path):
     write_run(tmp_path / "a", "DR-euc", 1, {"accuracy": 0.5})
     write_run(tmp_path / "b", "NormFace-euc", 1, {"accuracy": 0.6}, tree=FLAT)
     tables = list(summary_tables(summarise(read_record(tmp_path).values), ["accuracy"]))
-    assert {table.title for table in tables} == {f"demo, tree {tree.digest[:8]}" for tree in (TREE, FLAT)}
+    assert {table.title for table in tables} == {
+        f"demo, tree {tree.digest[:8]}" for tree in (TREE, FLAT)
+    }
     assert not any(table.best for table in tables)
 
 
 def test_a_measure_that_no_run_has_is_named_below(summary):
     (table,) = summary_tables(summary, ["accuracy", "wtd"])
-    assert table.columns == ("method", "seeds", "accuracy ↑") and "in no run of this table: wtd" in table.notes
+    assert (
+        table.columns == ("method", "seeds", "accuracy ↑")
+        and "in no run of this table: wtd" in table.notes
+    )
 
 
 @pytest.mark.parametrize(
     "value, text",
-    [(0.12345, "0.123"), (-12.346, "-12.35"), (123.456, "123.5"), (np.nan, "–"), (0.0, "0.000"), (np.inf, "inf")],
+    [
+        (0.12345, "0.123"),
+        (-12.346, "-12.35"),
+        (123.456, "123.5"),
+        (np.nan, "–"),
+        (0.0, "0.000"),
+        (np.inf, "inf"),
+    ],
 )
 def test_numbers_have_few_digits(value, text):
     assert number(value) == text
 
 
 def table_of(cells, best=frozenset()):
-    return Table("t", ("name", "x"), tuple((name, x) for name, x in cells), frozenset(best), ("{mark}: best",))
+    return Table(
+        "t",
+        ("name", "x"),
+        tuple((name, x) for name, x in cells),
+        frozenset(best),
+        ("{mark}: best",),
+    )
 
 
 def test_terminal_columns_are_aligned_and_marked():
     text = terminal(table_of([("a", "1.0"), ("longer", "10.0")], {(1, 1)}))
-    assert text.splitlines()[1:5] == ["name       x", "─────────────", "a        1.0", "longer  10.0*"]
+    assert text.splitlines()[1:5] == [
+        "name       x",
+        "─────────────",
+        "a        1.0",
+        "longer  10.0*",
+    ]
     assert text.splitlines()[-1] == "  *: best"
 
 
 def test_terminal_columns_that_do_not_fit_follow_below():
     table = Table("t", ("name", "first", "second", "third"), (("row", "1", "2", "3"),))
     lines = terminal(table, width=22).splitlines()
-    assert all(len(line) <= 22 for line in lines) and sum(line.startswith("row") for line in lines) == 2
+    assert (
+        all(len(line) <= 22 for line in lines)
+        and sum(line.startswith("row") for line in lines) == 2
+    )
     assert terminal(table, width=1).count("row") == 3  # one value a block is the least
 
 
@@ -96,9 +139,16 @@ def test_markdown_escapes_what_would_break_a_table():
 
 def test_latex_escapes_what_would_break_a_table():
     text = FORMATS["latex"](table_of([(r"a_b&50%#$~^\{}", "0.1 ±0.2"), ("–", "x ↑")], {(0, 1)}))
-    assert r"a\_b\&50\%\#\$\textasciitilde{}\textasciicircum{}\textbackslash{}\{\} & \textbf{0.1 $\pm$0.2} \\" in text
+    assert (
+        r"a\_b\&50\%\#\$\textasciitilde{}\textasciicircum{}\textbackslash{}\{\} & \textbf{0.1 $\pm$0.2} \\"
+        in text
+    )
     assert r"-- & x $\uparrow$ \\" in text and text.count(r"\begin") == text.count(r"\end") == 2
-    assert all(line.count("&") - line.count(r"\&") == 1 for line in text.splitlines() if line.endswith(r"\\"))
+    assert all(
+        line.count("&") - line.count(r"\&") == 1
+        for line in text.splitlines()
+        if line.endswith(r"\\")
+    )
 
 
 def test_names_with_braces_are_left_alone():
@@ -110,25 +160,45 @@ def test_names_with_braces_are_left_alone():
 def test_the_wide_table_has_the_numbers_of_the_summary(summary):
     table = wide(summary, ["accuracy", "cophenetic"]).set_index("options")
     assert table.loc["DR-euc", ["accuracy", "accuracy std"]].tolist() == pytest.approx([0.7, 0.1])
-    assert table.loc["DR-euc-ema", "cophenetic n_seeds"] == 0 and np.isnan(table.loc["DR-euc-ema", "cophenetic"])
+    assert table.loc["DR-euc-ema", "cophenetic n_seeds"] == 0 and np.isnan(
+        table.loc["DR-euc-ema", "cophenetic"]
+    )
 
 
 def test_a_comparison_says_difference_interval_and_p(tmp_path):
     for seed, a, b in ((1, 0.50, 0.52), (2, 0.60, 0.66), (3, 0.55, 0.59)):
         write_run(tmp_path, "NormFace-euc", seed, {"accuracy": a})
         write_run(tmp_path, "DR-euc", seed, {"accuracy": b})
-    numbers = compare(read_record(tmp_path).values, "NormFace-euc", "DR-euc", ["accuracy", "absent"])
+    numbers = compare(
+        read_record(tmp_path).values, "NormFace-euc", "DR-euc", ["accuracy", "absent"]
+    )
     table = comparison_table(numbers, "NormFace-euc", "DR-euc", "title", ["paired seeds: 1, 2, 3"])
-    assert table.rows[0] == ("accuracy ↑", "3", "0.550", "0.590", "0.040", "[-0.010, 0.090]", "0.074", "0.250")
+    assert table.rows[0] == (
+        "accuracy ↑",
+        "3",
+        "0.550",
+        "0.590",
+        "0.040",
+        "[-0.010, 0.090]",
+        "0.074",
+        "0.250",
+    )
     assert table.rows[1] == ("absent", "0", "–", "–", "–", "–", "–", "–")
     assert table.notes[0] == "paired seeds: 1, 2, 3"
 
 
 def test_columns_are_chosen_by_name_or_pattern_and_unknown_ones_refused():
     known = ["accuracy", "W/corr", "W/corr_p", "P/corr", "accuracy"]
-    assert select_metrics(["W/*", "accuracy", "W/corr"], known) == ["W/corr", "W/corr_p", "accuracy"]
+    assert select_metrics(["W/*", "accuracy", "W/corr"], known) == [
+        "W/corr",
+        "W/corr_p",
+        "accuracy",
+    ]
     assert select_metrics(None, known) == ["accuracy", "W/corr", "P/corr"]
-    assert select_metrics(None, ["ahs@246", "ahc"]) == ["ahc", "ahs@246"]  # 247 test images have 246 neighbours
+    assert select_metrics(None, ["ahs@246", "ahc"]) == [
+        "ahc",
+        "ahs@246",
+    ]  # 247 test images have 246 neighbours
     assert select_metrics(None, ["mine"]) == ["mine"]
     with pytest.raises(ValueError, match=r"--metrics acuracy: .* accuracy"):
         select_metrics(["acuracy"], known)
@@ -156,15 +226,25 @@ def test_every_measure_has_exactly_one_direction(measured):
 @pytest.mark.parametrize(
     "metric, way",
     [
-        ("accuracy", "higher"), ("prototype/accuracy@5", "higher"), ("crm/ahc", "lower"),
+        ("accuracy", "higher"),
+        ("prototype/accuracy@5", "higher"),
+        ("crm/ahc", "lower"),
         ("severity_lca_height", "lower"),
-        ("hp@5", "higher"), ("hp@5_set_size", None), ("ahs@250", "higher"), ("W/corr", "higher"), ("W/corr_p", None),
-        ("P/corr_published_living", "higher"), ("W/upgma_rf", "lower"), ("W/rf_published", "lower"),
+        ("hp@5", "higher"),
+        ("hp@5_set_size", None),
+        ("ahs@250", "higher"),
+        ("W/corr", "higher"),
+        ("W/corr_p", None),
+        ("P/corr_published_living", "higher"),
+        ("W/upgma_rf", "lower"),
+        ("W/rf_published", "lower"),
         ("wtd_macro", "lower"),
-        ("ece_level@1", "lower"), ("majority/depth", None), ("prototype/majority/depth_excess", "lower"),
+        ("ece_level@1", "lower"),
+        ("majority/depth", None),
+        ("prototype/majority/depth_excess", "lower"),
         ("my_own", None),
     ],
-)  # fmt: skip
+)
 def test_directions_are_right(metric, way):
     assert direction(metric) == way
 
@@ -185,7 +265,11 @@ def test_one_runs_tables_show_intervals_and_what_is_undefined(measured):
 
 
 def test_a_measure_nobody_knows_is_shown_too():
-    table = next(run_tables(pd.DataFrame({"metric": ["x/y/z"], "value": [np.nan], "n": [0], "undefined": [3]})))
+    table = next(
+        run_tables(
+            pd.DataFrame({"metric": ["x/y/z"], "value": [np.nan], "n": [0], "undefined": [3]})
+        )
+    )
     assert table.rows == (("y/z", "– (-3)", "0"),)
 
 
@@ -211,7 +295,10 @@ def test_the_best_is_marked_only_among_rows_on_the_same_splits(tmp_path):
     (table,) = summary_tables(summarise(read_record(tmp_path).values), ["accuracy"])
     assert table.best == {(1, 2)}
     notes = "\n".join(table.notes)
-    assert "the seeds have different splits" in notes and ": NormFace-euc, DR-euc | DR-euc-ema" in notes
+    assert (
+        "the seeds have different splits" in notes
+        and ": NormFace-euc, DR-euc | DR-euc-ema" in notes
+    )
 
 
 def test_nothing_is_said_of_splits_that_all_rows_share(tmp_path):
@@ -224,7 +311,14 @@ def test_nothing_is_said_of_splits_that_all_rows_share(tmp_path):
 
 def test_similarities_of_different_distances_have_no_best(tmp_path):
     for name, distance, value in (("DR-euc", "euc", 0.5), ("DR-arccos", "arccos", 0.6)):
-        write_run(tmp_path, name, 1, {"accuracy": value, "ahs@250": value}, distance=distance, split="same")
+        write_run(
+            tmp_path,
+            name,
+            1,
+            {"accuracy": value, "ahs@250": value},
+            distance=distance,
+            split="same",
+        )
     summary = summarise(read_record(tmp_path).values)
     (table,) = summary_tables(summary, ["accuracy", "ahs@250"])
     assert table.best == {(0, 2)} and "DR-arccos: arccos, beta 1.0" in table.notes[-1]
@@ -233,5 +327,10 @@ def test_similarities_of_different_distances_have_no_best(tmp_path):
 
 
 def test_latex_keeps_comparison_signs_hyphens_and_brackets():
-    text = FORMATS["latex"](Table("t", ("name", "x"), (('[a] <b>|"c"', "--d"),), notes=("use --compare A",)))
-    assert r"{[}a] \textless{}b\textgreater{}\textbar{}''c'' & -{}-d \\" in text and "use -{}-compare A" in text
+    text = FORMATS["latex"](
+        Table("t", ("name", "x"), (('[a] <b>|"c"', "--d"),), notes=("use --compare A",))
+    )
+    assert (
+        r"{[}a] \textless{}b\textgreater{}\textbar{}''c'' & -{}-d \\" in text
+        and "use -{}-compare A" in text
+    )

@@ -1,14 +1,16 @@
-"""TinyImageNet in the layout of its archive: images, splits, tree, download, and what is refused."""
+"""TinyImageNet in the layout of its archive: images, splits, tree, download, and what is
+refused.
+"""
 
 import numpy as np
 import pytest
 from filed_images import image_bytes, put, shipped_wnids, write_tinyimagenet, zipped
 from PIL import Image
 
-import arguments
 import data
 import train_tinyimagenet
 from data import tinyimagenet
+from options import command_line
 
 WNIDS = ["n01443537", "n01629819", "n02123045"]
 TREE = f"whole/animal/fish/{WNIDS[0]}\nwhole/cat/{WNIDS[2]}\nwhole/animal/{WNIDS[1]}\nthing/{{}}\n"
@@ -23,7 +25,14 @@ def folder(tmp_path):
 
 def load(folder, **options):
     named = {"hierarchy": folder.parent / "tree.txt", **options}
-    return data.load({"dataset": "TinyImageNet", "data_dir": folder, "cache_dir": folder.parent / "cache", **named})
+    return data.load(
+        {
+            "dataset": "TinyImageNet",
+            "data_dir": folder,
+            "cache_dir": folder.parent / "cache",
+            **named,
+        }
+    )
 
 
 def counts(splits, name):
@@ -32,12 +41,18 @@ def counts(splits, name):
 
 def test_train_is_for_training_and_the_official_val_for_testing(folder):
     splits = load(folder)
-    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == ([10] * 4, [0] * 4, [2] * 4)
+    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == (
+        [10] * 4,
+        [0] * 4,
+        [2] * 4,
+    )
     assert all(splits.files[i].startswith("val/images/") for i in splits.test)
     row = splits.files.index("val/images/val_6.JPEG")  # classes take turns in the annotations
     assert splits.hierarchy.class_paths[splits.labels[row]][-1] == WNIDS[2]
     row = splits.files.index(f"train/{LAST}/images/{LAST}_4.JPEG")
-    np.testing.assert_array_equal(splits.pixels[row], np.asarray(Image.open(folder / splits.files[row])))
+    np.testing.assert_array_equal(
+        splits.pixels[row], np.asarray(Image.open(folder / splits.files[row]))
+    )
     assert not any(file.startswith("test/") for file in splits.files) and splits.notes == ()
 
 
@@ -69,24 +84,38 @@ def test_all_200_classes_get_the_shipped_tree_and_the_names_of_its_synsets(tmp_p
     folder = write_tinyimagenet(tmp_path, wnids, train=1, val=1)
     splits = load(folder, hierarchy=None)
     assert [path[-1] for path in splits.hierarchy.class_paths] == wnids == sorted(wnids)
-    assert (splits.num_classes, splits.hierarchy.num_nodes, splits.hierarchy.max_depth) == (200, 518, 16)
+    assert (splits.num_classes, splits.hierarchy.num_nodes, splits.hierarchy.max_depth) == (
+        200,
+        518,
+        16,
+    )
     assert splits.hierarchy.class_names[wnids.index("n02123045")] == "tabby"
     assert load(folder, hierarchy=None, collapse=True).hierarchy.num_nodes == 295
 
 
 def test_the_folder_or_the_one_above_may_be_named(folder):
-    above = {"data_dir": folder.parent, "hierarchy": folder.parent / "tree.txt", "cache_dir": folder.parent / "cache"}
+    above = {
+        "data_dir": folder.parent,
+        "hierarchy": folder.parent / "tree.txt",
+        "cache_dir": folder.parent / "cache",
+    }
     assert data.load({"dataset": "TinyImageNet", **above}).digest == load(folder).digest
 
 
 def test_a_tenth_of_every_class_of_train_validates(folder):
     splits = load(folder, use_val=True)
-    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == ([9] * 4, [1] * 4, [2] * 4)
+    assert (counts(splits, "train"), counts(splits, "val"), counts(splits, "test")) == (
+        [9] * 4,
+        [1] * 4,
+        [2] * 4,
+    )
     np.testing.assert_array_equal(splits.test, load(folder).test)
 
 
 def test_only_the_split_seed_moves_the_validation_images(folder):
-    first, other, moved = (load(folder, use_val=True, **seed) for seed in ({"seed": 1}, {"seed": 2}, {"split_seed": 7}))
+    first, other, moved = (
+        load(folder, use_val=True, **seed) for seed in ({"seed": 1}, {"seed": 2}, {"split_seed": 7})
+    )
     assert first.digest == other.digest != moved.digest
 
 
@@ -101,7 +130,8 @@ def test_a_reduction_beyond_the_classes_empties_some_and_says_so(folder):
     splits = load(folder, reduction_factor=20)  # 40 / 20 = 2 images, 4 classes
     assert sorted(counts(splits, "train")) == [0, 0, 1, 1] and counts(splits, "test") == [2] * 4
     assert any(
-        "2 of 40 training images are kept" in note and "2 classes lost their last one" in note for note in splits.notes
+        "2 of 40 training images are kept" in note and "2 classes lost their last one" in note
+        for note in splits.notes
     )
     assert any(note.startswith("2 of 4 classes have no train image") for note in splits.notes)
     with pytest.raises(ValueError, match=r"reduction_factor must lie in \[1, 40\]"):
@@ -111,7 +141,8 @@ def test_a_reduction_beyond_the_classes_empties_some_and_says_so(folder):
 def test_a_reduction_is_stratified_or_a_plain_draw(folder):
     assert counts(load(folder, reduction_factor=2), "train") == [5] * 4
     drawn = [
-        counts(load(folder, reduction_factor=2, subset="published", subset_seed=seed), "train") for seed in range(4)
+        counts(load(folder, reduction_factor=2, subset="published", subset_seed=seed), "train")
+        for seed in range(4)
     ]
     assert all(sum(plain) == 20 for plain in drawn) and any(plain != [5] * 4 for plain in drawn)
     with pytest.raises(ValueError, match="subset must be 'stratified' or 'published', got 'half'"):
@@ -151,32 +182,43 @@ def test_many_malformed_annotations_are_counted(folder):
 
 def test_an_image_without_annotation_is_named(folder):
     put(folder / "val/images/val_99.JPEG", image_bytes(5))
-    with pytest.raises(ValueError, match="no line for 1 images of val/images, such as 'val_99.JPEG'"):
+    with pytest.raises(
+        ValueError, match="no line for 1 images of val/images, such as 'val_99.JPEG'"
+    ):
         load(folder)
 
 
 @pytest.mark.parametrize("missing", ["train", "val/images", "val/val_annotations.txt"])
 def test_a_missing_part_is_named(folder, missing):
     (folder / missing).rename(folder.parent / "away")
-    with pytest.raises(ValueError, match="train.*--download" if missing == "train" else f"{missing} is missing"):
+    with pytest.raises(
+        ValueError, match="train.*--download" if missing == "train" else f"{missing} is missing"
+    ):
         load(folder)
 
 
 def test_images_beside_the_folder_images_are_refused(folder):
     put(folder / f"train/{WNIDS[0]}/stray.JPEG", image_bytes(7))
-    with pytest.raises(ValueError, match=f"train/{WNIDS[0]} holds images; expected .*/train/<wnid>/images/<image>"):
+    with pytest.raises(
+        ValueError, match=f"train/{WNIDS[0]} holds images; expected .*/train/<wnid>/images/<image>"
+    ):
         load(folder)
 
 
 def test_files_that_are_no_images_are_named_but_for_the_boxes(folder):
     put(folder / f"train/{WNIDS[0]}/images/readme.md", "words")
     (note,) = load(folder).notes
-    assert "1 files below train that are no images" in note and f"{WNIDS[0]}/images/readme.md" in note
+    assert (
+        "1 files below train that are no images" in note and f"{WNIDS[0]}/images/readme.md" in note
+    )
 
 
 def test_a_list_of_other_wnids_is_refused(folder):
     put(folder / "wnids.txt", "\n".join([*WNIDS, "n00000001"]))
-    with pytest.raises(ValueError, match="wnids.txt lists 4 classes, train has 4: 'n00000001' has no folder in train"):
+    with pytest.raises(
+        ValueError,
+        match="wnids.txt lists 4 classes, train has 4: 'n00000001' has no folder in train",
+    ):
         load(folder)
     put(folder / "wnids.txt", "\n".join(WNIDS))
     with pytest.raises(ValueError, match=f"'{LAST}' is a folder of train only"):
@@ -187,14 +229,21 @@ def test_a_list_of_other_wnids_is_refused(folder):
 
 def test_a_tree_and_images_of_different_classes_are_refused(folder):
     put(folder.parent / "tree.txt", TREE.format("n00000002"))
-    with pytest.raises(ValueError, match=f"only in the hierarchy: 'n00000002'; only in .*: '{LAST}'"):
+    with pytest.raises(
+        ValueError, match=f"only in the hierarchy: 'n00000002'; only in .*: '{LAST}'"
+    ):
         load(folder)
-    with pytest.raises(ValueError, match=rf"only in the hierarchy: .*\(197 in all\); only in .*: '{LAST}'"):
+    with pytest.raises(
+        ValueError, match=rf"only in the hierarchy: .*\(197 in all\); only in .*: '{LAST}'"
+    ):
         load(folder, hierarchy=None)
 
 
 def test_a_malformed_tree_file_is_named_with_its_line(folder):
-    put(folder.parent / "tree.edges", f"{WNIDS[0]} fish\n{WNIDS[1]} fish\nfish root\n{WNIDS[0]} root\n")
+    put(
+        folder.parent / "tree.edges",
+        f"{WNIDS[0]} fish\n{WNIDS[1]} fish\nfish root\n{WNIDS[0]} root\n",
+    )
     with pytest.raises(ValueError, match=f"tree.edges, line 4: '{WNIDS[0]}' has a second parent"):
         load(folder, hierarchy=folder.parent / "tree.edges")
 
@@ -207,7 +256,9 @@ def test_a_folder_is_needed(tmp_path):
 
 
 def test_the_archive_is_downloaded_unpacked_and_removed(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(tinyimagenet, "URL", put(tmp_path / "away" / "served.zip", zipped(folder)).as_uri())
+    monkeypatch.setattr(
+        tinyimagenet, "URL", put(tmp_path / "away" / "served.zip", zipped(folder)).as_uri()
+    )
     target = tmp_path / "new" / "place"
     fetched = load(folder, data_dir=target, download=True)
     assert fetched.digest == load(folder).digest
@@ -220,31 +271,56 @@ def test_an_archive_that_lies_there_is_used_and_kept(folder, tmp_path, monkeypat
     monkeypatch.setattr(tinyimagenet, "URL", "http://127.0.0.1:9/")
     put(tmp_path / "new" / "tiny-imagenet-200.zip", zipped(folder))
     assert load(folder, data_dir=tmp_path / "new", download=True).digest == load(folder).digest
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["tiny-imagenet-200", "tiny-imagenet-200.zip"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "tiny-imagenet-200",
+        "tiny-imagenet-200.zip",
+    ]
 
 
 def test_without_a_network_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(tinyimagenet, "URL", "http://127.0.0.1:9/tiny-imagenet-200.zip")
-    with pytest.raises(ValueError, match="http://127.0.0.1:9/.* cannot be downloaded.*elsewhere.*--data_dir"):
+    with pytest.raises(
+        ValueError, match="http://127.0.0.1:9/.* cannot be downloaded.*elsewhere.*--data_dir"
+    ):
         data.load({"dataset": "TinyImageNet", "data_dir": tmp_path / "new", "download": True})
     assert list((tmp_path / "new").iterdir()) == []
 
 
 def parse(*argv):
-    return arguments.parse(["--method", "softmax", *argv], "test", train_tinyimagenet.DATASETS)
+    return command_line.parse(["--method", "softmax", *argv], "test", train_tinyimagenet.DATASETS)
 
 
 def test_the_script_has_the_papers_settings(capsys):
     options, machine, folder = parse("--download", "--data_dir", "x")
     chosen = {
         name: options[name]
-        for name in ("backbone", "epochs", "batch_size", "lr", "schedule", "aug", "resize", "upscale")
+        for name in (
+            "backbone",
+            "epochs",
+            "batch_size",
+            "lr",
+            "schedule",
+            "aug",
+            "resize",
+            "upscale",
+        )
     }
-    assert chosen == {"backbone": "resnet50", "epochs": 100, "batch_size": 512, "lr": 1e-4, "schedule": "cosine",
-                      "aug": "autoaugment", "resize": 0, "upscale": 0}  # fmt: skip
+    assert chosen == {
+        "backbone": "resnet50",
+        "epochs": 100,
+        "batch_size": 512,
+        "lr": 1e-4,
+        "schedule": "cosine",
+        "aug": "autoaugment",
+        "resize": 0,
+        "upscale": 0,
+    }
     assert options["subset_seed"] is None and options["split"] is None
-    assert machine["download"] and folder == parse("--stream")[2] != parse("--reduction_factor", "8")[2]
+    assert (
+        machine["download"]
+        and folder == parse("--stream")[2] != parse("--reduction_factor", "8")[2]
+    )
     for flag in (["--split", "published"], ["--exclude", "x"], ["--subset", "published"]):
         with pytest.raises(SystemExit):
             parse(*flag)

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import engine
-import experiment
-import tracking
 import train
-from recording import Run
+from runs import mlflow_log
+from runs.folder import Run
+from training import experiment, loop
 
-needs_mlflow = pytest.mark.skipif(find_spec("mlflow") is None, reason="the optional package mlflow is not installed")
+needs_mlflow = pytest.mark.skipif(
+    find_spec("mlflow") is None, reason="the optional package mlflow is not installed"
+)
 ARTEFACTS = {"config.json", "hierarchy.json", "epochs.csv", "metrics.csv", "log.txt"}
 
 
@@ -31,7 +32,9 @@ def images(tmp_path_factory):
     for c, name in enumerate(("Animals/Copepods", "Animals/Worms", "Plants")):
         (root / name).mkdir(parents=True)
         for i in range(6):
-            Image.fromarray(rng.integers(60 * c, 60 * c + 60, (16, 16)).astype(np.uint8)).save(root / name / f"{i}.png")
+            Image.fromarray(rng.integers(60 * c, 60 * c + 60, (16, 16)).astype(np.uint8)).save(
+                root / name / f"{i}.png"
+            )
     return root
 
 
@@ -40,10 +43,31 @@ def run(images, tmp_path):
     """Calls train.py's main on the images; returns the exit status and the run."""
 
     def call(*argv):
-        argv = ["--dataset", "folder", "--data_dir", str(images), "--record", str(tmp_path), "--GPU", "cpu", "--resize", "16",
-                "--gray", "--backbone", "conv4", "--dim", "4", "--batch_size", "4", "--method", "softmax", "--use_val", *argv]  # fmt: skip
+        argv = [
+            "--dataset",
+            "folder",
+            "--data_dir",
+            str(images),
+            "--record",
+            str(tmp_path),
+            "--GPU",
+            "cpu",
+            "--resize",
+            "16",
+            "--gray",
+            "--backbone",
+            "conv4",
+            "--dim",
+            "4",
+            "--batch_size",
+            "4",
+            "--method",
+            "softmax",
+            "--use_val",
+            *argv,
+        ]
         argv = argv if "--epochs" in argv else [*argv, "--epochs", "1"]
-        folder = experiment.arguments.parse(argv, "", train.DATASETS)[2]
+        folder = experiment.command_line.parse(argv, "", train.DATASETS)[2]
         return experiment.main("", train.DATASETS, argv), Run(folder)
 
     return call
@@ -65,7 +89,11 @@ def logged(uri, record):
     """The MLflow run of a recorded one, of which there must be exactly one."""
     client = client_of(uri)
     experiment_id = client.get_experiment_by_name("folder").experiment_id
-    runs = [found for found in client.search_runs([experiment_id]) if found.data.tags["folder"] == str(record.folder)]
+    runs = [
+        found
+        for found in client.search_runs([experiment_id])
+        if found.data.tags["folder"] == str(record.folder)
+    ]
     assert len(runs) == 1
     return client, runs[0]
 
@@ -82,12 +110,34 @@ def free_port():
 
 @contextmanager
 def server(folder, port):
-    """A real MLflow server over a store in the folder, killed at the end; yields its URI and what kills it before."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-               "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artefacts")]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    """A real MLflow server over a store in the folder, killed at the end; yields its URI and what
+    kills it before.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+        "--backend-store-uri",
+        f"sqlite:///{folder}/mlflow.db",
+        "--artifacts-destination",
+        str(folder / "artefacts"),
+    ]
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
 
     def kill():
         if process.poll() is None:
@@ -124,27 +174,40 @@ def test_a_run_is_read_back_from_a_server(run, served, tmp_path, capfd):
         status, record = run("--mlflow", uri)
         assert status == 0 and capfd.readouterr().err.count("MLflow") == 0
         client, found = logged(uri, record)
-        assert found.info.run_name == f"{record.folder.parent.name}/seed1" and found.info.status == "FINISHED"
+        assert (
+            found.info.run_name == f"{record.folder.parent.name}/seed1"
+            and found.info.status == "FINISHED"
+        )
         assert found.data.params == {name: str(value) for name, value in record.options.items()}
         assert found.data.tags["command"].split()[0] == "python"
         row = record.epochs.iloc[0].drop("epoch").dropna()
         assert {"train_loss", "val_accuracy"} <= set(row.index)
         for name, value in row.items():
-            (entry,) = client.get_metric_history(found.info.run_id, tracking.legal(name))
+            (entry,) = client.get_metric_history(found.info.run_id, mlflow_log.mlflow_name(name))
             assert entry.step == 1 and entry.value == pytest.approx(value)
         table = record.metrics[np.isfinite(record.metrics["value"])]
-        expected = {f"test/{tracking.legal(name)}": value for name, value in zip(table["metric"], table["value"])}
-        results = {name: value for name, value in found.data.metrics.items() if name.startswith("test/")}
+        expected = {
+            f"test/{mlflow_log.mlflow_name(name)}": value
+            for name, value in zip(table["metric"], table["value"])
+        }
+        results = {
+            name: value for name, value in found.data.metrics.items() if name.startswith("test/")
+        }
         assert results == pytest.approx(expected) and "test/accuracy" in results
-        assert {file.path for file in client.list_artifacts(found.info.run_id)} == {*ARTEFACTS, "best.pt"}
+        assert {file.path for file in client.list_artifacts(found.info.run_id)} == {
+            *ARTEFACTS,
+            "best.pt",
+        }
         for name in ("best.pt", "metrics.csv"):
             copy = client.download_artifacts(found.info.run_id, name, str(tmp_path))
             assert open(copy, "rb").read() == (record.folder / name).read_bytes()
 
 
 @needs_mlflow
-def test_a_run_that_loses_its_server_goes_on_and_the_same_command_completes_it(run, served, monkeypatch, capfd):
-    port, train_epoch, done = free_port(), engine._train_epoch, []
+def test_a_run_that_loses_its_server_goes_on_and_the_same_command_completes_it(
+    run, served, monkeypatch, capfd
+):
+    port, train_epoch, done = free_port(), loop._train_epoch, []
     with server(served, port) as (uri, kill):
 
         def kill_in_the_second(*arguments):
@@ -153,34 +216,52 @@ def test_a_run_that_loses_its_server_goes_on_and_the_same_command_completes_it(r
                 kill()
             return train_epoch(*arguments)
 
-        monkeypatch.setattr(engine, "_train_epoch", kill_in_the_second)
+        monkeypatch.setattr(loop, "_train_epoch", kill_in_the_second)
         status, record = run("--mlflow", uri, "--epochs", "3")
-    said = [line for line in (record.folder / "log.txt").read_text().splitlines() if "mlflow:" in line]
+    said = [
+        line for line in (record.folder / "log.txt").read_text().splitlines() if "mlflow:" in line
+    ]
     assert status == 0 and record.finished and len(record.epochs) == 3
-    assert len(said) == 2 and "/#/experiments/" in said[0] and "refused" in said[1] and "going on without" in said[1]
+    assert (
+        len(said) == 2
+        and "/#/experiments/" in said[0]
+        and "refused" in said[1]
+        and "going on without" in said[1]
+    )
     assert "urllib3" not in (error := capfd.readouterr().err) and "Retrying" not in error
     with server(served, port) as (uri, _):
         client, found = logged(uri, record)
-        assert found.info.status == "RUNNING" and steps(client, found.info.run_id, "train_loss") == [1]
+        assert found.info.status == "RUNNING" and steps(
+            client, found.info.run_id, "train_loss"
+        ) == [1]
         assert run("--mlflow", uri, "--epochs", "3")[0] == 0
         client, found = logged(uri, record)
-        assert found.info.status == "FINISHED" and steps(client, found.info.run_id, "train_loss") == [1, 2, 3]
-        assert "test/accuracy" in found.data.metrics and len(client.list_artifacts(found.info.run_id)) == 6
+        assert found.info.status == "FINISHED" and steps(
+            client, found.info.run_id, "train_loss"
+        ) == [1, 2, 3]
+        assert (
+            "test/accuracy" in found.data.metrics
+            and len(client.list_artifacts(found.info.run_id)) == 6
+        )
 
 
 @needs_mlflow
 def test_training_hardly_waits_for_a_server_that_does_not_answer(run, monkeypatch, capfd):
-    monkeypatch.setattr(tracking, "PATIENCE", 1)
+    monkeypatch.setattr(mlflow_log, "PATIENCE", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
-        status, record = run("--mlflow", f"http://127.0.0.1:{silent.getsockname()[1]}", "--epochs", "3")
-    assert status == 0 and record.finished and time.monotonic() - start < 60  # MLflow alone would try for a quarter of an hour
+        status, record = run(
+            "--mlflow", f"http://127.0.0.1:{silent.getsockname()[1]}", "--epochs", "3"
+        )
+    assert (
+        status == 0 and record.finished and time.monotonic() - start < 60
+    )  # MLflow alone would try for a quarter of an hour
     assert capfd.readouterr().out.count("mlflow:") == 1
 
 
 @needs_mlflow
 def test_a_server_that_comes_late_gets_the_whole_run(run, store, monkeypatch, capfd):
-    connect, tries = tracking.Tracker._connect, []
+    connect, tries = mlflow_log.Tracker._connect, []
 
     def fail_first(tracker):
         tries.append(1)
@@ -188,17 +269,19 @@ def test_a_server_that_comes_late_gets_the_whole_run(run, store, monkeypatch, ca
             raise ConnectionRefusedError("nobody there")
         return connect(tracker)
 
-    monkeypatch.setattr(tracking.Tracker, "_connect", fail_first)
+    monkeypatch.setattr(mlflow_log.Tracker, "_connect", fail_first)
     status, record = run("--mlflow", store, "--epochs", "2")
     out = capfd.readouterr().out
     assert status == 0 and "nobody there" in out and "the store is back" in out
     client, found = logged(store, record)
-    assert steps(client, found.info.run_id, "val_loss") == [1, 2] and found.info.status == "FINISHED"
+    assert (
+        steps(client, found.info.run_id, "val_loss") == [1, 2] and found.info.status == "FINISHED"
+    )
 
 
 @needs_mlflow
 def test_a_resumed_run_continues_the_same_mlflow_run(run, store, monkeypatch):
-    train_epoch = engine._train_epoch
+    train_epoch = loop._train_epoch
 
     def stop_in_the_third(training, *arguments):
         if training.epoch == 2:
@@ -206,10 +289,14 @@ def test_a_resumed_run_continues_the_same_mlflow_run(run, store, monkeypatch):
         return train_epoch(training, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_train_epoch", stop_in_the_third)
+        patch.setattr(loop, "_train_epoch", stop_in_the_third)
         status, record = run("--mlflow", store, "--epochs", "4")
     client, found = logged(store, record)
-    assert status == 130 and found.info.status == "KILLED" and steps(client, found.info.run_id, "train_loss") == [1, 2]
+    assert (
+        status == 130
+        and found.info.status == "KILLED"
+        and steps(client, found.info.run_id, "train_loss") == [1, 2]
+    )
     assert run("--mlflow", store, "--epochs", "4", "--resume")[0] == 0
     client, resumed = logged(store, record)
     assert resumed.info.run_id == found.info.run_id and resumed.info.status == "FINISHED"
@@ -217,19 +304,29 @@ def test_a_resumed_run_continues_the_same_mlflow_run(run, store, monkeypatch):
 
 
 @needs_mlflow
-def test_epochs_trained_without_mlflow_are_sent_when_it_is_asked_for(run, store, monkeypatch, capsys):
+def test_epochs_trained_without_mlflow_are_sent_when_it_is_asked_for(
+    run, store, monkeypatch, capsys
+):
     _, record = run("--epochs", "2")
-    assert not (record.folder / tracking.STATE).exists()
+    assert not (record.folder / mlflow_log.STATE).exists()
     assert run("--epochs", "2", "--mlflow", store)[0] == 0
     client, found = logged(store, record)
-    assert steps(client, found.info.run_id, "train_loss") == [1, 2] and "test/accuracy" in found.data.metrics
+    assert (
+        steps(client, found.info.run_id, "train_loss") == [1, 2]
+        and "test/accuracy" in found.data.metrics
+    )
     other = store.replace(".db", "-2.db")  # another store has nothing of it yet
     assert run("--epochs", "2", "--mlflow", other)[0] == 0
     client, elsewhere = logged(other, record)
-    assert steps(client, elsewhere.info.run_id, "train_loss") == [1, 2] and elsewhere.info.run_id != found.info.run_id
-    monkeypatch.setattr(tracking.Tracker, "_connect", None)  # complete: nothing more to be sent
+    assert (
+        steps(client, elsewhere.info.run_id, "train_loss") == [1, 2]
+        and elsewhere.info.run_id != found.info.run_id
+    )
+    monkeypatch.setattr(mlflow_log.Tracker, "_connect", None)  # complete: nothing more to be sent
     capsys.readouterr()
-    assert run("--epochs", "2", "--mlflow", other)[0] == 0 and "mlflow:" not in capsys.readouterr().out
+    assert (
+        run("--epochs", "2", "--mlflow", other)[0] == 0 and "mlflow:" not in capsys.readouterr().out
+    )
 
 
 @needs_mlflow
@@ -241,7 +338,7 @@ def test_tracking_changes_no_byte_of_the_record_and_overwrite_makes_another_mlfl
     _, first = logged(store, record)
     run(*options, "--overwrite")
     assert {name: (record.folder / name).read_bytes() for name in names} == kept
-    assert not (record.folder / tracking.STATE).exists()
+    assert not (record.folder / mlflow_log.STATE).exists()
     client_of(store).delete_run(first.info.run_id)
     run(*options, "--overwrite", "--mlflow", store)
     assert logged(store, record)[1].info.run_id != first.info.run_id
@@ -273,25 +370,40 @@ def test_without_the_package_the_flag_is_refused_before_any_work(run, monkeypatc
     ],
 )
 def test_what_is_no_server_and_no_store_is_refused(monkeypatch, tmp_path, uri, named):
-    monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(mlflow_log.importlib.util, "find_spec", lambda name: name)
     (tmp_path / "text").write_text("not a database")
     with pytest.raises(ValueError, match=named) as error:
-        tracking.check_uri(uri.format(tmp=tmp_path))
+        mlflow_log.check_uri(uri.format(tmp=tmp_path))
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:5000", "https://host/path", "sqlite:///{tmp}/new/mlflow.db"])
+@pytest.mark.parametrize(
+    "uri", [None, "http://127.0.0.1:5000", "https://host/path", "sqlite:///{tmp}/new/mlflow.db"]
+)
 def test_servers_stores_and_nothing_are_taken(monkeypatch, tmp_path, uri):
-    monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: name)
-    assert tracking.check_uri(uri and uri.format(tmp=tmp_path)) is None
+    monkeypatch.setattr(mlflow_log.importlib.util, "find_spec", lambda name: name)
+    assert mlflow_log.check_uri(uri and uri.format(tmp=tmp_path)) is None
 
 
-@pytest.mark.parametrize("content", ["", "[]", "null", '{"run_id": 3}', '{"run_id": "a", "epochs": "1", "complete": true}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "null", '{"run_id": 3}', '{"run_id": "a", "epochs": "1", "complete": true}'],
+)
 def test_a_damaged_state_counts_as_none(tmp_path, content):
-    (tmp_path / tracking.STATE).write_text(content)
-    assert tracking.Tracker(None, Run(tmp_path)).state == {"run_id": None, "epochs": 0, "complete": False}
+    (tmp_path / mlflow_log.STATE).write_text(content)
+    assert mlflow_log.Tracker(None, Run(tmp_path)).state == {
+        "run_id": None,
+        "epochs": 0,
+        "complete": False,
+    }
 
 
 def test_metrics_get_names_that_mlflow_takes():
-    assert tracking.legal("W/corr") == "W/corr" and tracking.legal("hp@5_set_size") == "hp_at_5_set_size"
-    assert tracking.legal("cut_accuracy@0.125") == "cut_accuracy_at_0.125" and tracking.legal("a<b: ä") == "a_b_ ä"
+    assert (
+        mlflow_log.mlflow_name("W/corr") == "W/corr"
+        and mlflow_log.mlflow_name("hp@5_set_size") == "hp_at_5_set_size"
+    )
+    assert (
+        mlflow_log.mlflow_name("cut_accuracy@0.125") == "cut_accuracy_at_0.125"
+        and mlflow_log.mlflow_name("a<b: ä") == "a_b_ ä"
+    )

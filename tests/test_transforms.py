@@ -1,4 +1,6 @@
-"""Augmentation: agreement with torchvision, reproducibility, types, and what each must leave alone."""
+"""Augmentation: agreement with torchvision, reproducibility, types, and what each must leave
+alone.
+"""
 
 import math
 
@@ -28,16 +30,27 @@ def move(images, rotation=0.0, shear=0.0, scale=1.0, shift=(0.0, 0.0), mirror=Fa
     one = torch.ones(len(images), dtype=torch.float64)
     angles = math.radians(rotation) * one, math.radians(shear) * one
     offsets = torch.tensor(shift, dtype=torch.float64).expand(len(images), 2)
-    matrices = inverse_matrices(*angles, scale * one, offsets, mirror * one > 0, images.shape[2:]).float()
-    return F.grid_sample(images, F.affine_grid(matrices, list(images.shape), align_corners=False), align_corners=False)
+    matrices = inverse_matrices(
+        *angles, scale * one, offsets, mirror * one > 0, images.shape[2:]
+    ).float()
+    return F.grid_sample(
+        images,
+        F.affine_grid(matrices, list(images.shape), align_corners=False),
+        align_corners=False,
+    )
 
 
 @pytest.mark.parametrize("height, width", [(16, 16), (12, 20)])
-@pytest.mark.parametrize("rotation, shear, scale, shift", [(0, 0, 1, (2, 0)), (10, 0, 1, (0, 0)), (0, 8, 1, (0, 0)), (-12, 5, 1.08, (1, -1))])
+@pytest.mark.parametrize(
+    "rotation, shear, scale, shift",
+    [(0, 0, 1, (2, 0)), (10, 0, 1, (0, 0)), (0, 8, 1, (0, 0)), (-12, 5, 1.08, (1, -1))],
+)
 def test_the_affine_map_is_torchvisions(height, width, rotation, shear, scale, shift):
     images = pictures(2, height=height, width=width)
     found = move(images, rotation, shear, scale, (shift[0] / width, shift[1] / height))
-    expected = V.affine(images, rotation, list(shift), scale, [shear, 0.0], InterpolationMode.BILINEAR)
+    expected = V.affine(
+        images, rotation, list(shift), scale, [shear, 0.0], InterpolationMode.BILINEAR
+    )
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
@@ -49,7 +62,10 @@ def test_no_motion_is_the_image_and_a_mirror_is_its_flip():
 
 def test_the_mirror_comes_last():
     images = pictures()
-    torch.testing.assert_close(move(images, 10, 5, 1.1, (0.1, 0.0), mirror=True), move(images, 10, 5, 1.1, (0.1, 0.0)).flip(3))
+    torch.testing.assert_close(
+        move(images, 10, 5, 1.1, (0.1, 0.0), mirror=True),
+        move(images, 10, 5, 1.1, (0.1, 0.0)).flip(3),
+    )
 
 
 def test_affine_treats_every_image_on_its_own():
@@ -74,7 +90,10 @@ def test_affine_fills_with_black_or_what_is_asked_for():
 
 def test_bytes_and_floats_are_moved_alike():
     images = (pictures() * 255).round().to(torch.uint8)
-    as_bytes, as_floats = augment("affine")(images, seeded()), augment("affine")(images / 255, seeded())
+    as_bytes, as_floats = (
+        augment("affine")(images, seeded()),
+        augment("affine")(images / 255, seeded()),
+    )
     assert (as_bytes.float() - 255 * as_floats).abs().max() <= 0.5001
 
 

@@ -43,7 +43,9 @@ def test_path_table_pads_and_level_table_carries_shallow_classes_down():
     assert TREE.level_table.tolist()[:4] == [[1, 1, 1], [2, 3, 4], [7, 8, 9], [2, 6, 6]]
 
 
-@pytest.mark.parametrize("name", ["parent", "depth", "height", "n_leaves", "leaves", "leaf_order", "path_table"])
+@pytest.mark.parametrize(
+    "name", ["parent", "depth", "height", "n_leaves", "leaves", "leaf_order", "path_table"]
+)
 def test_arrays_cannot_be_changed(name):
     with pytest.raises(ValueError, match="read-only"):
         getattr(TREE, name)[0] = 1
@@ -81,7 +83,9 @@ def test_paths_without_a_tree_are_refused(paths, message):
 
 
 def test_names_may_repeat_because_nodes_are_known_by_their_paths():
-    tree = Hierarchy.from_paths([("a", "x"), ("b", "x")], names={("a",): "same", ("b",): "same", ("b", "x"): "ex"})
+    tree = Hierarchy.from_paths(
+        [("a", "x"), ("b", "x")], names={("a",): "same", ("b",): "same", ("b", "x"): "ex"}
+    )
     assert tree.names == ("root", "same", "x", "same", "ex")
     assert tree.num_classes == 2
 
@@ -96,7 +100,10 @@ def test_collapsing_drops_single_child_nodes_and_keeps_the_class_order():
 
 
 def test_collapsing_a_chain_below_the_root_drops_it_and_a_lone_class_stays():
-    assert Hierarchy.from_paths([("a", "b", "c"), ("a", "b", "d")]).collapse().class_paths == (("c",), ("d",))
+    assert Hierarchy.from_paths([("a", "b", "c"), ("a", "b", "d")]).collapse().class_paths == (
+        ("c",),
+        ("d",),
+    )
     assert Hierarchy.from_paths([("a", "b", "c")]).collapse().class_paths == (("c",),)
     assert FLAT.collapse() == FLAT
 

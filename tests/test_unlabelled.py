@@ -66,7 +66,10 @@ def test_what_is_not_there_is_named(folder, what):
 
 def test_formats_that_are_not_read_are_named(tmp_path):
     (tmp_path / "phone.HEIC").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"1 files \(1 .heic\) are images in formats that are not read: convert them"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 files \(1 .heic\) are images in formats that are not read: convert them",
+    ):
         find_images([tmp_path])
 
 
@@ -91,7 +94,9 @@ def test_batches_hold_the_images_as_training_reads_them_in_order(folder, gray, b
     assert [file for batch in batches for file in batch.files] == files
     assert all(len(batch.files) == batch_size for batch in batches[:-1])
     expected = [read_image(file, resize=16, gray=gray) for file in files]
-    pixels, sizes = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ("pixels", "sizes"))
+    pixels, sizes = (
+        np.concatenate([getattr(batch, name) for batch in batches]) for name in ("pixels", "sizes")
+    )
     np.testing.assert_array_equal(pixels, [image.pixels for image in expected])
     np.testing.assert_array_equal(sizes, [image.size for image in expected])
 
@@ -111,7 +116,12 @@ def test_what_cannot_be_read_says_why_in_its_place(folder, monkeypatch):
 
     monkeypatch.setattr(unlabelled, "read_image", break_down)
     (batch,) = read_batches(files, Shape(16, 16), 10)
-    assert set(batch.errors) == {"ZeroDivisionError: in a decoder"} and batch.pixels.shape == (0, 16, 16, 3)
+    assert set(batch.errors) == {"ZeroDivisionError: in a decoder"} and batch.pixels.shape == (
+        0,
+        16,
+        16,
+        3,
+    )
 
 
 @pytest.mark.parametrize("gray", [False, True])
@@ -119,9 +129,18 @@ def test_images_of_another_size_are_stretched_to_a_shape_that_is_not_square(tmp_
     files = [str(tmp_path / "fits.png"), str(tmp_path / "large.png")]
     draw(files[0], (10, 6)), draw(files[1], (40, 40))
     (batch,) = read_batches(files, Shape(height=6, width=10, gray=gray), 2)
-    assert batch.pixels.shape == (2, 6, 10, 1 if gray else 3) and batch.sizes.tolist() == [[10, 6], [40, 40]]
-    np.testing.assert_array_equal(batch.pixels[0], read_image(files[0], resize=None, gray=gray).pixels)
-    large = Image.open(files[1]).convert("L" if gray else "RGB").resize((10, 6), Image.Resampling.BILINEAR)
+    assert batch.pixels.shape == (2, 6, 10, 1 if gray else 3) and batch.sizes.tolist() == [
+        [10, 6],
+        [40, 40],
+    ]
+    np.testing.assert_array_equal(
+        batch.pixels[0], read_image(files[0], resize=None, gray=gray).pixels
+    )
+    large = (
+        Image.open(files[1])
+        .convert("L" if gray else "RGB")
+        .resize((10, 6), Image.Resampling.BILINEAR)
+    )
     np.testing.assert_array_equal(batch.pixels[1].squeeze(), np.asarray(large))
 
 

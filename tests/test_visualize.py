@@ -1,4 +1,6 @@
-"""The command: reports of one run and of many, what is in them, and damage that harms no other run."""
+"""The command: reports of one run and of many, what is in them, and damage that harms no other
+run.
+"""
 
 import json
 import re
@@ -13,14 +15,14 @@ from drawable import METRICS, draw, finish, make_epochs
 from PIL import Image
 from recorded import write_run
 
-import aggregation
-import reports
 import visualize
-from comparisons import Group, paired_tests
 from figures import FIGURES
 from hierarchies import Hierarchy
-from recording import Run
-from reports import image_places, open_image, read_subject
+from reports import run_report
+from reports.comparison_report import Group, paired_tests
+from reports.run_report import image_places, open_image, read_subject
+from runs import records
+from runs.folder import Run
 
 
 class Page(HTMLParser):
@@ -45,7 +47,7 @@ FEW = {name: FIGURES[name] for name in ("training_curves", "tanglegram", "mistak
 
 
 def draw_few_figures(patch: pytest.MonkeyPatch) -> None:
-    for module in (reports, visualize):
+    for module in (run_report, visualize):
         patch.setattr(module, "FIGURES", FEW)
 
 
@@ -89,7 +91,9 @@ def test_a_report_needs_nothing_outside_itself(record):
         page = Page(path)
         assert all(image.startswith("data:image/png;base64,") for image in page.images)
         assert not {"script", "link", "iframe", "object"} & set(page.tags)
-        assert "default-src 'none'; img-src data:" in page.text and not re.search(r"https?://", page.text)
+        assert "default-src 'none'; img-src data:" in page.text and not re.search(
+            r"https?://", page.text
+        )
 
 
 def test_links_lead_to_files_and_headings_that_exist(record):
@@ -97,14 +101,26 @@ def test_links_lead_to_files_and_headings_that_exist(record):
         page = Page(path)
         assert page.links
         for link in page.links:
-            assert link[1:] in page.anchors if link.startswith("#") else (path.parent / unquote(link)).is_file(), link
+            assert (
+                link[1:] in page.anchors
+                if link.startswith("#")
+                else (path.parent / unquote(link)).is_file()
+            ), link
 
 
 def test_the_comparison_shows_methods_tests_curves_trees_and_links_the_runs(record):
     page = Page(record / "report.html")
     names = {path.name for path in (record / "figures").iterdir()}
-    assert names == {"methods.png", "heights.png", "curves.png", "tanglegram_DR-euc.png", "tanglegram_NormFace-euc.png"}
-    assert len(page.images) == 5 and "Paired tests" in page.text and "0.815 ±0.007" in page.text  # 0.81, 0.82
+    assert names == {
+        "methods.png",
+        "heights.png",
+        "curves.png",
+        "tanglegram_DR-euc.png",
+        "tanglegram_NormFace-euc.png",
+    }
+    assert (
+        len(page.images) == 5 and "Paired tests" in page.text and "0.815 ±0.007" in page.text
+    )  # 0.81, 0.82
     assert sum(link.endswith("report.html") for link in page.links) == 4
 
 
@@ -112,24 +128,45 @@ def compared_rows(folder: Path, seeds: dict[str, tuple[int, ...]]) -> Group:
     """Rows with the given seeds and an accuracy that differs by row and seed."""
     for i, (name, numbers) in enumerate(seeds.items()):
         for seed in numbers:
-            write_run(folder, name, seed, {"accuracy": 0.5 + i / 10 + seed * (i + 1) / 100}, note=name)
-    return Group("demo", "", aggregation.read_record(folder).values, ["accuracy"])
+            write_run(
+                folder, name, seed, {"accuracy": 0.5 + i / 10 + seed * (i + 1) / 100}, note=name
+            )
+    return Group("demo", "", records.read_record(folder).values, ["accuracy"])
 
 
 def test_every_pair_of_a_few_methods_is_tested(record, tmp_path):
-    group = compared_rows(tmp_path, {"A": (1, 2, 3), "B": (1, 2, 3), "C": (2, 3), "D": (2, 3), "alone": (7,)})
+    group = compared_rows(
+        tmp_path, {"A": (1, 2, 3), "B": (1, 2, 3), "C": (2, 3), "D": (2, 3), "alone": (7,)}
+    )
     a, b, c, d = (row for row in group.rows if row != "alone")
     tests, said = paired_tests(group)
     titles = [f"{b} against {a}", f"{c} against {a}", f"{d} against {a}"]
-    assert [test.title for test in tests] == [*titles, f"{c} against {b}", f"{d} against {b}", f"{d} against {c}"]
-    assert [test.notes[0] for test in tests] == ["paired seeds: 1, 2, 3", *["paired seeds: 2, 3"] * 5]
+    assert [test.title for test in tests] == [
+        *titles,
+        f"{c} against {b}",
+        f"{d} against {b}",
+        f"{d} against {c}",
+    ]
+    assert [test.notes[0] for test in tests] == [
+        "paired seeds: 1, 2, 3",
+        *["paired seeds: 2, 3"] * 5,
+    ]
     # 0.1 and 0.01 * seed for each step from row to row
-    assert [test.rows[0][4] for test in tests] == ["0.120", "0.250", "0.375", "0.125", "0.250", "0.125"]
+    assert [test.rows[0][4] for test in tests] == [
+        "0.120",
+        "0.250",
+        "0.375",
+        "0.125",
+        "0.250",
+        "0.125",
+    ]
     assert "every pair" in said and "not corrected for the number of pairs and measures" in said
     assert said in Page(record / "report.html").text
 
 
-@pytest.mark.parametrize(("count", "rows"), [(5, "the other rows"), (10, "the next 8 of 9 other rows")])
+@pytest.mark.parametrize(
+    ("count", "rows"), [(5, "the other rows"), (10, "the next 8 of 9 other rows")]
+)
 def test_many_methods_are_tested_against_the_first_one_only(tmp_path, count, rows):
     group = compared_rows(tmp_path, {f"row{i}": (1, 2) for i in range(count)})
     first, *others = group.rows
@@ -160,7 +197,11 @@ def test_the_formats_asked_for_are_written_and_linked(tmp_path, quick):
     run = tmp_path / "demo" / "DR-euc" / "seed1"
     assert draw(run, formats=("pdf",)) == 0
     assert {path.suffix for path in (run / "figures").iterdir()} == {".pdf"}
-    assert all(link.endswith(".pdf") for link in Page(run / "report.html").links if not link.startswith("#"))
+    assert all(
+        link.endswith(".pdf")
+        for link in Page(run / "report.html").links
+        if not link.startswith("#")
+    )
 
 
 def test_damaged_and_unfinished_runs_are_named_and_the_others_drawn(tmp_path, capsys, quick):
@@ -173,11 +214,16 @@ def test_damaged_and_unfinished_runs_are_named_and_the_others_drawn(tmp_path, ca
     assert draw(tmp_path / "demo") == 1
     errors = capsys.readouterr().err
     assert all(
-        part in errors for part in ("seed2/test.pkl", "seed3/config.json", "unfinished: ", "seed4: 6 of 20 epochs")
+        part in errors
+        for part in ("seed2/test.pkl", "seed3/config.json", "unfinished: ", "seed4: 6 of 20 epochs")
     )
     assert [(run / "report.html").exists() for run in runs] == [True, False, False, False]
     page = Page(tmp_path / "demo" / "report.html").text
-    assert "Left out or damaged" in page and "seed3/config.json" in page and "seed4: 6 of 20 epochs" in page
+    assert (
+        "Left out or damaged" in page
+        and "seed3/config.json" in page
+        and "seed4: 6 of 20 epochs" in page
+    )
 
 
 def test_a_row_whose_first_run_is_damaged_shows_the_tree_of_the_next(tmp_path):
@@ -208,12 +254,28 @@ def test_a_folder_that_is_no_run_is_refused_before_anything_is_drawn(tmp_path, c
 
 def test_runs_named_one_by_one_are_compared_without_the_others(record, tmp_path, quick):
     out = tmp_path / "out"
-    assert draw(record / "DR-euc" / "seed2", record / "NormFace-euc" / "seed1", "--out", out, "--metrics", "acc*") == 0
+    assert (
+        draw(
+            record / "DR-euc" / "seed2",
+            record / "NormFace-euc" / "seed1",
+            "--out",
+            out,
+            "--metrics",
+            "acc*",
+        )
+        == 0
+    )
     assert sorted(str(path.relative_to(out)) for path in out.rglob("report.html")) == [
-        "DR-euc/seed2/report.html", "NormFace-euc/seed1/report.html", "report.html",
-    ]  # fmt: skip
+        "DR-euc/seed2/report.html",
+        "NormFace-euc/seed1/report.html",
+        "report.html",
+    ]
     page = Page(out / "report.html")
-    assert "2 runs of 2 kinds" in page.text and "Paired tests" not in page.text and "ahc" not in page.text
+    assert (
+        "2 runs of 2 kinds" in page.text
+        and "Paired tests" not in page.text
+        and "ahc" not in page.text
+    )
     assert all((out / unquote(link)).is_file() for link in page.links if not link.startswith("#"))
 
 
@@ -236,28 +298,40 @@ def test_flags_that_do_not_fit_are_refused_by_name(record, capsys):
     assert "did you mean" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_with_a_way_out(record, tmp_path, capsys, quick):
+def test_a_folder_that_cannot_be_written_is_an_error_with_a_way_out(
+    record, tmp_path, capsys, quick
+):
     (tmp_path / "file").write_text("")
     assert draw(record / "DR-euc" / "seed1", "--out", tmp_path / "file") == 2
     assert "--out DIR" in capsys.readouterr().err
 
 
 def test_names_of_classes_and_options_cannot_become_part_of_the_page(tmp_path, quick):
-    tree = Hierarchy.from_paths([("<img src=x onerror=alert(1)>", "a&b"), ("'\"", "</table><script>")])
+    tree = Hierarchy.from_paths(
+        [("<img src=x onerror=alert(1)>", "a&b"), ("'\"", "</table><script>")]
+    )
     run = finish(tmp_path, "DR-euc", 1, tree=tree, note="<script>alert(2)</script>")
     config = json.loads((run.folder / "config.json").read_text())
     (run.folder / "config.json").write_text(json.dumps({**config, "command": ["<b>", "\udcff"]}))
     assert draw(run.folder) == 0
     page = Page(run.folder / "report.html")
-    assert "script" not in page.tags and "b" not in page.tags and not any(image == "x" for image in page.images)
+    assert (
+        "script" not in page.tags
+        and "b" not in page.tags
+        and not any(image == "x" for image in page.images)
+    )
 
 
-def test_images_are_found_where_they_are_named_where_training_found_them_or_where_the_dataset_keeps_them(tmp_path):
+def test_images_are_found_where_they_are_named_where_training_found_them_or_where_the_dataset_keeps_them(
+    tmp_path,
+):
     run = finish(tmp_path, "DR-euc", 1)
     assert image_places(run, "given")[0] == Path("given")
     assert image_places(run, None)[0] == Path("demo_images")
     config = json.loads((run.folder / "config.json").read_text())
-    (run.folder / "config.json").write_text(json.dumps({**config, "places": {"data_dir": "/from/training"}}))
+    (run.folder / "config.json").write_text(
+        json.dumps({**config, "places": {"data_dir": "/from/training"}})
+    )
     assert image_places(Run(run.folder), None)[0] == Path("/from/training")
     other = finish(tmp_path, "DR-euc", 2, dataset="my own")
     assert image_places(other, None) == []
@@ -283,7 +357,9 @@ def test_the_worst_mistakes_are_shown_where_the_images_are(tmp_path, quick):
     assert draw(run.folder, "--data_dir", images) == 0
     assert (run.folder / "figures" / "mistake_images.png").is_file()
     assert draw(run.folder, "--data_dir", tmp_path) == 0
-    assert not (run.folder / "figures" / "mistake_images.png").exists()  # no figure of an earlier report stays
+    assert not (
+        run.folder / "figures" / "mistake_images.png"
+    ).exists()  # no figure of an earlier report stays
 
 
 def test_the_epoch_of_the_results_is_the_first_of_the_best(tmp_path):

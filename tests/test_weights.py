@@ -30,11 +30,22 @@ NORMALISED = [name for name in WEIGHTINGS if name not in UNNORMALISED]
         ("n_leaves", {}, 1, 1 / 3, 1, 0, 1 / 2, 1),
         ("bertinetto", {"hxe_alpha": np.log(2)}, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1 / 8, 1 / 16),
         ("ones", {}, 1, 1, 1, 1, 1, 1),
-        ("hxe", {"hxe_alpha": np.log(2)}, 1 / 2, 1 / 2 - 1 / 4, 1 / 4, 1 / 4 - 1 / 8, 1 / 8 - 1 / 16, 1 / 16),
+        (
+            "hxe",
+            {"hxe_alpha": np.log(2)},
+            1 / 2,
+            1 / 2 - 1 / 4,
+            1 / 4,
+            1 / 4 - 1 / 8,
+            1 / 8 - 1 / 16,
+            1 / 16,
+        ),
     ],
 )
 def test_weights_of_a_small_tree_by_hand(name, options, a, b, c, d, e, f):
-    np.testing.assert_allclose(node_weights(UNEVEN, name, **options), [0, a, b, c, d, e, f, f], rtol=1e-12)
+    np.testing.assert_allclose(
+        node_weights(UNEVEN, name, **options), [0, a, b, c, d, e, f, f], rtol=1e-12
+    )
 
 
 def test_lazy_greedy_and_top_bottom_differ_where_heights_jump():
@@ -42,8 +53,12 @@ def test_lazy_greedy_and_top_bottom_differ_where_heights_jump():
     tree = Hierarchy.from_paths([("a", "b"), ("c", "d", "e")])
     np.testing.assert_allclose(node_weights(tree, "lazy"), [0, 1 / 3, 2 / 3, 1 / 3, 1 / 3, 1 / 3])
     np.testing.assert_allclose(node_weights(tree, "greedy"), [0, 2 / 3, 1 / 3, 1 / 3, 1 / 3, 1 / 3])
-    np.testing.assert_allclose(node_weights(tree, "top_bottom"), [0, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3])
-    np.testing.assert_allclose(node_weights(tree, "balanced"), [0, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3])
+    np.testing.assert_allclose(
+        node_weights(tree, "top_bottom"), [0, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3]
+    )
+    np.testing.assert_allclose(
+        node_weights(tree, "balanced"), [0, 1 / 2, 1 / 2, 1 / 3, 1 / 3, 1 / 3]
+    )
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
@@ -74,8 +89,12 @@ def test_weights_of_bertinetto_sum_to_their_closed_forms(tree):
     ends = cumulative(tree, node_weights(tree, "hxe", hxe_alpha=0.3))[tree.leaves]
     np.testing.assert_allclose(ends, np.exp(-0.3), rtol=1e-12)
     np.testing.assert_allclose(cumulative(tree, node_weights(tree, "ones")), tree.depth)
-    np.testing.assert_allclose(node_weights(tree, "bertinetto", hxe_alpha=0), node_weights(tree, "ones"))
-    np.testing.assert_allclose(node_weights(tree, "hxe", hxe_alpha=0), tree.class_of >= 0)  # cross-entropy
+    np.testing.assert_allclose(
+        node_weights(tree, "bertinetto", hxe_alpha=0), node_weights(tree, "ones")
+    )
+    np.testing.assert_allclose(
+        node_weights(tree, "hxe", hxe_alpha=0), tree.class_of >= 0
+    )  # cross-entropy
 
 
 @pytest.mark.parametrize("tree", TREES)
@@ -89,7 +108,9 @@ def test_hxe_weights_telescope_those_of_bertinetto(tree):
 
 def test_with_all_classes_at_one_depth_balanced_lazy_and_greedy_are_one():
     for name in ("lazy", "greedy", "top_bottom"):
-        np.testing.assert_allclose(node_weights(EVEN, name), node_weights(EVEN, "balanced"), atol=1e-15)
+        np.testing.assert_allclose(
+            node_weights(EVEN, name), node_weights(EVEN, "balanced"), atol=1e-15
+        )
 
 
 @pytest.mark.parametrize("name", [*NORMALISED, "n_leaves", "ones"])
@@ -108,7 +129,9 @@ def test_power_meets_balanced_at_one_from_both_sides(tree):
 def test_power_puts_all_weight_at_depth_one_or_on_the_classes_in_its_limits(tree):
     np.testing.assert_array_equal(node_weights(tree, "power", decay=0), tree.depth == 1)
     for decay in (1e12, 1e300):
-        np.testing.assert_allclose(node_weights(tree, "power", decay=decay), tree.class_of >= 0, atol=1e-11)
+        np.testing.assert_allclose(
+            node_weights(tree, "power", decay=decay), tree.class_of >= 0, atol=1e-11
+        )
 
 
 def test_power_is_geometric_along_a_longest_path():
@@ -127,7 +150,9 @@ def test_power_neither_overflows_nor_loses_mass_in_a_tree_of_height_400(decay):
 
 def test_leaf_up_to_the_whole_height_is_balanced():
     for tree in TREES:
-        np.testing.assert_allclose(node_weights(tree, "leaf", leaf_height=99), node_weights(tree, "balanced"))
+        np.testing.assert_allclose(
+            node_weights(tree, "leaf", leaf_height=99), node_weights(tree, "balanced")
+        )
 
 
 @pytest.mark.parametrize("name", NORMALISED)

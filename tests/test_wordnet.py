@@ -12,7 +12,8 @@ from scripts import build_wordnet_trees
 
 SHIPPED = Path(__file__).resolve().parents[1] / "hierarchies"
 
-# offset, lexicographer file, type, number of words in hexadecimal, words with ids, number of pointers, pointers | gloss
+# offset, lexicographer file, type, number of words in hexadecimal, words with ids, number of
+# pointers, pointers | gloss
 NOUNS = """\
   1 This software and database is being provided to you, the LICENSEE, by
   2 Princeton University under the following license.
@@ -32,8 +33,21 @@ NOUNS = """\
 09600002 18 n 01 Rex 0 002 @i 02512053 n 0000 @ 02084071 n 0000 | a kind and an instance
 13582013 23 n 01 number 0 001 @ 00002137 n 0000 | a concept
 """
-DOG, CAT, FISH, LASSIE, REX, NUMBER = "n02084071", "n02121620", "n02512053", "n09600001", "n09600002", "n13582013"
-ANIMAL, TAME, CARNIVORE, CANINE, FELINE = "n00015388", "n01317541", "n02075296", "n02083346", "n02120997"
+DOG, CAT, FISH, LASSIE, REX, NUMBER = (
+    "n02084071",
+    "n02121620",
+    "n02512053",
+    "n09600001",
+    "n09600002",
+    "n13582013",
+)
+ANIMAL, TAME, CARNIVORE, CANINE, FELINE = (
+    "n00015388",
+    "n01317541",
+    "n02075296",
+    "n02083346",
+    "n02120997",
+)
 
 
 @pytest.fixture
@@ -79,7 +93,8 @@ def test_a_class_above_another_is_refused(nouns):
 
 
 def test_longest_paths_are_followed_and_single_children_dropped(nouns):
-    # the cat goes by carnivore and feline (5 edges below physical entity), not by domestic animal (4)
+    # the cat goes by carnivore and feline (5 edges below physical entity), not by domestic animal
+    # (4)
     tree = longest_path_tree(nouns, [DOG, CAT, FISH])
     assert tree.class_paths == ((CARNIVORE, DOG), (CARNIVORE, CAT), (FISH,))
     assert tree.class_names == ("dog", "house_cat", "fish")
@@ -89,7 +104,10 @@ def test_longest_paths_are_followed_and_single_children_dropped(nouns):
 def test_of_equally_long_paths_the_first_lemma_wins(tmp_path):
     # domestic animal one level deeper: both ways from the cat are now of one length
     nouns = read_nouns(
-        write(tmp_path / "data.noun", NOUNS.replace("animal 0 001 @ 00015388", "animal 0 001 @ 02075296"))
+        write(
+            tmp_path / "data.noun",
+            NOUNS.replace("animal 0 001 @ 00015388", "animal 0 001 @ 02075296"),
+        )
     )
     tree = longest_path_tree(nouns, [LASSIE, CAT, REX], parents={LASSIE: TAME})
     assert tree.class_paths == ((TAME, CAT), (TAME, LASSIE), (REX,))
@@ -132,7 +150,9 @@ def test_a_malformed_line_is_named(tmp_path, line):
 
 def test_a_hypernym_that_the_file_lacks_is_named(tmp_path):
     cut = "\n".join(line for line in NOUNS.splitlines() if not line.startswith("02075296")) + "\n"
-    with pytest.raises(ValueError, match="n02083346 .canine. is below n02075296, which is not there"):
+    with pytest.raises(
+        ValueError, match="n02083346 .canine. is below n02075296, which is not there"
+    ):
         read_nouns(write(tmp_path / "data.noun", cut))
 
 
@@ -146,12 +166,18 @@ def test_edge_and_name_files_hold_the_tree(nouns, tmp_path):
         f"{FISH} {ANIMAL}",
     ]
     assert f"{CAT} house cat" in names.splitlines()
-    files = [write(tmp_path / f"x.{suffix}", text) for suffix, text in (("edges", edges), ("names", names))]
+    files = [
+        write(tmp_path / f"x.{suffix}", text)
+        for suffix, text in (("edges", edges), ("names", names))
+    ]
     assert read_edges(*files) == tree
 
 
 def test_the_script_writes_both_files(tmp_path, capsys):
-    noun_file, wnids = write(tmp_path / "data.noun", NOUNS), write(tmp_path / "wnids.txt", f"{FISH}\n{DOG}\n{CAT}\n")
+    noun_file, wnids = (
+        write(tmp_path / "data.noun", NOUNS),
+        write(tmp_path / "wnids.txt", f"{FISH}\n{DOG}\n{CAT}\n"),
+    )
     arguments = [
         "--wordnet",
         str(noun_file),
@@ -163,7 +189,9 @@ def test_the_script_writes_both_files(tmp_path, capsys):
         str(tmp_path),
     ]
     assert build_wordnet_trees.main(arguments) == 0
-    assert read_edges(tmp_path / "tinyimagenet.edges", tmp_path / "tinyimagenet.names").num_nodes == 7
+    assert (
+        read_edges(tmp_path / "tinyimagenet.edges", tmp_path / "tinyimagenet.names").num_nodes == 7
+    )
     assert read_edges(tmp_path / "imagenet.edges").num_nodes == 5
     assert "'classes': 3" in capsys.readouterr().out
 
@@ -179,33 +207,68 @@ def distances(tree):
 def test_the_shipped_tree_of_tinyimagenet_has_the_published_statistics():
     tree = shipped("tinyimagenet")
     found = describe(tree)
-    assert (found["classes"], found["nodes"], found["inner"], found["single_child"], found["height"]) == (
+    assert (
+        found["classes"],
+        found["nodes"],
+        found["inner"],
+        found["single_child"],
+        found["height"],
+    ) == (
         200,
         518,
         318,
         223,
         16,
     )
-    assert found["level_sizes"] == [2, 4, 8, 18, 37, 73, 107, 134, 159, 177, 185, 188, 192, 199, 199, 200]
+    assert found["level_sizes"] == [
+        2,
+        4,
+        8,
+        18,
+        37,
+        73,
+        107,
+        134,
+        159,
+        177,
+        185,
+        188,
+        192,
+        199,
+        199,
+        200,
+    ]
     assert found["by_depth"] == [2, 4, 8, 17, 34, 66, 85, 86, 69, 53, 28, 23, 15, 16, 7, 4]
-    assert (distances(tree).min(), distances(tree).max()) == (2, 25) and distances(tree).mean() == pytest.approx(
-        13.0297, abs=5e-5
-    )
+    assert (distances(tree).min(), distances(tree).max()) == (2, 25) and distances(
+        tree
+    ).mean() == pytest.approx(13.0297, abs=5e-5)
     assert tree.names[0] == "n00001930" and sorted(tree.names[1:3]) != sorted(tree.keys[1:3])
 
 
 def test_the_shipped_tree_of_tinyimagenet_collapses_to_295_nodes():
     tree = shipped("tinyimagenet").collapse()
     found = describe(tree)
-    assert (found["nodes"], found["inner"], found["single_child"], found["height"]) == (295, 95, 0, 11)
+    assert (found["nodes"], found["inner"], found["single_child"], found["height"]) == (
+        295,
+        95,
+        0,
+        11,
+    )
     assert (distances(tree).min(), distances(tree).max()) == (2, 17)
 
 
 def test_the_shipped_tree_of_imagenet_has_the_published_statistics_but_for_ties():
-    # classes, nodes, height and range of distances are those of Bertinetto et al.; who wins a tie shifts a few levels
+    # classes, nodes, height and range of distances are those of Bertinetto et al.; who wins a tie
+    # shifts a few levels
     tree = shipped("imagenet")
     found = describe(tree)
-    assert (found["classes"], found["nodes"], found["inner"], found["single_child"], found["height"]) == (
+    assert (
+        found["classes"],
+        found["nodes"],
+        found["inner"],
+        found["single_child"],
+        found["height"],
+    ) == (
         1000,
         1372,
         372,
@@ -214,15 +277,17 @@ def test_the_shipped_tree_of_imagenet_has_the_published_statistics_but_for_ties(
     )
     published = [2, 5, 22, 47, 112, 240, 403, 587, 736, 819, 887, 921, 977, 999, 1000]
     assert np.abs(np.subtract(found["level_sizes"], published)).max() == 12
-    assert (distances(tree).min(), distances(tree).max()) == (2, 23) and distances(tree).mean() == pytest.approx(
-        11.44, abs=0.05
-    )
+    assert (distances(tree).min(), distances(tree).max()) == (2, 23) and distances(
+        tree
+    ).mean() == pytest.approx(11.44, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["tinyimagenet", "imagenet"])
 def test_the_shipped_classes_are_wnids_in_their_order_and_have_lemmas_for_names(name):
     tree = shipped(name)
     wnids = [path[-1] for path in tree.class_paths]
-    assert wnids == sorted(wnids) and all(len(wnid) == 9 and wnid[0] == "n" and wnid[1:].isdigit() for wnid in wnids)
+    assert wnids == sorted(wnids) and all(
+        len(wnid) == 9 and wnid[0] == "n" and wnid[1:].isdigit() for wnid in wnids
+    )
     assert dict(zip(wnids, tree.class_names))["n01443537"] == "goldfish"
     assert not any("_" in shown or shown == key for shown, key in zip(tree.class_names, wnids))

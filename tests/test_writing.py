@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.writing import RowStore, replacing
+from files.writing import RowStore, replacing
 
 
 def test_a_file_appears_when_all_is_written_and_its_folder_with_it(tmp_path):
@@ -38,7 +38,10 @@ def test_rows_added_in_pieces_are_read_back_as_one_array(tmp_path):
             rows.append(vectors=vectors[piece][:, ::-1], counts=counts[piece])
         rows.save(tmp_path / "rows.npz", names=names)
     with np.load(tmp_path / "rows.npz") as content:
-        assert set(content) == {"vectors", "counts", "names"} and content["vectors"].dtype == np.float32
+        assert (
+            set(content) == {"vectors", "counts", "names"}
+            and content["vectors"].dtype == np.float32
+        )
         np.testing.assert_array_equal(content["vectors"], vectors[:, ::-1])
         np.testing.assert_array_equal(content["counts"], counts)
         np.testing.assert_array_equal(content["names"], names)

@@ -1,0 +1,252 @@
+"""What is answered for the scores of new images: decisions that back off, in tables, and how often
+they are right.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hierarchies import Hierarchy
+from hierarchies.tree import format_path, parse_path
+from metrics import RULES, fit_temperature
+from metrics.conformal import NEEDED, OPTION, Promise, promise
+from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
+from runs.folder import Run
+
+pd.set_option(
+    "mode.string_storage", "python"
+)  # pyarrow, where it is installed, refuses names that are no UTF-8
+
+
+class Decision(NamedTuple):
+    """How answers are chosen from scores.
+
+    Attributes:
+        rule: A name in `metrics.RULES`.
+        options: What the rule takes.
+        temperature: Divides the scores; 1 where there is no validation split to fit it on.
+        fitted: Number of validation images that the temperature was fitted on; 0 without.
+        promise: What the setting of the rule promises; None where nothing is promised.
+    """
+
+    rule: str = "argmax"
+    options: Mapping = {}
+    temperature: float = 1.0
+    fitted: int = 0
+    promise: Promise | None = None
+
+
+def choose_decision(
+    run: Run,
+    rule: str,
+    target_accuracy: float | None = 0.95,
+    *,
+    scores: str = "W",
+    options: Mapping | None = None,
+) -> Decision:
+    """A rule for new images, calibrated on the validation split of a run: first the temperature,
+    then the rule.
+
+    Args:
+        run: A finished run; without validation split, rules that need a setting must be given it.
+        rule: A name in `metrics.RULES`.
+        target_accuracy: How often answers shall be right: the truth is the answer or below it. For
+            the rules in `metrics.conformal.NEEDED`, unless options set them; see there what is
+            promised.
+        scores: "W", of the class vectors, or "prototypes".
+        options: Of the rule: its setting by hand.
+
+    Raises: ValueError: If the accuracy cannot be promised, there is no validation split, or there
+    are no such scores.
+    """
+    options, promised = dict(options or {}), None
+    needs = rule in NEEDED and OPTION[rule] not in options
+    validated = (run.folder / "val.pkl").is_file() or bool(run.options.get("use_val") and needs)
+    if needs and not validated:
+        raise ValueError(
+            f"{run.folder} has no validation split to calibrate --rule {rule} on: train with"
+            " --use_val, set"
+            f" --{OPTION[rule]} by hand, or take a rule that needs no setting, such as --rule"
+            " majority"
+        )
+    if not validated:
+        return Decision(rule, options)
+    outputs = run.outputs("val")
+    values = outputs.scores if scores == "W" else outputs.prototype_scores
+    if values is None:
+        raise ValueError(no_prototypes(run))
+    temperature = fit_temperature(values, outputs.labels)
+    if needs:
+        promised = promise(
+            rule, run.hierarchy, values / temperature, outputs.labels, target_accuracy
+        )
+        options[OPTION[rule]] = promised.value
+    return Decision(rule, options, temperature, len(values), promised)
+
+
+def no_prototypes(run: Run) -> str:
+    """The message for a run whose head has none."""
+    return (
+        f"--scores prototypes compares directions, and --method {run.options.get('method')} has"
+        " none; use --scores W"
+    )
+
+
+class Answered(NamedTuple):
+    """What is answered for B images.
+
+    Attributes:
+        nodes (B,): The answers.
+        classes (B,): The most probable classes.
+        table: One row an image, see `Answerer`.
+    """
+
+    nodes: np.ndarray
+    classes: np.ndarray
+    table: pd.DataFrame
+
+
+class Answerer:
+    """Answers scores.
+
+    Args:
+        hierarchy: The class tree.
+        decision: How answers are chosen.
+        topk: Number of classes to list.
+
+    Attributes: paths, names (N,): of the nodes, as they are written; the root goes by its name.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, decision: Decision, topk: int = 3):
+        self.hierarchy, self.decision, self.topk = hierarchy, decision, topk
+        paths = [
+            hierarchy.names[0],
+            *(format_path(hierarchy.path(v)) for v in range(1, hierarchy.num_nodes)),
+        ]
+        self.paths, self.names = (
+            np.array(paths, dtype=object),
+            np.array(hierarchy.names, dtype=object),
+        )
+
+    def __call__(self, scores: np.ndarray) -> Answered:
+        """What is answered for scores (B, C).
+
+        Columns of the table: decision (path of the answered node), decision_name, decision_depth
+        (edges below the root), decision_probability; class (path of the most probable one),
+        class_name, probability; class_2, probability_2 ...; probability_level_1 ...: of the nodes
+        on the class's path, from the top down, NaN below it.
+        """
+        tree = self.hierarchy
+        p = softmax(scores / self.decision.temperature)
+        by_node = np.minimum(node_probabilities(tree, p), 1.0)  # sums may exceed 1 by rounding
+        nodes = RULES[self.decision.rule](tree, by_node, **self.decision.options)
+        best = top_k(p, self.topk)
+        columns = {"decision": self.paths[nodes], "decision_name": self.names[nodes]}
+        columns |= {
+            "decision_depth": tree.depth[nodes],
+            "decision_probability": _at(by_node, nodes),
+        }
+        for rank, classes in enumerate(best.T, 1):
+            suffix, leaves = "" if rank == 1 else f"_{rank}", tree.leaves[classes]
+            columns[f"class{suffix}"] = self.paths[leaves]
+            columns |= {"class_name": self.names[leaves]} if rank == 1 else {}
+            columns[f"probability{suffix}"] = _at(p, classes)
+        for level, above in enumerate(tree.path_table[best[:, 0]].T, 1):
+            columns[f"probability_level_{level}"] = np.where(
+                above >= 0, _at(by_node, above), np.nan
+            )
+        return Answered(nodes, best[:, 0], pd.DataFrame(columns))
+
+    def judge(self, answered: Answered, truths: np.ndarray) -> pd.DataFrame:
+        """truth (path of the true class) and correct (whether it is the answer or below it), from
+        truths (B,) classes.
+
+        Both are missing where a truth is -1.
+        """
+        known = truths >= 0
+        leaves = self.hierarchy.leaves[truths]
+        right = lca_nodes(self.hierarchy, answered.nodes, leaves) == answered.nodes
+        correct = pd.Series(right, dtype="boolean").where(pd.Series(known))
+        return pd.DataFrame(
+            {"truth": np.where(known, self.paths[leaves], None), "correct": correct}
+        )
+
+
+def _at(table: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return table[np.arange(len(columns)), columns]
+
+
+@dataclass
+class Counts:
+    """What was answered so far, and with true classes how much of it was right.
+
+    Attributes:
+        images: Number of files; errors: of those that could not be read.
+        leaves: Answers that are classes; depth: sum of the depths of the answers, in edges;
+            class_depth: of the most probable classes.
+        judged: Answers for images of a known class; accurate: of them those whose most probable
+            class is the true one;
+            right: those whose answer is the true class or above it.
+    """
+
+    images: int = 0
+    errors: int = 0
+    leaves: int = 0
+    depth: int = 0
+    class_depth: int = 0
+    judged: int = 0
+    accurate: int = 0
+    right: int = 0
+
+    @property
+    def answered(self) -> int:
+        """Number of images with an answer."""
+        return self.images - self.errors
+
+    def count(self, tree: Hierarchy, answered: Answered, errors: int) -> None:
+        """Adds answers, and a number of images without one."""
+        self.images += len(answered.nodes) + errors
+        self.errors += errors
+        self.leaves += int((tree.class_of[answered.nodes] >= 0).sum())
+        self.depth += int(tree.depth[answered.nodes].sum())
+        self.class_depth += int(tree.depth[tree.leaves[answered.classes]].sum())
+
+    def count_right(self, answered: Answered, truths: np.ndarray, correct: pd.Series) -> None:
+        """Adds how many were right: true classes (B,), -1 where not known, and the column of
+        `Answerer.judge`.
+        """
+        self.judged += int((truths >= 0).sum())
+        self.accurate += int((answered.classes == truths).sum())
+        self.right += int(correct.sum())
+
+
+def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
+    """The class of each file by the folder it is in, (S,) int64; -1 where that is none of the run's
+    classes.
+
+    The folder's path must end in the class's path (the longest counts). Where no file has such a
+    folder, its name must be the last key of a class, and of one class only.
+    """
+    paths = run.hierarchy.class_paths
+    if run.options.get("collapse"):
+        paths = [parse_path("/".join(path)) for path in paths]
+    known = {path[:-1] if path[-1] == "." else path: c for c, path in enumerate(paths)}
+    folders = [os.path.dirname(file) for file in files]
+    depth, found = max(map(len, known)), {}
+    for folder in set(folders):
+        parts = Path(os.path.abspath(folder)).parts
+        tails = (parts[-length:] for length in range(depth, 0, -1))
+        found[folder] = next((known[tail] for tail in tails if tail in known), -1)
+    if all(c < 0 for c in found.values()):
+        count = Counter(path[-1] for path in known)
+        single = {path[-1]: c for path, c in known.items() if count[path[-1]] == 1}
+        found = {
+            folder: single.get(os.path.basename(os.path.abspath(folder)), -1) for folder in found
+        }
+    return np.array([found[folder] for folder in folders], np.int64)

@@ -1,0 +1,202 @@
+"""Computes one recorded run again: from its arrays alone, or from its images and checkpoint on any
+machine.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+import data
+from evaluation.model import NO_START
+from hierarchies import node_weights
+from metrics import Outputs, fit_temperature, suite
+from runs import records
+from runs.folder import Run, RunError
+from training import loop
+from training.devices import Devices
+from training.setup import assemble
+
+
+class ImageSource(NamedTuple):
+    """How to embed the images again.
+
+    Attributes:
+        places: Where files are on this machine, by the options' names: data_dir, cache_dir,
+            hierarchy, split_list. None means the run's own.
+        devices: To compute on.
+        checkpoint: 'best.pt' or 'last.pt'; None is the one that the run's results come from.
+    """
+
+    places: Mapping
+    devices: Devices
+    checkpoint: str | None = None
+
+
+class EvaluationOptions(NamedTuple):
+    """What is asked of runs.
+
+    Attributes:
+        bootstrap: Resamples for 95 % intervals; 0 for none.
+        weighting, options: Node weights of the weighted measures, with the weighting's own options.
+        on_request: Measures to add, from `metrics.suite.ON_REQUEST`.
+        images: How to embed the images again; None takes the arrays that training recorded.
+        tolerance: Largest difference from the recorded measures; None is 1e-6, or 0.01 with images.
+        wanted: Names or patterns of the measures to print; None for all but those of answers that
+            back off.
+        tree: Whether to print the tree of the class vectors.
+    """
+
+    bootstrap: int = 0
+    weighting: str = "balanced"
+    options: Mapping = {}
+    on_request: Sequence[str] = ()
+    images: ImageSource | None = None
+    tolerance: float | None = None
+    wanted: Sequence[str] | None = None
+    tree: bool = False
+
+
+class SplitOutputs(NamedTuple):
+    """What a run's measures are computed from.
+
+    Attributes:
+        test: Of the test split.
+        val: Of the validation split, or None.
+    """
+
+    test: Outputs
+    val: Outputs | None
+
+
+class _Embedded(Run):
+    """A run whose arrays were computed anew instead of read."""
+
+    def __init__(self, run: Run, arrays: Mapping[str, dict[str, np.ndarray]]):
+        super().__init__(run.folder)
+        self._arrays = arrays
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        return self._arrays[name]
+
+
+def find_folders(named: Iterable[str | os.PathLike]) -> list[Path]:
+    """The runs at or below the folders named, each once; a folder without any stays, to be refused
+    by name.
+    """
+    return list(
+        dict.fromkeys(
+            folder for path in named for folder in records.run_folders(path) or [Path(path)]
+        )
+    )
+
+
+def read_source(run: Run) -> SplitOutputs:
+    """What training recorded in test.pkl and val.pkl. Raises: RunError."""
+    if run.hierarchy.digest != run.config.get("hierarchy"):
+        raise RunError(
+            f"{run.folder / 'hierarchy.json'} is not the tree that config.json names; was it"
+            " changed?"
+        )
+    return SplitOutputs(
+        run.outputs("test"), run.outputs("val") if (run.folder / "val.pkl").is_file() else None
+    )
+
+
+def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
+    """Rebuilds data and model from the folder and embeds the images once more; the run need not be
+    finished.
+
+    Raises: RunError: If the images, their split or their tree are not those of the run; ValueError
+    from the data.
+    """
+    state = run.checkpoint(checkpoint)["model"]
+    # a folder to write to and a download are this machine's to choose, whatever the run's
+    # config.json says
+    recorded = {
+        name: value
+        for name, value in run.options.items()
+        if name not in ("data_dir", "cache_dir", "download")
+    }
+    splits = data.load(
+        {**recorded, **{name: place for name, place in images.places.items() if place is not None}}
+    )
+    for what, found in (("hierarchy", splits.hierarchy.digest), ("split", splits.digest)):
+        if found != run.config.get(what):
+            raise RunError(
+                f"the {what} made from these images is not the one of {run.folder}; is --data_dir"
+                " right?"
+            )
+    options = defaultdict(
+        lambda: None, {**run.options, **NO_START}
+    )  # what an old run did not know is off
+    training = assemble(options, splits, images.devices)
+    try:
+        training.model.load_state_dict(state)
+    except RuntimeError as error:
+        raise RunError(
+            f"{run.folder / checkpoint} does not fit the model of config.json: {error}"
+        ) from error
+    names = ("test", "val") if len(splits.val) else ("test",)
+    embedded = _Embedded(run, loop.compute_outputs(training, splits, names))
+    return SplitOutputs(
+        embedded.outputs("test"), embedded.outputs("val") if len(splits.val) else None
+    )
+
+
+def measure(source: SplitOutputs, request: EvaluationOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The measures of the test split as asked for, and as training computes them; one table where
+    that is the same.
+
+    With a validation split, its temperatures give the `calibrated/` and `prototype/calibrated/`
+    measures beside the
+    others: scores of class vectors and of prototypes have scales of their own.
+    """
+    options = {
+        "bootstrap": request.bootstrap,
+        "on_request": request.on_request,
+        **_temperatures(source.val),
+    }
+    weights = node_weights(source.test.hierarchy, request.weighting, **request.options)
+    if request.weighting == "balanced":
+        table = suite.evaluate(source.test, **options)
+        return table, table
+    return suite.evaluate(source.test, weighting=weights, **options), suite.evaluate(source.test)
+
+
+def _temperatures(val: Outputs | None) -> dict[str, float]:
+    """The temperatures that `suite.evaluate` takes, of the scores by which the true class of any
+    image has one.
+    """
+    if val is None:
+        return {}
+    kinds = {"temperature": val.scores, "prototype_temperature": val.prototype_scores}
+    own = np.arange(val.num_samples), val.labels
+    fit = {
+        name: scores
+        for name, scores in kinds.items()
+        if scores is not None and np.isfinite(scores[own]).any()
+    }
+    return {name: fit_temperature(scores, val.labels) for name, scores in fit.items()}
+
+
+def differences(recorded: pd.DataFrame, computed: pd.DataFrame) -> pd.DataFrame:
+    """How far each recorded measure is from the computed one: metric, recorded, computed,
+    difference, largest first.
+
+    difference is absolute up to a recorded 1 and relative above; 0 where both are NaN, inf where
+    one is NaN or missing.
+    """
+    recorded = recorded[["metric", "value"]].assign(
+        value=pd.to_numeric(recorded["value"], errors="coerce")
+    )
+    table = recorded.merge(computed[["metric", "value"]], on="metric", how="left", indicator=True)
+    a, b = table.pop("value_x"), table.pop("value_y")
+    gap = ((a - b).abs() / a.abs().clip(lower=1)).fillna(np.inf)
+    gap[(a.isna() & b.isna() & (table.pop("_merge") == "both")) | (a == b)] = 0.0
+    table = table.assign(recorded=a, computed=b, difference=gap)
+    return table.sort_values("difference", ascending=False, kind="stable", ignore_index=True)

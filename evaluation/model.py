@@ -1,0 +1,134 @@
+"""Rebuilds the model of a recorded run."""
+
+import numpy as np
+import torch
+from torch import nn
+
+import models
+from data.unlabelled import Shape
+from evaluation.answers import no_prototypes
+from losses.penalties import PENALTIES
+from runs.folder import Run, RunError
+from training.devices import Devices
+
+# every weight comes from the checkpoint: nothing is needed of what training started from or was
+# held to
+NO_START = {
+    "rand_backbone": True,
+    "weights": None,
+    "freeze": "none",
+    "compile": False,
+    **dict.fromkeys(PENALTIES, 0.0),
+}
+
+
+def load_model(run: Run) -> models.Classifier:
+    """The model that a run's results come from, on the CPU, from config.json, hierarchy.json and
+    its checkpoint.
+
+    Neither images nor pretrained weights are needed, and class vectors are not placed again.
+    Raises: RunError.
+    """
+    if run.hierarchy.digest != run.config.get("hierarchy"):
+        raise RunError(
+            f"{run.folder / 'hierarchy.json'} is not the tree that config.json names; was it"
+            " changed?"
+        )
+    state = run.checkpoint(run.result_checkpoint)["model"]
+    # all weights come from the checkpoint, class vectors too, which only training moves in other
+    # ways
+    options = {
+        **run.options,
+        "rand_backbone": True,
+        "weights": None,
+        "mds_W": False,
+        "mds_solver": None,
+        "beta": None,
+    }
+    log_prior = state.get("head.log_prior")
+    train_counts = np.ones(run.hierarchy.num_classes)
+    if log_prior is not None:  # the same prior again
+        train_counts = (log_prior - log_prior.min()).double().exp().numpy()
+    side, channels = (
+        options.get("upscale") or options.get("resize") or None,
+        1 if options.get("gray") else 3,
+    )
+    try:
+        model = models.build_classifier(options, run.hierarchy, train_counts, channels, side)
+        model.load_state_dict(state)
+    except (RuntimeError, KeyError) as error:
+        file = run.folder / run.result_checkpoint
+        raise RunError(f"{file} does not fit the model of config.json: {error}") from error
+    return model.eval()
+
+
+def image_shape(run: Run) -> Shape:
+    """How the model of a run takes its images. Raises: RunError: If only the results say it, and
+    there are none.
+    """
+    options = run.options
+    width = height = options.get("resize") or 0
+    if not width:  # all training images were of one size
+        width, height = (int(side) for side in run.arrays("test")["sizes"][0])
+    return Shape(height, width, bool(options.get("gray")), options.get("upscale") or 0)
+
+
+def read_prototypes(run: Run) -> torch.Tensor:
+    """Prototypes (C, D) of a run, NaN rows for classes without training images. Raises: ValueError,
+    RunError.
+    """
+    if run.options.get("method") == "softmax":
+        raise ValueError(no_prototypes(run))
+    return torch.from_numpy(run.arrays("test")["prototypes"])
+
+
+class Embedder:
+    """Embeds and scores images as evaluation does.
+
+    Args:
+        model: From `load_model`.
+        devices: To compute on.
+        amp: Compute the backbone in bfloat16, as the run did.
+        prototypes: (C, D) to score with, instead of the class vectors.
+
+    Raises: ValueError: If amp is asked of several GPUs.
+    """
+
+    def __init__(
+        self,
+        model: models.Classifier,
+        devices: Devices,
+        amp: bool = False,
+        prototypes: torch.Tensor | None = None,
+    ):
+        if amp and len(devices.gpus) > 1:  # its threads would compute in float16
+            raise ValueError(
+                "this run was trained with --amp, which does not go with DataParallel: name one GPU"
+                " with --GPU"
+            )
+        self.device, self.amp = devices.main, bool(amp)
+        self.model = model.to(self.device).eval()
+        self.network = (
+            nn.DataParallel(model, device_ids=list(devices.gpus))
+            if len(devices.gpus) > 1
+            else self.model
+        )
+        self.prototypes = None if prototypes is None else prototypes.to(self.device)
+
+    @torch.no_grad()
+    def __call__(self, pixels: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings (B, D) and scores (B, C), float32, of uint8 images (B, H, W, channels) of
+        original sizes (B, 2).
+
+        Raises: ValueError: If an image has no finite score.
+        """
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            embeddings = self.network(images, torch.from_numpy(sizes).to(self.device))
+        embeddings = embeddings.float()
+        scores = self.model.head(embeddings, weight=self.prototypes)
+        if not torch.isfinite(scores.amax(dim=1)).all():
+            raise ValueError(
+                "the model gives scores that are no finite numbers; did its training diverge?"
+            )
+        return embeddings.cpu().numpy(), scores.cpu().numpy()

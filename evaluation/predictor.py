@@ -1,0 +1,119 @@
+"""A recorded run at work on new images: its model from its folder alone, and a table of what it
+says of them.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import pandas as pd
+
+from data.progress import progress
+from data.unlabelled import Batch, Shape, read_batches
+from evaluation.answers import Answered, Answerer, Counts
+from evaluation.model import Embedder
+from files.writing import RowStore, replacing
+
+
+class Predictor:
+    """Goes through image files and writes what a model says of each.
+
+    Args:
+        embedder, answers: The model, and how its scores are answered.
+        shape: How the model takes its images.
+        batch_size: Images embedded at once.
+    """
+
+    def __init__(self, embedder: Embedder, answers: Answerer, shape: Shape, batch_size: int = 64):
+        self.embedder, self.answers, self.shape, self.batch_size = (
+            embedder,
+            answers,
+            shape,
+            batch_size,
+        )
+
+    def write(
+        self,
+        files: Sequence[str],
+        out: str | os.PathLike,
+        embeddings: str | os.PathLike | None = None,
+        truths: np.ndarray | None = None,
+    ) -> Counts:
+        """Writes a row for each file, in order; the files written to appear when all is done.
+
+        Args:
+            files: Paths of images.
+            out: CSV file with the columns file; truth and correct where truths are given; those of
+                `Answerer`; error, why an image cannot be read, and all else is empty.
+            embeddings: .npz file for the images that could be read: files (S,), embeddings (S, D),
+                not normalised, and scores (S, C), not divided by the temperature.
+            truths: (S,) true classes, -1 where not known.
+
+        Raises: ValueError: If a file cannot be written, or the model gives no finite scores.
+        """
+        counts = Counts()
+        with _table(out, embeddings) as write, progress(total=len(files), unit="image") as bar:
+            for batch in read_batches(files, self.shape, self.batch_size):
+                vectors, scores = self._embed(batch)
+                answered = self.answers(scores)
+                known = None if truths is None else truths[counts.images :][: len(batch.files)]
+                write(self._frame(batch, answered, known, counts), vectors, scores)
+                bar.update(len(batch.files))
+        return counts
+
+    def _embed(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        if len(batch.pixels):
+            return self.embedder(batch.pixels, batch.sizes)
+        widths = self.embedder.model.dim, self.answers.hierarchy.num_classes
+        return tuple(np.empty((0, width), np.float32) for width in widths)
+
+    def _frame(
+        self, batch: Batch, answered: Answered, truths: np.ndarray | None, counts: Counts
+    ) -> pd.DataFrame:
+        """Rows of the CSV file, which are also counted; those of images that cannot be read say
+        why.
+        """
+        read = np.array([error is None for error in batch.errors])
+        counts.count(self.answers.hierarchy, answered, int((~read).sum()))
+        frame = answered.table.astype(
+            {"decision_depth": "Int64"}
+        )  # whole numbers also beside empty rows
+        if truths is not None:
+            judged = self.answers.judge(answered, truths[read])
+            counts.count_right(answered, truths[read], judged["correct"])
+            frame = pd.concat([judged, frame], axis=1)
+        frame = frame.set_axis(np.flatnonzero(read)).reindex(range(len(read)))
+        frame.insert(0, "file", batch.files)
+        return frame.assign(error=batch.errors)
+
+
+@contextmanager
+def _table(out: str | os.PathLike, embeddings: str | os.PathLike | None) -> Iterator[Callable]:
+    """A function that appends rows to the CSV file, and those without an error to the .npz file."""
+    with ExitStack() as stack:
+        temporary = stack.enter_context(replacing(out))
+        archive = None if embeddings is None else stack.enter_context(replacing(embeddings))
+        rows = stack.enter_context(
+            RowStore(temporary.parent if archive is None else archive.parent)
+        )
+        handle = stack.enter_context(
+            temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        )
+        files = []
+
+        def write(frame: pd.DataFrame, vectors: np.ndarray, scores: np.ndarray) -> None:
+            frame.to_csv(
+                handle,
+                index=False,
+                header=handle.tell() == 0,
+                float_format="%.9g",
+                lineterminator="\n",
+            )
+            if archive is not None:
+                rows.append(embeddings=vectors, scores=scores)
+                files.extend(frame["file"][frame["error"].isna()])
+
+        yield write
+        if archive is not None:
+            rows.save(archive, files=np.array(files, dtype=np.str_))

@@ -1,0 +1,3 @@
+"""The command line: flags, rules between them, files of arguments, and the name that options give
+to a run.
+"""

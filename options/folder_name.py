@@ -1,0 +1,97 @@
+"""The folder of a run, named by its options."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import data
+import losses
+import models
+
+FILES = ("weights", "hierarchy", "split_list")  # options that name a file
+
+
+TAGS = {
+    "ema": "ema",
+    "dynamic": "dynamic",
+    "mds_W": "mds",
+    "size_inform": "size",
+    "use_val": "val",
+    "clspri": "prior",
+}
+
+
+def _collection(machine: Mapping, options: Mapping) -> Path:
+    """<record>/<dataset>; the user's own collections go by the name of their folder, which no
+    dataset's name becomes.
+    """
+    name = options["dataset"]
+    if name == "folder" and machine["data_dir"] is not None:
+        name = Path(machine["data_dir"]).resolve().name or "root"
+        name = f"folder-{name}" if name.lower() in map(str.lower, data.DATASETS) else name
+    return Path(machine["record"], name)
+
+
+def run_folder(collection: Path, options: Mapping, defaults: Mapping) -> Path:
+    """<collection>/<method and options>/seed<k>; two runs share it only if all their options are
+    equal.
+
+    The name says the method, its main switches, and every other option that differs from the
+    dataset's default.
+    """
+    method = [
+        options["method"] if options["method"] != "normface" else "NormFace",
+        options["distance"],
+    ]
+    switches = [tag for name, tag in TAGS.items() if options[name]]
+    named = {"dataset", "method", "distance", "seed", "loss", *TAGS}
+    loss = [options["loss"]] if options["loss"] != "ce" else []
+    others = [
+        _part(name, options[name])
+        for name in sorted(options)
+        if name not in named and _differs(name, options, defaults)
+    ]
+    name = "-".join(filter(None, [*method, *switches, *loss, *others]))
+    encoded = name.encode()
+    if len(encoded) > 200:  # file systems allow 255 bytes
+        name = f"{encoded[:100].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:12]}"
+    return collection / name / f"seed{options['seed']}"
+
+
+def _differs(name: str, options: Mapping, defaults: Mapping) -> bool:
+    value, default = options[name], defaults.get(name)
+    if value is None or (
+        name == "rand_backbone" and not models.has_pretrained(options["backbone"])
+    ):
+        return False  # does not apply, or could not be otherwise
+    if default is None:  # unset flags are False, options of the loss are the loss's own default
+        default = losses.default_options(options["loss"], options).get(name, False)
+    return value != default
+
+
+def _part(name: str, value: object) -> str:
+    if name in FILES:
+        value = f"{Path(value).stem}.{_content_digest(name, value)}"
+    if isinstance(value, float) and value.is_integer() and value < 1e15:
+        value = int(value)
+    text = (
+        name if value is True else f"{name}={'+'.join(value) if isinstance(value, list) else value}"
+    )
+    plain = re.sub(r"[^\w=+.,]+", "_", text)
+    return (
+        plain
+        if plain == text
+        else f"{plain}.{hashlib.sha256(repr(value).encode()).hexdigest()[:6]}"
+    )
+
+
+def _content_digest(name: str, path: str) -> str:
+    """Short fingerprint of a file's content: a run is the same wherever its files lie. Raises:
+    ValueError.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:8]
+    except OSError as error:
+        raise ValueError(f"--{name} {path}: {error.strerror or error}") from error

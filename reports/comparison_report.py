@@ -1,0 +1,298 @@
+"""The report that compares recorded runs: methods beside each other, with intervals over seeds."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from figures import Rendered, render
+from figures.comparison import height_curves, method_dots
+from figures.curves import COMPARED, method_curves
+from figures.style import counted
+from figures.tanglegrams import tanglegram
+from reports import formats, page, statistics, tables
+from reports.run_report import Options, read_subject, run_title, shown, write, write_images
+from runs import records
+from runs.folder import Run, RunError
+
+_ALL_PAIRS = 4  # rows with seeds in common of which every pair is tested
+_PAIRED = 8  # rows that are tested against the first one where there are more
+
+
+class Group(NamedTuple):
+    """Runs of one dataset and class tree.
+
+    Attributes:
+        title: Dataset and tree.
+        suffix: Of the names of its files; empty where there is one group only.
+        values: As in `records.Record`.
+        metrics: The measures to compare.
+    """
+
+    title: str
+    suffix: str
+    values: pd.DataFrame
+    metrics: list[str]
+
+    @property
+    def rows(self) -> list[str]:
+        """Names of the methods' rows."""
+        return list(dict.fromkeys(self.values["options"]))
+
+    def folders(self, row: str) -> list[str]:
+        """Folders of the runs of a row, by seed."""
+        return list(dict.fromkeys(self.values.loc[self.values["options"] == row, "folder"]))
+
+
+class Comparison(NamedTuple):
+    """Runs to compare.
+
+    Attributes:
+        groups: By dataset and class tree.
+        common: A folder above all runs.
+        problems: What was left out or is damaged, a line each.
+    """
+
+    groups: list[Group]
+    common: Path
+    problems: list[str]
+
+    @property
+    def figures(self) -> int:
+        """Number of figures."""
+        return sum(3 + len(group.rows) for group in self.groups)
+
+
+class _Maker(NamedTuple):
+    """Draws and writes the figures of a comparison."""
+
+    out: Path
+    options: Options
+    step: Callable[[], object]
+
+    def figure(
+        self, name: str, alt: str, draw: Callable, *arguments: object, line_art: bool = False
+    ) -> str:
+        """HTML of a figure that was drawn and written."""
+        rendered = render(draw, *arguments, formats=self.options.formats)
+        return self.show(name, alt, rendered, line_art)
+
+    def show(self, name: str, alt: str, rendered: Rendered, line_art: bool = False) -> str:
+        links = write_images(self.out, name, rendered, self.options.formats)
+        self.step()
+        return page.figure(rendered, alt, links, line_art=line_art)
+
+
+def read_comparison(
+    common: Path, folders: Sequence[Path], wanted: Sequence[str] | None
+) -> Comparison:
+    """The finished ones of some runs, by dataset and class tree.
+
+    Args:
+        common: A folder above all of them.
+        folders: The runs.
+        wanted: Names or patterns of the measures; None for those of the papers.
+
+    Raises: ValueError: If a measure asked for is in none of the runs.
+    """
+    chosen = {str(folder.absolute()) for folder in folders}
+    record = records.read_record(common)
+    values = record.values[record.values["folder"].isin(chosen)]
+    said = (*record.unfinished, *record.damaged, *record.warnings)
+    problems = [
+        line
+        for line in said
+        if any(line.startswith((f"{folder}/", f"{folder}:", f"{folder} ")) for folder in chosen)
+    ]
+    parts = list(values.groupby(records.GROUP, sort=False))
+    metrics = tables.select_metrics(wanted, values["metric"]) if len(values) else []
+    groups = []
+    for (dataset, hierarchy), part in parts:
+        suffix = "" if len(parts) == 1 else f"_{_plain(dataset)}_{hierarchy[:8]}"
+        groups.append(
+            Group(f"{dataset}, tree {hierarchy[:8]}", suffix, part.reset_index(drop=True), metrics)
+        )
+    return Comparison(groups, common, problems)
+
+
+def report_comparison(
+    compared: Comparison, out: Path, options: Options, step: Callable[[], object]
+) -> str:
+    """Writes figures/ and report.html of a comparison; returns a line that says so.
+
+    Args:
+        compared: The runs.
+        out: Folder to write into; reports of single runs are linked where they are below.
+        options: How.
+        step: Called after each figure.
+
+    Raises: RunError: If there is nothing to compare, or a file cannot be written.
+    """
+    if not compared.groups:
+        raise RunError(f"there is no finished run to compare under {shown(compared.common)}")
+    maker = _Maker(out, options, step)
+    sections = [
+        section for group in compared.groups for section in _sections(compared, group, maker)
+    ]
+    if compared.problems:
+        sections.append(
+            page.Section("Left out or damaged", page.notes(compared.problems, "problem"))
+        )
+    runs = sum(group.values["folder"].nunique() for group in compared.groups)
+    rows = sum(len(group.rows) for group in compared.groups)
+    lead = [
+        f"{runs} runs of {counted(rows, 'kind')} (method and options)",
+        *(group.title for group in compared.groups),
+    ]
+    write(
+        out / "report.html", page.document(f"Comparison of {compared.common.name}", lead, sections)
+    )
+    return f"wrote {shown(out / 'report.html')}, which compares {runs} runs"
+
+
+def epoch_curves(group: Group) -> pd.DataFrame:
+    """Means and intervals over seeds for `figures.curves.method_curves`; see there for the
+    columns.
+    """
+    columns = [name for _, names in COMPARED.values() for name in names]
+    parts = []
+    for row in group.rows:
+        epochs = pd.concat([Run(folder).epochs for folder in group.folders(row)], ignore_index=True)
+        here = [column for column in columns if {column, "epoch"} <= set(epochs.columns)]
+        if here:
+            long = epochs.melt("epoch", here, "column", "value")
+            long["value"] = pd.to_numeric(long["value"], errors="coerce").replace(
+                [np.inf, -np.inf], np.nan
+            )
+            table = (
+                long.groupby(["column", "epoch"])["value"]
+                .agg(["count", "mean", "std"])
+                .reset_index()
+            )
+            parts.append(table[table["count"] > 0].assign(options=row))
+    table = (
+        pd.concat(parts, ignore_index=True)
+        if parts
+        else pd.DataFrame(columns=["options", "column", "epoch", "count", "mean", "std"])
+    )
+    half = statistics.half_width(table["std"].to_numpy(float), table["count"].to_numpy(float))
+    return table.assign(lower=table["mean"] - half, upper=table["mean"] + half)
+
+
+def _sections(compared: Comparison, group: Group, maker: _Maker) -> Iterator[page.Section]:
+    """The parts of the page about one dataset and tree."""
+    head = f"{group.title}: " if len(compared.groups) > 1 else ""
+    summary = statistics.summarise(group.values)
+    dots = maker.figure(
+        f"methods{group.suffix}",
+        "Method comparison",
+        method_dots,
+        summary,
+        group.values,
+        group.metrics,
+    )
+    shown_tables = "".join(
+        page.table(table) for table in tables.summary_tables(summary, group.metrics)
+    )
+    yield page.Section(f"{head}Methods", dots + shown_tables)
+    tests, said = paired_tests(group)
+    if tests:
+        yield page.Section(
+            f"{head}Paired tests", page.notes([said]) + "".join(map(page.table, tests))
+        )
+    heights = maker.figure(
+        f"heights{group.suffix}", "Answers by height in the tree", height_curves, summary
+    )
+    yield page.Section(f"{head}Right up to a height in the tree", heights)
+    curves = maker.figure(
+        f"curves{group.suffix}", "Training curves by method", method_curves, epoch_curves(group)
+    )
+    yield page.Section(f"{head}Training", curves)
+    yield page.Section(f"{head}Learned trees", page.beside(_tanglegrams(group, maker)))
+    yield page.Section(f"{head}Runs", _links(group, compared.common, maker.out))
+
+
+def paired_tests(group: Group) -> tuple[list[formats.Table], str]:
+    """A table for each tested pair of rows that share two seeds or more, and a sentence that says
+    which are tested.
+
+    All pairs where at most `_ALL_PAIRS` rows share seeds; else the `_PAIRED` rows after the first
+    one against that one.
+    """
+    first, *others = group.rows
+    seeds = group.values.groupby("options")["seed"].agg(set)
+    pairs = [(a, b) for a, b in combinations(group.rows, 2) if len(seeds[a] & seeds[b]) > 1]
+    sharing = len({row for pair in pairs for row in pair})
+    said = "every pair of methods that share two seeds or more is tested"
+    if sharing > _ALL_PAIRS:
+        pairs = [(a, b) for a, b in pairs if a == first and b in others[:_PAIRED]]
+        rows = (
+            "the other rows"
+            if len(others) <= _PAIRED
+            else f"the next {_PAIRED} of {len(others)} other rows"
+        )
+        said = (
+            f"{rows} are tested against the first one, {first}, not each other; for more:"
+            " evaluate.py --compare A B"
+        )
+    said += "; p is not corrected for the number of pairs and measures"
+    return [_paired_test(group, a, b) for a, b in pairs], said
+
+
+def _paired_test(group: Group, a: str, b: str) -> formats.Table:
+    seeds, elsewhere = statistics.paired_seeds(group.values, a, b)
+    notes = [f"paired seeds: {', '.join(map(str, seeds))}"]
+    if elsewhere:
+        notes.append(
+            f"seeds {', '.join(map(str, elsewhere))}: the two were tested on different images"
+        )
+    measured = [metric for metric in group.metrics if (group.values["metric"] == metric).any()]
+    numbers = statistics.compare(group.values, a, b, measured)
+    return tables.comparison_table(numbers, a, b, f"{b} against {a}", notes)
+
+
+def _tanglegrams(group: Group, maker: _Maker) -> Iterator[str]:
+    """The tanglegram of the first readable seed of each row."""
+    for row in group.rows:
+        name = f"tanglegram{group.suffix}_{_plain(row)}"
+        reasons = []
+        for folder in group.folders(row):
+            try:
+                subject = read_subject(Run(folder))
+            except (RunError, OSError) as error:
+                reasons.append(str(error))
+                continue
+            yield maker.figure(
+                name,
+                f"Learned tree of {row}",
+                tanglegram,
+                subject,
+                run_title(Run(folder)),
+                line_art=True,
+            )
+            break
+        else:
+            yield maker.show(name, "", Rendered(f"{row}: no run can be drawn. {reasons[0]}", {}))
+
+
+def _links(group: Group, common: Path, out: Path) -> str:
+    """The runs of each row, with links to those reports that exist."""
+    content = {}
+    for row in group.rows:
+        inside = [Path(folder).absolute().relative_to(common) for folder in group.folders(row)]
+        there = [(out / folder / "report.html").is_file() for folder in inside]
+        content[row] = [
+            page.link((f / "report.html").as_posix(), f.name) if t else escape(f.name)
+            for f, t in zip(inside, there)
+        ]
+    return page.linked(content)
+
+
+def _plain(name: str) -> str:
+    """A name with letters, digits, '.', '-' and '=' only, for files."""
+    return re.sub(r"[^A-Za-z0-9.=-]+", "-", name).strip("-")

@@ -1,0 +1,228 @@
+"""Everything under record/ as tables over seeds: reads it, prints the tables and writes them beside
+the runs.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from reports import formats, statistics, tables
+from runs import records
+from runs.folder import Run
+from runs.records import Record
+
+# and the file that each also goes to
+FORMATS = {"terminal": None, "markdown": "summary.md", "latex": "summary.tex", "csv": None}
+
+
+def show(
+    record: str | os.PathLike,
+    layout: str,
+    wanted: Sequence[str] | None,
+    pairs: Sequence[Sequence[str]],
+    aliases: Mapping[str, str],
+) -> int:
+    """Prints tables of all finished runs under a folder and writes summary.csv, and comparisons.csv
+    if there are any.
+
+    Args:
+        record: The folder.
+        layout: Key of FORMATS.
+        wanted: Names or patterns of the measures to show; None for those of the papers.
+        pairs: Rows to compare, two names each.
+        aliases: Other names of methods.
+
+    Returns: The exit status: 2 if there is nothing, nothing could be read, or no comparison could
+    be made.
+    Raises: ValueError: If a measure is not there or a file cannot be written, both after the
+    tables.
+    """
+    found = records.read_record(record)
+    _report_problems(found)
+    if not found.finished:
+        return _nothing(record, found)
+    summary = statistics.summarise(found.values)
+    metrics, problem = _select(wanted, summary)
+    comparisons, refused = _comparisons(found, metrics, [_names(pair, aliases) for pair in pairs])
+    text = _layout(summary, metrics, [table for table, _ in comparisons], layout)
+    try:
+        _write(Run(record), summary, [numbers for _, numbers in comparisons], FORMATS[layout], text)
+    finally:
+        print(text)  # the tables are worth as much where nothing can be written
+    written = ["summary.csv", "comparisons.csv" if comparisons else None, FORMATS[layout]]
+    print(
+        f"{_counts(found)}; wrote {', '.join(filter(None, written))} into {record}", file=sys.stderr
+    )
+    for line in refused:
+        print(f"note: {line}", file=sys.stderr)
+    if problem is not None:
+        raise problem
+    return 2 if pairs and not comparisons else 0
+
+
+def _select(
+    wanted: Sequence[str] | None, summary: pd.DataFrame
+) -> tuple[list[str], ValueError | None]:
+    """The columns, those of the papers where a wanted one does not exist, which is then the second
+    of the two.
+    """
+    try:
+        return tables.select_metrics(wanted, summary["metric"]), None
+    except ValueError as error:
+        return tables.select_metrics(None, summary["metric"]), error
+
+
+def _write(
+    run: Run, summary: pd.DataFrame, comparisons: list[pd.DataFrame], name: str | None, text: str
+) -> None:
+    run.write_table("summary.csv", summary)
+    if comparisons:
+        run.write_table("comparisons.csv", pd.concat(comparisons))
+    if name is not None:
+        run.write_text(name, text + "\n")
+
+
+def _layout(
+    summary: pd.DataFrame, metrics: Sequence[str], comparisons: Sequence[formats.Table], layout: str
+) -> str:
+    if layout == "csv":
+        return tables.wide(summary, metrics).to_csv(index=False, lineterminator="\n").rstrip("\n")
+    shown = [*tables.summary_tables(summary, metrics), *comparisons]
+    if layout == "terminal":
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        return "\n\n".join(formats.terminal(table, width) for table in shown) + "\n"
+    return "\n".join(tables.FORMATS[layout](table) for table in shown).rstrip("\n")
+
+
+def _names(pair: Sequence[str], aliases: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each name with the other name of the method, or itself."""
+    return [(name, aliases.get(name, name)) for name in pair]
+
+
+def _comparisons(
+    found: Record, metrics: Sequence[str], pairs: Sequence[Sequence[tuple[str, str]]]
+) -> tuple[list[tuple[formats.Table, pd.DataFrame]], list[str]]:
+    """A table and its numbers for each pair of rows in each dataset and hierarchy, and what cannot
+    be compared.
+    """
+    made, refused = [], []
+    parts = [part for _, part in found.values.groupby(records.GROUP, sort=False)]
+    for pair in pairs:
+        asked, compared = f"--compare {' '.join(name for name, _ in pair)}", False
+        for part in parts:
+            sides = [_find(part, *names) for names in pair]
+            if not all(sides):
+                continue
+            compared = True
+            couples, alone = _couples(part, found.options, *sides)
+            dataset, hierarchy = part[records.GROUP].iloc[0]
+            refused += [f"{asked}: {dataset}, tree {hierarchy[:8]}: {line}" for line in alone]
+            measured = [metric for metric in metrics if (part["metric"] == metric).any()]
+            made += [_compare(part, a, b, measured) for a, b in couples]
+        if not compared:
+            rows = ", ".join(dict.fromkeys(found.values["options"]))
+            refused.append(f"{asked}: no dataset has both; the rows are {rows}")
+    return made, refused
+
+
+def _find(part: pd.DataFrame, name: str, alias: str) -> list[str]:
+    return records.find_rows(part, name) or records.find_rows(part, alias)
+
+
+def _couples(
+    part: pd.DataFrame, options: Mapping[tuple, dict], left: list[str], right: list[str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Rows to compare, and a line on each without a partner or with several.
+
+    Two rows alone are a pair whatever they are. Of several, those are whose options agree but for
+    the method; the distance counts only where both have one, which softmax has not.
+    """
+    if len(left) == len(right) == 1:
+        same = [f"{left[0]} is both of them; name two different rows"] if left == right else []
+        return [] if same else [*zip(left, right)], same
+    group = tuple(part[records.GROUP].iloc[0])
+    partners = {
+        a: [b for b in right if a != b and _agree(options[*group, a], options[*group, b])]
+        for a in left
+    }
+    suitors = {b: [a for a in left if b in partners[a]] for b in right}
+    couples = [
+        (a, b) for a in left for b in partners[a] if len(partners[a]) == len(suitors[b]) == 1
+    ]
+    lines = []
+    for row, others in [*partners.items(), *suitors.items()]:
+        if not others:
+            lines.append(
+                f"{row} has no partner with the same options; name two rows to compare them anyway"
+            )
+        elif len(others) > 1:
+            lines.append(f"{row} could be compared with {', '.join(others)}; name one of them")
+    return couples, list(dict.fromkeys(lines))
+
+
+def _agree(a: Mapping, b: Mapping) -> bool:
+    ignored = {"method"} if "distance" in a and "distance" in b else {"method", "distance"}
+    return all(a.get(name) == b.get(name) for name in {*a, *b} - ignored)
+
+
+def _compare(
+    part: pd.DataFrame, a: str, b: str, metrics: Sequence[str]
+) -> tuple[formats.Table, pd.DataFrame]:
+    numbers = statistics.compare(part, a, b, metrics)
+    seeds, other_split = statistics.paired_seeds(part, a, b)
+    dataset, hierarchy = part[records.GROUP].iloc[0]
+    notes = [f"paired seeds: {', '.join(map(str, seeds)) or 'none'}"]
+    if len(seeds) < 2:
+        notes.append("with fewer than two common seeds there is no interval and no test")
+    if other_split:
+        notes.append(
+            f"seeds {', '.join(map(str, other_split))}: the two were tested on different images"
+        )
+    place = {
+        "dataset": dataset,
+        "hierarchy": hierarchy,
+        "a": a,
+        "b": b,
+        "seeds": " ".join(map(str, seeds)),
+    }
+    table = tables.comparison_table(
+        numbers, a, b, f"{dataset}, tree {hierarchy[:8]}: {b} against {a}", notes
+    )
+    return table, pd.DataFrame(place, index=numbers.index).join(numbers)
+
+
+def _report_problems(found: Record) -> None:
+    for line in found.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    for line in found.damaged:
+        print(f"left out: {line}", file=sys.stderr)
+    for line in found.unfinished:
+        print(f"unfinished: {line}", file=sys.stderr)
+
+
+def _nothing(record: str | os.PathLike, found: Record) -> int:
+    if found.unfinished:
+        print(
+            f"{_counts(found)}: no run is finished; continue one by its command and --resume",
+            file=sys.stderr,
+        )
+        return 0
+    if found.damaged:
+        print(f"error: {_counts(found)}: nothing could be read", file=sys.stderr)
+        return 2
+    train = "python train.py --dataset demo --method DR --use_val"
+    print(
+        f"error: no run under {record}; train one with `{train}`, or name a folder with --record",
+        file=sys.stderr,
+    )
+    return 2
+
+
+def _counts(found: Record) -> str:
+    counts = [f"{found.finished} {'run' if found.finished == 1 else 'runs'}"]
+    counts += [f"{len(found.unfinished)} unfinished"] if found.unfinished else []
+    counts += [f"{len(found.damaged)} could not be read"] if found.damaged else []
+    return ", ".join(counts)

@@ -1,0 +1,201 @@
+"""One HTML page with nothing outside it: images are embedded, there is no script, the browser may
+load nothing.
+"""
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+from urllib.parse import quote
+
+from PIL import Image
+
+from figures.style import DPI, Rendered
+
+_LARGE = 1_000_000  # bytes of line art from which a palette is worth it
+# pixels on the page; taller pictures are shown in full size and scroll in a box of their own
+_TALL = 1500
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action"
+    " 'none'"
+)
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px; margin: 0 auto;
+  padding: 1.5rem; }
+h1 { font-size: 1.6rem; margin: 0; }
+h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; border-top: 1px solid #ddd; padding-top: 1.2rem; }
+p.lead { color: #555; margin: .2rem 0; overflow-wrap: anywhere; }
+nav { columns: 3 14rem; font-size: .92rem; margin: 1rem 0; }
+nav a { display: block; }
+a { color: #00558a; }
+figure { margin: .6rem 0 1rem; }
+figcaption { font-size: .9rem; color: #444; max-width: 60rem; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; display: block; }
+.tall { max-height: 85vh; overflow: auto; border: 1px solid #ddd; }
+.tall img { max-width: none; }
+.beside .tall img { max-width: 100%; }
+.wide { overflow-x: auto; }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(31rem, 1fr)); gap: 1rem; }
+@media (max-width: 34rem) { .beside { grid-template-columns: 1fr; } }
+.none { color: #666; font-style: italic; overflow-wrap: anywhere; }
+table { border-collapse: collapse; font-size: .85rem; margin: .4rem 0; }
+caption { text-align: left; font-weight: 600; padding: .3rem 0; }
+th, td { padding: .18rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: right; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
+th { border-bottom: 2px solid #999; vertical-align: bottom; }
+.label { text-align: left; white-space: normal; overflow-wrap: break-word; min-width: 8rem; }
+ul.notes { font-size: .85rem; color: #555; margin: .2rem 0 1rem; }
+ul.problem { color: #8a2b00; overflow-wrap: anywhere; }
+summary { cursor: pointer; margin: .5rem 0; }
+@media print { .tall { max-height: none; overflow: visible; } }
+"""
+
+
+class Section(NamedTuple):
+    """A part of the page: its heading, and its content as HTML."""
+
+    title: str
+    html: str
+
+    @property
+    def anchor(self) -> str:
+        """Identifier of the heading within the page."""
+        return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
+
+
+def document(title: str, lead: Iterable[str], sections: Sequence[Section]) -> bytes:
+    """The whole page in UTF-8; characters that have no UTF-8 form become '?'."""
+    contents = "".join(
+        f'<a href="#{escape(section.anchor)}">{escape(section.title)}</a>' for section in sections
+    )
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n",
+        f"<h1>{escape(title)}</h1>\n",
+        *(f'<p class="lead">{escape(line)}</p>\n' for line in lead),
+        f"<nav>{contents}</nav>\n",
+        *(
+            f'<h2 id="{escape(section.anchor)}">{escape(section.title)}</h2>\n{section.html}\n'
+            for section in sections
+        ),
+        "</body>\n</html>\n",
+    ]
+    return "".join(parts).encode("utf-8", "replace")
+
+
+def figure(
+    rendered: Rendered, alt: str, links: Mapping[str, str], *, line_art: bool = False
+) -> str:
+    """An embedded image with its caption and links to its files; only the reason where there is no
+    image.
+
+    Args:
+        rendered: The figure.
+        alt: What it is, for those who cannot see it.
+        links: Name of a format to the address of that file, relative to the page.
+        line_art: Whether few colours make it up, so that a large one can do with a palette.
+    """
+    if not rendered.images:
+        return none(rendered.caption)
+    content = _compact(rendered.images["png"]) if line_art else rendered.images["png"]
+    width, height = _size(content)
+    tall = height / DPI * 100 > _TALL
+    shown = width if tall else round(width / DPI * 100)
+    image = (
+        f'<img alt="{escape(alt)}" width="{shown}" height="{round(shown * height / width)}"'
+        ' src="data:image/png;base64,'
+    )
+    image += base64.b64encode(content).decode("ascii") + '">'
+    if tall:
+        image = f'<div class="tall">{image}</div>'
+    files = ", ".join(
+        link(address, name.upper()) for name, address in links.items() if name in rendered.images
+    )
+    files = f" Files: {files}." if files else ""
+    return f"<figure>{image}<figcaption>{escape(rendered.caption)}{files}</figcaption></figure>"
+
+
+def table(content) -> str:
+    """A `tables.Table`: title, columns, rows, best cells in bold, notes below."""
+    labels = content.labels
+    head = "".join(_cell("th", name, j < labels) for j, name in enumerate(content.columns))
+    rows = []
+    for i, row in enumerate(content.rows):
+        cells = (
+            _cell("td", cell, j < labels, (i, j) in content.best) for j, cell in enumerate(row)
+        )
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    caption = f"<caption>{escape(content.title)}</caption>"
+    return (
+        f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        + notes(content.notes_for("bold"))
+    )
+
+
+def pairs(content: Mapping[str, object]) -> str:
+    """Names and values in two columns."""
+    rows = "".join(
+        f"<tr>{_cell('td', name, True)}{_cell('td', str(value), True)}</tr>"
+        for name, value in content.items()
+    )
+    return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
+
+
+def notes(lines: Iterable[str], css: str = "notes") -> str:
+    """A list of sentences; nothing where there are none."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<ul class="{css}">{items}</ul>' if items else ""
+
+
+def linked(content: Mapping[str, Iterable[str]]) -> str:
+    """A list of names, each with pieces of HTML behind it."""
+    rows = (f"<li>{escape(name)}: {', '.join(parts)}</li>" for name, parts in content.items())
+    return f"<ul>{''.join(rows)}</ul>"
+
+
+def folded(title: str, html: str) -> str:
+    """Content that is shown on demand."""
+    return f"<details><summary>{escape(title)}</summary>{html}</details>"
+
+
+def none(reason: str) -> str:
+    """A sentence in place of a figure."""
+    return f'<p class="none">{escape(reason)}</p>'
+
+
+def beside(parts: Iterable[str]) -> str:
+    """Parts next to each other where the window is wide enough."""
+    return f'<div class="beside">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
+
+
+def link(address: str, text: str) -> str:
+    """A link to a file at a path relative to the page."""
+    return f'<a href="{escape(quote(address, errors="replace"))}">{escape(text)}</a>'
+
+
+def _cell(kind: str, text: str, label: bool, bold: bool = False) -> str:
+    inner = f"<strong>{escape(text)}</strong>" if bold else escape(text)
+    return f'<{kind} class="label">{inner}</{kind}>' if label else f"<{kind}>{inner}</{kind}>"
+
+
+def _size(content: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(content)) as image:
+        return image.size
+
+
+def _compact(content: bytes) -> bytes:
+    """A large image with a palette of 256 colours, which takes a third of the bytes; a small one as
+    it is.
+    """
+    if len(content) < _LARGE:
+        return content
+    with Image.open(io.BytesIO(content)) as image:
+        reduced = image.convert("RGB").quantize(
+            256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+        )
+    buffer = io.BytesIO()
+    reduced.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

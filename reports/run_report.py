@@ -1,0 +1,187 @@
+"""The report of one recorded run: its figures as files, and one HTML page that needs nothing beside
+it.
+"""
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from evaluation.images import image_places, open_image
+from evaluation.measure import read_source
+from figures import FIGURES, Rendered, Subject, render
+from figures.style import counted
+from hierarchies.export import format_description
+from metrics.catalogue import direction
+from reports import formats, page, tables
+from runs import records
+from runs.folder import Run, RunError
+
+
+class Options(NamedTuple):
+    """How reports are made.
+
+    Attributes:
+        formats: Of the files in figures/.
+        data_dir: Where the images of the runs are; None for where training found them.
+    """
+
+    formats: tuple[str, ...]
+    data_dir: str | None = None
+
+
+def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]) -> str:
+    """Writes figures/ and report.html of one run; returns a line that says so.
+
+    Args:
+        run: The run.
+        out: Folder to write into.
+        options: How.
+        step: Called after each figure.
+
+    Raises: RunError: If the run is not there, not finished or damaged, or a file cannot be written.
+    """
+    subject = read_subject(run, options.data_dir)
+    metrics = run.metrics
+    sections = [page.Section("Main measures", _main_measures(metrics))]
+    for name, plan in FIGURES.items():
+        rendered = render(plan.draw, subject, formats=options.formats)
+        links = write_images(out, name, rendered, options.formats)
+        sections.append(
+            page.Section(
+                plan.title, page.figure(rendered, plan.title, links, line_art=plan.line_art)
+            )
+        )
+        step()
+    every = "".join(page.table(table) for table in tables.run_tables(metrics))
+    sections.append(
+        page.Section(
+            "All measures", page.folded(f"{len(metrics)} measures of the test split", every)
+        )
+    )
+    sections.append(page.Section("The run", _provenance(run)))
+    write(out / "report.html", page.document(run_title(run), _lead(run, subject), sections))
+    return f"wrote {shown(out / 'report.html')}"
+
+
+def read_subject(run: Run, data_dir: str | None = None) -> Subject:
+    """What the figures of a run read. Raises: RunError: If it is not finished or a file is
+    damaged.
+    """
+    if run.exists and not run.finished:
+        raise RunError(f"unfinished: {records.progress(run)}; go on with --resume, then draw it")
+    source, epochs = read_source(run), run.epochs
+    best = None
+    if run.result_checkpoint == "best.pt" and {"epoch", "val_accuracy"} <= set(epochs.columns):
+        accuracy = pd.to_numeric(epochs["val_accuracy"], errors="coerce")
+        best = int(epochs.loc[accuracy.idxmax(), "epoch"]) if accuracy.notna().any() else None
+    files = run.arrays("test").get("files")
+    reader = partial(
+        open_image, places=image_places(run, data_dir), gray=bool(run.options.get("gray"))
+    )
+    return Subject(source.test, epochs, run.options, source.val, files, reader, best)
+
+
+def run_title(run: Run) -> str:
+    """Dataset, folder and seed of a run."""
+    return (
+        f"{run.options.get('dataset')}: {run.folder.absolute().parent.name}, seed"
+        f" {run.options.get('seed')}"
+    )
+
+
+def write_images(
+    out: Path, name: str, rendered: Rendered, formats: Sequence[str]
+) -> dict[str, str]:
+    """Writes figures/<name>.<format>, and removes what is left there of an earlier one; the paths
+    by format.
+
+    Raises: RunError: If a file cannot be written.
+    """
+    links = {}
+    for kind in formats:
+        path = out / "figures" / f"{name}.{kind}"
+        if kind in rendered.images:
+            write(path, rendered.images[kind])
+            links[kind] = f"figures/{name}.{kind}"
+        else:
+            path.unlink(missing_ok=True)
+    return links
+
+
+def write(path: Path, content: bytes) -> None:
+    """A file, whole or not at all. Raises: RunError: If that is not possible; the message says the
+    way out.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(
+            f"cannot write {path}: {reason}; name another place with --out DIR"
+        ) from error
+    finally:
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+
+
+def shown(path: Path) -> str:
+    """A path for print: relative to the working folder where it is below that."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith(os.pardir) else relative
+
+
+def _main_measures(metrics: pd.DataFrame) -> str:
+    here = metrics[metrics["metric"].isin(tables.DEFAULT_METRICS)].set_index("metric")
+    rows = []
+    for name in tables.DEFAULT_METRICS:
+        if name in here.index:
+            value, n = float(here.loc[name, "value"]), int(here.loc[name, "n"])
+            rows.append((name + tables.SYMBOLS[direction(name)], tables.number(value, 4), str(n)))
+    notes = (
+        "↑ higher is better, ↓ lower is better",
+        "n: images, classes or pairs of classes that the measure is over; lengths are in edges of"
+        " the class tree",
+    )
+    return page.table(
+        formats.Table("test split", ("measure", "value", "n"), tuple(rows), notes=notes)
+    )
+
+
+def _lead(run: Run, subject: Subject) -> list[str]:
+    options, tree = run.options, subject.hierarchy
+    wanted = ("method", "distance", "loss", "backbone", "epochs", "batch_size", "lr", "seed")
+    settings = ", ".join(
+        f"{name} {options[name]}" for name in wanted if options.get(name) is not None
+    )
+    classes = f"{counted(tree.num_classes, 'class', 'classes')}, tree of height {tree.max_depth}"
+    return [settings, f"{classes}, {counted(subject.outputs.num_samples, 'test image')}"]
+
+
+def _provenance(run: Run) -> str:
+    """How the run was made: command, options, versions, tree; folded away."""
+    config = run.config
+    facts: dict[str, object] = {}
+    if isinstance(config.get("command"), list):
+        facts["command"] = shlex.join(["python", *map(str, config["command"])])
+    facts |= {
+        name: config[name]
+        for name in ("git", "device", "hierarchy", "split", "result_checkpoint")
+        if name in config
+    }
+    for name in ("versions", "machine"):
+        if isinstance(config.get(name), Mapping):
+            facts[name] = ", ".join(f"{key} {value}" for key, value in config[name].items())
+    options = {name: value for name, value in config["options"].items() if value is not None}
+    return (
+        page.pairs(facts)
+        + page.folded("options", page.pairs(options))
+        + page.folded("class tree", page.notes(format_description(run.hierarchy).splitlines()))
+    )

@@ -1,0 +1,113 @@
+"""Statistics of many runs over their seeds: means, intervals, paired tests."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from runs.records import ROW
+
+STATISTICS = [
+    *ROW,
+    "metric",
+    "n_seeds",
+    "mean",
+    "std",
+    "lower",
+    "upper",
+    "undefined",
+    "splits",
+    "similarity",
+]
+
+
+COMPARISON = [
+    "metric",
+    "pairs",
+    "a_mean",
+    "b_mean",
+    "difference",
+    "lower",
+    "upper",
+    "p_t",
+    "p_wilcoxon",
+]
+
+
+def summarise(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard deviation and interval of each metric of each row over its seeds, in the rows'
+    order.
+
+    Returns: Columns `STATISTICS`; n_seeds counts the seeds whose value is defined and undefined the
+    others. std has n - 1 in the denominator, lower and upper bound the 95 % interval of Student's
+    t; NaN with fewer than two seeds. splits joins the first digits of the different splits of the
+    row's seeds by '+'.
+    """
+    grouped = values.groupby([*ROW, "metric"], sort=False)["value"]
+    table = grouped.agg(n_seeds="count", mean="mean", std="std", undefined="size").reset_index()
+    table["undefined"] -= table["n_seeds"]
+    half = half_width(table["std"].to_numpy(), table["n_seeds"].to_numpy())
+    table["lower"], table["upper"] = table["mean"] - half, table["mean"] + half
+    of_row = values.groupby(ROW, sort=False)
+    splits = of_row["split"].agg(
+        lambda digests: "+".join(sorted({digest[:8] for digest in digests}))
+    )
+    table = table.join(splits.rename("splits"), on=ROW).join(of_row["similarity"].first(), on=ROW)
+    return table[STATISTICS]
+
+
+def half_width(std: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """Half of the 95 % interval of Student's t around a mean of n values; NaN for n < 2."""
+    n = np.asarray(n, float)
+    enough = n > 1
+    freedom, size = np.where(enough, n - 1, 1), np.where(enough, n, 1)
+    return np.where(enough, stats.t.ppf(0.975, freedom) * std / np.sqrt(size), np.nan)
+
+
+def compare(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> pd.DataFrame:
+    """Paired tests of b against a over the seeds that both have, one row a metric.
+
+    Args:
+        values: Runs of one dataset and hierarchy.
+        a, b: Names of two rows.
+
+    Returns: Columns `COMPARISON`: number of pairs with both values defined, means over them, mean
+    difference b - a with the 95 % interval of Student's t, two-sided p of the paired t-test and of
+    Wilcoxon's signed-rank test. Intervals and p are NaN with fewer than two pairs; p of the t-test
+    also where all differences are equal, both where they are 0.
+    """
+    rows = []
+    for metric in metrics:
+        of_metric = values[values["metric"] == metric].set_index("seed")
+        x, y = (of_metric.loc[of_metric["options"] == name, "value"] for name in (a, b))
+        pairs = pd.concat([x, y], axis=1, join="inner").to_numpy(float)
+        pairs = pairs[np.isfinite(pairs).all(axis=1)]
+        rows.append([metric, len(pairs), *_paired(pairs[:, 0], pairs[:, 1])])
+    return pd.DataFrame(rows, columns=COMPARISON)
+
+
+def paired_seeds(values: pd.DataFrame, a: str, b: str) -> tuple[list[int], list[int]]:
+    """Seeds that two rows share, sorted, and those of them in which the two were tested on
+    different splits.
+    """
+    splits = values.drop_duplicates(["options", "seed"]).pivot(
+        index="seed", columns="options", values="split"
+    )
+    both = splits[[a, b]].dropna()
+    return both.index.tolist(), both.index[both[a] != both[b]].tolist()
+
+
+def _paired(x: np.ndarray, y: np.ndarray) -> list[float]:
+    """Means, mean difference, its interval and the p-values, of paired values."""
+    if not len(x):
+        return [np.nan] * 7
+    difference = y - x
+    mean, n = difference.mean(), len(difference)
+    # differences that are equal but for rounding carry no spread to test against
+    spread = np.ptp(difference) > 1e-12 * max(np.abs(x).max(), np.abs(y).max())
+    half = half_width(difference.std(ddof=1) if n > 1 else np.nan, n)
+    p_t = stats.ttest_rel(y, x).pvalue if n > 1 and spread else np.nan
+    changed = difference[difference != 0]
+    p_wilcoxon = stats.wilcoxon(changed).pvalue if n > 1 and len(changed) else np.nan
+    return [x.mean(), y.mean(), mean, mean - half, mean + half, p_t, p_wilcoxon]

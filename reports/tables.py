@@ -1,0 +1,281 @@
+"""Compact tables for people: of rows over seeds, of paired tests, of one run; for the terminal,
+Markdown and LaTeX.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+import numpy as np
+import pandas as pd
+
+from metrics.catalogue import SECTIONS, direction, place
+from reports.formats import MARK, Table, latex, markdown, terminal
+
+# the columns of the papers' tables: Kim et al. 2023 first, then Urbani et al. 2024; ahs@250, or
+# less with few images
+DEFAULT_METRICS = (
+    "accuracy",
+    "prototype/accuracy",
+    "accuracy@5",
+    "ahc",
+    "ahd@5",
+    "hp@5",
+    "ahs@*",
+    "W/corr",
+    "P/corr",
+    "hierarchical_accuracy",
+    "wtd",
+)
+
+SIMILARITY = re.compile(r"(.*/)?a?hs@\d+")  # measures over the run's own similarity of classes
+SYMBOLS = {"higher": " ↑", "lower": " ↓", None: ""}
+
+
+def select_metrics(
+    wanted: Sequence[str] | None, known: Iterable[str], where: str = "summary.csv"
+) -> list[str]:
+    """The columns asked for, by name or pattern such as 'W/*', each once; None: those of the papers
+    that exist.
+
+    Args:
+        where: The file with all the names, for the message.
+
+    Raises: ValueError: If a name or pattern means none of the known metrics.
+    """
+    known = list(dict.fromkeys(known))
+    chosen = {}
+    for name in wanted or DEFAULT_METRICS:
+        found = (
+            [name] if name in known else [metric for metric in known if fnmatchcase(metric, name)]
+        )
+        if not found and wanted:
+            close = get_close_matches(name, known, n=3, cutoff=0.4)
+            advice = f"did you mean {', '.join(close)}?" if close else f"the names are in {where}"
+            raise ValueError(f"--metrics {name}: there is no measure of this name; {advice}")
+        chosen.update(dict.fromkeys(found))
+    return list(chosen) or known[:10]
+
+
+def summary_tables(summary: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Table]:
+    """One table for each dataset and hierarchy, with its part of the summary: rows are methods and
+    options.
+
+    A cell is the mean ± standard deviation over seeds, '(k/n)' where only k of the row's n seeds
+    have a value. The best mean of each column is marked, with ties, if two rows or more have one.
+    Only rows whose seeds were run on the same set of splits compete for a mark, and for that of HS
+    or AHS only rows of one similarity.
+
+    Args:
+        summary: As `aggregation.summarise` returns it.
+        metrics: The columns.
+    """
+    for (dataset, hierarchy), part in summary.groupby(["dataset", "hierarchy"], sort=False):
+        seeds = (part["n_seeds"] + part["undefined"]).groupby(part["options"], sort=False).max()
+        here = [metric for metric in metrics if (part["metric"] == metric).any()]
+        columns = [
+            _column(part[part["metric"] == metric].set_index("options"), seeds) for metric in here
+        ]
+        rows = [(name, str(n), *cells) for name, n, *cells in zip(seeds.index, seeds, *columns)]
+        best = {
+            (row, j + 2)
+            for j, metric in enumerate(here)
+            for row in _best(part, metric, list(seeds.index))
+        }
+        headings = ("method", "seeds", *(name + SYMBOLS[direction(name)] for name in here))
+        notes = (*_summary_notes(bool(best), seeds, rows), *_conditions(part, here))
+        if len(here) < len(metrics):
+            notes += (
+                "in no run of this table:"
+                f" {', '.join(metric for metric in metrics if metric not in here)}",
+            )
+        yield Table(
+            f"{dataset}, tree {hierarchy[:8]}", headings, tuple(rows), frozenset(best), notes
+        )
+
+
+def comparison_table(
+    comparison: pd.DataFrame, a: str, b: str, title: str, notes: Sequence[str]
+) -> Table:
+    """Paired tests of b against a, as `aggregation.compare` returns them, one row a measure."""
+    headings = ("measure", "pairs", a, b, "difference", "95 % interval", "p (t)", "p (Wilcoxon)")
+    rows = []
+    for row in comparison.itertuples():
+        interval = f"[{number(row.lower)}, {number(row.upper)}]" if np.isfinite(row.lower) else "–"
+        means = (number(row.a_mean), number(row.b_mean), number(row.difference))
+        p_values = (_p_value(row.p_t), _p_value(row.p_wilcoxon))
+        rows.append(
+            (
+                row.metric + SYMBOLS[direction(row.metric)],
+                str(row.pairs),
+                *means,
+                interval,
+                *p_values,
+            )
+        )
+    own = (
+        f"difference: {b} minus {a}, mean over the paired seeds with the 95 % interval of Student's"
+        " t",
+        "p: two-sided; with n pairs Wilcoxon's is at least 2 / 2^n; no correction for the number of"
+        " measures",
+    )
+    return Table(title, headings, tuple(rows), notes=(*notes, *own))
+
+
+def run_tables(metrics: pd.DataFrame) -> Iterator[Table]:
+    """All measures of one run, one table a section: rows are measures, columns decision rules or
+    sets of vectors.
+
+    Args:
+        metrics: Columns metric, value, n, undefined, and lower and upper where they were
+            bootstrapped.
+    """
+    named = [place(metric) for metric in metrics["metric"]]
+    table = metrics.assign(
+        **{key: list(values) for key, values in zip(("section", "column", "name"), zip(*named))}
+    )
+    order = {section: position for position, section in enumerate(SECTIONS)}
+    for section in sorted(
+        table["section"].unique(), key=lambda section: (order.get(section, len(order)), section)
+    ):
+        yield _section_table(section, table[table["section"] == section])
+
+
+def number(value: float, decimals: int | None = None) -> str:
+    """A number for print: three decimals, fewer for large ones; '–' for NaN."""
+    if np.isnan(value):
+        return "–"
+    return f"{value:.{_decimals(value) if decimals is None else decimals}f}"
+
+
+def wide(summary: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """The compact tables as numbers, for spreadsheets: a row each, and for each measure its mean,
+    std and n_seeds.
+    """
+    keys = ["dataset", "hierarchy", "method", "options"]
+    rows = summary.drop_duplicates(keys)[keys].set_index(keys)
+    for metric in metrics:
+        part = summary[summary["metric"] == metric].set_index(keys)
+        rows[metric], rows[f"{metric} std"], rows[f"{metric} n_seeds"] = (
+            part["mean"],
+            part["std"],
+            part["n_seeds"],
+        )
+        rows[f"{metric} n_seeds"] = rows[f"{metric} n_seeds"].fillna(0).astype(int)
+    return rows.reset_index()
+
+
+FORMATS: dict[str, Callable[..., str]] = {
+    "terminal": terminal,
+    "markdown": markdown,
+    "latex": latex,
+}
+
+
+def _column(part: pd.DataFrame, seeds: pd.Series) -> list[str]:
+    """Cells of one measure, with as many decimals in every row."""
+    means = part["mean"].abs()
+    decimals = _decimals(means.max()) if means.notna().any() else 3
+    cells = []
+    for name, n in seeds.items():
+        row = part.loc[name] if name in part.index else None
+        count = 0 if row is None else int(row["n_seeds"])
+        text = "–" if count == 0 else number(row["mean"], decimals)
+        spread = f" ±{number(row['std'], decimals)}" if count > 1 else ""
+        cells.append(f"{text}{spread}{'' if count == n else f' ({count}/{n})'}")
+    return cells
+
+
+def _best(part: pd.DataFrame, metric: str, rows: list[str]) -> list[int]:
+    """Positions of the rows with the best mean of those on the same splits, ties included; none
+    where one is alone.
+    """
+    way = direction(metric)
+    if way is None or (SIMILARITY.fullmatch(metric) and part["similarity"].nunique() > 1):
+        return []
+    positions = []
+    for _, rivals in part[part["metric"] == metric].dropna(subset="mean").groupby("splits"):
+        means = rivals.set_index("options")["mean"]
+        best = means.max() if way == "higher" else means.min()
+        tied = means.index[np.isclose(means, best, rtol=1e-12, atol=1e-12)]
+        positions += [rows.index(name) for name in tied] if len(means) > 1 else []
+    return positions
+
+
+def _conditions(part: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
+    """Notes on what the rows of a table, or the seeds of one, do not have in common."""
+    of_row = part.drop_duplicates("options")
+    own = of_row.loc[of_row["splits"].str.contains("+", regex=False), "options"]
+    if len(own):
+        yield (
+            "the seeds have different splits of the images, and their spread contains this:"
+            f" {', '.join(own)}"
+        )
+    if of_row["splits"].nunique() > 1:
+        groups = " | ".join(
+            ", ".join(rows["options"]) for _, rows in of_row.groupby("splits", sort=False)
+        )
+        yield (
+            "rows on different splits of the images are not comparable; the best is that of equal"
+            f" ones: {groups}"
+        )
+    if of_row["similarity"].nunique() > 1 and any(map(SIMILARITY.fullmatch, metrics)):
+        kinds = "; ".join(
+            f"{', '.join(rows['options'])}: {kind}" for kind, rows in of_row.groupby("similarity")
+        )
+        yield (
+            "HS and AHS depend on each run's own distance and beta, which differ, so none is best"
+            f" ({kinds})"
+        )
+
+
+def _summary_notes(
+    marked: bool, seeds: pd.Series, rows: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    notes = ["mean ± standard deviation (n - 1) over seeds"] if seeds.max() > 1 else []
+    if marked:
+        notes.append("↑ higher is better, ↓ lower is better")
+        notes.append(
+            f"{MARK}: the best mean of its column, ties too; no test: for that, use --compare A B"
+        )
+    if any("/" in cell.partition("(")[2] for row in rows for cell in row[2:]):
+        notes.append("(k/n): only k of the row's n seeds have a value")
+    return tuple(notes)
+
+
+def _section_table(title: str, part: pd.DataFrame) -> Table:
+    columns = list(dict.fromkeys(part["column"]))
+    interval = "lower" in part.columns and part["lower"].notna().any()
+    rows = []
+    for name, of_name in part.groupby("name", sort=False):
+        of_column = of_name.set_index("column")
+        cells = [
+            _measured(of_column.loc[column]) if column in of_column.index else ""
+            for column in columns
+        ]
+        counts = list(dict.fromkeys(str(int(n)) for n in of_name["n"]))
+        rows.append((name + SYMBOLS[direction(name)], *cells, "/".join(counts)))
+    notes = (
+        ["[lower, upper]: 95 % bootstrap interval over the images of the split"] if interval else []
+    )
+    if (part["undefined"] > 0).any():
+        notes.append(
+            "(-k): k items are left out, for which the measure is not defined; n counts the others"
+        )
+    return Table(title, ("measure", *columns, "n"), tuple(rows), notes=tuple(notes))
+
+
+def _measured(row: pd.Series) -> str:
+    text = number(row["value"], 4 if abs(row["value"]) < 10 else None)
+    if "lower" in row.index and np.isfinite(row["lower"]):
+        text += f" [{number(row['lower'])}, {number(row['upper'])}]"
+    return text + (f" (-{int(row['undefined'])})" if row["undefined"] > 0 else "")
+
+
+def _decimals(value: float) -> int:
+    return 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+
+
+def _p_value(p: float) -> str:
+    return "–" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"

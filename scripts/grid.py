@@ -1,0 +1,221 @@
+"""Lists the runs of a grid on a dataset, with what became of each: the part of sweep.sh that needs
+python.
+
+    python scripts/grid.py demo --left
+    python scripts/grid.py MicroS --seeds "1 2" --commands -- --data_dir plankton/MicroS
+
+Flags after '--' go to every run. Prints state and command of each run, one a line.
+"""
+
+import argparse
+import importlib
+import itertools
+import os
+import re
+import shlex
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from files.locks import file_lock
+from options import command_line
+from runs.folder import Run, RunError
+
+GRID = REPOSITORY / "scripts" / "kim2023.txt"
+SCRIPT = re.compile(r"train\w*\.py")
+Flags = list[str]
+
+
+class Grid(NamedTuple):
+    """Flags of each dataset after its script, and the sections whose choices are combined."""
+
+    datasets: dict[str, Flags]
+    sections: dict[str, list[Flags]]
+
+
+class Planned(NamedTuple):
+    """One run: its command, the folder it writes and what became of it."""
+
+    command: Flags
+    folder: Path
+    state: str
+
+    @property
+    def word(self) -> str:
+        """finished, running, interrupted, damaged or 'not started'."""
+        return "not started" if self.state == "not started" else self.state.split()[0]
+
+
+def read_grid(path: str | os.PathLike) -> Grid:
+    """Reads a table as described in kim2023.txt. Raises: ValueError: Naming the line that does not
+    belong there.
+    """
+    sections, current = {"datasets": []}, None
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+        if len(words) == 1 and words[0].startswith("[") and words[0].endswith("]"):
+            current = words[0][1:-1]
+            if sections.get(current):
+                raise ValueError(f"{path}, line {number}: the section [{current}] comes twice")
+            sections[current] = []
+        elif words and _fits(current, words):
+            sections[current].append([] if words == ["-"] else words)
+        elif words:
+            expected = "a dataset, its script (a train*.py of the repository) and flags"
+            expected = expected if current == "datasets" else "flags below a [section]"
+            raise ValueError(f"{path}, line {number}: expected {expected}, got {line!r}")
+    empty = [name for name, choices in sections.items() if not choices]
+    if empty:
+        raise ValueError(f"{path}: the section [{empty[0]}] is missing or empty")
+    return Grid({name: flags for name, *flags in sections.pop("datasets")}, sections)
+
+
+def _fits(section: str | None, words: Flags) -> bool:
+    if section == "datasets":
+        # what a table names is imported and run: nothing but the scripts that are there for it
+        return (
+            len(words) > 1
+            and bool(SCRIPT.fullmatch(words[1]))
+            and (REPOSITORY / words[1]).is_file()
+        )
+    return section is not None and words[0].startswith("-")
+
+
+def plan(
+    grid: Grid, dataset: str, seeds: Sequence[str] | None = None, extra: Sequence[str] = ()
+) -> Iterator[Planned]:
+    """The runs on a dataset, in the order of the table.
+
+    Args:
+        grid: The table.
+        dataset: One of its datasets.
+        seeds: Instead of the table's.
+        extra: Flags for every run; of a flag that comes twice the last one counts.
+
+    Raises: ValueError: If the table does not have the dataset; SystemExit: If a script refuses the
+    flags of a run.
+    """
+    if dataset not in grid.datasets:
+        raise ValueError(
+            f"the grid has no dataset {dataset!r}; choose from {', '.join(grid.datasets)}"
+        )
+    script, *shared = grid.datasets[dataset]
+    sections = dict(grid.sections)
+    if seeds is not None:
+        if not seeds:
+            raise ValueError(
+                "--seeds names no seed; give them in one argument, such as --seeds '1 2 3'"
+            )
+        sections["seeds"] = [["--seed", seed] for seed in seeds]
+    datasets = importlib.import_module(Path(script).stem).DATASETS
+    for choices in itertools.product(*sections.values()):
+        flags = [*shared, *itertools.chain(*choices), *extra]
+        command = [_short(sys.executable), _short(REPOSITORY / script), *flags, "--resume"]
+        try:
+            folder = command_line.parse([*flags, "--resume"], "", datasets)[2]
+        except SystemExit:
+            print(f"this was refused: {shlex.join(command)}", file=sys.stderr)
+            raise
+        yield Planned(command, folder, state(folder))
+
+
+def state(folder: Path) -> str:
+    """What became of a run: finished, 'running at' or 'interrupted at epoch k of n', damaged, or
+    'not started'.
+    """
+    run = Run(folder)
+    if run.finished:
+        return "finished"
+    if not run.exists:
+        return "not started"
+    try:
+        reached = f"epoch {len(run.epochs)} of {run.options.get('epochs')}"
+    except RunError as error:
+        return f"damaged ({error})"
+    return f"{'running' if _locked(folder / '.lock') else 'interrupted'} at {reached}"
+
+
+def _locked(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    with file_lock(lock) as free:
+        return not free
+
+
+def _short(path: str | os.PathLike) -> str:
+    """The path relative to the working folder where it is below it."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith(os.pardir) else relative
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of the listing; flags of the runs come after '--' and are not its."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("dataset", help="dataset of the grid")
+    add("--grid", default=GRID, metavar="FILE", help="table of the runs (default: %(default)s)")
+    add(
+        "--seeds",
+        type=str.split,
+        metavar="'K ...'",
+        help="seeds instead of the grid's, in one argument",
+    )
+    add("--left", action="store_true", help="leave out finished runs")
+    shown = parser.add_mutually_exclusive_group().add_argument
+    shown("--commands", action="store_true", help="print bare commands, for a job queue")
+    shown(
+        "--tabs",
+        action="store_true",
+        help="print state, folder and command, separated by tabs, for sweep.sh",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the runs; returns the exit status, 2 where the grid or the flags are wrong."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    end = argv.index("--") if "--" in argv else len(argv)
+    asked = build_parser().parse_args(argv[:end])
+    try:
+        planned = list(plan(read_grid(asked.grid), asked.dataset, asked.seeds, argv[end + 1 :]))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for run in planned:
+        if asked.left and run.state == "finished":
+            continue
+        command = shlex.join(run.command)
+        if asked.commands:
+            print(command)
+        else:
+            print(
+                f"{run.word}\t{run.folder}\t{command}"
+                if asked.tabs
+                else f"{run.state:<32}  {command}"
+            )
+    if not (asked.commands or asked.tabs):
+        counts = Counter(run.word for run in planned)
+        print(
+            f"{len(planned)} runs: {', '.join(f'{count} {word}' for word, count in counts.items())}",
+            file=sys.stderr,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly behind `| head`
+    sys.exit(main())

@@ -1,0 +1,3 @@
+"""Training: what a run consists of, the only training loop, several devices and processes, one
+experiment.
+"""

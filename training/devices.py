@@ -1,0 +1,138 @@
+"""Chooses the devices of a run before CUDA is initialised."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+BUSY_PERCENT = 10  # a GPU that computes for more of the time is not idle
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The main device, and the GPU indices that DataParallel spreads a batch over (empty on the
+    CPU).
+    """
+
+    main: torch.device
+    gpus: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return torch.cuda.get_device_name(self.main) if self.gpus else "CPU"
+
+
+def choose_devices(gpu: str | None, ngpus: int = 1, local_rank: int | None = None) -> Devices:
+    """Devices for `--GPU gpu --ngpus ngpus`.
+
+    Args:
+        gpu: 'cpu'; indices such as '0' or '0,1'; 'auto' for the GPUs that are idle and have most
+            free memory; None for 'auto' where there is a GPU and the CPU, said on stderr, where
+            there is none.
+        ngpus: How many GPUs 'auto' takes.
+        local_rank: Of several processes on this machine that train together, which one this is: it
+            gets one GPU, of those in `gpu` or of all.
+
+    Raises: ValueError: If a GPU is asked for that is not there.
+    """
+    if gpu == "cpu":
+        return Devices(torch.device("cpu"))
+    present = count_gpus()
+    if present == 0:
+        if gpu is not None or ngpus > 1:
+            asked = f"--ngpus {ngpus}" if gpu is None else f"--GPU {gpu}"
+            raise ValueError(f"{asked}: this machine shows no CUDA device; use --GPU cpu")
+        if not local_rank:
+            print("no GPU found: computing on the CPU", file=sys.stderr)
+        return Devices(torch.device("cpu"))
+    if local_rank is not None:
+        return _one_of_several(gpu, ngpus, present, local_rank)
+    chosen = _freest(ngpus, present) if gpu in (None, "auto") else _indices(gpu, present)
+    return Devices(torch.device("cuda", chosen[0]), chosen)
+
+
+def count_gpus() -> int:
+    """How many GPUs CUDA shows, in the order in which nvidia-smi lists them; ask this first, as
+    CUDA keeps its order.
+    """
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    return torch.cuda.device_count()
+
+
+def _one_of_several(gpu: str | None, ngpus: int, present: int, local_rank: int) -> Devices:
+    if ngpus > 1:
+        raise ValueError(
+            f"--ngpus {ngpus}: under torchrun every process has one GPU; set --nproc_per_node"
+            " instead"
+        )
+    chosen = tuple(range(present)) if gpu in (None, "auto") else _indices(gpu, present)
+    if local_rank >= len(chosen):
+        raise ValueError(
+            f"process {local_rank + 1} of this machine finds only {len(chosen)} GPUs: lower"
+            " --nproc_per_node"
+        )
+    device = torch.device("cuda", chosen[local_rank])
+    torch.cuda.set_device(device)
+    return Devices(device, (chosen[local_rank],))
+
+
+def _indices(gpu: str, present: int) -> tuple[int, ...]:
+    try:
+        chosen = tuple(int(part) for part in gpu.split(","))
+    except ValueError:
+        raise ValueError(f"--GPU {gpu}: give cpu, auto, or indices such as 0 or 0,1") from None
+    if len(set(chosen)) != len(chosen) or not all(0 <= index < present for index in chosen):
+        raise ValueError(
+            f"--GPU {gpu}: indices must be different and below {present}, the number of GPUs here"
+        )
+    return chosen
+
+
+def _freest(count: int, present: int) -> tuple[int, ...]:
+    if count > present:
+        raise ValueError(
+            f"--ngpus {count}: only {present} GPU{'s are' if present > 1 else ' is'} here"
+        )
+    busy_and_used = _load(present)
+    return tuple(sorted(range(present), key=lambda index: busy_and_used[index])[:count])
+
+
+def _load(present: int) -> list[tuple[bool, int]]:
+    """Of each visible GPU, whether it computes, and minus its free MiB; by nvidia-smi, which takes
+    no memory itself.
+
+    Equal values where it cannot tell.
+    """
+    query = [
+        "nvidia-smi",
+        "--query-gpu=uuid,utilization.gpu,memory.free",
+        "--format=csv,noheader,nounits",
+    ]
+    try:
+        lines = subprocess.run(
+            query, capture_output=True, text=True, check=True, timeout=30
+        ).stdout.splitlines()
+        cells = [line.split(", ") for line in lines]
+        loads = [(int(busy) >= BUSY_PERCENT, -int(free)) for _, busy, free in cells]
+        order = _visible([uuid for uuid, _, _ in cells])
+        return [loads[index] for index in order][:present]
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError, StopIteration):
+        return [(False, 0)] * present
+
+
+def _visible(uuids: Sequence[str]) -> list[int]:
+    """Positions in nvidia-smi's list of the GPUs that CUDA_VISIBLE_DEVICES names by index or by
+    (part of) their uuid.
+    """
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not names:
+        return list(range(len(uuids)))
+    return [
+        int(name)
+        if name.isdigit()
+        else next(i for i, uuid in enumerate(uuids) if uuid.startswith(name))
+        for name in map(str.strip, names.split(","))
+    ]

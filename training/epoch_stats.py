@@ -1,0 +1,110 @@
+"""What is counted while an epoch trains, at next to no cost."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from hierarchies import Hierarchy
+from metrics.geometry import diagnostics
+from models import PrototypeSums
+from training.team import ALONE, Team
+
+CHECK_EVERY = 20  # steps between two looks at the loss: each one waits for the device
+
+
+class Diverged(RuntimeError):
+    """The loss stopped being a finite number."""
+
+
+class EpochStats:
+    """Sums over one training epoch, on the device; one wait every CHECK_EVERY steps.
+
+    The embeddings are those of the training pass itself, so the diagnostics cost no second pass
+    over the images: they see the model as it was at each step and images as they were augmented.
+    """
+
+    def __init__(
+        self, num_classes: int, dim: int, steps: int, device: torch.device, team: Team = ALONE
+    ):
+        self.team = team
+        self.penalties: dict[str, torch.Tensor] = {}
+        self.losses = torch.zeros(
+            steps, dtype=torch.float64, device=device
+        )  # sums over the images of a step
+        self.correct, self.own_angle = torch.zeros(2, dtype=torch.float64, device=device)
+        self.sums = PrototypeSums(num_classes, dim, device)
+        self.steps = self.samples = self.checked = 0
+
+    @torch.no_grad()
+    def add(
+        self,
+        embeddings,
+        scores,
+        targets,
+        terms: dict[str, torch.Tensor],
+        head: nn.Module,
+        mean: bool = True,
+    ) -> None:
+        """Takes in one step, before the model moves on: embeddings (B, D), scores (B, C), targets
+        (B,).
+
+        Args:
+            terms: What is minimised, the loss first; of the loss its mean over these images if
+                `mean`, else its sum.
+        """
+        self.losses[self.steps] = terms["loss"] * (len(targets) if mean else 1)
+        for name in terms.keys() - {"loss"}:
+            self.penalties[name] = self.penalties.get(name, 0) + terms[name].detach()
+        self.correct += (scores.argmax(1) == targets).sum()
+        own = F.cosine_similarity(embeddings.float(), head.weight[targets].float())
+        self.own_angle += torch.acos(own.clamp(-1, 1)).sum()
+        self.sums.add(embeddings, targets)
+        self.samples += len(targets)
+        self.steps += 1
+
+    def progress(self) -> dict[str, str]:
+        """Mean loss and accuracy so far. Raises: Diverged: If the loss of a step is not finite,
+        with that step.
+        """
+        fresh = self.losses[self.checked : self.steps]
+        loss, correct, samples, *losses = self._total(
+            self.losses.sum(), self.correct, self.samples, *fresh
+        )
+        for step, value in enumerate(losses, self.checked + 1):
+            if not math.isfinite(value):
+                raise Diverged(f"the loss is {value} at step {step}")
+        self.checked = self.steps
+        return {"loss": f"{loss / samples:.4f}", "acc": f"{correct / samples:.3f}"}
+
+    def _total(self, *values: torch.Tensor | float) -> list[float]:
+        """Sums over all processes; waits for the device once."""
+        sums = torch.stack([torch.as_tensor(value).to(self.losses) for value in values])
+        self.team.sum(sums)
+        return sums.tolist()
+
+    def row(self, head: nn.Module, hierarchy: Hierarchy) -> dict:
+        """Columns of epochs.csv: loss, accuracy, scale, and how class vectors lie in the tree and
+        among embeddings.
+        """
+        loss, correct, angle, samples = self._total(
+            self.losses.sum(), self.correct, self.own_angle, self.samples
+        )
+        self.team.sum(self.sums.sums, self.sums.squares, self.sums.counts)
+        return {
+            "train_loss": loss / samples,
+            **{
+                f"penalty_{name}": float(self.penalties[name]) / self.steps
+                for name in sorted(self.penalties)
+            },
+            "train_accuracy": correct / samples,
+            "scale": float(head.scale),
+            "angle_embedding_proxy": angle / samples,
+            **diagnostics(
+                head.class_vectors(),
+                **self.sums.arrays(),
+                hierarchy=hierarchy,
+                distance=head.distance,
+            ),
+        }

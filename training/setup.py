@@ -1,0 +1,151 @@
+"""Puts together what a run trains from its options: network, loss, penalties, optimizer and
+schedule.
+"""
+
+import inspect
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import losses
+import models
+from data import Splits
+from losses.penalties import Penalties
+from models import Classifier
+from training.devices import Devices
+from training.team import ALONE, Team
+
+# torch 2.15 gave the argument a new name
+_NAMES = ("forward_sync_buffers", "broadcast_buffers")
+SYNC_BUFFERS = next(
+    name for name in _NAMES if name in inspect.signature(DistributedDataParallel).parameters
+)
+SCHEDULES = {
+    "none": lambda optimizer, epochs: None,
+    "cosine": lambda optimizer, epochs: torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, T_max=max(epochs, 1)
+    ),
+    "step": lambda optimizer, epochs: torch.optim.lr_scheduler.StepLR(
+        optimizer, step_size=max(epochs // 3, 1)
+    ),
+}
+
+
+@dataclass
+class TrainingState:
+    """Everything a training run moves: what resuming restores is in `state`."""
+
+    model: Classifier
+    network: nn.Module  # the model, or what spreads it over devices; calling it embeds a batch
+    loss: nn.Module
+    penalties: Penalties
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler | None
+    devices: Devices
+    options: Mapping
+    team: Team = ALONE
+    epoch: int = 0  # epochs completed
+    best: float = -1.0
+    history: list[dict] = None
+
+    def state(self) -> dict:
+        """Tensors and builtins from which `restore` goes on to the same numbers."""
+        return {
+            "model": self.model.state_dict(),
+            "penalties": self.penalties.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict() if self.schedule else None,
+            "epoch": self.epoch,
+            "best": self.best,
+            "history": self.history,
+        }
+
+    def restore(self, state: Mapping) -> None:
+        self.model.load_state_dict(state["model"])
+        self.penalties.load_state_dict(state["penalties"])
+        fused = self.optimizer.defaults["fused"]  # that of this machine, not of the one that saved
+        groups = [{**group, "fused": fused} for group in state["optimizer"]["param_groups"]]
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
+        if self.schedule:
+            self.schedule.load_state_dict(state["schedule"])
+        self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds python, numpy's global generator and torch on every device: the same numbers again on
+    one CPU.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  nothing here uses it, but a library may
+    torch.manual_seed(seed)
+
+
+def assemble(
+    options: Mapping, splits: Splits, devices: Devices, team: Team = ALONE
+) -> TrainingState:
+    """Builds model, loss, optimizer and schedule for resolved options; weights depend on
+    options['seed'] alone.
+
+    Of a team the first process goes ahead: it alone downloads weights, or says why the options do
+    not allow a model.
+    Raises: ValueError: If the options do not allow it on these devices, or at all.
+    """
+    for name in ("compile", "amp"):  # DataParallel's threads would compute in float16
+        if options[name] and len(devices.gpus) > 1:
+            advice = "name one GPU with --GPU, or train under torchrun with a process for each"
+            raise ValueError(f"--{name} does not go with DataParallel: {advice}")
+    training = team.first_then_others(lambda: _build(options, splits, devices, team))
+    training.network = _spread(training.network, devices, team)
+    return training
+
+
+def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> TrainingState:
+    """Everything but what spreads the network over devices."""
+    seed_everything(options["seed"])
+    model = models.build_classifier(
+        options, splits.hierarchy, splits.train_counts, splits.channels, splits.image_size
+    )
+    models.freeze(model, options["freeze"] or "none")
+    if team.size > 1:
+        models.synchronise_batch_norm(model, devices.main)
+    model.to(devices.main, memory_format=torch.channels_last)
+    loss = losses.build_loss(
+        options["loss"], splits.hierarchy, **losses.select_options(options)
+    ).to(devices.main)
+    penalties = Penalties(options, splits.hierarchy, model, model.head, model.fresh_parts()).to(
+        devices.main
+    )
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained and options["epochs"] > 0:
+        raise ValueError(
+            f"--freeze {options['freeze']} leaves nothing to train; --epochs 0 evaluates the model"
+            " as it starts"
+        )
+    fused = devices.main.type == "cuda"
+    optimizer = torch.optim.Adam(
+        trained or [nn.Parameter(torch.zeros(()))], lr=options["lr"], fused=fused
+    )
+    schedule = SCHEDULES[options["schedule"]](optimizer, options["epochs"])
+    network = torch.compile(model) if options["compile"] else model
+    return TrainingState(
+        model, network, loss, penalties, optimizer, schedule, devices, options, team, history=[]
+    )
+
+
+def _spread(network: nn.Module, devices: Devices, team: Team) -> nn.Module:
+    """The network over the GPUs of this process, or over all processes."""
+    if team.size > 1 and any(parameter.requires_grad for parameter in network.parameters()):
+        buffers = {SYNC_BUFFERS: False}  # every process moves them alike
+        return DistributedDataParallel(
+            network, list(devices.gpus) or None, gradient_as_bucket_view=True, **buffers
+        )
+    return (
+        nn.DataParallel(network, device_ids=list(devices.gpus))
+        if len(devices.gpus) > 1
+        else network
+    )
