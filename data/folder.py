@@ -11,10 +11,19 @@ import numpy as np
 from data.cache import ImageCache, build_cache
 from data.matching import match_folders
 from data.splits import Splits, choose_split_seed, split_indices
-from hierarchies import FolderTree, Hierarchy, scan_folders
-from hierarchies.folders import advice
-from hierarchies.readers import read_hierarchy
+from hierarchies import (
+    FolderTree,
+    Hierarchy,
+    check_shared,
+    pruned_note,
+    read_tree,
+    repeated_names,
+    scan_folders,
+)
+from hierarchies.folders import advice, split_folders
 from hierarchies.tree import format_path
+
+FEWEST_IMAGES = 10  # with fewer there is nothing to learn from and nothing to measure on
 
 DEFAULTS = {
     "data_dir": None,
@@ -28,6 +37,10 @@ DEFAULTS = {
     "use_val": False,
     "collapse": False,
     "hierarchy": None,
+    "hierarchy_format": None,
+    "levels": None,
+    "prune_tree": False,
+    "folders_are_classes": False,
     "nonliving": None,
     "exclude": (),
     "skip_bad_images": False,
@@ -45,7 +58,11 @@ def load(options: Mapping) -> Splits:
             split_list: CSV file that lists the images in the order which 'published' permutes;
                 sorted paths without it.
             hierarchy: File with the class tree, for folders that do not spell it out; see
-                `match_folders`.
+                `read_tree` and `match_folders`.
+            hierarchy_format, levels: What the file is, and which columns of a table are its levels.
+            prune_tree: Leave out classes of the file that have no images, with a note.
+            folders_are_classes: Folders named like the parts of a split (train, val, test) are
+                classes or groups of them all the same.
             nonliving: Topmost groups that are not alive; without it living is None.
             exclude: Patterns of folders to leave out, see `scan_folders`.
             collapse: Drop inner nodes with a single child.
@@ -63,9 +80,10 @@ def load(options: Mapping) -> Splits:
         raise ValueError("split_list orders the images for --split published; give both or neither")
     root = Path(options["data_dir"])
     tree = scan_folders(root, exclude=options["exclude"] or ())
+    _check_level(tree, root, options["folders_are_classes"])
     notes = _folder_notes(tree, options["ignore_empty_folders"])
-    hierarchy, labels, matching_notes = _classes(tree, options["hierarchy"])
-    notes += matching_notes
+    hierarchy, labels, tree_notes = _classes(tree, options)
+    notes += tree_notes
     living = (
         None if options["nonliving"] is None else living_classes(hierarchy, options["nonliving"])
     )
@@ -212,15 +230,64 @@ def _some(names: Sequence[str], shown: int = 20) -> str:
     return ", ".join(map(repr, names[:shown])) + more
 
 
-def _classes(
-    tree: FolderTree, file: str | os.PathLike | None
-) -> tuple[Hierarchy, np.ndarray, tuple[str, ...]]:
+def tree_options(options: Mapping) -> dict:
+    """How `read_tree` is to read the file that --hierarchy names. Raises: ValueError: If there is
+    no such file to read.
+    """
+    chosen = {"format": options["hierarchy_format"], "levels": options["levels"]}
+    for flag, value in zip(("hierarchy_format", "levels"), chosen.values()):
+        if value and options["hierarchy"] is None:
+            raise ValueError(f"--{flag} says how a file is read: name it with --hierarchy")
+    return {**chosen, "self_leaves": True}
+
+
+def _classes(tree: FolderTree, options: Mapping) -> tuple[Hierarchy, np.ndarray, tuple[str, ...]]:
     """The class tree, of the folders or of the file, the class of each image in it, and notes."""
+    file, how = options["hierarchy"], tree_options(options)
     if file is None:
-        return tree.hierarchy, tree.labels, ()
-    hierarchy = read_hierarchy(file, self_leaves=True)
-    match = match_folders(tree.hierarchy.class_paths, hierarchy, os.fspath(file))
-    return hierarchy, match.classes[tree.labels], match.notes
+        if options["prune_tree"]:
+            raise ValueError("--prune_tree leaves out classes of a file: name it with --hierarchy")
+        return tree.hierarchy, tree.labels, tuple(repeated_names(tree.hierarchy))
+    source = os.fspath(file)
+    hierarchy, notes = read_tree(file, **how)
+    folders = tree.hierarchy.class_paths
+    match = match_folders(folders, hierarchy, source, prune=options["prune_tree"])
+    kept, classes = np.unique(match.classes, return_inverse=True)
+    notes += (*match.notes, *pruned_note(hierarchy, kept.tolist(), source))
+    if len(kept) < hierarchy.num_classes:
+        hierarchy = hierarchy.subset(kept.tolist())
+    notes += check_shared(hierarchy, source)
+    return hierarchy, classes[tree.labels], notes
+
+
+def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool) -> None:
+    """Raises: ValueError: If the folders look like those of another level than the classes'."""
+    parts = [] if folders_are_classes else split_folders(tree)
+    if parts:
+        listed = ", ".join(repr(str(root / part)) for part in parts)
+        names = sorted({path[-1] for path in tree.hierarchy.class_paths}, key=str.casefold)
+        raise ValueError(
+            f"{listed} look like the parts of a split, not like classes or groups of classes: as"
+            f" they are, every class would be another one in each of them, such as"
+            f" {format_path(tree.hierarchy.class_paths[0])!r}. Name one of them with --data_dir to"
+            " have its images split anew, or put the images of each class into one folder;"
+            f" --folders_are_classes uses the folders as classes all the same ({len(names)} names"
+            " at the lowest level)"
+        )
+    classes, images = tree.hierarchy.num_classes, len(tree.files)
+    if classes < 2:
+        only = format_path(tree.hierarchy.class_paths[0])
+        raise ValueError(
+            f"all {images} images below {str(root)!r} are of one class, {only!r}, and there is"
+            " nothing to tell apart: this is probably the wrong folder; --data_dir takes the one"
+            " above all groups and classes"
+        )
+    if images < FEWEST_IMAGES:
+        raise ValueError(
+            f"there are only {images} images below {str(root)!r}, in {classes} classes:"
+            f" {FEWEST_IMAGES} are the least to train and test with; this is probably the wrong"
+            " folder; --data_dir takes the one above all groups and classes"
+        )
 
 
 def keep_readable(

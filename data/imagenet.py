@@ -33,5 +33,5 @@ def load(options: Mapping) -> Splits:
     """
     options = {**DEFAULTS, **options}
     root = data_folder(options)
-    tree = shipped_tree("imagenet", options["hierarchy"])
+    tree = shipped_tree("imagenet", options)
     return official_splits(scan_splits(root), tree, options)

@@ -7,10 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from data.folder import tree_options
 from data.official import DEFAULTS as OFFICIAL
 from data.official import data_folder, official_splits, scan_splits
 from data.splits import Splits
-from hierarchies import Hierarchy, read_hierarchy
+from hierarchies import Hierarchy, TreeFile, read_tree
+from hierarchies.readers import read_text
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")
 METADATA = ("categories.json", "train2019.json", "val2019.json")
@@ -35,7 +37,7 @@ def load(options: Mapping) -> Splits:
     """
     options = {**DEFAULTS, **options}
     root = data_folder(options)
-    tree = _tree(root, options["hierarchy"])
+    tree = _tree(root, options)
     return official_splits(scan_splits(root), tree, options)
 
 
@@ -82,7 +84,8 @@ def _taxon(category: object, where: str) -> tuple[str, ...]:
     return (*(category[rank].strip() for rank in RANKS), f"nat{number:04d}")
 
 
-def _tree(root: Path, file: str | os.PathLike | None) -> Hierarchy:
+def _tree(root: Path, options: Mapping) -> TreeFile:
+    how, file = tree_options(options), options["hierarchy"]
     if file is None:
         file = next((root / name for name in METADATA if (root / name).is_file()), None)
     if file is None:
@@ -91,11 +94,9 @@ def _tree(root: Path, file: str | os.PathLike | None) -> Hierarchy:
             " put one there, or"
             " name it or a file with another tree with --hierarchy"
         )
-    return (
-        read_categories(file)
-        if _has_categories(Path(file))
-        else read_hierarchy(file, self_leaves=True)
-    )
+    if not how["format"] and not how["levels"] and _has_categories(Path(file)):
+        return TreeFile(read_categories(file), ())
+    return read_tree(file, **how)
 
 
 def _has_categories(path: Path) -> bool:
@@ -111,10 +112,10 @@ def _has_categories(path: Path) -> bool:
 
 def _content(path: str | os.PathLike) -> object:
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path}, line {error.lineno}: this is no valid JSON: {error.msg}"
+            f"{path}, line {error.lineno}: this is not valid JSON: {error.msg}"
         ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path}: this is no JSON in UTF-8 text ({error})") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: the JSON is nested too deeply ({error})") from error

@@ -1,8 +1,8 @@
 """Matches class folders with the classes of a tree file that need not spell out the same paths."""
 
 import unicodedata
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,17 +23,22 @@ class Match(NamedTuple):
     notes: tuple[str, ...]
 
 
-def match_folders(folders: Sequence[Path], hierarchy: Hierarchy, source: str) -> Match:
+def match_folders(
+    folders: Sequence[Path], hierarchy: Hierarchy, source: str, *, prune: bool = False
+) -> Match:
     """Finds the class of each folder, one to one.
 
     If the paths are not the same on both sides, a folder fits a class when one path is the end of
     the other; if it fits none like that, when their last names agree. The key '.' of a leaf of its
-    own does not count, nor do the two ways in which Unicode writes an accented letter.
+    own does not count, nor do the two ways in which Unicode writes an accented letter. What is then
+    left on both sides is matched where it differs only in '_' for a blank, in capitals, or in a
+    genus before the epithet, one to one and with a note.
 
     Args:
         folders: Paths of the class folders, F of them.
         hierarchy: The tree.
         source: Where the tree comes from, for messages.
+        prune: Whether the tree may have classes without a folder.
 
     Raises: ValueError: If a folder or a class is left over or fits several; examples of both sides
     are named.
@@ -43,23 +48,35 @@ def match_folders(folders: Sequence[Path], hierarchy: Hierarchy, source: str) ->
         [_plain(path) for path in hierarchy.class_paths],
     )
     index = {path: position for position, path in enumerate(theirs)}
-    if len(ours) == len(theirs) == len(index) and set(ours) == set(theirs):
+    same = len(theirs) == len(index) and len(ours) == len(set(ours))
+    if same and (set(ours) <= set(theirs) if prune else set(ours) == set(theirs)):
         return Match(np.array([index[path] for path in ours], np.int64), ())
     fits = _fits(ours, theirs)
-    _check(fits, folders, hierarchy, source)
+    respelt = _respelt(fits, ours, theirs)
+    for row, position in respelt.items():
+        fits[row] = [position]
+    _check(fits, folders, hierarchy, source, prune)
     classes = np.array([fit[0] for fit in fits], np.int64)
-    moved = [row for row, path in enumerate(ours) if not _is_end(path, theirs[classes[row]])]
-    if not moved:
-        return Match(classes, ())
-    folder, found = folders[moved[0]], hierarchy.class_paths[classes[moved[0]]]
-    return Match(
-        classes,
-        (
+    pairs = {row: (folders[row], hierarchy.class_paths[classes[row]]) for row in range(len(ours))}
+    moved = [
+        row
+        for row, path in enumerate(ours)
+        if row not in respelt and not _is_end(path, theirs[classes[row]])
+    ]
+    notes = []
+    if moved:
+        folder, found = pairs[moved[0]]
+        notes.append(
             f"{len(moved)} class folders lie elsewhere in {source} and are matched by their last"
-            " name, such as"
-            f" {_shown(folder)} as {_shown(found)}",
-        ),
-    )
+            f" name, such as {_shown(folder)} as {_shown(found)}"
+        )
+    if respelt:
+        listed = ", ".join(f"{_shown(pairs[r][0])} as {_shown(pairs[r][1])}" for r in respelt)
+        notes.append(
+            f"{len(respelt)} class folders are written in another way in {source} and are matched"
+            f" all the same: {listed}"
+        )
+    return Match(classes, tuple(notes))
 
 
 def _plain(path: Path) -> Path:
@@ -90,8 +107,52 @@ def _fits(ours: list[Path], theirs: list[Path]) -> list[list[int]]:
     return fits
 
 
+def _respelt(fits: list[list[int]], ours: list[Path], theirs: list[Path]) -> dict[int, int]:
+    """Classes of folders that fit none as they are written, by row, where writing both sides alike
+    makes one folder and one class fit each other alone.
+    """
+    free = set(range(len(theirs))) - {position for fit in fits for position in fit}
+    lost = [row for row, fit in enumerate(fits) if not fit]
+    found: dict[int, int] = {}
+    for ours_as, theirs_as in _SPELLINGS:
+        rows = [row for row in lost if row not in found]
+        places = sorted(free - set(found.values()))
+        written = [ours_as(ours[row]) for row in rows]
+        hits = _fits(written, [theirs_as(theirs[position]) for position in places])
+        takers = Counter(hit for fit in hits for hit in fit)
+        for row, fit in zip(rows, hits):
+            if len(fit) == 1 and takers[fit[0]] == 1:
+                found[row] = places[fit[0]]
+    return found
+
+
+def _with_blanks(path: Path) -> Path:
+    return tuple(" ".join(key.replace("_", " ").split()) for key in path)
+
+
+def _without_case(path: Path) -> Path:
+    return tuple(key.casefold() for key in _with_blanks(path))
+
+
+def _binomial(path: Path) -> Path:
+    """The path with the genus before the epithet in its last key."""
+    return _without_case((*path[:-1], " ".join(path[-2:])))
+
+
+# how folders and classes are written for another comparison, in turn
+_SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = (
+    (_with_blanks, _with_blanks),
+    (_without_case, _without_case),
+    (_without_case, _binomial),
+)
+
+
 def _check(
-    fits: list[list[int]], folders: Sequence[Path], hierarchy: Hierarchy, source: str
+    fits: list[list[int]],
+    folders: Sequence[Path],
+    hierarchy: Hierarchy,
+    source: str,
+    prune: bool,
 ) -> None:
     paths, takers = hierarchy.class_paths, defaultdict(list)
     for folder, fit in zip(folders, fits):
@@ -106,16 +167,30 @@ def _check(
     several += [
         (paths[position], found) for position, found in sorted(takers.items()) if len(found) > 1
     ]
-    bare = [path for position, path in enumerate(paths) if position not in takers]
+    bare = [path for position, path in enumerate(paths) if position not in takers and not prune]
     faults = [f"classes without a folder: {_some(bare)}"] if bare else []
-    faults += [f"folders without a class there: {_some(lost)}"] if lost else []
+    if lost:
+        faults.append(f"folders without a class there: {_some(lost)}{_inner(lost, hierarchy)}")
     faults += [f"{_shown(one)} fits {_some(found)}" for one, found in several[:3]]
     if faults:
+        way_out = ", and leave out classes without images: --prune_tree" if bare else ""
         raise ValueError(
             f"the folders of the images and {source} must have the same classes;"
             f" {'; '.join(faults)}; rename them or"
-            " write longer paths, and leave out classes without images"
+            f" write longer paths{way_out}"
         )
+
+
+def _inner(lost: Sequence[Path], hierarchy: Hierarchy) -> str:
+    """What to do about a folder without a class whose name a superclass has."""
+    above = {hierarchy.keys[v] for v in range(1, hierarchy.num_nodes) if hierarchy.n_children[v]}
+    named = [path for path in lost if _plain(path)[-1] in above]
+    if not named:
+        return ""
+    return (
+        f" ({_shown(named[0])} is a superclass there: in a file of paths or ranks, a line of its"
+        " own makes it a class, too)"
+    )
 
 
 def _shown(path: Path) -> str:

@@ -8,9 +8,17 @@ from typing import NamedTuple
 import numpy as np
 
 from data import store
-from data.folder import copy_notes, left_out_notes
+from data.folder import copy_notes, left_out_notes, tree_options
 from data.splits import SPLITS, STRATIFIED_SEED, Splits, stratified_split
-from hierarchies import Hierarchy, check_same_classes, read_edges, read_hierarchy, scan_folders
+from hierarchies import (
+    TreeFile,
+    check_same_classes,
+    check_shared,
+    pruned_note,
+    read_edges,
+    read_tree,
+    scan_folders,
+)
 
 TREES = Path(__file__).resolve().parents[1] / "hierarchies"
 # one in so many training images validates where the dataset has no validation split of its own
@@ -24,6 +32,9 @@ DEFAULTS = {
     "use_val": False,
     "collapse": False,
     "hierarchy": None,
+    "hierarchy_format": None,
+    "levels": None,
+    "prune_tree": False,
 }
 
 
@@ -61,13 +72,14 @@ def data_folder(options: Mapping) -> Path:
     return Path(options["data_dir"])
 
 
-def shipped_tree(name: str, file: str | os.PathLike | None = None) -> Hierarchy:
+def shipped_tree(name: str, options: Mapping) -> TreeFile:
     """The tree hierarchies/<name>.edges with its names, or the one in the file that --hierarchy
-    gives instead.
+    gives instead, as hierarchy_format and levels say.
     """
-    if file is not None:
-        return read_hierarchy(file, self_leaves=True)
-    return read_edges(TREES / f"{name}.edges", TREES / f"{name}.names")
+    how = tree_options(options)
+    if options["hierarchy"] is not None:
+        return read_tree(options["hierarchy"], **how)
+    return TreeFile(read_edges(TREES / f"{name}.edges", TREES / f"{name}.names"), ())
 
 
 def scan_splits(root: Path) -> Filed:
@@ -104,7 +116,7 @@ def scan_splits(root: Path) -> Filed:
     return Filed(root, tuple(files), np.concatenate(ids), np.array(parts), tuple(notes))
 
 
-def official_splits(filed: Filed, tree: Hierarchy, options: Mapping) -> Splits:
+def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
     """The dataset with its authors' splits and classes in the order of their ids.
 
     With use_val, the validation split is the dataset's own; where it has none, a tenth of the
@@ -113,19 +125,26 @@ def official_splits(filed: Filed, tree: Hierarchy, options: Mapping) -> Splits:
 
     Args:
         filed: The images.
-        tree: A tree whose classes have the ids as last keys of their paths, in any order.
-        options: dataset and DEFAULTS; resize, upscale, gray, cache_dir, stream, skip_bad_images:
+        tree: A tree whose classes have the ids as last keys of their paths, in any order, and what
+            the user should be told about it.
+        options: prune_tree leaves out its classes without images; dataset and DEFAULTS; resize, upscale, gray, cache_dir, stream, skip_bad_images:
             see `open_images`.
 
     Raises: ValueError, OSError: If tree and images have different classes, or images cannot be
     read.
     """
     ids, labels = np.unique(filed.ids, return_inverse=True)
-    tree = tree.subset(check_same_classes(tree, ids.tolist(), f"the folders of {filed.root}"))
+    where, prune = f"the folders of {filed.root}", options["prune_tree"]
+    whole, source = tree.hierarchy, os.fspath(options["hierarchy"] or "the tree")
+    found = check_same_classes(whole, ids.tolist(), where, prune=prune)
+    hierarchy = whole.subset(found)
+    tree_notes = [*tree.notes, *pruned_note(whole, found.tolist(), source)]
+    if options["hierarchy"] is not None:
+        tree_notes += check_shared(hierarchy, source)
     images = store.open_images(filed.root, filed.files, options)
     labels, parts = labels[images.kept], filed.parts[images.kept]
     train, val, test = (np.flatnonzero(parts == part) for part in range(len(SPLITS)))
-    notes = [*filed.notes, *images.notes]
+    notes = [*filed.notes, *tree_notes, *images.notes]
     if len(val) and not options["use_val"]:
         notes.append(f"the dataset's own {len(val)} validation images are not used (--use_val)")
         val = val[:0]
@@ -135,7 +154,7 @@ def official_splits(filed: Filed, tree: Hierarchy, options: Mapping) -> Splits:
         notes += copy_notes(images.cache, labels, (train, val, test))
     return Splits(
         dataset=options["dataset"],
-        hierarchy=tree.collapse() if options["collapse"] else tree,
+        hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,
         files=tuple(filed.files[row] for row in images.kept),
         labels=labels,
         sizes=images.sizes,

@@ -12,11 +12,17 @@ import numpy as np
 from data import folder
 from data.splits import Splits
 
-DEFAULTS = {
-    name: value
-    for name, value in folder.DEFAULTS.items()
-    if name not in ("hierarchy", "nonliving", "exclude")
-}
+# what the set brings along: its folders are its tree
+_OWN = (
+    "hierarchy",
+    "hierarchy_format",
+    "levels",
+    "prune_tree",
+    "folders_are_classes",
+    "nonliving",
+    "exclude",
+)
+DEFAULTS = {name: value for name, value in folder.DEFAULTS.items() if name not in _OWN}
 
 
 class PlanktonSet(NamedTuple):
@@ -43,8 +49,8 @@ def load(options: Mapping) -> Splits:
     reported in the notes.
 
     Args:
-        options: As for `folder.load`, without hierarchy, nonliving and exclude, which the set
-            brings along. data_dir is the folder of the set, directly above the topmost taxa, or the
+        options: As for `folder.load`, without those of the tree, nonliving and exclude, which the
+            set brings along. data_dir is the folder of the set, directly above the topmost taxa, or the
             folder above that.
 
     Raises: ValueError, OSError: As `folder.load`.

@@ -41,7 +41,7 @@ def load(options: Mapping) -> Splits:
     Raises: ValueError, OSError: If a file is missing or damaged, or classes disagree; it is named.
     """
     options = {**DEFAULTS, **options}
-    tree = shipped_tree("tinyimagenet", options["hierarchy"])
+    tree = shipped_tree("tinyimagenet", options)
     return official_splits(_filed(_folder(options)), tree, options)
 
 

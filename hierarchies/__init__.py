@@ -5,21 +5,37 @@ torch here.
 from hierarchies.distances import DISTANCES
 from hierarchies.export import describe, format_description, to_ascii, to_graphviz, to_newick
 from hierarchies.folders import FolderTree, scan_folders
-from hierarchies.readers import check_same_classes, read_edges, read_hierarchy
+from hierarchies.readers import (
+    FORMATS,
+    TreeFile,
+    check_same_classes,
+    check_shared,
+    pruned_note,
+    read_edges,
+    read_hierarchy,
+    read_tree,
+    repeated_names,
+)
 from hierarchies.tree import Hierarchy
 from hierarchies.weights import WEIGHTINGS, node_weights
 
 __all__ = [
     "DISTANCES",
     "FolderTree",
+    "FORMATS",
     "Hierarchy",
+    "TreeFile",
     "WEIGHTINGS",
     "check_same_classes",
+    "check_shared",
     "describe",
     "format_description",
     "node_weights",
+    "pruned_note",
     "read_edges",
     "read_hierarchy",
+    "read_tree",
+    "repeated_names",
     "scan_folders",
     "to_ascii",
     "to_graphviz",

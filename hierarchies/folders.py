@@ -1,7 +1,9 @@
 """A tree of folders with images as a class hierarchy."""
 
 import os
-from collections import Counter
+import re
+import sys
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -32,6 +34,11 @@ _JUNK = {
     "$recycle.bin",
     "lost+found",
 }
+# names of the parts of a split, with what people write before and after them
+_PARTS = re.compile(
+    r"(?:\d+|my|the)?(?:(?P<train>train(?:ing|ed)?)|(?P<val>val(?:id(?:ation|ate)?)?|dev)"
+    r"|(?P<test>test(?:ing)?|eval(?:uation)?|holdout))(?:set|data|split|images?|imgs?)?"
+)
 _COUNTED = 100_000  # files of a hidden folder that are looked at
 _LAYOUT = (
     "expected <folder>/<group>/.../<class>/<image>, where every folder that directly holds images"
@@ -124,6 +131,29 @@ def scan_folders(
     return replace(
         _tree(root, sorted(files), sorted(skipped), folders), hidden=tuple(sorted(hidden))
     )
+
+
+def split_folders(tree: FolderTree) -> list[str]:
+    """Folders that are named like the parts of a split: train, val, test, training, validation,
+    test_images, ..., in any case, above or below the classes; [] if there are none.
+
+    That is two different parts in one folder, or nothing else in the topmost one. A lone 'test' or
+    'valid' beside other groups may well be a taxon's.
+    """
+    below = defaultdict(dict)
+    for path in tree.hierarchy.class_paths:
+        for end, key in enumerate(path):
+            below[path[:end]].setdefault(key, _part(key))
+    for above, names in sorted(below.items()):
+        parts = {part for part in names.values() if part}
+        if len(parts) > 1 or (not above and all(names.values())):
+            return ["/".join((*above, name)) for name, part in names.items() if part]
+    return []
+
+
+def _part(name: str) -> str | None:
+    found = _PARTS.fullmatch(re.sub(r"[\s_\-.]+", "", name.casefold()))
+    return found.lastgroup if found else None
 
 
 def advice(names: Sequence[str]) -> list[str]:
@@ -249,10 +279,26 @@ def _check_text(paths: Iterable[str], root: Path) -> None:
         try:
             path.encode("utf-8")
         except UnicodeEncodeError as error:
+            if _is_utf8(path):
+                raise ValueError(
+                    f"names below {str(root)!r} have letters that this program's locale"
+                    f" ({sys.getfilesystemencoding()}) cannot read, such as"
+                    f" {os.fsencode(path).decode()!r}: the names are valid UTF-8, do not rename"
+                    " them, but set LC_ALL=C.UTF-8 (or PYTHONUTF8=1) and start again"
+                ) from error
             raise ValueError(
                 f"the name {path!r} below {str(root)!r} is not valid UTF-8; rename it, for instance"
                 " with convmv"
             ) from error
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether a name that Python could not decode is UTF-8 on the disk."""
+    try:
+        path.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _suffixes(extensions: Sequence[str]) -> tuple[str, ...]:

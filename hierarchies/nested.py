@@ -1,9 +1,6 @@
-"""Parsers of hierarchy files whose nesting is the tree: outline, JSON, Newick. None of them
-recurses.
-"""
+"""Parsers of hierarchy files whose nesting is the tree: outline and JSON. Neither recurses."""
 
 import json
-import re
 from collections.abc import Iterator
 
 from hierarchies.draft import ROOT, Draft, Item, checked_key, fault, from_items, without_common_root
@@ -66,116 +63,11 @@ def parse_json(text: str, source: str) -> Draft:
     )
 
 
-def parse_newick(text: str, source: str) -> Draft:
-    """One tree in Newick, labels quoted as 'it''s' where they need to be; comments and branch
-    lengths do not count.
-
-    Underscores stay underscores. Inner nodes without a label get the keys node1, node2, ... in
-    preorder.
-    """
-    nodes: list[list] = [[1, 0, ""]]  # line, depth and label, in preorder
-    node, above, state = nodes[0], [], "fresh"
-    for line, kind, value in _newick_tokens(text, source):
-        kind = "length" if state == ":" and kind == "label" else kind
-        if (
-            state not in _MAY_FOLLOW[kind]
-            or (kind in ",)" and not above)
-            or (kind == ";" and above)
-        ):
-            raise fault(
-                source,
-                line,
-                f"{value!r} is out of place: {_REASONS.get(kind, 'the tree is not well-formed')}",
-            )
-        if state == "fresh" or kind == "label":
-            node[0] = line
-        state = kind
-        if kind in "(,":
-            above += [node] if kind == "(" else []
-            nodes.append([line, len(above), ""])
-            node, state = nodes[-1], "fresh"
-        elif kind == ")":
-            node = above.pop()
-        elif kind == "label":
-            node[2] = checked_key(source, line, value)
-        elif kind == "length":
-            _check_length(source, line, value)
-    if state != ";":
-        raise fault(source, None, "the tree does not end: there is no ';' after its last ')'")
-    return from_items(source, _newick_items(source, nodes))
-
-
-_MAY_FOLLOW = {
-    "(": ("fresh",),
-    "label": ("fresh", ")"),
-    ":": ("fresh", ")", "label"),
-    "length": (":",),
-    ",": ("fresh", ")", "label", "length"),
-    ")": ("fresh", ")", "label", "length"),
-    ";": ("fresh", ")", "label", "length"),
-}
-_REASONS = {
-    ",": "a second root, or a ',' without a '(' before",
-    ")": "more ')' than '('",
-    ";": "fewer ')' than '('",
-    "label": "a label comes once, after '(', ',' or ')'; quote it if it has blanks or marks:"
-    " 'it''s'",
-}
-_NEWICK_TOKEN = re.compile(
-    r"(?P<blank>\s+|\[[^\]]*\])|'(?P<quoted>(?:[^']|'')*)'|(?P<mark>[(),:;])"
-    r"|(?P<plain>[^\s()\[\]:;,']+(?:[ \t]+[^\s()\[\]:;,']+)*)"
-)
-
-
-def _newick_tokens(text: str, source: str) -> Iterator[tuple[int, str, str]]:
-    """Line, kind (a mark or 'label') and value of each token."""
-    position, line = 0, 1
-    while position < len(text):
-        token = _NEWICK_TOKEN.match(text, position)
-        if token is None:
-            what = {"'": "a quote that does not end", "[": "a comment that does not end"}
-            raise fault(
-                source,
-                line,
-                f"{text[position : position + 20]!r}: {what.get(text[position], 'unexpected')}",
-            )
-        if token.lastgroup == "mark":
-            yield line, token["mark"], token["mark"]
-        elif token.lastgroup != "blank":
-            quoted = token["quoted"]
-            yield line, "label", token["plain"] if quoted is None else quoted.replace("''", "'")
-        line += token.group().count("\n")
-        position = token.end()
-
-
-def _check_length(source: str, line: int, value: str) -> None:
-    try:
-        float(value)
-    except ValueError as error:
-        raise fault(
-            source, line, f"{value!r} is no branch length; expected a number after ':'"
-        ) from error
-
-
-def _newick_items(source: str, nodes: list[list]) -> Iterator[Item]:
-    taken, number = {label for _, _, label in nodes}, 0
-    for index, (line, depth, label) in enumerate(nodes):
-        is_inner = index + 1 < len(nodes) and nodes[index + 1][1] > depth
-        if not label and depth and not is_inner:
-            raise fault(source, line, "a class has no label; only inner nodes may go without")
-        if not label and depth == 0:
-            label = ROOT
-        while not label:
-            number += 1
-            label = f"node{number}" if f"node{number}" not in taken else ""
-        yield Item(line, depth, label)
-
-
 def _loaded(text: str, source: str) -> object:
     try:
         return json.loads(text, object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
-        raise fault(source, error.lineno, f"this is no valid JSON: {error.msg}") from error
+        raise fault(source, error.lineno, f"this is not valid JSON: {error.msg}") from error
     except RecursionError as error:
         raise fault(
             source, None, "the JSON is nested too deeply; write a tree this deep as paths or Newick"
@@ -217,6 +109,6 @@ def _json_nodes(source: str, content: object) -> list[tuple[str, object]]:
             raise fault(
                 source,
                 None,
-                f"{shown} is no node; expected an object, a list of nodes and names, or null",
+                f"{shown} is not a node; expected an object, a list of nodes and names, or null",
             )
     return nodes

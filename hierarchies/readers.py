@@ -1,15 +1,28 @@
 """Reads a class hierarchy from a file, whatever its format."""
 
 import os
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
+from typing import NamedTuple
 
 import numpy as np
 
+from files.regular import check_regular
+from hierarchies import ranks
 from hierarchies.draft import Draft, fault
-from hierarchies.nested import parse_json, parse_newick, parse_outline
-from hierarchies.tables import parse_edges, parse_names, parse_paths, parse_table
+from hierarchies.nested import parse_json, parse_outline
+from hierarchies.phylogeny import parse_newick, parse_nexus
+from hierarchies.tables import (
+    numbered_lines,
+    parse_edges,
+    parse_names,
+    parse_paths,
+    parse_table,
+    path_separator,
+    title_row,
+)
 from hierarchies.tree import Hierarchy, Path, format_path
 
 FORMATS: dict[str, Callable[[str, str], Draft]] = {
@@ -19,32 +32,43 @@ FORMATS: dict[str, Callable[[str, str], Draft]] = {
     "outline": parse_outline,
     "json": parse_json,
     "newick": parse_newick,
+    "nexus": parse_nexus,
 }
 SUFFIXES = {
-    ".txt": "paths",
     ".paths": "paths",
     ".csv": "table",
     ".tsv": "table",
     ".edges": "edges",
     ".outline": "outline",
     ".json": "json",
-    ".newick": "newick",
-    ".nwk": "newick",
-    ".nw": "newick",
-    ".tree": "newick",
-    ".tre": "newick",
+}
+MAX_BYTES = 64 << 20  # the tree of 10,000 species with all ranks takes about 1 MB
+_FORMAT_FLAG = f"say what it is with --hierarchy_format: {', '.join(FORMATS)}"
+_NOT_TEXT = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
+    b"\x1f\x8b": "compressed (gzip): unpack it",
+    b"%PDF": "a PDF document",
 }
 
 
-def read_hierarchy(
+class TreeFile(NamedTuple):
+    """A hierarchy read from a file, and what the user should be told about the reading."""
+
+    hierarchy: Hierarchy
+    notes: tuple[str, ...]
+
+
+def read_tree(
     file: str | os.PathLike,
     format: str | None = None,
     *,
+    levels: Sequence[str] | None = None,
     self_leaves: bool = False,
     collapse: bool = False,
-) -> Hierarchy:
-    """Reads a class hierarchy from a UTF-8 text file, with any line ends, with or without a byte
-    order mark.
+) -> TreeFile:
+    """Reads a class hierarchy from a text file in UTF-8 (or in UTF-16 with its mark), with any line
+    ends, with or without a byte order mark.
 
     Blanks around names are dropped. A first key that all classes share is the root, not a level, in
     paths, tables and nested JSON objects, whose root is not marked otherwise. Class order is that
@@ -52,33 +76,45 @@ def read_hierarchy(
 
     Args:
         file: The file.
-        format: One of `FORMATS`, described at its parser; None goes by the suffix, see `SUFFIXES`.
+        format: One of `FORMATS`, described at its parser; None goes by the suffix (see `SUFFIXES`)
+            and, for all other suffixes, by the content.
+        levels: Titles of the columns of a table that are the levels, from the top down.
         self_leaves: Give a class that is also an inner node a leaf of its own instead of an error
             (paths and tables; in the other formats the classes are the leaves anyway).
         collapse: Drop inner nodes with a single child.
 
     Raises: ValueError: Naming the file, and the line where there is one, if the file holds no
-    single valid tree.
+    single valid tree, is not a regular file or larger than `MAX_BYTES`.
         OSError: If the file cannot be read.
     """
-    if format is None:
-        format = SUFFIXES.get(PurePath(file).suffix.lower())
-        if format is None:
-            raise ValueError(
-                f"{file}: the suffix tells no format; name one of {', '.join(FORMATS)}"
-            )
-        text = _text(file)
-        if format == "paths" and text.strip() and "/" not in text:
-            raise ValueError(
-                f"{file}: no line has a '/', so all classes would be directly below the root; if"
-                " that is meant, ask for"
-                " the format 'paths', else for 'edges' or 'outline'"
-            )
-    elif format in FORMATS:
-        text = _text(file)
-    else:
+    if format is not None and format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    return _collapsed(FORMATS[format](text, str(file)).build(str(file), self_leaves), collapse)
+    text, source = read_text(file), str(file)
+    if format is None:
+        format = "table" if levels else _format(text, PurePath(file).suffix.lower(), source)
+    if levels is not None and format != "table":
+        raise ValueError(
+            f"{source} is read as {format!r}, but --levels names columns of a table: leave it out,"
+            " or say --hierarchy_format table"
+        )
+    options = {} if levels is None else {"levels": levels}
+    draft = FORMATS[format](text, source, **options)
+    hierarchy = draft.build(source, self_leaves)
+    notes = [f"{source}: {note}" for note in (*draft.notes, *repeated_names(hierarchy))]
+    return TreeFile(hierarchy.collapse() if collapse else hierarchy, tuple(notes))
+
+
+def read_hierarchy(
+    file: str | os.PathLike,
+    format: str | None = None,
+    *,
+    levels: Sequence[str] | None = None,
+    self_leaves: bool = False,
+    collapse: bool = False,
+) -> Hierarchy:
+    """The hierarchy of `read_tree` without its notes."""
+    options = {"levels": levels, "self_leaves": self_leaves, "collapse": collapse}
+    return read_tree(file, format, **options).hierarchy
 
 
 def read_edges(
@@ -87,14 +123,42 @@ def read_edges(
     """Reads 'CHILD PARENT' ids a line, and the names to show from lines 'ID NAME': NABirds'
     hierarchy.txt, classes.txt.
 
-    The ids are the keys. Raises: as `read_hierarchy`.
+    The ids are the keys. Raises: as `read_tree`.
     """
-    names = parse_names(_text(names_file), str(names_file)) if names_file is not None else None
-    return _collapsed(parse_edges(_text(file), str(file), names).build(str(file), False), collapse)
+    names = parse_names(read_text(names_file), str(names_file)) if names_file is not None else None
+    tree = parse_edges(read_text(file), str(file), names).build(str(file), False)
+    return tree.collapse() if collapse else tree
+
+
+def check_shared(hierarchy: Hierarchy, source: str) -> tuple[str, ...]:
+    """Notes on a tree from a file that relates no two classes below its root.
+
+    Raises: ValueError: If there are superclasses, but none has two classes: then all classes are
+    equally far from each other, and every loss and measure of the tree is one of a flat list.
+    """
+    inner = (hierarchy.n_children > 0) & (hierarchy.depth > 0)
+    if hierarchy.num_classes < 3 or (hierarchy.n_leaves[inner] > 1).any():
+        return ()  # of two classes no tree says more than that they differ
+    if not inner.any():
+        return (
+            f"{source}: all classes are directly below the root, so the tree says nothing about"
+            " which are alike",
+        )
+    path = hierarchy.class_paths[0]
+    raise ValueError(
+        f"{source}: no two classes share a superclass: each of the {hierarchy.num_classes} classes"
+        f" has all the nodes above it for itself, such as {' > '.join(map(repr, path))}. Are the"
+        " levels in the wrong order, or is a column an id? --levels COLUMN ... names the columns of"
+        " a table from the top down; or leave --hierarchy out"
+    )
 
 
 def check_same_classes(
-    hierarchy: Hierarchy, classes: Iterable[str | Sequence[str]], source: str
+    hierarchy: Hierarchy,
+    classes: Iterable[str | Sequence[str]],
+    source: str,
+    *,
+    prune: bool = False,
 ) -> np.ndarray:
     """Index in the hierarchy of each of the given classes, (len(classes),) int64, if both have the
     same classes.
@@ -104,6 +168,7 @@ def check_same_classes(
         classes: The classes that have images: either all as paths of keys, or all by the last key
             of their path. The key '.' of a leaf of its own is left out of both.
         source: Where the classes come from, for the message.
+        prune: Whether the tree may have more classes.
 
     Raises: ValueError: If a class is missing on one side or comes twice, listing a few.
     """
@@ -116,16 +181,149 @@ def check_same_classes(
     _check_unique(known, "the hierarchy")
     _check_unique(wanted, source)
     index, given = {name: position for position, name in enumerate(known)}, set(wanted)
-    without_images = [name for name in known if name not in given]
+    without_images = [] if prune else [name for name in known if name not in given]
     unknown = [name for name in wanted if name not in index]
     if without_images or unknown:
+        prune_flag = ", or leave out the classes without images: --prune_tree"
+        way_out = prune_flag if without_images else ""
         raise ValueError(
             f"the hierarchy and {source} must have the same classes; only in the hierarchy:"
             f" {_some(without_images)};"
-            f" only in {source}: {_some(unknown)}; rename them, or leave out the classes without"
-            " images"
+            f" only in {source}: {_some(unknown)}; rename them{way_out}"
         )
     return np.array([index[name] for name in wanted], dtype=np.int64)
+
+
+def pruned_note(hierarchy: Hierarchy, kept: Iterable[int], source: str) -> tuple[str, ...]:
+    """A note that lists the classes of a tree that are left out because they have no images.
+
+    Args:
+        hierarchy: The whole tree.
+        kept: Indices of the classes with images.
+        source: Where the tree comes from.
+    """
+    lost = sorted({*range(hierarchy.num_classes)} - {*kept})
+    if not lost:
+        return ()
+    listed = ", ".join(repr(format_path(hierarchy.class_paths[c])) for c in lost)
+    return (f"{source}: {len(lost)} classes without images are left out of the tree: {listed}",)
+
+
+def read_text(file: str | os.PathLike) -> str:
+    """Text of a file that the user gives, with line ends as '\\n'.
+
+    Raises: ValueError: If it is not a regular file, larger than `MAX_BYTES` or not text in UTF-8 or
+    marked UTF-16. OSError: If it cannot be read.
+    """
+    size = check_regular(file)
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"{file} has {size / 2**20:.0f} MB, more than any class tree needs ({MAX_BYTES >> 20}"
+            " MB at most): cut it to the groups that hold your classes"
+        )
+    with open(file, "rb") as stream:
+        content = stream.read(MAX_BYTES + 1)
+    for start, kind in _NOT_TEXT.items():
+        if content.startswith(start):
+            raise ValueError(f"{file} is {kind}")
+    encoding = "utf-8-sig"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"  # what Excel calls Unicode text
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise fault(
+            str(file),
+            line,
+            f"this is not valid {encoding[:6].rstrip('-').upper()} text ({error.reason}); save it"
+            " as UTF-8 (in Excel: CSV UTF-8)",
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _format(text: str, suffix: str, source: str) -> str:
+    """Format of a file by its suffix, or by its content where the suffix does not tell it."""
+    if re.match(r"\s*#nexus\b", text, re.IGNORECASE):
+        return "nexus"
+    if suffix in SUFFIXES:
+        return SUFFIXES[suffix]
+    if suffix in (".newick", ".nwk", ".nw", ".tree", ".tre"):
+        return "newick"
+    lines = [line for _, line in numbered_lines(text)]
+    start = "".join(lines[:1])[:1]
+    if start == "<":
+        raise ValueError(f"{source} is XML or HTML, which is not read; save the tree as Newick")
+    uncommented = re.match(r"(?:\s|\[[^\]]*\])*", text).end()
+    if text[uncommented : uncommented + 1] == "(" and text.rstrip().endswith(";"):
+        return "newick"
+    if start in ("{", "["):
+        return "json"
+    if any(line.startswith("--") for line in lines[1:]):
+        return "outline"
+    if _has_titles(text):
+        return "table"
+    if suffix == ".dmp":
+        raise ValueError(
+            f"{source} is a part of a dump, not a tree of your classes; write a table with the"
+            " columns id, parent and name, or with their ranks"
+        )
+    if path_separator(lines) is not None:
+        return "paths"
+    if lines and all(re.fullmatch(r"\d+\s+\d+", line) for line in lines):
+        return "edges"
+    raise ValueError(
+        f"{source}: the suffix tells no format, and no line has a '/' or another separator, so all"
+        f" classes would be directly below the root; if that is meant, or else, {_FORMAT_FLAG}"
+    )
+
+
+def _has_titles(text: str) -> bool:
+    """Whether the first line of a text has titles of a table that `parse_table` knows."""
+    header = title_row(text)
+    titles = [ranks.plain(title) for title in header]
+    if len(titles) < 2 or len(set(titles)) < len(titles):
+        return False
+    known = ranks.columns(header)
+    parents = any(title in ranks.PARENTS for title in titles)
+    children = any(title in (*ranks.CHILDREN, *ranks.LABELS) for title in titles)
+    return len(known.ranks) > 1 or "path" in titles or (parents and children)
+
+
+def repeated_names(hierarchy: Hierarchy) -> list[str]:
+    """A note on names that stand below several parents, as a list of none or one: nodes are
+    identified by their paths, so those are different nodes.
+    """
+    places = defaultdict(list)
+    for node in range(1, hierarchy.num_nodes):
+        if hierarchy.keys[node] != ".":
+            places[hierarchy.keys[node]].append(node)
+    repeated = {}
+    for name, nodes in places.items():
+        outer = _outermost(hierarchy, nodes)
+        if len(outer) > 1:
+            repeated[name] = outer
+    if not repeated:
+        return []
+    name, nodes = next(iter(repeated.items()))
+    shown = " and ".join(repr(format_path(hierarchy.path(v))) for v in nodes[:2])
+    listed = ", ".join(map(repr, list(repeated)[:10])) + (", ..." if len(repeated) > 10 else "")
+    return [
+        f"{len(repeated)} names stand in several places of the tree and are different nodes there,"
+        f" told apart by their paths: {listed}; {name!r} is {shown}. If they are one, correct the"
+        " levels above them"
+    ]
+
+
+def _outermost(hierarchy: Hierarchy, nodes: Sequence[int]) -> list[int]:
+    """Of nodes in preorder those that lie below none of the others: a subgenus may have the name
+    of its genus.
+    """
+    outer: list[int] = []
+    for node in nodes:
+        if not outer or hierarchy.start[node] >= hierarchy.stop[outer[-1]]:
+            outer.append(node)
+    return outer
 
 
 def _check_unique(names: list[str] | list[Path], side: str) -> None:
@@ -135,23 +333,6 @@ def _check_unique(names: list[str] | list[Path], side: str) -> None:
             f"{_some(repeated)} comes more than once in {side}; tell the classes apart by their"
             " paths"
         )
-
-
-def _text(file: str | os.PathLike) -> str:
-    with open(file, "rb") as stream:
-        content = stream.read()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise fault(
-            str(file), line, f"this is not valid UTF-8 text ({error.reason}); save it as UTF-8"
-        ) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _collapsed(hierarchy: Hierarchy, collapse: bool) -> Hierarchy:
-    return hierarchy.collapse() if collapse else hierarchy
 
 
 def _shown(name: str | Path) -> str:

@@ -4,69 +4,93 @@ edges.
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from hierarchies.draft import ROOT, Draft, checked_key, fault, without_common_root
+from hierarchies import ranks
+from hierarchies.draft import (
+    MAX_DEPTH,
+    ROOT,
+    Draft,
+    check_depth,
+    check_number,
+    checked_key,
+    fault,
+    without_common_root,
+)
 from hierarchies.tree import Path, parse_path
+
+# what may stand between the names of a path, in the order in which it is tried
+SEPARATORS = {"/": "/", ">": ">", "|": "|", "\t": "tab", ";": ";", ",": ",", "\\": "\\"}
+_IN_NAMES = ";,\\"  # also within names: a separator only where most lines have it and none a '/'
+_DELIMITERS = ",;\t|"
+_LEVELS_FLAG = "--levels COLUMN ... names the columns of the levels, from the top down"
+
+
+class Row(NamedTuple):
+    """A row of a table below its titles: its line in the file and its cells, stripped."""
+
+    line: int
+    cells: list[str]
 
 
 def parse_paths(text: str, source: str) -> Draft:
     r"""One class a line: its path, keys joined by '/', a '/' inside a key written '\/'. Empty lines
     do not count.
+
+    Where most lines have another separator, it is taken instead and noted: > | ; , \ or a tab.
     """
-    classes = [(number, _path(source, number, line)) for number, line in numbered_lines(text)]
-    if not classes:
+    lines = [(number, line) for number, line in numbered_lines(text) if not _is_sep(number, line)]
+    if not lines:
         raise fault(
             source, None, "the file is empty; expected one path such as animal/bird/owl a line"
         )
-    return without_common_root(Draft(classes))
+    separator = path_separator([line for _, line in lines]) or "/"
+    classes = [(number, _path(source, number, line, separator)) for number, line in lines]
+    return without_common_root(Draft(classes, notes=_separator_notes(separator)))
 
 
-def parse_table(text: str, source: str) -> Draft:
-    """A table with one class a row, separated by comma, semicolon or tab (whichever the first row
-    has most of).
+def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> Draft:
+    """A table with one class a row, separated by comma, semicolon, tab or bar (whichever the first
+    row has most of, or what a line 'sep=;' before it says). The first row names the columns.
 
-    The first row names the columns. With a column `path`, that holds the path as in `parse_paths`.
-    Without, the columns are the levels, from left to right from the top down to the class; a
-    shallow class leaves its last cells empty. A column `class` at either end holds a name to show
-    for the class, no part of its path; an empty cell leaves the last key of the path to be shown.
-    Between levels a column `class` is the taxonomic rank, a level like any other.
+    - With `levels`, these columns are the levels, from the top down to the class.
+    - With a column of parents (child,parent; taxonID,parentNameUsageID; AphiaID,...): see
+      `_parents`.
+    - With a column `path` (lineage, classification, ...), it holds the path as in `parse_paths`.
+    - With two or more ranks of a taxonomy among the titles, these are the levels, wherever they
+      stand, and a column such as scientificName or label names the class below them. Columns
+      without a rank are left out and noted, unless they nest between two ranks.
+    - Otherwise all columns are levels, from left to right.
+
+    An empty cell (or NA) is a rank that a class does not have: it is skipped, with a note where
+    cells to its right are filled. A column `class` at either end holds names to show for the
+    classes, no part of their paths, unless it is the taxonomic rank: see `ranks.class_is_rank`.
     """
     header, rows = _table_rows(text, source)
-    named = 0 if header[0] == "class" else len(header) - 1 if header[-1] == "class" else None
-    levels = [column for column, title in enumerate(header) if column != named and title != "path"]
-    _check_header(
-        source, header, [cells for _, cells in rows], [header[column] for column in levels]
-    )
-    if levels:
-        classes = [
-            (line, _levels(source, line, [cells[column] for column in levels]))
-            for line, cells in rows
-        ]
-    else:
-        classes = [(line, _path(source, line, cells[header.index("path")])) for line, cells in rows]
-    if named is None:
-        return without_common_root(Draft(classes))
-    titled = {(path, cells[named]) for (_, path), (_, cells) in zip(classes, rows)}
-    names = {path: cells[named] for (_, path), (_, cells) in zip(classes, rows) if cells[named]}
-    if levels and len({path for path, _ in titled}) < len(titled):
-        text = (
-            "rows differ only in the column 'class', which holds names to show; if it is a level,"
-            " give it another title"
-        )
-        raise fault(source, 1, text)
-    if levels and len(set(names.values())) < len(names):
-        raise fault(
-            source,
-            1,
-            "the names in the column 'class' repeat; if it is a level, give it another title",
-        )
-    return without_common_root(Draft(classes, names))
+    if levels is not None:
+        return _chosen(source, header, rows, levels)
+    edges = _edge_columns(source, header, rows)
+    if edges is not None:
+        return _parents(source, header, *edges)
+    titles = [ranks.plain(title) for title in header]
+    _check_titles(source, header, rows)
+    named = _names_column(header, titles, rows)
+    known = ranks.columns(header)
+    levels = [column for column in known.ranks if column[0] != named]
+    others = [at for at in range(len(header)) if at != named]
+    path = "path" if len(levels) > 1 else next((t for t in ranks.PATHS if t in titles), "path")
+    if path in titles:
+        return _path_column(source, header, rows, titles.index(path), named)
+    rest = known.others | {known.label, known.epithet, *(at for at, _ in levels)}
+    if len(levels) > 1 or (levels and len(others) > 1 and set(others) <= rest):
+        return _ranked(source, header, rows, known, named)
+    return _leveled(source, header, rows, others, named)
 
 
 def parse_edges(text: str, source: str, names: dict[str, str] | None = None) -> Draft:
     """One edge a line, 'CHILD PARENT', as in NABirds' hierarchy.txt. Nodes without a child are the
-    classes.
+    classes. Where a tab, comma, semicolon or bar parts all lines in two, ids may have blanks.
 
     Class order is that of the ids as numbers if all classes have whole numbers for ids, else that
     of their lines.
@@ -113,43 +137,195 @@ def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
-def _path(source: str, line: int, written: str) -> Path:
-    return tuple(checked_key(source, line, key) for key in parse_path(written))
+def path_separator(written: Sequence[str]) -> str | None:
+    """What separates the names of paths: one of SEPARATORS, or None if no line has any.
+
+    '/' unless more lines have '>', '|' or a tab. A character that is common in names counts only
+    where no line has a '/' and more than half have it.
+    """
+    counts = {mark: sum(mark in line for line in written) for mark in SEPARATORS}
+    found = [
+        mark
+        for mark in SEPARATORS
+        if counts[mark]
+        and (mark not in _IN_NAMES or (not counts["/"] and 2 * counts[mark] > len(written)))
+    ]
+    return max(found, key=counts.get, default=None)  # the first of equals
 
 
-def _table_rows(text: str, source: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    title = next(numbered_lines(text), (0, ""))[1]
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=max(",;\t", key=title.count), strict=True
-    )
+def title_row(text: str) -> list[str]:
+    """The titles of a table, by the rule of `parse_table`; [] if the text has no line."""
+    lines = [(number, line) for number, line in numbered_lines(text[:100_000])][:2]
+    if lines and _is_sep(*lines[0]):
+        return [cell.strip() for cell in lines[1][1].split(lines[0][1][4])] if lines[1:] else []
+    title = lines[0][1] if lines else ""
+    return [cell.strip(' "') for cell in title.split(max(_DELIMITERS, key=title.count))]
+
+
+def _is_sep(number: int, line: str) -> bool:
+    """Whether a line is Excel's 'sep=;', which only says what separates cells."""
+    return number == 1 and len(line.strip('"')) == 5 and line.strip('"').lower().startswith("sep=")
+
+
+def _separator_notes(separator: str) -> tuple[str, ...]:
+    if separator == "/":
+        return ()
+    return (f"the names of a path are separated by {SEPARATORS[separator]!r} there",)
+
+
+def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
+    check_depth(source, line, min(written.count(separator), MAX_DEPTH + 1))
+    if separator == "/":
+        return tuple(checked_key(source, line, key) for key in parse_path(written))
+    keys = written.strip(f" {separator}").split(separator)
+    return tuple(checked_key(source, line, key) for key in keys if key.strip())
+
+
+def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
+    first, skipped = next(numbered_lines(text), (0, "")), 0
+    delimiter = max(_DELIMITERS, key=first[1].count)
+    if _is_sep(*first):
+        delimiter, skipped = first[1].strip('"')[4], 1
+        text = text.partition("\n")[2]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                rows.append((reader.line_num, [cell.strip() for cell in cells]))
+                rows.append(Row(reader.line_num + skipped, [cell.strip() for cell in cells]))
     except csv.Error as error:
-        raise fault(source, reader.line_num, f"this is no valid table row: {error}") from error
+        raise fault(
+            source, reader.line_num + skipped, f"this is not a valid table row: {error}"
+        ) from error
     if len(rows) < 2:
         raise fault(
             source,
             None,
             "the table is empty; expected a row of column names and a row for each class",
         )
-    width = len(rows[0][1])
+    check_number(source, None, len(rows))
+    header = rows[0].cells
+    width = len(header)
     for line, cells in rows[1:]:
+        if len(cells) > width and not any(cells[width:]):
+            del cells[width:]
         if len(cells) != width:
             raise fault(
                 source, line, f"expected {width} cells as in the first row, got {len(cells)}"
             )
-    return rows[0][1], rows[1:]
+    empty = [at for at in range(width) if not any(row.cells[at] for row in rows)]
+    kept = [at for at in range(width) if at not in empty]  # spreadsheets add empty columns
+    rows = [Row(line, [cells[at] for at in kept]) for line, cells in rows]
+    return rows[0].cells, rows[1:]
 
 
-def _check_header(source: str, header: list[str], rows: list[list[str]], levels: list[str]) -> None:
+def _check_titles(source: str, header: list[str], rows: list[Row]) -> None:
     if not all(header) or len(set(header)) < len(header):
         raise fault(
             source, 1, f"the first row must give every column a name of its own, got {header}"
         )
-    if not levels and "path" not in header:
+    for at, title in enumerate(header):
+        if any(row.cells[at] == title for row in rows):
+            raise fault(
+                source,
+                1,
+                f"{title!r} is a column title and also in that column; the first row must be titles",
+            )
+
+
+def _names_column(header: list[str], titles: list[str], rows: list[Row]) -> int | None:
+    """Position of a column 'class' that holds names to show, or None."""
+    for at in (0, len(header) - 1):
+        if titles[at] == "class":
+            return None if ranks.class_is_rank(header, [row.cells for row in rows], at) else at
+    return None
+
+
+def _path_column(
+    source: str, header: list[str], rows: list[Row], at: int, named: int | None
+) -> Draft:
+    separator = path_separator([row.cells[at] for row in rows]) or "/"
+    classes = [(row.line, _path(source, row.line, row.cells[at], separator)) for row in rows]
+    notes = _separator_notes(separator)
+    left_out = [title for column, title in enumerate(header) if column not in (at, named)]
+    if left_out:
+        notes += (f"the paths are in the column {header[at]!r}; {_left_out(left_out)}",)
+    return _named(source, header, rows, classes, named, notes, own_levels=False)
+
+
+def _ranked(
+    source: str, header: list[str], rows: list[Row], known: ranks.Columns, named: int | None
+) -> Draft:
+    """A table with titles of ranks."""
+    cells = [row.cells for row in rows]
+    levels = _with_unknown(header, cells, known, named)
+    titles = {at: ranks.plain(header[at]) for at in levels}
+    genus = next((at for at in levels if titles[at] == "genus"), None)
+    epithet = known.epithet if "species" not in titles.values() and genus is not None else None
+    if epithet is not None:
+        for row in rows:
+            if not ranks.is_empty(row.cells[epithet]) and not ranks.is_empty(row.cells[genus]):
+                row.cells[epithet] = f"{row.cells[genus]} {row.cells[epithet]}"
+        levels = [*levels, epithet]
+    if _needs_label(header, cells, known.label, levels, epithet):
+        levels = [*levels, known.label]
+    classes, notes = _paths_of_cells(source, header, rows, levels, known.label)
+    left_out = [title for at, title in enumerate(header) if at not in (*levels, named)]
+    if left_out or levels != sorted(levels):
+        shown = " > ".join(header[at] for at in levels)
+        tail = f"; {_left_out(left_out)}" if left_out else f" ({_LEVELS_FLAG})"
+        notes += (f"the columns are read as levels {shown}{tail}",)
+    advice = ""
+    if left_out:
+        advice = f"the rows may differ in columns that are left out: {_LEVELS_FLAG}"
+    return _named(source, header, rows, classes, named, notes)._replace(advice=advice)
+
+
+def _with_unknown(
+    header: list[str], cells: list[list[str]], known: ranks.Columns, named: int | None
+) -> list[int]:
+    """Columns of ranks from the top down, and between them those that nest between two."""
+    order = [at for at, _ in known.ranks if at != named]
+    taken = {*order, *known.others, known.label, known.epithet, named}
+    levels = []
+    for above, below in zip(order, order[1:]):
+        step = 1 if below > above else -1
+        between = [at for at in range(above + step, below, step) if at not in taken]
+        between = [at for at in between if ranks.is_level(cells, at, above, below)]
+        levels += [above, *between]
+        taken.update(between)
+    return [*levels, order[-1]]
+
+
+def _needs_label(
+    header: list[str],
+    cells: list[list[str]],
+    label: int | None,
+    levels: list[int],
+    epithet: int | None,
+) -> bool:
+    """Whether the column of the class's own name is a level below the ranks: always a column of
+    labels or folders, and a scientific name where the species is not among the ranks, or where
+    rows are equal without it.
+    """
+    if label is None or label in levels:
+        return False
+    title = ranks.plain(header[label])
+    if ranks.LABELS.index(title) < ranks.LABELS.index("category"):
+        return True
+    lowest = ranks.RANKS.index("species")
+    species = epithet is not None or any(
+        ranks.plain(header[at]) in ranks.RANKS[lowest:] for at in levels
+    )
+    paths = {tuple(row[at] for at in levels) for row in cells}
+    return not species or len(paths) < len(cells)
+
+
+def _leveled(
+    source: str, header: list[str], rows: list[Row], levels: list[int], named: int | None
+) -> Draft:
+    """A table whose columns are levels from left to right."""
+    if not levels:
         raise fault(
             source,
             1,
@@ -159,49 +335,221 @@ def _check_header(source: str, header: list[str], rows: list[list[str]], levels:
             " down, such as"
             " family, genus, species; a column 'class' at either end holds the names to show",
         )
-    if levels and "path" in header:
-        raise fault(
-            source,
-            1,
-            f"a table with a column 'path' has no other columns than 'class', got {levels}",
-        )
-    if len(levels) == 1 and any("/" in cell for cells in rows for cell in cells):
-        raise fault(
-            source,
-            1,
-            f"the only level {levels[0]!r} has a '/' in it; a column of paths has the title 'path'",
-        )
-    for title, *cells in zip(header, *rows):
-        if title in cells:
+    if len(levels) == 1:
+        title = header[levels[0]]
+        cells = [title, *(row.cells[levels[0]] for row in rows)]
+        for mark in "/>":
+            if any(mark in cell for cell in cells):
+                raise fault(
+                    source,
+                    1,
+                    f"the only level {title!r} has a '{mark}' in it; a column of paths has the"
+                    " title 'path', and a file of paths without a title is read with"
+                    " --hierarchy_format paths",
+                )
+    classes, notes = _paths_of_cells(source, header, rows, levels)
+    return _named(source, header, rows, classes, named, notes)
+
+
+def _chosen(source: str, header: list[str], rows: list[Row], levels: Sequence[str]) -> Draft:
+    """A table with the columns that the user names."""
+    _check_titles(source, header, rows)
+    plain, found = [ranks.plain(title) for title in header], []
+    for level in levels:
+        at = header.index(level) if level in header else None
+        if at is None and plain.count(ranks.plain(level)) == 1:
+            at = plain.index(ranks.plain(level))
+        if at is None:
+            listed = ", ".join(map(repr, header))
+            raise fault(source, 1, f"--levels names {level!r}, but the columns are {listed}")
+        if at in found:
+            raise fault(source, 1, f"--levels names the column {header[at]!r} twice")
+        found.append(at)
+    if len(found) == 1 and path_separator([row.cells[found[0]] for row in rows]) in ("/", ">", "|"):
+        return _path_column(source, header, rows, found[0], None)
+    classes, notes = _paths_of_cells(source, header, rows, found)
+    return without_common_root(Draft(classes, notes=notes))
+
+
+def _paths_of_cells(
+    source: str, header: list[str], rows: list[Row], levels: list[int], label: int | None = None
+) -> tuple[list[tuple[int, Path]], tuple[str, ...]]:
+    """The path of each row, and a note on ranks that are missing above filled ones."""
+    classes, skipped = [], []
+    for row in rows:
+        filled = [at for at in levels if not ranks.is_empty(row.cells[at])]
+        if not filled:
             raise fault(
                 source,
-                1,
-                f"{title!r} is a column title and also in that column; the first row must be titles",
+                row.line,
+                "no level is filled; fill in the class or remove the line (levels are"
+                f" {', '.join(header[at] for at in levels)})",
             )
+        gaps = [header[at] for at in levels[: levels.index(filled[-1])] if at not in filled]
+        skipped += [(row.line, gaps[0])] if gaps else []
+        keys = [checked_key(source, row.line, row.cells[at]) for at in filled]
+        if filled[-1] == label and keys[-2:-1] == keys[-1:]:  # the taxon is of the rank above
+            keys.pop()
+        classes.append((row.line, tuple(keys)))
+    if not skipped:
+        return classes, ()
+    line, title = skipped[0]
+    return classes, (
+        f"{len(skipped)} rows have an empty level above a filled one, which is skipped, such as"
+        f" {title} in line {line}",
+    )
 
 
-def _levels(source: str, line: int, cells: list[str]) -> Path:
-    while cells and not cells[-1]:
-        cells = cells[:-1]
-    if not all(cells) or not cells:
+def _named(
+    source: str,
+    header: list[str],
+    rows: list[Row],
+    classes: list[tuple[int, Path]],
+    named: int | None,
+    notes: tuple[str, ...],
+    own_levels: bool = True,
+) -> Draft:
+    """The draft with names to show from a column, if there is one."""
+    if named is None:
+        return without_common_root(Draft(classes, notes=notes))
+    titled = {(path, row.cells[named]) for (_, path), row in zip(classes, rows)}
+    names = {path: row.cells[named] for (_, path), row in zip(classes, rows) if row.cells[named]}
+    way_out = f"if it is a level, name the levels: {_LEVELS_FLAG}"
+    if own_levels and len({path for path, _ in titled}) < len(titled):
         raise fault(
             source,
-            line,
-            "a level is empty above a filled one; only the last cells of a row may be empty",
+            1,
+            f"rows differ only in the column {header[named]!r}, which holds names to show;"
+            f" {way_out}",
         )
-    return tuple(checked_key(source, line, cell) for cell in cells)
+    if own_levels and len(set(names.values())) < len(names):
+        raise fault(source, 1, f"the names in the column {header[named]!r} repeat; {way_out}")
+    return without_common_root(Draft(classes, names, notes=notes))
+
+
+def _left_out(titles: Sequence[str]) -> str:
+    return f"left out: {', '.join(map(repr, titles))} ({_LEVELS_FLAG})"
+
+
+def _edge_columns(
+    source: str, header: list[str], rows: list[Row]
+) -> tuple[list[Row], int, int, int] | None:
+    """Rows, and the columns of ids, parents and names, if a table has a row for each node; else
+    None.
+    """
+    titles = [ranks.plain(title) for title in header]
+    parent = next((titles.index(title) for title in ranks.PARENTS if title in titles), None)
+    if parent is None:
+        return _untitled_edges(header, rows)
+    label = next((titles.index(title) for title in ranks.LABELS if title in titles), None)
+    known = [at for at, title in enumerate(titles) if title in ranks.CHILDREN]
+    candidates = [*known, *([label] if label is not None else [])]
+    candidates = candidates or [at for at in range(len(header)) if at != parent]
+    if not candidates:
+        return None
+    above = [row.cells[parent] for row in rows if not ranks.is_empty(row.cells[parent])]
+    hits = []
+    for at in candidates:
+        ids = {row.cells[at] for row in rows}
+        hits.append(sum(cell in ids for cell in above))
+    best = hits.index(max(hits))
+    if 2 * hits[best] < len(above) and len(ranks.columns(header).ranks) > 1:
+        return None  # the rows of the parents are not there, but their ranks are
+    _check_titles(source, header, rows)
+    node = candidates[best]
+    return rows, node, parent, node if label is None else label
+
+
+def _untitled_edges(header: list[str], rows: list[Row]) -> tuple[list[Row], int, int, int] | None:
+    """The same for a table of two columns without telling titles, whose values say that one holds
+    the parents of the other: all different on one side, and in part again on the other.
+    """
+    if len(header) != 2 or len(ranks.columns(header).ranks) > 1:
+        return None
+    cells = [row.cells for row in rows]
+    if any(left == right for left, right in cells):
+        return None
+    sides = [[row[at] for row in cells] for at in (0, 1)]
+    if not set(sides[0]) & set(sides[1]):
+        return None
+    child = next((at for at in (0, 1) if len(set(sides[at])) == len(cells)), None)
+    if child is None or "" in sides[child]:
+        return None
+    if {*header} & {*sides[0], *sides[1]}:  # the first row is an edge as well
+        rows = [Row(1, list(header)), *rows]
+    return rows, child, 1 - child, child
+
+
+def _parents(
+    source: str, header: list[str], rows: list[Row], node: int, above: int, name: int
+) -> Draft:
+    """A table with a row for each node: its id, the id of its parent, and a name if it has one.
+
+    Nodes without a child are the classes. A node whose parent is empty, itself or nowhere in the
+    table is at the top. Siblings of one name get their ids behind it.
+    """
+    parent, lines, shown = {}, {}, {}
+    for line, cells in rows:
+        child = checked_key(source, line, cells[node])
+        if child in parent:
+            raise fault(
+                source,
+                line,
+                f"{child!r} has a second row and so a second parent, before in line"
+                f" {lines[child]}; keep one of them",
+            )
+        up = cells[above]
+        parent[child] = "" if ranks.is_empty(up) or up == child else up
+        lines[child] = line
+        shown[child] = cells[name] if not ranks.is_empty(cells[name]) else child
+    named_in = {up: lines[child] for child, up in reversed(parent.items())}
+    unknown = [up for up in dict.fromkeys(parent.values()) if up and up not in parent]
+    for up in unknown:
+        parent[up], shown[up], lines[up] = "", up, named_in[up]
+    taken, twice = {}, []
+    for child, up in parent.items():
+        first = taken.setdefault((up, shown[child]), child)
+        twice += [child] if first != child else []
+    for child in twice:
+        shown[child] = f"{shown[child]} ({child})"
+    shown = {child: checked_key(source, lines[child], key) for child, key in shown.items()}
+    paths = _upward_paths(source, parent, "", lines, shown)
+    inner = set(parent.values())
+    classes = [(lines[child], paths[child]) for child in parent if child not in inner]
+    if not classes:
+        raise fault(source, None, "no row is without children, so there is no class")
+    notes = [
+        f"read as a row for each node, its parent in the column {header[above]!r}, its name in"
+        f" {header[name]!r}"
+    ]
+    left_out = [title for at, title in enumerate(header) if at not in (node, above, name)]
+    notes[0] += f"; left out: {', '.join(map(repr, left_out))}" if left_out else ""
+    if unknown and node != name:
+        few = ", ".join(map(repr, unknown[:3]))
+        notes.append(f"{len(unknown)} parents have no row and go by their ids: {few}")
+    if twice:
+        notes.append(
+            f"{len(twice)} names come twice below one parent and have their ids behind them, such"
+            f" as {shown[twice[0]]!r}"
+        )
+    return without_common_root(Draft(classes, notes=tuple(notes)))
 
 
 def _edges(text: str, source: str) -> tuple[dict[str, str], dict[str, int]]:
     parent: dict[str, str] = {}
     lines: dict[str, int] = {}
-    for number, line in numbered_lines(text):
-        ids = [checked_key(source, number, node) for node in line.split()]
+    written = list(numbered_lines(text))
+    check_number(source, None, len(written))
+    mark = _edge_separator([line for _, line in written])
+    for number, line in written:
+        ids = line.split(mark)
+        if number == 1 and len(ids) == 2 and _are_titles(ids):
+            continue
         if len(ids) != 2:
             raise fault(
                 source, number, f"expected 'CHILD PARENT', two ids, got {len(ids)} in {line!r}"
             )
-        child, above = ids
+        child, above = (checked_key(source, number, node) for node in ids)
         if child in parent:
             raise fault(
                 source,
@@ -215,6 +563,19 @@ def _edges(text: str, source: str) -> tuple[dict[str, str], dict[str, int]]:
     return parent, lines
 
 
+def _edge_separator(lines: Sequence[str]) -> str | None:
+    """What separates child and parent: None for blanks, else the mark that all lines have once."""
+    if all(len(line.split()) == 2 for line in lines):
+        return None
+    marks = (mark for mark in "\t,;|>" if all(line.count(mark) == 1 for line in lines))
+    return next(marks, None)
+
+
+def _are_titles(ids: Sequence[str]) -> bool:
+    child, above = map(ranks.plain, ids)
+    return above in ranks.PARENTS and child in (*ranks.CHILDREN, *ranks.LABELS)
+
+
 def _only_root(source: str, parent: dict[str, str]) -> str:
     roots = [node for node in dict.fromkeys(parent.values()) if node not in parent]
     if len(roots) > 1:
@@ -226,9 +587,15 @@ def _only_root(source: str, parent: dict[str, str]) -> str:
 
 
 def _upward_paths(
-    source: str, parent: dict[str, str], root: str, lines: dict[str, int]
+    source: str,
+    parent: dict[str, str],
+    root: str,
+    lines: dict[str, int],
+    keys: dict[str, str] | None = None,
 ) -> dict[str, Path]:
+    """Path of every node, of its keys or, without, of the nodes' ids."""
     paths: dict[str, Path] = {root: ()} if root not in parent else {}
+    entries = 0
     for node in parent:
         branch: dict[str, None] = {}
         while node not in paths:
@@ -241,8 +608,11 @@ def _upward_paths(
                 )
             branch[node] = None
             node = parent[node]
+        check_depth(source, lines.get(node), len(branch) + len(paths[node]))
         for below in reversed(branch):
-            paths[below] = (*paths[parent[below]], below)
+            paths[below] = (*paths[parent[below]], keys[below] if keys else below)
+            entries += len(paths[below])
+        check_number(source, None, 0, entries)
     return paths
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import data
 import losses
 import models
-from hierarchies import WEIGHTINGS
+from hierarchies import FORMATS, WEIGHTINGS
 from losses.hierarchical import HXE_WEIGHTS
 from models.options import ALIASES, METHODS
 from options.parser import (
@@ -106,6 +106,17 @@ def _data_flags(parser: Parser, datasets: Sequence[str]) -> None:
                                                 " tree")
     add("--hierarchy", type=filled, metavar="FILE", help="tree instead of the dataset's; its leaves"
                                                          " are class folders")
+    add("--hierarchy_format", choices=sorted(FORMATS),
+        help="what the file of --hierarchy is, where its suffix and content do not tell")
+    add("--levels", nargs="+", type=filled, metavar="COLUMN",
+        help="columns of the table of --hierarchy that are the levels of the tree, from the top"
+             " down to the class")
+    add("--prune_tree", action="store_true",
+        help="leave out classes of the tree that have no images, named in the log, instead of"
+             " stopping")
+    add("--folders_are_classes", action="store_true",
+        help="use folders named train, val, test or the like as classes or groups of classes,"
+             " instead of stopping")
     add("--nonliving", nargs="+", type=filled, metavar="GROUP",
         help="top-level groups to leave out where measures are taken on living classes only")
     add("--exclude", nargs="+", type=filled, metavar="PATTERN", help="folders in --data_dir to"

@@ -8,6 +8,7 @@ from pathlib import Path
 import data
 import losses
 import models
+from files.regular import check_regular
 
 FILES = ("weights", "hierarchy", "split_list")  # options that name a file
 
@@ -88,10 +89,13 @@ def _part(name: str, value: object) -> str:
 
 def _content_digest(name: str, path: str) -> str:
     """Short fingerprint of a file's content: a run is the same wherever its files lie. Raises:
-    ValueError.
+    ValueError: If it is not a regular file (a pipe would hang) or cannot be read.
     """
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:8]
     except OSError as error:
         raise ValueError(f"--{name} {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ValueError(f"--{name}: {error}") from error

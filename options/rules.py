@@ -22,6 +22,12 @@ NEEDS: dict[str, tuple[Callable[[Mapping], bool], str]] = {
     "beta": (lambda o: o["mds_W"], "--mds_W"),
     "mds_solver": (lambda o: o["mds_W"], "--mds_W"),
     "legacy_dynamic": (lambda o: o["dynamic"], "--dynamic"),
+    "hierarchy_format": (lambda o: o["hierarchy"], "--hierarchy"),
+    "levels": (lambda o: o["hierarchy"], "--hierarchy"),
+    "prune_tree": (
+        lambda o: o["hierarchy"] or o["dataset"] not in ("folder", "demo"),
+        "--hierarchy",
+    ),
     "split_list": (lambda o: o["split"] == "published", "--split published"),
     "subset": (lambda o: o["reduction_factor"], "--reduction_factor"),
     "subset_seed": (lambda o: o["reduction_factor"], "--reduction_factor"),

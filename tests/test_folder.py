@@ -334,7 +334,9 @@ def test_a_plankton_set_of_the_published_counts_needs_no_note():
 
 
 def test_a_plankton_set_in_colour_is_an_option(tmp_path):
-    make_folder(tmp_path / "MesoZ", {"Mesozooplankton/Copepoda": 10})
+    make_folder(
+        tmp_path / "MesoZ", {"Mesozooplankton/Copepoda": 10, "Mesozooplankton/Ctenophora": 3}
+    )
     options = {"dataset": "MesoZ", "data_dir": tmp_path, "resize": 8}
     assert data.load({**options, "gray": None}).channels == 1
     assert data.load({**options, "gray": False}).channels == 3

@@ -16,7 +16,7 @@ ROOMS = {
     "startup": set(),
     "files": set(),
     "registry": set(),
-    "hierarchies": set(),
+    "hierarchies": {"files"},
     "data": {"hierarchies", "registry", "files"},
     "models": {"hierarchies", "registry", "files"},
     "losses": {"hierarchies", "registry", "files"},

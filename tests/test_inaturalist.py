@@ -189,7 +189,7 @@ def test_a_malformed_category_is_named(tmp_path, changes, reason):
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ('{"categories": [\n{"id": 1,\n}]}', "line 3: this is no valid JSON"),
+        ('{"categories": [\n{"id": 1,\n}]}', "line 3: this is not valid JSON"),
         ("[]", "no list 'categories'"),
         ('{"images": []}', "no list 'categories'"),
         ("[1, 2]", "entry 0 of the categories: expected an object, got '1'"),
@@ -202,12 +202,12 @@ def test_files_that_are_no_metadata_are_named(tmp_path, text, reason):
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path):
-    with pytest.raises(ValueError, match="c.json: this is no JSON in UTF-8"):
+    with pytest.raises(ValueError, match="c.json, line 1: this is not valid UTF-8 text"):
         read_categories(put(tmp_path / "c.json", b'[{"name": "\xff"}]'))
 
 
 def test_a_broken_json_given_as_hierarchy_is_named_with_its_line(root, tmp_path):
-    with pytest.raises(ValueError, match="tree.json, line 2: this is no valid JSON"):
+    with pytest.raises(ValueError, match="tree.json, line 2: this is not valid JSON"):
         load(root, hierarchy=put(tmp_path / "tree.json", '{"a":\n oops}'))
 
 

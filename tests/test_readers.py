@@ -17,6 +17,7 @@ WRITTEN = {
     "outline": "top\n--a\n----x\n----y\n--b\n",
     "json": '{"a": ["x", "y"],\n "b": {}}\n',
     "newick": "((x,\ny)a,b)top;\n",
+    "nexus": "#NEXUS\nbegin trees;\ntree t = ((x,\ny)a,b)top;\nend;\n",
 }
 SUFFIX = {
     "paths": "txt",
@@ -25,6 +26,7 @@ SUFFIX = {
     "outline": "outline",
     "json": "json",
     "newick": "nwk",
+    "nexus": "nex",
 }
 
 
@@ -67,9 +69,9 @@ def test_the_suffix_tells_the_format(tmp_path, format):
 
 
 def test_unknown_formats_and_suffixes_are_refused(tmp_path):
-    (tmp_path / "tree.xyz").write_text("a/b\n")
+    (tmp_path / "tree.xyz").write_text("a\nb\n")
     with pytest.raises(
-        ValueError, match="tree.xyz: the suffix tells no format; name one of paths, table"
+        ValueError, match="tree.xyz: the suffix tells no format.*--hierarchy_format: paths, table"
     ):
         read_hierarchy(tmp_path / "tree.xyz")
     with pytest.raises(ValueError, match="format must be one of paths, .* got 'xml'"):
@@ -79,11 +81,13 @@ def test_unknown_formats_and_suffixes_are_refused(tmp_path):
 
 
 def test_a_text_file_of_edges_or_an_outline_is_not_taken_for_paths(tmp_path):
-    (tmp_path / "hierarchy.txt").write_text("1 0\n2 0\n")
-    with pytest.raises(ValueError, match="no line has a '/'"):
+    (tmp_path / "hierarchy.txt").write_text("a 0\nb 0\n")
+    with pytest.raises(ValueError, match="no line has a '/'.*--hierarchy_format"):
         read_hierarchy(tmp_path / "hierarchy.txt")
-    assert read_hierarchy(tmp_path / "hierarchy.txt", "edges").class_paths == (("1",), ("2",))
+    assert read_hierarchy(tmp_path / "hierarchy.txt", "edges").class_paths == (("a",), ("b",))
     assert read_hierarchy(tmp_path / "hierarchy.txt", "paths").num_classes == 2
+    (tmp_path / "hierarchy.txt").write_text("10 0\n9 0\n")
+    assert read_hierarchy(tmp_path / "hierarchy.txt").class_paths == (("9",), ("10",))
 
 
 def test_paths_share_their_first_key_as_the_root_or_have_none(read):
@@ -205,6 +209,7 @@ def test_collapsing_while_reading_is_collapsing_afterwards(read, format):
         "outline": "r\n--a\n----b\n------x\n--c\n",
         "json": '{"a": {"b": ["x"]}, "c": {}}',
         "newick": "(((x)b)a,c);",
+        "nexus": "#NEXUS begin trees; tree t = (((x)b)a,c); end;",
     }[format]
     assert read(chain, format, collapse=True) == read(chain, format).collapse()
     assert read(chain, format, collapse=True).class_paths == (("a/b/x",), ("c",))

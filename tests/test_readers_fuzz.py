@@ -50,6 +50,9 @@ SHAPED = {
         st.sampled_from(["a", "b", "c:1", "'e'", "", "f g"]), groups, max_leaves=9
     ).map("{};".format),
 }
+SHAPED["nexus"] = st.tuples(
+    st.sampled_from(["", "translate a A, b 'b b';", "translate a;", "[c]"]), SHAPED["newick"]
+).map("#NEXUS\nbegin trees;{0[0]}\ntree t = [&R] {0[1]}\nend;".format)
 TEXT = st.one_of(st.text(max_size=40), MARKS, *SHAPED.values())
 
 

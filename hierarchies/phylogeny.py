@@ -1,0 +1,301 @@
+"""Parsers of trees as tree programs write them: Newick and NEXUS. Neither recurses."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from hierarchies.draft import (
+    ROOT,
+    Draft,
+    Item,
+    check_depth,
+    check_number,
+    checked_key,
+    fault,
+    from_items,
+)
+
+
+class _Node:
+    """A node as it is read: its line, depth and label, empty if it has none."""
+
+    __slots__ = ("line", "depth", "label")
+
+    def __init__(self, line: int, depth: int):
+        self.line, self.depth, self.label = line, depth, ""
+
+
+class _Command(NamedTuple):
+    """A command of a NEXUS file: its line, its first word in lower case, and the text after it."""
+
+    line: int
+    word: str
+    text: str
+
+
+def parse_newick(text: str, source: str) -> Draft:
+    """One tree in Newick, labels quoted as 'it''s' or "so" where they need to be; comments, with
+    annotations such as [&support=1], and branch lengths do not count.
+
+    Underscores stay underscores. Numbers at inner nodes are taken for supports, not for names,
+    unless the classes are numbers, too. Inner nodes without a label get the keys node1, node2, ...
+    in preorder; inner nodes that have the label of a sibling get a number behind it. Both numbers
+    and repeated labels are noted.
+    """
+    return _parse(text, source, 1, {})
+
+
+def parse_nexus(text: str, source: str) -> Draft:
+    """The one tree of the TREES block of a NEXUS file, its labels replaced as TRANSLATE says; see
+    `parse_newick`.
+    """
+    commands = list(_commands(text, source))
+    if not commands or not re.match(r"#nexus\b", text.lstrip(), re.IGNORECASE):
+        raise fault(source, 1, "this is not a NEXUS file; the first word of one is #NEXUS")
+    block, trees, translation = "", [], {}
+    for command in commands:
+        if command.word == "begin":
+            block = command.text.strip().lower()
+        elif command.word in ("end", "endblock"):
+            block = ""
+        elif block == "trees" and command.word == "translate":
+            translation = _translation(command, source)
+        elif block == "trees" and command.word in ("tree", "utree"):
+            trees.append(command)
+    if not trees:
+        raise fault(
+            source,
+            None,
+            "there is no tree in this NEXUS file: a block 'begin trees;' with a line 'tree name ="
+            " (...);' is needed",
+        )
+    if len(trees) > 1:
+        raise fault(
+            source,
+            trees[1].line,
+            f"a second tree; the file holds {len(trees)} of them: keep one, such as the consensus",
+        )
+    tree = trees[0]
+    name = _NEXUS_TREE_NAME.match(tree.text)
+    if name is None:
+        raise fault(source, tree.line, "expected 'tree name = (...)', but there is no '='")
+    line = tree.line + name.group().count("\n")
+    return _parse(f"{tree.text[name.end() :]};", source, line, translation)
+
+
+_MAY_FOLLOW = {
+    "(": ("fresh",),
+    "label": ("fresh", ")"),
+    ":": ("fresh", ")", "label"),
+    "length": (":",),
+    ",": ("fresh", ")", "label", "length"),
+    ")": ("fresh", ")", "label", "length"),
+    ";": ("fresh", ")", "label", "length"),
+}
+_REASONS = {
+    ",": "a second root, or a ',' without a '(' before",
+    "(": "a '(' comes first or after '(' or ','; if this is a second tree, keep one in the file",
+    ")": "more ')' than '('",
+    ";": "fewer ')' than '('",
+    "label": "a label comes once, after '(', ',' or ')'; quote it if it has blanks or marks:"
+    " 'it''s'",
+}
+_NEWICK_TOKEN = re.compile(
+    r"(?P<blank>\s+|\[[^\]]*\])|'(?P<quoted>(?:[^']|'')*)'|\"(?P<double>(?:[^\"]|\"\")*)\""
+    r"|(?P<mark>[(),:;])|(?P<plain>[^\s()\[\]:;,'\"][^\s()\[\]:;,']*(?:[ \t]+[^\s()\[\]:;,']+)*)"
+)
+_SUPPORT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.\d+))*/?")
+_NEXUS_TREE_NAME = re.compile(r"(?:\[[^\]]*\]|'[^']*'|[^=\['])*=")
+_NEXUS_PART = re.compile(r"\[[^\]]*\]|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|;|[^\['\";]+")
+
+
+def _parse(text: str, source: str, line: int, translation: Mapping[str, str]) -> Draft:
+    nodes = [_Node(line, 0)]  # in preorder
+    node, above, state = nodes[0], [], "fresh"
+    for line, kind, value in _newick_tokens(text, source, line):
+        kind = "length" if state == ":" and kind == "label" else kind
+        if (
+            state not in _MAY_FOLLOW[kind]
+            or (kind in ",)" and not above)
+            or (kind == ";" and above)
+        ):
+            raise fault(
+                source,
+                line,
+                f"{value!r} is out of place: {_REASONS.get(kind, 'the tree is not well-formed')}",
+            )
+        if state == "fresh" or kind == "label":
+            node.line = line
+        state = kind
+        if kind in "(,":
+            above += [node] if kind == "(" else []
+            check_depth(source, line, len(above))
+            node = _Node(line, len(above))
+            nodes.append(node)
+            check_number(source, line, len(nodes))
+            state = "fresh"
+        elif kind == ")":
+            node = above.pop()
+        elif kind == "label":
+            node.label = checked_key(source, line, value)
+        elif kind == "length":
+            _check_length(source, line, value)
+    if state != ";":
+        raise fault(source, None, "the tree does not end: there is no ';' after its last ')'")
+    notes = _tidy(nodes, translation)
+    return from_items(source, _newick_items(source, nodes))._replace(notes=tuple(notes))
+
+
+def _tidy(nodes: list[_Node], translation: Mapping[str, str]) -> list[str]:
+    """Translates classes, removes supports, tells siblings of one label apart, and says so."""
+    below = [after.depth > node.depth for node, after in zip(nodes, nodes[1:])]
+    is_inner = [*below, False]
+    inner = [node for node, inside in zip(nodes, is_inner) if inside]
+    tips = [node for node, inside in zip(nodes, is_inner) if not inside]
+    for tip in tips:
+        tip.label = translation.get(tip.label, tip.label)
+    notes = []
+    supports = [node for node in inner if _SUPPORT.fullmatch(node.label)]
+    if supports and not all(_SUPPORT.fullmatch(tip.label) for tip in tips):
+        notes.append(
+            f"{len(supports)} inner nodes are labelled with a number, such as"
+            f" {supports[0].label}: it is taken for a support, not for a name"
+        )
+        for node in supports:
+            node.label = ""
+    renamed = _tell_apart(nodes, is_inner)
+    if renamed:
+        notes.append(
+            f"{len(renamed)} inner nodes have the name of a sibling and get a number behind it,"
+            f" such as {renamed[0][0]!r} as {renamed[0][1]!r}"
+        )
+    return notes
+
+
+def _siblings(nodes: list[_Node]) -> Iterator[tuple[int, int]]:
+    """Index of each node but the root and of its parent, in preorder."""
+    holders: list[int] = []
+    for index, node in enumerate(nodes):
+        del holders[node.depth :]
+        if holders:
+            yield index, holders[-1]
+        holders.append(index)
+
+
+def _tell_apart(nodes: list[_Node], is_inner: list[bool]) -> list[tuple[str, str]]:
+    """Puts a number behind the label of an inner node that a class beside it or an earlier inner
+    node beside it has. Returns the labels before and after.
+    """
+    pairs = list(_siblings(nodes))
+    labels = {(above, nodes[index].label) for index, above in pairs}
+    taken = {(above, nodes[index].label) for index, above in pairs if not is_inner[index]}
+    last, renamed = {}, []
+    for index, above in pairs:
+        label = nodes[index].label
+        if not is_inner[index] or not label:
+            continue
+        key = (above, label)
+        if key in taken:
+            number = last.get(key, 1) + 1
+            while (above, f"{label} {number}") in labels:
+                number += 1
+            last[key] = number
+            nodes[index].label = f"{label} {number}"
+            labels.add((above, nodes[index].label))
+            renamed.append((label, nodes[index].label))
+        taken.add(key)
+    return renamed
+
+
+def _newick_tokens(text: str, source: str, line: int) -> Iterator[tuple[int, str, str]]:
+    """Line, kind (a mark or 'label') and value of each token."""
+    position = 0
+    while position < len(text):
+        token = _NEWICK_TOKEN.match(text, position)
+        if token is None:
+            what = {
+                "'": "a quote that does not end",
+                '"': "a quote that does not end",
+                "[": "a comment that does not end",
+            }
+            raise fault(
+                source,
+                line,
+                f"{text[position : position + 20]!r}: {what.get(text[position], 'unexpected')}",
+            )
+        if token.lastgroup == "mark":
+            yield line, token["mark"], token["mark"]
+        elif token.lastgroup != "blank":
+            yield line, "label", _unquoted(token)
+        line += token.group().count("\n")
+        position = token.end()
+
+
+def _unquoted(token: re.Match) -> str:
+    if token["quoted"] is not None:
+        return token["quoted"].replace("''", "'")
+    if token["double"] is not None:
+        return token["double"].replace('""', '"')
+    return token["plain"]
+
+
+def _check_length(source: str, line: int, value: str) -> None:
+    try:
+        float(value)
+    except ValueError as error:
+        raise fault(
+            source, line, f"{value!r} is not a branch length; expected a number after ':'"
+        ) from error
+
+
+def _newick_items(source: str, nodes: list[_Node]) -> Iterator[Item]:
+    taken, number = {node.label for node in nodes}, 0
+    for index, node in enumerate(nodes):
+        label = node.label
+        is_inner = index + 1 < len(nodes) and nodes[index + 1].depth > node.depth
+        if not label and node.depth and not is_inner:
+            raise fault(source, node.line, "a class has no label; only inner nodes may go without")
+        if not label and node.depth == 0:
+            label = ROOT
+        while not label:
+            number += 1
+            label = f"node{number}" if f"node{number}" not in taken else ""
+        yield Item(node.line, node.depth, label)
+
+
+def _commands(text: str, source: str) -> Iterator[_Command]:
+    """The commands of a NEXUS file, which end in ';', with the comments in them."""
+    text = re.sub(r"^\s*#nexus", lambda start: "\n" * start[0].count("\n"), text, flags=re.I)
+    parts, line, first = [], 1, 1
+    position = 0
+    while position < len(text):
+        part = _NEXUS_PART.match(text, position)
+        if part is None:
+            raise fault(source, line, "a quote or a comment does not end")
+        if part.group() == ";":
+            yield _command("".join(parts), first)
+            parts, first = [], line
+        else:
+            parts.append(part.group())
+        line += part.group().count("\n")
+        position = part.end()
+
+
+def _command(text: str, line: int) -> _Command:
+    start = re.match(r"(?:\s|\[[^\]]*\])*", text)[0]
+    word = re.match(r"\w*", text[len(start) :])[0]
+    return _Command(line + start.count("\n"), word.lower(), text[len(start) + len(word) :])
+
+
+def _translation(command: _Command, source: str) -> dict[str, str]:
+    """The names that stand for the labels of a NEXUS tree: '1 Calanus, 2 'Oithona similis''."""
+    names, entry = {}, []
+    for line, kind, value in _newick_tokens(f"{command.text},", source, command.line):
+        if kind != ",":
+            entry += value.split(maxsplit=1) if kind == "label" and not entry else [value]
+            continue
+        if len(entry) != 2:
+            raise fault(source, line, f"TRANSLATE: expected a label and a name, got {entry}")
+        names[entry[0]] = entry[1]
+        entry = []
+    return names

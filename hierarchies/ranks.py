@@ -1,0 +1,149 @@
+"""Which columns of a table are ranks of a taxonomy, and which only describe a taxon.
+
+The titles are those of Darwin Core, WoRMS, GBIF, NCBI and ITIS, in any case, with or without
+blanks, hyphens and underscores, and with or without 'dwc:' or 'taxon_' before them.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+RANKS = (
+    "domain realm subrealm superkingdom kingdom subkingdom infrakingdom superphylum"
+    " phylum division subphylum subdivision infraphylum parvphylum gigaclass megaclass superclass"
+    " class subclass infraclass subterclass parvclass superlegion legion cohort subcohort"
+    " gigaorder megaorder superorder order suborder infraorder parvorder nanorder hyporder"
+    " section subsection superfamily epifamily family subfamily infrafamily supertribe tribe"
+    " subtribe infratribe genus subgenus speciesgroup speciessubgroup species subspecies variety"
+    " subvariety form forma strain"
+).split()
+EPITHETS = ("specificepithet", "speciesepithet")
+# the class itself, below all ranks: the first of these that a table has
+LABELS = (
+    "label labels rawlabel rawlabels classlabel classname folder foldername category taxon taxa"
+    " taxonname name scientificname canonicalname acceptedname acceptednameusage validname"
+    " sciname originalnameusage"
+).split()
+PATHS = (
+    "path lineage taxonomy taxonomicpath taxonpath classpath classification higherclassification"
+    " hierarchy objectannotationhierarchy"
+).split()
+PARENTS = (
+    "parent parentid parentnameusageid parentnameusage parentaphiaid aphiaidparent parenttaxid"
+    " parenttaxonid parenttsn parentkey parentnode parentname parenttaxon parentusagekey"
+    " parentclass"
+).split()
+CHILDREN = (
+    "child childid taxonid taxonconceptid aphiaid id taxid tsn usagekey key speciesid node nodeid"
+    " scientificnameid"
+).split()
+_OTHER = (
+    "rank taxonrank status taxonomicstatus nomenclaturalstatus authority author authorship"
+    " scientificnameauthorship unacceptreason url lsid citation source qualitystatus modified"
+    " matchtype ismarine isbrackish isfreshwater isterrestrial isextinct confidence vernacularname"
+    " commonname dataset datasetid datasetname count number images remarks taxonremarks"
+    " infraspecificepithet qualifier usagekey acceptednameusageid nameaccordingto language"
+    " decimallatitude decimallongitude eventdate occurrenceid basisofrecord issue"
+).split()
+_EMPTY = {"na", "n/a", "nan", "null", "<na>"}
+
+
+class Columns(NamedTuple):
+    """Which columns of a table, by position, hold what.
+
+    Attributes:
+        ranks: (position, rank) from the top down.
+        epithet: Column of the species' epithet, to be written behind the genus, or None.
+        label: Column of the class's own name, or None.
+        others: Columns whose titles say that they are no level.
+    """
+
+    ranks: tuple[tuple[int, str], ...]
+    epithet: int | None
+    label: int | None
+    others: frozenset[int]
+
+
+def plain(title: str) -> str:
+    """A title in lower case without marks, blanks and the prefixes of data standards."""
+    title = re.sub(r"^(dwc|dwc terms|gbif|ncbi|worms|itis)\s*[:.]\s*", "", title.strip().casefold())
+    title = re.sub(r"[\s_\-.]+", "", title)
+    taxon = re.fullmatch(r"taxon(\w+?)name", title) or re.fullmatch(r"taxon(\w+)", title)
+    if taxon and taxon[1] in RANKS:
+        return taxon[1]
+    named = re.fullmatch(r"(\w+)name", title)
+    if named and named[1] in RANKS and named[1] != "class":  # class_name is a label
+        return named[1]
+    return title
+
+
+def is_empty(cell: str) -> bool:
+    """Whether a cell says that there is nothing, as R, pandas and spreadsheets write it."""
+    return not cell or cell.casefold() in _EMPTY
+
+
+def columns(header: Sequence[str]) -> Columns:
+    """What the titles of a table say about its columns."""
+    titles = [plain(title) for title in header]
+    found = [(position, title) for position, title in enumerate(titles) if title in RANKS]
+    found.sort(key=lambda column: RANKS.index(column[1]))
+    label = next((titles.index(name) for name in LABELS if name in titles), None)
+    epithet = next((titles.index(name) for name in EPITHETS if name in titles), None)
+    known = {*LABELS, *CHILDREN, *PARENTS, *_OTHER}
+    others = {
+        position
+        for position, title in enumerate(titles)
+        if title in known or re.search(r"(id|key|url)$", title)
+    }
+    return Columns(tuple(found), epithet, label, frozenset(others - {label}))
+
+
+def class_is_rank(header: Sequence[str], rows: Sequence[Sequence[str]], at: int) -> bool:
+    """Whether a column 'class' beside other ranks is the rank; else it holds names to show.
+
+    Names to show are all different, and a rank has one value for all rows of the rank below it:
+    where the values leave both open, the place decides. Among columns in the order of the ranks
+    (or the reverse), 'class' is one of them.
+
+    Args:
+        header: Titles.
+        rows: Cells of each row.
+        at: Position of the column 'class', the first or the last one.
+    """
+    ranks = [(position, plain(title)) for position, title in enumerate(header)]
+    ranks = [(position, title) for position, title in ranks if title in RANKS]
+    if len(ranks) < 2:
+        return False
+    values = [row[at] for row in rows if not is_empty(row[at])]
+    if len(set(values)) < len(values):
+        return True
+    below = [
+        (RANKS.index(title), position)
+        for position, title in ranks
+        if RANKS.index(title) > RANKS.index("class")
+    ]
+    if below:
+        nearest, seen = min(below)[1], {}
+        for row in rows:
+            if not is_empty(row[nearest]) and not is_empty(row[at]):
+                if seen.setdefault(row[nearest], row[at]) != row[at]:
+                    return False
+    order = [RANKS.index(title) for _, title in ranks]
+    return order in (sorted(order), sorted(order, reverse=True))
+
+
+def is_level(rows: Sequence[Sequence[str]], at: int, above: int, below: int) -> bool:
+    """Whether a column without a known title nests between two ranks: each of its values has one
+    value of the rank above, and each value of the rank below has one of its values, and it is not
+    a number.
+    """
+    up, down = {}, {}
+    for row in rows:
+        value = row[at]
+        if is_empty(value) or is_empty(row[above]):
+            return False
+        if re.fullmatch(r"[\d.,:/\-+ ]+", value) or up.setdefault(value, row[above]) != row[above]:
+            return False
+        if not is_empty(row[below]) and down.setdefault(row[below], value) != value:
+            return False
+    return len(up) < len(rows)
