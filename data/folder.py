@@ -132,7 +132,7 @@ def living_classes(hierarchy: Hierarchy, nonliving: Sequence[str]) -> np.ndarray
         if group not in topmost:
             raise ValueError(
                 f"nonliving names {group!r}, but the topmost groups are"
-                f" {', '.join(sorted(set(topmost)))}"
+                f" {', '.join(map(repr, sorted(set(topmost))))}"
             )
     return np.array([group not in nonliving for group in topmost])
 
@@ -182,11 +182,11 @@ def _find(cell: str, index: Mapping[str, int]) -> int | None:
 
 def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
     if tree.empty_folders and not ignore_empty_folders:
+        more = "".join(f"; {sentence}" for sentence in advice(tree.skipped))
         raise ValueError(
             f"{len(tree.empty_folders)} folders hold no image: {_some(tree.empty_folders)}; add"
             " images, remove them, or"
-            " leave them out with"
-            f" --ignore_empty_folders{''.join(f'; {sentence}' for sentence in advice(tree.skipped))}"
+            f" leave them out with --ignore_empty_folders{more}"
         )
     notes = []
     if tree.empty_folders:
@@ -198,7 +198,7 @@ def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
 
 
 def left_out_notes(tree: FolderTree, below: str = "") -> list[str]:
-    """Notes on files that are no images or of formats that are not read, and on hidden images.
+    """Notes on files that are not images or of formats that are not read, and on hidden images.
 
     Args:
         tree: What was found.
@@ -208,7 +208,8 @@ def left_out_notes(tree: FolderTree, below: str = "") -> list[str]:
     if tree.skipped:
         count, listed = len(tree.skipped), _some(tree.skipped)
         notes.append(
-            f"{count} files{where} that are no images, or links to folders, were left out: {listed}"
+            f"{count} files{where} that are not images, or are links to folders, were left out:"
+            f" {listed}"
         )
     notes += [f"of the files left out{where}, {sentence}" for sentence in advice(tree.skipped)]
     for path, images in tree.hidden[:3]:
@@ -265,14 +266,16 @@ def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool) -> Non
     parts = [] if folders_are_classes else split_folders(tree)
     if parts:
         listed = ", ".join(repr(str(root / part)) for part in parts)
-        names = sorted({path[-1] for path in tree.hierarchy.class_paths}, key=str.casefold)
+        topmost = not any("/" in part for part in parts)
+        one = (
+            "name one of them with --data_dir to have its images split anew, or " if topmost else ""
+        )
         raise ValueError(
             f"{listed} look like the parts of a split, not like classes or groups of classes: as"
-            f" they are, every class would be another one in each of them, such as"
-            f" {format_path(tree.hierarchy.class_paths[0])!r}. Name one of them with --data_dir to"
-            " have its images split anew, or put the images of each class into one folder;"
-            f" --folders_are_classes uses the folders as classes all the same ({len(names)} names"
-            " at the lowest level)"
+            f" they are, every class would count once for each of them, such as"
+            f" {format_path(tree.hierarchy.class_paths[0])!r}. The split of the folders is not"
+            f" used: {one}put all images of a class into one folder; if these folders are what"
+            " they are called, give --folders_are_classes"
         )
     classes, images = tree.hierarchy.num_classes, len(tree.files)
     if classes < 2:

@@ -125,10 +125,10 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
 
     Args:
         filed: The images.
-        tree: A tree whose classes have the ids as last keys of their paths, in any order, and what
-            the user should be told about it.
-        options: prune_tree leaves out its classes without images; dataset and DEFAULTS; resize, upscale, gray, cache_dir, stream, skip_bad_images:
-            see `open_images`.
+        tree: A tree whose classes have the ids as last keys of their paths, in any order, and
+            what the user should be told about it.
+        options: dataset and DEFAULTS, of which prune_tree leaves out classes without images;
+            resize, upscale, gray, cache_dir, stream, skip_bad_images: see `open_images`.
 
     Raises: ValueError, OSError: If tree and images have different classes, or images cannot be
     read.

@@ -50,8 +50,8 @@ def load(options: Mapping) -> Splits:
 
     Args:
         options: As for `folder.load`, without those of the tree, nonliving and exclude, which the
-            set brings along. data_dir is the folder of the set, directly above the topmost taxa, or the
-            folder above that.
+            set brings along. data_dir is the folder of the set, directly above the topmost taxa, or
+            the folder above that.
 
     Raises: ValueError, OSError: As `folder.load`.
     """

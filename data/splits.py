@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from data.apportionment import apportion
+from files.text import printable
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
@@ -275,7 +276,8 @@ def coverage_notes(splits: Splits) -> tuple[str, ...]:
     notes = []
     for name, classes in splits.missing.items():
         if len(classes):
-            shown = ", ".join(format_path(splits.hierarchy.class_paths[c]) for c in classes[:10])
+            paths = [format_path(splits.hierarchy.class_paths[c]) for c in classes[:10]]
+            shown = ", ".join(map(printable, paths))
             more = f" and {len(classes) - 10} more" if len(classes) > 10 else ""
             notes.append(
                 f"{len(classes)} of {splits.num_classes} classes have no {name} image:"

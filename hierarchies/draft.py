@@ -5,13 +5,13 @@ lines, and the bounds that keep a damaged or hostile file from filling the memor
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from files.text import shortened
+from files.text import printable, shortened
 from hierarchies.tree import Hierarchy, Path, format_path
 
 ROOT = "root"
 # Far above every published class tree (ImageNet-21k: 18 levels, 10,000 nodes). Memory grows with
 # the product of depth and classes.
-MAX_DEPTH = 4_000
+MAX_DEPTH = 2_000
 MAX_NODES = 1_000_000
 MAX_ENTRIES = 20_000_000  # of all class paths together
 MAX_NAME = 1_000  # characters
@@ -66,7 +66,7 @@ class Item(NamedTuple):
 
 def fault(source: str, line: int | None, message: str) -> ValueError:
     """A ValueError that says where it happened."""
-    message = shortened(message, 2000)
+    message = printable(shortened(message, 2000))
     return ValueError(f"{source}, line {line}: {message}" if line else f"{source}: {message}")
 
 
@@ -135,7 +135,7 @@ def from_items(source: str, items: Iterable[Item]) -> Draft:
     """The draft of a tree whose nodes come in preorder, without jumps in depth; nodes without
     children are classes.
 
-    Items of depth 0 are no classes and in no path: one is the root.
+    Items of depth 0 are not classes and not part of a path: one of them is the root.
     """
     items, above, classes = list(items), [], []
     check_number(source, None, len(items))

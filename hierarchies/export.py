@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from files.text import printable
+from hierarchies.phylogeny import is_support
 from hierarchies.tree import Hierarchy
 from hierarchies.weights import is_leaf
 
@@ -33,9 +35,10 @@ def to_newick(
                 f" {lengths}"
             )
         suffixes = ["", *(f":{length:.12g}" for length in lengths[1:])]
-    labels = map(_newick_label, hierarchy.names if show_names else hierarchy.keys)
+    names, is_inner = hierarchy.names if show_names else hierarchy.keys, hierarchy.n_children > 0
+    labels = [_newick_label(name, inner) for name, inner in zip(names, is_inner.tolist())]
     labels = [label + suffix for label, suffix in zip(labels, suffixes)]
-    written, open_nodes, is_inner = [], [], hierarchy.n_children > 0
+    written, open_nodes = [], []
     for node, above in enumerate(hierarchy.parent.tolist()):
         while open_nodes and open_nodes[-1] != above:
             written.append(")" + labels[open_nodes.pop()])
@@ -63,7 +66,7 @@ def to_ascii(
     np.maximum.at(last_child, hierarchy.parent[1:], np.arange(1, hierarchy.num_nodes))
     lines, rails = [], [""]
     for node, depth in enumerate(hierarchy.depth.tolist()):
-        name = " ".join(hierarchy.names[node].split("\n")) + behind[node]
+        name = printable(hierarchy.names[node]) + behind[node]
         if node == 0:
             lines.append(name)
             continue
@@ -132,10 +135,11 @@ def format_description(hierarchy: Hierarchy) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _newick_label(name: str) -> str:
-    # Unquoted underscores mean blanks to some programs, and a name of other marks needs quotes in
-    # any case.
-    return name if name.isalnum() and name.isascii() else "'" + name.replace("'", "''") + "'"
+def _newick_label(name: str, is_inner: bool) -> str:
+    # Unquoted underscores mean blanks to some programs, a number at an inner node is a support to
+    # most, and a name of other marks needs quotes in any case.
+    plain = name.isalnum() and name.isascii() and not (is_inner and is_support(name))
+    return name if plain else "'" + name.replace("'", "''") + "'"
 
 
 def _counts_behind(

@@ -58,7 +58,7 @@ class FolderTree:
         skipped: Files that were left out for the user to know of: no images by their suffix, links
             that lead nowhere, and links to folders of the same tree, whose images count where they
             really are.
-        empty_folders: Folders without an image anywhere below them; they are no classes.
+        empty_folders: Folders without an image anywhere below them; they are not classes.
         hidden: Hidden folders with images below them, written with a final '/', and hidden images,
             each with the number of images that were left out; large folders are not counted to the
             end.
@@ -103,7 +103,7 @@ def scan_folders(
             '*/unsorted', matched in full against the path below root; '*' also matches '/'.
 
     Raises:
-        FileNotFoundError, NotADirectoryError: If root is no folder.
+        FileNotFoundError, NotADirectoryError: If root is not a folder.
         ValueError: If there is no image, an image is directly in root, a pattern matches no folder,
             a link to a folder leads out of root, a name is not valid text, or the options are
             empty.

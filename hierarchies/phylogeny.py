@@ -17,12 +17,14 @@ from hierarchies.draft import (
 
 
 class _Node:
-    """A node as it is read: its line, depth and label, empty if it has none."""
+    """A node as it is read: its line, depth, label (empty if it has none), and whether that was in
+    quotes.
+    """
 
-    __slots__ = ("line", "depth", "label")
+    __slots__ = ("line", "depth", "label", "quoted")
 
     def __init__(self, line: int, depth: int):
-        self.line, self.depth, self.label = line, depth, ""
+        self.line, self.depth, self.label, self.quoted = line, depth, "", False
 
 
 class _Command(NamedTuple):
@@ -38,9 +40,9 @@ def parse_newick(text: str, source: str) -> Draft:
     annotations such as [&support=1], and branch lengths do not count.
 
     Underscores stay underscores. Numbers at inner nodes are taken for supports, not for names,
-    unless the classes are numbers, too. Inner nodes without a label get the keys node1, node2, ...
-    in preorder; inner nodes that have the label of a sibling get a number behind it. Both numbers
-    and repeated labels are noted.
+    unless they are in quotes or the classes are numbers, too. Inner nodes without a label get the
+    keys node1, node2, ... in preorder; inner nodes that have the label of a sibling get a number
+    behind it. Both numbers and repeated labels are noted.
     """
     return _parse(text, source, 1, {})
 
@@ -102,17 +104,30 @@ _REASONS = {
 }
 _NEWICK_TOKEN = re.compile(
     r"(?P<blank>\s+|\[[^\]]*\])|'(?P<quoted>(?:[^']|'')*)'|\"(?P<double>(?:[^\"]|\"\")*)\""
-    r"|(?P<mark>[(),:;])|(?P<plain>[^\s()\[\]:;,'\"][^\s()\[\]:;,']*(?:[ \t]+[^\s()\[\]:;,']+)*)"
+    r"|(?P<mark>[(),:;])"
+    r"|(?P<plain>{word}(?:[ \t]+{word})*)".replace("{word}", r"[^\s()\[\]:;,'\"][^\s()\[\]:;,']*")
 )
-_SUPPORT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/[+-]?(\d+\.?\d*|\.\d+))*/?")
+_SUPPORT = re.compile(
+    r"{number}(?:[eE][+-]?\d+)?(?:/{number})*/?".replace(
+        "{number}", r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
+    )
+)
 _NEXUS_TREE_NAME = re.compile(r"(?:\[[^\]]*\]|'[^']*'|[^=\['])*=")
 _NEXUS_PART = re.compile(r"\[[^\]]*\]|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|;|[^\['\";]+")
 
 
-def _parse(text: str, source: str, line: int, translation: Mapping[str, str]) -> Draft:
-    nodes = [_Node(line, 0)]  # in preorder
+def is_support(label: str) -> bool:
+    """Whether an unquoted label of an inner node is read as a support: a number such as 100 or
+    0.98, or several with '/' between them.
+    """
+    return _SUPPORT.fullmatch(label) is not None
+
+
+def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -> Draft:
+    nodes = [_Node(first, 0)]  # in preorder
     node, above, state = nodes[0], [], "fresh"
-    for line, kind, value in _newick_tokens(text, source, line):
+    for line, kind, value in _newick_tokens(text, source, first):
+        quoted, kind = kind == "quoted", "label" if kind == "quoted" else kind
         kind = "length" if state == ":" and kind == "label" else kind
         if (
             state not in _MAY_FOLLOW[kind]
@@ -137,7 +152,7 @@ def _parse(text: str, source: str, line: int, translation: Mapping[str, str]) ->
         elif kind == ")":
             node = above.pop()
         elif kind == "label":
-            node.label = checked_key(source, line, value)
+            node.label, node.quoted = checked_key(source, line, value), quoted
         elif kind == "length":
             _check_length(source, line, value)
     if state != ";":
@@ -155,8 +170,8 @@ def _tidy(nodes: list[_Node], translation: Mapping[str, str]) -> list[str]:
     for tip in tips:
         tip.label = translation.get(tip.label, tip.label)
     notes = []
-    supports = [node for node in inner if _SUPPORT.fullmatch(node.label)]
-    if supports and not all(_SUPPORT.fullmatch(tip.label) for tip in tips):
+    supports = [node for node in inner if is_support(node.label) and not node.quoted]
+    if supports and not all(is_support(tip.label) for tip in tips):
         notes.append(
             f"{len(supports)} inner nodes are labelled with a number, such as"
             f" {supports[0].label}: it is taken for a support, not for a name"
@@ -208,7 +223,7 @@ def _tell_apart(nodes: list[_Node], is_inner: list[bool]) -> list[tuple[str, str
 
 
 def _newick_tokens(text: str, source: str, line: int) -> Iterator[tuple[int, str, str]]:
-    """Line, kind (a mark or 'label') and value of each token."""
+    """Line, kind (a mark, 'label', or 'quoted' for a label in quotes) and value of each token."""
     position = 0
     while position < len(text):
         token = _NEWICK_TOKEN.match(text, position)
@@ -226,7 +241,8 @@ def _newick_tokens(text: str, source: str, line: int) -> Iterator[tuple[int, str
         if token.lastgroup == "mark":
             yield line, token["mark"], token["mark"]
         elif token.lastgroup != "blank":
-            yield line, "label", _unquoted(token)
+            plain = token["plain"] is not None
+            yield line, "label" if plain else "quoted", _unquoted(token)
         line += token.group().count("\n")
         position = token.end()
 
@@ -292,7 +308,7 @@ def _translation(command: _Command, source: str) -> dict[str, str]:
     names, entry = {}, []
     for line, kind, value in _newick_tokens(f"{command.text},", source, command.line):
         if kind != ",":
-            entry += value.split(maxsplit=1) if kind == "label" and not entry else [value]
+            entry += [value] if entry or kind == "quoted" else value.split(maxsplit=1)
             continue
         if len(entry) != 2:
             raise fault(source, line, f"TRANSLATE: expected a label and a name, got {entry}")

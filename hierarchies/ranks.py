@@ -55,7 +55,7 @@ class Columns(NamedTuple):
         ranks: (position, rank) from the top down.
         epithet: Column of the species' epithet, to be written behind the genus, or None.
         label: Column of the class's own name, or None.
-        others: Columns whose titles say that they are no level.
+        others: Columns whose titles say that they are not levels.
     """
 
     ranks: tuple[tuple[int, str], ...]

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from files.regular import check_regular
+from files.text import printable
 from hierarchies import ranks
 from hierarchies.draft import Draft, fault
 from hierarchies.nested import parse_json, parse_outline
 from hierarchies.phylogeny import parse_newick, parse_nexus
 from hierarchies.tables import (
+    is_edge_list,
     numbered_lines,
     parse_edges,
     parse_names,
@@ -100,7 +102,7 @@ def read_tree(
     options = {} if levels is None else {"levels": levels}
     draft = FORMATS[format](text, source, **options)
     hierarchy = draft.build(source, self_leaves)
-    notes = [f"{source}: {note}" for note in (*draft.notes, *repeated_names(hierarchy))]
+    notes = [f"{source}: {printable(note)}" for note in (*draft.notes, *repeated_names(hierarchy))]
     return TreeFile(hierarchy.collapse() if collapse else hierarchy, tuple(notes))
 
 
@@ -261,7 +263,7 @@ def _format(text: str, suffix: str, source: str) -> str:
         return "json"
     if any(line.startswith("--") for line in lines[1:]):
         return "outline"
-    if _has_titles(text):
+    if _has_titles(text) or is_edge_list(lines):
         return "table"
     if suffix == ".dmp":
         raise ValueError(

@@ -4,6 +4,7 @@ edges.
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ from hierarchies.tree import Path, parse_path
 SEPARATORS = {"/": "/", ">": ">", "|": "|", "\t": "tab", ";": ";", ",": ",", "\\": "\\"}
 _IN_NAMES = ";,\\"  # also within names: a separator only where most lines have it and none a '/'
 _DELIMITERS = ",;\t|"
+# the first line by which Excel says what separates cells
+_SEP_LINE = re.compile(r"\"?sep=([,;\t|])\"?[ \t]*(?:\n|$)", re.IGNORECASE)
 _LEVELS_FLAG = "--levels COLUMN ... names the columns of the levels, from the top down"
 
 
@@ -40,7 +43,8 @@ def parse_paths(text: str, source: str) -> Draft:
 
     Where most lines have another separator, it is taken instead and noted: > | ; , \ or a tab.
     """
-    lines = [(number, line) for number, line in numbered_lines(text) if not _is_sep(number, line)]
+    declared = _SEP_LINE.match(text)
+    lines = [(number, line) for number, line in numbered_lines(text) if number > 1 or not declared]
     if not lines:
         raise fault(
             source, None, "the file is empty; expected one path such as animal/bird/owl a line"
@@ -153,18 +157,24 @@ def path_separator(written: Sequence[str]) -> str | None:
     return max(found, key=counts.get, default=None)  # the first of equals
 
 
+def is_edge_list(lines: Sequence[str]) -> bool:
+    """Whether lines without titles are pairs of child and parent, for `parse_table`: two names
+    each, all different on one side, and some of them again on the other.
+    """
+    mark = _edge_separator(lines)
+    if mark is None or mark not in _DELIMITERS:
+        return False
+    first, *rows = [Row(1, [cell.strip() for cell in line.split(mark)]) for line in lines]
+    return _untitled_edges(first.cells, rows) is not None
+
+
 def title_row(text: str) -> list[str]:
     """The titles of a table, by the rule of `parse_table`; [] if the text has no line."""
-    lines = [(number, line) for number, line in numbered_lines(text[:100_000])][:2]
-    if lines and _is_sep(*lines[0]):
-        return [cell.strip() for cell in lines[1][1].split(lines[0][1][4])] if lines[1:] else []
-    title = lines[0][1] if lines else ""
-    return [cell.strip(' "') for cell in title.split(max(_DELIMITERS, key=title.count))]
-
-
-def _is_sep(number: int, line: str) -> bool:
-    """Whether a line is Excel's 'sep=;', which only says what separates cells."""
-    return number == 1 and len(line.strip('"')) == 5 and line.strip('"').lower().startswith("sep=")
+    declared = _SEP_LINE.match(text)
+    start = text[declared.end() if declared else 0 :][:100_000]
+    title = next(numbered_lines(start), (0, ""))[1]
+    mark = declared[1] if declared else max(_DELIMITERS, key=title.count)
+    return [cell.strip(' "') for cell in title.split(mark)] if title else []
 
 
 def _separator_notes(separator: str) -> tuple[str, ...]:
@@ -182,11 +192,12 @@ def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
 
 
 def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
-    first, skipped = next(numbered_lines(text), (0, "")), 0
-    delimiter = max(_DELIMITERS, key=first[1].count)
-    if _is_sep(*first):
-        delimiter, skipped = first[1].strip('"')[4], 1
-        text = text.partition("\n")[2]
+    declared, skipped = _SEP_LINE.match(text), 0
+    if declared:
+        delimiter, skipped = declared[1], 1
+        text = text[declared.end() :]
+    else:
+        delimiter = max(_DELIMITERS, key=next(numbered_lines(text), (0, ""))[1].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
     try:
@@ -229,7 +240,8 @@ def _check_titles(source: str, header: list[str], rows: list[Row]) -> None:
             raise fault(
                 source,
                 1,
-                f"{title!r} is a column title and also in that column; the first row must be titles",
+                f"{title!r} is a column title and also in that column; the first row must be"
+                " titles",
             )
 
 
@@ -395,8 +407,8 @@ def _paths_of_cells(
         return classes, ()
     line, title = skipped[0]
     return classes, (
-        f"{len(skipped)} rows have an empty level above a filled one, which is skipped, such as"
-        f" {title} in line {line}",
+        f"{len(skipped)} of {len(rows)} rows have an empty level above a filled one, which is"
+        f" skipped, such as {title} in line {line}",
     )
 
 

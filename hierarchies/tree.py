@@ -141,21 +141,24 @@ class Hierarchy:
 
     @classmethod
     def from_dict(cls, content: Mapping) -> "Hierarchy":
-        """The inverse of `to_dict`. Raises: ValueError: If the content is no hierarchy."""
+        """The inverse of `to_dict`. Raises: ValueError: If the content is not a hierarchy."""
         try:
             classes, named, root = content["classes"], content["names"], content["root"]
             names = {tuple(path): name for path, name in named}
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"this is no hierarchy written by this project: {error!r}") from error
+            raise ValueError(
+                f"this is not a hierarchy written by this project: {error!r}"
+            ) from error
         texts = [root, *names.values()]
         if not isinstance(classes, list) or not all(isinstance(path, list) for path in classes):
             raise ValueError(
-                "this is no hierarchy written by this project: 'classes' must be a list of lists of"
-                " names"
+                "this is not a hierarchy written by this project: 'classes' must be a list of lists"
+                " of names"
             )
         if not all(isinstance(text, str) for text in texts):
             raise ValueError(
-                "this is no hierarchy written by this project: the root and all names must be text"
+                "this is not a hierarchy written by this project: the root and all names must be"
+                " text"
             )
         return cls.from_paths(classes, names=names, root=root)
 

@@ -41,7 +41,7 @@ def read_nouns(path: str | os.PathLike) -> Nouns:
                     wnid, lemma, links = _synset(line)
                 except (ValueError, IndexError):
                     raise ValueError(
-                        f"{path}, line {number}: this is no synset of WordNet's data.noun"
+                        f"{path}, line {number}: this is not a synset of WordNet's data.noun"
                     ) from None
                 pointers[wnid], lemmas[wnid] = links, lemma
     hypernyms = {}
@@ -95,7 +95,7 @@ def longest_path_tree(
         wnids: The classes; they are sorted.
         parents: Hypernyms to use instead of WordNet's.
 
-    Raises: ValueError: If a wnid is no noun of WordNet or not below 'physical entity'.
+    Raises: ValueError: If a wnid is not a noun of WordNet or not below 'physical entity'.
     Source: Bertinetto et al. 2020, who chose among equally long paths by hand.
     """
     above = {**nouns.hypernyms, **{child: (parent,) for child, parent in parents.items()}}
@@ -120,7 +120,9 @@ def _tree(nouns: Nouns, wnids: Iterable[str], up: Callable[[str], Sequence[str]]
     paths = []
     for wnid in sorted(wnids):
         if wnid not in nouns.lemmas:
-            raise ValueError(f"{wnid} is no noun of WordNet 3.0; is it a wnid such as n02084071?")
+            raise ValueError(
+                f"{wnid} is not a noun of WordNet 3.0; is it a wnid such as n02084071?"
+            )
         path = [wnid]
         while above := up(path[-1]):
             path.extend(above)

@@ -20,7 +20,7 @@ from hierarchies import (
     to_newick,
 )
 from hierarchies.distances import path_length
-from hierarchies.nested import parse_newick
+from hierarchies.phylogeny import parse_newick
 
 AWKWARD = [
     "it's",

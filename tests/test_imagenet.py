@@ -138,6 +138,21 @@ def test_classes_that_differ_from_the_tree_are_refused_both_ways(root):
         load(root, hierarchy=None)
 
 
+def test_classes_of_the_tree_without_images_are_pruned_on_request(root):
+    for part in ("train", "val"):
+        (root / part / IDS[1]).rename(root / f"{part} of another")
+    with pytest.raises(ValueError, match=f"only in the hierarchy: '{IDS[1]}'.*--prune_tree"):
+        load(root)
+    splits = load(root, prune_tree=True)
+    assert splits.hierarchy.class_paths == (("fish", IDS[0]), ("cat", IDS[2]))
+    assert counts(splits, "train") == [10, 30]
+    (note,) = [note for note in splits.notes if "left out of the tree" in note]
+    assert note.endswith(
+        f"tree.txt: 1 classes without images are left out of the tree: 'fish/bony/{IDS[1]}'"
+    )
+    assert len(load(root, hierarchy=None, prune_tree=True).hierarchy.class_paths) == 2
+
+
 def test_a_class_that_one_split_lacks_is_noted(root):
     for file in (root / "val" / IDS[2]).iterdir():
         file.unlink()

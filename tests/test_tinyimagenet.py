@@ -209,7 +209,7 @@ def test_files_that_are_no_images_are_named_but_for_the_boxes(folder):
     put(folder / f"train/{WNIDS[0]}/images/readme.md", "words")
     (note,) = load(folder).notes
     assert (
-        "1 files below train that are no images" in note and f"{WNIDS[0]}/images/readme.md" in note
+        "1 files below train that are not images" in note and f"{WNIDS[0]}/images/readme.md" in note
     )
 
 

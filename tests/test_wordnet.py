@@ -125,7 +125,7 @@ def test_a_noun_that_is_nothing_physical_has_no_longest_path(nouns):
 
 @pytest.mark.parametrize("build", [first_hypernym_tree, longest_path_tree])
 def test_an_unknown_wnid_is_named(nouns, build):
-    with pytest.raises(ValueError, match="n99999999 is no noun of WordNet"):
+    with pytest.raises(ValueError, match="n99999999 is not a noun of WordNet"):
         build(nouns, [DOG, "n99999999"])
 
 
@@ -144,7 +144,7 @@ def test_an_unknown_wnid_is_named(nouns, build):
 def test_a_malformed_line_is_named(tmp_path, line):
     lines = NOUNS.splitlines()
     lines[10] = line
-    with pytest.raises(ValueError, match="data.noun, line 11: this is no synset"):
+    with pytest.raises(ValueError, match="data.noun, line 11: this is not a synset"):
         read_nouns(write(tmp_path / "data.noun", "\n".join(lines) + "\n"))
 
 

@@ -1,0 +1,208 @@
+"""Folders of another level than the classes', and trees whose names differ from the folders'."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import make_folder
+
+import data
+import train
+from data.matching import match_folders
+from hierarchies import Hierarchy, scan_folders
+from hierarchies.folders import split_folders
+from options import command_line
+
+CLASSES = ["Copepoda/Calanus f", "Copepoda/Oithona s", "Diatomea/Chaetoceros"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load(root, **options):
+    return data.load({"dataset": "folder", "data_dir": root, "resize": 8, **options})
+
+
+def touched(root, *folders):
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+        (root / folder / "1.png").touch()
+    return split_folders(scan_folders(root))
+
+
+def test_folders_of_a_split_are_not_taken_for_taxa(tmp_path):
+    folders = [f"{part}/{name}" for part in ("train", "val", "test") for name in CLASSES]
+    root = make_folder(tmp_path / "set", dict.fromkeys(folders, 4))
+    with pytest.raises(
+        ValueError, match=r"set/test', .*set/train', .* parts of a split.*--data_dir"
+    ):
+        load(root)
+    with pytest.raises(ValueError, match="--folders_are_classes"):
+        load(root, hierarchy=tmp_path / "tree.txt")  # before the tree is read
+    splits = load(root, folders_are_classes=True)
+    assert splits.num_classes == 9
+    (note,) = [note for note in splits.notes if "several places" in note]
+    assert "'Calanus f'" in note
+    assert load(root / "train").num_classes == 3
+
+
+@pytest.mark.parametrize("folders", [
+    ["Train/a", "Test/b"],
+    ["training/a", "validation/a", "x/a"],
+    ["train_images/a", "val-images/a"],
+    ["01_TrainSet/a", "02_testset/a"],
+    ["a/train", "a/valid", "b/train"],
+    ["g/a/testing", "g/a/training", "g/b/dev"],
+    ["train/a", "train/b"],
+    ["g/train/a", "g/holdout/a"],
+])  # fmt: skip
+def test_splits_in_all_dresses_above_and_below_the_classes(tmp_path, folders):
+    assert touched(tmp_path, *folders)
+
+
+@pytest.mark.parametrize("folders", [
+    ["Foraminifera/test", "Foraminifera/whole"],
+    ["valid/a", "dubious/a"],
+    ["training wheels/a", "tests of urchins/a", "evaluated/b"],
+    ["contest/a", "trainer/b", "x/value"],
+    ["test/a", "fish/a"],
+])  # fmt: skip
+def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
+    assert touched(tmp_path, *folders) == []
+
+
+def test_one_class_or_a_handful_of_images_is_the_wrong_level(tmp_path):
+    one = make_folder(tmp_path / "one", {"Copepoda/Calanus": 12})
+    with pytest.raises(
+        ValueError, match="all 12 images .* one class, 'Copepoda/Calanus'.*--data_dir"
+    ):
+        load(one)
+    few = make_folder(tmp_path / "few", {"a": 5, "b": 4})
+    with pytest.raises(ValueError, match="only 9 images .* in 2 classes: 10 are the least"):
+        load(few)
+    assert load(make_folder(tmp_path / "few", {"a": 5, "b": 5})).num_classes == 2
+
+
+def test_classes_without_images_are_pruned_on_request_and_listed(tmp_path):
+    root = make_folder(tmp_path / "flat", {"Calanus f": 5, "Oithona s": 4, "Chaetoceros": 6})
+    tree = tmp_path / "tree.txt"
+    tree.write_text("C/more\nC/Oithona s\nC/Calanus f\nD/Chaetoceros\nD/E/gone\nC/Oithona s/egg\n")
+    with pytest.raises(ValueError, match="without a folder: 'C/more', .*: --prune_tree"):
+        load(root, hierarchy=tree)
+    splits = load(root, hierarchy=tree, prune_tree=True)
+    paths = (("C", "Oithona s", "."), ("C", "Calanus f"), ("D", "Chaetoceros"))
+    assert splits.hierarchy.class_paths == paths
+    assert np.bincount(splits.labels).tolist() == [4, 5, 6]
+    named = {path.split("/")[0]: label for path, label in zip(splits.files, splits.labels)}
+    assert named == {"Oithona s": 0, "Calanus f": 1, "Chaetoceros": 2}
+    (note,) = [note for note in splits.notes if "left out of the tree" in note]
+    assert "3 classes" in note and "'C/more', 'D/E/gone', 'C/Oithona s/egg'" in note
+    tree.write_text("C/Oithona s\nC/Calanus f\n")
+    with pytest.raises(ValueError, match="folders without a class there: 'Chaetoceros'"):
+        load(root, hierarchy=tree, prune_tree=True)
+    with pytest.raises(ValueError, match="--prune_tree .* name it with --hierarchy"):
+        load(root, prune_tree=True)
+
+
+def matched(folders, classes, **options):
+    paths = [tuple(text.split("/")) for text in classes]
+    tree = Hierarchy.from_paths(paths, self_leaves=True)
+    found = match_folders([tuple(text.split("/")) for text in folders], tree, "t", **options)
+    return found.classes.tolist(), found.notes
+
+
+@pytest.mark.parametrize(
+    "folders, classes, expected",
+    [
+        (["Calanus f", "b"], ["b", "x/Calanus_f"], [1, 0]),
+        (["Calanus_f", "b"], ["b", "x/Calanus f"], [1, 0]),
+        (["Calanus__f ", "b"], ["b", "Calanus  f"], [1, 0]),
+        (["CALANUS F", "b"], ["b", "x/calanus_f"], [1, 0]),
+        (["a f", "A f"], ["A_f", "a_f"], [1, 0]),  # capitals tell apart what underscores do not
+        (["Calanus f", "Calanus_h"], ["Calanus/f", "Calanus/h"], [0, 1]),
+        (["g_1/x y", "g_2/x y"], ["g 1/x_y", "g 2/x_y"], [0, 1]),
+    ],
+)
+def test_other_spellings_are_matched_one_to_one_with_a_note(folders, classes, expected):
+    found, (note,) = matched(folders, classes)
+    assert found == expected and "written in another way in t" in note
+    assert repr(folders[0]) in note and repr(classes[expected[0]]) in note
+
+
+@pytest.mark.parametrize(
+    "folders, classes",
+    [
+        (["a b", "a_b"], ["a b", "c"]),  # the exact one is taken, and the other has none
+        (["AB", "ab"], ["Ab", "c"]),
+        (["a_b", "A B"], ["a b", "c"]),
+        (["cal_f"], ["x/Cal f", "y/cal F"]),
+    ],
+)
+def test_spellings_that_fit_twice_are_not_guessed(folders, classes):
+    with pytest.raises(ValueError, match="must have the same classes"):
+        matched(folders, classes, prune=True)
+
+
+def test_a_folder_named_as_a_superclass_says_so():
+    with pytest.raises(ValueError, match="'Calanus' is a superclass there: .* line of its own"):
+        matched(["Calanus", "b"], ["Calanus/f", "b"])
+
+
+def test_a_tree_of_ids_is_stopped_before_images_are_read(tmp_path):
+    root = make_folder(tmp_path / "flat", {"x": 5, "y": 4, "z": 6})
+    (tmp_path / "t.csv").write_text("id,group,kind\n1,a,x\n2,a,y\n3,b,z\n")
+    with pytest.raises(ValueError, match="no two classes share a superclass"):
+        load(root, hierarchy=tmp_path / "t.csv")
+    assert not (root / ".taxonomy_cache").exists()
+    splits = load(root, hierarchy=tmp_path / "t.csv", levels=["group", "kind"])
+    assert splits.hierarchy.class_paths == (("a", "x"), ("a", "y"), ("b", "z"))
+    (tmp_path / "t.dat").write_text("x\ny\nz\n")
+    with pytest.raises(ValueError, match="--hierarchy_format"):
+        load(root, hierarchy=tmp_path / "t.dat")
+    splits = load(root, hierarchy=tmp_path / "t.dat", hierarchy_format="paths")
+    assert "directly below the root" in splits.notes[0]
+    with pytest.raises(ValueError, match="--levels says how a file is read"):
+        load(root, levels=["a"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no ASCII locale")
+def test_a_locale_that_cannot_read_names_is_named_as_the_cause(tmp_path):
+    (tmp_path / "Copépodes").mkdir()
+    (tmp_path / "Copépodes" / "1.png").touch()
+    environment = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    program = "import sys, hierarchies; hierarchies.scan_folders(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+    )
+    message = done.stderr.decode().splitlines()[-1]
+    assert "this program's locale (ascii)" in message and "LC_ALL=C.UTF-8" in message
+    assert "rename it" not in message
+
+
+def test_control_characters_in_names_are_exact_in_the_tree_and_harmless_in_notes(tmp_path):
+    names = {"a/\x1b]0;x\x07": 1, "a/two\nlines": 6, "b/=cmd|x": 6}
+    splits = load(make_folder(tmp_path / "odd", names), use_val=True)
+    assert splits.hierarchy.class_names == tuple(path.split("/")[1] for path in sorted(names))
+    assert any("\\x1b]0;x\\x07" in note for note in splits.notes)
+    assert all(note.isprintable() for note in splits.notes)
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--levels", "a"], "--levels has no meaning here: it needs --hierarchy"),
+        (["--hierarchy_format", "newick"], "--hierarchy_format has no meaning here"),
+        (["--prune_tree"], "--prune_tree has no meaning here: it needs --hierarchy"),
+        (["--hierarchy", "/dev/zero"], "--hierarchy: /dev/zero is a device"),
+    ],
+)
+def test_flags_of_the_tree_without_a_tree_are_refused(argv, message, capsys):
+    start = ["--dataset", "folder", "--data_dir", "x", "--method", "softmax"]
+    with pytest.raises(SystemExit):
+        command_line.parse([*start, *argv], "", train.DATASETS)
+    assert message in capsys.readouterr().err
