@@ -271,6 +271,8 @@ def _ranked(
     """A table with titles of ranks."""
     cells = [row.cells for row in rows]
     levels = _with_unknown(header, cells, known, named)
+    levels = [at for at in levels if not all(ranks.is_empty(row[at]) for row in cells)] or levels
+    levels = _without_epithets(header, cells, levels, known.label)
     titles = {at: ranks.plain(header[at]) for at in levels}
     genus = next((at for at in levels if titles[at] == "genus"), None)
     epithet = known.epithet if "species" not in titles.values() and genus is not None else None
@@ -289,7 +291,10 @@ def _ranked(
         notes += (f"the columns are read as levels {shown}{tail}",)
     advice = ""
     if left_out:
-        advice = f"the rows may differ in columns that are left out: {_LEVELS_FLAG}"
+        advice = (
+            "a table has one row for each class; if the rows differ in columns that are left out,"
+            f" {_LEVELS_FLAG}"
+        )
     return _named(source, header, rows, classes, named, notes)._replace(advice=advice)
 
 
@@ -307,6 +312,26 @@ def _with_unknown(
         levels += [above, *between]
         taken.update(between)
     return [*levels, order[-1]]
+
+
+def _without_epithets(
+    header: list[str], cells: list[list[str]], levels: list[int], label: int | None
+) -> list[int]:
+    """The levels without species and what is below, where those cells hold epithets alone and
+    another column has the whole name: Calanus, finmarchicus and Calanus finmarchicus in WoRMS.
+    """
+    titles = [ranks.plain(header[at]) for at in levels]
+    if label is None or "genus" not in titles or "species" not in titles:
+        return levels
+    genus, species = levels[titles.index("genus")], levels[titles.index("species")]
+    filled = [row for row in cells if not ranks.is_empty(row[species])]
+    whole = [f"{row[genus]} ".casefold() for row in filled]
+    epithets = all(" " not in row[species] and row[species][0].islower() for row in filled)
+    if epithets and all(
+        row[label].casefold().startswith(start) for row, start in zip(filled, whole)
+    ):
+        return [at for at in levels if at not in levels[levels.index(species) :]]
+    return levels
 
 
 def _needs_label(
@@ -397,7 +422,8 @@ def _paths_of_cells(
                 "no level is filled; fill in the class or remove the line (levels are"
                 f" {', '.join(header[at] for at in levels)})",
             )
-        gaps = [header[at] for at in levels[: levels.index(filled[-1])] if at not in filled]
+        lowest = [at for at in filled if at != label] or filled  # a label has no rank
+        gaps = [header[at] for at in levels[: levels.index(lowest[-1])] if at not in filled]
         skipped += [(row.line, gaps[0])] if gaps else []
         keys = [checked_key(source, row.line, row.cells[at]) for at in filled]
         if filled[-1] == label and keys[-2:-1] == keys[-1:]:  # the taxon is of the rank above

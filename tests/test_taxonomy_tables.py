@@ -131,6 +131,21 @@ def test_an_epithet_goes_behind_its_genus_and_a_label_below_all_ranks(tree_of):
     assert tree.class_paths[0] == ("A", "Calanus f") and "left out: 'scientificName'" in note
 
 
+def test_epithets_give_way_to_the_whole_name_and_empty_columns_are_no_gaps(tree_of):
+    text = (
+        "ScientificName,AphiaID,Family,Genus,Subgenus,Species,Subspecies\n"
+        "Calanus finmarchicus,1,Calanidae,Calanus,,finmarchicus,\n"
+        "Calanus hyperboreus,2,Calanidae,Calanus,,hyperboreus,\nOithona,3,Oithonidae,Oithona,,,\n"
+    )
+    tree, (note,) = tree_of(text)
+    assert tree.class_paths == (
+        ("Calanidae", "Calanus", "Calanus finmarchicus"),
+        ("Calanidae", "Calanus", "Calanus hyperboreus"),
+        ("Oithonidae", "Oithona"),
+    )
+    assert "Family > Genus > ScientificName; left out: 'AphiaID', 'Subgenus', 'Species'" in note
+
+
 def test_rows_that_differ_in_left_out_columns_name_the_flag(tree_of):
     with pytest.raises(ValueError, match="line 3: the class .* comes twice.*--levels COLUMN"):
         tree_of("family,genus,stage\nF,G,egg\nF,G,adult\nH,I,egg\n")
