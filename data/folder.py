@@ -274,8 +274,8 @@ def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool) -> Non
             f"{listed} look like the parts of a split, not like classes or groups of classes: as"
             f" they are, every class would count once for each of them, such as"
             f" {format_path(tree.hierarchy.class_paths[0])!r}. The split of the folders is not"
-            f" used: {one}put all images of a class into one folder; if these folders are what"
-            " they are called, give --folders_are_classes"
+            f" used: {one}put all images of a class into one folder; if they really are classes"
+            " or groups of classes, give --folders_are_classes"
         )
     classes, images = tree.hierarchy.num_classes, len(tree.files)
     if classes < 2:

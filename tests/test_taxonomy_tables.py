@@ -187,8 +187,10 @@ def test_a_table_of_ids_and_parents_is_read(tree_of):
         "parent;child\nCopepoda;Calanus f\nCopepoda;Oithona s\nlife;Copepoda\nlife;Tripos\n",
         "AphiaID\tparent_AphiaID\tname\n9\t7\tCalanus f\n8\t7\tOithona s\n7\t1\tCopepoda\n"
         "6\t1\tTripos\n1\t\tlife\n",
-        "name,parent name\nlife,NA\nCopepoda,life\nCalanus f,Copepoda\nOithona s,Copepoda\nTripos,life\n",
-        "tax_id|parent_tax_id|sciname\n1|1|life\n2|1|Copepoda\n3|2|Calanus f\n4|2|Oithona s\n5|1|Tripos\n",
+        "name,parent name\nlife,NA\nCopepoda,life\nCalanus f,Copepoda\nOithona s,Copepoda\n"
+        "Tripos,life\n",
+        "tax_id|parent_tax_id|sciname\n1|1|life\n2|1|Copepoda\n3|2|Calanus f\n4|2|Oithona s\n"
+        "5|1|Tripos\n",
     ],
 )
 @pytest.mark.parametrize("name", ["tree.csv", "tree.txt"])
