@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +37,12 @@ def augment(name: str, *, fill: float = 0.0) -> Augmentation:
         )
     if not 0 <= fill <= 1:
         raise ValueError(f"fill must lie in [0, 1], black to white, got {fill}")
-    return partial(AUGMENTATIONS[name], fill=fill)
+
+    def apply(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        # of several processes one may have no image of a batch
+        return AUGMENTATIONS[name](images, generator, fill=fill) if len(images) else images
+
+    return apply
 
 
 def no_augmentation(

@@ -17,8 +17,8 @@ from hierarchies import node_weights
 from metrics import Outputs, fit_temperature, suite
 from runs import records
 from runs.folder import Run, RunError
-from training import loop
 from training.devices import Devices
+from training.outputs import compute_outputs
 from training.setup import assemble
 
 
@@ -142,7 +142,7 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
             f"{run.folder / checkpoint} does not fit the model of config.json: {error}"
         ) from error
     names = ("test", "val") if len(splits.val) else ("test",)
-    embedded = _Embedded(run, loop.compute_outputs(training, splits, names))
+    embedded = _Embedded(run, compute_outputs(training, splits, names))
     return SplitOutputs(
         embedded.outputs("test"), embedded.outputs("val") if len(splits.val) else None
     )

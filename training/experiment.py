@@ -22,6 +22,7 @@ from runs.provenance import provenance
 from training import loop
 from training.devices import Devices, choose_devices, count_gpus
 from training.epoch_stats import Diverged
+from training.outputs import compute_outputs
 from training.setup import TrainingState, assemble
 from training.team import FirstFailed, Team, join
 
@@ -60,15 +61,15 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
     check_uri(machine["mlflow"])
     with join(on_cpu=machine["GPU"] == "cpu" or not count_gpus()) as team:
         record = Run(folder) if team.first else Bystander(folder)
-        if team.on_first(lambda: _is_done(record, options, machine)):
+        if team.on_first(_is_done, record, options, machine):
             with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
                 tracker.finish()
             return 0
-        devices = team.first_then_others(lambda: _choose_devices(options, machine, team))
+        devices = team.first_then_others(_choose_devices, options, machine, team)
         previous = signal.signal(signal.SIGTERM, _terminate)
         try:
             with ExitStack() as held:
-                team.on_first(lambda: held.enter_context(record.lock()))
+                team.on_first(_lock, held, record)
                 return _run_locked(record, options, machine, devices, team)
         except (KeyboardInterrupt, RuntimeError) as error:
             signal.signal(
@@ -114,18 +115,16 @@ def _run_locked(
     record: Run, options: Mapping, machine: Mapping, devices: Devices, team: Team
 ) -> int:
     start = time.perf_counter()
-    if team.on_first(
-        lambda: _is_done(record, options, machine)
-    ):  # by now, by the process that had the lock
+    if team.on_first(_is_done, record, options, machine):  # by now, by whoever had the lock
         return 0
-    team.on_first(lambda: _check_unfinished(record, machine))
-    splits = team.first_then_others(lambda: _load(options, machine))
+    team.on_first(_check_unfinished, record, machine)
+    splits = team.first_then_others(_load, options, machine)
     team.check_equal(
         splits.digest,
         "the processes see different images or splits; is --data_dir the same everywhere?",
     )
     training = assemble(options, splits, devices, team)
-    team.on_first(lambda: _open(record, options, machine, splits, training))
+    team.on_first(_open, record, options, machine, splits, training)
     _introduce(record, training, splits)
     if machine["resume"]:
         _resume(record, training)
@@ -143,17 +142,24 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
     """Records what the resulting checkpoint makes of the images, and as the run's last file its
     measures.
     """
-    best = training.team.on_first(
-        lambda: record.checkpoint("best.pt") if record.result_checkpoint == "best.pt" else None
-    )
+    best = training.team.on_first(_best, record)
     if best is not None:
         training.model.load_state_dict(best["model"])
     names = ("test", "val") if len(splits.val) else ("test",)
-    outputs = loop.compute_outputs(training, splits, names)
+    outputs = compute_outputs(training, splits, names)
     if training.team.first:
         for name, arrays in outputs.items():
             record.write_arrays(name, arrays)
         record.write_table("metrics.csv", suite.evaluate(record.outputs("test")))
+
+
+def _best(record: Run) -> dict | None:
+    """The checkpoint of the results, where that is not the last one, which is at hand."""
+    return record.checkpoint("best.pt") if record.result_checkpoint == "best.pt" else None
+
+
+def _lock(held: ExitStack, record: Run) -> None:
+    held.enter_context(record.lock())
 
 
 def _load(options: Mapping, machine: Mapping) -> data.Splits:

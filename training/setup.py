@@ -53,6 +53,12 @@ class TrainingState:
     best: float = -1.0
     history: list[dict] = None
 
+    def autocast(self) -> torch.autocast:
+        """The precision that the network computes in: bfloat16 with --amp."""
+        return torch.autocast(
+            self.devices.main.type, torch.bfloat16, enabled=bool(self.options["amp"])
+        )
+
     def state(self) -> dict:
         """Tensors and builtins from which `restore` goes on to the same numbers."""
         return {
@@ -99,7 +105,7 @@ def assemble(
         if options[name] and len(devices.gpus) > 1:
             advice = "name one GPU with --GPU, or train under torchrun with a process for each"
             raise ValueError(f"--{name} does not go with DataParallel: {advice}")
-    training = team.first_then_others(lambda: _build(options, splits, devices, team))
+    training = team.first_then_others(_build, options, splits, devices, team)
     training.network = _spread(training.network, devices, team)
     return training
 

@@ -58,30 +58,34 @@ class Team:
         dist.broadcast_object_list(holder, src=0)
         return holder[0]
 
-    def on_first(self, action: Callable[[], object]) -> object:
+    def on_first(self, action: Callable[..., object], *arguments: object) -> object:
         """What the first process gets from an action that it alone takes.
 
         Raises: FirstFailed: In the others, if the action fails.
         """
         if self.size == 1:
-            return action()
+            return action(*arguments)
         if not self.first:
             result, failed = self.share()
             if failed:
                 raise FirstFailed("the first process failed")
             return result
         try:
-            result = action()
+            result = action(*arguments)
         except BaseException:
             self.share((None, True))
             raise
         return self.share((result, False))[0]
 
-    def first_then_others(self, action: Callable[[], object]) -> object:
+    def first_then_others(self, action: Callable[..., object], *arguments: object) -> object:
         """Each process's own result of an action; the others begin when the first has ended."""
         results = []
-        self.on_first(lambda: results.append(action()))
-        return results[0] if self.first else action()
+
+        def keep() -> None:  # the result itself stays in its process
+            results.append(action(*arguments))
+
+        self.on_first(keep)
+        return results[0] if self.first else action(*arguments)
 
     def check_equal(self, value: object, message: str) -> None:
         """Raises: ValueError: If not all have the same value; FirstFailed: In all but the first."""
@@ -116,6 +120,14 @@ class Team:
     def my_share(self, items: np.ndarray) -> np.ndarray:
         """This process's items: every item is some process's, and one's are neighbours."""
         return np.array_split(items, self.size)[self.rank]
+
+    def weigh(self, loss: torch.Tensor, count: int, total: int, reduction: str) -> torch.Tensor:
+        """The loss of this process's `count` images of a batch of `total`, times what makes the
+        average of all processes' gradients that of the whole batch's mean, or sum.
+        """
+        if self.size == 1:
+            return loss
+        return loss * (self.size * count / total if reduction == "mean" else self.size)
 
     def gather_rows(self, tensor: torch.Tensor, total: int) -> torch.Tensor:
         """Rows (total, ...) of a batch of which each process has its `my_share`, in the batch's

@@ -1,0 +1,80 @@
+"""What a trained network makes of the images of whole splits: embeddings, scores, prototypes."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+
+from data import Batches, Splits
+from data.progress import progress
+from models import PrototypeSums
+from training.setup import TrainingState
+
+
+def embed(
+    training: TrainingState, splits: Splits, indices: np.ndarray, what: str | None = None
+) -> Iterator[tuple]:
+    """Yields (embeddings (B, D) float32, targets (B,)) of this process's part of clean images, in
+    order.
+    """
+    training.model.eval()
+    team, device = training.team, training.devices.main
+    batches = Batches(splits, team.my_share(indices), training.options["batch_size"], device=device)
+    for images, sizes, targets in progress(
+        batches, desc=what, disable=what is None or not team.first, leave=False
+    ):
+        with training.autocast():
+            embeddings = training.network(images, sizes)
+        yield embeddings.float(), targets
+
+
+@torch.no_grad()
+def compute_outputs(
+    training: TrainingState, splits: Splits, names: Iterable[str] = ("test",)
+) -> dict[str, dict[str, np.ndarray]]:
+    """Embeddings and scores of whole splits, after a clean pass over the training images for the
+    prototypes.
+
+    Returns: For each split named ('test', 'val', 'train') a dict of arrays: labels (S,), files
+    (S,), sizes (S, 2), embeddings (S, D), scores (S, C), class_vectors (C, D), prototypes (C, D)
+    with NaN rows for classes without training images, prototype_counts (C,); for heads with proxies
+    prototype_scores (S, C); living (C,) where known. Of several processes only the first has the
+    arrays of single images.
+    """
+    sums = PrototypeSums(splits.num_classes, training.model.dim, training.devices.main)
+    for embeddings, targets in embed(training, splits, splits.train, "prototypes"):
+        sums.add(embeddings, targets)
+    training.team.sum(sums.sums, sums.squares, sums.counts)
+    prototypes, counts, _ = sums.result()
+    shared = {"prototypes": prototypes.cpu().numpy(), "prototype_counts": counts.cpu().numpy()}
+    shared["class_vectors"] = training.model.head.class_vectors()
+    if splits.living is not None:
+        shared["living"] = splits.living
+    return {name: {**_outputs(training, splits, name, prototypes), **shared} for name in names}
+
+
+def _outputs(
+    training: TrainingState, splits: Splits, name: str, prototypes: torch.Tensor
+) -> dict[str, np.ndarray]:
+    """What belongs to the images of one split, gathered batch by batch on the CPU."""
+    head, indices = training.model.head, getattr(splits, name)
+    parts = {"embeddings": [], "scores": []}
+    if head.has_proxies:
+        parts["prototype_scores"] = []
+    for embeddings, _ in embed(training, splits, indices, name):
+        parts["embeddings"].append(embeddings.cpu())
+        parts["scores"].append(head(embeddings).cpu())
+        if head.has_proxies:
+            parts["prototype_scores"].append(head(embeddings, weight=prototypes).cpu())
+    gathered = training.team.gather(parts)
+    if not gathered:
+        return {}
+    return {
+        "labels": splits.labels[indices],
+        "files": np.array([splits.files[i] for i in indices]),
+        "sizes": np.asarray(splits.sizes[indices]),
+        **{
+            key: torch.cat([batch for one in gathered for batch in one[key]]).numpy()
+            for key in parts
+        },
+    }
