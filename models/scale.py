@@ -96,8 +96,8 @@ class DynamicScale(nn.Module):
         lr: Learning rate of Adam, the model's; may be set between steps by a schedule.
         prior: (C,) class prior, or None.
         legacy: Update as published: DR euc with exp(2 sqrt(s) closeness) for the wrong classes,
-            NormFace arccos with the squared chord for the squared angle, and a start that ignores
-            the prior.
+            NormFace arccos with the squared chord for the squared angle, a gradient that holds the
+            sum over the wrong classes constant, and a start that ignores the prior.
 
     Attributes:
         note: Why the scale stays at 10, where there is no start (`start_scale`); None otherwise.
@@ -182,6 +182,8 @@ class DynamicScale(nn.Module):
                 else scale
             )
             wrong = (wrong_prior * (power * closeness.double()).exp()).sum(dim=1).mean()
+            if self.legacy:
+                wrong = wrong.detach()  # the published gradient holds it constant
             residual = inflection(self.method, self.distance, scale, wrong, own, angle)
             (slope,) = torch.autograd.grad(residual, log_scale)
         return residual.detach(), slope
