@@ -21,8 +21,9 @@ from hierarchies import WEIGHTINGS
 from hierarchies.weights import weighting_options
 from metrics import catalogue
 from metrics.suite import ON_REQUEST
-from models.options import ALIASES
-from options.parser import Parser, filled, gpu, natural, nonnegative
+from models import HEADS
+from options.parser import Parser, add_option, filled, gpu, natural, nonnegative
+from registry import possible
 from reports import formats, overview, tables
 from runs import records
 from runs.folder import Run, RunError
@@ -31,16 +32,11 @@ from training.devices import choose_devices
 OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
 OF_RUNS = (
     "bootstrap",
-    "weighting",
-    "decay",
-    "leaf_height",
-    "hxe_alpha",
     "on_request",
     "tree",
     "tolerance",
     "data_dir",
 )
-OF_WEIGHTINGS = {name for weighting in WEIGHTINGS for name in weighting_options(weighting)}
 OF_RECORD = ("record", "format", "compare")
 
 
@@ -61,7 +57,7 @@ def build_parser() -> Parser:
         metavar="NAME",
         help="measures to print, by name or pattern such as 'W/*' (default: the main ones)",
     )
-    _run_flags(parser.add_argument_group("single runs").add_argument)
+    _run_flags(parser.add_argument_group("single runs"))
     _image_flags(
         parser.add_argument_group("single runs, embedding their images again").add_argument
     )
@@ -76,37 +72,20 @@ def build_parser() -> Parser:
     return parser
 
 
-def _run_flags(add) -> None:
+def _run_flags(group) -> None:
+    for name, option in possible([WEIGHTINGS.option]).items():
+        if name == "weighting":
+            text = "node weights of the weighted measures"
+            add_option(group, option, default=option.default, help=text)
+        else:
+            add_option(group, option)
+    add = group.add_argument
     add(
         "--bootstrap",
         type=natural,
         default=0,
         metavar="N",
         help="resamples of the test images for 95%% intervals of the measures; 0 for none",
-    )
-    add(
-        "--weighting",
-        choices=sorted(WEIGHTINGS),
-        default="balanced",
-        help="node weights of the weighted measures",
-    )
-    add(
-        "--decay",
-        type=nonnegative,
-        metavar="FACTOR",
-        help="of --weighting power: weight of a level, as a factor of the one above",
-    )
-    add(
-        "--leaf_height",
-        type=natural,
-        metavar="EDGES",
-        help="of --weighting leaf: height up to which nodes have weight, in edges",
-    )
-    add(
-        "--hxe_alpha",
-        type=nonnegative,
-        metavar="RATE",
-        help="of --weighting bertinetto or hxe: decay of the weights with depth, per edge",
     )
     add(
         "--on_request",
@@ -218,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _overview(args: argparse.Namespace) -> int:
-    return overview.show(args.record, args.format, args.metrics, args.compare or [], ALIASES)
+    return overview.show(args.record, args.format, args.metrics, args.compare or [], HEADS.aliases)
 
 
 def _check(parser: Parser, args: argparse.Namespace) -> None:
@@ -226,23 +205,28 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     needs = (
         dict.fromkeys(OF_RECORD, "no RUN")
         if args.run
-        else dict.fromkeys((*OF_RUNS, *OF_IMAGES), "a RUN")
+        else dict.fromkeys((*OF_RUNS, *OF_IMAGES, *possible([WEIGHTINGS.option])), "a RUN")
     )
     if args.run and args.data_dir is None:
         needs |= dict.fromkeys(OF_IMAGES, "--data_dir DIR")
     for name, need in needs.items():
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name} needs {need}")
-    for name in sorted(OF_WEIGHTINGS - weighting_options(args.weighting).keys()):
+    for name in sorted(_of_weightings() - weighting_options(args.weighting).keys()):
         if getattr(args, name) is not None:
             parser.error(f"--{name} has no meaning for --weighting {args.weighting}")
+
+
+def _of_weightings() -> set[str]:
+    """Names of the options that weightings take."""
+    return set(possible([WEIGHTINGS.option])) - {"weighting"}
 
 
 def evaluate_runs(args: argparse.Namespace) -> int:
     """Evaluates every run that is named or below a folder that is named, whatever happens to the
     others.
     """
-    options = {name: getattr(args, name) for name in ("decay", "leaf_height", "hxe_alpha")}
+    options = {name: getattr(args, name) for name in _of_weightings()}
     images = None
     if args.data_dir is not None:
         if not Path(args.data_dir).is_dir():

@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 from data import cifar100, demo, folder, imagenet, inaturalist, nabirds, plankton, tinyimagenet
 from data.batches import Batches
+from data.options import KINDS, REDUCTION, SHARED
 from data.splits import Splits, coverage_notes, reduce_training, split_table
 from data.transforms import AUGMENTATIONS, augment
+from registry import Option, Registry, possible
 
 __all__ = [
     "AUGMENTATIONS",
     "DATASETS",
+    "KINDS",
     "Batches",
     "Splits",
     "augment",
@@ -25,58 +28,45 @@ __all__ = [
 
 
 class Dataset(NamedTuple):
-    """A function from options to Splits, the options it takes with their values when nothing is
-    given, and kinds of splits.
+    """A function from options to Splits, and what it takes.
+
+    Fields:
+        load: Values of its options, by name, and its own name as "dataset" -> Splits.
+        defaults: Those of the options in `data.options` that it takes, with their values when
+            nothing is given.
+        splits: The kinds of split that it has, see `data.options.KINDS`.
+        own: Options that it alone declares.
     """
 
     load: Callable[[Mapping], Splits]
-    options: Mapping
+    defaults: Mapping[str, object]
     splits: tuple[str, ...] = ("stratified", "published")
+    own: tuple[Option, ...] = ()
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """All options that it takes, those of every dataset included."""
+        shared = (
+            SHARED[name].defaulting(self.defaults[name]) for name in SHARED if name in self.defaults
+        )
+        return (*shared, *REDUCTION, *self.own)
 
 
-DATASETS: dict[str, Dataset] = {
-    "demo": Dataset(demo.load, {**folder.DEFAULTS, **demo.DEFAULTS}),
-    "folder": Dataset(folder.load, folder.DEFAULTS),
-    "MicroS": Dataset(plankton.load, plankton.DEFAULTS),
-    "MicroL": Dataset(plankton.load, plankton.DEFAULTS),
-    "MesoZ": Dataset(plankton.load, {**plankton.DEFAULTS, "gray": True}),
-    "CIFAR100": Dataset(cifar100.load, cifar100.DEFAULTS),
-    "NABirds": Dataset(nabirds.load, nabirds.DEFAULTS, nabirds.SPLITS),
-    "TinyImageNet": Dataset(tinyimagenet.load, tinyimagenet.DEFAULTS),
-    "iNaturalist": Dataset(inaturalist.load, inaturalist.DEFAULTS),
-    "ImageNet": Dataset(imagenet.load, imagenet.DEFAULTS),
-}
-
-# taken by every dataset, after its own split
-REDUCTION = {"reduction_factor": None, "subset": "stratified", "subset_seed": 42}
-
-# every option of a dataset; those that the chosen one does not take are refused
-OPTIONS = (
-    "data_dir",
-    "cache_dir",
-    "resize",
-    "gray",
-    "seed",
-    "split",
-    "split_list",
-    "split_seed",
-    "use_val",
-    "collapse",
-    "hierarchy",
-    "hierarchy_format",
-    "levels",
-    "prune_tree",
-    "folders_are_classes",
-    "nonliving",
-    "exclude",
-    "skip_bad_images",
-    "ignore_empty_folders",
-    "small",
-    "download",
-    "upscale",
-    "stream",
-    "crop_boxes",
-    *REDUCTION,
+DATASETS = Registry(
+    Option("dataset", help="image collection to train on"),
+    {
+        "demo": Dataset(demo.load, {**folder.DEFAULTS, **demo.DEFAULTS}),
+        "folder": Dataset(folder.load, folder.DEFAULTS),
+        "MicroS": Dataset(plankton.load, plankton.DEFAULTS),
+        "MicroL": Dataset(plankton.load, plankton.DEFAULTS),
+        "MesoZ": Dataset(plankton.load, {**plankton.DEFAULTS, "gray": True}),
+        "CIFAR100": Dataset(cifar100.load, cifar100.DEFAULTS),
+        "NABirds": Dataset(nabirds.load, nabirds.DEFAULTS, nabirds.SPLITS),
+        "TinyImageNet": Dataset(tinyimagenet.load, tinyimagenet.DEFAULTS),
+        "iNaturalist": Dataset(inaturalist.load, inaturalist.DEFAULTS),
+        "ImageNet": Dataset(imagenet.load, imagenet.DEFAULTS),
+    },
+    spoken="the dataset",
 )
 
 
@@ -86,13 +76,14 @@ def defaults(dataset: str) -> dict:
     """
     if dataset not in DATASETS:
         raise ValueError(f"there is no dataset {dataset!r}; choose from {', '.join(DATASETS)}")
-    return {**DATASETS[dataset].options, **REDUCTION}
+    return {option.name: option.default for option in DATASETS[dataset].options}
 
 
 def unused_options(dataset: str, options: Mapping) -> list[str]:
     """The names among the options that belong to datasets, but not to this one."""
     taken = defaults(dataset)
-    return [name for name in options if name in OPTIONS and name not in taken]
+    known = possible([DATASETS.option])
+    return [name for name in options if name in known and name not in taken and name != "dataset"]
 
 
 def load(options: Mapping) -> Splits:
@@ -116,8 +107,9 @@ def load(options: Mapping) -> Splits:
             raise ValueError(f"dataset {dataset} takes no option {name}, got {options[name]!r}")
     given = {name: value for name, value in options.items() if name in taken and value is not None}
     settings = {**taken, **given, "dataset": dataset}
+    reduction = {option.name for option in REDUCTION}
     splits = DATASETS[dataset].load(
-        {name: value for name, value in settings.items() if name not in REDUCTION}
+        {name: value for name, value in settings.items() if name not in reduction}
     )
     if settings["reduction_factor"] not in (None, 1):
         splits = _reduce(

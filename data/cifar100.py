@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 
 from data.splits import SPLITS, Splits, choose_split_seed, random_split, stratified_split
 from files.pickles import load_arrays
@@ -90,9 +89,9 @@ def _folder(data_dir: str | None, download: bool) -> Path:
     root = Path(data_dir)
     if download:
         try:
-            torchvision.datasets.CIFAR100(
-                root.parent if root.name == FOLDER else root, download=True
-            )
+            from torchvision.datasets import CIFAR100
+
+            CIFAR100(root.parent if root.name == FOLDER else root, download=True)
         except (urllib.error.URLError, OSError, RuntimeError) as error:
             raise ValueError(
                 f"CIFAR-100 cannot be downloaded to {root} ({error}); put the folder {FOLDER} there"
@@ -215,7 +214,9 @@ def _convert(pixels: np.ndarray, resize: int, gray: bool) -> np.ndarray:
     """
     if not gray and resize in (0, SIDE):
         return np.ascontiguousarray(pixels)
-    transforms, blocks = torchvision.transforms.v2.functional, []
+    from torchvision.transforms.v2 import functional as transforms
+
+    blocks = []
     for start in range(0, len(pixels), 1000):
         block = torch.from_numpy(pixels[start : start + 1000]).permute(0, 3, 1, 2)
         block = transforms.rgb_to_grayscale(block) if gray else block

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional
 
 from data.decoding import read_image
 
@@ -122,6 +121,8 @@ class Upscaled(_Rows):
 
     def _fetch(self, rows: np.ndarray) -> np.ndarray:
         small = torch.from_numpy(np.ascontiguousarray(self._pixels[rows])).permute(0, 3, 1, 2)
+        from torchvision.transforms.v2 import functional
+
         large = functional.resize(small, list(self.shape[1:3]), antialias=True)
         return large.permute(0, 2, 3, 1).numpy()
 

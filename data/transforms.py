@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torchvision.transforms import v2
+
+from registry import Option, Registry, settle
 
 ROTATION, SHIFT, SCALE, SHEAR = (
     15.0,
@@ -14,10 +16,18 @@ ROTATION, SHIFT, SCALE, SHEAR = (
     10.0,
 )  # degrees, part of the side, factor, degrees
 
-Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+Transform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
-def augment(name: str, *, fill: float = 0.0) -> Augmentation:
+class Augmentation(NamedTuple):
+    """A function (images, generator, fill, **options) -> images, and the options that it takes."""
+
+    function: Callable[..., torch.Tensor]
+    summary: str = ""
+    options: tuple[Option, ...] = ()
+
+
+def augment(name: str, *, fill: float = 0.0, **options: object) -> Transform:
     """The augmentation of that name: a function (images, generator) -> images of the same shape,
     type and device.
 
@@ -28,6 +38,7 @@ def augment(name: str, *, fill: float = 0.0) -> Augmentation:
     Args:
         name: Key of AUGMENTATIONS.
         fill: What appears where an image has been moved away, from 0, black, to 1, white.
+        options: What the augmentation takes; None is the default.
 
     Raises: ValueError: If the name is unknown or fill is outside [0, 1].
     """
@@ -37,10 +48,12 @@ def augment(name: str, *, fill: float = 0.0) -> Augmentation:
         )
     if not 0 <= fill <= 1:
         raise ValueError(f"fill must lie in [0, 1], black to white, got {fill}")
+    chosen = AUGMENTATIONS[name]
+    own = settle(chosen.options, options, f"--aug {name}")
 
     def apply(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         # of several processes one may have no image of a batch
-        return AUGMENTATIONS[name](images, generator, fill=fill) if len(images) else images
+        return chosen.function(images, generator, fill=fill, **own) if len(images) else images
 
     return apply
 
@@ -115,6 +128,8 @@ def autoaugment(
     """AutoAugment with the policy learned on ImageNet (Cubuk et al. 2019), for each image on its
     own; uint8 inside.
     """
+    from torchvision.transforms import v2
+
     return _one_by_one(
         v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET, fill=255 * fill), images, generator
     )
@@ -126,6 +141,8 @@ def trivialaugment(
     """TrivialAugment, its wide set (Müller and Hutter 2021), for each image on its own; uint8
     inside.
     """
+    from torchvision.transforms import v2
+
     return _one_by_one(v2.TrivialAugmentWide(fill=255 * fill), images, generator)
 
 
@@ -135,17 +152,28 @@ def randomresizedcrop(
     """Stretches 8 % to 100 % of each image to its full size, and mirrors half of them; nothing is
     left to fill.
     """
+    from torchvision.transforms import v2
+
     crop = v2.RandomResizedCrop(tuple(images.shape[2:]), antialias=True)
     return _one_by_one(v2.Compose([crop, v2.RandomHorizontalFlip()]), images, generator)
 
 
-AUGMENTATIONS: dict[str, Callable] = {
-    "none": no_augmentation,
-    "affine": affine,
-    "autoaugment": autoaugment,
-    "trivialaugment": trivialaugment,
-    "randomresizedcrop": randomresizedcrop,
-}
+AUGMENTATIONS = Registry(
+    Option(
+        "aug",
+        default="none",
+        help="augmentation of training images; --aug alone is affine, Kim et al.'s: rotated,"
+        " sheared, scaled, shifted, mirrored",
+        alone="affine",
+    ),
+    {
+        "none": Augmentation(no_augmentation),
+        "affine": Augmentation(affine),
+        "autoaugment": Augmentation(autoaugment),
+        "trivialaugment": Augmentation(trivialaugment),
+        "randomresizedcrop": Augmentation(randomresizedcrop),
+    },
+)
 
 
 def _one_by_one(

@@ -3,7 +3,6 @@ machine.
 """
 
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 import data
-from evaluation.model import NO_START
 from hierarchies import node_weights
 from metrics import Outputs, fit_temperature, suite
 from runs import records
 from runs.folder import Run, RunError
 from training.devices import Devices
 from training.outputs import compute_outputs
+from training.rebuild import rebuilding
 from training.setup import assemble
 
 
@@ -131,10 +130,7 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
                 f"the {what} made from these images is not the one of {run.folder}; is --data_dir"
                 " right?"
             )
-    options = defaultdict(
-        lambda: None, {**run.options, **NO_START}
-    )  # what an old run did not know is off
-    training = assemble(options, splits, images.devices)
+    training = assemble(rebuilding(run.options), splits, images.devices)
     try:
         training.model.load_state_dict(state)
     except RuntimeError as error:

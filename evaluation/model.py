@@ -7,19 +7,9 @@ from torch import nn
 import models
 from data.unlabelled import Shape
 from evaluation.answers import no_prototypes
-from losses.penalties import PENALTIES
 from runs.folder import Run, RunError
 from training.devices import Devices
-
-# every weight comes from the checkpoint: nothing is needed of what training started from or was
-# held to
-NO_START = {
-    "rand_backbone": True,
-    "weights": None,
-    "freeze": "none",
-    "compile": False,
-    **dict.fromkeys(PENALTIES, 0.0),
-}
+from training.rebuild import rebuilding
 
 
 def load_model(run: Run) -> models.Classifier:
@@ -35,16 +25,7 @@ def load_model(run: Run) -> models.Classifier:
             " changed?"
         )
     state = run.checkpoint(run.result_checkpoint)["model"]
-    # all weights come from the checkpoint, class vectors too, which only training moves in other
-    # ways
-    options = {
-        **run.options,
-        "rand_backbone": True,
-        "weights": None,
-        "mds_W": False,
-        "mds_solver": None,
-        "beta": None,
-    }
+    options = rebuilding(run.options)
     log_prior = state.get("head.log_prior")
     train_counts = np.ones(run.hierarchy.num_classes)
     if log_prior is not None:  # the same prior again

@@ -7,12 +7,36 @@ r the mass left for a node, 1 minus the weights above it. All weightings but tho
 sum to 1 on every path from the root to a class.
 """
 
-import inspect
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from hierarchies.tree import Hierarchy
+from registry import Option, Registry, defaults, natural, nonnegative, settle
+
+DECAY = Option(
+    "decay",
+    nonnegative,
+    0.5,
+    "FACTOR",
+    "of --weighting power: weight of a level, as a factor of the one above",
+)
+LEAF_HEIGHT = Option(
+    "leaf_height",
+    natural,
+    0,
+    "EDGES",
+    "of --weighting leaf: height up to which nodes have weight, in edges",
+)
+HXE_ALPHA = Option(
+    "hxe_alpha",
+    nonnegative,
+    0.1,
+    "RATE",
+    "decay of the weights with depth, per edge, of --loss hxe and --weighting hxe or bertinetto;"
+    " 0 is cross-entropy",
+)
 
 
 def balanced(hierarchy: Hierarchy) -> np.ndarray:
@@ -20,17 +44,13 @@ def balanced(hierarchy: Hierarchy) -> np.ndarray:
     return _from_shares(hierarchy, 1.0 / (hierarchy.height + 1.0))
 
 
-def power(hierarchy: Hierarchy, *, decay: float = 0.5) -> np.ndarray:
+def power(hierarchy: Hierarchy, *, decay: float) -> np.ndarray:
     """w = r (1 - q) / (1 - q^(h + 1)) with q = decay >= 0, so that w is proportional to q^d along a
     longest path.
 
     0 puts all mass at depth 1, below 1 favours the top, 1 is `balanced`, and ever larger values
     approach cross-entropy.
     """
-    if not 0 <= decay < np.inf:
-        raise ValueError(
-            f"decay must be a finite number >= 0, got {decay}; 1 is the weighting 'balanced'"
-        )
     if decay == 1:
         return balanced(hierarchy)
     height = hierarchy.height.astype(np.float64)
@@ -67,14 +87,10 @@ def leaf_proportion(hierarchy: Hierarchy) -> np.ndarray:
     return np.where(is_leaf(hierarchy), above, above - hierarchy.n_leaves) / hierarchy.num_classes
 
 
-def leaf(hierarchy: Hierarchy, *, leaf_height: int = 0) -> np.ndarray:
+def leaf(hierarchy: Hierarchy, *, leaf_height: int) -> np.ndarray:
     """w = 0 where h > leaf_height and r / (h + 1) elsewhere; a leaf_height of 0 is
     cross-entropy.
     """
-    if not (leaf_height >= 0 and float(leaf_height).is_integer()):
-        raise ValueError(
-            f"leaf_height is a number of edges and must be a whole number >= 0, got {leaf_height}"
-        )
     return _from_shares(
         hierarchy, np.where(hierarchy.height > leaf_height, 0.0, 1.0 / (hierarchy.height + 1.0))
     )
@@ -85,9 +101,8 @@ def n_leaves(hierarchy: Hierarchy) -> np.ndarray:
     return np.where(hierarchy.n_children == 1, 0.0, 1.0 / hierarchy.n_leaves)
 
 
-def bertinetto(hierarchy: Hierarchy, *, hxe_alpha: float = 0.1) -> np.ndarray:
+def bertinetto(hierarchy: Hierarchy, *, hxe_alpha: float) -> np.ndarray:
     """w = exp(-hxe_alpha d). Does not sum to 1."""
-    _check_alpha(hxe_alpha)
     return np.exp(-hxe_alpha * hierarchy.depth)
 
 
@@ -96,31 +111,45 @@ def ones(hierarchy: Hierarchy) -> np.ndarray:
     return np.ones(hierarchy.num_nodes)
 
 
-def hxe(hierarchy: Hierarchy, *, hxe_alpha: float = 0.1) -> np.ndarray:
+def hxe(hierarchy: Hierarchy, *, hxe_alpha: float) -> np.ndarray:
     """w = exp(-hxe_alpha d), times 1 - exp(-hxe_alpha) inside. Sums to exp(-hxe_alpha).
 
     The superclass loss with these weights is the hierarchical cross-entropy of Bertinetto et al.
     2020.
     """
-    _check_alpha(hxe_alpha)
     return np.exp(-hxe_alpha * hierarchy.depth) * np.where(
         is_leaf(hierarchy), 1.0, -np.expm1(-hxe_alpha)
     )
 
 
-WEIGHTINGS: dict[str, Callable[..., np.ndarray]] = {
-    "balanced": balanced,
-    "power": power,
-    "lazy": lazy,
-    "greedy": greedy,
-    "top_bottom": top_bottom,
-    "leaf_proportion": leaf_proportion,
-    "leaf": leaf,
-    "n_leaves": n_leaves,
-    "bertinetto": bertinetto,
-    "ones": ones,
-    "hxe": hxe,
-}
+class Weighting(NamedTuple):
+    """A function (hierarchy, **options) -> weights (N,), and the options that it takes."""
+
+    weights: Callable[..., np.ndarray]
+    options: tuple[Option, ...] = ()
+
+
+WEIGHTINGS = Registry(
+    Option(
+        "weighting",
+        default="balanced",
+        help="node weights of --loss hierarchical and label_smoothing",
+    ),
+    {
+        "balanced": Weighting(balanced),
+        "power": Weighting(power, (DECAY,)),
+        "lazy": Weighting(lazy),
+        "greedy": Weighting(greedy),
+        "top_bottom": Weighting(top_bottom),
+        "leaf_proportion": Weighting(leaf_proportion),
+        "leaf": Weighting(leaf, (LEAF_HEIGHT,)),
+        "n_leaves": Weighting(n_leaves),
+        "bertinetto": Weighting(bertinetto, (HXE_ALPHA,)),
+        "ones": Weighting(ones),
+        "hxe": Weighting(hxe, (HXE_ALPHA,)),
+    },
+    spoken="weighting",
+)
 UNNORMALISED = frozenset({"n_leaves", "bertinetto", "ones", "hxe"})
 
 
@@ -128,10 +157,7 @@ def weighting_options(weighting: str) -> dict[str, float]:
     """The options that a weighting takes, with their defaults. Raises: ValueError: If the name is
     unknown.
     """
-    if weighting not in WEIGHTINGS:
-        raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
-    parameters = inspect.signature(WEIGHTINGS[weighting]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return defaults(WEIGHTINGS.find(weighting).options, {})
 
 
 def node_weights(
@@ -149,15 +175,9 @@ def node_weights(
     weighting's.
     Source: Urbani et al. 2024; Bertinetto et al. 2020 for bertinetto and hxe.
     """
-    allowed = weighting_options(weighting)
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in given:
-        if name not in allowed:
-            takes = f"only {', '.join(allowed)}" if allowed else "no option"
-            raise ValueError(
-                f"the weighting {weighting!r} takes {takes}; leave out {name}={given[name]!r}"
-            )
-    weights = np.array(WEIGHTINGS[weighting](hierarchy, **given), dtype=np.float64)
+    chosen = WEIGHTINGS.find(weighting)
+    settled = settle(chosen.options, options, f"the weighting {weighting!r}")
+    weights = np.array(chosen.weights(hierarchy, **settled), dtype=np.float64)
     weights[0] = 0.0
     weights.flags.writeable = False
     return weights
@@ -207,10 +227,3 @@ def _from_shares(hierarchy: Hierarchy, share: np.ndarray) -> np.ndarray:
         if node:
             left[node] = left[above] * (keeps[above] if above else 1.0)
     return np.array(left) * share
-
-
-def _check_alpha(hxe_alpha: float) -> None:
-    if not 0 <= hxe_alpha < np.inf:
-        raise ValueError(
-            f"hxe_alpha must be a finite number >= 0, got {hxe_alpha}; 0 is cross-entropy"
-        )

@@ -1,8 +1,11 @@
 """What every loss has in common."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from hierarchies import Hierarchy
+from registry import Option, settle
 
 
 class Loss(nn.Module):
@@ -17,16 +20,40 @@ class Loss(nn.Module):
         reduction: "mean", or "sum" where an option of the loss asks for it: what its values become
             over the batch, and so how those of batches, or of parts of one, add up: means by batch
             size, sums as they are.
-        takes: Its options: flag, keyword argument and key in config.json at once.
+        options: The options it takes as keyword arguments, see `registry.Option`; the constructor
+            gets their values from `settle`.
+        summary: What it is, in a few words, for --help.
+        short_flag: A switch that is short for choosing it, if there is one.
     """
 
     inputs: str = "scores"
     reduction: str = "mean"
-    takes: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    summary: str = ""
+    short_flag: str | None = None
 
     def __init__(self, hierarchy: Hierarchy):
         super().__init__()
         self.num_classes = hierarchy.num_classes
+
+    @classmethod
+    def settle(cls, given: Mapping[str, object]) -> dict[str, object]:
+        """The values of all its options: checked, defaults where one is missing or None.
+
+        Raises: ValueError: If an option is out of range or not one of the loss's.
+        """
+        return settle(cls.options, given, f"the loss {cls.__name__}")
+
+    @classmethod
+    def check_head(cls, head: type, given: Mapping[str, object]) -> None:
+        """Refuses heads that do not offer what the loss reads.
+
+        Args:
+            head: The class of the head.
+            given: Options of the run by name; what was not given is absent, None or False.
+
+        Raises: ValueError: Naming the flags and the way out.
+        """
 
     def set_epoch(self, epoch: int) -> None:
         """Tells the loss which epoch begins, counted from 0."""

@@ -1,16 +1,21 @@
 """Losses that do not look at the tree: cross-entropy and CORR."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 from torch.nn import functional as F
 
 from hierarchies import Hierarchy
 from losses.base import Loss, check_batch, full_precision
+from registry import Option, one_of
 
 
 class CrossEntropy(Loss):
     """-log p(true class), batch mean, in nats; >= 0. Half-precision scores are computed in
     float32.
     """
+
+    summary = "cross-entropy"
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         check_batch(scores, targets, self.num_classes)
@@ -32,13 +37,33 @@ class Corr(Loss):
     """
 
     inputs = "cosines"
-    takes = ("corr_reduction",)
+    summary = "1 minus the cosine to the class vector, with --mds_W"
+    short_flag = "CORR"
+    options = (
+        Option(
+            "corr_reduction",
+            one_of(("mean", "sum")),
+            "mean",
+            help="average --loss corr over the batch, or sum it as published",
+        ),
+    )
 
-    def __init__(self, hierarchy: Hierarchy, *, corr_reduction: str = "mean"):
+    def __init__(self, hierarchy: Hierarchy, **options: str | None):
         super().__init__(hierarchy)
-        if corr_reduction not in ("mean", "sum"):
-            raise ValueError(f"corr_reduction must be mean or sum, got {corr_reduction!r}")
-        self.reduction = corr_reduction
+        self.reduction = self.settle(options)["corr_reduction"]
+
+    @classmethod
+    def check_head(cls, head: type, given: Mapping[str, object]) -> None:
+        if not head.has_proxies:
+            raise ValueError(
+                "--loss corr needs class vectors of fixed direction; use --method normface or DR"
+                " with --mds_W"
+            )
+        if not given.get("mds_W"):
+            instead = " in place of --ema" if given.get("ema") else ""
+            raise ValueError(f"--loss corr needs fixed class vectors; add --mds_W{instead}")
+        if given.get("dynamic"):
+            raise ValueError("--loss corr does not use the scale; drop --dynamic")
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         check_batch(scores, targets, self.num_classes)

@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hierarchies import Hierarchy, node_weights
+from hierarchies import WEIGHTINGS, Hierarchy, node_weights
+from hierarchies.weights import HXE_ALPHA
 from losses.base import check_batch, full_precision
 from losses.segments import fold, segment_reduce, spread, unfold
 from losses.tree_loss import TreeLoss
+from registry import Option, natural, one_of
 
 SAFE = np.exp(
     -32.0
@@ -118,27 +120,27 @@ class Hierarchical(PathLoss):
     weight.
     """
 
-    takes = ("weighting", "decay", "leaf_height", "hxe_alpha", "switch_epoch")
+    summary = "cross-entropy on all levels of the tree"
+    options = (
+        WEIGHTINGS.option,
+        Option(
+            "switch_epoch",
+            natural,
+            0,
+            "EPOCHS",
+            "epochs of cross-entropy before --loss hierarchical takes over",
+        ),
+    )
 
-    def __init__(
-        self,
-        hierarchy: Hierarchy,
-        *,
-        weighting: str = "balanced",
-        switch_epoch: int = 0,
-        **options: float | None,
-    ):
-        if switch_epoch != int(switch_epoch) or switch_epoch < 0:
-            raise ValueError(
-                "switch_epoch is a number of epochs and must be a whole number >= 0, got"
-                f" {switch_epoch}"
-            )
-        weights = node_weights(hierarchy, weighting, **options)
+    def __init__(self, hierarchy: Hierarchy, **options: float | str | None):
+        options = self.settle(options)
+        switch_epoch = options.pop("switch_epoch")
+        weights = node_weights(hierarchy, **options)
         on_path = np.where(hierarchy.path_table < 0, 0.0, weights[hierarchy.path_table])  # (C, H)
         # -log P(v) is the sum of the surprises down to v, so a surprise counts with all the weight
         # from there on.
         super().__init__(hierarchy, np.cumsum(on_path[:, ::-1], axis=1)[:, ::-1])
-        self.switch_epoch, self.epoch = int(switch_epoch), 0
+        self.switch_epoch, self.epoch = switch_epoch, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Cross-entropy in epochs below `switch_epoch`, counted from 0, the hierarchical loss from
@@ -183,18 +185,21 @@ class HXE(PathLoss):
         nothing, but moves all below it one level down.
     """
 
-    takes = ("hxe_alpha", "hxe_weights")
+    summary = "cross-entropy on all levels, conditional on the one above"
+    options = (
+        HXE_ALPHA,
+        Option(
+            "hxe_weights",
+            one_of(HXE_WEIGHTS),
+            "depth",
+            help="weights of --loss hxe, which decay with the depth of a node or of its parent, so"
+            " that all sum to 1 (normalised), or with its height",
+        ),
+    )
 
-    def __init__(self, hierarchy: Hierarchy, *, hxe_alpha: float = 0.1, hxe_weights: str = "depth"):
-        if not 0 <= hxe_alpha < np.inf:
-            raise ValueError(
-                f"hxe_alpha must be a finite number >= 0, got {hxe_alpha}; 0 is cross-entropy"
-            )
-        if hxe_weights not in HXE_WEIGHTS:
-            raise ValueError(
-                f"hxe_weights must be one of {', '.join(HXE_WEIGHTS)}, got {hxe_weights!r}"
-            )
-        weights = HXE_WEIGHTS[hxe_weights](hierarchy, hxe_alpha)
+    def __init__(self, hierarchy: Hierarchy, **options: float | str | None):
+        options = self.settle(options)
+        weights = HXE_WEIGHTS[options["hxe_weights"]](hierarchy, options["hxe_alpha"])
         super().__init__(
             hierarchy, np.where(hierarchy.path_table < 0, 0.0, weights[hierarchy.path_table])
         )

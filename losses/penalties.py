@@ -1,12 +1,15 @@
 """Penalties on weights: two that pull the class vectors towards the tree, and two that keep all
 weights small.
 
-None contains its coefficient. HR and HRGamma act on the class vectors that the head scores with;
-L2SP and WeightDecay on the weights of linear and convolutional layers, never on biases or on scales
-of normalisation layers.
+A penalty is computed without its coefficient, which `Penalties` multiplies by. HR and HRGamma act
+on the class vectors that the head scores with; L2SP and WeightDecay on the weights of linear and
+convolutional layers, never on biases or on scales of normalisation layers.
 """
 
-from collections.abc import Collection, Mapping
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,14 +17,71 @@ from torch import Tensor, nn
 
 from hierarchies import Hierarchy, node_weights
 from hierarchies.weights import cumulative
+from registry import Option, nonnegative
 
-PENALTIES = ("hr", "hr_gamma", "l2_sp", "weight_decay")
+
+class Held(NamedTuple):
+    """What a penalty can be made from.
+
+    Fields:
+        hierarchy: The class tree.
+        model: The network with its starting weights.
+        head: The part of it that holds the class vectors, as `head.weight` (C, D).
+        fresh: The parts, head included, that no pretrained weights fill.
+        covered: Names of the weights that the run's other penalties cover; complete for a penalty
+            that `comes_last`.
+    """
+
+    hierarchy: Hierarchy
+    model: nn.Module
+    head: nn.Module
+    fresh: nn.Module
+    covered: tuple[str, ...] = ()
 
 
-class _UpTheTree(nn.Module):
+def _coefficient(name: str, help: str) -> Option:
+    """The coefficient of a penalty; a recorded model is rebuilt without any."""
+    return Option(name, nonnegative, 0, "COEF", f"coefficient of {help}", off=0, rebuilt=None)
+
+
+class Penalty(nn.Module):
+    """A term on weights that is added to the loss, times its coefficient.
+
+    Attributes:
+        coefficient: The option that is its coefficient; its name is that of the penalty.
+        reads: What it is called with: "class_vectors" (C, D), or the "model".
+        comes_last: Whether it needs to know what all others cover.
+    """
+
+    coefficient: Option
+    reads = "model"
+    comes_last = False
+
+    @classmethod
+    def build(cls, held: Held) -> Penalty:
+        """The penalty of a run; for `PENALTIES`."""
+        raise NotImplementedError(f"{cls.__name__} must define build")
+
+    def names(self, held: Held) -> Sequence[str]:
+        """Names of the weights that it covers, which weight_decay then leaves alone."""
+        return _names(held.model, held.head, inside=True) if self.reads == "class_vectors" else ()
+
+
+class _UpTheTree(Penalty):
     """Class vectors (C, D) -> one vector for each node, (N, D), collected from the leaves upwards:
     O(N D).
     """
+
+    reads = "class_vectors"
+
+    @classmethod
+    def build(cls, held: Held) -> Penalty:
+        if not held.head.weight.requires_grad:
+            raise ValueError(
+                "hr and hr_gamma act on class vectors that train; --ema, --mds_W or --freeze leave"
+                " none"
+            )
+        return cls(held.hierarchy)
 
     def __init__(self, hierarchy: Hierarchy):
         super().__init__()
@@ -67,6 +127,10 @@ class HR(_UpTheTree):
     Source: Urbani et al. 2024.
     """
 
+    coefficient = _coefficient(
+        "hr", "the penalty that pulls class vectors towards those of their relatives"
+    )
+
     def __init__(self, hierarchy: Hierarchy):
         super().__init__(hierarchy)
         share = hierarchy.n_leaves / hierarchy.n_leaves[self.parent.numpy()]
@@ -91,6 +155,8 @@ class HRGamma(_UpTheTree):
     Shape: class vectors (C, D) -> scalar.
     Source: Urbani et al. 2024 with K for their I - dW^2 / 2, which is indefinite.
     """
+
+    coefficient = _coefficient("hr_gamma", "the variant of --hr with the tree's covariance")
 
     def __init__(self, hierarchy: Hierarchy):
         super().__init__(hierarchy)
@@ -118,7 +184,7 @@ class HRGamma(_UpTheTree):
         return (precision[1:] * steps.square()).sum() + precision[0, 0] * means[0].square().sum()
 
 
-class L2SP(nn.Module):
+class L2SP(Penalty):
     """|w - w0|^2 over the weights of the body, w0 their values when this is made; no biases, not
     the last layer.
 
@@ -132,6 +198,14 @@ class L2SP(nn.Module):
     Source: Li et al. 2018.
     """
 
+    coefficient = _coefficient(
+        "l2_sp", "the squared distance of the backbone from its starting weights"
+    )
+
+    @classmethod
+    def build(cls, held: Held) -> Penalty:
+        return cls(held.model, held.fresh)
+
     def __init__(self, model: nn.Module, last: nn.Module | None = None):
         super().__init__()
         self.body = _names(model, last, inside=False)
@@ -143,6 +217,9 @@ class L2SP(nn.Module):
         for name in self.body:
             self.register_buffer(_key(name), parameters[name].detach().clone())
 
+    def names(self, held: Held) -> Sequence[str]:
+        return self.body
+
     def forward(self, model: nn.Module) -> Tensor:
         parameters = dict(model.named_parameters())
         return sum(
@@ -150,7 +227,7 @@ class L2SP(nn.Module):
         )
 
 
-class WeightDecay(nn.Module):
+class WeightDecay(Penalty):
     """|w|^2 over the weights that no other penalty covers, no biases.
 
     Args:
@@ -160,6 +237,13 @@ class WeightDecay(nn.Module):
     Raises: ValueError: If that leaves no weight.
     Source: Urbani et al. 2024.
     """
+
+    coefficient = _coefficient("weight_decay", "the squared weights that no other penalty covers")
+    comes_last = True
+
+    @classmethod
+    def build(cls, held: Held) -> Penalty:
+        return cls(held.model, held.covered)
 
     def __init__(self, model: nn.Module, elsewhere: Collection[str] = ()):
         super().__init__()
@@ -175,11 +259,17 @@ class WeightDecay(nn.Module):
         return sum(parameters[name].square().sum() for name in self.covered)
 
 
+PENALTIES: dict[str, type[Penalty]] = {
+    penalty.coefficient.name: penalty for penalty in (HR, HRGamma, L2SP, WeightDecay)
+}
+
+
 class Penalties(nn.Module):
     """All penalties of a run, each with its coefficient and by the name of its flag.
 
     Args:
-        coefficients: hr, hr_gamma, l2_sp, weight_decay; one that is 0 is left out.
+        coefficients: Those of `PENALTIES` by name; a penalty whose coefficient is 0 or None is left
+            out, and is None as an attribute.
         hierarchy: The class tree.
         model: The network with its starting weights.
         head: The part of it that holds the class vectors, as `head.weight` (C, D).
@@ -190,7 +280,7 @@ class Penalties(nn.Module):
 
     def __init__(
         self,
-        coefficients: Mapping[str, float],
+        coefficients: Mapping[str, float | None],
         hierarchy: Hierarchy,
         model: nn.Module,
         head: nn.Module,
@@ -198,29 +288,22 @@ class Penalties(nn.Module):
     ):
         super().__init__()
         self.coefficients = {name: coefficients[name] for name in PENALTIES if coefficients[name]}
-        on_vectors = any(name in self.coefficients for name in ("hr", "hr_gamma"))
-        if on_vectors and not head.weight.requires_grad:
-            raise ValueError(
-                "hr and hr_gamma act on class vectors that train; --ema, --mds_W or --freeze leave"
-                " none"
-            )
-        self.hr = HR(hierarchy) if "hr" in self.coefficients else None
-        self.hr_gamma = HRGamma(hierarchy) if "hr_gamma" in self.coefficients else None
-        self.l2_sp = L2SP(model, fresh) if "l2_sp" in self.coefficients else None
-        self.weight_decay = None
-        if "weight_decay" in self.coefficients:
-            pulled = [] if self.l2_sp is None else self.l2_sp.body
-            self.weight_decay = WeightDecay(
-                model, pulled + (_names(model, head, inside=True) if on_vectors else [])
-            )
+        held, covered = Held(hierarchy, model, head, fresh), []
+        for name in sorted(PENALTIES, key=lambda name: PENALTIES[name].comes_last):
+            penalty = None
+            if name in self.coefficients:
+                penalty = PENALTIES[name].build(held._replace(covered=tuple(covered)))
+                covered += penalty.names(held)
+            setattr(self, name, penalty)
 
     def forward(self, model: nn.Module, weight: Tensor) -> dict[str, Tensor]:
         """Each penalty times its coefficient, from the network and its class vectors (C, D)."""
-        inputs = {"hr": weight, "hr_gamma": weight, "l2_sp": model, "weight_decay": model}
-        return {
-            name: factor * getattr(self, name)(inputs[name])
-            for name, factor in self.coefficients.items()
-        }
+        inputs = {"class_vectors": weight, "model": model}
+        terms = {}
+        for name, coefficient in self.coefficients.items():
+            penalty = getattr(self, name)
+            terms[name] = coefficient * penalty(inputs[penalty.reads])
+        return terms
 
 
 def _names(model: nn.Module, last: nn.Module | None, inside: bool) -> list[str]:

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hierarchies import Hierarchy, node_weights
+from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import cumulative, is_normalised
 from losses.segments import Cut, fold, level_nodes, segment_lengths, spread, unfold
 from losses.tree_loss import TreeLoss
+from registry import Option, fraction, nonnegative, one_of
 
 LOWEST = -1e30  # a shift for rows of nothing but -inf: finite, so that no difference is a NaN
 
@@ -94,25 +95,30 @@ class SoftLabels(SoftTargetLoss):
     their baseline.
     """
 
-    takes = ("soft_beta", "soft_labels_variant")
+    summary = "targets that fall off with the distance in the tree"
+    options = (
+        Option(
+            "soft_beta",
+            nonnegative,
+            10.0,
+            "RATE",
+            "how sharply the targets of --loss soft_labels fall off with the distance in the tree;"
+            " 0 is uniform, the limit of large ones is --loss ce",
+        ),
+        Option(
+            "soft_labels_variant",
+            one_of(("bertinetto", "urbani")),
+            "bertinetto",
+            help="whose soft labels: by the height of the common ancestor (bertinetto), or by the"
+            " path to it (urbani)",
+        ),
+    )
 
-    def __init__(
-        self,
-        hierarchy: Hierarchy,
-        *,
-        soft_beta: float = 10.0,
-        soft_labels_variant: str = "bertinetto",
-    ):
-        if not 0 <= soft_beta < np.inf:
-            raise ValueError(
-                f"soft_beta must be a finite number >= 0, got {soft_beta}; its limit is the loss ce"
-            )
-        if soft_labels_variant not in ("bertinetto", "urbani"):
-            raise ValueError(
-                f"soft_labels_variant must be bertinetto or urbani, got {soft_labels_variant!r}"
-            )
+    def __init__(self, hierarchy: Hierarchy, **options: float | str | None):
+        options = self.settle(options)
+        soft_beta = options["soft_beta"]
         factor, depth_row = None, None
-        if soft_labels_variant == "bertinetto":
+        if options["soft_labels_variant"] == "bertinetto":
             super().__init__(hierarchy, _labels_by_height(hierarchy, soft_beta))
         else:
             q, factor, depth_row, mass = _labels_by_path(hierarchy, soft_beta)
@@ -159,24 +165,27 @@ class LabelSmoothing(SoftTargetLoss):
     Source: Urbani et al. 2024, whose code always uses balanced weights.
     """
 
-    takes = ("smoothing", "weighting", "decay", "leaf_height")
+    summary = "a share of the target is spread over the tree"
+    options = (
+        Option(
+            "smoothing",
+            fraction,
+            0.1,
+            "SHARE",
+            "share of the target that --loss label_smoothing spreads over the tree; 0 is"
+            " cross-entropy",
+        ),
+        WEIGHTINGS.option,
+    )
 
-    def __init__(
-        self,
-        hierarchy: Hierarchy,
-        *,
-        smoothing: float = 0.1,
-        weighting: str = "balanced",
-        **options: float | None,
-    ):
-        if not 0 <= smoothing <= 1:
-            raise ValueError(f"smoothing must lie in [0, 1], got {smoothing}; 0 is cross-entropy")
-        weights = node_weights(hierarchy, weighting, **options)
+    def __init__(self, hierarchy: Hierarchy, **options: float | str | None):
+        options = self.settle(options)
+        smoothing = options.pop("smoothing")
+        weights = node_weights(hierarchy, **options)
         if not is_normalised(hierarchy, weights):
             raise ValueError(
-                f"label_smoothing needs a weighting that sums to 1 on every path, {weighting!r}"
-                " does not;"
-                " take for example balanced or power"
+                "label_smoothing needs a weighting that sums to 1 on every path,"
+                f" {options['weighting']!r} does not; take for example balanced or power"
             )
         similar = cumulative(hierarchy, weights)[level_nodes(hierarchy)[:, :-1]]  # (C, H), 1 - dW
         similar = unfold(similar, np.ones(len(similar)))

@@ -2,20 +2,25 @@
 hierarchy.
 """
 
+from models import backbones
 from models.backbones import BACKBONES, Backbone, build_backbone, has_pretrained
 from models.build import build_classifier
-from models.classifier import Classifier, Prototypes, PrototypeSums
-from models.freeze import FREEZE, freeze, parts
-from models.heads import HEADS, Head, build_head, prior_from_counts
-from models.options import DISTANCES, HeadOptions, check_head_options, resolve_method
+from models.classifier import SIZE_INFORM, Classifier, Prototypes, PrototypeSums
+from models.freeze import FREEZE, FREEZE_OPTION, freeze, parts
+from models.heads import HEADS, Head, build_head, check_head_options, prior_from_counts
+from models.options import DISTANCES, HeadOptions
 from models.proxies import SOLVERS, MDSProxies, mds_proxies, mds_targets, stress
 from models.syncnorm import synchronise_batch_norm
+
+# of every model, beside those of its head
+OPTIONS = (*backbones.OPTIONS, SIZE_INFORM, FREEZE_OPTION)
 
 __all__ = [
     "BACKBONES",
     "DISTANCES",
     "FREEZE",
     "HEADS",
+    "OPTIONS",
     "SOLVERS",
     "Backbone",
     "Classifier",
@@ -34,7 +39,6 @@ __all__ = [
     "mds_targets",
     "parts",
     "prior_from_counts",
-    "resolve_method",
     "stress",
     "synchronise_batch_norm",
 ]

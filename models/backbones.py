@@ -7,11 +7,19 @@ from urllib.parse import urlparse
 
 import torch
 from torch import nn
-from torchvision import models
-from torchvision.models import WeightsEnum
+
+from registry import Option, Registry, filled, positive_int, settle, switch
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of R, G, B
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+LEGACY_STEM = Option(
+    "legacy_stem",
+    switch,
+    False,
+    help="replace the pretrained first convolution by a random one, as published",
+)
 
 
 def conv4(channels: int = 3) -> nn.Module:
@@ -30,10 +38,26 @@ def conv4(channels: int = 3) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 1000))
 
 
-def _inception(fresh: bool) -> nn.Module:
+def inception(channels: int, fresh: bool) -> nn.Module:
+    """torchvision's Inception v3, without its auxiliary classifier."""
+    from torchvision.models import inception_v3
+
     # transform_input stays off: it turns ImageNet's normalisation into (x - 0.5) / 0.5, which
     # Backbone does itself
-    return models.inception_v3(weights=None, aux_logits=False, init_weights=fresh)
+    return inception_v3(weights=None, aux_logits=False, init_weights=fresh)
+
+
+def from_torchvision(name: str) -> Callable[[int, bool], nn.Module]:
+    """A function (channels, fresh) -> the network of that name in torchvision, which is imported
+    when it is called: importing takes longer than most command lines.
+    """
+
+    def make(channels: int, fresh: bool) -> nn.Module:
+        import torchvision
+
+        return torchvision.models.get_model(name)
+
+    return make
 
 
 @dataclass(frozen=True)
@@ -41,65 +65,120 @@ class Spec:
     """A kind of backbone.
 
     Attributes:
-        make: (channels, fresh) -> network; fresh is False where weights will be loaded over the
-            initial ones.
+        make: (channels, fresh, **options) -> network; fresh is False where weights will be loaded
+            over the initial ones.
         stem, last: Names of the first convolution and of the last layer, a linear one, in the
             network.
-        weights: torchvision's weights trained on ImageNet, or None.
+        imagenet: Name of torchvision's weights trained on ImageNet, or None.
         normalisation: Mean and standard deviation of RGB that the weights expect.
         smallest: Least height and width of images, in pixels.
         unused: Prefix of what a file of weights holds beyond the network: an auxiliary classifier.
         own_stem: Whether the first convolution takes the images' channels as they are, instead of
             RGB.
+        summary: What it is, in a few words.
+        options: What `make` takes beyond, and what has a meaning for such networks only.
     """
 
-    make: Callable[[int, bool], nn.Module]
+    make: Callable[..., nn.Module]
     stem: str
     last: str
-    weights: WeightsEnum | None = None
+    imagenet: str | None = None
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
     smallest: int = 1
     unused: str | None = None
     own_stem: bool = False
+    summary: str = ""
+    own_options: tuple[Option, ...] = ()
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Those of `make`, and what only networks with a pretrained first convolution take."""
+        return self.own_options if self.imagenet is None else (LEGACY_STEM, *self.own_options)
+
+    @property
+    def weights(self):
+        """torchvision's weights trained on ImageNet, or None."""
+        if self.imagenet is None:
+            return None
+        import torchvision
+
+        return torchvision.models.get_weight(self.imagenet)
 
 
-BACKBONES: dict[str, Spec] = {
-    "inception": Spec(
-        lambda channels, fresh: _inception(fresh),
-        stem="Conv2d_1a_3x3.conv",
-        last="fc",
-        weights=models.Inception_V3_Weights.IMAGENET1K_V1,
-        normalisation=HALF,
-        smallest=75,
-        unused="AuxLogits.",
+BACKBONES = Registry(
+    Option("backbone", default="inception", help="network that embeds the images"),
+    {
+        "inception": Spec(
+            inception,
+            stem="Conv2d_1a_3x3.conv",
+            last="fc",
+            imagenet="Inception_V3_Weights.IMAGENET1K_V1",
+            normalisation=HALF,
+            smallest=75,
+            unused="AuxLogits.",
+        ),
+        "resnet50": Spec(
+            from_torchvision("resnet50"),
+            stem="conv1",
+            last="fc",
+            imagenet="ResNet50_Weights.IMAGENET1K_V1",
+        ),
+        "resnet18": Spec(
+            from_torchvision("resnet18"),
+            stem="conv1",
+            last="fc",
+            imagenet="ResNet18_Weights.IMAGENET1K_V1",
+        ),
+        "mobilenet_v3_small": Spec(
+            from_torchvision("mobilenet_v3_small"),
+            stem="features.0.0",
+            last="classifier.3",
+            imagenet="MobileNet_V3_Small_Weights.IMAGENET1K_V1",
+        ),
+        "conv4": Spec(
+            lambda channels, fresh: conv4(channels),
+            stem="0",
+            last="18",
+            normalisation=HALF,
+            smallest=16,
+            own_stem=True,
+        ),
+    },
+)
+
+# of every backbone
+OPTIONS = (
+    BACKBONES.option,
+    Option(
+        "rand_backbone",
+        switch,
+        False,
+        help="start from random weights instead of ImageNet's; conv4 always does",
+        rebuilt=True,
     ),
-    "resnet50": Spec(
-        lambda channels, fresh: models.resnet50(),
-        stem="conv1",
-        last="fc",
-        weights=models.ResNet50_Weights.IMAGENET1K_V1,
+    Option(
+        "weights",
+        filled,
+        None,
+        "FILE",
+        "start from the weights in this file (a state dict) instead of downloading ImageNet's",
+        names_file=True,
+        rebuilt=None,
     ),
-    "resnet18": Spec(
-        lambda channels, fresh: models.resnet18(),
-        stem="conv1",
-        last="fc",
-        weights=models.ResNet18_Weights.IMAGENET1K_V1,
+    Option(
+        "no_normalize",
+        switch,
+        False,
+        help="feed pixels in [0, 1] without normalisation, as published",
     ),
-    "mobilenet_v3_small": Spec(
-        lambda channels, fresh: models.mobilenet_v3_small(),
-        stem="features.0.0",
-        last="classifier.3",
-        weights=models.MobileNet_V3_Small_Weights.IMAGENET1K_V1,
+    Option(
+        "dim",
+        positive_int,
+        128,
+        "D",
+        "length of an embedding: how many numbers describe an image",
     ),
-    "conv4": Spec(
-        lambda channels, fresh: conv4(channels),
-        stem="0",
-        last="18",
-        normalisation=HALF,
-        smallest=16,
-        own_stem=True,
-    ),
-}
+)
 
 
 class Backbone(nn.Module):
@@ -146,7 +225,7 @@ def has_pretrained(name: str) -> bool:
     """Whether there are ImageNet weights for a backbone. Raises: ValueError: If there is no such
     backbone.
     """
-    return _find(name).weights is not None
+    return BACKBONES.find(name).imagenet is not None
 
 
 def build_backbone(
@@ -159,6 +238,7 @@ def build_backbone(
     legacy_stem: bool = False,
     normalize: bool = True,
     image_size: int | tuple[int, int] | None = None,
+    **own: object,
 ) -> Backbone:
     """A backbone with a fresh last layer.
 
@@ -176,6 +256,7 @@ def build_backbone(
         normalize: Subtract mean and divide by standard deviation, as the weights expect.
         image_size: Height and width of the images to come, or the side of square ones; checked if
             given.
+        own: Options that this kind of backbone alone declares; None is the default.
 
     Raises:
         ValueError: If an option is out of range or has no meaning for this backbone, or the file
@@ -183,9 +264,10 @@ def build_backbone(
         FileNotFoundError: If the file is not there.
         RuntimeError: If the ImageNet weights can neither be found nor downloaded.
     """
-    spec = _find(name)
+    spec = BACKBONES.find(name)
+    own = settle(spec.own_options, own, f"--backbone {name}")
     _check(name, spec, channels, pretrained, weights, legacy_stem, image_size)
-    network = spec.make(channels, not pretrained)
+    network = spec.make(channels, not pretrained, **own)
     outer, _, child = spec.last.rpartition(".")
     features = network.get_submodule(spec.last).in_features
     setattr(network.get_submodule(outer), child, nn.Linear(features, dim))
@@ -238,12 +320,6 @@ def _strip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     } or state
 
 
-def _find(name: str) -> Spec:
-    if name not in BACKBONES:
-        raise ValueError(f"--backbone must be one of {', '.join(BACKBONES)}, got {name!r}")
-    return BACKBONES[name]
-
-
 def _check(name, spec, channels, pretrained, weights, legacy_stem, image_size) -> None:
     if channels not in (1, 3):
         raise ValueError(f"images must have 1 channel (grey) or 3 (RGB), got {channels}")
@@ -252,7 +328,7 @@ def _check(name, spec, channels, pretrained, weights, legacy_stem, image_size) -
             "--rand_backbone starts from random weights and --weights from a file; give one of the"
             " two"
         )
-    if pretrained and weights is None and spec.weights is None:
+    if pretrained and weights is None and spec.imagenet is None:
         raise ValueError(
             f"there are no ImageNet weights for --backbone {name}; add --rand_backbone or --weights"
             " FILE"

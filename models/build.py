@@ -6,9 +6,9 @@ import numpy as np
 
 from hierarchies import Hierarchy
 from hierarchies.distances import path_length
-from models.backbones import build_backbone
+from models.backbones import BACKBONES, build_backbone
 from models.classifier import Classifier
-from models.heads import Head, build_head, prior_from_counts
+from models.heads import HEADS, Head, ProxyHead, build_head, prior_from_counts
 from models.options import HeadOptions
 from models.proxies import mds_proxies, mds_targets
 
@@ -43,6 +43,10 @@ def build_classifier(
         legacy_stem=bool(options["legacy_stem"]),
         normalize=not options["no_normalize"],
         image_size=image_size,
+        **{
+            option.name: options.get(option.name)
+            for option in BACKBONES.find(options["backbone"]).own_options
+        },
     )
     head, notes = build_head_from(options, hierarchy, train_counts)
     return Classifier(backbone, head, size_inform=options["size_inform"], notes=notes)
@@ -54,7 +58,7 @@ def build_head_from(
     """The head for resolved options, and what to tell the user about it.
 
     Options: method, dim, distance, ema, alpha, mds_W, beta, mds_solver, dynamic, legacy_dynamic,
-    clspri, lr, seed.
+    clspri, lr, seed, and what the head alone declares.
     """
     notes, fixed = [], None
     if options["mds_W"]:
@@ -87,6 +91,14 @@ def build_head_from(
         legacy_dynamic=bool(options["legacy_dynamic"]),
         prior=prior,
         lr=options["lr"],
+        own=_own_options(options),
     )
     head = build_head(options["method"], hierarchy.num_classes, head_options)
     return head, tuple([*notes, *([head.note] if head.note else [])])
+
+
+def _own_options(options: Mapping) -> dict[str, object]:
+    """Options that the head's class declares beyond those that all proxy heads share."""
+    shared = {option.name for option in ProxyHead.options}
+    names = [option.name for option in HEADS.find(options["method"]).options]
+    return {name: options.get(name) for name in names if name not in shared}

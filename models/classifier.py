@@ -11,6 +11,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from models.backbones import Backbone
 from models.heads import Head
 from models.sphere import unit, widen
+from registry import Option, switch
+
+SIZE_INFORM = Option(
+    "size_inform",
+    switch,
+    False,
+    help="let the embedding depend on the image's original width and height, which resizing hides",
+    tag="size",
+)
 
 
 class Classifier(nn.Module):

@@ -3,8 +3,17 @@
 from torch import nn
 
 from models.classifier import Classifier
+from registry import Option, one_of
 
 FREEZE = ("none", "last", "butlast", "all")
+FREEZE_OPTION = Option(
+    "freeze",
+    one_of(FREEZE),
+    "none",
+    help="what does not train: butlast, the pretrained trunk; last, what follows it; all",
+    off="none",
+    rebuilt=None,
+)
 
 
 def parts(model: Classifier) -> dict[str, dict[str, nn.Parameter]]:

@@ -2,16 +2,30 @@
 scale.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.options import PROXIES, HeadOptions, check_head_options, resolve_method
-from models.scale import STATIC_SCALE, DynamicScale
+from models.options import (
+    ALPHA,
+    BETA,
+    CLSPRI,
+    DISTANCE,
+    DYNAMIC,
+    EMA,
+    LEGACY_DYNAMIC,
+    MDS_SOLVER,
+    MDS_W,
+    PROXIES,
+    HeadOptions,
+)
+from models.scale import STATIC_SCALE, DynamicScale, Inflection
 from models.sphere import angle, unit, widen
+from registry import Option, Registry, refuse_unneeded, settle
 
 # smallest squared distance told apart: float32 gets 2 - 2 cos wrong below, even in its sign
 NEAREST = 1e-6
@@ -31,8 +45,16 @@ class Head(nn.Module):
             prototypes can stand in.
         distance: How class vectors are compared: "euc" or "arccos".
         note: Something to tell the user about the head once, or None.
+        options: The options that it takes, see `registry.Option`; those that `HeadOptions` has no
+            field for reach the constructor as `HeadOptions.own`.
+        summary, aliases: For --help, and the other names that `--method` knows it by.
+        label: How the names of runs spell the method; None: as --method does.
     """
 
+    options: tuple[Option, ...] = (CLSPRI,)
+    summary: str = ""
+    aliases: tuple[str, ...] = ()
+    label: str | None = None
     has_proxies = False
     distance = "euc"
     note: str | None = None
@@ -43,6 +65,16 @@ class Head(nn.Module):
         if prior is not None and (prior.shape != (num_classes,) or not (prior > 0).all()):
             raise ValueError(f"--clspri needs {num_classes} positive class priors, got {prior}")
         self.register_buffer("log_prior", None if prior is None else prior.double().log().float())
+
+    @classmethod
+    def check(cls, given: Mapping[str, object]) -> None:
+        """Refuses combinations of its options without meaning.
+
+        Args:
+            given: Options of the run by name; what was not given is absent, None or False.
+
+        Raises: ValueError: Naming the flags and the way out.
+        """
 
     @property
     def scale(self) -> float:
@@ -111,6 +143,8 @@ class Head(nn.Module):
 class Softmax(Head):
     """z = f W^T + b, with W from N(0, 1) and b = 0 at the start. Source: Kim et al. 2023."""
 
+    summary = "a linear layer"
+
     def __init__(self, num_classes: int, options: HeadOptions):
         super().__init__(num_classes, options)
         self.weight = nn.Parameter(torch.randn(num_classes, options.dim))
@@ -125,23 +159,36 @@ class ProxyHead(Head):
     """Scores s * closeness(cos): only the directions of embeddings and class vectors (proxies)
     count.
 
-    A subclass defines `method` and `closeness`. The scale s is 10, or follows the angles
+    A subclass defines `closeness` and, for each distance that it has, the `inflections` by which
+    --dynamic moves the scale. The scale s is 10, or follows the angles
     (`DynamicScale`) and is then a constant to the gradient. Proxies start as random directions;
     averages replace theirs when a class is first met.
 
     Attributes:
         seen (C,): With "ema" proxies, which classes were met; the others still have random proxies.
             None otherwise.
+        inflections: Distance -> what the dynamic scale needs to know.
     """
 
+    options = (
+        DISTANCE,
+        EMA,
+        ALPHA,
+        DYNAMIC,
+        LEGACY_DYNAMIC,
+        MDS_W,
+        BETA,
+        MDS_SOLVER,
+        *Head.options,
+    )
     has_proxies = True
-    method = ""
+    inflections: Mapping[str, Inflection] = {}
 
     def __init__(self, num_classes: int, options: HeadOptions):
         super().__init__(num_classes, options)
-        self.distance = "euc" if options.distance is None else options.distance
+        self.distance = DISTANCE.default if options.distance is None else options.distance
         self.proxies = options.proxies
-        self.alpha = 0.01 if options.alpha is None else options.alpha
+        self.alpha = ALPHA.default if options.alpha is None else options.alpha
         weight = unit(torch.randn(num_classes, options.dim))
         if options.proxies == "gradient":
             self.weight = nn.Parameter(weight)
@@ -153,10 +200,24 @@ class ProxyHead(Head):
         )
         self.dynamic_scale = self._follow(num_classes, options) if options.dynamic else None
 
+    @classmethod
+    def check(cls, given: Mapping[str, object]) -> None:
+        if not 0 < (1 if given.get("alpha") is None else given["alpha"]) <= 1:
+            raise ValueError(f"--alpha must lie in (0, 1], got {given['alpha']}")
+        if given.get("ema") and given.get("mds_W"):
+            raise ValueError(
+                "--ema moves the class vectors and --mds_W fixes them; give one of the two"
+            )
+        distance = given.get("distance") or DISTANCE.default
+        if given.get("dynamic") and distance not in cls.inflections:
+            raise ValueError(
+                f"--dynamic needs the inflection of {cls.__name__} with --distance {distance},"
+                f" which has none; drop --dynamic"
+            )
+
     def _follow(self, num_classes: int, options: HeadOptions) -> DynamicScale | None:
         scale = DynamicScale(
-            self.method,
-            self.distance,
+            self.inflections[self.distance],
             num_classes,
             lr=options.lr,
             prior=options.prior,
@@ -226,13 +287,43 @@ class ProxyHead(Head):
         self.seen |= moved[:, 0]
 
 
+def chord(angle: torch.Tensor) -> torch.Tensor:
+    """Distance of two unit vectors at an angle in radians."""
+    return (2 - 2 * angle.cos()).sqrt()
+
+
+def normface_euc(scale, wrong, own, angle):
+    """own e^(s cos a) (cos a + s sin(a)^2) + wrong (cos a - s sin(a)^2), see `Inflection`."""
+    cosine, bend = angle.cos(), scale * angle.sin() ** 2
+    return own * (scale * cosine).exp() * (cosine + bend) + wrong * (cosine - bend)
+
+
+def normface_arccos(scale, wrong, own, angle):
+    """wrong e^(s a^2) (2 s a^2 - 1) - own (2 s a^2 + 1), see `Inflection`."""
+    power = scale * angle**2
+    return wrong * power.exp() * (2 * power - 1) - own * (2 * power + 1)
+
+
+def dissimilarity_ratio(scale, wrong, own, distance):
+    """wrong (s + 1) d^s + own (1 - s), see `Inflection`; d is the chord or the angle."""
+    return wrong * (scale + 1) * distance**scale + own * (1 - scale)
+
+
 class NormFace(ProxyHead):
     """z = s cos (euc) or -s theta^2 (arccos), theta the angle in radians.
 
     Source: Wang et al. 2017; arccos: Kim et al. 2023.
     """
 
-    method = "normface"
+    summary = "squared distances to the class vectors"
+    aliases = ("SD", "NormFace")
+    label = "NormFace"
+    inflections = {
+        "euc": Inflection("normface with euc", 0.0, normface_euc),
+        "arccos": Inflection(
+            "normface with arccos", -((math.pi / 2) ** 2), normface_arccos, legacy_angle=chord
+        ),
+    }
 
     def closeness(self, cosines: torch.Tensor) -> torch.Tensor:
         return cosines if self.distance == "euc" else -angle(cosines).square()
@@ -248,7 +339,17 @@ class ProxyDR(ProxyHead):
     Source: Kim, Parviainen, Malde, ProxyDR; Kim et al. 2023.
     """
 
-    method = "DR"
+    summary = "the logarithms of those distances"
+    aliases = ("ProxyDR",)
+    inflections = {
+        "euc": Inflection(
+            "DR with euc",
+            -math.log(2) / 2,
+            lambda scale, wrong, own, angle: dissimilarity_ratio(scale, wrong, own, chord(angle)),
+            legacy_power=lambda scale: 2 * scale.sqrt(),
+        ),
+        "arccos": Inflection("DR with arccos", -math.log(math.pi / 2), dissimilarity_ratio),
+    }
 
     def closeness(self, cosines: torch.Tensor) -> torch.Tensor:
         if self.distance == "euc":
@@ -256,7 +357,29 @@ class ProxyDR(ProxyHead):
         return -angle(cosines).log()
 
 
-HEADS: dict[str, type[Head]] = {"softmax": Softmax, "normface": NormFace, "DR": ProxyDR}
+HEADS = Registry(
+    Option("method", help="how embeddings are scored against class vectors"),
+    {"softmax": Softmax, "normface": NormFace, "DR": ProxyDR},
+)
+
+
+def check_head_options(options: Mapping[str, object]) -> None:
+    """Refuses values and combinations without meaning, by the names of the flags.
+
+    Args:
+        options: Name -> value of the method and any of the head's options. What was not given is
+            absent, None or False.
+
+    Raises: ValueError: Naming the flags and what is allowed.
+    """
+    given = {
+        name: value for name, value in options.items() if value is not None and value is not False
+    }
+    method = HEADS.resolve(given.pop("method"))
+    head = HEADS[method]
+    settle(head.options, given, f"--method {method}")
+    refuse_unneeded(head.options, given)
+    head.check(given)
 
 
 def build_head(method: str, num_classes: int, options: HeadOptions | None = None) -> Head:
@@ -281,11 +404,9 @@ def build_head(method: str, num_classes: int, options: HeadOptions | None = None
     flags = {
         name: getattr(options, name) for name in ("distance", "alpha", "dynamic", "legacy_dynamic")
     }
-    check_head_options(
-        flags
-        | {"method": method, "ema": options.proxies == "ema", "mds_W": options.proxies == "mds"}
-    )
-    return HEADS[resolve_method(method)](num_classes, options)
+    flags |= {"ema": options.proxies == "ema", "mds_W": options.proxies == "mds"}
+    check_head_options({**options.own, **flags, "method": method})
+    return HEADS.find(method)(num_classes, options)
 
 
 def prior_from_counts(counts: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,86 @@
-"""Options of heads, and which of them go together."""
+"""What heads are built from, and the options that several of them take."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from models.proxies import SOLVERS, check_beta
+from models.proxies import SOLVERS
+from registry import Option, fraction, one_of, positive, switch, with_flag
 
-METHODS = ("softmax", "normface", "DR")
-ALIASES = {"SD": "normface", "NormFace": "normface", "ProxyDR": "DR"}
 DISTANCES = ("euc", "arccos")
 PROXIES = ("gradient", "ema", "mds")
+
+CLSPRI = Option(
+    "clspri",
+    switch,
+    False,
+    help="add the log share of each class in the training split to its score; with --loss corr,"
+    " which trains on cosines, this acts when images are scored: on the best epoch and on the"
+    " results",
+    tag="prior",
+)
+DISTANCE = Option(
+    "distance",
+    one_of(DISTANCES),
+    "euc",
+    help="distance between unit vectors: Euclidean, or the angle in radians",
+)
+EMA = Option(
+    "ema",
+    switch,
+    False,
+    help="class vectors follow a moving average of their class's embeddings",
+    tag="ema",
+)
+ALPHA = Option(
+    "alpha",
+    fraction,
+    0.01,
+    "SHARE",
+    "weight of a new batch in the moving average of --ema, per batch in which the class occurs",
+    needs=with_flag("ema"),
+)
+MDS_W = Option(
+    "mds_W",
+    switch,
+    False,
+    help="place class vectors beforehand at the distances of the tree, and fix them",
+    tag="mds",
+    rebuilt=False,
+)
+BETA = Option(
+    "beta",
+    positive,
+    1.0,
+    "EDGES",
+    "path length, in edges, at which the target distance of --mds_W reaches half its maximum",
+    needs=with_flag("mds_W"),
+    rebuilt=None,
+)
+MDS_SOLVER = Option(
+    "mds_solver",
+    one_of(SOLVERS),
+    "auto",
+    help="how --mds_W places the class vectors: exact, in closed form, an error where there is"
+    " none; gradient, as near as found in steps; auto, exact where it can be",
+    needs=with_flag("mds_W"),
+    rebuilt=None,
+)
+DYNAMIC = Option(
+    "dynamic",
+    switch,
+    False,
+    help="let the scale of the scores follow the angles, after AdaCos; without, it stays 10",
+    tag="dynamic",
+)
+LEGACY_DYNAMIC = Option(
+    "legacy_dynamic",
+    switch,
+    False,
+    help="update the scale of --dynamic by the published formulas",
+    needs=with_flag("dynamic"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +98,7 @@ class HeadOptions:
         dynamic: Whether the scale follows the angles; legacy_dynamic: by the published update.
         prior: (C,) positive class prior, whose logarithm is added to the scores.
         lr: Learning rate of the dynamic scale.
+        own: Values of the options that the head's class alone declares, by name.
     """
 
     dim: int = 128
@@ -39,74 +110,4 @@ class HeadOptions:
     legacy_dynamic: bool = False
     prior: torch.Tensor | None = None
     lr: float = 1e-4
-
-
-def resolve_method(name: str) -> str:
-    """The name in METHODS of a method or its alias. Raises: ValueError: If there is no such
-    method.
-    """
-    method = ALIASES.get(name, name)
-    if method not in METHODS:
-        raise ValueError(f"--method must be one of {', '.join([*METHODS, *ALIASES])}, got {name!r}")
-    return method
-
-
-def check_head_options(options: Mapping) -> None:
-    """Refuses values and combinations without meaning, by the names of the flags.
-
-    Args:
-        options: Flag name -> value for any of method, distance, ema, alpha, mds_W, beta,
-            mds_solver, dynamic, legacy_dynamic, loss. A flag that was not given is absent, None or
-            False; others are ignored.
-
-    Raises: ValueError: Naming the flags and what is allowed.
-    """
-    given = {
-        name: value for name, value in options.items() if value is not None and value is not False
-    }
-    method = resolve_method(given.get("method", "DR"))
-    if given.get("distance", "euc") not in DISTANCES:
-        raise ValueError(
-            f"--distance must be one of {', '.join(DISTANCES)}, got {given['distance']!r}"
-        )
-    if not 0 < given.get("alpha", 1) <= 1:
-        raise ValueError(f"--alpha must lie in (0, 1], got {given['alpha']}")
-    check_beta(given.get("beta", 1))
-    if given.get("mds_solver", "auto") not in SOLVERS:
-        raise ValueError(
-            f"--mds_solver must be one of {', '.join(SOLVERS)}, got {given['mds_solver']!r}"
-        )
-    if method == "softmax":
-        for name in ("distance", "ema", "mds_W", "dynamic", "legacy_dynamic"):
-            if name in given:
-                raise ValueError(
-                    f"--method softmax takes no --{name}; use --method normface or DR, or drop the"
-                    " flag"
-                )
-    for name, needed in {
-        "alpha": "ema",
-        "beta": "mds_W",
-        "mds_solver": "mds_W",
-        "legacy_dynamic": "dynamic",
-    }.items():
-        if name in given and needed not in given:
-            raise ValueError(f"--{name} acts only with --{needed}; add that or drop --{name}")
-    if "ema" in given and "mds_W" in given:
-        raise ValueError(
-            "--ema moves the class vectors and --mds_W fixes them; give one of the two"
-        )
-    if given.get("loss") == "corr":
-        _check_corr(method, given)
-
-
-def _check_corr(method: str, given: Mapping) -> None:
-    if method == "softmax":
-        raise ValueError(
-            "--loss corr needs class vectors of fixed direction; use --method normface or DR with"
-            " --mds_W"
-        )
-    if "mds_W" not in given:
-        instead = " in place of --ema" if "ema" in given else ""
-        raise ValueError(f"--loss corr needs fixed class vectors; add --mds_W{instead}")
-    if "dynamic" in given:
-        raise ValueError("--loss corr does not use the scale; drop --dynamic")
+    own: Mapping[str, object] = field(default_factory=dict)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 
 SOLVERS = ("auto", "exact", "gradient")
 LARGEST_TARGET = {"euc": np.sqrt(2), "arccos": np.pi / 2}  # 90 degrees
@@ -186,6 +185,8 @@ def _minimise_stress(
         "gtol": 1e-9,
         "maxcor": 5,
     }  # more corrections cost more than they gain
+    from scipy.optimize import minimize
+
     found = minimize(squared_stress, start.ravel(), jac=True, method="L-BFGS-B", options=options)
     rows = found.x.reshape(start.shape)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

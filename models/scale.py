@@ -3,58 +3,53 @@ embeddings lie.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
 from torch import nn
 
 STATIC_SCALE = 10.0
 SMALLEST, LARGEST = 1.0, 64.0  # bounds of the scale
 DECAYS, EPSILON = (0.9, 0.999), 1e-8  # of Adam, as in torch
 LARGEST_GRADIENT = 1e150  # its square is still finite
-CLOSENESS_AT_90 = {  # score at scale 1 of a class vector at 90 degrees
-    ("DR", "euc"): -math.log(2) / 2,
-    ("DR", "arccos"): -math.log(math.pi / 2),
-    ("normface", "euc"): 0.0,
-    ("normface", "arccos"): -((math.pi / 2) ** 2),
-}
 
 
-def inflection(method: str, distance: str, scale, wrong, own, angle):
-    """Zero where the posterior of the own class has its inflection, as a function of the distance
-    to its vector.
+def _as_it_is(value: torch.Tensor) -> torch.Tensor:
+    return value
 
-    The distance is the chord for DR with euc, the angle otherwise. With d that distance:
 
-        DR                wrong (s + 1) d^s + own (1 - s)
-        normface, euc     own e^(s cos a) (cos a + s sin(a)^2) + wrong (cos a - s sin(a)^2)
-        normface, arccos  wrong e^(s a^2) (2 s a^2 - 1) - own (2 s a^2 + 1)
+@dataclass(frozen=True)
+class Inflection:
+    """What the dynamic scale needs to know of a head with one of its distances. A head owns these.
 
-    Args:
-        method: "DR" or "normface".
-        distance: "euc" or "arccos".
-        scale: s; tensor or float, as the next three.
-        wrong: Sum of exp(score) over the wrong classes, each times its prior if there is one.
-        own: Prior of the own class; 1 if there is none.
-        angle: Angle a to the own class vector, in radians.
+    Attributes:
+        name: Method and distance, for messages.
+        closeness_at_90: Score at scale 1 of a class vector at 90 degrees.
+        residual: (scale, wrong, own, angle) -> a number, float64 tensors: 0 where the posterior of
+            the own class has its inflection as a function of the distance to its vector. wrong:
+            sum of exp(score) over the wrong classes, each times its prior if there is one; own:
+            prior of the own class, 1 if there is none; angle: to the own class vector, in radians.
+        legacy_power: Scale -> factor on the closeness of the wrong classes, as published.
+        legacy_angle: Angle -> what was published in its place.
 
     Source: Kim et al. 2023, after AdaCos (Zhang et al. 2019).
     """
-    scale, wrong, own, angle = (
-        torch.as_tensor(value, dtype=torch.float64) for value in (scale, wrong, own, angle)
-    )
-    if method == "DR":
-        length = (2 - 2 * angle.cos()).sqrt() if distance == "euc" else angle
-        return wrong * (scale + 1) * length**scale + own * (1 - scale)
-    if distance == "euc":
-        cosine, bend = angle.cos(), scale * angle.sin() ** 2
-        return own * (scale * cosine).exp() * (cosine + bend) + wrong * (cosine - bend)
-    power = scale * angle**2
-    return wrong * power.exp() * (2 * power - 1) - own * (2 * power + 1)
+
+    name: str
+    closeness_at_90: float
+    residual: Callable[..., torch.Tensor]
+    legacy_power: Callable[[torch.Tensor], torch.Tensor] = _as_it_is
+    legacy_angle: Callable[[torch.Tensor], torch.Tensor] = _as_it_is
+
+    def __call__(self, scale, wrong, own, angle) -> torch.Tensor:
+        """`residual` of tensors or floats, in float64."""
+        values = (torch.as_tensor(one, dtype=torch.float64) for one in (scale, wrong, own, angle))
+        return self.residual(*values)
 
 
-def start_scale(method: str, distance: str, num_classes: float) -> float | None:
+def start_scale(inflection: Inflection, num_classes: float) -> float | None:
     """The scale at which the posterior has its inflection at 45 degrees when all wrong class
     vectors are at 90.
 
@@ -62,14 +57,15 @@ def start_scale(method: str, distance: str, num_classes: float) -> float | None:
     <= 22, arccos C <= 48).
 
     Args:
-        method: "DR" or "normface".
-        distance: "euc" or "arccos".
+        inflection: Of the head.
         num_classes: C; with a class prior, the number 1 / sum pi^2 of equally frequent classes.
     """
 
+    from scipy.optimize import brentq
+
     def residual(scale):
-        wrong = (num_classes - 1) * np.exp(scale * CLOSENESS_AT_90[method, distance])
-        return inflection(method, distance, scale, wrong, 1.0, math.pi / 4).numpy()
+        wrong = (num_classes - 1) * np.exp(scale * inflection.closeness_at_90)
+        return inflection(scale, wrong, 1.0, math.pi / 4).numpy()
 
     grid = np.linspace(0.05, LARGEST, 4096)
     changes = np.flatnonzero(np.diff(np.sign(residual(grid))))
@@ -84,14 +80,13 @@ def start_scale(method: str, distance: str, num_classes: float) -> float | None:
 
 class DynamicScale(nn.Module):
     """A scale s = exp(t) moved once a batch, by one step of Adam on t that lowers the squared
-    `inflection`.
+    residual of the inflection.
 
     t and the state of Adam are buffers: the model's optimiser leaves them alone, and a checkpoint
     holds them.
 
     Args:
-        method: "DR" or "normface".
-        distance: "euc" or "arccos".
+        inflection: Of the head.
         num_classes: C.
         lr: Learning rate of Adam, the model's; may be set between steps by a schedule.
         prior: (C,) class prior, or None.
@@ -105,8 +100,7 @@ class DynamicScale(nn.Module):
 
     def __init__(
         self,
-        method: str,
-        distance: str,
+        inflection: Inflection,
         num_classes: int,
         *,
         lr: float,
@@ -114,15 +108,15 @@ class DynamicScale(nn.Module):
         legacy: bool = False,
     ):
         super().__init__()
-        self.method, self.distance, self.lr, self.legacy = method, distance, lr, legacy
+        self.inflection, self.lr, self.legacy = inflection, lr, legacy
         classes = (
             num_classes if prior is None or legacy else 1 / float(prior.double().square().sum())
         )
-        start, self.note = start_scale(method, distance, classes), None
+        start, self.note = start_scale(inflection, classes), None
         if start is None:
             start = STATIC_SCALE
             self.note = (
-                f"--dynamic: {method} with {distance} has no starting scale for {classes:.4g} "
+                f"--dynamic: {inflection.name} has no starting scale for {classes:.4g} "
                 f"{'classes' if classes == num_classes else 'classes (1 / sum of squared priors)'};"
                 " "
                 f"the scale stays at {STATIC_SCALE:g}"
@@ -164,26 +158,22 @@ class DynamicScale(nn.Module):
     def residual(
         self, closeness: torch.Tensor, angles: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`inflection` of a batch, at min(median angle, 45 degrees), and its derivative in t;
+        """The inflection's residual of a batch, at min(median angle, 45 degrees), and its derivative in t;
         scalars.
         """
         prior = closeness.new_ones(closeness.shape[1]) if self.prior is None else self.prior
         own = prior.double()[targets].mean()
         wrong_prior = prior.double().expand(closeness.shape).scatter(1, targets[:, None], 0)
         angle = angles.double().median().clamp(max=math.pi / 4)
-        if self.legacy and self.distance == "arccos" and self.method == "normface":
-            angle = (2 - 2 * angle.cos()).sqrt()
+        if self.legacy:
+            angle = self.inflection.legacy_angle(angle)
         with torch.enable_grad():
             log_scale = self.log_scale.detach().clone().requires_grad_()
             scale = log_scale.exp()
-            power = (
-                2 * scale.sqrt()
-                if self.legacy and (self.method, self.distance) == ("DR", "euc")
-                else scale
-            )
+            power = self.inflection.legacy_power(scale) if self.legacy else scale
             wrong = (wrong_prior * (power * closeness.double()).exp()).sum(dim=1).mean()
             if self.legacy:
                 wrong = wrong.detach()  # the published gradient holds it constant
-            residual = inflection(self.method, self.distance, scale, wrong, own, angle)
+            residual = self.inflection(scale, wrong, own, angle)
             (slope,) = torch.autograd.grad(residual, log_scale)
         return residual.detach(), slope

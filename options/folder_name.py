@@ -9,18 +9,11 @@ import data
 import losses
 import models
 from files.regular import check_regular
+from options.flags import declared
+from registry import Option, possible
 
-FILES = ("weights", "hierarchy", "split_list")  # options that name a file
-
-
-TAGS = {
-    "ema": "ema",
-    "dynamic": "dynamic",
-    "mds_W": "mds",
-    "size_inform": "size",
-    "use_val": "val",
-    "clspri": "prior",
-}
+# of the runs recorded so far, in the order in which their names have them; new tags follow
+TAGS = ("ema", "dynamic", "mds", "size", "val", "prior")
 
 
 def _collection(machine: Mapping, options: Mapping) -> Path:
@@ -41,15 +34,15 @@ def run_folder(collection: Path, options: Mapping, defaults: Mapping) -> Path:
     The name says the method, its main switches, and every other option that differs from the
     dataset's default.
     """
-    method = [
-        options["method"] if options["method"] != "normface" else "NormFace",
-        options["distance"],
-    ]
-    switches = [tag for name, tag in TAGS.items() if options[name]]
-    named = {"dataset", "method", "distance", "seed", "loss", *TAGS}
-    loss = [options["loss"]] if options["loss"] != "ce" else []
+    declared_ones = possible(declared())
+    head = models.HEADS[options["method"]]
+    method = [head.label or options["method"], options["distance"]]
+    tags = {name: option.tag for name, option in declared_ones.items() if option.tag is not None}
+    switches = sorted((tag for name, tag in tags.items() if options[name]), key=_place)
+    named = {"dataset", "method", "distance", "seed", "loss", *tags}
+    loss = [options["loss"]] if options["loss"] != losses.LOSSES.option.default else []
     others = [
-        _part(name, options[name])
+        _part(declared_ones[name], options[name])
         for name in sorted(options)
         if name not in named and _differs(name, options, defaults)
     ]
@@ -61,18 +54,22 @@ def run_folder(collection: Path, options: Mapping, defaults: Mapping) -> Path:
 
 
 def _differs(name: str, options: Mapping, defaults: Mapping) -> bool:
-    value, default = options[name], defaults.get(name)
+    value = options[name]
     if value is None or (
         name == "rand_backbone" and not models.has_pretrained(options["backbone"])
     ):
         return False  # does not apply, or could not be otherwise
-    if default is None:  # unset flags are False, options of the loss are the loss's own default
-        default = losses.default_options(options["loss"], options).get(name, False)
-    return value != default
+    default = defaults.get(name)
+    return value != (False if default is None else default)  # an unset flag is False
 
 
-def _part(name: str, value: object) -> str:
-    if name in FILES:
+def _place(tag: str) -> tuple[int, str]:
+    return (TAGS.index(tag) if tag in TAGS else len(TAGS), tag)
+
+
+def _part(option: Option, value: object) -> str:
+    name = option.name
+    if option.names_file:
         value = f"{Path(value).stem}.{_content_digest(name, value)}"
     if isinstance(value, float) and value.is_integer() and value < 1e15:
         value = int(value)
@@ -99,3 +96,8 @@ def _content_digest(name: str, path: str) -> str:
         raise ValueError(f"--{name} {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise ValueError(f"--{name}: {error}") from error
+
+
+def file_options() -> set[str]:
+    """Names of the options that name a file."""
+    return {name for name, option in possible(declared()).items() if option.names_file}

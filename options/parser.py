@@ -6,8 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-LARGEST_SEED = 2**63 - 1  # torch takes one bit more, tables of runs do not
-
+from registry import Choice, Option, Switch, values
 
 DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"  # which editors put in the place of two hyphens
 
@@ -87,80 +86,68 @@ class Parser(argparse.ArgumentParser):
         return args
 
 
-def positive_int(text: str) -> int:
-    return _number(
-        text, int, lambda value: 0 < value < 2**31, "a whole number above 0 (and below 2^31)"
-    )
+def from_text(check: Callable[[str], object]) -> Callable[[str], object]:
+    """A checker of `registry.values` as a type of argparse, which then shows its words."""
+
+    def convert(text: str) -> object:
+        try:
+            return check(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
 
 
-def natural(text: str) -> int:
-    return _number(
-        text, int, lambda value: 0 <= value < 2**31, "a whole number, 0 or more (and below 2^31)"
-    )
-
-
-def pixels(text: str) -> int:
-    return _number(
-        text, int, lambda value: 0 <= value < 2**15, f"a number of pixels, from 0 to {2**15 - 1}"
-    )
-
-
-def seed(text: str) -> int:
-    return _number(
-        text,
-        int,
-        lambda value: 0 <= value <= LARGEST_SEED,
-        f"a whole number from 0 to {LARGEST_SEED}",
-    )
-
-
-def positive(text: str) -> float:
-    return _number(text, float, lambda value: 0 < value < float("inf"), "a finite number above 0")
-
-
-def nonnegative(text: str) -> float:
-    return _number(
-        text, float, lambda value: 0 <= value < float("inf"), "a finite number, 0 or more"
-    )
-
-
-def factor(text: str) -> float:
-    return _number(
-        text, float, lambda value: 1 <= value < float("inf"), "a finite number, 1 or more"
-    )
-
-
-def fraction(text: str) -> float:
-    return _number(text, float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
-
-
-def filled(text: str) -> str:
-    """A text that says something: an empty one is mostly a variable of the shell that is not
-    set.
-    """
-    if not text.strip():
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is empty: give it a value or leave the flag out"
-        )
-    return text
-
-
-def gpu(text: str) -> str:
-    """Where to compute: cpu, auto or GPU indices."""
+def device(text: str) -> str:
+    """Where to compute: cpu, auto or GPU indices. Raises: ValueError: If it is none of these."""
     indices = text.split(",")
     if text in ("cpu", "auto") or (
         all(map(str.isdecimal, indices)) and len(set(indices)) == len(indices)
     ):
         return text
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is not cpu, auto, or different GPU indices such as 0 or 0,1"
-    )
+    raise ValueError(f"{text!r} is not cpu, auto, or different GPU indices such as 0 or 0,1")
 
 
-def _number(text: str, kind: type, holds: Callable, rule: str) -> float:
-    try:
-        if holds(value := kind(text)):
-            return value
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not {rule}")
+# types for the flags of the scripts that declare their own
+filled = from_text(values.filled)
+fraction = from_text(values.fraction)
+natural = from_text(values.natural)
+nonnegative = from_text(values.nonnegative)
+positive_int = from_text(values.positive_int)
+gpu = from_text(device)
+
+
+def add_option(group: argparse._ActionsContainer, option: Option, **changes: object) -> None:
+    """Makes a flag of an option.
+
+    Args:
+        group: A parser or one of its groups.
+        option: What is declared.
+        changes: Keyword arguments of argparse's `add_argument` that shall be others.
+    """
+    keywords = {"help": option.help.replace("%", "%%"), "default": None}
+    if isinstance(option.values, Switch):
+        negatable = option.values.negatable
+        keywords["action"] = argparse.BooleanOptionalAction if negatable else "store_true"
+    else:
+        keywords |= {"metavar": option.metavar, "type": from_text(option.values)}
+        if option.parts is not None and option.parts.aliases:
+            keywords["type"] = from_text(_resolver(option))
+        elif isinstance(option.values, Choice):
+            keywords |= {"choices": list(option.values.names), "type": str}
+        if option.several:
+            keywords["nargs"] = "+"
+        elif option.alone is not None:
+            keywords |= {"nargs": "?", "const": option.alone}
+    group.add_argument(f"--{option.name}", **{**keywords, **changes})
+
+
+def _resolver(option: Option) -> Callable[[str], str]:
+    parts = option.parts
+
+    def resolve(text: str) -> str:
+        if text not in parts and text not in parts.aliases:
+            raise ValueError(f"{text!r} is not one of {', '.join([*parts, *parts.aliases])}")
+        return parts.resolve(text)
+
+    return resolve

@@ -1,42 +1,14 @@
-"""Rules between options: what each of them needs, and what excludes each other."""
+"""What a command line means: which options apply, their values, and what excludes each other."""
 
 from collections.abc import Callable, Mapping
 
 import data
 import losses
 import models
+from options.flags import declared
+from registry import Option, possible, refuse_unneeded, taken, untaken_reason
 
-OFF = {
-    "freeze": "none",
-    "hr": 0,
-    "hr_gamma": 0,
-    "l2_sp": 0,
-    "weight_decay": 0,
-}  # values that say the same as no flag
-
-
-# option -> (does it apply to these options?, what it needs)
-NEEDS: dict[str, tuple[Callable[[Mapping], bool], str]] = {
-    "distance": (lambda o: o["method"] != "softmax", "--method normface or DR"),
-    "alpha": (lambda o: o["ema"], "--ema"),
-    "beta": (lambda o: o["mds_W"], "--mds_W"),
-    "mds_solver": (lambda o: o["mds_W"], "--mds_W"),
-    "legacy_dynamic": (lambda o: o["dynamic"], "--dynamic"),
-    "hierarchy_format": (lambda o: o["hierarchy"], "--hierarchy"),
-    "levels": (lambda o: o["hierarchy"], "--hierarchy"),
-    "prune_tree": (
-        lambda o: o["hierarchy"] or o["dataset"] not in ("folder", "demo"),
-        "--hierarchy",
-    ),
-    "split_list": (lambda o: o["split"] == "published", "--split published"),
-    "subset": (lambda o: o["reduction_factor"], "--reduction_factor"),
-    "subset_seed": (lambda o: o["reduction_factor"], "--reduction_factor"),
-    "last": (lambda o: o["use_val"], "--use_val; without it the last epoch is the result anyway"),
-    "ngpus": (lambda o: o["GPU"] in (None, "auto"), "--GPU auto"),
-}
-
-
-# options that exclude each other: (does the clash hold?, message)
+# options of different parts that exclude each other: (does the clash hold?, message)
 CLASHES: list[tuple[Callable[[Mapping], bool], str]] = [
     (
         lambda o: o["small"] and o["split"] == "official",
@@ -62,54 +34,80 @@ CLASHES: list[tuple[Callable[[Mapping], bool], str]] = [
 ]
 
 
-def _resolve(options: Mapping, given: set[str]) -> dict:
-    """Options with short forms written out and None where an option does not apply. Raises:
-    ValueError.
+def resolve(given: Mapping[str, object], usual: Mapping[str, object]) -> tuple[dict, dict]:
+    """All options of a run.
+
+    Args:
+        given: Name -> value of what the command line says, the dataset included.
+        usual: Defaults of the script for this dataset, beyond those that the options declare.
+
+    Returns: Every option's value, None where it does not apply, with short forms written out; and
+    the defaults of those that apply.
+    Raises: ValueError: If an option or a combination has no meaning; the message says the way out.
     """
-    options = dict(options)
-    if options.pop("CORR"):
-        if "loss" in given and options["loss"] != "corr":
-            raise ValueError(
-                f"--CORR is short for --loss corr, but --loss is {options['loss']}: choose one"
-            )
-        options["loss"] = "corr"
-    options |= {name: None for name, off in OFF.items() if options[name] == off}
-    models.check_head_options(
-        {name: options[name] for name in {*given, "loss", "method"} if name != "CORR"}
-    )
+    given = _write_out_short_forms(given)
+    everything = possible(declared())
+    given = {name: value for name, value in given.items() if value is not None}
+    off = {name for name, value in given.items() if _is_off(everything[name], value)}
+    own = {option.name: option for option in taken(declared(), {**usual, **given})}
+    for name in given:
+        if name not in own and name not in off and given[name] is not False:  # 0 is a value
+            reason = untaken_reason(name, declared(), {**usual, **given})
+            raise ValueError(f"--{name} has no meaning here: {reason}")
+    defaults = {name: _plain(usual.get(name, option.default)) for name, option in own.items()}
+    options = {**dict.fromkeys(everything), **defaults}
+    options |= {name: value for name, value in given.items() if name in own}
+    options |= {name: None for name in own if _is_off(everything[name], options[name])}
+    refuse_unneeded(own.values(), {**options, **_not_given(own, given)})
+    for name, option in own.items():
+        if option.needs is not None and not option.needs.holds(options):
+            options[name] = None
+    _check_parts(options)
     for holds, message in CLASHES:
         if holds(options):
             raise ValueError(message)
-    for name in data.unused_options(options["dataset"], options):
-        _drop(options, name, given, f"the dataset {options['dataset']} does not take it")
+    if not models.has_pretrained(options["backbone"]):
+        options["rand_backbone"] = options["weights"] is None
+    return options, defaults
+
+
+def _write_out_short_forms(given: Mapping[str, object]) -> dict[str, object]:
+    given = dict(given)
+    for name, loss in losses.LOSSES.items():
+        if loss.short_flag is not None and given.pop(loss.short_flag, False):
+            if given.get("loss", name) != name:
+                raise ValueError(
+                    f"--{loss.short_flag} is short for --loss {name}, but --loss is"
+                    f" {given['loss']}: choose one"
+                )
+            given["loss"] = name
+    return given
+
+
+def _is_off(option: Option, value: object) -> bool:
+    return option.off is not None and value == option.off
+
+
+def _not_given(own: Mapping[str, Option], given: Mapping[str, object]) -> dict[str, None]:
+    """Options with needs that were not given: their defaults are no reason for a refusal."""
+    return {
+        name: None for name, option in own.items() if option.needs is not None and name not in given
+    }
+
+
+def _check_parts(options: Mapping[str, object]) -> None:
+    """What dataset, head and loss have to say about their options together."""
     kinds = data.DATASETS[options["dataset"]].splits
     if options["split"] is not None and options["split"] not in kinds:
         raise ValueError(
             f"--split {options['split']} has no meaning here: the dataset {options['dataset']}"
             f" takes {' or '.join(kinds)}"
         )
-    for name, (applies, need) in NEEDS.items():
-        if not applies(options):
-            _drop(options, name, given, f"it needs {need}")
-    for name in losses.unused_options(options["loss"], options):
-        _drop(options, name, given, f"--loss {options['loss']} does not take it")
-    options |= {
-        name: value
-        for name, value in losses.default_options(options["loss"], options).items()
-        if options[name] is None
-    }
-    if not models.has_pretrained(options["backbone"]):
-        _drop(
-            options,
-            "legacy_stem",
-            given,
-            f"--backbone {options['backbone']} always starts from random weights",
-        )
-        options["rand_backbone"] = options["weights"] is None
-    return options
+    head = models.HEADS[options["method"]]
+    head.check(options)
+    losses.LOSSES[options["loss"]].check_head(head, options)
 
 
-def _drop(options: dict, name: str, given: set[str], reason: str) -> None:
-    if name in given and options[name] is not None and options[name] is not False:  # 0 is a value
-        raise ValueError(f"--{name} has no meaning here: {reason}")
-    options[name] = None
+def _plain(value: object) -> object:
+    """As in JSON."""
+    return list(value) if isinstance(value, tuple) else value

@@ -16,13 +16,15 @@ ROOMS = {
     "startup": set(),
     "files": set(),
     "registry": set(),
-    "hierarchies": {"files"},
+    "hierarchies": {"registry", "files"},
     "data": {"hierarchies", "registry", "files"},
     "models": {"hierarchies", "registry", "files"},
     "losses": {"hierarchies", "registry", "files"},
     "metrics": {"hierarchies", "registry", "files"},
+    "optimization": {"registry"},
     "figures": {"hierarchies", "metrics", "files"},
-    "options": {"hierarchies", "registry", "files", "data", "models", "losses", "metrics"},
+    "options": {"hierarchies", "registry", "files", "data", "models", "losses", "metrics"}
+    | {"optimization"},
     "runs": {"hierarchies", "registry", "files", "metrics"},
 }
 ROOMS["training"] = ROOMS["options"] | {"options", "runs", "startup"}

@@ -7,7 +7,9 @@ import torch
 from torch.nn import functional as F
 from trees import FLAT, TREE
 
-from losses import LOSSES, OPTIONS, Loss, build_loss, select_options, taken_options, unused_options
+from losses import LOSSES, Loss, build_loss, select_options
+from models.heads import ProxyDR, Softmax
+from registry import possible, taken
 
 SCORES, TARGETS = (
     torch.randn(16, 7, generator=torch.Generator().manual_seed(0)),
@@ -25,7 +27,7 @@ def test_every_loss_has_no_parameters_and_leaves_nothing_in_a_checkpoint(name):
 def test_every_option_belongs_to_a_loss():
     of_tree = {"weighting", "decay", "leaf_height", "hxe_alpha", "switch_epoch", "hxe_weights"}
     assert (
-        set(OPTIONS)
+        set(possible([LOSSES.option])) - {"loss"}
         == {"corr_reduction", "soft_beta", "soft_labels_variant", "smoothing"} | of_tree
     )
 
@@ -49,24 +51,28 @@ def test_every_option_belongs_to_a_loss():
         (
             "hierarchical",
             {"weighting": "power", "decay": -1.0},
-            "decay must be a finite number >= 0",
+            "decay must be a finite number, 0 or more, got -1.0",
         ),
-        ("hierarchical", {"switch_epoch": -1}, "switch_epoch is a number of epochs"),
-        ("hxe", {"hxe_alpha": -0.1}, "hxe_alpha must be a finite number >= 0, got -0.1"),
+        ("hierarchical", {"switch_epoch": -1}, "switch_epoch must be a whole number, 0 or more"),
+        ("hxe", {"hxe_alpha": -0.1}, "hxe_alpha must be a finite number, 0 or more, got -0.1"),
         (
             "hxe",
             {"hxe_weights": "width"},
             "hxe_weights must be one of depth, normalised, parent, height",
         ),
-        ("soft_labels", {"soft_beta": -1.0}, "soft_beta must be a finite number >= 0, got -1.0"),
+        (
+            "soft_labels",
+            {"soft_beta": -1.0},
+            "soft_beta must be a finite number, 0 or more, got -1.0",
+        ),
         (
             "soft_labels",
             {"soft_labels_variant": "garg"},
-            "soft_labels_variant must be bertinetto or urbani",
+            "soft_labels_variant must be one of bertinetto, urbani, got",
         ),
-        ("label_smoothing", {"smoothing": 1.5}, r"smoothing must lie in \[0, 1\], got 1.5"),
+        ("label_smoothing", {"smoothing": 1.5}, "smoothing must be a number from 0 to 1, got 1.5"),
         ("label_smoothing", {"weighting": "ones"}, "needs a weighting that sums to 1"),
-        ("corr", {"corr_reduction": "max"}, "corr_reduction must be mean or sum"),
+        ("corr", {"corr_reduction": "max"}, "corr_reduction must be one of mean, sum, got"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_an_error_that_names_it(name, options, message):
@@ -91,13 +97,9 @@ def test_options_of_a_run_are_sorted_into_those_the_loss_takes_and_those_it_does
         "soft_beta": 5.0,
     }
     assert select_options(options) == {"weighting": "power", "decay": 0.3}
-    assert unused_options("hierarchical", options) == ("hxe_alpha", "soft_beta")
-    assert taken_options("hierarchical", {"weighting": "leaf"}) == (
-        "weighting",
-        "leaf_height",
-        "switch_epoch",
-    )
-    assert unused_options("ce", options) == ("weighting", "decay", "hxe_alpha", "soft_beta")
+    names = [option.name for option in taken(LOSSES["hierarchical"].options, {"weighting": "leaf"})]
+    assert names == ["weighting", "leaf_height", "switch_epoch"]
+    assert select_options({**options, "loss": "ce"}) == {}
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -138,6 +140,21 @@ def test_corr_summed_is_the_mean_times_the_batch_size():
         build_loss("corr", TREE, corr_reduction="sum")(SCORES, TARGETS),
     )
     torch.testing.assert_close(total, 16 * mean)
+
+
+@pytest.mark.parametrize(
+    ("head", "given", "message"),
+    [
+        (Softmax, {}, "--loss corr"),
+        (ProxyDR, {}, "--loss corr .* --mds_W"),
+        (ProxyDR, {"ema": True}, "--mds_W in place of --ema"),
+        (ProxyDR, {"mds_W": True, "dynamic": True}, "--dynamic"),
+    ],
+)
+def test_corr_refuses_heads_without_fixed_class_vectors(head, given, message):
+    with pytest.raises(ValueError, match=message):
+        LOSSES["corr"].check_head(head, given)
+    LOSSES["corr"].check_head(ProxyDR, {"mds_W": True, "batch_size": 0})
 
 
 VARIANTS = [(name, {}) for name in LOSSES] + [

@@ -158,7 +158,7 @@ def test_the_gradient_of_the_stress_agrees_with_finite_differences(distance, mon
         seen.update(f=function, x=start)
         return Found(start)
 
-    monkeypatch.setattr("models.proxies.minimize", minimize)
+    monkeypatch.setattr("scipy.optimize.minimize", minimize)
     mds_proxies(mds_targets(path_length(TREE), 1.0, distance), 3, distance=distance)
     point = 1.7 * seen["x"]
     value, gradient = seen["f"](point)

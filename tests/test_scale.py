@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from models import HeadOptions, build_head, prior_from_counts
-from models.scale import DynamicScale, inflection, start_scale
+import models.scale
+from models import HEADS, HeadOptions, build_head, prior_from_counts
 
 KINDS = [("DR", "euc"), ("DR", "arccos"), ("normface", "euc"), ("normface", "arccos")]
 CLASSES = (52, 100, 102, 109, 200, 555, 1000, 1010)
@@ -19,6 +19,18 @@ ROOTS = {
     ("normface", "euc"): (4.678, 5.794, 5.826, 5.934, 6.898, 8.456, 9.336, 9.351),
     ("normface", "arccos"): (1.430, 2.025, 2.039, 2.087, 2.496, 3.127, 3.475, 3.481),
 }
+
+
+def inflection(method, distance, *values):
+    return HEADS[method].inflections[distance](*values)
+
+
+def start_scale(method, distance, num_classes):
+    return models.scale.start_scale(HEADS[method].inflections[distance], num_classes)
+
+
+def DynamicScale(method, distance, num_classes, **options):
+    return models.scale.DynamicScale(HEADS[method].inflections[distance], num_classes, **options)
 
 
 def closeness(method, distance, degrees):

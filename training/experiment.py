@@ -163,7 +163,7 @@ def _lock(held: ExitStack, record: Run) -> None:
 
 
 def _load(options: Mapping, machine: Mapping) -> data.Splits:
-    return data.load({**options, **{name: machine.get(name) for name in command_line.PLACES}})
+    return data.load({**options, **machine})
 
 
 def _identity(options: Mapping, splits: data.Splits) -> dict:
@@ -228,7 +228,7 @@ def _check_same(record: Run, identity: Mapping) -> None:
     """Raises: RunError: If the interrupted run had other options, another tree or another split."""
     before, now = record.options, identity["options"]
     for name in sorted(
-        {*before, *now} - {*folder_name.FILES}
+        {*before, *now} - folder_name.file_options()
     ):  # files count by their content, which names the folder
         if (before.get(name) or None) != (
             now.get(name) or None

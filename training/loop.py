@@ -66,7 +66,7 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
     own_seed = epoch_seed(options["seed"], training.epoch, team.rank)
     seed_everything(own_seed)
     generator = torch.Generator().manual_seed(own_seed)
-    augment = data.augment(options["aug"])
+    augment = data.augment(options["aug"], **data.AUGMENTATIONS.select(options))
     batches = batches.reshuffled(epoch_seed(options["seed"], training.epoch))
     model.train()
     lr = training.optimizer.param_groups[0]["lr"]

@@ -17,6 +17,7 @@ import models
 from data import Splits
 from losses.penalties import Penalties
 from models import Classifier
+from optimization import SCHEDULES
 from training.devices import Devices
 from training.team import ALONE, Team
 
@@ -25,15 +26,6 @@ _NAMES = ("forward_sync_buffers", "broadcast_buffers")
 SYNC_BUFFERS = next(
     name for name in _NAMES if name in inspect.signature(DistributedDataParallel).parameters
 )
-SCHEDULES = {
-    "none": lambda optimizer, epochs: None,
-    "cosine": lambda optimizer, epochs: torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, T_max=max(epochs, 1)
-    ),
-    "step": lambda optimizer, epochs: torch.optim.lr_scheduler.StepLR(
-        optimizer, step_size=max(epochs // 3, 1)
-    ),
-}
 
 
 @dataclass
@@ -136,7 +128,9 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
     optimizer = torch.optim.Adam(
         trained or [nn.Parameter(torch.zeros(()))], lr=options["lr"], fused=fused
     )
-    schedule = SCHEDULES[options["schedule"]](optimizer, options["epochs"])
+    schedule = SCHEDULES.find(options["schedule"]).make(
+        optimizer, options["epochs"], **SCHEDULES.select(options)
+    )
     network = torch.compile(model) if options["compile"] else model
     return TrainingState(
         model, network, loss, penalties, optimizer, schedule, devices, options, team, history=[]

@@ -1,0 +1,217 @@
+"""Options that several datasets take. A dataset names those that it takes, with its own defaults, in
+DEFAULTS of its module; what it alone takes is declared there, too.
+"""
+
+from hierarchies import FORMATS
+from registry import (
+    Need,
+    Option,
+    either,
+    factor,
+    filled,
+    one_of,
+    pixels,
+    seed,
+    switch,
+    with_flag,
+    with_value,
+)
+
+# kind of split -> what it is; a dataset lists its kinds in its row of DATASETS
+KINDS = {
+    "stratified": "every class in every split where it can",
+    "published": "plain random, as in the papers",
+    "official": "the split that comes with the dataset",
+}
+SEED = Option(
+    "seed", seed, 1, "SEED", "seed of starting weights, order of the images and augmentation"
+)
+STOPPING = "named in the log, instead of stopping"
+
+# taken by every dataset, after its own split
+REDUCTION = (
+    Option(
+        "reduction_factor",
+        factor,
+        None,
+        "R",
+        "train on one in R of the training images (default: 1)",
+    ),
+    Option(
+        "subset",
+        one_of(("stratified", "published")),
+        "stratified",
+        help="stratified: --reduction_factor keeps the same share of every class, and where it can"
+        " an image; published: it draws from all images at once, as in the papers",
+        needs=with_flag("reduction_factor"),
+    ),
+    Option(
+        "subset_seed",
+        seed,
+        42,
+        "SEED",
+        "seed of the images that --reduction_factor keeps",
+        needs=with_flag("reduction_factor"),
+    ),
+)
+
+SHARED: dict[str, Option] = {
+    option.name: option
+    for option in (
+        Option("data_dir", filled, None, "DIR", "folder of the images", machine=True),
+        Option(
+            "use_val",
+            switch,
+            False,
+            help="hold out a validation split and test the epoch that is best on it, not the last."
+            " A dataset without splits of its own is shared out as 70% training, 10% validation,"
+            " 20% test images, instead of 90% and 10%",
+            tag="val",
+        ),
+        Option("split", one_of(KINDS), None, help="how images are shared out between the splits"),
+        Option(
+            "split_seed",
+            seed,
+            None,
+            "SEED",
+            "seed of the split (default: the same for all runs, which so share their test images;"
+            " with --split published that of --seed)",
+        ),
+        *REDUCTION,
+        Option(
+            "split_list",
+            filled,
+            None,
+            "CSV",
+            "image files in the published order, for --split published",
+            names_file=True,
+            needs=with_value("split", "published"),
+        ),
+        Option(
+            "resize",
+            pixels,
+            0,
+            "PIXELS",
+            "side every image is stretched to, in pixels; 0 keeps images that are all of one size",
+        ),
+        Option(
+            "upscale",
+            pixels,
+            0,
+            "PIXELS",
+            "side the resized images are then enlarged to, in pixels; 0 leaves them as they are",
+        ),
+        Option("gray", either, False, help="read images as one grey channel"),
+        Option(
+            "crop_boxes",
+            switch,
+            False,
+            help="cut every image to its bounding box before resizing",
+        ),
+        Option("small", switch, False, help="train on a tenth of the images, as in the papers"),
+        Option(
+            "collapse",
+            switch,
+            False,
+            help="remove inner nodes with a single child from the tree",
+        ),
+        Option(
+            "hierarchy",
+            filled,
+            None,
+            "FILE",
+            "tree instead of the dataset's; its leaves are class folders",
+            names_file=True,
+        ),
+        Option(
+            "hierarchy_format",
+            one_of(FORMATS),
+            None,
+            help="what the file of --hierarchy is, where its suffix and content do not tell",
+            needs=with_flag("hierarchy"),
+        ),
+        Option(
+            "levels",
+            filled,
+            None,
+            "COLUMN",
+            "columns of the table of --hierarchy that are the levels of the tree, from the top down"
+            " to the class",
+            several=True,
+            needs=with_flag("hierarchy"),
+        ),
+        Option(
+            "prune_tree",
+            switch,
+            False,
+            help="leave out classes of the tree that have no images, named in the log, instead of"
+            " stopping",
+            needs=Need(
+                # the other datasets come with a tree
+                lambda options: (
+                    options["hierarchy"] or options["dataset"] not in ("folder", "demo")
+                ),
+                "--hierarchy",
+            ),
+        ),
+        Option(
+            "folders_are_classes",
+            switch,
+            False,
+            help="use folders named train, val, test or the like as classes or groups of classes,"
+            " instead of stopping",
+        ),
+        Option(
+            "nonliving",
+            filled,
+            None,
+            "GROUP",
+            "top-level groups to leave out where measures are taken on living classes only",
+            several=True,
+        ),
+        Option(
+            "exclude",
+            filled,
+            (),
+            "PATTERN",
+            "folders in --data_dir to leave out: 'Detritus/*'",
+            several=True,
+        ),
+        Option(
+            "skip_bad_images",
+            switch,
+            False,
+            help=f"leave out images that cannot be read, {STOPPING}",
+        ),
+        Option(
+            "ignore_empty_folders",
+            switch,
+            False,
+            help=f"leave out folders without images, {STOPPING}",
+        ),
+        Option(
+            "cache_dir",
+            filled,
+            None,
+            "DIR",
+            "folder for decoded images (default: beside the images)",
+            machine=True,
+        ),
+        Option(
+            "download",
+            switch,
+            False,
+            help="fetch the images into --data_dir if they are not there",
+            machine=True,
+        ),
+        Option(
+            "stream",
+            either,
+            None,
+            help="decode images whenever they are used, keeping none (default: where decoded they"
+            " would take over 64 GB)",
+            machine=True,
+        ),
+        SEED,
+    )
+}

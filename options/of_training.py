@@ -1,0 +1,89 @@
+"""Options that training itself takes, whatever the parts, and those of the machine.
+
+They stand here because training knows the command line and not the other way round.
+"""
+
+from data import AUGMENTATIONS
+from data.options import SEED
+from optimization import OPTIONS as OPTIMIZATION
+from options.parser import device
+from registry import Need, Option, filled, natural, positive_int, switch, with_flag
+
+TRAINING = (
+    Option(
+        "epochs",
+        natural,
+        50,
+        "N",
+        "passes over the training split; 0 evaluates the untrained network",
+    ),
+    Option("batch_size", positive_int, 32, "N", "images in a step"),
+    *OPTIMIZATION,
+    AUGMENTATIONS.option,
+    SEED,
+    Option(
+        "last",
+        switch,
+        False,
+        help="test the last epoch although --use_val finds the best one",
+        needs=with_flag("use_val", "; without it the last epoch is the result anyway"),
+    ),
+    Option(
+        "amp",
+        switch,
+        False,
+        help="compute the backbone in bfloat16: faster, a little less exact; needs a GPU that has"
+        " bfloat16",
+    ),
+    Option(
+        "compile",
+        switch,
+        False,
+        help="compile the network with torch.compile: slower to start, faster steps on a GPU",
+        rebuilt=False,
+    ),
+)
+MACHINE = (
+    Option(
+        "GPU",
+        device,
+        None,
+        "GPU",
+        "cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no"
+        " GPU)",
+        machine=True,
+    ),
+    Option(
+        "ngpus",
+        positive_int,
+        1,
+        "N",
+        "number of GPUs that --GPU auto takes; the images of a batch are shared out among them",
+        machine=True,
+        needs=Need(lambda options: options["GPU"] in (None, "auto"), "--GPU auto"),
+    ),
+    Option("record", filled, "record", "DIR", "folder that runs are recorded in", machine=True),
+    Option(
+        "mlflow",
+        filled,
+        None,
+        "URI",
+        "also log to this MLflow server, http://HOST:PORT, or local store, sqlite:///FILE.db (needs"
+        " the package)",
+        machine=True,
+    ),
+    Option(
+        "resume",
+        switch,
+        False,
+        help="go on with this run if it was interrupted, else start it",
+        machine=True,
+    ),
+    Option(
+        "overwrite",
+        switch,
+        False,
+        help="drop an earlier run with the same options, and start again",
+        machine=True,
+    ),
+)
