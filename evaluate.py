@@ -6,6 +6,8 @@ python evaluate.py                                           every run under rec
 python evaluate.py --compare NormFace-euc DR-euc --format latex
 """  # noqa: E501
 
+from __future__ import annotations
+
 import startup  # isort: skip
 
 import argparse
@@ -13,21 +15,21 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from evaluation import files, measure
 from hierarchies import WEIGHTINGS
 from hierarchies.weights import weighting_options
-from metrics import catalogue
-from metrics.suite import ON_REQUEST
-from models import HEADS
 from options.parser import Parser, add_option, filled, gpu, natural, nonnegative
 from registry import possible
-from reports import formats, overview, tables
-from runs import records
-from runs.folder import Run, RunError
-from training.devices import choose_devices
+from reports.formats import SUMMARIES
+
+# What measures and draws takes seconds to import, which --help and a slip need not wait for: it is
+# imported where it is used.
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from evaluation import measure
+    from runs.folder import Run
 
 OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
 OF_RUNS = (
@@ -90,7 +92,8 @@ def _run_flags(group) -> None:
     add(
         "--on_request",
         nargs="+",
-        choices=sorted(ON_REQUEST),
+        type=filled,
+        metavar="NAME",
         help="further measures that published figures need: rf_published, Robinson-Foulds distances"
         " as printed there",
     )
@@ -156,7 +159,7 @@ def _record_flags(add) -> None:
     )
     add(
         "--format",
-        choices=sorted(overview.FORMATS),
+        choices=sorted(SUMMARIES),
         default="terminal",
         help="format of the"
         " tables; markdown"
@@ -185,6 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     _check(parser, args)
     try:
+        _check_folders(args)
         status = evaluate_runs(args) if args.run else _overview(args)
         sys.stdout.flush()
         return status
@@ -197,6 +201,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _overview(args: argparse.Namespace) -> int:
+    from models import HEADS
+    from reports import overview
+
     return overview.show(args.record, args.format, args.metrics, args.compare or [], HEADS.aliases)
 
 
@@ -215,6 +222,12 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     for name in sorted(_of_weightings() - weighting_options(args.weighting).keys()):
         if getattr(args, name) is not None:
             parser.error(f"--{name} has no meaning for --weighting {args.weighting}")
+    if args.on_request:
+        from metrics.suite import ON_REQUEST
+
+        for name in args.on_request:
+            if name not in ON_REQUEST:
+                parser.error(f"--on_request: {name!r} is not one of {', '.join(ON_REQUEST)}")
 
 
 def _of_weightings() -> set[str]:
@@ -222,15 +235,24 @@ def _of_weightings() -> set[str]:
     return set(possible([WEIGHTINGS.option])) - {"weighting"}
 
 
+def _check_folders(args: argparse.Namespace) -> None:
+    """Raises: ValueError: If no RUN is there, or not the folder of the images."""
+    if args.run and not any(map(os.path.exists, args.run)):
+        raise ValueError(f"{args.run[0]}: there is no such folder")
+    if args.data_dir is not None and not Path(args.data_dir).is_dir():
+        raise ValueError(f"--data_dir {args.data_dir}: there is no such folder")
+
+
 def evaluate_runs(args: argparse.Namespace) -> int:
     """Evaluates every run that is named or below a folder that is named, whatever happens to the
     others.
     """
+    from evaluation import measure
+    from training.devices import choose_devices
+
     options = {name: getattr(args, name) for name in _of_weightings()}
     images = None
     if args.data_dir is not None:
-        if not Path(args.data_dir).is_dir():
-            raise ValueError(f"--data_dir {args.data_dir}: there is no such folder")
         places = {
             name: getattr(args, name)
             for name in ("data_dir", "cache_dir", "hierarchy", "split_list")
@@ -262,6 +284,9 @@ def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | Non
     Returns: Whether the measures are as recorded, True where there is nothing to compare with;
     None, after a message, if the run cannot be read or written.
     """
+    from runs import records
+    from runs.folder import Run
+
     run = Run(folder)
     try:
         print(f"{run.folder}: {run.options.get('dataset')}, seed {run.options.get('seed')}")
@@ -278,6 +303,9 @@ def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | Non
 
 
 def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
+    from evaluation import files, measure
+    from runs.folder import RunError
+
     if "result_checkpoint" not in run.config:
         raise RunError(f"{run.folder / 'config.json'} is damaged: it has no 'result_checkpoint'")
     images = request.images
@@ -311,6 +339,9 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
 
 def print_measures(metrics: pd.DataFrame, wanted: Sequence[str] | None, file: str) -> None:
     """Prints tables of measures, a section each; `file` holds them all."""
+    from metrics import catalogue
+    from reports import formats, tables
+
     names = tables.select_metrics(wanted, metrics["metric"], file) if wanted else None
     if names is None:
         names = [
@@ -331,6 +362,8 @@ def report(run: Run, computed: pd.DataFrame, tolerance: float) -> bool:
     """Says whether the computed measures are those in metrics.csv, and which are not; returns
     whether they are.
     """
+    from evaluation import measure
+
     table = measure.differences(run.metrics, computed)
     wrong = table[table["difference"] > tolerance]
     largest = table["difference"].max()

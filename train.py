@@ -7,7 +7,7 @@ python train.py --dataset folder --data_dir my_images --method normface --backbo
 
 import startup  # isort: skip
 
-from training.experiment import main
+from training.start import main
 
 PLANKTON = {"backbone": "inception", "epochs": 50, "batch_size": 32, "lr": 1e-4}
 DATASETS = {

@@ -9,7 +9,7 @@ training images are rotated, sheared, scaled, shifted and mirrored unless --aug 
 
 import startup  # isort: skip
 
-from training.experiment import main
+from training.start import main
 
 PAPER = {"backbone": "resnet50", "epochs": 100, "batch_size": 32, "lr": 1e-4, "aug": "affine"}
 DATASETS = {"CIFAR100": PAPER}

@@ -20,7 +20,7 @@ between the network and the class vectors, and the last, smaller batch of an epo
 
 import startup  # isort: skip
 
-from training.experiment import main
+from training.start import main
 
 PAPER = {
     "backbone": "resnet50",

@@ -19,7 +19,7 @@ epoch is trained on.
 
 import startup  # isort: skip
 
-from training.experiment import main
+from training.start import main
 
 PAPER = {
     "backbone": "resnet50",

@@ -9,7 +9,7 @@ to 128 x 128 pixels; training images are rotated, sheared, scaled, shifted and m
 
 import startup  # isort: skip
 
-from training.experiment import main
+from training.start import main
 
 PAPER = {
     "backbone": "resnet50",

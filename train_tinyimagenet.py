@@ -19,7 +19,7 @@ network and the class vectors, and the last, smaller batch of an epoch is traine
 
 import startup  # isort: skip
 
-from training.experiment import main
+from training.start import main
 
 PAPER = {
     "backbone": "resnet50",

@@ -1,5 +1,7 @@
-"""Options that several datasets take. A dataset names those that it takes, with its own defaults, in
-DEFAULTS of its module; what it alone takes is declared there, too.
+"""Options that several datasets take.
+
+A dataset names those that it takes, with its own defaults, in DEFAULTS of its module; what it alone
+takes is declared there, too.
 """
 
 from hierarchies import FORMATS

@@ -6,15 +6,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 
 from data.apportionment import apportion
 from files.text import printable
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "val", "test")
 FRACTIONS = {
@@ -261,13 +264,15 @@ def reduce_training(
     return np.sort(indices[kept]), np.setdiff1d(classes, classes[own[kept]])
 
 
-def split_table(splits: Splits) -> pd.DataFrame:
+def split_table(splits: Splits) -> "pd.DataFrame":
     """One row an image: file, class (its path in the tree), label and split ('unused' where in
     none).
     """
     paths = np.array([format_path(path) for path in splits.hierarchy.class_paths], dtype=object)
     names = np.array([*SPLITS, "unused"], dtype=object)
     columns = {"file": splits.files, "class": paths[splits.labels], "label": splits.labels}
+    import pandas as pd
+
     return pd.DataFrame({**columns, "split": names[splits.membership]})
 
 

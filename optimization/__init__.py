@@ -17,8 +17,8 @@ LR = Option(
 
 
 class Schedule(NamedTuple):
-    """A course of the learning rate: (optimizer, number of epochs, **options) -> torch's schedule, or
-    None for a constant one; and the options that it takes.
+    """A course of the learning rate: (optimizer, number of epochs, **options) -> torch's schedule,
+    or None for a constant one; and the options that it takes.
     """
 
     make: Callable[..., LRScheduler | None]

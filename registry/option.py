@@ -113,13 +113,13 @@ def possible(options: Iterable[Option]) -> dict[str, Option]:
     """
     found: dict[str, Option] = {}
     for option in options:
-        below = {}
+        members = [option]
         for part in (option.parts or {}).values():
-            below |= possible(getattr(part, "options", ()))
-        for name, other in {option.name: option, **below}.items():
-            known = found.setdefault(name, other)
-            if (known.values, known.help) != (other.values, other.help):
-                raise ValueError(f"--{name} is declared twice, and differently")
+            members += possible(getattr(part, "options", ())).values()
+        for member in members:
+            known = found.setdefault(member.name, member)
+            if (known.values, known.help) != (member.values, member.help):
+                raise ValueError(f"--{member.name} is declared twice, and differently")
     return found
 
 

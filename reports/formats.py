@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 MARK = "{mark}"
+# formats of tables over seeds, and the file that each also goes to
+SUMMARIES = {"terminal": None, "markdown": "summary.md", "latex": "summary.tex", "csv": None}
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from runs import records
 from runs.folder import Run
 from runs.records import Record
 
-# and the file that each also goes to
-FORMATS = {"terminal": None, "markdown": "summary.md", "latex": "summary.tex", "csv": None}
+FORMATS = formats.SUMMARIES
 
 
 def show(

@@ -1,4 +1,4 @@
-"""One experiment from resolved options to a recorded run: what every training script calls."""
+"""One experiment from resolved options to a recorded run."""
 
 import os
 import re
@@ -6,14 +6,13 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 import data
-import startup
 from metrics import suite
 from options import argument_files, command_line, folder_name
 from runs.folder import FORMAT, Bystander, Run, RunError
@@ -24,7 +23,10 @@ from training.devices import Devices, choose_devices, count_gpus
 from training.epoch_stats import Diverged
 from training.outputs import compute_outputs
 from training.setup import TrainingState, assemble
+from training.start import main
 from training.team import FirstFailed, Team, join
+
+__all__ = ["Terminated", "main", "run", "run_to_status", "summary"]
 
 # printed when a run ends, as patterns: at how many neighbours ahs@k stops depends on the test set
 MAIN_METRICS = (
@@ -301,14 +303,8 @@ def _command_to_resume(team: Team) -> str:
     return f"go on with: {team.launcher} {shlex.join(argv)} --resume"
 
 
-def main(
-    description: str, datasets: Mapping[str, Mapping], argv: Sequence[str] | None = None
-) -> int:
-    """A training script: its description, the datasets it offers with their defaults; returns the
-    exit status.
-    """
-    startup.set_up_streams()
-    options, machine, folder = command_line.parse(argv, description, datasets)
+def run_to_status(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
+    """`run`, with an error as one line on stderr and its exit status."""
     try:
         return run(options, machine, folder)
     except FirstFailed:

@@ -1,0 +1,303 @@
+"""What adding a part takes: a class or function with its options in one file, and a registry row.
+
+A toy of each kind is registered and run from the command line; nothing else knows of them.
+"""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import data
+import evaluate
+import losses
+import models
+import visualize
+from data.options import SEED, SHARED
+from hierarchies import Hierarchy
+from losses.base import Loss, check_batch
+from losses.penalties import Penalty
+from metrics import METRICS
+from metrics.result import Result
+from models.backbones import Spec
+from models.heads import ProxyHead, dissimilarity_ratio
+from models.scale import Inflection
+from models.sphere import angle
+from options import command_line
+from registry import KEEP, Option, fraction, nonnegative, positive, positive_int, possible
+from runs.folder import Run
+from training import start
+from training.rebuild import rebuilding
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# what is touched to add a part, beside its tests: its own file, and the one with the registry
+TOUCHED = {
+    "loss": ("losses/<name>.py", "losses/__init__.py"),
+    "head": ("models/<name>.py", "models/heads.py"),
+    "penalty": ("losses/<name>.py", "losses/penalties.py"),
+    "backbone": ("models/<name>.py", "models/backbones.py"),
+    "dataset": ("data/<name>.py", "data/__init__.py"),
+    "measure": ("metrics/<name>.py", "metrics/suite.py"),
+}
+
+
+class ToyLoss(Loss):
+    """toy_strength times cross-entropy."""
+
+    summary = "so many times cross-entropy"
+    options = (
+        Option("toy_strength", positive, 2.0, "FACTOR", "factor of the toy loss on cross-entropy"),
+    )
+
+    def __init__(self, hierarchy, **options):
+        super().__init__(hierarchy)
+        self.strength = self.settle(options)["toy_strength"]
+
+    def forward(self, scores, targets):
+        check_batch(scores, targets, self.num_classes)
+        return self.strength * F.cross_entropy(scores, targets)
+
+
+class ToyHead(ProxyHead):
+    """Scores -s log(angle), and toy_bias more for the first class."""
+
+    summary = "angles with a favourite"
+    aliases = ("Toy",)
+    options = (
+        *ProxyHead.options,
+        Option("toy_bias", fraction, 0.5, "SHARE", "what the first class gets for free"),
+    )
+    inflections = {"euc": Inflection("toy with euc", -math.log(math.pi / 2), dissimilarity_ratio)}
+
+    def __init__(self, num_classes, options):
+        super().__init__(num_classes, options)
+        self.bias = options.own["toy_bias"]
+
+    def closeness(self, cosines):
+        return -angle(cosines).log()
+
+    def plain_scores(self, embeddings, weight):
+        first = torch.arange(len(weight), device=weight.device) == 0
+        return super().plain_scores(embeddings, weight) + self.bias * first
+
+
+class ToyPenalty(Penalty):
+    """Squared length of the mean class vector."""
+
+    coefficient = Option(
+        "toy_pull", nonnegative, 0, "COEF", "coefficient of the toy penalty", off=0, rebuilt=None
+    )
+    reads = "class_vectors"
+
+    @classmethod
+    def build(cls, held):
+        return cls()
+
+    def forward(self, weight):
+        return weight.mean(dim=0).square().sum()
+
+
+def toy_network(channels, fresh, toy_width):
+    """Two linear layers on four pixels."""
+    pixels = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
+    return nn.Sequential(pixels, nn.Linear(4 * channels, toy_width), nn.ReLU(), nn.Linear(9, 9))
+
+
+WIDTH = Option("toy_width", positive_int, 9, "N", "width of the toy network")
+COUNT = Option("toy_count", positive_int, 8, "N", "images of a class of the toy dataset")
+TREE = Hierarchy.from_paths([("a", "b"), ("a", "c"), ("d", "e"), ("d", "f")])
+
+
+def load_toy(options):
+    """Noise as bright as its class; every fourth image is for the test, as given."""
+    count = options["toy_count"]
+    labels = np.repeat(np.arange(TREE.num_classes), count)
+    noise = np.random.default_rng(0).integers(0, 40, (len(labels), 16, 16, 1))
+    order = np.arange(len(labels))
+    return data.Splits(
+        dataset=options["dataset"],
+        hierarchy=TREE,
+        files=[f"{i}.png" for i in order],
+        labels=labels,
+        sizes=np.full((len(labels), 2), 16.0),
+        pixels=(noise + 60 * labels[:, None, None, None]).astype(np.uint8),
+        train=order[order % 4 > 0] if not options["use_val"] else order[order % 4 > 1],
+        val=order[order % 4 == 1] if options["use_val"] else [],
+        test=order[order % 4 == 0],
+    )
+
+
+def toy_measure(outputs):
+    """Share of images for which the first class scores best; in [0, 1]."""
+    return Result((outputs.scores.argmax(axis=1) == 0).mean(), outputs.num_samples, 0)
+
+
+ROWS = (
+    (losses.LOSSES, "toy", ToyLoss),
+    (models.HEADS, "toy", ToyHead),
+    (losses.PENALTIES, "toy_pull", ToyPenalty),
+    (models.BACKBONES, "toy", Spec(toy_network, stem="1", last="3", own_stem=True,
+                                   own_options=(WIDTH,))),
+    (data.DATASETS, "toy", data.Dataset(
+        load_toy, {"split": "given", "seed": 1, "use_val": False}, ("given",), (COUNT,))),
+    (METRICS, "toy_first", toy_measure),
+)  # fmt: skip
+OWN = {"toy_strength": "3", "toy_bias": "0.25", "toy_pull": "0.1", "toy_width": "9",
+       "toy_count": "12"}  # fmt: skip
+DATASETS = {"toy": {"backbone": "toy", "loss": "toy", "epochs": 2, "dim": 4, "lr": 0.01}}
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    """A row for each toy."""
+    for registry, name, part in ROWS:
+        monkeypatch.setitem(registry, name, part)
+
+
+def parse(*argv):
+    return command_line.parse(["--method", "toy", *argv], "", DATASETS)
+
+
+def refused(capsys, *argv) -> str:
+    with pytest.raises(SystemExit):
+        parse(*argv)
+    return capsys.readouterr().err.splitlines()[0]
+
+
+def test_every_kind_of_part_takes_one_file_and_a_row():
+    assert all(len(files) == 2 for files in TOUCHED.values()) and len(TOUCHED) == len(ROWS)
+    for _, registry in TOUCHED.values():
+        assert (ROOT / registry).is_file()
+
+
+def test_toys_train_with_a_dynamic_scale_and_are_evaluated_and_reported(tmp_path, capsys):
+    flags = [word for name, value in OWN.items() for word in (f"--{name}", value)]
+    argv = ["--method", "Toy", "--use_val", "--dynamic", "--GPU", "cpu", *flags]
+    argv += ["--record", str(tmp_path)]
+    assert start.main("", DATASETS, argv) == 0
+    run = Run(command_line.parse(argv, "", DATASETS)[2])
+    assert run.folder.parts[-2:] == (
+        "toy-euc-dynamic-val-toy-toy_bias=0.25-toy_count=12-toy_pull=0.1-toy_strength=3",
+        "seed1",
+    )
+    assert {name: float(run.options[name]) for name in OWN} == {
+        name: float(value) for name, value in OWN.items()
+    }
+    epochs = run.epochs.iloc[-1]
+    assert epochs["scale"] != 10  # it moved: a start of its own, then steps
+    measures = run.metrics.set_index("metric")["value"]
+    assert 0 <= measures["toy_first"] <= 1
+    assert len(run.outputs("test").labels) == 12  # every fourth of 4 x 12
+    capsys.readouterr()
+    assert evaluate.main([str(run.folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "toy_first" in shown and "reproduces metrics.csv" in shown
+    assert evaluate.main(["--record", str(tmp_path)]) == 0
+    assert "toy-euc-dynamic" in capsys.readouterr().out
+    assert "toy_first" in set(pd.read_csv(tmp_path / "summary.csv")["metric"])
+    assert visualize.main([str(run.folder), "--format", "png"]) == 0
+    assert "toy_first" in (run.folder / "report.html").read_text("utf-8")
+
+
+def test_toys_change_what_is_minimised():
+    """The options arrive: each moves the loss of the first step as it should."""
+    torch.manual_seed(0)
+    scores, targets = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
+    loss = losses.build_loss("toy", TREE, toy_strength=3.0)
+    torch.testing.assert_close(loss(scores, targets), 3 * F.cross_entropy(scores, targets))
+    options = models.HeadOptions(dim=2, own={"toy_bias": 0.25})
+    head = models.build_head("toy", 4, options)
+    embeddings = torch.randn(5, 2)
+    expected = -10 * head.cosines(embeddings).acos().log() + torch.tensor([0.25, 0, 0, 0])
+    torch.testing.assert_close(head(embeddings), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_flags_of_toys_are_in_the_help_with_their_defaults(capsys):
+    with pytest.raises(SystemExit):
+        command_line.parse(["--help"], "", DATASETS)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--toy_strength FACTOR factor of the toy loss on cross-entropy (with --loss toy)" in text
+    assert "(default: 2.0)" in text and "toy: so many times cross-entropy" in text
+    assert "toy (also Toy): angles with a favourite" in text
+    for name in OWN:
+        assert f"--{name} " in text
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--loss", "ce", "--toy_strength", "3"], "--loss ce does not take it (toy does)"),
+        (["--method", "DR", "--toy_bias", "0"], "--method DR does not take it (toy does)"),
+        (["--backbone", "conv4", "--toy_width", "9"], "--backbone conv4 does not take it"),
+        (["--toy_strength", "0"], "--toy_strength: '0' is not a finite number above 0"),
+        (["--split", "published"], "--split"),
+        (["--resize", "8"], "--resize has no meaning here: the dataset toy does not take it"),
+        (["--dynamic", "--distance", "arccos"], "--dynamic needs the inflection of ToyHead"),
+        (["--loss", "corr"], "--mds_W"),
+    ],
+)
+def test_options_of_toys_are_refused_where_they_have_no_meaning(capsys, argv, message):
+    assert message in refused(capsys, *argv)
+
+
+def test_defaults_of_toys_neither_name_the_run_nor_are_missing_from_the_record():
+    options, _, folder = parse("--toy_strength", "2", "--toy_pull", "0")
+    assert folder.parts[-2] == "toy-euc-toy" and options["toy_strength"] == 2
+    assert options["toy_pull"] is None and options["toy_bias"] == 0.5
+
+
+def test_one_name_declared_differently_by_two_parts_is_an_error(monkeypatch):
+    other = Spec(toy_network, "1", "3", own_options=(Option("toy_width", fraction, 1),))
+    monkeypatch.setitem(models.BACKBONES, "other", other)
+    with pytest.raises(ValueError, match="--toy_width is declared twice, and differently"):
+        possible([models.BACKBONES.option])
+
+
+def test_a_recorded_model_is_rebuilt_without_what_training_was_held_to():
+    options = rebuilding({"method": "toy", "toy_pull": 0.1, "mds_W": True, "freeze": "last"})
+    assert options["toy_pull"] is None and options["mds_W"] is False and options["freeze"] is None
+    assert options["method"] == "toy" and options["toy_bias"] is None  # not known then
+    assert SEED.rebuilt is KEEP and "seed" in SHARED
+
+
+HEAVY = ("torchvision", "skbio", "sklearn", "mlflow", "matplotlib", "scipy", "pandas")
+PARSERS = {
+    "train": "from options.flags import build_parser; build_parser('', list(train.DATASETS))",
+    "evaluate": "evaluate.build_parser()",
+}
+
+
+@pytest.mark.parametrize("script", PARSERS)
+def test_parsing_imports_nothing_heavy(script):
+    code = f"import sys, {script}; {PARSERS[script]}; print(*set(sys.modules) & {set(HEAVY)})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    "script, argv",
+    [
+        ("train.py", ["--dataset", "folder", "--data_dir", "nowhere", "--method", "DR"]),
+        ("evaluate.py", ["nowhere"]),
+    ],
+)
+def test_a_missing_folder_is_named_before_anything_heavy_is_imported(script, argv, tmp_path):
+    for name in HEAVY:
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported')")
+    done = subprocess.run(
+        [sys.executable, ROOT / script, *argv], cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2 and "nowhere: there is no such folder" in done.stderr
