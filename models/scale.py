@@ -158,8 +158,8 @@ class DynamicScale(nn.Module):
     def residual(
         self, closeness: torch.Tensor, angles: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The inflection's residual of a batch, at min(median angle, 45 degrees), and its derivative
-        in t; scalars.
+        """The inflection's residual of a batch, at min(median angle, 45 degrees), and its
+        derivative in t; scalars.
         """
         prior = closeness.new_ones(closeness.shape[1]) if self.prior is None else self.prior
         own = prior.double()[targets].mean()
