@@ -58,7 +58,7 @@ def resolve(given: Mapping[str, object], usual: Mapping[str, object]) -> tuple[d
     options = {**dict.fromkeys(everything), **defaults}
     options |= {name: value for name, value in given.items() if name in own}
     options |= {name: None for name in own if _is_off(everything[name], options[name])}
-    refuse_unneeded(own.values(), {**options, **_not_given(own, given)})
+    refuse_unneeded([own[name] for name in given if name in own], options)
     for name, option in own.items():
         if option.needs is not None and not option.needs.holds(options):
             options[name] = None
@@ -86,13 +86,6 @@ def _write_out_short_forms(given: Mapping[str, object]) -> dict[str, object]:
 
 def _is_off(option: Option, value: object) -> bool:
     return option.off is not None and value == option.off
-
-
-def _not_given(own: Mapping[str, Option], given: Mapping[str, object]) -> dict[str, None]:
-    """Options with needs that were not given: their defaults are no reason for a refusal."""
-    return {
-        name: None for name, option in own.items() if option.needs is not None and name not in given
-    }
 
 
 def _check_parts(options: Mapping[str, object]) -> None:
