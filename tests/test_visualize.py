@@ -249,7 +249,7 @@ def test_nothing_to_draw_is_an_error_that_names_the_folder(tmp_path, capsys):
 def test_a_folder_that_is_no_run_is_refused_before_anything_is_drawn(tmp_path, capsys):
     assert visualize.main([str(tmp_path / "nowhere")]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: ") and "nowhere is no run" in err and "drawing" not in err
+    assert err.startswith("error: ") and "nowhere is not a run" in err and "drawing" not in err
 
 
 def test_runs_named_one_by_one_are_compared_without_the_others(record, tmp_path, quick):

@@ -150,7 +150,7 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
     if training.team.first:
         for name, arrays in outputs.items():
             record.write_arrays(name, arrays)
-        record.write_table("metrics.csv", suite.evaluate(record.outputs("test")))
+        record.finish(suite.evaluate(record.outputs("test")))
 
 
 def _best(record: Run) -> dict | None:
@@ -211,7 +211,7 @@ def _open(
     made = {"places": places, **provenance(), "command": command}
     record.write_json("hierarchy.json", splits.hierarchy.to_dict())
     record.write_table("split.csv", data.split_table(splits))
-    record.write_json("config.json", {"format": FORMAT, **identity, **result, **devices, **made})
+    record.write_config({"format": FORMAT, **identity, **result, **devices, **made})
 
 
 def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
