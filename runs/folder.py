@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
@@ -30,6 +30,7 @@ FORMAT = 1  # of the folder; raised when an older reader would misread a newer r
 DERIVED = ("evaluation*", "per_class*.csv", "per_level*.csv", "confusion_*.csv", "curve_*.csv", "risk_coverage*.csv",
            "*.nwk", "trees*.txt", "report.html")  # what evaluate.py and visualize.py make of a run # fmt: skip
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
+_READ_ONCE = ("config", "hierarchy", "split", "epochs", "metrics")  # properties, by their files
 _OLD_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # of earlier versions, which held no lock on them
 
 
@@ -140,6 +141,32 @@ class Run:
         if not isinstance(checksums, dict):
             raise _changed(self.folder / CHECKSUMS)
         return checksums
+
+    def changed_images(
+        self, files: Sequence[str], content: Sequence[str], digest: str, of: str
+    ) -> list[str] | None:
+        """Images that have another content than those that the run was started with.
+
+        Args:
+            files: All images, those of split.csv.
+            content: The fingerprint of each, see `data.Splits.content`.
+            digest: Of them all together.
+            of: What the fingerprints are made of.
+
+        Returns: Their names; None where that cannot be told: the run is of an earlier version, or
+            its fingerprints are made of something else.
+        Raises: RunError: If split.csv is damaged.
+        """
+        before = self.config.get("images")
+        if not isinstance(before, dict) or before.get("fingerprints_of") != of:
+            return None
+        if before.get("digest") == digest:
+            return []
+        table = self.split
+        if not {"file", "fingerprint"} <= set(table.columns):
+            raise RunError(f"{self.folder / 'split.csv'} is damaged: it has no fingerprints")
+        known = dict(zip(table["file"].astype(str), table["fingerprint"]))
+        return [file for file, now in zip(files, content) if known.get(file) != now]
 
     def is_intact(self, name: str) -> bool | None:
         """Whether a file has the checksum that was recorded of it, also False where it is missing;
@@ -326,12 +353,10 @@ class Run:
             *(path.name for pattern in DERIVED for path in self.folder.glob(pattern)),
         ]:
             (self.folder / name).unlink(missing_ok=True)
-        for name in ("config", "epochs", "metrics", "hierarchy", "split", "_checksums"):
-            self.__dict__.pop(name, None)
+            self._forget(name)
 
     def write_epochs(self, rows: list[dict]) -> None:
         self.write_table("epochs.csv", pd.DataFrame(rows))
-        self.__dict__.pop("epochs", None)
 
     def log(self, line: str) -> None:
         """Prints a line, clear of progress bars, and appends it to log.txt with the time."""
@@ -384,8 +409,6 @@ class Run:
         }
         self.write_json(CHECKSUMS, {**checksums, "metrics.csv": _digest(_encoded(text))})
         self.write_text("metrics.csv", text)
-        for name in ("metrics", "_checksums"):
-            self.__dict__.pop(name, None)
 
     def save_checkpoint(self, name: str, content: Mapping) -> None:
         """Tensors and builtins only. The previous last.pt stays as last-1.pt until the next one is
@@ -406,6 +429,13 @@ class Run:
             write_whole(path, content, keep)
         except OSError as error:
             raise _unwritable(path, error) from error
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """What was read of a file that has changed; of metrics.csv, that the run was unfinished."""
+        stem = name.partition(".")[0]
+        for read in (stem, "_checksums") if stem in _READ_ONCE else ("_checksums",):
+            self.__dict__.pop(read, None)
 
     def _read(self, name: str) -> str:
         """Text of a file, after a look at its checksum where there is one."""

@@ -39,6 +39,8 @@ class Entry(NamedTuple):
     seed: int
     split: str
     metrics: pd.DataFrame
+    images: str | None = None  # fingerprint of their content, where the run knows it
+    place: str | None = None  # of the images
 
     @property
     def row(self) -> tuple[str, str, str]:
@@ -102,7 +104,7 @@ def read_record(record: str | os.PathLike) -> Record:
     entries, doubles = _without_doubles(entries)
     names = _row_names(entries)
     options = {(*entry.row[:2], names[entry.row]): entry.options for entry in entries}
-    values, said = _long_table(entries, names), (*warnings, *doubles)
+    values, said = _long_table(entries, names), (*warnings, *doubles, *_mixed(entries))
     return Record(values, options, len(entries), tuple(unfinished), tuple(damaged), said)
 
 
@@ -145,8 +147,19 @@ def _read_entry(run: Run) -> Entry:
         if options["dataset"] != "folder"
         else run.folder.resolve().parent.parent.name
     )
+    images, places = config.get("images"), config.get("places")
+    known = isinstance(images, dict) and images.get("fingerprints_of") == "pixels"
     return Entry(
-        run.folder, dataset, tree, options["method"], options, seed, split, _checked_metrics(run)
+        run.folder,
+        dataset,
+        tree,
+        options["method"],
+        options,
+        seed,
+        split,
+        _checked_metrics(run),
+        str(images.get("digest")) if known else None,
+        str(places.get("data_dir")) if isinstance(places, dict) else None,
     )
 
 
@@ -217,6 +230,23 @@ def _without_doubles(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
                 f"{entry.folder} is left out: {first.folder} has the same options and seed"
             )
     return list(kept.values()), messages
+
+
+def _mixed(entries: Sequence[Entry]) -> list[str]:
+    """A line for each row of the tables whose seeds are on different images."""
+    rows, messages = defaultdict(dict), []
+    for entry in entries:
+        if entry.images is not None:
+            rows[entry.row].setdefault(entry.images, entry)
+    for different in rows.values():
+        first, *others = different.values()
+        messages += [
+            f"{other.folder} (images in {other.place}) and {first.folder} (images in {first.place})"
+            " are on different images, but count as seeds of one method: move one of them to"
+            " another folder, and train with --record DIR"
+            for other in others
+        ]
+    return messages
 
 
 def _long_table(entries: Sequence[Entry], names: Mapping[tuple, str]) -> pd.DataFrame:
