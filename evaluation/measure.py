@@ -3,6 +3,7 @@ machine.
 """
 
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,14 +13,14 @@ import numpy as np
 import pandas as pd
 
 import data
-from evaluation.model import NO_START
+from evaluation.model import load_model
 from hierarchies import node_weights
 from metrics import Outputs, fit_temperature, suite
 from runs import records
 from runs.folder import Run, RunError
 from training.devices import Devices
 from training.outputs import compute_outputs
-from training.setup import assemble
+from training.setup import hold_model
 
 
 class ImageSource(NamedTuple):
@@ -114,7 +115,7 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
     Raises: RunError: If the images, their split or their tree are not those of the run; ValueError
     from the data.
     """
-    state = run.checkpoint(checkpoint)["model"]
+    model = load_model(run, checkpoint)
     # a folder to write to and a download are this machine's to choose, whatever the run's
     # config.json says
     recorded = {
@@ -131,21 +132,30 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
                 f"the {what} made from these images is not the one of {run.folder}; is --data_dir"
                 " right?"
             )
-    options = defaultdict(
-        lambda: None, {**run.options, **NO_START}
-    )  # what an old run did not know is off
-    training = assemble(options, splits, images.devices)
-    try:
-        training.model.load_state_dict(state)
-    except RuntimeError as error:
-        raise RunError(
-            f"{run.folder / checkpoint} does not fit the model of config.json: {error}"
-        ) from error
+    _warn_of_other_images(run, splits)
+    training = hold_model(model, defaultdict(lambda: None, run.options), images.devices)
     names = ("test", "val") if len(splits.val) else ("test",)
     embedded = _Embedded(run, compute_outputs(training, splits, names))
     return SplitOutputs(
         embedded.outputs("test"), embedded.outputs("val") if len(splits.val) else None
     )
+
+
+def _warn_of_other_images(run: Run, splits: data.Splits) -> None:
+    """Says on stderr which images are not those that the run was made with; other versions of
+    Pillow may read the same files a little differently.
+    """
+    changed = run.changed_images(
+        splits.files, splits.content, splits.content_digest, splits.fingerprints_of
+    )
+    if changed:
+        some = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
+        print(
+            f"warning: {len(changed)} of {len(splits.files)} images do not have the content that"
+            f" {run.folder} was trained and tested on: {some}; they were replaced, or Pillow reads"
+            " them differently here",
+            file=sys.stderr,
+        )
 
 
 def measure(source: SplitOutputs, request: EvaluationOptions) -> tuple[pd.DataFrame, pd.DataFrame]:
