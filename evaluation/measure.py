@@ -123,9 +123,8 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
         for name, value in run.options.items()
         if name not in ("data_dir", "cache_dir", "download")
     }
-    splits = data.load(
-        {**recorded, **{name: place for name, place in images.places.items() if place is not None}}
-    )
+    places = {name: place for name, place in images.places.items() if place is not None}
+    splits = _load(run, {**recorded, **places})
     for what, found in (("hierarchy", splits.hierarchy.digest), ("split", splits.digest)):
         if found != run.config.get(what):
             raise RunError(
@@ -133,12 +132,33 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
                 " right?"
             )
     _warn_of_other_images(run, splits)
+    batch_size = run.options.get("batch_size")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise RunError(
+            f"{run.folder / 'config.json'} is damaged: option 'batch_size' is {batch_size!r}, not"
+            " the number of images in a batch"
+        )
     training = hold_model(model, defaultdict(lambda: None, run.options), images.devices)
     names = ("test", "val") if len(splits.val) else ("test",)
     embedded = _Embedded(run, compute_outputs(training, splits, names))
     return SplitOutputs(
         embedded.outputs("test"), embedded.outputs("val") if len(splits.val) else None
     )
+
+
+def _load(run: Run, options: Mapping) -> data.Splits:
+    """The images of a run. Raises: RunError: If its options are none that training writes;
+    ValueError, OSError from the data.
+    """
+    try:
+        return data.load(options)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # odd options of a config.json from elsewhere raise almost anything
+        raise RunError(
+            f"the images cannot be loaded with the options in {run.folder / 'config.json'}"
+            f" ({type(error).__name__}: {error}); was it changed?"
+        ) from error
 
 
 def _warn_of_other_images(run: Run, splits: data.Splits) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from evaluation.images import image_places, open_image
+from evaluation.images import image_folder, open_image
 from evaluation.measure import read_source
 from figures import FIGURES, Rendered, Subject, render
 from figures.style import counted
@@ -82,7 +82,7 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
         best = int(epochs.loc[accuracy.idxmax(), "epoch"]) if accuracy.notna().any() else None
     files = run.arrays("test").get("files")
     reader = partial(
-        open_image, places=image_places(run, data_dir), gray=bool(run.options.get("gray"))
+        open_image, folder=image_folder(run, data_dir), gray=bool(run.options.get("gray"))
     )
     return Subject(source.test, epochs, run.options, source.val, files, reader, best)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -253,7 +254,13 @@ class Run:
         """The checkpoint that the run's results come from: 'best.pt', or 'last.pt' without a
         validation split.
         """
-        return self.config["result_checkpoint"]
+        name = self.config.get("result_checkpoint")
+        if not isinstance(name, str) or not name:
+            raise RunError(
+                f"{self.folder / 'config.json'} is damaged: 'result_checkpoint' is {name!r}, not"
+                " the name of a file; run it again with --overwrite"
+            )
+        return name
 
     def outputs(self, name: str = "test") -> Outputs:
         """What the metrics need of one split. Raises: RunError: Also if the arrays do not belong to
@@ -264,6 +271,12 @@ class Run:
             "distance": options.get("distance") or "euc",
             "beta": options.get("beta") or 1.0,
         }
+        for option, kind in (("distance", str), ("beta", Real)):
+            if not isinstance(similarity[option], kind):
+                raise RunError(
+                    f"{self.folder / 'config.json'} is damaged: option {option!r} is"
+                    f" {similarity[option]!r}; run it again with --overwrite"
+                )
         fields = ("labels", "scores", "embeddings", "class_vectors", "prototypes")
         missing = [field for field in fields if field not in arrays]
         if missing:

@@ -112,7 +112,7 @@ def hold_model(model: Classifier, options: Mapping, devices: Devices) -> Trainin
 
     Raises: ValueError: If the options do not allow it on these devices.
     """
-    options = {**options, "compile": False, "amp": bool(options["amp"])}
+    options = {"batch_size": options["batch_size"], "amp": bool(options["amp"]), "compile": False}
     _check_devices(options, devices)
     model.to(devices.main, memory_format=torch.channels_last)
     network = _spread(model, devices, ALONE)
