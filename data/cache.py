@@ -292,9 +292,7 @@ def _open(folder: Path, read: Callable | None = None) -> ImageCache | None:
         if content.get("checksums") not in (None, checksums(content, folder)):
             return None
         with np.load(folder / "images.npz") as arrays:
-            sizes, fingerprints, kept = (
-                arrays[name] for name in ("sizes", "fingerprints", "kept")
-            )
+            sizes, fingerprints, kept = (arrays[name] for name in ("sizes", "fingerprints", "kept"))
         if not len(sizes) == len(fingerprints) == len(kept) == shape[0]:
             return None
         bad = tuple((file, reason) for file, reason in content["bad"])

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data.decoding import Box, Decoded, read_image, reason
 from data.progress import progress
-from files.writing import out_of_space, sync_folder
+from files.writing import sync_folder
 
 SHOWN = 20
 DARK = 65536 // 4  # 16-bit images that stay below come out dark: they hold 12 or 14 bits

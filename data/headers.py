@@ -124,9 +124,7 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
     return (height, width) if rotated else (width, height)
 
 
-def _read_sizes(
-    root: Path, files: Sequence[str]
-) -> list[tuple[tuple[int, int], int] | str]:
+def _read_sizes(root: Path, files: Sequence[str]) -> list[tuple[tuple[int, int], int] | str]:
     found = []
     for file in files:
         try:

@@ -73,9 +73,7 @@ def _cached(root: Path, files: Sequence[str], options: Mapping) -> Images:
     names = ("resize", "gray", "cache_dir", "skip_bad_images")
     cache = build_cache(root, files, **{name: options[name] for name in names})
     notes = (*cache.notes, *place_notes(cache, root, options["cache_dir"]))
-    return Images(
-        cache.pixels, cache.sizes, cache.kept, notes, cache.fingerprints, "pixels", cache
-    )
+    return Images(cache.pixels, cache.sizes, cache.kept, notes, cache.fingerprints, "pixels", cache)
 
 
 def _stream(root: Path, files: Sequence[str], options: Mapping) -> Images:

@@ -133,6 +133,6 @@ class Embedder:
         scores = self.model.head(embeddings, weight=self.prototypes)
         if not torch.isfinite(scores.amax(dim=1)).all():
             raise ValueError(
-                "the model gives scores that are no finite numbers; did its training diverge?"
+                "the model gives scores that are not finite; did its training diverge?"
             )
         return embeddings.cpu().numpy(), scores.cpu().numpy()

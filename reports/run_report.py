@@ -106,8 +106,8 @@ def write_images(
     links, folder = {}, out / "figures"
     if folder.is_symlink():
         raise RunError(
-            f"cannot write {folder}: it is a link, which is not followed; remove it, or name another"
-            " place with --out DIR"
+            f"cannot write {folder}: it is a link, which is not followed; remove it, or name"
+            " another place with --out DIR"
         )
     for kind in formats:
         path = folder / f"{name}.{kind}"

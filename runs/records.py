@@ -24,7 +24,7 @@ ROW = [*GROUP, "method", "options"]
 FILES = ("weights", "hierarchy", "split_list")  # options that name a file, as in arguments.FILES
 pd.set_option(
     "mode.string_storage", "python"
-)  # pyarrow, where it is installed, refuses file names that are no UTF-8
+)  # pyarrow, where it is installed, refuses file names that are not valid UTF-8
 _RUN_FILES = {"config.json", "metrics.csv", "epochs.csv", "test.pkl", "last.pt", "best.pt"}
 
 
@@ -169,7 +169,7 @@ def _portable(name: str, value: object) -> object:
 
 
 def _checked_metrics(run: Run) -> pd.DataFrame:
-    """Columns metric and value of metrics.csv. Raises: RunError: If a row is cut off, no number or
+    """Columns metric and value of metrics.csv. Raises: RunError: If a row is cut off, not a number or
     there twice.
     """
     table, path = run.metrics, run.folder / "metrics.csv"

@@ -167,6 +167,6 @@ def test_a_changed_config_json_is_noticed_and_one_that_is_laid_out_otherwise_is_
         content["options"]["dim"] = 9
         path.write_text(json.dumps(content), "utf-8")
         with pytest.raises(RunError, match="config.json is not as the run wrote it"):
-            Run(run.folder).config
+            _ = Run(run.folder).config
     finally:
         path.write_text(text, "utf-8")

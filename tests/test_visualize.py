@@ -16,11 +16,11 @@ from PIL import Image
 from recorded import write_run
 
 import visualize
+from evaluation.images import ImageFolder, image_folder, open_image
 from figures import FIGURES
 from hierarchies import Hierarchy
 from reports import run_report
 from reports.comparison_report import Group, paired_tests
-from evaluation.images import ImageFolder, image_folder, open_image
 from reports.run_report import read_subject
 from runs import records
 from runs.folder import Run

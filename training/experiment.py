@@ -240,9 +240,7 @@ def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
     )
 
 
-def _check_same(
-    record: Run, options: Mapping, machine: Mapping, splits: data.Splits
-) -> list[str]:
+def _check_same(record: Run, options: Mapping, machine: Mapping, splits: data.Splits) -> list[str]:
     """What cannot be compared between the recorded run and this one.
 
     Raises: RunError: If it had other options, another tree, another split or other images.
@@ -389,8 +387,8 @@ def _reads_as(record: Run, name: str, splits: data.Splits) -> bool:
         if name == "hierarchy.json":
             return record.hierarchy.digest == splits.hierarchy.digest
         columns = ["file", "class", "label", "split"]
-        return record.split[columns].astype(str).equals(
-            data.split_table(splits)[columns].astype(str)
+        return (
+            record.split[columns].astype(str).equals(data.split_table(splits)[columns].astype(str))
         )
     except (RunError, KeyError):
         return False

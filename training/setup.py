@@ -108,7 +108,7 @@ def assemble(
 
 
 def hold_model(model: Classifier, options: Mapping, devices: Devices) -> TrainingState:
-    """What `outputs.compute_outputs` needs of a model whose weights are known, and nothing to train it.
+    """What `outputs.compute_outputs` needs of a model with known weights, and nothing to train it.
 
     Raises: ValueError: If the options do not allow it on these devices.
     """
