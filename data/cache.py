@@ -68,6 +68,11 @@ class CheckedPixels(np.memmap):
         pixels._check = check
         return pixels
 
+    def check_again(self) -> None:
+        """Has all images compared once more, as in a new process."""
+        if self._check is not None:
+            self._check.forget()
+
     def __getitem__(self, index):
         found = super().__getitem__(index)
         if self._check is not None:
@@ -84,6 +89,10 @@ class _Check:
         self._sizes = np.asarray(sizes, np.int64)
         self._rows, self._seen = np.arange(len(sizes)), np.zeros(len(sizes), bool)
         self._all = False  # seen
+
+    def forget(self) -> None:
+        self._seen[:] = False
+        self._all = False
 
     def __call__(self, pixels: CheckedPixels, index: object) -> None:
         if self._all:
