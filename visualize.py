@@ -53,7 +53,7 @@ def build_parser() -> Parser:
         metavar="DIR",
         help="where the images of the runs are on this"
         " machine, for the worst"
-        " mistakes (default: where training found them)",
+        " mistakes (default: where training found them, if their content is as recorded)",
     )
     add(
         "--metrics",

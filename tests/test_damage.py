@@ -19,7 +19,7 @@ from recorded import write_run
 
 import train
 from data.cache import build_cache
-from data.decoding import read_image
+from data.decoding import read_image, reason
 from evaluation.measure import read_source
 from evaluation.model import load_model
 from files.pickles import SEAL, dump_arrays, load_arrays
@@ -275,10 +275,6 @@ def test_arrays_carry_a_checksum_that_other_readers_pass_over(tmp_path):
     assert load_arrays(path)["x"].tolist() == [0, 1, 2, 3, 4]
 
 
-class Passing(OSError):
-    """What the system says of a file once."""
-
-
 @pytest.mark.parametrize("number", [5, 13, 24], ids=["I/O", "permission", "too many files"])
 def test_a_file_that_could_not_be_read_once_is_not_remembered_as_bad(
     images, tmp_path, monkeypatch, number
@@ -288,7 +284,7 @@ def test_a_file_that_could_not_be_read_once_is_not_remembered_as_bad(
 
     def fail_once(path, **how):
         if str(path).endswith(files[2]):
-            raise ValueError(os.strerror(number)) from Passing(number, os.strerror(number))
+            raise ValueError(os.strerror(number)) from OSError(number, os.strerror(number))
         return read_image(path, **how)
 
     with monkeypatch.context() as patch:
@@ -297,3 +293,12 @@ def test_a_file_that_could_not_be_read_once_is_not_remembered_as_bad(
         assert len(cache.pixels) == len(files) - 1 and cache.bad[0][1].startswith("for now: ")
         assert build_cache(images, files, **options).folder == cache.folder
     assert len(build_cache(images, files, **options).pixels) == len(files)
+
+
+@pytest.mark.parametrize("error", [OSError("broken data stream"), OSError(22, "Invalid argument")])
+def test_what_pillow_says_of_a_damaged_file_does_not_pass(error):
+    bad = ValueError("the reason")
+    bad.__cause__ = error
+    assert reason(bad) == "the reason"
+    bad.__cause__ = MemoryError()
+    assert reason(bad).startswith("for now: ")
