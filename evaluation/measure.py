@@ -14,6 +14,7 @@ import pandas as pd
 
 import data
 from evaluation.model import load_model
+from files.text import printable
 from hierarchies import node_weights
 from metrics import Outputs, fit_temperature, suite
 from runs import records
@@ -169,7 +170,7 @@ def _warn_of_other_images(run: Run, splits: data.Splits) -> None:
         splits.files, splits.content, splits.content_digest, splits.fingerprints_of
     )
     if changed:
-        some = ", ".join(changed[:5]) + (", ..." if len(changed) > 5 else "")
+        some = ", ".join(map(printable, changed[:5])) + (", ..." if len(changed) > 5 else "")
         print(
             f"warning: {len(changed)} of {len(splits.files)} images do not have the content that"
             f" {run.folder} was trained and tested on: {some}; they were replaced, or Pillow reads"

@@ -28,8 +28,18 @@ from hierarchies import Hierarchy
 from metrics.outputs import Outputs
 
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer run
-DERIVED = ("evaluation*", "per_class*.csv", "per_level*.csv", "confusion_*.csv", "curve_*.csv", "risk_coverage*.csv",
-           "*.nwk", "trees*.txt", "report.html")  # what evaluate.py and visualize.py make of a run # fmt: skip
+# what evaluate.py and visualize.py make of a run
+DERIVED = (
+    "evaluation*",
+    "per_class*.csv",
+    "per_level*.csv",
+    "confusion_*.csv",
+    "curve_*.csv",
+    "risk_coverage*.csv",
+    "*.nwk",
+    "trees*.txt",
+    "report.html",
+)
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
 _READ_ONCE = ("config", "hierarchy", "split", "epochs", "metrics")  # properties, by their files
 _OLD_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # of earlier versions, which held no lock on them

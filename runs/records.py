@@ -169,8 +169,8 @@ def _portable(name: str, value: object) -> object:
 
 
 def _checked_metrics(run: Run) -> pd.DataFrame:
-    """Columns metric and value of metrics.csv. Raises: RunError: If a row is cut off, not a number or
-    there twice.
+    """Columns metric and value of metrics.csv. Raises: RunError: If a row is cut off, is not a
+    number or is there twice.
     """
     table, path = run.metrics, run.folder / "metrics.csv"
     numbers = table[["value", "n", "undefined"]].apply(pd.to_numeric, errors="coerce")

@@ -14,6 +14,7 @@ import torch
 
 import data
 import startup
+from files.text import printable
 from metrics import suite
 from options import argument_files, command_line, folder_name
 from runs.folder import FORMAT, Bystander, Run, RunError
@@ -296,7 +297,7 @@ def _other_reader(record: Run) -> str:
 
 def _some(names: Sequence[str], shown: int = 10) -> str:
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
+    return ", ".join(map(printable, names[:shown])) + more
 
 
 def _place(machine: Mapping) -> str | None:
