@@ -53,7 +53,7 @@ def build_parser() -> Parser:
         metavar="DIR",
         help="where the images of the runs are on this"
         " machine, for the worst"
-        " mistakes (default: where training found them)",
+        " mistakes (default: where training found them, if their content is as recorded)",
     )
     add(
         "--metrics",
@@ -138,7 +138,7 @@ def _existing(folder: Path) -> Run:
     run = Run(folder)
     if not run.exists:
         raise ValueError(
-            f"{folder} is no run: it has no config.json; a run's folder ends in .../seed<k>"
+            f"{folder} is not a run: it has no config.json; a run's folder ends in .../seed<k>"
         )
     return run
 

@@ -74,7 +74,10 @@ def prepare(
 
 
 def engine_epoch(training: TrainingState, splits: data.Splits, batches: data.Batches) -> None:
-    """An epoch as `loop.fit` trains it."""
+    """An epoch as `loop.fit` trains it, and as the first of a process, which compares every image
+    with its fingerprint.
+    """
+    splits.pixels.check_again()
     with progress(total=1, file=io.StringIO()) as bar:
         loop._train_epoch(training, splits, batches, bar)
 

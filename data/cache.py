@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cache_writer import fill, out_of_space, read_or_reason, refusal
-from data.decoding import Box
+from data.cache_writer import checksums, fill, read_or_reason, refusal
+from data.decoding import PASSING, Box, pixels_fingerprint
 from files.locks import file_lock
+from files.writing import out_of_space, sync_folder
 
 FORMAT = 2  # raised whenever the same images would give other pixels, files or notes
 FOLDER = ".taxonomy_cache"
@@ -30,7 +31,8 @@ class ImageCache:
     """The decoded images (S of them).
 
     Attributes:
-        pixels (S, H, W, channels): Read-only uint8 memory map.
+        pixels (S, H, W, channels): Read-only uint8 memory map, which compares each image with its
+            fingerprint when it is first read.
         sizes (S, 2): float32 original width and height, in pixels.
         fingerprints (S,): uint64 hashes of size and pixels; equal for equal images.
         kept (S,): Position of each image in the list of files; misses the bad ones that were
@@ -47,6 +49,74 @@ class ImageCache:
     bad: tuple[tuple[str, str], ...]
     folder: Path
     notes: tuple[str, ...]
+
+
+class CheckedPixels(np.memmap):
+    """The pixels of a cache. Images that are read by index are compared with their fingerprints,
+    each once a process, in the thread that reads them.
+
+    Raises: ValueError: When indexed, if an image is not as it was written. The cache is then marked
+    as damaged, and the next start builds it anew.
+    """
+
+    _check = None  # views and results of arithmetic are plain arrays
+
+    @classmethod
+    def open(cls, folder: Path, shape: tuple[int, ...], check: "_Check") -> "CheckedPixels":
+        """The pixels in a cache's folder; `check` is called with the rows that are read."""
+        pixels = np.memmap(folder / "pixels.bin", np.uint8, "r", shape=shape).view(cls)
+        pixels._check = check
+        return pixels
+
+    def check_again(self) -> None:
+        """Has all images compared once more, as in a new process."""
+        if self._check is not None:
+            self._check.forget()
+
+    def __getitem__(self, index):
+        found = super().__getitem__(index)
+        if self._check is not None:
+            first = index[0] if isinstance(index, tuple) and index else index
+            self._check(self, first)
+        return found.view(np.ndarray) if isinstance(found, CheckedPixels) else found
+
+
+class _Check:
+    """Compares rows of pixels with their fingerprints, each once."""
+
+    def __init__(self, folder: Path, sizes: np.ndarray, fingerprints: np.ndarray):
+        self._folder, self._fingerprints = folder, fingerprints
+        self._sizes = np.asarray(sizes, np.int64)
+        self._rows, self._seen = np.arange(len(sizes)), np.zeros(len(sizes), bool)
+        self._all = False  # seen
+
+    def forget(self) -> None:
+        self._seen[:] = False
+        self._all = False
+
+    def __call__(self, pixels: CheckedPixels, index: object) -> None:
+        if self._all:
+            return
+        plain = isinstance(index, (int, np.integer, slice, list)) or getattr(index, "ndim", 0) == 1
+        rows = np.atleast_1d(self._rows[index] if plain else self._rows)
+        whole = pixels.view(np.ndarray)
+        for row in rows[~self._seen[rows]].tolist():
+            size = tuple(self._sizes[row].tolist())
+            if pixels_fingerprint(whole[row], size) != int(self._fingerprints[row]):
+                raise ValueError(self._damaged(row))
+            self._seen[row] = True
+        self._all = bool(self._seen.all())
+
+    def _damaged(self, row: int) -> str:
+        again = "start again, or go on with --resume: it is built anew"
+        try:
+            (self._folder / "content.json").unlink()
+        except OSError:
+            again = "remove that folder, or name another place with --cache_dir, and start again"
+        return (
+            f"the image cache {self._folder} is damaged: its image {row} is not as it was written;"
+            f" {again}"
+        )
 
 
 def build_cache(
@@ -88,16 +158,17 @@ def build_cache(
     digest = files_digest(root, files, f"{FORMAT} {resize} {gray}", boxes)
     places = [Path(cache_dir)] if cache_dir is not None else [root / FOLDER, _user_folder()]
     folders = {place: place / key_in(place, root, digest) for place in places}
-    folder = next((folder for folder in folders.values() if _content(folder) is not None), None)
-    if folder is None:
+    read = partial(read_or_reason, root=root, resize=resize, gray=gray, boxes=boxes)
+    cache = next(filter(None, (_open(folder, read) for folder in folders.values())), None)
+    if cache is None:
         folder = folders[_writable(places)]
-        read = partial(read_or_reason, root=root, resize=resize, gray=gray, boxes=boxes)
         _sweep(folder.parent)
         waiting = "another process is reading the same images into the cache: waiting for it"
         with file_lock(folder.with_suffix(".lock"), waiting=waiting):
-            if _content(folder) is None:
+            cache = _open(folder, read)
+            if cache is None:
                 _build(folder, files, read, workers or _cores(), skip_bad_images)
-    cache = _open(folder)
+                cache = _open(folder)
     if cache.bad and not skip_bad_images:
         raise ValueError(refusal(cache.bad))
     return cache
@@ -195,9 +266,10 @@ def _build(
         bad = fill(temporary, files, read, workers)
         if len(bad) == len(files) or (bad and not skip_bad_images):
             raise ValueError(refusal(bad))
-        if _content(folder) is None:
+        if _open(folder, read) is None:
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
             temporary.rename(folder)
+            sync_folder(folder.parent)
     except OSError as error:
         if out_of_space(error):
             raise OSError(
@@ -205,35 +277,41 @@ def _build(
                 " another place with"
                 f" --cache_dir ({error})"
             ) from error
-        if (
-            _content(folder) is None
-        ):  # otherwise another builder was faster, on a file system without locks
+        if _open(folder, read) is None:
             raise
+        # otherwise another builder was faster, on a file system without locks
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _content(folder: Path) -> dict | None:
-    """What the cache says of itself; None where there is no complete cache."""
+def _open(folder: Path, read: Callable | None = None) -> ImageCache | None:
+    """The cache in a folder; None where there is no whole one.
+
+    Args:
+        folder: Where.
+        read: Reads a file: those that could not be read for a reason that may pass are tried again,
+            and the cache is no longer whole if one can be read now. None: they are not.
+    """
     try:
         content = json.loads((folder / "content.json").read_text(encoding="utf-8"))
-        whole = (folder / "images.npz").is_file()
-        return (
-            content
-            if whole and (folder / "pixels.bin").stat().st_size == math.prod(content["shape"])
-            else None
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        shape = tuple(content["shape"])
+        if (folder / "pixels.bin").stat().st_size != math.prod(shape):
+            return None
+        # caches of earlier versions have none
+        if content.get("checksums") not in (None, checksums(content, folder)):
+            return None
+        with np.load(folder / "images.npz") as arrays:
+            sizes, fingerprints, kept = (arrays[name] for name in ("sizes", "fingerprints", "kept"))
+        if not len(sizes) == len(fingerprints) == len(kept) == shape[0]:
+            return None
+        bad = tuple((file, reason) for file, reason in content["bad"])
+        notes = list(content["notes"])
+    except Exception:  # damaged bytes can raise almost anything
         return None
-
-
-def _open(folder: Path) -> ImageCache:
-    content = _content(folder)
-    with np.load(folder / "images.npz") as arrays:
-        sizes, fingerprints, kept = arrays["sizes"], arrays["fingerprints"], arrays["kept"]
-    pixels = np.memmap(folder / "pixels.bin", np.uint8, "r", shape=tuple(content["shape"]))
-    bad = tuple((file, reason) for file, reason in content["bad"])
-    notes = list(content["notes"])
+    passing = [file for file, reason in bad if reason.startswith(PASSING)]
+    if read is not None and any(not isinstance(read(file), str) for file in passing):
+        return None
+    pixels = CheckedPixels.open(folder, shape, _Check(folder, sizes, fingerprints))
     if bad:
         notes.append(
             f"{len(bad)} images were left out because they cannot be read:"

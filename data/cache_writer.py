@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -14,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.decoding import Box, Decoded, read_image
+from data.decoding import Box, Decoded, read_image, reason
 from data.progress import progress
+from files.writing import sync_folder
 
 SHOWN = 20
 DARK = 65536 // 4  # 16-bit images that stay below come out dark: they hold 12 or 14 bits
@@ -33,7 +35,8 @@ def fill(
             `read_or_reason`.
         workers: Number of threads that read.
 
-    Returns: Path and reason of each file that could not be read; it has no row.
+    Returns: Path and reason of each file that could not be read; it has no row. A reason that may
+        pass, such as a missing permission, begins with `decoding.PASSING`.
     Raises:
         ValueError: If two images differ in shape.
         OSError: If there is no space left; checked as soon as the size of a row is known.
@@ -62,14 +65,18 @@ def fill(
         np.array(sizes, np.float32).reshape(-1, 2),
         np.array(fingerprints, np.uint64),
     )
-    np.savez(
-        folder / "images.npz", kept=np.array(kept, np.int64), sizes=sizes, fingerprints=fingerprints
-    )
+    arrays = {"kept": np.array(kept, np.int64), "sizes": sizes, "fingerprints": fingerprints}
+    with open(folder / "images.npz", "wb") as handle:
+        np.savez(handle, **arrays)
+        handle.flush()
+        os.fsync(handle.fileno())
     content = {"shape": [len(kept), *(first or (0, 0, 0))], "bad": bad, "notes": _notes(seen)}
+    content["checksums"] = checksums(content, folder)
     with open(folder / "content.json", "w", encoding="utf-8") as handle:
         json.dump(content, handle, indent=1)
         handle.flush()
         os.fsync(handle.fileno())
+    sync_folder(folder)
     return bad
 
 
@@ -82,23 +89,31 @@ def read_or_reason(
             root / file, resize=resize, gray=gray, box=None if boxes is None else boxes[file]
         )
     except ValueError as error:
-        return str(error)
+        return reason(error)
+
+
+def checksums(content: Mapping, folder: Path) -> dict[str, str]:
+    """SHA-256 of what content.json says beside its checksums, and of images.npz. Raises: OSError.
+
+    Of the pixels there are the fingerprints, one an image.
+    """
+    said = {name: value for name, value in content.items() if name != "checksums"}
+    text = json.dumps(said, sort_keys=True)
+    return {
+        "content.json": hashlib.sha256(text.encode("ascii")).hexdigest(),
+        "images.npz": hashlib.sha256((folder / "images.npz").read_bytes()).hexdigest(),
+    }
 
 
 def refusal(bad: Sequence[Sequence[str]]) -> str:
     """The message that lists files which cannot be read, and the ways out."""
-    lines = [f"  {file}: {reason}" for file, reason in bad[:SHOWN]]
+    lines = [f"  {file}: {why}" for file, why in bad[:SHOWN]]
     more = [f"  and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
     head = (
         f"{len(bad)} images cannot be read; remove or repair them, or leave them out with"
         " --skip_bad_images:"
     )
     return "\n".join([head, *lines, *more])
-
-
-def out_of_space(error: OSError) -> bool:
-    """Whether the disk or the user's share of it is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _in_order(read: Callable, files: Sequence[str], workers: int) -> Iterator[Decoded | str]:

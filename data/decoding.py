@@ -1,5 +1,6 @@
 """Reads one image file into 8-bit pixels, or says why it cannot."""
 
+import errno
 import hashlib
 import os
 from typing import NamedTuple
@@ -22,6 +23,11 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+
+PASSING = "for now: "
+# errors of reading that the file itself causes: those of Pillow have no number, and a damaged file
+# may name a place in it that there cannot be
+_OF_THE_FILE = (None, errno.EINVAL, errno.EOVERFLOW)
 
 Box = tuple[
     int, int, int, int
@@ -50,6 +56,18 @@ class Decoded(NamedTuple):
     transparent: bool
     frames: int
     fingerprint: int
+
+
+def reason(error: ValueError) -> str:
+    """Why an image cannot be read: the message, or what the system said, with PASSING before it,
+    where that says nothing of the file itself and may be otherwise the next time.
+    """
+    cause = error.__cause__
+    if isinstance(cause, MemoryError):
+        return f"{PASSING}there was not enough memory"
+    if isinstance(cause, OSError) and cause.errno not in _OF_THE_FILE:
+        return f"{PASSING}{cause.strerror or cause}"
+    return str(error)
 
 
 def read_image(
@@ -144,8 +162,16 @@ def _convert(
         image = image.resize((resize, resize), Image.Resampling.BILINEAR)
     pixels = np.array(image)
     pixels = pixels[:, :, None] if gray else pixels
-    digest = hashlib.blake2b(b"%d %d " % size + pixels.tobytes(), digest_size=8).digest()
-    return Decoded(pixels, size, brightest, cut, transparent, frames, int.from_bytes(digest, "big"))
+    return Decoded(
+        pixels, size, brightest, cut, transparent, frames, pixels_fingerprint(pixels, size)
+    )
+
+
+def pixels_fingerprint(pixels: np.ndarray, size: tuple[int, int]) -> int:
+    """64 bits of a hash of an image's original (width, height) and pixels (H, W, channels)."""
+    digest = hashlib.blake2b(b"%d %d " % size, digest_size=8)
+    digest.update(np.ascontiguousarray(pixels))
+    return int.from_bytes(digest.digest(), "big")
 
 
 def _inside(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:

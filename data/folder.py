@@ -120,6 +120,7 @@ def load(options: Mapping) -> Splits:
         *parts,
         living,
         tuple(notes),
+        cache.fingerprints,
     )
 
 

@@ -1,8 +1,8 @@
 """Original sizes of images from the head of their files, read once and kept."""
 
 import contextlib
+import hashlib
 import os
-import uuid
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +14,13 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from data.cache import FOLDER, files_digest, key_in
-from data.decoding import FORMATS, orientation, too_large
+from data.decoding import FORMATS, PASSING, orientation, reason, too_large
 from data.progress import progress
+from files.writing import whole_file
 
-FORMAT = 2  # raised whenever the same files would give other sizes
+FORMAT = 3  # raised whenever the same files would give other sizes
 ROTATED = (5, 6, 7, 8)  # camera's rotation flags that swap width and height
+ENDS = 4096  # bytes at both ends of a file that its fingerprint is made of
 AT_ONCE = 256  # files a thread reads before it reports
 
 
@@ -28,11 +30,13 @@ class Headers(NamedTuple):
     Fields:
         sizes (S, 2): float32 width and height in pixels, as a viewer shows the image; NaN rows for
             bad files.
+        fingerprints (S,): uint64, see `file_fingerprint`; 0 for bad files.
         bad: Path and reason of each file that is no image.
         kept: Whether the sizes could be written down for the next time.
     """
 
     sizes: np.ndarray
+    fingerprints: np.ndarray
     bad: list[list[str]]
     kept: bool
 
@@ -65,8 +69,9 @@ def read_headers(
         contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
         np.load(stored) as arrays,
     ):
-        return Headers(arrays["sizes"], arrays["bad"].tolist(), True)
+        return Headers(arrays["sizes"], arrays["fingerprints"], arrays["bad"].tolist(), True)
     sizes, bad = np.full((len(files), 2), np.nan, np.float32), []
+    fingerprints = np.zeros(len(files), np.uint64)
     bar = progress(total=len(files), desc="Measuring images", unit="image")
     with bar, ThreadPoolExecutor(workers) as pool:
         pieces = [files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE)]
@@ -76,8 +81,24 @@ def read_headers(
                 if isinstance(found, str):
                     bad.append([files[row], found])
                 else:
-                    sizes[row] = found
-    return Headers(sizes, bad, _store(stored, sizes, bad))
+                    sizes[row], fingerprints[row] = found
+    # what may be readable the next time is not remembered as bad
+    passing = any(why.startswith(PASSING) for _, why in bad)
+    arrays = {"sizes": sizes, "fingerprints": fingerprints}
+    kept = passing or _store(stored, bad=np.array(bad, dtype=str).reshape(-1, 2), **arrays)
+    return Headers(sizes, fingerprints, bad, kept)
+
+
+def file_fingerprint(path: str | os.PathLike) -> int:
+    """64 bits of a hash of a file's size and of the first and last 4096 bytes of its content, which
+    is what can be read of a million files. Raises: OSError.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        digest = hashlib.blake2b(b"%d " % size + file.read(ENDS), digest_size=8)
+        file.seek(max(size - ENDS, 0))
+        digest.update(file.read(ENDS))
+    return int.from_bytes(digest.digest(), "big")
 
 
 def read_size(path: str | os.PathLike) -> tuple[int, int]:
@@ -103,24 +124,22 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
     return (height, width) if rotated else (width, height)
 
 
-def _read_sizes(root: Path, files: Sequence[str]) -> list[tuple[int, int] | str]:
+def _read_sizes(root: Path, files: Sequence[str]) -> list[tuple[tuple[int, int], int] | str]:
     found = []
     for file in files:
         try:
-            found.append(read_size(root / file))
+            found.append((read_size(root / file), file_fingerprint(root / file)))
         except ValueError as error:
-            found.append(str(error))
+            found.append(reason(error))
+        except OSError as error:  # between the two
+            found.append(f"{PASSING}{error.strerror or error}")
     return found
 
 
-def _store(path: Path, sizes: np.ndarray, bad: list[list[str]]) -> bool:
-    temporary = path.with_name(f"{uuid.uuid4().hex}.npz")
+def _store(path: Path, **arrays: np.ndarray) -> bool:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, sizes=sizes, bad=np.array(bad, dtype=str).reshape(-1, 2))
-        temporary.replace(path)
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **arrays)
     except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         return False
     return True

@@ -70,7 +70,15 @@ def load(options: Mapping) -> Splits:
     ]
     hierarchy = official.hierarchy.collapse() if options["collapse"] else official.hierarchy
     return Splits(
-        "NABirds", hierarchy, files, labels, cache.sizes, cache.pixels, *parts, notes=tuple(notes)
+        "NABirds",
+        hierarchy,
+        files,
+        labels,
+        cache.sizes,
+        cache.pixels,
+        *parts,
+        notes=tuple(notes),
+        fingerprints=cache.fingerprints,
     )
 
 

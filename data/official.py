@@ -163,6 +163,8 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
         val=val,
         test=test,
         notes=tuple(notes),
+        fingerprints=images.fingerprints,
+        fingerprints_of=images.fingerprints_of,
     )
 
 

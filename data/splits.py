@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from data.apportionment import apportion
+from data.decoding import pixels_fingerprint
 from files.text import printable
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
@@ -45,6 +46,9 @@ class Splits:
             no split.
         living (C,): bool, or None where the dataset does not say.
         notes: What the user should be told once.
+        fingerprints (S,): uint64 hashes of the images' content, equal for equal images; None where
+            they are made of the pixels, an array, when they are asked for.
+        fingerprints_of: 'pixels', as stored, or 'files': what the fingerprints are made of.
 
     Raises: ValueError: If shapes, types or ranges do not fit, splits overlap, or training or test
     is empty.
@@ -61,6 +65,8 @@ class Splits:
     test: np.ndarray
     living: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    fingerprints: np.ndarray | None = None
+    fingerprints_of: str = "pixels"
 
     def __post_init__(self):
         _store(self, "labels", _frozen(self.labels, np.int64, "labels"))
@@ -71,6 +77,8 @@ class Splits:
             _store(self, "living", _frozen(self.living, np.bool_, "living"))
         _store(self, "files", tuple(self.files))
         _store(self, "notes", tuple(self.notes))
+        if self.fingerprints is not None:
+            _store(self, "fingerprints", _frozen(self.fingerprints, np.uint64, "fingerprints"))
         _check_images(self)
         _check_membership(self)
 
@@ -120,6 +128,29 @@ class Splits:
         return hashlib.sha256(
             f"{self.hierarchy.digest}\n{lines}".encode("utf-8", "backslashreplace")
         ).hexdigest()[:16]
+
+    @cached_property
+    def content(self) -> tuple[str, ...]:
+        """Fingerprint of the content of each image, 16 hexadecimal digits."""
+        found = self.fingerprints
+        if found is None:
+            found = [pixels_fingerprint(*image) for image in zip(self.pixels, self._whole_sizes)]
+        return tuple(f"{value:016x}" for value in map(int, found))
+
+    @cached_property
+    def content_digest(self) -> str:
+        """Hexadecimal fingerprint of the images with their content and classes, whatever the order
+        and the splits.
+        """
+        rows = sorted(zip(self.files, self.labels.tolist(), self.content))
+        text = "\n".join(f"{label} {content} {file!r}" for file, label, content in rows)
+        return hashlib.sha256(
+            f"{self.hierarchy.digest}\n{text}".encode("utf-8", "backslashreplace")
+        ).hexdigest()[:16]
+
+    @property
+    def _whole_sizes(self) -> list[tuple[int, int]]:
+        return [(int(width), int(height)) for width, height in self.sizes.tolist()]
 
 
 def split_indices(
@@ -265,15 +296,17 @@ def reduce_training(
 
 
 def split_table(splits: Splits) -> "pd.DataFrame":
-    """One row an image: file, class (its path in the tree), label and split ('unused' where in
-    none).
+    """One row an image: file, class (its path in the tree), label, split ('unused' where in none)
+    and the fingerprint of its content.
     """
     paths = np.array([format_path(path) for path in splits.hierarchy.class_paths], dtype=object)
     names = np.array([*SPLITS, "unused"], dtype=object)
     columns = {"file": splits.files, "class": paths[splits.labels], "label": splits.labels}
     import pandas as pd
 
-    return pd.DataFrame({**columns, "split": names[splits.membership]})
+    return pd.DataFrame(
+        {**columns, "split": names[splits.membership], "fingerprint": splits.content}
+    )
 
 
 def coverage_notes(splits: Splits) -> tuple[str, ...]:
@@ -316,9 +349,9 @@ def _frozen(values, dtype, name: str) -> np.ndarray:
 
 def _check_images(splits: Splits) -> None:
     count, classes, pixels = len(splits.files), splits.num_classes, splits.pixels
-    shapes = {"labels": (count,), "sizes": (count, 2)} | (
-        {} if splits.living is None else {"living": (classes,)}
-    )
+    shapes = {"labels": (count,), "sizes": (count, 2)}
+    optional = {"living": (classes,), "fingerprints": (count,)}
+    shapes |= {name: shape for name, shape in optional.items() if getattr(splits, name) is not None}
     for name, shape in shapes.items():
         if getattr(splits, name).shape != shape:
             raise ValueError(f"{name} must have shape {shape}, got {getattr(splits, name).shape}")

@@ -34,6 +34,8 @@ class Images(NamedTuple):
         sizes (K, 2): float32 original width and height, in pixels.
         kept (K,): Position of each image in the list of files.
         notes: What the user should be told.
+        fingerprints (K,): uint64 hashes of the images' content.
+        fingerprints_of: 'pixels' or 'files': what they are made of.
         cache: The cache they come from, if they do.
     """
 
@@ -41,6 +43,8 @@ class Images(NamedTuple):
     sizes: np.ndarray
     kept: np.ndarray
     notes: tuple[str, ...]
+    fingerprints: np.ndarray
+    fingerprints_of: str
     cache: ImageCache | None = None
 
 
@@ -69,7 +73,7 @@ def _cached(root: Path, files: Sequence[str], options: Mapping) -> Images:
     names = ("resize", "gray", "cache_dir", "skip_bad_images")
     cache = build_cache(root, files, **{name: options[name] for name in names})
     notes = (*cache.notes, *place_notes(cache, root, options["cache_dir"]))
-    return Images(cache.pixels, cache.sizes, cache.kept, notes, cache)
+    return Images(cache.pixels, cache.sizes, cache.kept, notes, cache.fingerprints, "pixels", cache)
 
 
 def _stream(root: Path, files: Sequence[str], options: Mapping) -> Images:
@@ -97,7 +101,9 @@ def _stream(root: Path, files: Sequence[str], options: Mapping) -> Images:
             " another place)"
         )
     stream = Stream(root, files, resize=options["resize"], gray=options["gray"])
-    return Images(stream, headers.sizes[kept], kept, tuple(notes))
+    return Images(
+        stream, headers.sizes[kept], kept, tuple(notes), headers.fingerprints[kept], "files"
+    )
 
 
 def _listed(bad: Sequence[Sequence[str]], shown: int = 20) -> str:

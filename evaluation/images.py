@@ -1,38 +1,106 @@
 """Finds and opens the images of a recorded run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 import data
 from data.decoding import read_image
+from data.headers import file_fingerprint
 from runs.folder import Run
 
 _PICTURE = 320  # pixels of the longer side of an example image
 
 
-def image_places(run: Run, data_dir: str | None) -> list[Path]:
+class ImageFolder(NamedTuple):
+    """Where the images of a run may lie.
+
+    Attributes:
+        places: Folders, the likeliest first.
+        content: Fingerprint by file of the images that may be opened there, with what it takes to
+            compute it; None where the user named the folder, and all in it may be.
+    """
+
+    places: list[Path]
+    content: "Content | None" = None
+
+
+class Content(NamedTuple):
+    """What the images of a run have to look like.
+
+    Attributes:
+        fingerprints: By file, 16 hexadecimal digits.
+        of: 'pixels' or 'files', see `data.Splits`.
+        resize, gray: As which the run reads them.
+    """
+
+    fingerprints: Mapping[str, str]
+    of: str
+    resize: int
+    gray: bool
+
+
+def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
     """Folders that may hold the images of a run: the one given, else the one it was trained on,
     else its dataset's own.
+
+    config.json may come from a stranger and name any folder of this machine. Where it says the
+    folder, only images are opened that have the content which the run recorded of them: nobody can
+    tell it of a picture that he has not got.
     """
     dataset, places = run.options.get("dataset"), run.config.get("places")
+    known = isinstance(dataset, str) and dataset in data.DATASETS
     named = places.get("data_dir") if isinstance(places, dict) else None
-    default = data.defaults(dataset).get("data_dir") if dataset in data.DATASETS else None
-    place = data_dir or named or default
-    return [] if not place else [Path(place), Path(place) / str(dataset)]
+    default = data.defaults(dataset).get("data_dir") if known else None
+    place = data_dir or (named if isinstance(named, str) else None) or default
+    if not place:
+        return ImageFolder([])
+    folders = [Path(place), *([Path(place) / dataset] if known else [])]
+    return ImageFolder(folders, None if data_dir else _content(run))
 
 
-def open_image(file: str, places: Sequence[Path], gray: bool) -> np.ndarray:
+def _content(run: Run) -> Content:
+    """What the run recorded of its images; nothing where it is of an earlier version."""
+    options, images = run.options, run.config.get("images")
+    of = images.get("fingerprints_of") if isinstance(images, dict) else None
+    table = run.split if (run.folder / "split.csv").is_file() else None
+    if table is None or not {"file", "fingerprint"} <= set(table.columns):
+        return Content({}, str(of), 0, False)
+    fingerprints = dict(zip(table["file"].astype(str), table["fingerprint"].astype(str)))
+    resize = options.get("resize")
+    return Content(
+        fingerprints,
+        str(of),
+        resize if isinstance(resize, int) and not isinstance(resize, bool) else 0,
+        bool(options.get("gray")),
+    )
+
+
+def _has_content(path: Path, file: str, content: Content) -> bool:
+    """Whether an image is the one that the run knows."""
+    if content.of == "files":
+        found = file_fingerprint(path)
+    else:
+        found = read_image(path, resize=content.resize, gray=content.gray).fingerprint
+    return content.fingerprints.get(file) == f"{found:016x}"
+
+
+def open_image(file: str, folder: ImageFolder, gray: bool) -> np.ndarray:
     """A small copy of an image for display, (H, W) or (H, W, 3) uint8. Raises: ValueError: With the
     reason.
     """
-    if Path(file).is_absolute() or ".." in Path(file).parts:
+    places = folder.places
+    if Path(file).is_absolute() or ".." in Path(file).parts or "\0" in file:
         raise ValueError(
             f"the run names the image {file!r}, which leads out of the folder of its images"
         )
-    path = next((place / file for place in places if (place / file).is_file()), None)
+    try:
+        path = next((place / file for place in places if (place / file).is_file()), None)
+    except (ValueError, OSError) as error:  # a path that cannot be one
+        raise ValueError(f"{places[0]}: {error}") from error
     if path is None:
         where = f"under {places[0]}" if places else "in a folder that the run names"
         raise ValueError(
@@ -40,8 +108,13 @@ def open_image(file: str, places: Sequence[Path], gray: bool) -> np.ndarray:
             " with --data_dir"
         )
     try:
+        if folder.content is not None and not _has_content(path, file, folder.content):
+            raise ValueError(
+                "it is not known to be the image that the run was trained or tested on; if it is,"
+                " name the folder of the images with --data_dir"
+            )
         pixels = read_image(path, resize=None, gray=gray).pixels
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from error
     image = Image.fromarray(pixels[:, :, 0] if gray else pixels)
     image.thumbnail((_PICTURE, _PICTURE))

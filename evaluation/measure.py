@@ -3,6 +3,7 @@ machine.
 """
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 import data
+from evaluation.model import load_model
+from files.text import printable
 from hierarchies import node_weights
 from metrics import Outputs, fit_temperature, suite
 from runs import records
@@ -18,7 +21,7 @@ from runs.folder import Run, RunError
 from training.devices import Devices
 from training.outputs import compute_outputs
 from training.rebuild import rebuilding
-from training.setup import assemble
+from training.setup import hold_model
 
 
 class ImageSource(NamedTuple):
@@ -113,7 +116,7 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
     Raises: RunError: If the images, their split or their tree are not those of the run; ValueError
     from the data.
     """
-    state = run.checkpoint(checkpoint)["model"]
+    model = load_model(run, checkpoint)
     # a folder to write to and a download are this machine's to choose, whatever the run's
     # config.json says
     recorded = {
@@ -121,27 +124,59 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
         for name, value in run.options.items()
         if name not in ("data_dir", "cache_dir", "download")
     }
-    splits = data.load(
-        {**recorded, **{name: place for name, place in images.places.items() if place is not None}}
-    )
+    places = {name: place for name, place in images.places.items() if place is not None}
+    splits = _load(run, {**recorded, **places})
     for what, found in (("hierarchy", splits.hierarchy.digest), ("split", splits.digest)):
         if found != run.config.get(what):
             raise RunError(
                 f"the {what} made from these images is not the one of {run.folder}; is --data_dir"
                 " right?"
             )
-    training = assemble(rebuilding(run.options), splits, images.devices)
-    try:
-        training.model.load_state_dict(state)
-    except RuntimeError as error:
+    _warn_of_other_images(run, splits)
+    batch_size = run.options.get("batch_size")
+    if not isinstance(batch_size, int) or batch_size < 1:
         raise RunError(
-            f"{run.folder / checkpoint} does not fit the model of config.json: {error}"
-        ) from error
+            f"{run.folder / 'config.json'} is damaged: option 'batch_size' is {batch_size!r}, not"
+            " the number of images in a batch"
+        )
+    training = hold_model(model, rebuilding(run.options), images.devices)
     names = ("test", "val") if len(splits.val) else ("test",)
     embedded = _Embedded(run, compute_outputs(training, splits, names))
     return SplitOutputs(
         embedded.outputs("test"), embedded.outputs("val") if len(splits.val) else None
     )
+
+
+def _load(run: Run, options: Mapping) -> data.Splits:
+    """The images of a run. Raises: RunError: If its options are none that training writes;
+    ValueError, OSError from the data.
+    """
+    try:
+        return data.load(options)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # odd options of a config.json from elsewhere raise almost anything
+        raise RunError(
+            f"the images cannot be loaded with the options in {run.folder / 'config.json'}"
+            f" ({type(error).__name__}: {error}); was it changed?"
+        ) from error
+
+
+def _warn_of_other_images(run: Run, splits: data.Splits) -> None:
+    """Says on stderr which images are not those that the run was made with; other versions of
+    Pillow may read the same files a little differently.
+    """
+    changed = run.changed_images(
+        splits.files, splits.content, splits.content_digest, splits.fingerprints_of
+    )
+    if changed:
+        some = ", ".join(map(printable, changed[:5])) + (", ..." if len(changed) > 5 else "")
+        print(
+            f"warning: {len(changed)} of {len(splits.files)} images do not have the content that"
+            f" {run.folder} was trained and tested on: {some}; they were replaced, or Pillow reads"
+            " them differently here",
+            file=sys.stderr,
+        )
 
 
 def measure(source: SplitOutputs, request: EvaluationOptions) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -12,11 +12,15 @@ from training.devices import Devices
 from training.rebuild import rebuilding
 
 
-def load_model(run: Run) -> models.Classifier:
-    """The model that a run's results come from, on the CPU, from config.json, hierarchy.json and
-    its checkpoint.
+def load_model(run: Run, checkpoint: str | None = None) -> models.Classifier:
+    """The model of a recorded run, on the CPU, from config.json, hierarchy.json and a checkpoint.
 
     Neither images nor pretrained weights are needed, and class vectors are not placed again.
+
+    Args:
+        run: The run; it need not be finished.
+        checkpoint: 'best.pt' or 'last.pt'; None is the one that the run's results come from.
+
     Raises: RunError.
     """
     if run.hierarchy.digest != run.config.get("hierarchy"):
@@ -24,22 +28,25 @@ def load_model(run: Run) -> models.Classifier:
             f"{run.folder / 'hierarchy.json'} is not the tree that config.json names; was it"
             " changed?"
         )
-    state = run.checkpoint(run.result_checkpoint)["model"]
+    name = checkpoint or run.result_checkpoint
     options = rebuilding(run.options)
-    log_prior = state.get("head.log_prior")
-    train_counts = np.ones(run.hierarchy.num_classes)
-    if log_prior is not None:  # the same prior again
-        train_counts = (log_prior - log_prior.min()).double().exp().numpy()
-    side, channels = (
-        options.get("upscale") or options.get("resize") or None,
-        1 if options.get("gray") else 3,
-    )
+    side = options.get("upscale") or options.get("resize") or None
+    channels = 1 if options.get("gray") else 3
     try:
+        state = run.checkpoint(name)["model"]
+        log_prior = state.get("head.log_prior")
+        train_counts = np.ones(run.hierarchy.num_classes)
+        if log_prior is not None:  # the same prior again, which the dynamic scale is built with
+            train_counts = (log_prior - log_prior.min()).double().exp().numpy()
         model = models.build_classifier(options, run.hierarchy, train_counts, channels, side)
         model.load_state_dict(state)
-    except (RuntimeError, KeyError) as error:
-        file = run.folder / run.result_checkpoint
-        raise RunError(f"{file} does not fit the model of config.json: {error}") from error
+    except RunError:
+        raise
+    except Exception as error:  # odd options of a config.json from elsewhere raise almost anything
+        raise RunError(
+            f"{run.folder / name} does not fit the model of config.json"
+            f" ({type(error).__name__}: {error})"
+        ) from error
     return model.eval()
 
 
@@ -110,6 +117,6 @@ class Embedder:
         scores = self.model.head(embeddings, weight=self.prototypes)
         if not torch.isfinite(scores.amax(dim=1)).all():
             raise ValueError(
-                "the model gives scores that are no finite numbers; did its training diverge?"
+                "the model gives scores that are not finite; did its training diverge?"
             )
         return embeddings.cpu().numpy(), scores.cpu().numpy()

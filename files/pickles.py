@@ -6,11 +6,15 @@ is called with what the file says but the constructor of a plain dtype, and `nda
 with that dtype.
 """
 
+import hashlib
 import os
 import pickle
+from collections.abc import Mapping
+from typing import BinaryIO
 
 import numpy as np
 
+SEAL = b"\nsha256:"  # behind the pickle, where readers stop, and then the 32 bytes of its hash
 KINDS = "biufcSU"  # of arrays that are bytes and nothing else
 
 
@@ -92,6 +96,12 @@ class _ArraysOnly(pickle.Unpickler):
         return _ARRAYS[module, name]
 
 
+def dump_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """A pickled dict of numpy arrays and builtins, and behind it its checksum."""
+    content = pickle.dumps(dict(arrays), protocol=4)
+    return content + SEAL + hashlib.sha256(content).digest()
+
+
 def load_arrays(path: str | os.PathLike, **options) -> dict:
     """Content of a pickled dict of numpy arrays and builtins; anything else in the file is refused,
     never run.
@@ -101,15 +111,17 @@ def load_arrays(path: str | os.PathLike, **options) -> dict:
             values of the dict.
         options: Of `pickle.Unpickler`; encoding='bytes' for files written by Python 2.
 
-    Raises: ValueError: If the file is damaged, asks for other code or holds no dict;
-    FileNotFoundError.
+    Raises: ValueError: If the file is damaged, which its checksum says where `dump_arrays` wrote
+    it, asks for other code or holds no dict; FileNotFoundError.
     """
     with open(path, "rb") as file:
+        if not _is_intact(file):
+            raise ValueError(f"{path} is damaged: its content does not have its checksum")
         try:
             content = _ArraysOnly(file, **options).load()
         except Exception as error:  # a damaged pickle can raise almost anything
             raise ValueError(
-                f"{path} is no readable file of arrays ({type(error).__name__}: {error})"
+                f"{path} is not a readable file of arrays ({type(error).__name__}: {error})"
             ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a dict of arrays")
@@ -117,3 +129,38 @@ def load_arrays(path: str | os.PathLike, **options) -> dict:
         key: value.view(np.ndarray) if isinstance(value, _Array) else value
         for key, value in content.items()
     }
+
+
+def is_sealed(path: str | os.PathLike) -> bool:
+    """Whether a file ends as `dump_arrays`, or pickle alone, ends one; costs nothing, however
+    large it is, and says nothing of what lies before.
+    """
+    with open(path, "rb") as file:
+        start, end = file.read(1), _tail(file)
+    return start == b"\x80" and (end.startswith(SEAL) or end.endswith(b"."))
+
+
+def _is_intact(file: BinaryIO) -> bool:
+    """Whether the content has the checksum behind it; True where there is none. Goes back to the
+    start.
+    """
+    seal, digest = _tail(file), hashlib.sha256()
+    file.seek(0)
+    if not seal.startswith(SEAL):  # written by others, or by an earlier version
+        return True
+    left = os.fstat(file.fileno()).st_size - len(seal)
+    while left > 0:
+        piece = file.read(min(left, 1 << 20))
+        digest.update(piece)
+        left -= len(piece)
+        if not piece:
+            return False
+    file.seek(0)
+    return seal == SEAL + digest.digest()
+
+
+def _tail(file: BinaryIO) -> bytes:
+    """The last bytes of a file, as many as a seal has."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(size - len(SEAL) - 32, 0))
+    return file.read()

@@ -1,47 +1,174 @@
-"""Files that are written piece by piece and appear whole or not at all."""
+"""Files that appear whole or not at all, and are on the disk when they appear.
 
+A file is written under a name of its own beside its final one, `.NAME.PID-8 HEX DIGITS.tmp`, and
+takes that when all of it is on the disk. The writer holds a lock on it: a temporary file of such a
+name that nobody holds was left by a process that died, and the next writer in the folder removes
+it. Links at the names that are written are never followed.
+"""
+
+import contextlib
 import errno
 import os
+import re
+import secrets
+import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import copyfileobj
+from typing import TextIO
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # of os.open: an error where the name is a link
+_OURS = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
+_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOSYS)
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike, keep: str | None = None) -> Iterator[Path]:
+    """A path beside the file to write to; it becomes the file when the block ends and all of it is
+    on the disk, and is removed after an error.
+
+    Args:
+        path: The file; a link there is replaced, not followed. Folders above it are made.
+        keep: Name in the same folder under which the file stays that is replaced; None: it goes.
+
+    Raises: OSError: If nothing can be written there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
+    temporary, descriptor = _open_temporary(path)
+    try:
+        yield temporary
+        os.fsync(descriptor)
+        if fcntl is None:  # Windows does not rename an open file
+            os.close(descriptor)
+            descriptor = None
+        if keep is not None and path.exists():
+            os.replace(path, path.with_name(keep))
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike, content: bytes, keep: str | None = None) -> None:
+    """Writes a file as `whole_file` does. Raises: OSError."""
+    with whole_file(path, keep) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A path beside the file to write to; it becomes the file when the block ends, and is removed
-    after an error.
-
-    Folders above the file are made. Raises: ValueError: If the path is a folder, or nothing can be
-    written there.
+    """`whole_file` for a file that the user named. Raises: ValueError: If the path is a folder, or
+    nothing can be written there; the message says the way out.
     """
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(whole_file(path))
+        except OSError as error:
+            raise ValueError(
+                f"{path} cannot be written: {error.strerror or error}; name another place"
+            ) from error
+        try:
+            yield temporary
+            stack.close()
+        except OSError as error:
+            if not out_of_space(error):
+                raise
+            raise ValueError(
+                f"{path} cannot be written: {error.strerror}; make room, or name another place"
+            ) from error
+
+
+def out_of_space(error: OSError) -> bool:
+    """Whether the disk or the user's share of it is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def open_to_append(path: str | os.PathLike) -> TextIO:
+    """A text file in UTF-8, made if it is not there, to add lines to. Raises: OSError: Also if it
+    is a link or no plain file.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_LINK | getattr(os, "O_NONBLOCK", 0)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
+        descriptor = os.open(path, flags, 0o666)
     except OSError as error:
-        raise ValueError(
-            f"{path} cannot be written: {error.strerror or error}; name another place"
-        ) from error
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a plain file", str(path))
+    return open(descriptor, "a", encoding="utf-8", errors="surrogateescape")
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Removes the temporary files in a folder whose writers have died; those of others, and of
+    programs that still run, stay.
+    """
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        names = [entry.path for entry in entries if _OURS.fullmatch(entry.name)]
+        for name in names:
+            with contextlib.suppress(OSError):
+                _remove_if_dead(name)
+
+
+def _remove_if_dead(name: str) -> None:
+    if not stat.S_ISREG(os.lstat(name).st_mode):
+        return
+    descriptor = os.open(name, os.O_RDONLY | NO_LINK)
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise ValueError(
-            f"{path} cannot be written: {error.strerror}; make room, or name another place"
-        ) from error
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error: its writer lives
+        os.unlink(name)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _open_temporary(path: Path) -> tuple[Path, int]:
+    """A new file beside the path, and the descriptor by which this process holds its lock."""
+    stem = os.fsdecode(os.fsencode(path.name)[:200])  # file systems allow names of 255 bytes
+    while True:
+        temporary = path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666)
+        if fcntl is None:
+            return temporary, descriptor
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:  # else it was taken for a leftover before it was locked
+            return temporary, descriptor
+        os.close(descriptor)
+
+
+def sync_folder(folder: str | os.PathLike) -> None:
+    """Puts the names in a folder on the disk, where the platform can. Raises: OSError."""
+    if fcntl is None:
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 class RowStore:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from evaluation.images import image_places, open_image
+from evaluation.images import image_folder, open_image
 from evaluation.measure import read_source
 from figures import FIGURES, Rendered, Subject, render
 from figures.style import counted
+from files.writing import write_whole
 from hierarchies.export import format_description
 from metrics.catalogue import direction
 from reports import formats, page, tables
@@ -81,7 +82,7 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
         best = int(epochs.loc[accuracy.idxmax(), "epoch"]) if accuracy.notna().any() else None
     files = run.arrays("test").get("files")
     reader = partial(
-        open_image, places=image_places(run, data_dir), gray=bool(run.options.get("gray"))
+        open_image, folder=image_folder(run, data_dir), gray=bool(run.options.get("gray"))
     )
     return Subject(source.test, epochs, run.options, source.val, files, reader, best)
 
@@ -102,9 +103,14 @@ def write_images(
 
     Raises: RunError: If a file cannot be written.
     """
-    links = {}
+    links, folder = {}, out / "figures"
+    if folder.is_symlink():
+        raise RunError(
+            f"cannot write {folder}: it is a link, which is not followed; remove it, or name"
+            " another place with --out DIR"
+        )
     for kind in formats:
-        path = out / "figures" / f"{name}.{kind}"
+        path = folder / f"{name}.{kind}"
         if kind in rendered.images:
             write(path, rendered.images[kind])
             links[kind] = f"figures/{name}.{kind}"
@@ -117,19 +123,13 @@ def write(path: Path, content: bytes) -> None:
     """A file, whole or not at all. Raises: RunError: If that is not possible; the message says the
     way out.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        write_whole(path, content)
     except OSError as error:
         reason = error.strerror or error
         raise RunError(
             f"cannot write {path}: {reason}; name another place with --out DIR"
         ) from error
-    finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
 
 
 def shown(path: Path) -> str:

@@ -2,18 +2,19 @@
 all.
 """
 
+import hashlib
 import io
 import json
 import os
-import pickle
+import re
 import sys
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
-from pickle import UnpicklingError
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,27 @@ import torch
 from tqdm import tqdm
 
 from files.locks import file_lock
-from files.pickles import load_arrays
+from files.pickles import dump_arrays, load_arrays
+from files.writing import open_to_append, remove_leftovers, write_whole
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs
 
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer run
-DERIVED = ("evaluation*", "per_class*.csv", "per_level*.csv", "confusion_*.csv", "curve_*.csv", "risk_coverage*.csv",
-           "*.nwk", "trees*.txt", "report.html")  # what evaluate.py and visualize.py make of a run # fmt: skip
+# what evaluate.py and visualize.py make of a run
+DERIVED = (
+    "evaluation*",
+    "per_class*.csv",
+    "per_level*.csv",
+    "confusion_*.csv",
+    "curve_*.csv",
+    "risk_coverage*.csv",
+    "*.nwk",
+    "trees*.txt",
+    "report.html",
+)
+CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
+_READ_ONCE = ("config", "hierarchy", "split", "epochs", "metrics")  # properties, by their files
+_OLD_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # of earlier versions, which held no lock on them
 
 
 class RunError(ValueError):
@@ -38,9 +53,12 @@ class Run:
     """One run's folder. Reading is lazy; every method that writes is atomic.
 
     Files: config.json, hierarchy.json, split.csv, epochs.csv, last.pt (last-1.pt, the one before),
-    best.pt,
-    metrics.csv (written last: its presence says that the run is finished), test.pkl, val.pkl,
-    log.txt, mlflow.json.
+    best.pt, metrics.csv (written last: its presence says that the run is finished),
+    checksums.json, test.pkl, val.pkl, log.txt, mlflow.json.
+
+    What is read is checked: arrays and checkpoints carry their own checksums, config.json has its
+    own and those of hierarchy.json and split.csv, checksums.json those of the tables of a finished
+    run. Runs of earlier versions have none and are read without.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -64,7 +82,7 @@ class Run:
         """Resolved options under 'options', and what the run was made with. Raises: RunError."""
         if not self.exists:
             raise RunError(
-                f"{self.folder} is no run: it has no config.json; a run's folder ends in"
+                f"{self.folder} is not a run: it has no config.json; a run's folder ends in"
                 " .../seed<k>"
             )
         config = self._read_json("config.json")
@@ -73,6 +91,12 @@ class Run:
                 f"{self.folder / 'config.json'} is damaged: it has no options; run it again with"
                 " --overwrite"
             )
+        checksums = config.get("checksums", {})
+        if not isinstance(checksums, dict):
+            raise _changed(self.folder / "config.json")
+        own = checksums.pop("config.json", None)
+        if own is not None and own != _config_digest(config):
+            raise _changed(self.folder / "config.json")
         if config.get("format") != FORMAT:
             raise RunError(
                 f"{self.folder / 'config.json'} has format {config.get('format')!r}, this version"
@@ -116,7 +140,56 @@ class Run:
 
     @cached_property
     def split(self) -> pd.DataFrame:
+        """One row an image: file, class, label, split, and the fingerprint of its content."""
         return self._read_csv("split.csv")
+
+    @cached_property
+    def _checksums(self) -> dict:
+        """SHA-256 by file name, of the tables of a finished run."""
+        if not (self.finished and (self.folder / CHECKSUMS).is_file()):
+            return {}
+        checksums = self._read_json(CHECKSUMS)
+        if not isinstance(checksums, dict):
+            raise _changed(self.folder / CHECKSUMS)
+        return checksums
+
+    def changed_images(
+        self, files: Sequence[str], content: Sequence[str], digest: str, of: str
+    ) -> list[str] | None:
+        """Images that have another content than those that the run was started with.
+
+        Args:
+            files: All images, those of split.csv.
+            content: The fingerprint of each, see `data.Splits.content`.
+            digest: Of them all together.
+            of: What the fingerprints are made of.
+
+        Returns: Their names; None where that cannot be told: the run is of an earlier version, or
+            its fingerprints are made of something else.
+        Raises: RunError: If split.csv is damaged.
+        """
+        before = self.config.get("images")
+        if not isinstance(before, dict) or before.get("fingerprints_of") != of:
+            return None
+        if before.get("digest") == digest:
+            return []
+        table = self.split
+        if not {"file", "fingerprint"} <= set(table.columns):
+            raise RunError(f"{self.folder / 'split.csv'} is damaged: it has no fingerprints")
+        known = dict(zip(table["file"].astype(str), table["fingerprint"]))
+        return [file for file, now in zip(files, content) if known.get(file) != now]
+
+    def is_intact(self, name: str) -> bool | None:
+        """Whether a file has the checksum that was recorded of it, also False where it is missing;
+        None where none was recorded. Raises: RunError: If config.json cannot be used.
+        """
+        recorded = {**self._checksums, **self.config.get("checksums", {})}.get(name)
+        if recorded is None:
+            return None
+        try:
+            return _digest((self.folder / name).read_bytes()) == recorded
+        except OSError:
+            return False
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """Content of test.pkl (name 'test') or val.pkl ('val'). Only arrays and builtins are ever
@@ -132,24 +205,25 @@ class Run:
         except ValueError as error:
             raise RunError(f"{error}; run it again with --overwrite") from error
 
-    def checkpoint(self, name: str) -> dict:
-        """Content of a checkpoint, on the CPU, loaded with weights_only=True. Raises: RunError."""
+    def checkpoint(self, name: str, check: bool = True) -> dict:
+        """Content of a checkpoint, on the CPU, loaded with weights_only=True.
+
+        Args:
+            name: Of the file in the run's folder.
+            check: Whether to compute its checksums, for which all of it is read.
+
+        Raises: RunError.
+        """
         path = self.folder / Path(name).name  # config.json names it, which may come from others
         try:
+            if check:
+                _check_archive(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError as error:
             raise RunError(
                 f"{path} is missing; continue the run with --resume or start it with --overwrite"
             ) from error
-        except (
-            RuntimeError,
-            EOFError,
-            OSError,
-            ValueError,
-            KeyError,
-            UnpicklingError,
-            BadZipFile,
-        ) as error:
+        except Exception as error:  # damaged bytes can raise almost anything
             raise RunError(
                 f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be damaged"
             ) from error
@@ -190,7 +264,13 @@ class Run:
         """The checkpoint that the run's results come from: 'best.pt', or 'last.pt' without a
         validation split.
         """
-        return self.config["result_checkpoint"]
+        name = self.config.get("result_checkpoint")
+        if not isinstance(name, str) or not name:
+            raise RunError(
+                f"{self.folder / 'config.json'} is damaged: 'result_checkpoint' is {name!r}, not"
+                " the name of a file; run it again with --overwrite"
+            )
+        return name
 
     def outputs(self, name: str = "test") -> Outputs:
         """What the metrics need of one split. Raises: RunError: Also if the arrays do not belong to
@@ -201,6 +281,12 @@ class Run:
             "distance": options.get("distance") or "euc",
             "beta": options.get("beta") or 1.0,
         }
+        for option, kind in (("distance", str), ("beta", Real)):
+            if not isinstance(similarity[option], kind):
+                raise RunError(
+                    f"{self.folder / 'config.json'} is damaged: option {option!r} is"
+                    f" {similarity[option]!r}; run it again with --overwrite"
+                )
         fields = ("labels", "scores", "embeddings", "class_vectors", "prototypes")
         missing = [field for field in fields if field not in arrays]
         if missing:
@@ -230,10 +316,12 @@ class Run:
         """
         with ExitStack() as stack:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                held = stack.enter_context(file_lock(self.folder / ".lock"))
-                for leftover in self.folder.glob(".*.tmp") if held else ():
-                    leftover.unlink(missing_ok=True)
+                made, held = self._lock(stack)
+                if held:
+                    remove_leftovers(self.folder)
+                    for path in self.folder.glob(".*.tmp"):
+                        if _OLD_TEMPORARY.fullmatch(path.name):
+                            path.unlink(missing_ok=True)
             except OSError as error:
                 raise _unwritable(self.folder, error) from error
             if not held:
@@ -241,7 +329,32 @@ class Run:
                     f"{self.folder} is being written by another process; wait for it or choose"
                     " other options"
                 )
+            stack.callback(self._remove_if_unused, made)  # while the lock is still held
             yield
+
+    def _lock(self, stack: ExitStack) -> tuple[list[Path], bool]:
+        """Locks the folder until the stack is closed: the folders that were made for it, innermost
+        first, and whether no other process holds the lock.
+        """
+        ways = (self.folder, *self.folder.parents)
+        for attempts_left in reversed(range(10)):
+            made = [folder for folder in ways if not folder.exists()]
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                return made, stack.enter_context(file_lock(self.folder / ".lock"))
+            except FileNotFoundError:  # another process has just removed the folder, unused
+                if not attempts_left:
+                    raise
+
+    def _remove_if_unused(self, made: list[Path]) -> None:
+        """Removes what a start that was refused has made: a folder in which there is only the
+        lock.
+        """
+        with suppress(OSError):
+            if [path.name for path in self.folder.iterdir()] == [".lock"]:
+                (self.folder / ".lock").unlink()
+                for folder in made or [self.folder]:
+                    folder.rmdir()
 
     def clear(self) -> None:
         """Removes the files of an earlier run and what was made of it, the sign of its end first;
@@ -250,6 +363,7 @@ class Run:
         checkpoints, arrays = ("last.pt", "last-1.pt", "best.pt"), ("test.pkl", "val.pkl")
         names = [
             "metrics.csv",
+            CHECKSUMS,
             "config.json",
             "epochs.csv",
             *checkpoints,
@@ -262,40 +376,62 @@ class Run:
             *(path.name for pattern in DERIVED for path in self.folder.glob(pattern)),
         ]:
             (self.folder / name).unlink(missing_ok=True)
-        for name in ("config", "epochs", "metrics", "hierarchy", "split"):
-            self.__dict__.pop(name, None)
+            self._forget(name)
 
     def write_epochs(self, rows: list[dict]) -> None:
         self.write_table("epochs.csv", pd.DataFrame(rows))
-        self.__dict__.pop("epochs", None)
 
     def log(self, line: str) -> None:
         """Prints a line, clear of progress bars, and appends it to log.txt with the time."""
         tqdm.write(line)
         path = self.folder / "log.txt"
         try:
-            with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            with open_to_append(path) as file:
                 file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {line}\n")
         except OSError as error:
             raise _unwritable(path, error) from error
 
     def write_text(self, name: str, text: str) -> None:
         """A text file in UTF-8; folder names that are no text come back as the bytes they were."""
-        self._replace(name, text.encode("utf-8", "surrogateescape"))
+        self._replace(name, _encoded(text))
 
     def write_json(self, name: str, content: object) -> None:
-        self.write_text(
-            name, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        )
+        self.write_text(name, _json(content))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """CSV with 17 significant digits at most: reading it back gives the same floats. NaN is
         written as 'nan'.
         """
-        self.write_text(name, table.to_csv(index=False, na_rep="nan", lineterminator="\n"))
+        self.write_text(name, _csv(table))
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        self._replace(f"{name}.pkl", pickle.dumps(dict(arrays), protocol=4))
+        self._replace(f"{name}.pkl", dump_arrays(arrays))
+
+    def write_config(self, content: Mapping) -> None:
+        """config.json with its checksum and those of hierarchy.json and split.csv, which are
+        written before it.
+        """
+        checksums = {
+            name: _digest((self.folder / name).read_bytes())
+            for name in ("hierarchy.json", "split.csv")
+            if (self.folder / name).is_file()
+        }
+        content = {**content, "checksums": checksums}
+        checksums["config.json"] = _config_digest(content)
+        self.write_json("config.json", content)
+
+    def finish(self, metrics: pd.DataFrame) -> None:
+        """Writes metrics.csv, which says that the run is finished, and before it the checksums of
+        all its tables.
+        """
+        text = _csv(metrics)
+        checksums = {
+            path.name: _digest(path.read_bytes())
+            for path in sorted(self.folder.glob("*.csv"))
+            if path.name != "split.csv"
+        }
+        self.write_json(CHECKSUMS, {**checksums, "metrics.csv": _digest(_encoded(text))})
+        self.write_text("metrics.csv", text)
 
     def save_checkpoint(self, name: str, content: Mapping) -> None:
         """Tensors and builtins only. The previous last.pt stays as last-1.pt until the next one is
@@ -311,29 +447,40 @@ class Run:
         """Writes a file that appears whole, once it is on the disk; the one it replaces stays under
         the name `keep`.
         """
-        path, temporary = self.folder / name, self.folder / f".{name}.{os.getpid()}.tmp"
+        path = self.folder / name
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if keep is not None and path.exists():
-                os.replace(path, self.folder / keep)
-            os.replace(temporary, path)
+            write_whole(path, content, keep)
         except OSError as error:
             raise _unwritable(path, error) from error
-        finally:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """What was read of a file that has changed; of metrics.csv, that the run was unfinished."""
+        stem = name.partition(".")[0]
+        for read in (stem, "_checksums") if stem in _READ_ONCE else ("_checksums",):
+            self.__dict__.pop(read, None)
+
+    def _read(self, name: str) -> str:
+        """Text of a file, after a look at its checksum where there is one."""
+        path = self.folder / name
+        content = path.read_bytes()
+        if name not in ("config.json", CHECKSUMS):
+            # a table alone may be read where there is no config.json
+            own = self.config.get("checksums", {}) if self.exists else {}
+            recorded = {**self._checksums, **own}.get(name)
+            if recorded is not None and recorded != _digest(content):
+                raise _changed(path)
+        return content.decode("utf-8", "surrogateescape")
 
     def _read_json(self, name: str) -> object:
         path = self.folder / name
         try:
-            return json.loads(path.read_text("utf-8", "surrogateescape"))
+            return json.loads(self._read(name))
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing; start the run again with --overwrite") from error
-        except (ValueError, UnicodeDecodeError) as error:
+        except RunError:
+            raise
+        except (ValueError, RecursionError) as error:
             raise RunError(
                 f"{path} is damaged ({error}); start the run again with --overwrite"
             ) from error
@@ -341,19 +488,22 @@ class Run:
     def _read_csv(self, name: str) -> pd.DataFrame:
         path = self.folder / name
         try:
-            options = {"encoding": "utf-8", "encoding_errors": "surrogateescape"}
-            return pd.read_csv(path, engine="python", **options)  # this engine reads floats exactly
+            text = io.StringIO(self._read(name), newline="")
+            # this engine reads floats exactly; fingerprints may look like numbers
+            return pd.read_csv(text, engine="python", dtype={"fingerprint": str})
         except FileNotFoundError as error:
             raise RunError(
                 f"{path} is missing; the run did not finish: continue it with --resume"
             ) from error
-        except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        except RunError:
+            raise
+        except ValueError as error:  # all of pandas' are
             raise RunError(f"{path} is damaged ({error}); run it again with --overwrite") from error
 
 
 class Bystander(Run):
-    """The run's folder as a process sees it that trains along with the one that writes it: it
-    writes nothing.
+    """A read-only view of a run's folder, for the processes that train along with the one that
+    writes it.
     """
 
     @contextmanager
@@ -378,6 +528,57 @@ def _unwritable(path: Path, error: OSError) -> RunError:
     )
 
 
+def _changed(path: Path) -> RunError:
+    """A file does not have its checksum."""
+    table = path.suffix == ".csv"
+    cause = "it was damaged or, as by a spreadsheet program, changed and saved"
+    again = (
+        "remove metrics.csv and use --resume, which writes it again"
+        if table and path.name != "split.csv"
+        else "--resume writes it again"
+        if path.name in ("split.csv", "hierarchy.json")
+        else "run it again with --overwrite"
+    )
+    return RunError(
+        f"{path} is not as the run wrote it: {cause if table else 'it was damaged or changed'}; put"
+        f" a copy of the original back, or {again}"
+    )
+
+
+def _check_archive(path: Path) -> None:
+    """Computes the checksums in a checkpoint, which torch.load passes over. Raises: BadZipFile."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} does not have its checksum")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _config_digest(config: Mapping) -> str:
+    """Checksum of what config.json says, however it is laid out, but for its own checksum."""
+    others = {
+        name: value for name, value in config.get("checksums", {}).items() if name != "config.json"
+    }
+    return _digest(
+        json.dumps({**config, "checksums": others}, sort_keys=True).encode("ascii", "strict")
+    )
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, na_rep="nan", lineterminator="\n")
+
+
 def _canonical(content: object) -> object:
     """The same content in new containers and with equal strings made one, so that equal content
     gives equal bytes.
@@ -389,8 +590,3 @@ def _canonical(content: object) -> object:
     if isinstance(content, (list, tuple)):
         return type(content)(_canonical(value) for value in content)
     return content
-
-
-def find_runs(record: str | os.PathLike) -> list[Run]:
-    """Every run below a folder, sorted by path; also the folder itself if it is one."""
-    return [Run(path.parent) for path in sorted(Path(record).rglob("config.json"))]

@@ -5,7 +5,7 @@
 
 The experiment is the dataset, the run is named after the folder: <method and options>/seed<k>. Logged are all options
 as parameters, the command as a tag, the columns of epochs.csv by epoch, the numbers of metrics.csv under test/, and as
-artefacts the files in ARTEFACTS and the checkpoint that the results come from. What is no finite number is left out.
+artefacts the files in ARTEFACTS and the checkpoint that the results come from. What is not a finite number is left out.
 
 Training never waits long for a store and never fails with it. What could not be sent is sent when the run ends, when it
 is resumed, or by the same command once it is finished: mlflow.json in the run's folder says what the store has already.
@@ -86,7 +86,7 @@ def _check_store(uri: str) -> None:
     if not os.access(place, os.R_OK | os.W_OK):
         raise ValueError(f"--mlflow {uri}: {place} cannot be written; choose another file")
     if path.is_dir() or (path.exists() and not _is_database(path)):
-        raise ValueError(f"--mlflow {uri}: {path} is no SQLite database; choose another file")
+        raise ValueError(f"--mlflow {uri}: {path} is not a SQLite database; choose another file")
 
 
 def _is_database(path: Path) -> bool:

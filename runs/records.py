@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from torch.utils.serialization import config as serialization
 
+from files.pickles import is_sealed
 from runs.folder import Run, RunError
 
 METHOD_ORDER = ("softmax", "normface", "DR")
@@ -23,7 +24,7 @@ ROW = [*GROUP, "method", "options"]
 FILES = ("weights", "hierarchy", "split_list")  # options that name a file, as in arguments.FILES
 pd.set_option(
     "mode.string_storage", "python"
-)  # pyarrow, where it is installed, refuses file names that are no UTF-8
+)  # pyarrow, where it is installed, refuses file names that are not valid UTF-8
 _RUN_FILES = {"config.json", "metrics.csv", "epochs.csv", "test.pkl", "last.pt", "best.pt"}
 
 
@@ -38,6 +39,8 @@ class Entry(NamedTuple):
     seed: int
     split: str
     metrics: pd.DataFrame
+    images: str | None = None  # fingerprint of their content, where the run knows it
+    place: str | None = None  # of the images
 
     @property
     def row(self) -> tuple[str, str, str]:
@@ -101,7 +104,7 @@ def read_record(record: str | os.PathLike) -> Record:
     entries, doubles = _without_doubles(entries)
     names = _row_names(entries)
     options = {(*entry.row[:2], names[entry.row]): entry.options for entry in entries}
-    values, said = _long_table(entries, names), (*warnings, *doubles)
+    values, said = _long_table(entries, names), (*warnings, *doubles, *_mixed(entries))
     return Record(values, options, len(entries), tuple(unfinished), tuple(damaged), said)
 
 
@@ -144,8 +147,19 @@ def _read_entry(run: Run) -> Entry:
         if options["dataset"] != "folder"
         else run.folder.resolve().parent.parent.name
     )
+    images, places = config.get("images"), config.get("places")
+    known = isinstance(images, dict) and images.get("fingerprints_of") == "pixels"
     return Entry(
-        run.folder, dataset, tree, options["method"], options, seed, split, _checked_metrics(run)
+        run.folder,
+        dataset,
+        tree,
+        options["method"],
+        options,
+        seed,
+        split,
+        _checked_metrics(run),
+        str(images.get("digest")) if known else None,
+        str(places.get("data_dir")) if isinstance(places, dict) else None,
     )
 
 
@@ -155,8 +169,8 @@ def _portable(name: str, value: object) -> object:
 
 
 def _checked_metrics(run: Run) -> pd.DataFrame:
-    """Columns metric and value of metrics.csv. Raises: RunError: If a row is cut off, no number or
-    there twice.
+    """Columns metric and value of metrics.csv. Raises: RunError: If a row is cut off, is not a
+    number or is there twice.
     """
     table, path = run.metrics, run.folder / "metrics.csv"
     numbers = table[["value", "n", "undefined"]].apply(pd.to_numeric, errors="coerce")
@@ -193,23 +207,15 @@ def _damaged_results(run: Run) -> list[str]:
             with serialization.patch(
                 "load.mmap", True
             ):  # reads the table of contents, not the tensors
-                run.checkpoint(name)
+                run.checkpoint(name, check=False)
         except RunError as error:
             found.append(str(error))
     arrays = run.folder / "test.pkl"
-    if arrays.exists() and not _is_whole_pickle(arrays):
+    if arrays.exists() and not is_sealed(arrays):
         found.append(
-            f"{arrays} is damaged: it is cut off or no pickle; run it again with --overwrite"
+            f"{arrays} is damaged: it is cut off or not a pickle; run it again with --overwrite"
         )
     return found
-
-
-def _is_whole_pickle(path: Path) -> bool:
-    """Whether a file starts and ends as a pickle does; costs nothing, however large the arrays."""
-    with path.open("rb") as file:
-        start = file.read(1)
-        file.seek(max(path.stat().st_size - 1, 0))
-        return (start, file.read(1)) == (b"\x80", b".")
 
 
 def _without_doubles(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
@@ -224,6 +230,23 @@ def _without_doubles(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
                 f"{entry.folder} is left out: {first.folder} has the same options and seed"
             )
     return list(kept.values()), messages
+
+
+def _mixed(entries: Sequence[Entry]) -> list[str]:
+    """A line for each row of the tables whose seeds are on different images."""
+    rows, messages = defaultdict(dict), []
+    for entry in entries:
+        if entry.images is not None:
+            rows[entry.row].setdefault(entry.images, entry)
+    for different in rows.values():
+        first, *others = different.values()
+        messages += [
+            f"{other.folder} (images in {other.place}) and {first.folder} (images in {first.place})"
+            " are on different images, but count as seeds of one method: move one of them to"
+            " another folder, and train with --record DIR"
+            for other in others
+        ]
+    return messages
 
 
 def _long_table(entries: Sequence[Entry], names: Mapping[tuple, str]) -> pd.DataFrame:

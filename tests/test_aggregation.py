@@ -132,7 +132,7 @@ def test_an_unfinished_run_is_listed_with_its_epochs(tmp_path):
             f'{{"format": {FORMAT}, "options": {{"dataset": "demo"}}}}'.encode(),
             "method",
         ),
-        ("config.json", None, "no run"),
+        ("config.json", None, "not a run"),
     ],
 )
 def test_a_damaged_run_is_named_and_the_others_are_read(tmp_path, name, content, reason):
@@ -148,7 +148,7 @@ def test_a_damaged_run_is_named_and_the_others_are_read(tmp_path, name, content,
 
 def test_an_empty_folder_of_a_seed_is_named(tmp_path):
     (tmp_path / "demo" / "DR-euc" / "seed7").mkdir(parents=True)
-    assert "seed7 is no run" in read_record(tmp_path).damaged[0]
+    assert "seed7 is not a run" in read_record(tmp_path).damaged[0]
     (tmp_path / "demo" / "DR-euc" / "seed7" / ".lock").touch()  # as a refused run leaves it
     assert not read_record(tmp_path).damaged
 

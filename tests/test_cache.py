@@ -609,4 +609,5 @@ def test_the_content_is_plain_json(tmp_path):
     draw(tmp_path / "å, b.png")
     cache = build_cache(tmp_path, ["å, b.png"], resize=3)
     content = json.loads((cache.folder / "content.json").read_text())
+    assert set(content.pop("checksums")) == {"content.json", "images.npz"}
     assert content == {"shape": [1, 3, 3, 3], "bad": [], "notes": []}

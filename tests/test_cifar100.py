@@ -139,7 +139,7 @@ def test_missing_truncated_and_dangerous_files_are_named(own):
     with pytest.raises(ValueError, match="test is missing"):
         load(own)
     (own / "test").write_bytes((own / "away").read_bytes()[:-100])
-    with pytest.raises(ValueError, match="test is no readable"):
+    with pytest.raises(ValueError, match="test is not a readable"):
         load(own)
     (own / "test").write_bytes(pickle.dumps({"data": os.system}))
     with pytest.raises(ValueError, match=r"test.*system"):

@@ -64,7 +64,7 @@ EMPTY = (np.ndarray, (0,), b"b")
 )
 def test_arrays_of_pointers_are_refused(tmp_path, forged):
     (tmp_path / "test.pkl").write_bytes(pickle.dumps({"labels": forged}, protocol=4))
-    with pytest.raises(ValueError, match=r"test\.pkl is no readable file of arrays"):
+    with pytest.raises(ValueError, match=r"test\.pkl is not a readable file of arrays"):
         load_arrays(tmp_path / "test.pkl")
 
 

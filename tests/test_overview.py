@@ -35,7 +35,7 @@ def test_everything_under_a_record_becomes_a_table(record, call):
     assert status == 0
     assert re.search(r"^NormFace-euc +3 +0\.550 ±0\.050 +2\.000 ±0\.000$", out, re.M)
     assert re.search(r"^DR-euc +3 +0\.590 ±0\.070\* +1\.000 ±0\.000\*$", out, re.M)
-    assert "unfinished: " in err and "7 of 20 epochs" in err and "seed9 is no run" in err
+    assert "unfinished: " in err and "7 of 20 epochs" in err and "seed9 is not a run" in err
     assert "6 runs, 1 unfinished, 1 could not be read; wrote summary.csv" in err
     summary = pd.read_csv(record / "summary.csv")
     assert list(summary.columns[:10]) == [

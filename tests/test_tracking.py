@@ -364,8 +364,8 @@ def test_without_the_package_the_flag_is_refused_before_any_work(run, monkeypatc
         ("http://127.0.0.1:50 00", "http://HOST:PORT"),
         ("postgresql://host/base", "sqlite:///FILE.db"),
         ("sqlite://", "no file"),
-        ("sqlite:///{tmp}", "no SQLite database"),
-        ("sqlite:///{tmp}/text", "no SQLite database"),
+        ("sqlite:///{tmp}", "not a SQLite database"),
+        ("sqlite:///{tmp}/text", "not a SQLite database"),
         ("https://me:secret@host", "MLFLOW_TRACKING_PASSWORD"),
     ],
 )

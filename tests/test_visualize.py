@@ -16,11 +16,12 @@ from PIL import Image
 from recorded import write_run
 
 import visualize
+from evaluation.images import ImageFolder, image_folder, open_image
 from figures import FIGURES
 from hierarchies import Hierarchy
 from reports import run_report
 from reports.comparison_report import Group, paired_tests
-from reports.run_report import image_places, open_image, read_subject
+from reports.run_report import read_subject
 from runs import records
 from runs.folder import Run
 
@@ -249,7 +250,7 @@ def test_nothing_to_draw_is_an_error_that_names_the_folder(tmp_path, capsys):
 def test_a_folder_that_is_no_run_is_refused_before_anything_is_drawn(tmp_path, capsys):
     assert visualize.main([str(tmp_path / "nowhere")]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: ") and "nowhere is no run" in err and "drawing" not in err
+    assert err.startswith("error: ") and "nowhere is not a run" in err and "drawing" not in err
 
 
 def test_runs_named_one_by_one_are_compared_without_the_others(record, tmp_path, quick):
@@ -326,26 +327,26 @@ def test_images_are_found_where_they_are_named_where_training_found_them_or_wher
     tmp_path,
 ):
     run = finish(tmp_path, "DR-euc", 1)
-    assert image_places(run, "given")[0] == Path("given")
-    assert image_places(run, None)[0] == Path("demo_images")
+    assert image_folder(run, "given").places[0] == Path("given")
+    assert image_folder(run, None).places[0] == Path("demo_images")
     config = json.loads((run.folder / "config.json").read_text())
     (run.folder / "config.json").write_text(
         json.dumps({**config, "places": {"data_dir": "/from/training"}})
     )
-    assert image_places(Run(run.folder), None)[0] == Path("/from/training")
+    assert image_folder(Run(run.folder), None).places[0] == Path("/from/training")
     other = finish(tmp_path, "DR-euc", 2, dataset="my own")
-    assert image_places(other, None) == []
+    assert image_folder(other, None).places == []
     with pytest.raises(ValueError, match="--data_dir"):
-        open_image("a.png", [], gray=False)
+        open_image("a.png", ImageFolder([]), gray=False)
 
 
 def test_pictures_are_small_and_grey_where_the_run_was(tmp_path):
     Image.fromarray(np.full((900, 600, 3), (10, 200, 30), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
-    assert open_image("a.png", [tmp_path], gray=False).shape == (320, 213, 3)
-    assert open_image("a.png", [tmp_path], gray=True).shape == (320, 213)
+    assert open_image("a.png", ImageFolder([tmp_path]), gray=False).shape == (320, 213, 3)
+    assert open_image("a.png", ImageFolder([tmp_path]), gray=True).shape == (320, 213)
     with pytest.raises(ValueError, match=r"broken\.png: this is no image"):
-        open_image("broken.png", [tmp_path], gray=False)
+        open_image("broken.png", ImageFolder([tmp_path]), gray=False)
 
 
 def test_the_worst_mistakes_are_shown_where_the_images_are(tmp_path, quick):

@@ -1,9 +1,14 @@
 """Files that appear whole or not at all."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
-from files.writing import RowStore, replacing
+from files import writing
+from files.locks import file_lock
+from files.writing import RowStore, replacing, write_whole
 
 
 def test_a_file_appears_when_all_is_written_and_its_folder_with_it(tmp_path):
@@ -53,3 +58,44 @@ def test_no_rows_are_an_empty_array(tmp_path):
         rows.append(vectors=np.empty((0, 5), np.float32))
         rows.save(tmp_path / "rows.npz")
     assert np.load(tmp_path / "rows.npz")["vectors"].shape == (0, 5)
+
+
+def test_a_lock_whose_file_its_holder_removed_is_taken_on_the_new_one(tmp_path, capsys):
+    path, entered = tmp_path / ".lock", threading.Event()
+
+    def second():
+        with file_lock(path, waiting="waiting") as held:
+            assert held and path.exists()
+            with file_lock(path) as third:
+                assert not third  # nobody can take it beside this one
+            entered.set()
+
+    with file_lock(path):
+        other = threading.Thread(target=second)
+        other.start()
+        while "waiting" not in capsys.readouterr().err:
+            time.sleep(0.001)
+        path.unlink()
+    other.join(30)
+    assert entered.is_set()
+
+
+def test_a_temporary_file_taken_for_a_leftover_before_it_was_locked_is_made_again(
+    tmp_path, monkeypatch
+):
+    original, calls = writing.fcntl.flock, []
+
+    def slow(descriptor, operation):
+        if not calls:
+            (next(tmp_path.glob(".a.csv.*.tmp"))).unlink()
+        calls.append(operation)
+        original(descriptor, operation)
+
+    monkeypatch.setattr(writing.fcntl, "flock", slow)
+    write_whole(tmp_path / "a.csv", b"all of it")
+    assert (tmp_path / "a.csv").read_bytes() == b"all of it" and len(calls) == 2
+
+
+def test_a_long_name_is_written_too(tmp_path):
+    write_whole(tmp_path / ("ö" * 120 + ".csv"), b"x")
+    assert [len(path.name) for path in tmp_path.iterdir()] == [124]

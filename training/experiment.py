@@ -6,13 +6,14 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 import data
+from files.text import printable
 from metrics import suite
 from options import argument_files, command_line, folder_name
 from runs.folder import FORMAT, Bystander, Run, RunError
@@ -152,7 +153,7 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
     if training.team.first:
         for name, arrays in outputs.items():
             record.write_arrays(name, arrays)
-        record.write_table("metrics.csv", suite.evaluate(record.outputs("test")))
+        record.finish(suite.evaluate(record.outputs("test")))
 
 
 def _best(record: Run) -> dict | None:
@@ -169,7 +170,12 @@ def _load(options: Mapping, machine: Mapping) -> data.Splits:
 
 
 def _identity(options: Mapping, splits: data.Splits) -> dict:
-    return {"options": dict(options), "hierarchy": splits.hierarchy.digest, "split": splits.digest}
+    return {
+        "options": dict(options),
+        "hierarchy": splits.hierarchy.digest,
+        "split": splits.digest,
+        "images": {"digest": splits.content_digest, "fingerprints_of": splits.fingerprints_of},
+    }
 
 
 def _is_done(record: Run, options: Mapping, machine: Mapping) -> bool:
@@ -178,13 +184,19 @@ def _is_done(record: Run, options: Mapping, machine: Mapping) -> bool:
     """
     if not record.finished or machine["overwrite"]:
         return False
-    _check_same(record, _identity(options, _load(options, machine)))
+    for note in _check_same(record, options, machine, _load(options, machine)):
+        print(f"note: {note}")
     print(f"this run is finished; use --overwrite to do it again\n{summary(record)}")
     return True
 
 
 def _check_unfinished(record: Run, machine: Mapping) -> None:
     if record.exists and not machine["resume"] and not machine["overwrite"]:
+        if elsewhere := _other_collection(record, machine):
+            raise RunError(
+                f"{elsewhere}; or, if these are the same images in another place, continue it with"
+                " --resume"
+            )
         raise RunError(
             f"{record.folder} holds an unfinished run: continue it with --resume or drop it with"
             " --overwrite"
@@ -197,23 +209,28 @@ def _open(
     """Writes what identifies the run, or checks it against what an interrupted one wrote."""
     identity = _identity(options, splits)
     if record.exists and machine["resume"] and not machine["overwrite"]:
-        _check_same(record, identity)
+        for note in _check_same(record, options, machine, splits):
+            record.log(f"note: {note}")
+        _mend(record, splits)
+        if record.result_checkpoint == "best.pt" and (record.folder / "best.pt").exists():
+            record.checkpoint("best.pt")  # else its damage would be found when all epochs are done
         return
+    lines = [*_replaced(record, machine), *_check_other_seeds(record, machine, splits)]
     record.clear()
+    for line in lines:
+        record.log(f"note: {line}")
     use_best = bool(len(splits.val)) and not options["last"] and options["epochs"] > 0
     result = {
         "result_checkpoint": "best.pt" if use_best else "last.pt",
         "notes": _notes(training, splits),
     }
     devices = {"device": training.devices.name, "processes": training.team.size}
-    places = {name: machine[name] for name in command_line.PLACES}
-    if places["data_dir"] is not None:
-        places["data_dir"] = str(Path(places["data_dir"]).resolve())
+    places = {**{name: machine[name] for name in command_line.PLACES}, "data_dir": _place(machine)}
     command = [Path(sys.argv[0]).name, *argument_files.read_argument_files(sys.argv[1:])]
     made = {"places": places, **provenance(), "command": command}
     record.write_json("hierarchy.json", splits.hierarchy.to_dict())
     record.write_table("split.csv", data.split_table(splits))
-    record.write_json("config.json", {"format": FORMAT, **identity, **result, **devices, **made})
+    record.write_config({"format": FORMAT, **identity, **result, **devices, **made})
 
 
 def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
@@ -226,24 +243,158 @@ def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
     )
 
 
-def _check_same(record: Run, identity: Mapping) -> None:
-    """Raises: RunError: If the interrupted run had other options, another tree or another split."""
-    before, now = record.options, identity["options"]
+def _check_same(record: Run, options: Mapping, machine: Mapping, splits: data.Splits) -> list[str]:
+    """What cannot be compared between the recorded run and this one.
+
+    Raises: RunError: If it had other options, another tree, another split or other images.
+    """
+    before, now = record.options, dict(options)
+    elsewhere = _other_collection(record, machine)
+    again = f": {elsewhere}" if elsewhere else ". Use --overwrite to start again"
     for name in sorted(
         {*before, *now} - folder_name.file_options()
     ):  # files count by their content, which names the folder
         if (before.get(name) or None) != (
             now.get(name) or None
         ):  # an option that is younger than the run was off
-            change = (
-                f"--{name} was {before.get(name)!r} when this run was started and is"
-                f" {now.get(name)!r} now"
+            raise RunError(
+                f"{record.folder}: --{name} was {before.get(name)!r} when this run was started and"
+                f" is {now.get(name)!r} now{again}"
             )
-            raise RunError(f"{record.folder}: {change}; use --overwrite to start again")
-    for key in ("hierarchy", "split"):
-        if record.config.get(key) != identity[key]:
-            change = f"the {key} is not the one this run was started with; have the images changed?"
-            raise RunError(f"{record.folder}: {change} Use --overwrite to start again")
+    for key, digest in (("hierarchy", splits.hierarchy.digest), ("split", splits.digest)):
+        if record.config.get(key) != digest:
+            raise RunError(
+                f"{record.folder}: the {key} is not the one this run was started with; have the"
+                f" images changed?{again}"
+            )
+    changed = record.changed_images(
+        splits.files, splits.content, splits.content_digest, splits.fingerprints_of
+    )
+    if changed is None:
+        return ["whether the images are still the same is not known: " + _unknown(record)]
+    if changed:
+        raise RunError(
+            f"{record.folder}: {len(changed)} of {len(splits.files)} images are not those that this"
+            f" run was started with, {_some(changed)}{_other_reader(record)}; put the originals"
+            f" back{again}"
+        )
+    return []
+
+
+def _unknown(record: Run) -> str:
+    if record.config.get("images") is None:
+        return "an earlier version of this project has recorded the run"
+    return "they were recorded with, or are now read with, --stream"
+
+
+def _other_reader(record: Run) -> str:
+    """A possible cause, where images are read by another version of Pillow."""
+    versions, name = record.config.get("versions"), "pillow"
+    before = versions.get(name) if isinstance(versions, Mapping) else None
+    now = provenance()["versions"][name]
+    if before in (None, now):
+        return ""
+    return f" (or Pillow {now} reads them otherwise than {before}, which the run was started with)"
+
+
+def _some(names: Sequence[str], shown: int = 10) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(map(printable, names[:shown])) + more
+
+
+def _place(machine: Mapping) -> str | None:
+    """The whole path of the collection."""
+    return None if machine["data_dir"] is None else str(Path(machine["data_dir"]).resolve())
+
+
+def _recorded_place(record: Run) -> str | None:
+    places = record.config.get("places")
+    place = places.get("data_dir") if isinstance(places, Mapping) else None
+    return place if isinstance(place, str) else None
+
+
+def _other_collection(record: Run, machine: Mapping) -> str | None:
+    """A sentence that names both where a recorded run is on a collection in another place than
+    this one, of the same name; None else.
+    """
+    before, now = _recorded_place(record), _place(machine)
+    if before is None or now is None or before == now:
+        return None
+    return (
+        f"{record.folder} holds a run on the images in {before}, and this one is on those in"
+        f" {now}: to keep both, give this one another --record DIR"
+    )
+
+
+def _replaced(record: Run, machine: Mapping) -> list[str]:
+    """A note where --overwrite replaces a run on a collection in another place."""
+    try:
+        elsewhere = record.exists and _other_collection(record, machine)
+    except RunError:  # a damaged one
+        return []
+    return [f"replaced on request: {elsewhere} the next time"] if elsewhere else []
+
+
+def _check_other_seeds(record: Run, machine: Mapping, splits: data.Splits) -> list[str]:
+    """Notes on other seeds of the same options on other images, which no mean should mix.
+
+    Raises: RunError: If those are a collection of their own, which has the same name.
+    """
+    notes = []
+    for folder in sorted(record.folder.parent.glob("seed*")):
+        other = Run(folder)
+        try:
+            images, place = other.config.get("images"), _other_collection(other, machine)
+            before = _recorded_place(other)
+        except (RunError, OSError):
+            continue
+        same = not isinstance(images, Mapping) or images.get("digest") == splits.content_digest
+        if same or images.get("fingerprints_of") != splits.fingerprints_of:
+            continue
+        if folder == record.folder:
+            continue
+        if place is not None and Path(before).is_dir():
+            raise RunError(f"{place}; else tables would take both for one method's seeds")
+        notes.append(
+            f"{other.folder} was trained on other images, or an earlier state of them: do not"
+            " compare this run with it, or take a mean over both"
+        )
+    return notes
+
+
+def _mend(record: Run, splits: data.Splits) -> None:
+    """Writes again what is damaged of the files that say what a run is on, which is known to be
+    the same by now.
+
+    Raises: RunError: If it does not come out as it was.
+    """
+    contents = {"hierarchy.json": splits.hierarchy.to_dict(), "split.csv": data.split_table(splits)}
+    for name, content in contents.items():
+        intact = record.is_intact(name)
+        if intact is None:  # of an earlier version, without checksums
+            intact = _reads_as(record, name, splits)
+        if intact:
+            continue
+        write = record.write_json if name.endswith(".json") else record.write_table
+        write(name, content)
+        if record.is_intact(name) is False:
+            raise RunError(
+                f"{record.folder / name} was damaged, and what is written now is not what it was;"
+                " start again with --overwrite"
+            )
+        record.log(f"note: {name} was damaged or changed, and is written again")
+
+
+def _reads_as(record: Run, name: str, splits: data.Splits) -> bool:
+    try:
+        if name == "hierarchy.json":
+            return record.hierarchy.digest == splits.hierarchy.digest
+        columns = ["file", "class", "label", "split"]
+        return (
+            record.split[columns].astype(str).equals(data.split_table(splits)[columns].astype(str))
+        )
+    except (RunError, KeyError):
+        return False
 
 
 def _introduce(record: Run, training: TrainingState, splits: data.Splits) -> None:

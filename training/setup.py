@@ -93,13 +93,29 @@ def assemble(
     not allow a model.
     Raises: ValueError: If the options do not allow it on these devices, or at all.
     """
+    _check_devices(options, devices)
+    training = team.first_then_others(_build, options, splits, devices, team)
+    training.network = _spread(training.network, devices, team)
+    return training
+
+
+def hold_model(model: Classifier, options: Mapping, devices: Devices) -> TrainingState:
+    """What `outputs.compute_outputs` needs of a model with known weights, and nothing to train it.
+
+    Raises: ValueError: If the options do not allow it on these devices.
+    """
+    options = {"batch_size": options["batch_size"], "amp": bool(options["amp"]), "compile": False}
+    _check_devices(options, devices)
+    model.to(devices.main, memory_format=torch.channels_last)
+    network = _spread(model, devices, ALONE)
+    return TrainingState(model, network, None, None, None, None, devices, options, history=[])
+
+
+def _check_devices(options: Mapping, devices: Devices) -> None:
     for name in ("compile", "amp"):  # DataParallel's threads would compute in float16
         if options[name] and len(devices.gpus) > 1:
             advice = "name one GPU with --GPU, or train under torchrun with a process for each"
             raise ValueError(f"--{name} does not go with DataParallel: {advice}")
-    training = team.first_then_others(_build, options, splits, devices, team)
-    training.network = _spread(training.network, devices, team)
-    return training
 
 
 def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> TrainingState:

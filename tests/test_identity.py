@@ -1,0 +1,213 @@
+"""A run knows what its images are: others in their place are refused by name, and collections whose
+folders have one name are told apart.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import draw, make_learnable_folder
+from PIL import Image
+
+import evaluate
+import train
+from data.headers import file_fingerprint, read_headers
+from runs.folder import Run
+from runs.records import read_record
+from training import experiment
+
+CLASSES = ("A/a", "A/b", "B/c")
+OPTIONS = "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 8"
+OPTIONS += " --method DR --epochs 2"
+
+
+@pytest.fixture
+def images(tmp_path):
+    return make_learnable_folder(tmp_path / "images", CLASSES, 8)
+
+
+@pytest.fixture
+def start(images, tmp_path, capsys):
+    """Calls train.py's main; returns the exit status, the run, and all that it said."""
+
+    def call(*flags, collection=images, seed=1):
+        argv = [*OPTIONS.split(), "--data_dir", str(collection), "--seed", str(seed)]
+        argv += ["--record", str(tmp_path / "record"), *flags]
+        folder = experiment.command_line.parse(argv, "", train.DATASETS)[2]
+        status = experiment.main("", train.DATASETS, argv)
+        said = capsys.readouterr()
+        return status, Run(folder), said.out + said.err
+
+    return call
+
+
+def interrupt(start, *flags, **place):
+    """A run that stops after its first epoch."""
+    original = Run.write_epochs
+
+    def stop(run, rows):
+        original(run, rows)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "write_epochs", stop)
+        status, run, _ = start(*flags, **place)
+    assert status == 130
+    return run
+
+
+def replace(path, value=7):
+    """Another image of the same name, size in pixels, and time of change."""
+    stat = os.stat(path)
+    with Image.open(path) as image:
+        size = image.size
+    Image.new("L", size, value).save(path)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_images_replaced_between_interruption_and_resume_are_refused_by_name(start, images):
+    run = interrupt(start)
+    kept = (images / "A/a/3.png").read_bytes()
+    replace(images / "A/a/3.png")
+    status, _, said = start("--resume")
+    assert status == 2 and "1 of 24 images are not those" in said and "A/a/3.png" in said
+    assert "put the originals back" in said and len(Run(run.folder).epochs) == 1
+    (images / "A/a/3.png").write_bytes(kept)
+    assert start("--resume")[0] == 0
+
+
+def test_a_finished_run_is_not_taken_for_one_on_replaced_images(start, images):
+    assert start()[0] == 0 and start()[0] == 0
+    replace(images / "B/c/0.png")
+    status, _, said = start()
+    assert status == 2 and "B/c/0.png" in said
+
+
+def test_another_version_of_pillow_is_named_as_a_possible_cause(start, images):
+    run = interrupt(start)
+    config = {name: value for name, value in run.config.items() if name != "checksums"}
+    run.write_json("config.json", {**config, "versions": {"pillow": "1.0"}})
+    replace(images / "B/c/0.png")
+    assert "reads them otherwise than 1.0" in start("--resume")[2]
+
+
+def test_evaluating_on_replaced_images_says_so(start, images, capsys):
+    _, run, _ = start()
+    assert evaluate.main([str(run.folder), "--data_dir", str(images), "--GPU", "cpu"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    replace(images / "B/c/0.png")
+    evaluate.main([str(run.folder), "--data_dir", str(images), "--GPU", "cpu"])
+    assert "warning: 1 of 24 images do not have the content" in capsys.readouterr().err
+
+
+def test_the_same_images_in_another_place_go_on(start, images, tmp_path):
+    interrupt(start)
+    moved = tmp_path / "elsewhere" / "images"
+    shutil.move(images, moved)
+    status, _, said = start(collection=moved)
+    assert status == 2 and str(images) in said and str(moved) in said and "--resume" in said
+    assert start("--resume", collection=moved)[0] == 0
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted", "interrupted, to be resumed"])
+def test_two_collections_of_one_name_are_told_apart(start, images, tmp_path, state):
+    other = make_learnable_folder(tmp_path / "other" / "images", CLASSES[::-1], 8)
+    if state == "finished":
+        start()
+    else:
+        interrupt(start)
+    flags = ["--resume"] if state.endswith("resumed") else []
+    status, _, said = start(*flags, collection=other)
+    assert status == 2 and f"{images}," in said and f"{other}:" in said
+    assert "--record DIR" in said and "--overwrite" not in said
+
+
+def test_seeds_of_two_collections_of_one_name_are_not_mixed(start, images, tmp_path, capsys):
+    other = make_learnable_folder(tmp_path / "other" / "images", CLASSES[::-1], 8)
+    assert start()[0] == 0
+    status, run, said = start(collection=other, seed=2)
+    assert status == 2 and str(images) in said and str(other) in said and "--record DIR" in said
+    assert not run.folder.exists()
+    # recorded elsewhere and copied together, as an earlier version would have mixed them
+    apart = tmp_path / "apart"
+    assert start("--record", str(apart), collection=other, seed=2)[0] == 0
+    (copy,) = apart.rglob("seed2")
+    shutil.copytree(copy, run.folder)
+    (warning,) = read_record(tmp_path / "record").warnings
+    assert str(images) in warning and str(other) in warning and "--record DIR" in warning
+
+
+def test_images_added_between_two_seeds_are_a_note(start, images):
+    assert start()[0] == 0
+    Image.new("L", (20, 20), 9).save(images / "A/a/new.png")
+    status, _, said = start(seed=2)
+    assert status == 0 and "was trained on other images, or an earlier state of them" in said
+
+
+def test_overwriting_the_run_of_another_collection_is_a_note(start, images, tmp_path):
+    other = make_learnable_folder(tmp_path / "other" / "images", CLASSES[::-1], 8)
+    start()
+    status, _, said = start("--overwrite", collection=other)
+    assert status == 0 and "note: replaced on request" in said and str(images) in said
+
+
+@pytest.mark.parametrize("refused", ["bad image", "options", "interrupted"])
+def test_a_start_that_is_refused_leaves_nothing(start, images, tmp_path, monkeypatch, refused):
+    flags = []
+    if refused == "bad image":
+        (images / "A/a/0.png").write_bytes(b"no image")
+    elif refused == "options":
+        flags = ["--weights", str(images / "A/a/0.png")]
+    else:
+        monkeypatch.setattr(experiment, "assemble", interrupted)
+    assert start(*flags)[0] in (2, 130)
+    assert not (tmp_path / "record").exists()
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_refused_start_leaves_what_was_there(start, images, tmp_path):
+    (tmp_path / "record/images").mkdir(parents=True)
+    (images / "A/a/0.png").write_bytes(b"no image")
+    assert start()[0] == 2
+    assert [path.name for path in (tmp_path / "record").rglob("*")] == ["images"]
+
+
+def test_the_record_names_each_image_by_its_content(start, images):
+    shutil.copy(images / "A/a/1.png", images / "A/a/2.png")
+    _, run, _ = start()
+    table = run.split.set_index("file")["fingerprint"]
+    assert table["A/a/1.png"] == table["A/a/2.png"] and table.nunique() == 23
+    assert table.str.fullmatch("[0-9a-f]{16}").all()
+    assert set(run.config["images"]) == {"digest", "fingerprints_of"}
+
+
+def test_the_fingerprint_of_a_file_is_of_its_size_and_both_ends(tmp_path):
+    contents = [b"a" * 9000, b"a" * 9001, b"b" + b"a" * 8999, b"a" * 8999 + b"b"]
+    for number, content in enumerate(contents):
+        (tmp_path / str(number)).write_bytes(content)
+    assert len({file_fingerprint(tmp_path / str(number)) for number in range(4)}) == 4
+
+
+def test_headers_remember_no_file_that_could_not_be_read_once(tmp_path, monkeypatch):
+    draw(tmp_path / "a.png"), draw(tmp_path / "b.png", seed=1)
+    (tmp_path / "c.png").write_bytes(b"no image")
+    files = ["a.png", "b.png", "c.png"]
+    original = Image.open
+
+    def fail(path, **how):
+        if Path(path).name == "a.png":
+            raise PermissionError(13, "Permission denied")
+        return original(path, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", fail)
+        found = read_headers(tmp_path, files)
+    assert found.bad[0] == ["a.png", "for now: Permission denied"] and found.kept
+    again = read_headers(tmp_path, files)
+    assert [file for file, _ in again.bad] == ["c.png"] and again.fingerprints[0] != 0
+    np.testing.assert_array_equal(read_headers(tmp_path, files).fingerprints, again.fingerprints)
