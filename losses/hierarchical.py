@@ -8,23 +8,16 @@ from torch.nn import functional as F
 from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import HXE_ALPHA
 from losses.base import check_batch, full_precision
-from losses.segments import fold, segment_reduce, spread, unfold
+from losses.segments import Cut, join, level_sizes, relative
 from losses.tree_loss import TreeLoss
 from registry import Option, natural, one_of
 
-SAFE = np.exp(
-    -32.0
-)  # p(target) / max p above which one shift for the whole row keeps every digit of float32
-IMPOSSIBLE = -1e30  # stands for log 0: finite, so that differences of two of them are no NaN
+TINY = 1e-300  # divides in place of a mass of 0
 
 
 class PathLoss(TreeLoss):
     """-sum over the nodes v on the path to the true class of share_v log p(v | parent of v), batch
     mean, in nats.
-
-    Every term is -log(1 - q) = log(1 + A / S) with S the mass of v and A that of its siblings, both
-    sums of positive
-    numbers: nothing cancels, so a loss of 1e-12 keeps its digits.
 
     Args:
         hierarchy: The class tree.
@@ -35,69 +28,49 @@ class PathLoss(TreeLoss):
         super().__init__(hierarchy)
         # A node without siblings is certain given its parent; its share must not meet the 0/0 of an
         # impossible parent.
-        shares = np.where(fold(self.lengths.numpy()) > 0, shares, 0.0)
-        self._table("shares", torch.from_numpy(shares))
-        depth, segment = (
-            np.arange(hierarchy.max_depth + 1),
-            np.arange(2 * hierarchy.max_depth + 1)[:, None],
-        )
-        nested = (segment >= depth) & (
-            segment <= 2 * hierarchy.max_depth - depth
-        )  # segments below each ancestor
-        self._table("nested", torch.from_numpy(nested.astype(np.float64)))
-        self._table("above", torch.from_numpy(-(depth[:-1, None] < depth).astype(np.float64)))
+        shares = np.where(level_sizes(hierarchy)[:, 1:] > 0, shares[:, ::-1], 0.0)
+        self._table("shares", torch.from_numpy(shares))  # outwards
+        depth = hierarchy.max_depth
+        self._table("above", -torch.ones(depth, depth + 1, dtype=torch.float64).tril())
 
     def rows(
-        self, scores: Tensor, targets: np.ndarray, differentiate: bool
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        parts, p, sums = self.parts(targets), torch.empty_like(scores), []
-        for part, cut in parts:
-            torch.softmax(scores[part], dim=1, out=p[part])
-            sums.append(cut.sum(self.in_order(p[part].numpy())))
-        losses, slopes = self._combine(
-            np.concatenate(sums), self.shares.numpy().take(targets, axis=0)
+        self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
+    ) -> tuple[Tensor, Tensor]:
+        terms = torch.empty_like(scores)
+        masses, tops = zip(
+            *(segments.masses(scores[part], targets[part], terms[part]) for part, segments in cut)
         )
-        if not differentiate:
-            return losses, None
-        slopes /= len(scores)
-        p = p.numpy()
-        for part, cut in parts:
-            p[part] *= self.in_class_order(cut.spread(slopes[part], p.dtype))
-        return losses, p
+        masses = join(masses)
+        scales, excess = relative(join(tops))
+        losses, slopes = self._combine(masses * scales, excess, self.shares[targets])
+        if differentiate:
+            slopes = slopes.mul_(scales.div_(len(scores))).to(scores.dtype)
+            for part, segments in cut:
+                segments.multiply(terms[part], slopes[part])
+        return losses, terms
 
-    def _combine(self, sums: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Masses (B, 2 H + 1) of the segments, shares (B, H) -> losses (B,), and what to multiply p
-        by per segment.
+    def _combine(
+        self, masses: Tensor, excess: Tensor | None, shares: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Losses (B,) from the masses A (B, H + 1) of the levels, and their slopes in A.
+
+        With S_l the mass of the levels up to l, -log p of the node whose siblings are level l is
+        log(1 + A_l / S_(l-1)): nothing cancels, so a loss of 1e-12 keeps its digits.
+
+            d loss / d A_l = share_l / S_l - sum over k > l of share_k A_k / (S_k S_(k-1))
         """
-        inside, own = sums @ self.nested.numpy(), sums[:, shares.shape[1]]  # S, (B, H + 1)
-        ratio = fold(sums) / inside[:, 1:]  # A / S
-        losses = np.einsum("bh,bh->b", shares, np.log1p(ratio))
-        losses[~(own > SAFE)] = np.nan
-        # d loss / d score of a class on level l: p (share_l / S_l - sum over k < l of share_k A_k /
-        # (S_k S_k+1))
-        shares /= inside[:, :-1]
-        ratio *= shares
-        slopes = ratio @ self.above.numpy()
-        slopes[:, :-1] += shares
-        return losses, unfold(slopes[:, :-1], slopes[:, -1])
-
-    def plain(self, scores: Tensor, targets: Tensor) -> Tensor:
-        x = scores if self.order is None else scores.index_select(1, self.order)
-        lengths, shares = self.lengths[targets], self.shares[targets]
-        top = segment_reduce(x.detach(), lengths, "max").clamp(min=IMPOSSIBLE)
-        sums = segment_reduce(
-            (x - spread(top, lengths, self.num_classes)).exp(), lengths, "sum"
-        ).double()
-        top = top.double() - x.detach().amax(dim=1, keepdim=True).clamp(min=IMPOSSIBLE)
-        logs = torch.where(sums == 0, IMPOSSIBLE, sums.where(sums != 0, 1.0).log() + top)  # (B, K)
-        depth = shares.shape[1]
-        side = torch.logaddexp(logs[:, :depth], logs[:, depth + 1 :].flip(1))
-        inside = (
-            torch.cat([side, logs[:, depth : depth + 1]], dim=1).flip(1).logcumsumexp(dim=1).flip(1)
-        )
-        surprise = F.softplus(side - inside[:, 1:], threshold=40)  # (B, H), -log p(v | parent of v)
-        surprise = torch.where(inside[:, 1:] < IMPOSSIBLE / 2, torch.inf, surprise)
-        return torch.where(shares > 0, shares * surprise, 0.0).sum(dim=1)
+        inside = masses.cumsum(dim=1)
+        impossible = inside[:, :-1] == 0
+        inside.clamp_(min=TINY)
+        ratios = masses[:, 1:] / inside[:, :-1]
+        surprises = ratios.log1p().masked_fill_(impossible, torch.inf)
+        if excess is not None:
+            surprises += excess
+        losses = torch.where(shares > 0, surprises.mul_(shares), 0.0).sum(dim=1)
+        shares = shares.div_(inside[:, 1:])
+        slopes = ratios.mul_(shares) @ self.above
+        slopes[:, 1:] += shares
+        return losses, slopes
 
 
 class Hierarchical(PathLoss):

@@ -8,11 +8,9 @@ from torch import Tensor
 
 from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import cumulative, is_normalised
-from losses.segments import Cut, fold, level_nodes, segment_lengths, spread, unfold
+from losses.segments import LOWEST, Cut, Segments, join, level_nodes, level_sizes
 from losses.tree_loss import TreeLoss
 from registry import Option, fraction, nonnegative, one_of
-
-LOWEST = -1e30  # a shift for rows of nothing but -inf: finite, so that no difference is a NaN
 
 
 class SoftTargetLoss(TreeLoss):
@@ -25,7 +23,7 @@ class SoftTargetLoss(TreeLoss):
 
     Args:
         hierarchy: The class tree.
-        q (C, K): Target probability of a class in each segment of each class y; >= 0.
+        q (C, H + 1): Target probability of a class in each level of each class y, outwards; >= 0.
     """
 
     def __init__(self, hierarchy: Hierarchy, q: np.ndarray):
@@ -36,44 +34,37 @@ class SoftTargetLoss(TreeLoss):
         )  # sum of q_yj over j
 
     def rows(
-        self, scores: Tensor, targets: np.ndarray, differentiate: bool
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        losses, gradient = np.empty(len(scores)), torch.empty_like(scores)
-        for part, cut in self.parts(targets):
-            x, p, mass = (
-                scores[part],
-                gradient[part],
-                self.mass[torch.from_numpy(targets[part]), None],
-            )
-            labels = torch.from_numpy(self.labels(cut, targets[part], gradient.numpy().dtype))
-            best = torch.from_numpy(x.numpy().argmax(axis=1))[
-                :, None
-            ]  # torch's argmax takes as long as the rest
-            misses = (x - x.gather(1, best)).mul_(labels).sum(dim=1)
-            p_best = torch.softmax(x, dim=1, out=p).gather(1, best)
-            others = p.scatter_(1, best, 0).sum(dim=1, keepdim=True) / p_best
-            losses[part] = ((mass * others.double().log1p_())[:, 0] - misses).numpy()
+        self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
+    ) -> tuple[Tensor, Tensor]:
+        gradient, mass = torch.empty_like(scores), self.mass[targets]
+        losses = []
+        for part, segments in cut:
+            x, below = scores[part], gradient[part]
+            labels = self.labels(segments, targets[part], scores.dtype)
+            best = segments.argmax(x)
+            torch.sub(x, x.gather(1, best).clamp_(min=LOWEST), out=below)
+            missed = segments.weighted_sum(labels, below)
+            ratios = below.exp_()  # p / p of the best class
+            others = ratios.scatter_(1, best, 0.0).sum(dim=1).double()
+            losses.append(mass[part] * others.log1p() - missed)
             if differentiate:
-                p.scatter_(1, best, p_best).mul_((mass / len(scores)).to(p.dtype)).sub_(
-                    labels, alpha=1 / len(scores)
-                )
-        return losses, gradient.numpy() if differentiate else None
-
-    def labels(self, cut: Cut, targets: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        """The target distributions (B, C), classes in class order."""
-        return self.in_class_order(cut.spread(self.q.numpy()[targets], dtype))
-
-    def plain(self, scores: Tensor, targets: Tensor) -> Tensor:
-        best = scores.argmax(dim=1, keepdim=True)
-        below = scores - scores.gather(1, best).clamp(min=LOWEST)
-        others = below.exp().scatter(1, best, 0.0).sum(dim=1).double()
-        q = self.distribution(targets)
-        return self.mass[targets] * others.log1p() - torch.where(q > 0, q * below, 0.0).sum(dim=1)
+                factor = mass[part].div(others.add_(1.0)).div_(len(scores)).to(scores.dtype)
+                ratios.scatter_(1, best, 1.0).mul_(factor[:, None])
+                ratios.sub_(labels, alpha=1 / len(scores))
+        return join(losses), gradient
 
     def distribution(self, targets: Tensor) -> Tensor:
-        """The same in torch, float64."""
-        q = spread(self.q[targets], self.lengths[targets], self.num_classes)
-        return q if self.inverse is None else q.index_select(1, self.inverse)
+        """The target distributions (B, C) in float64, classes in class order."""
+        return join(
+            [
+                self.labels(segments, targets[part], torch.float64)
+                for part, segments in self.tree.cut(targets)
+            ]
+        )
+
+    def labels(self, segments: Segments, targets: Tensor, dtype: torch.dtype) -> Tensor:
+        """The target distributions (B, C), classes in class order."""
+        return segments.in_class_order(segments.spread(self.q[targets].to(dtype)))
 
 
 class SoftLabels(SoftTargetLoss):
@@ -128,20 +119,11 @@ class SoftLabels(SoftTargetLoss):
         self._table("factor", factor)  # (depths, C)
         self._table("depth_row", depth_row)  # (C,)
 
-    def labels(self, cut: Cut, targets: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def labels(self, segments: Segments, targets: Tensor, dtype: torch.dtype) -> Tensor:
         """The target distributions (B, C), classes in class order; those of the urbani variant do
         not sum to 1.
         """
-        labels = super().labels(cut, targets, dtype)
-        return (
-            labels
-            if self.factor is None
-            else labels * self.factor.numpy()[self.depth_row.numpy()[targets]]
-        )
-
-    def distribution(self, targets: Tensor) -> Tensor:
-        """The same in torch, float64."""
-        labels = super().distribution(targets)
+        labels = super().labels(segments, targets, dtype)
         return labels if self.factor is None else labels * self.factor[self.depth_row[targets]]
 
 
@@ -188,19 +170,19 @@ class LabelSmoothing(SoftTargetLoss):
                 f" {options['weighting']!r} does not; take for example balanced or power"
             )
         similar = cumulative(hierarchy, weights)[level_nodes(hierarchy)[:, :-1]]  # (C, H), 1 - dW
-        similar = unfold(similar, np.ones(len(similar)))
-        q = smoothing * similar / (similar * segment_lengths(hierarchy)).sum(axis=1, keepdims=True)
-        q[:, hierarchy.max_depth] += 1 - smoothing
+        similar = _outwards(np.ones(len(similar)), similar)
+        q = smoothing * similar / (similar * level_sizes(hierarchy)).sum(axis=1, keepdims=True)
+        q[:, 0] += 1 - smoothing
         super().__init__(hierarchy, q)
 
 
 def _labels_by_height(hierarchy: Hierarchy, beta: float) -> np.ndarray:
-    """exp(-beta hL / max hL) in the segments of each class, rows normalised: (C, K)."""
-    lengths = segment_lengths(hierarchy)
+    """exp(-beta hL / max hL) in the levels of each class, rows normalised: (C, H + 1)."""
+    sizes = level_sizes(hierarchy)
     height = hierarchy.height[level_nodes(hierarchy)[:, :-1]]  # (C, H)
-    highest = height[fold(lengths) > 0].max(initial=1)
-    q = np.exp(-beta * unfold(height, np.zeros(len(height))) / highest)
-    return q / (q * lengths).sum(axis=1, keepdims=True)
+    height = _outwards(np.zeros(len(height)), height)
+    q = np.exp(-beta * height / height[sizes > 0].max(initial=1))
+    return q / (q * sizes).sum(axis=1, keepdims=True)
 
 
 def _labels_by_path(
@@ -209,8 +191,8 @@ def _labels_by_path(
     """exp(-beta max_path(y, j)) / (its sum over y), max_path(y, j) = max(d(y), d(j)) - d(lca),
     without a C x C table.
 
-    Returns: What depends on the lca, exp(-beta (d(y) - d(lca))) (C, K); the rest, which depends on
-        j and the depth of y, (depths, C); the row of each y in that, (C,); and the sum over j,
+    Returns: What depends on the lca, exp(-beta (d(y) - d(lca))) (C, H + 1); the rest, which depends
+        on j and the depth of y, (depths, C); the row of each y in that, (C,); and the sum over j,
         (C,).
     """
     depth, levels = hierarchy.depth[hierarchy.leaves], np.arange(hierarchy.max_depth)
@@ -226,7 +208,14 @@ def _labels_by_path(
     mass = factor[depth_row, np.arange(len(depth))] + (
         _levels(hierarchy, factor, depth_row) * by_level
     ).sum(axis=1)
-    return unfold(by_level, np.ones(len(depth))), factor, depth_row, mass
+    return _outwards(np.ones(len(depth)), by_level), factor, depth_row, mass
+
+
+def _outwards(own: np.ndarray, by_depth: np.ndarray) -> np.ndarray:
+    """Values of each class itself (C,) and at the depths of its ancestors (C, H) -> of its levels,
+    (C, H + 1).
+    """
+    return np.concatenate([own[:, None], by_depth[:, ::-1]], axis=1)
 
 
 def _levels(hierarchy: Hierarchy, values: np.ndarray, row: np.ndarray) -> np.ndarray:

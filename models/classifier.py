@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.backbones import Backbone
 from models.heads import Head
-from models.sphere import unit, widen
+from models.sphere import unit, widen, without_autocast
 from registry import Option, switch
 
 SIZE_INFORM = Option(
@@ -70,7 +70,7 @@ class Classifier(nn.Module):
             raise ValueError(
                 "--size_inform needs the original sizes of the images; pass sizes (B, 2)"
             )
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images.device):
             return embeddings.float() + self.size_branch(sizes.float().log())
 
     def forward(self, images: torch.Tensor, sizes: torch.Tensor | None = None) -> torch.Tensor:

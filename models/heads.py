@@ -24,7 +24,7 @@ from models.options import (
     HeadOptions,
 )
 from models.scale import STATIC_SCALE, DynamicScale, Inflection
-from models.sphere import angle, unit, widen
+from models.sphere import angle, unit, widen, without_autocast
 from registry import Option, Registry, refuse_unneeded, settle
 
 # smallest squared distance told apart: float32 gets 2 - 2 cos wrong below, even in its sign
@@ -92,7 +92,7 @@ class Head(nn.Module):
 
         Returns: (B, C) float32, or float64 for such embeddings.
         """
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with without_autocast(embeddings.device):
             scores = self.plain_scores(embeddings, self.weight if weight is None else weight)
             if self.log_prior is not None:
                 scores = scores + self.log_prior
@@ -110,7 +110,7 @@ class Head(nn.Module):
         """Cosines (B, C) between embeddings and class vectors, or others in their place; NaN for
         rows with NaN.
         """
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with without_autocast(embeddings.device):
             embeddings = widen(embeddings)
             vectors = (self.weight if weight is None else weight).to(embeddings.dtype)
             return unit(embeddings) @ unit(vectors).T

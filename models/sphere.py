@@ -1,5 +1,7 @@
 """Directions and angles, safe at the ends of their domain."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 SHORTEST = 1e-12  # a shorter vector has no direction
@@ -24,3 +26,12 @@ def angle(cosines: torch.Tensor) -> torch.Tensor:
     finite everywhere.
     """
     return torch.acos(SHRINK * cosines.clamp(-1, 1))
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager:
+    """A region that computes in the precision of its tensors, also under autocast, and on devices
+    that know no autocast.
+    """
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -109,8 +109,8 @@ MUTATIONS = (
     Mutation(
         "soft labels' height",
         "losses/soft_targets.py",
-        "highest = height[fold(lengths) > 0].max(initial=1)",
-        "highest = hierarchy.max_depth",
+        "height[sizes > 0].max(initial=1)",
+        "hierarchy.max_depth",
         "tests/test_losses_soft_targets.py",
     ),
     Mutation(

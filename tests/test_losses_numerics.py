@@ -10,7 +10,7 @@ from trees import FLAT, TREE
 
 from benchmarks.losses import SIZES, random_tree, time_losses
 from hierarchies import Hierarchy
-from losses import build_loss, tree_loss
+from losses import build_loss, segments
 
 CASES = [
     ("ce", {}),
@@ -38,6 +38,14 @@ def draw(hierarchy, batch=24, spread=3.0, dtype=torch.float64, seed=0):
     )
 
 
+@pytest.fixture(params=["cpu", "device"], autouse=True)
+def kind_of_segments(request, monkeypatch):
+    """Every test runs the code for the CPU, and that for other devices on the CPU's tensors."""
+    if request.param == "device":
+        monkeypatch.setattr(segments, "runs_on_cpu", lambda tensor: False)
+    return request.param
+
+
 @by_case
 def test_gradients_are_those_of_finite_differences(name, options):
     scores, targets = draw(TREE, batch=8)
@@ -58,14 +66,14 @@ def test_gradients_sum_to_zero_over_the_classes(name, options):
 
 @by_tree_case
 @pytest.mark.parametrize("spread", [0.1, 5.0, 40.0, 3000.0])
-def test_both_code_paths_agree(name, options, spread):
-    (scores, targets), loss = draw(LARGE, spread=spread), build_loss(name, LARGE, **options)
-    fast, plain = loss(scores, targets), loss.plain(scores, targets).mean()
+def test_both_kinds_of_segments_agree(name, options, spread, monkeypatch):
+    scores, targets = draw(LARGE, spread=spread)
+    here = build_loss(name, LARGE, **options)(scores, targets)
+    monkeypatch.setattr(segments, "runs_on_cpu", lambda tensor: False)
+    there = build_loss(name, LARGE, **options)(scores, targets)
+    torch.testing.assert_close(here, there, rtol=1e-10, atol=0)
     torch.testing.assert_close(
-        fast, plain, rtol=1e-6 if "soft_labels_variant" in options else 1e-11, atol=0
-    )
-    torch.testing.assert_close(
-        *(torch.autograd.grad(value, scores)[0] for value in (fast, plain)), rtol=1e-5, atol=1e-9
+        *(torch.autograd.grad(value, scores)[0] for value in (here, there)), rtol=1e-7, atol=1e-12
     )
 
 
@@ -73,7 +81,7 @@ def test_both_code_paths_agree(name, options, spread):
 def test_a_batch_worked_on_in_parts_is_the_same_batch(name, options, monkeypatch):
     (scores, targets), loss = draw(LARGE, batch=23), build_loss(name, LARGE, **options)
     whole = loss(scores, targets)
-    monkeypatch.setattr(tree_loss, "CHUNK", 5 * 300)
+    monkeypatch.setattr(segments, "CHUNK", 5 * 300)
     parts = loss(scores, targets)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(*(torch.autograd.grad(value, scores)[0] for value in (parts, whole)))

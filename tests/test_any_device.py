@@ -1,0 +1,170 @@
+"""Nothing that trains asks where its tensors are: on torch's device without memory, on a GPU where
+there is one, and in two processes at once.
+"""
+
+import itertools
+
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import TorchDispatchMode
+from trees import TREE
+
+from losses import LOSSES, build_loss
+from losses.penalties import Penalties
+from models import HeadOptions, build_head
+from models.backbones import build_backbone
+from models.classifier import Classifier
+from models.sphere import unit
+
+DIM, BATCH = 5, 8
+HEADS = [
+    ("softmax", {}),
+    *itertools.product(
+        ("normface", "DR"), ({"distance": "euc"}, {"distance": "arccos", "proxies": "ema"})
+    ),
+    ("DR", {"dynamic": True}),
+    ("DR", {"distance": "arccos", "proxies": "mds"}),
+]
+COEFFICIENTS = {"hr": 0.1, "hr_gamma": 0.1, "l2_sp": 0.1, "weight_decay": 0.1}
+
+
+def make_head(method, options, num_classes=7):
+    fixed = torch.randn(num_classes, DIM) if options.get("proxies") == "mds" else None
+    prior = torch.full((num_classes,), 1 / num_classes)
+    return build_head(method, num_classes, HeadOptions(DIM, fixed=fixed, prior=prior, **options))
+
+
+def make_losses():
+    return {name: build_loss(name, TREE) for name in LOSSES} | {
+        "urbani": build_loss("soft_labels", TREE, soft_labels_variant="urbani")
+    }
+
+
+def read(loss, head, embeddings):
+    """What the loss reads of the head."""
+    return head.cosines(embeddings) if loss.inputs == "cosines" else head(embeddings)
+
+
+def run_all(device):
+    """Forward, backward and updates of every head under every loss, on a device; the losses."""
+    values = {}
+    for (method, options), (name, loss) in itertools.product(HEADS, make_losses().items()):
+        torch.manual_seed(0)
+        head, trunk = make_head(method, options).to(device), nn.Linear(4, DIM).to(device)
+        loss = loss.to(device)
+        inputs = torch.randn(BATCH, 4).to(device)
+        targets = (torch.arange(BATCH) % 7).to(device)
+        embeddings = trunk(inputs)
+        value = loss(read(loss, head, embeddings), targets)
+        value.backward()
+        head.update_after_step(embeddings.detach(), targets)
+        assert value.device.type == trunk.weight.grad.device.type == torch.device(device).type
+        values[method, str(options), name] = value.detach()
+    return values
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex")
+def test_heads_losses_and_updates_ask_for_no_memory_that_is_elsewhere():
+    values = run_all("meta")  # a tensor with memory among them, or a look at a value, would raise
+    assert len(values) == len(HEADS) * (len(LOSSES) + 1)
+
+
+def test_a_network_and_its_penalties_run_without_memory():
+    for backbone in ("conv4", "resnet18"):
+        network = build_backbone(
+            backbone, channels=3, dim=DIM, pretrained=False, image_size=(32, 32)
+        )
+        model = Classifier(network, make_head("DR", {}), size_inform=True).to("meta")
+        penalties = Penalties(COEFFICIENTS, TREE, model, model.head, model.fresh_parts())
+        images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8, device="meta")
+        scores = model.head(model(images, torch.ones(4, 2, device="meta")))
+        terms = penalties.to("meta")(model, model.head.weight)
+        total = build_loss("hxe", TREE).to("meta")(
+            scores, torch.zeros(4, dtype=torch.int64, device="meta")
+        )
+        (total + sum(terms.values())).backward()
+        assert set(terms) == set(COEFFICIENTS) and scores.shape == (4, 7)
+        assert all(p.grad.device.type == "meta" for p in model.parameters())
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_numbers_of_the_cpu():
+    here, there = run_all("cpu"), run_all("cuda")
+    for key, value in here.items():
+        torch.testing.assert_close(there[key].cpu(), value, rtol=1e-4, atol=1e-6, msg=str(key))
+
+
+def _share(rank, place, results):
+    """One of two processes: its half of each batch."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
+    mine = slice(rank * BATCH // 2, (rank + 1) * BATCH // 2)
+    found = [one_case(case, mine, DistributedDataParallel) for case in cases()]
+    if rank == 0:
+        torch.save(found, results)
+    distributed.destroy_process_group()
+
+
+def cases():
+    return list(itertools.product(range(len(HEADS)), range(len(LOSSES) + 1)))
+
+
+def one_case(case, part, wrap):
+    """Gradients of a head under a loss, from a part of the batch, in float64."""
+    torch.manual_seed(0)
+    method, options = HEADS[case[0]]
+    trunk = nn.Sequential(nn.Linear(4, DIM), nn.Tanh()).double()
+    head = make_head(method, options).double()
+    loss = list(make_losses().values())[case[1]]
+    inputs, targets = torch.randn(BATCH, 4).double(), torch.arange(BATCH) % 7
+    network = nn.Sequential(trunk, head) if loss.inputs == "scores" else trunk
+    return gradients_of(wrap(network), head, loss, inputs[part], targets[part])
+
+
+def gradients_of(network, head, loss, inputs, targets):
+    output = network(inputs)
+    scores = output if loss.inputs == "scores" else unit(output) @ unit(head.weight.detach()).T
+    loss(scores, targets).backward()
+    return [parameter.grad for parameter in network.parameters() if parameter.requires_grad]
+
+
+def test_two_processes_have_the_gradients_of_one_under_every_head_and_loss(tmp_path):
+    results = tmp_path / "gradients.pt"
+    multiprocessing.spawn(_share, (tmp_path / "meeting", results), nprocs=2)
+    shared = torch.load(results)
+    assert len(shared) == len(cases())
+    for case, theirs in zip(cases(), shared):
+        alone = one_case(case, slice(None), lambda network: network)
+        assert len(theirs) == len(alone) > 0
+        for one, other in zip(theirs, alone):
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9, msg=str(case))
+
+
+class Launches(TorchDispatchMode):
+    """Counts the operations that are more than a view."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view and "empty" not in func.__name__ and "detach" not in func.__name__:
+            self.names.append(func.__name__)
+        return result
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [("hierarchical", 66), ("hxe", 66), ("soft_labels", 42), ("label_smoothing", 42)],
+)
+def test_off_the_cpu_a_tree_loss_launches_few_operations_and_waits_for_none(name, most):
+    loss = build_loss(name, TREE).to("meta")
+    scores = torch.randn(BATCH, 7, device="meta", requires_grad=True)
+    with Launches() as launches:
+        loss(scores, torch.zeros(BATCH, dtype=torch.int64, device="meta")).backward()
+    assert 10 < len(launches.names) <= most, launches.names
+    assert not any("local_scalar" in name or "to_copy.cpu" in name for name in launches.names)
