@@ -22,6 +22,7 @@ from scipy.stats import beta
 from hierarchies import Hierarchy
 from metrics.pareto import Front, concatenate, pareto_front
 from metrics.posterior import information, node_probabilities, row_blocks, softmax
+from metrics.selective import LADDERS
 
 _PAST_A_TIE = (
     1 + 1e-9
@@ -47,11 +48,11 @@ class Promise(NamedTuple):
 
 
 def needed_thresholds(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np.ndarray:
-    """The smallest threshold from which on `threshold` is right, for each sample: the largest P of
+    """The smallest threshold from which on the rule is right, for each sample: the largest P of
     a wrong answer.
 
     Args:
-        front: Pareto fronts of S samples.
+        front: Pareto fronts of S samples, or the ladders of another rule (`metrics.selective`).
         leaves: (S,) their true classes, as nodes.
 
     Returns: (S,) in [0, 1]; 0 where no answer is wrong.
@@ -97,10 +98,14 @@ def needed_lambdas(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np
 
 NEEDED: dict[str, Callable[[Hierarchy, Front, np.ndarray], np.ndarray]] = {
     "threshold": needed_thresholds,
+    "climbing": needed_thresholds,
+    "jumping": needed_thresholds,
     "darts": needed_lambdas,
 }
 OPTION = {
     "threshold": "threshold",
+    "climbing": "threshold",
+    "jumping": "threshold",
     "darts": "darts_lambda",
 }  # of each rule in NEEDED, as `decide` takes it
 
@@ -130,13 +135,13 @@ def promise(
     if k > n:
         raise ValueError(_too_few(n, target_accuracy))
     blocks = row_blocks(n, hierarchy.num_nodes)
+    build = LADDERS.get(rule, pareto_front)
     fronts = [
-        pareto_front(hierarchy, node_probabilities(hierarchy, softmax(scores[rows])))
-        for rows in blocks
+        build(hierarchy, node_probabilities(hierarchy, softmax(scores[rows]))) for rows in blocks
     ]
     needed = NEEDED[rule](hierarchy, concatenate(fronts), hierarchy.leaves[labels])
     value = float(np.partition(needed, k - 1)[k - 1])
-    if value >= (1.0 if rule == "threshold" else np.inf):
+    if value >= (1.0 if OPTION[rule] == "threshold" else np.inf):
         raise ValueError(
             f"an accuracy of {target_accuracy:g} cannot be promised: {int((needed >= value).sum())}"
             f" of {n} validation"

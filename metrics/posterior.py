@@ -50,6 +50,19 @@ def node_probabilities(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.nd
     return (_below(hierarchy) @ by_class).T
 
 
+def ratio_of_children(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
+    """P(v | parent of v), (S, N), from the posterior over the nodes (S, N); 1 at the root.
+
+    Below a node of probability 0 the children share it by their numbers of classes.
+    """
+    above = np.maximum(hierarchy.parent, 0)
+    mass = probabilities[:, above]
+    even = hierarchy.n_leaves / hierarchy.n_leaves[above]
+    share = np.where(mass > 0, probabilities / np.where(mass > 0, mass, 1.0), even)
+    share[:, 0] = 1.0
+    return share
+
+
 def path_sums(hierarchy: Hierarchy, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """sum of w_v P(v) over the nodes v on the path from the root to each class: (S, C) -> (S, C)
     float64.
