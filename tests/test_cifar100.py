@@ -180,7 +180,7 @@ def test_a_wrong_folder_is_named_with_the_way_out(tmp_path):
 
 
 def test_splits_and_options_of_other_datasets_are_refused(folder, capsys):
-    for wrong in ({"split": "official"}, {"crop_boxes": True}, {"hierarchy": "tree.txt"}):
+    for wrong in ({"split": "official"}, {"crop_boxes": True}, {"exclude": ["x"]}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             load(folder, **wrong)
     with pytest.raises(SystemExit):
