@@ -65,8 +65,8 @@ def stop_shares(hierarchy: Hierarchy, probabilities: np.ndarray, factor: float =
         factor: f >= 0; to be calibrated on images of classes held out.
 
     Raises: ValueError: If the factor is negative or not finite.
-    Source: Wallin et al. 2025 (ProHOC), with one posterior in place of a network for each depth; the
-    factor is ours, since masses of children then always sum to their parent's.
+    Source: Wallin et al. 2025 (ProHOC), with one posterior in place of a network for each depth;
+    the factor is ours, since masses of children then always sum to their parent's.
     """
     if not 0 <= factor < np.inf:
         raise ValueError(f"factor must be a finite number >= 0, got {factor}")

@@ -5,7 +5,7 @@ Every validation sample needs a setting: the smallest from which on its answer i
 larger one is taken. With n samples, the k-th smallest of these, k = ceil((n + 1) target), is also
 enough for a new sample that is drawn like them with probability k / (n + 1) or more: whatever the
 model, calibrated or not, and without further assumptions. To look only at the share that is right
-among the n, as `metrics.backoff` does, falls short by up to 1 / (n + 1).
+among the n would fall short by up to 1 / (n + 1).
 
 Right means that the truth is the answer or below it.
 Source: split conformal prediction, Papadopoulos et al. 2002; conformal risk control, Angelopoulos

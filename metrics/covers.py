@@ -30,7 +30,8 @@ def least_covers(
     """At most so many nodes that have every member below them and as few classes as possible.
 
     Of covers of equal size the one with fewer nodes, then the one that splits a node later in
-    preorder stays whole. A dynamic programme from the leaves up, for all samples together: O(S N r).
+    preorder stays whole. A dynamic programme from the leaves up, for all samples together: O(S N
+    r).
 
     Args:
         members: (S, C) bool, the classes to be covered.
@@ -43,7 +44,8 @@ def least_covers(
     if nodes < 1:
         raise ValueError(f"nodes counts the nodes of an answer and must be at least 1, got {nodes}")
     samples = len(members)
-    # cost[v][k]: fewest classes that k nodes at or below v cover, where they cover all members there
+    # cost[v][k]: fewest classes that k nodes at or below v cover, where they cover all members
+    # there
     cost = np.full((hierarchy.num_nodes, nodes + 1, samples), np.inf)
     cost[:, 0] = 0.0  # as long as nothing below is a member
     cuts: list[list[np.ndarray]] = [[] for _ in range(hierarchy.num_nodes)]

@@ -166,7 +166,7 @@ def darts(hierarchy: Hierarchy, probabilities: np.ndarray, darts_lambda: float =
     """argmax of (info(v) + lambda) P(v) (Deng et al. 2012): 0 is `expected_information`, inf the
     root.
 
-    `calibrate_darts` finds the lambda that reaches an accuracy.
+    `metrics.conformal.promise` finds the lambda that reaches an accuracy.
 
     Raises: ValueError: If darts_lambda is negative.
     """

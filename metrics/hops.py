@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from metrics.measure import DESCRIBES, HIGHER, SHARE, TREE, Measure
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
 from metrics.result import Result, mean_over_samples
@@ -25,7 +26,8 @@ def tiers(distances: np.ndarray) -> np.ndarray:
 
 
 def position_weights(sizes: np.ndarray) -> np.ndarray:
-    """Weights of the positions of a ranking whose ideal order has `sizes[r]` classes in tier r, (C,).
+    """Weights of the positions of a ranking whose ideal order has `sizes[r]` classes in tier r,
+    (C,).
 
     The first position of tier r weighs 2^-r. Along a tier the weight falls linearly towards that of
     the next tier, along the last one towards 0, and neither is reached. Tier 0 is the class itself.
@@ -41,15 +43,15 @@ def position_weights(sizes: np.ndarray) -> np.ndarray:
 
 
 def hops(outputs: Outputs) -> dict[str, Result]:
-    """`hops`, and `hops@k` of the first k positions: 1 - sum w |ideal tier - tier| / (the same for the
-    ideal order reversed), at least 0, mean over samples; in [0, 1], higher is better.
+    """`hops`, and `hops@k` of the first k positions: 1 - sum w |ideal tier - tier| / (the same for
+    the ideal order reversed), at least 0, mean over samples; in [0, 1], higher is better.
 
-    The tier of a class counts the smaller distances (heights of the lowest common ancestor) from the
-    truth, w are `position_weights`. `hops@k` sums over k positions above and below the line, where
-    only these k are reversed, so it reaches 0 early. `hops@1` would be 0/0 and is accuracy, as it is
-    for a single class. The reversed order is not always the worst, so values below 0 are cut.
-    `hops_ties` is the share of samples with two classes of equal scores, whose order is that of the
-    classes.
+    The tier of a class counts the smaller distances (heights of the lowest common ancestor) from
+    the truth, w are `position_weights`. `hops@k` sums over k positions above and below the line,
+    where only these k are reversed, so it reaches 0 early. `hops@1` would be 0/0 and is accuracy,
+    as it is for a single class. The reversed order is not always the worst, so values below 0 are
+    cut. `hops_ties` is the share of samples with two classes of equal scores, whose order is that
+    of the classes.
 
     Source: Sani & Anand 2025 (Hier-COS) and their code.
     """
@@ -85,4 +87,30 @@ def _loss(weights: np.ndarray, ideal: np.ndarray, tier: np.ndarray) -> np.ndarra
     return np.einsum("sk,sk->s", weights[:, :k], np.abs(ideal[:, :k] - tier).astype(np.float64))
 
 
+MEASURES = (
+    Measure(
+        "hops",
+        HIGHER,
+        TREE,
+        SHARE,
+        "How well the order of all classes by score follows their distance from the true class in"
+        " the tree; 1 is the ideal order.",
+    ),
+    Measure(
+        "hops@{k}",
+        HIGHER,
+        TREE,
+        SHARE,
+        "How well the k most probable classes follow the order of distance from the true class in"
+        " the tree; 1 is the ideal order.",
+    ),
+    Measure(
+        "hops_ties",
+        DESCRIBES,
+        TREE,
+        SHARE,
+        "Share of the images with equal scores of two classes, whose order in hops is that of the"
+        " classes.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {"hops": hops}

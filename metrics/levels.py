@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hierarchies import Hierarchy
+from metrics.measure import ACCURACY, HIGHER, LOWER, SHARE, Measure
 from metrics.outputs import Outputs
 from metrics.posterior import ancestors
 from metrics.result import Result, mean_over_samples
@@ -44,10 +45,10 @@ def decode_topdown(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarra
 def level_measures(outputs: Outputs) -> dict[str, Result]:
     """Full-path accuracy, weighted average precision and inconsistency over the levels 1..H.
 
-    `fpa_WAY`: share of samples with every level right; `fpa_leaf` is accuracy. `wap_WAY`: accuracies
-    of the levels, weighted by their number of nodes. Both in [0, 1], higher is better. `tice_level`:
-    share of samples whose answers on the levels are on no path of the tree, in [0, 1], lower is
-    better; it is 0 for the other ways.
+    `fpa_WAY`: share of samples with every level right; `fpa_leaf` is accuracy. `wap_WAY`:
+    accuracies of the levels, weighted by their number of nodes. Both in [0, 1], higher is better.
+    `tice_level`: share of samples whose answers on the levels are on no path of the tree, in [0,
+    1], lower is better; it is 0 for the other ways.
 
     Source: Park et al. 2025 (H-CAST).
     """
@@ -74,7 +75,7 @@ def level_measures(outputs: Outputs) -> dict[str, Result]:
 
 
 def is_path(hierarchy: Hierarchy, answers: np.ndarray) -> np.ndarray:
-    """Whether nodes of the levels 1..H, (S, H), are each the one above itself or its child, (S,)."""
+    """Whether the nodes of levels 1..H, (S, H), are each the one above or a child of it, (S,)."""
     above, below = answers[:, :-1], answers[:, 1:]
     follows = (hierarchy.parent[below] == above) | (below == above)
     ends_at_class = hierarchy.class_of[answers[:, -1]] >= 0 if answers.shape[1] else True
@@ -90,4 +91,62 @@ def common_path_depth(hierarchy: Hierarchy, answers: np.ndarray) -> np.ndarray:
     return np.minimum(agree, hierarchy.depth[last])
 
 
+MEASURES = (
+    Measure(
+        "fpa_leaf",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Full-path accuracy: share of the images with the right answer on every level of the tree,"
+        " decoded as the ancestors of the most probable class.",
+    ),
+    Measure(
+        "wap_leaf",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Accuracies on the levels of the tree, averaged with the number of their superclasses for"
+        " weight, decoded as the ancestors of the most probable class.",
+    ),
+    Measure(
+        "fpa_topdown",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Full-path accuracy: share of the images with the right answer on every level of the tree,"
+        " decoded from the root to the most probable child each time.",
+    ),
+    Measure(
+        "wap_topdown",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Accuracies on the levels of the tree, averaged with the number of their superclasses for"
+        " weight, decoded from the root to the most probable child each time.",
+    ),
+    Measure(
+        "fpa_level",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Full-path accuracy: share of the images with the right answer on every level of the tree,"
+        " decoded on each level by itself.",
+    ),
+    Measure(
+        "wap_level",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Accuracies on the levels of the tree, averaged with the number of their superclasses for"
+        " weight, decoded on each level by itself.",
+    ),
+    Measure(
+        "tice_level",
+        LOWER,
+        ACCURACY,
+        SHARE,
+        "Share of the images whose answers, decoded on each level by itself, are on no path of the"
+        " tree.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {"levels": level_measures}

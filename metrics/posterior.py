@@ -47,7 +47,8 @@ def node_probabilities(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.nd
     the same P.
     """
     by_class = np.ascontiguousarray(np.asarray(probabilities, np.float64).T)
-    return (_below(hierarchy) @ by_class).T
+    below = _below(hierarchy) @ by_class
+    return np.minimum(below, 1.0, out=below).T  # sums of probabilities may round to above 1
 
 
 def ratio_of_children(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from hierarchies import Hierarchy
+from metrics.measure import CURVES, LOWER, SHARE, Measure
 from metrics.outputs import Outputs
 from metrics.pareto import Front, concatenate, pareto_front, top_node
 from metrics.posterior import ancestors, information, lca_nodes
@@ -136,8 +137,8 @@ def hierarchical_risk_coverage(
 
 
 def risk_areas(outputs: Outputs) -> dict[str, Result]:
-    """hAURC: area under risk over coverage from the least to the largest coverage, by trapezoids; in
-    [0, 1], lower is better.
+    """hAURC: area under risk over coverage from the least to the largest coverage, by trapezoids;
+    in [0, 1], lower is better.
 
     `haurc_RULE` with the share of wrong answers for risk, `haurc_severity_RULE` with how much of an
     answer's information is wrong. Exact: every threshold at which an answer changes is a point.
@@ -148,9 +149,76 @@ def risk_areas(outputs: Outputs) -> dict[str, Result]:
     for rule in LADDERS:
         curve = hierarchical_risk_coverage(outputs, rule)
         for name, column in (("haurc", "risk"), ("haurc_severity", "severity_risk")):
-            area = np.trapezoid(curve[column], curve["coverage"]) if n else np.nan
-            results[f"{name}_{rule}"] = Result(float(area), n)
+            area = float(np.trapezoid(curve[column], curve["coverage"])) if n else np.nan
+            known = not np.isnan(area)  # a single class has no information, so no coverage
+            results[f"{name}_{rule}"] = Result(area, n if known else 0, 0 if known else n)
     return results
 
 
+MEASURES = (
+    Measure(
+        "haurc_threshold",
+        LOWER,
+        CURVES,
+        SHARE,
+        "Area under the share of wrong answers over their information, when answers back off to the"
+        " most informative superclass that is probable enough.",
+    ),
+    Measure(
+        "haurc_severity_threshold",
+        LOWER,
+        CURVES,
+        SHARE,
+        "Area under the wrong share of the answers' information over their information, when"
+        " answers back off to the most informative superclass that is probable enough.",
+    ),
+    Measure(
+        "haurc_climbing",
+        LOWER,
+        CURVES,
+        SHARE,
+        "Area under the share of wrong answers over their information, when answers back off along"
+        " the path of the most probable class.",
+    ),
+    Measure(
+        "haurc_severity_climbing",
+        LOWER,
+        CURVES,
+        SHARE,
+        "Area under the wrong share of the answers' information over their information, when"
+        " answers back off along the path of the most probable class.",
+    ),
+    Measure(
+        "haurc_jumping",
+        LOWER,
+        CURVES,
+        SHARE,
+        "Area under the share of wrong answers over their information, when answers back off to the"
+        " most probable superclass of the next height.",
+    ),
+    Measure(
+        "haurc_severity_jumping",
+        LOWER,
+        CURVES,
+        SHARE,
+        "Area under the wrong share of the answers' information over their information, when"
+        " answers back off to the most probable superclass of the next height.",
+    ),
+    Measure(
+        "haurc_selective",
+        LOWER,
+        CURVES,
+        SHARE,
+        "Area under the share of wrong answers over their information, when answers back off to no"
+        " answer at all.",
+    ),
+    Measure(
+        "haurc_severity_selective",
+        LOWER,
+        CURVES,
+        SHARE,
+        "Area under the wrong share of the answers' information over their information, when"
+        " answers back off to no answer at all.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {"risk_areas": risk_areas}

@@ -9,7 +9,6 @@ import pytest
 from scored_outputs import A1, A2A, A2B, C, Y, log, random_scores, random_tree
 from trees import TREE
 
-from metrics.backoff import calibrate_threshold
 from metrics.conformal import NEEDED, OPTION, needed_lambdas, needed_thresholds, promise
 from metrics.decisions import decide
 from metrics.pareto import pareto_front
@@ -139,13 +138,6 @@ def test_the_setting_is_the_kth_smallest_need():
         and made.n == 39
     )
     assert made.range[0] < 0.8 < made.range[1]
-    # the share that is right here, 32 of 39, is what the plain calibration would have to be asked
-    # for
-    assert calibrate_threshold(TREE, log(p), labels, 32 / 39).value == pytest.approx(made.value)
-    assert calibrate_threshold(TREE, log(p), labels, 0.8).value == pytest.approx(
-        made.value
-    )  # 31.2 rounds up to 32
-    assert calibrate_threshold(TREE, log(p), labels, 31 / 39).value < made.value
 
 
 def test_a_sure_and_right_model_needs_no_backing_off():
