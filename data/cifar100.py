@@ -1,4 +1,4 @@
-"""CIFAR-100 from torchvision's files, with the four-level tree of Kim et al. 2023."""
+"""CIFAR-100 from torchvision's files, with the four-level tree of Kim et al. 2023 or another one."""
 
 import csv
 import urllib.error
@@ -10,7 +10,7 @@ import torch
 
 from data.splits import SPLITS, Splits, choose_split_seed, random_split, stratified_split
 from files.pickles import load_arrays
-from hierarchies import Hierarchy
+from hierarchies import Hierarchy, check_same_classes, read_hierarchy
 
 FOLDER = "cifar-100-python"
 UPPER_LEVELS = Path(__file__).resolve().parents[1] / "hierarchies" / "cifar100.csv"
@@ -26,6 +26,7 @@ DEFAULTS = {
     "resize": 0,
     "gray": False,
     "collapse": False,
+    "hierarchy": None,
 }
 PARTS = ("train", "test")  # the two image files
 
@@ -45,6 +46,8 @@ def load(options: Mapping) -> Splits:
             split, seed, split_seed: How and by what seed they are drawn, see `choose_split_seed`.
             resize: Side in pixels that images are stretched to; 0 keeps 32.
             gray, collapse: One channel; no inner node with a single child.
+            hierarchy: File with another tree of the hundred classes, by their official names, such
+                as hierarchies/cifar100_5levels.txt.
 
     Raises: ValueError: If a file is missing, damaged or disagrees with another; it is named.
     Source: Krizhevsky 2009 for the images, Kim et al. 2023 for tree and splits.
@@ -56,6 +59,10 @@ def load(options: Mapping) -> Splits:
     labels = np.concatenate([part["fine_labels"] for part in parts])
     coarse = np.concatenate([part["coarse_labels"] for part in parts])
     hierarchy = _tree(meta, labels, coarse, folder)
+    if options["hierarchy"] is not None:
+        other = read_hierarchy(options["hierarchy"], self_leaves=True)
+        order = check_same_classes(other, meta["fine_label_names"], f"{folder / 'meta'}")
+        hierarchy = other.subset(order)
     pixels = (
         np.concatenate([part["data"] for part in parts])
         .reshape(-1, 3, SIDE, SIDE)

@@ -5,7 +5,6 @@ Nothing here needs torch, though scikit-bio, which infers the trees, imports it 
 installed.
 """
 
-from metrics.backoff import Setting, calibrate_darts, calibrate_threshold
 from metrics.calibration import fit_temperature
 from metrics.decisions import RULES, decide
 from metrics.geometry import diagnostics
@@ -18,9 +17,6 @@ __all__ = [
     "RULES",
     "Outputs",
     "Result",
-    "Setting",
-    "calibrate_darts",
-    "calibrate_threshold",
     "decide",
     "diagnostics",
     "evaluate",

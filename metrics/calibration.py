@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.stats import rankdata
 
+from metrics.measure import CALIBRATION, HIGHER, LOWER, SHARE, Measure
 from metrics.outputs import Outputs
 from metrics.posterior import log_softmax_at, row_blocks
 from metrics.result import Result, ratio
@@ -76,15 +77,15 @@ def calibration_error(
 
 
 def errors(outputs: Outputs) -> dict[str, Result]:
-    """`ece` and `mce` of the predicted classes, and `ece_published`: left-closed bins, single
-    precision.
+    """`ece` and `mce` of the predicted classes, and `ece_published`: left-closed bins, a softmax
+    in single precision.
 
     The published one loses confidences of exactly 1, which single precision rounds many to;
     undefined counts them, and without any other it is NaN.
     """
     correct, n = _correct(outputs), outputs.num_samples
     ece, mce = calibration_error(outputs.confidence, correct)
-    single = outputs.confidence.astype(np.float32).astype(np.float64)
+    single = _single_confidence(outputs)
     lost = int((single >= 1.0).sum())
     published, _ = calibration_error(single, correct, closed="left")
     return {
@@ -92,6 +93,18 @@ def errors(outputs: Outputs) -> dict[str, Result]:
         "mce": Result(mce, n),
         "ece_published": Result(published, n - lost, lost),
     }
+
+
+def _single_confidence(outputs: Outputs) -> np.ndarray:
+    """Largest posterior probability of each sample, (S,), by a softmax in float32: above a gap of
+    about 16.6 nats it is exactly 1.
+    """
+    confidence = np.empty(outputs.num_samples)
+    for rows in row_blocks(outputs.num_samples, outputs.hierarchy.num_classes):
+        z = outputs.scores[rows].astype(np.float32)
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        confidence[rows] = e.max(axis=1) / e.sum(axis=1, dtype=np.float32)
+    return confidence
 
 
 def level_errors(outputs: Outputs) -> dict[str, Result]:
@@ -177,6 +190,52 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     )
 
 
+MEASURES = (
+    Measure(
+        "ece",
+        LOWER,
+        CALIBRATION,
+        SHARE,
+        "Expected calibration error: how far the share of right answers is from the stated"
+        " probability, averaged over 15 bins of probability.",
+    ),
+    Measure(
+        "mce",
+        LOWER,
+        CALIBRATION,
+        SHARE,
+        "The largest such difference in any bin of probability.",
+    ),
+    Measure(
+        "ece_published",
+        LOWER,
+        CALIBRATION,
+        SHARE,
+        "ece in single precision with the bins of Kim et al.'s published code, which loses"
+        " probabilities of exactly 1, for comparison with their figures only.",
+    ),
+    Measure(
+        "ece_level@{k}",
+        LOWER,
+        CALIBRATION,
+        SHARE,
+        "ece of the most probable superclass at depth k of the tree.",
+    ),
+    Measure(
+        "confidence_spearman",
+        HIGHER,
+        CALIBRATION,
+        "-1 to 1",
+        "Rank correlation over bins between the stated probability and the share of right answers.",
+    ),
+    Measure(
+        "confidence_point_biserial",
+        HIGHER,
+        CALIBRATION,
+        "-1 to 1",
+        "Correlation over images between the stated probability and being right.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "calibration_error": errors,
     "calibration_error_of_levels": level_errors,

@@ -5,7 +5,7 @@ Every validation sample needs a setting: the smallest from which on its answer i
 larger one is taken. With n samples, the k-th smallest of these, k = ceil((n + 1) target), is also
 enough for a new sample that is drawn like them with probability k / (n + 1) or more: whatever the
 model, calibrated or not, and without further assumptions. To look only at the share that is right
-among the n, as `metrics.backoff` does, falls short by up to 1 / (n + 1).
+among the n would fall short by up to 1 / (n + 1).
 
 Right means that the truth is the answer or below it.
 Source: split conformal prediction, Papadopoulos et al. 2002; conformal risk control, Angelopoulos
@@ -22,6 +22,7 @@ from scipy.stats import beta
 from hierarchies import Hierarchy
 from metrics.pareto import Front, concatenate, pareto_front
 from metrics.posterior import information, node_probabilities, row_blocks, softmax
+from metrics.selective import LADDERS
 
 _PAST_A_TIE = (
     1 + 1e-9
@@ -47,11 +48,11 @@ class Promise(NamedTuple):
 
 
 def needed_thresholds(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np.ndarray:
-    """The smallest threshold from which on `threshold` is right, for each sample: the largest P of
+    """The smallest threshold from which on the rule is right, for each sample: the largest P of
     a wrong answer.
 
     Args:
-        front: Pareto fronts of S samples.
+        front: Pareto fronts of S samples, or the ladders of another rule (`metrics.selective`).
         leaves: (S,) their true classes, as nodes.
 
     Returns: (S,) in [0, 1]; 0 where no answer is wrong.
@@ -97,10 +98,14 @@ def needed_lambdas(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np
 
 NEEDED: dict[str, Callable[[Hierarchy, Front, np.ndarray], np.ndarray]] = {
     "threshold": needed_thresholds,
+    "climbing": needed_thresholds,
+    "jumping": needed_thresholds,
     "darts": needed_lambdas,
 }
 OPTION = {
     "threshold": "threshold",
+    "climbing": "threshold",
+    "jumping": "threshold",
     "darts": "darts_lambda",
 }  # of each rule in NEEDED, as `decide` takes it
 
@@ -130,13 +135,13 @@ def promise(
     if k > n:
         raise ValueError(_too_few(n, target_accuracy))
     blocks = row_blocks(n, hierarchy.num_nodes)
+    build = LADDERS.get(rule, pareto_front)
     fronts = [
-        pareto_front(hierarchy, node_probabilities(hierarchy, softmax(scores[rows])))
-        for rows in blocks
+        build(hierarchy, node_probabilities(hierarchy, softmax(scores[rows]))) for rows in blocks
     ]
     needed = NEEDED[rule](hierarchy, concatenate(fronts), hierarchy.leaves[labels])
     value = float(np.partition(needed, k - 1)[k - 1])
-    if value >= (1.0 if rule == "threshold" else np.inf):
+    if value >= (1.0 if OPTION[rule] == "threshold" else np.inf):
         raise ValueError(
             f"an accuracy of {target_accuracy:g} cannot be promised: {int((needed >= value).sum())}"
             f" of {n} validation"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hierarchies import Hierarchy
+from metrics.measure import CURVES, HIGHER, LOWER, SHARE, Measure
 from metrics.nodes import VALUES, node_values
 from metrics.outputs import Outputs
 from metrics.posterior import lca_nodes
@@ -128,6 +129,64 @@ def risk_coverage_area(outputs: Outputs) -> Result:
     return Result(float(steps @ curve["risk"].to_numpy()) if n else np.nan, n)
 
 
+MEASURES = (
+    Measure(
+        "ac_depth",
+        HIGHER,
+        CURVES,
+        SHARE,
+        "Area under the share of correct answers over the depth in the tree they name, when answers"
+        " back off to superclasses at every threshold.",
+    ),
+    Measure(
+        "ap_depth",
+        HIGHER,
+        CURVES,
+        SHARE,
+        "Area under the precision over the depth in the tree named, when answers back off to"
+        " superclasses at every threshold.",
+    ),
+    Measure(
+        "recall@{k}_depth",
+        HIGHER,
+        CURVES,
+        SHARE,
+        "How much of the true classes' depth in the tree the answers name when they back off so far"
+        " that k % are correct.",
+    ),
+    Measure(
+        "ac_info",
+        HIGHER,
+        CURVES,
+        SHARE,
+        "Area under the share of correct answers over the information they name, when answers back"
+        " off to superclasses at every threshold.",
+    ),
+    Measure(
+        "ap_info",
+        HIGHER,
+        CURVES,
+        SHARE,
+        "Area under the precision over the information named, when answers back off to superclasses"
+        " at every threshold.",
+    ),
+    Measure(
+        "recall@{k}_info",
+        HIGHER,
+        CURVES,
+        SHARE,
+        "How much of the true classes' information the answers name when they back off so far that"
+        " k % are correct.",
+    ),
+    Measure(
+        "aurc",
+        LOWER,
+        CURVES,
+        SHARE,
+        "Share of wrong answers averaged over all shares of images answered, the most certain ones"
+        " first.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "operating": operating_measures,
     "aurc": risk_coverage_area,

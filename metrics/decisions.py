@@ -20,6 +20,7 @@ from metrics.outputs import RANKED, Outputs
 from metrics.pareto import above_threshold, most_valuable, pareto_front
 from metrics.posterior import node_probabilities, path_sums, row_blocks, softmax, top_k
 from metrics.result import Result
+from metrics.selective import climbing_ladder, jumping_ladder
 
 _DECIMALS = 12  # costs are sums of many probabilities: what agrees so far is a tie
 
@@ -98,9 +99,29 @@ def threshold(
 
     Raises: ValueError: If the threshold is not in [0, 1).
     """
-    if not 0 <= threshold < 1:
-        raise ValueError(f"threshold is a probability and must lie in [0, 1), got {threshold}")
+    _check_threshold(threshold)
     return above_threshold(hierarchy, pareto_front(hierarchy, probabilities), threshold)
+
+
+def climbing(hierarchy: Hierarchy, probabilities: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """The deepest node above the most probable leaf, or this itself, with P > threshold; the root
+    always qualifies. The answer never leaves the path of the most probable class.
+
+    Raises: ValueError: If the threshold is not in [0, 1).
+    Source: Goren et al. 2024.
+    """
+    _check_threshold(threshold)
+    return above_threshold(hierarchy, climbing_ladder(hierarchy, probabilities), threshold)
+
+
+def jumping(hierarchy: Hierarchy, probabilities: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """The most probable node of the least height at which one has P > threshold.
+
+    Raises: ValueError: If the threshold is not in [0, 1).
+    Source: Goren et al. 2024.
+    """
+    _check_threshold(threshold)
+    return above_threshold(hierarchy, jumping_ladder(hierarchy, probabilities), threshold)
 
 
 def majority(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
@@ -145,7 +166,7 @@ def darts(hierarchy: Hierarchy, probabilities: np.ndarray, darts_lambda: float =
     """argmax of (info(v) + lambda) P(v) (Deng et al. 2012): 0 is `expected_information`, inf the
     root.
 
-    `calibrate_darts` finds the lambda that reaches an accuracy.
+    `metrics.conformal.promise` finds the lambda that reaches an accuracy.
 
     Raises: ValueError: If darts_lambda is negative.
     """
@@ -154,10 +175,17 @@ def darts(hierarchy: Hierarchy, probabilities: np.ndarray, darts_lambda: float =
     return most_valuable(hierarchy, pareto_front(hierarchy, probabilities), darts_lambda)
 
 
+def _check_threshold(threshold: float) -> None:
+    if not 0 <= threshold < 1:
+        raise ValueError(f"threshold is a probability and must lie in [0, 1), got {threshold}")
+
+
 RULES: dict[str, Callable[..., np.ndarray]] = {
     "argmax": argmax,
     "crm": crm,
     "threshold": threshold,
+    "climbing": climbing,
+    "jumping": jumping,
     "majority": majority,
     "plurality": plurality,
     "expected_information": expected_information,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hierarchies.tree import format_path
+from metrics.measure import ACCURACY, HIGHER, SHARE, Measure
 from metrics.outputs import Outputs
 from metrics.result import Result, mean_over_groups, mean_over_items, mean_over_samples, ratio
 
@@ -118,6 +119,67 @@ def confusion(outputs: Outputs, level: int | None = None) -> tuple[np.ndarray, n
     return nodes, pairs.reshape(len(nodes), len(nodes))
 
 
+MEASURES = (
+    Measure(
+        "accuracy",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Share of the images whose predicted class is the true one.",
+    ),
+    Measure(
+        "accuracy@{k}",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Share of the images whose true class is among the k most probable classes.",
+    ),
+    Measure(
+        "macro_accuracy",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Accuracy within each class, averaged over the classes, so that rare classes count as much"
+        " as common ones.",
+    ),
+    Measure(
+        "macro_precision",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Share of a class's predictions that are right, averaged over the classes that are"
+        " predicted at all.",
+    ),
+    Measure(
+        "macro_f1",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Harmonic mean of precision and recall of each class, averaged over the classes.",
+    ),
+    Measure(
+        "level_precision@{k}",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Precision of the superclasses at depth k of the tree, averaged over them.",
+    ),
+    Measure(
+        "level_recall@{k}",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Recall of the superclasses at depth k of the tree, averaged over them.",
+    ),
+    Measure(
+        "level_f1@{k}",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Harmonic mean of precision and recall of the superclasses at depth k of the tree, averaged"
+        " over them.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "accuracy": accuracy,
     "accuracy@5": top_k_accuracy,

@@ -10,12 +10,12 @@ from scipy.special import logsumexp
 
 from hierarchies import Hierarchy, distances
 from metrics.inference import classwise_correlation
+from metrics.measure import DESCRIBES, GEOMETRY, HIGHER, SHARE, Measure
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
 from metrics.result import Result, counted, mean_over_items, mean_over_samples, ratio
 from metrics.retrieval import level_retrieval
 from metrics.vectors import (
-    angular,
     pairwise_cosines,
     pairwise_distances,
     present,
@@ -195,47 +195,6 @@ def angles_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.arccos(np.clip(np.einsum("ij,ij->i", unit(a), unit(b)), -1, 1))
 
 
-def step_ratios(
-    embeddings: tuple[np.ndarray, np.ndarray],
-    vectors: tuple[np.ndarray, np.ndarray],
-    labels: np.ndarray,
-    distance: str,
-) -> dict[str, Result]:
-    """Convergence and divergence of one optimiser step.
-
-    `convergence`: geometric mean of distance after / before to the true class vector, n samples;
-    `divergence`: the same over all n pairs with a wrong one; `progress` = convergence / divergence,
-    below 1 is progress. Pairs at distance 0 before or after are undefined. Both states must be
-    copies, taken in the same mode of the network.
-
-    Args:
-        embeddings, vectors: (before, after) of the embeddings, (S, D), and of the class vectors,
-            (C, D).
-        labels: (S,); distance: "euc" or "arccos".
-
-    Source: Kim et al. 2023.
-    """
-    pairs = np.zeros((2, 2))  # log ratio and number of pairs, for true and for wrong vectors
-    directions = [unit(of) for of in vectors]
-    for rows in row_blocks(len(labels), len(directions[0])):
-        before, after = (
-            angular(unit(e[rows]) @ w.T, distance) for e, w in zip(embeddings, directions)
-        )
-        usable = (before > 0) & (after > 0)
-        logs = np.log(np.where(usable, after, 1)) - np.log(np.where(usable, before, 1))
-        own = labels[rows][:, None] == np.arange(len(directions[0]))
-        for side, of in enumerate((own, ~own)):
-            pairs[side] += logs[of].sum(), usable[of].sum()
-    total = len(labels) * np.array([1, len(directions[0]) - 1])
-    means = np.exp(ratio(pairs[:, 0], pairs[:, 1]))
-    results = [
-        Result(float(mean), int(n), int(size - n))
-        for mean, n, size in zip(means, pairs[:, 1], total)
-    ]
-    quotient = Result(float(ratio(means[0], means[1])), results[0].n, results[0].undefined)
-    return {"convergence": results[0], "divergence": results[1], "progress": quotient}
-
-
 def neural_collapse(
     class_vectors: np.ndarray, means: np.ndarray, target: np.ndarray | None = None
 ) -> dict[str, Result]:
@@ -351,6 +310,183 @@ def neural_collapse_of(outputs: Outputs) -> dict[str, Result]:
     return neural_collapse(outputs.class_vectors, ratio(sums, counts[:, None]))
 
 
+MEASURES = (
+    Measure(
+        "var_inter",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to 4",
+        "Mean squared distance between the mean embeddings of two classes.",
+    ),
+    Measure(
+        "var_intra",
+        DESCRIBES,
+        GEOMETRY,
+        SHARE,
+        "Mean squared distance of the embeddings from the mean of their class.",
+    ),
+    Measure(
+        "discriminability",
+        HIGHER,
+        GEOMETRY,
+        "0 or more",
+        "Variance between classes over variance within classes.",
+    ),
+    Measure(
+        "angle_true",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to pi radians",
+        "Mean angle between an embedding and the vector of its true class.",
+    ),
+    Measure(
+        "angle_nearest",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to pi radians",
+        "Mean angle between an embedding and the nearest class vector.",
+    ),
+    Measure(
+        "angle_nearest_wrong",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to pi radians",
+        "Mean angle between an embedding and the nearest vector of a wrong class.",
+    ),
+    Measure(
+        "angle_mean",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to pi radians",
+        "Mean angle between an embedding and all class vectors.",
+    ),
+    Measure(
+        "intensity",
+        DESCRIBES,
+        GEOMETRY,
+        SHARE,
+        "How typical embeddings are of the nearest class: 1 on its vector, 0 on the border to"
+        " another class.",
+    ),
+    Measure(
+        "l_hp",
+        DESCRIBES,
+        GEOMETRY,
+        "-1 to 1",
+        "Largest cosine of a class vector with another one, averaged over the classes.",
+    ),
+    Measure(
+        "sep",
+        DESCRIBES,
+        GEOMETRY,
+        "-1 to 1",
+        "Largest cosine between any two class vectors.",
+    ),
+    Measure(
+        "resultant",
+        DESCRIBES,
+        GEOMETRY,
+        SHARE,
+        "Length of the mean direction of the class vectors: 0 if they are spread evenly.",
+    ),
+    Measure(
+        "l_unif",
+        DESCRIBES,
+        GEOMETRY,
+        "any number",
+        "Logarithm of the sum of exp(cosine) over all pairs of class vectors: smaller if they are"
+        " spread more evenly.",
+    ),
+    Measure(
+        "pair_angle_mean",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to pi radians",
+        "Mean angle between two class vectors.",
+    ),
+    Measure(
+        "pair_angle_std",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to pi radians",
+        "Standard deviation of the angles between class vectors.",
+    ),
+    Measure(
+        "pair_angle_min",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to pi radians",
+        "Smallest angle between two class vectors.",
+    ),
+    Measure(
+        "pair_angle_max",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to pi radians",
+        "Largest angle between two class vectors.",
+    ),
+    Measure(
+        "proxy_prototype_angle",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to pi radians",
+        "Angle between the vector of a class and the mean direction of its training images,"
+        " averaged over the classes.",
+    ),
+    Measure(
+        "nc/W_deviation",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to 2",
+        "Neural collapse: how far the cosines of the class vectors are from those of the most"
+        " evenly spread frame, on average; 0 is collapse.",
+    ),
+    Measure(
+        "nc/W_deviation_std",
+        DESCRIBES,
+        GEOMETRY,
+        "0 or more",
+        "Standard deviation of these differences of the class vectors.",
+    ),
+    Measure(
+        "nc/means_deviation",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to 2",
+        "Neural collapse: how far the cosines of the class means are from those of the most evenly"
+        " spread frame, on average; 0 is collapse.",
+    ),
+    Measure(
+        "nc/means_deviation_std",
+        DESCRIBES,
+        GEOMETRY,
+        "0 or more",
+        "Standard deviation of these differences of the class means.",
+    ),
+    Measure(
+        "nc/centred_deviation",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to 2",
+        "Neural collapse: how far the cosines of the centred class means are from those of the most"
+        " evenly spread frame, on average; 0 is collapse.",
+    ),
+    Measure(
+        "nc/centred_deviation_std",
+        DESCRIBES,
+        GEOMETRY,
+        "0 or more",
+        "Standard deviation of these differences of the centred class means.",
+    ),
+    Measure(
+        "nc/self_duality",
+        DESCRIBES,
+        GEOMETRY,
+        "0 to 4",
+        "Neural collapse: squared distance between the class vectors and the centred class means,"
+        " each scaled to length 1; 0 is collapse.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {
     "discriminability": discriminability_of,
     "angles": angles_of,

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from metrics.measure import ACCURACY, DESCRIBES, EDGES, HIGHER, LOWER, SHARE, TREE, Measure
 from metrics.nodes import VALUES, set_measures, value_measures
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
@@ -142,6 +143,132 @@ def leaf_node_measures(outputs: Outputs) -> dict[str, Result]:
     return rows
 
 
+MEASURES = (
+    Measure(
+        "ahc",
+        LOWER,
+        TREE,
+        EDGES,
+        "Path length in the tree from the predicted to the true class, averaged over all images.",
+    ),
+    Measure(
+        "ahc_lca_height",
+        LOWER,
+        TREE,
+        EDGES,
+        "Height of the smallest superclass that holds both the predicted and the true class,"
+        " averaged over all images.",
+    ),
+    Measure(
+        "severity",
+        LOWER,
+        TREE,
+        EDGES,
+        "Path length in the tree from the predicted to the true class, averaged over the mistakes"
+        " alone.",
+    ),
+    Measure(
+        "severity_lca_height",
+        LOWER,
+        TREE,
+        EDGES,
+        "Height of the smallest superclass that holds both the predicted and the true class,"
+        " averaged over the mistakes alone.",
+    ),
+    Measure(
+        "ahd@{k}",
+        LOWER,
+        TREE,
+        EDGES,
+        "Path length in the tree from the true class to the k most probable classes, averaged over"
+        " them and the images.",
+    ),
+    Measure(
+        "ahd@{k}_lca_height",
+        LOWER,
+        TREE,
+        EDGES,
+        "Height of the smallest superclass that holds the true class and one of the k most probable"
+        " ones, averaged over them and the images.",
+    ),
+    Measure(
+        "hdist_top@{k}",
+        LOWER,
+        TREE,
+        EDGES,
+        "Path length in the tree from the true class to the nearest of the k most probable classes,"
+        " averaged over the images.",
+    ),
+    Measure(
+        "hdist_top@{k}_lca_height",
+        LOWER,
+        TREE,
+        EDGES,
+        "Height of the smallest superclass that holds the true class and the nearest of the k most"
+        " probable ones, averaged over the images.",
+    ),
+    Measure(
+        "hp@{k}",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Share of the k most probable classes that are among the k classes nearest to the true one"
+        " in the tree, equally near ones included.",
+    ),
+    Measure(
+        "hp@{k}_set_size",
+        DESCRIBES,
+        TREE,
+        "k or more classes",
+        "Mean number of classes that count as near for hp@k, because equally near ones are"
+        " included.",
+    ),
+    Measure(
+        "hp@{k}_published",
+        HIGHER,
+        TREE,
+        SHARE,
+        "hp@k with the wider neighbourhood of Kim et al.'s published code, for comparison with"
+        " their figures only.",
+    ),
+    Measure(
+        "hp@{k}_published_set_size",
+        DESCRIBES,
+        TREE,
+        "k or more classes",
+        "Mean number of classes that count as near for hp@k_published.",
+    ),
+    Measure(
+        "hierarchical_precision@{k}",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Similarity in the tree of the k most probable classes to the true one, relative to the"
+        " best possible k classes.",
+    ),
+    Measure(
+        "hmap@{k}",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Mean of hierarchical_precision@1 to hierarchical_precision@k.",
+    ),
+    Measure(
+        "level_accuracy@{k}",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Share of the images whose superclass at depth k of the tree is predicted right.",
+    ),
+    Measure(
+        "height_accuracy@{k}",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Share of the images whose predicted and true class share a superclass of height k or less;"
+        " 0 is accuracy.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "ahc": partial(ahd, k=1),
     "ahc_lca_height": partial(ahd, k=1, distance="lca_height"),

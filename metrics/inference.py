@@ -10,6 +10,7 @@ from scipy.cluster.hierarchy import cophenet, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import hmean, rankdata, t
 
+from metrics.measure import DESCRIBES, HIGHER, SHARE, VECTORS, Measure
 from metrics.outputs import Outputs
 from metrics.result import Result, counted, mean_over_items
 from metrics.vectors import pairwise_distances, present, vector_sets
@@ -271,6 +272,111 @@ def _permuted_products(
     return np.einsum("ij,ij->i", buffers[1], b)
 
 
+MEASURES = (
+    Measure(
+        "corr",
+        HIGHER,
+        VECTORS,
+        "-1 to 1",
+        "Rank correlation of each class's distances to the others, between class vectors and the"
+        " tree, averaged over the classes.",
+    ),
+    Measure(
+        "corr_p",
+        DESCRIBES,
+        VECTORS,
+        SHARE,
+        "Chance of such a corr or a larger one if the classes were shuffled (Mantel test).",
+    ),
+    Measure(
+        "corr_elementwise",
+        HIGHER,
+        VECTORS,
+        "-1 to 1",
+        "Rank correlation over all pairs of classes, between distances of class vectors and in the"
+        " tree.",
+    ),
+    Measure(
+        "corr_elementwise_p",
+        DESCRIBES,
+        VECTORS,
+        SHARE,
+        "Chance of such a corr_elementwise or a larger one if the classes were shuffled (Mantel"
+        " test).",
+    ),
+    Measure(
+        "corr_published",
+        HIGHER,
+        VECTORS,
+        "-1 to 1",
+        "corr as Kim et al.'s published code computes it, with the zeros on the diagonals, for"
+        " comparison with their figures only.",
+    ),
+    Measure(
+        "corr_published_p",
+        DESCRIBES,
+        VECTORS,
+        SHARE,
+        "The p-value of Kim et al.'s published code, which is no valid test, for comparison with"
+        " their figures only.",
+    ),
+    Measure(
+        "corr_living",
+        HIGHER,
+        VECTORS,
+        "-1 to 1",
+        "Rank correlation of each class's distances to the others, between class vectors and the"
+        " tree, averaged over the classes, among living classes alone.",
+    ),
+    Measure(
+        "corr_p_living",
+        DESCRIBES,
+        VECTORS,
+        SHARE,
+        "Chance of such a corr or a larger one if the classes were shuffled (Mantel test), among"
+        " living classes alone.",
+    ),
+    Measure(
+        "corr_elementwise_living",
+        HIGHER,
+        VECTORS,
+        "-1 to 1",
+        "Rank correlation over all pairs of classes, between distances of class vectors and in the"
+        " tree, among living classes alone.",
+    ),
+    Measure(
+        "corr_elementwise_p_living",
+        DESCRIBES,
+        VECTORS,
+        SHARE,
+        "Chance of such a corr_elementwise or a larger one if the classes were shuffled (Mantel"
+        " test), among living classes alone.",
+    ),
+    Measure(
+        "corr_published_living",
+        HIGHER,
+        VECTORS,
+        "-1 to 1",
+        "corr as Kim et al.'s published code computes it, with the zeros on the diagonals, for"
+        " comparison with their figures only, among living classes alone.",
+    ),
+    Measure(
+        "corr_published_p_living",
+        DESCRIBES,
+        VECTORS,
+        SHARE,
+        "The p-value of Kim et al.'s published code, which is no valid test, for comparison with"
+        " their figures only, among living classes alone.",
+    ),
+    Measure(
+        "cophenetic",
+        DESCRIBES,
+        VECTORS,
+        "-1 to 1",
+        "How well any tree fits the distances between class vectors: their correlation with"
+        " distances in the tree learned from them.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {
     "corr": correlations,
     "corr_published": published_correlations,

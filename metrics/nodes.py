@@ -5,6 +5,7 @@ information.
 import numpy as np
 
 from hierarchies import Hierarchy
+from metrics.measure import DESCRIBES, EDGES, HIGHER, LOWER, SHARE, TREE, Measure
 from metrics.posterior import information, lca_nodes
 from metrics.result import Result, mean_over_samples, ratio
 
@@ -90,6 +91,150 @@ def node_measures(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray) -
     for value in VALUES:
         rows |= value_measures(hierarchy, nodes, truths, value)
     return rows
+
+
+MEASURES = (
+    Measure(
+        "h_precision",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Share of the superclasses named by the answers, the answers included, that hold for the"
+        " true classes, counted over all images.",
+    ),
+    Measure(
+        "h_precision_macro",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Share of the superclasses named by an answer, itself included, that hold for the true"
+        " class, averaged over the images.",
+    ),
+    Measure(
+        "h_recall",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Share of the true classes' superclasses, themselves included, that the answers name,"
+        " counted over all images.",
+    ),
+    Measure(
+        "h_recall_macro",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Share of the true class's superclasses, itself included, that an answer names, averaged"
+        " over the images.",
+    ),
+    Measure(
+        "h_f1",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Harmonic mean of h_precision and h_recall.",
+    ),
+    Measure(
+        "h_f1_macro",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Harmonic mean of h_precision_macro and h_recall_macro.",
+    ),
+    Measure(
+        "correct",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Share of the images whose true class is the answer or below it in the tree.",
+    ),
+    Measure(
+        "exact",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Share of the images whose answer is the true class itself.",
+    ),
+    Measure(
+        "depth",
+        DESCRIBES,
+        TREE,
+        EDGES,
+        "Mean depth of the answers in the tree: 0 says nothing, deeper ones say more.",
+    ),
+    Measure(
+        "depth_recall",
+        HIGHER,
+        TREE,
+        SHARE,
+        "How much of the true class's depth in the tree an answer names, averaged over the images.",
+    ),
+    Measure(
+        "depth_precision",
+        HIGHER,
+        TREE,
+        SHARE,
+        "How much of an answer's depth in the tree holds for the true class, averaged over the"
+        " images.",
+    ),
+    Measure(
+        "depth_f1",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Harmonic mean of depth_recall and depth_precision of each image, averaged.",
+    ),
+    Measure(
+        "depth_excess",
+        LOWER,
+        TREE,
+        EDGES,
+        "Depth in the tree that an answer claims beyond what holds for the true class, averaged"
+        " over the images.",
+    ),
+    Measure(
+        "depth_deficient",
+        LOWER,
+        TREE,
+        EDGES,
+        "Depth in the tree of the true class that an answer leaves open, averaged over the images.",
+    ),
+    Measure(
+        "info_recall",
+        HIGHER,
+        TREE,
+        SHARE,
+        "How much of the true class's information an answer names, averaged over the images.",
+    ),
+    Measure(
+        "info_precision",
+        HIGHER,
+        TREE,
+        SHARE,
+        "How much of an answer's information holds for the true class, averaged over the images.",
+    ),
+    Measure(
+        "info_f1",
+        HIGHER,
+        TREE,
+        SHARE,
+        "Harmonic mean of info_recall and info_precision of each image, averaged.",
+    ),
+    Measure(
+        "info_excess",
+        LOWER,
+        TREE,
+        "0 or more bits",
+        "Information that an answer claims beyond what holds for the true class, averaged over the"
+        " images.",
+    ),
+    Measure(
+        "info_deficient",
+        LOWER,
+        TREE,
+        "0 or more bits",
+        "Information of the true class that an answer leaves open, averaged over the images.",
+    ),
+)
 
 
 def _harmonic(a: float, b: float) -> float:

@@ -47,7 +47,21 @@ def node_probabilities(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.nd
     the same P.
     """
     by_class = np.ascontiguousarray(np.asarray(probabilities, np.float64).T)
-    return (_below(hierarchy) @ by_class).T
+    below = _below(hierarchy) @ by_class
+    return np.minimum(below, 1.0, out=below).T  # sums of probabilities may round to above 1
+
+
+def ratio_of_children(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
+    """P(v | parent of v), (S, N), from the posterior over the nodes (S, N); 1 at the root.
+
+    Below a node of probability 0 the children share it by their numbers of classes.
+    """
+    above = np.maximum(hierarchy.parent, 0)
+    mass = probabilities[:, above]
+    even = hierarchy.n_leaves / hierarchy.n_leaves[above]
+    share = np.where(mass > 0, probabilities / np.where(mass > 0, mass, 1.0), even)
+    share[:, 0] = 1.0
+    return share
 
 
 def path_sums(hierarchy: Hierarchy, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:

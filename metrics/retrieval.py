@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hierarchies import Hierarchy
+from metrics.measure import HIGHER, RETRIEVAL, SHARE, VECTORS, Measure
 from metrics.outputs import Outputs
 from metrics.posterior import top_k
 from metrics.result import Result, mean_over_items, mean_over_samples, ratio
@@ -219,6 +220,68 @@ def _names(curve: Curve, last: int) -> list[tuple[str, int]]:
     return [(curve.name, k) for k in ranks] + [(curve.area, last)]
 
 
+MEASURES = (
+    Measure(
+        "hs@{k}",
+        HIGHER,
+        RETRIEVAL,
+        SHARE,
+        "Similarity in the tree of the classes of the k nearest other images, relative to the best"
+        " possible k images.",
+    ),
+    Measure(
+        "ahs@{k}",
+        HIGHER,
+        RETRIEVAL,
+        SHARE,
+        "hs averaged over 1 to k nearest images.",
+    ),
+    Measure(
+        "hp_barz@{k}",
+        HIGHER,
+        RETRIEVAL,
+        SHARE,
+        "As hs, with the similarity of Barz and Denzler: 1 minus the height of the smallest common"
+        " superclass as a share of the tree's height.",
+    ),
+    Measure(
+        "ahp@{k}",
+        HIGHER,
+        RETRIEVAL,
+        SHARE,
+        "hp_barz averaged over 1 to k nearest images.",
+    ),
+    Measure(
+        "ahp_wu_palmer@{k}",
+        HIGHER,
+        RETRIEVAL,
+        SHARE,
+        "As ahp, with the similarity of Wu and Palmer, which depends on depths in the tree.",
+    ),
+    Measure(
+        "p@1_level{k}",
+        HIGHER,
+        VECTORS,
+        SHARE,
+        "Share of the classes whose nearest other class vector is of the same superclass at depth k"
+        " of the tree.",
+    ),
+    Measure(
+        "r_precision_level{k}",
+        HIGHER,
+        VECTORS,
+        SHARE,
+        "Share of the class's superclass at depth k found among as many nearest class vectors as it"
+        " has others, averaged over the classes.",
+    ),
+    Measure(
+        "map@r_level{k}",
+        HIGHER,
+        VECTORS,
+        SHARE,
+        "As r_precision, giving more for relatives that come first.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {
     "image_retrieval": image_retrieval,
     "class_retrieval": class_retrieval,

@@ -1,5 +1,5 @@
-"""All measures of one run in one table. A new metric is a function of `Outputs` and a row in its
-module's METRICS.
+"""All measures of one run in one table. A new metric is a function of `Outputs`, a row in its
+module's METRICS and, with its direction, range and meaning, one in its MEASURES.
 
 Names: no prefix for the class vectors and argmax; `prototype/` for prototypes in their place;
 `crm/` for the class of
@@ -22,11 +22,15 @@ from metrics import (
     flat,
     geometry,
     hierarchical,
+    hops,
     inference,
+    levels,
     retrieval,
+    selective,
     superclass,
     trees,
 )
+from metrics.catalogue import describe
 from metrics.decisions import crm_ranking
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
@@ -36,16 +40,20 @@ Metrics = Mapping[str, Callable[[Outputs], Result | dict[str, Result]]]
 
 # Of the ranked classes: they make sense under any decision.
 RANKED: Metrics = {**flat.METRICS, **hierarchical.METRICS}
+# Of the order of all classes by score.
+ORDERED: Metrics = hops.METRICS
 # Of the posterior: for every kind of scores.
 POSTERIOR: Metrics = {
     **superclass.METRICS,
     **calibration.METRICS,
     **decisions.METRICS,
     **curves.METRICS,
+    **selective.METRICS,
+    **levels.METRICS,
 }
 # Of embeddings, class vectors and prototypes: once a run.
 STRUCTURE: Metrics = {**retrieval.METRICS, **inference.METRICS, **trees.METRICS, **geometry.METRICS}
-METRICS: Metrics = {**RANKED, **POSTERIOR, **STRUCTURE}
+METRICS: Metrics = {**RANKED, **ORDERED, **POSTERIOR, **STRUCTURE}
 ON_REQUEST: Metrics = dict(trees.ON_REQUEST)
 CRM = {
     "crm/": "path",
@@ -97,6 +105,7 @@ def evaluate(
     outputs = outputs.view(weights=weights)
     results = {}
     for name, result in _measure(outputs, temperatures, on_request):
+        describe(name)  # a measure without a direction and a meaning reaches no table
         results[name] = result if bootstrap else result._replace(samples=None, groups=None)
     rows = [
         (name, float(result.value), int(result.n), int(result.undefined))
@@ -207,9 +216,8 @@ def _measure(
     yield from _computed(METRICS, outputs)
     yield from _computed({name: ON_REQUEST[name] for name in on_request}, outputs)
     if outputs.prototype_scores is not None:
-        yield from _computed(
-            {**RANKED, **POSTERIOR}, outputs.view(scores=outputs.prototype_scores), "prototype/"
-        )
+        view = outputs.view(scores=outputs.prototype_scores)
+        yield from _computed({**RANKED, **ORDERED, **POSTERIOR}, view, "prototype/")
     for prefix, distance in CRM.items():
         order = crm_ranking(outputs.hierarchy, outputs.scores, distance)
         yield from _computed(RANKED, outputs.view(order=order), prefix)

@@ -8,6 +8,7 @@ from hierarchies import Hierarchy
 from hierarchies.weights import cumulative, is_normalised, node_weights
 from metrics.decisions import crm_ranking
 from metrics.flat import accuracy, macro_accuracy
+from metrics.measure import HIGHER, LOWER, POSTERIOR, SHARE, Measure
 from metrics.outputs import Outputs
 from metrics.posterior import ancestors, lca_nodes
 from metrics.result import Result, mean_over_groups, mean_over_samples, ratio
@@ -109,6 +110,70 @@ def cut_accuracy(outputs: Outputs) -> dict[str, Result]:
     }
 
 
+MEASURES = (
+    Measure(
+        "wtd",
+        LOWER,
+        POSTERIOR,
+        "0 to 2",
+        "Wasserstein tree distance: twice the expected weighted distance in the tree between the"
+        " true class and one drawn from the predicted probabilities.",
+    ),
+    Measure(
+        "wtd_half",
+        LOWER,
+        POSTERIOR,
+        SHARE,
+        "Half of wtd: the expected weighted distance in the tree between the true class and one"
+        " drawn from the predicted probabilities.",
+    ),
+    Measure(
+        "wtd_macro",
+        LOWER,
+        POSTERIOR,
+        "0 to 2",
+        "wtd within each class, averaged over the classes.",
+    ),
+    Measure(
+        "hierarchical_accuracy",
+        HIGHER,
+        POSTERIOR,
+        SHARE,
+        "1 minus the weighted distance in the tree from the predicted to the true class, averaged"
+        " over the images.",
+    ),
+    Measure(
+        "hierarchical_accuracy_greedy",
+        HIGHER,
+        POSTERIOR,
+        SHARE,
+        "1 minus the height of the smallest superclass of the predicted and the true class as a"
+        " share of the tree's height, averaged over the images.",
+    ),
+    Measure(
+        "wasserstein_accuracy",
+        HIGHER,
+        POSTERIOR,
+        SHARE,
+        "Accuracy if the class of least expected distance in the tree is predicted instead of the"
+        " most probable one.",
+    ),
+    Measure(
+        "wasserstein_accuracy_macro",
+        HIGHER,
+        POSTERIOR,
+        SHARE,
+        "wasserstein_accuracy within each class, averaged over the classes.",
+    ),
+    Measure(
+        "cut_accuracy@{k}",
+        HIGHER,
+        POSTERIOR,
+        SHARE,
+        "Accuracy of the superclasses that are left when every branch of the tree is cut where the"
+        " weights from the root sum to more than k.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "wtd": wasserstein,
     "hierarchical_accuracy": hierarchical_accuracy,

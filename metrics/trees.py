@@ -13,6 +13,7 @@ from skbio import DistanceMatrix, TreeNode
 from skbio.tree import nj
 
 from hierarchies import Hierarchy
+from metrics.measure import HIGHER, LOWER, SHARE, VECTORS, Measure
 from metrics.outputs import Outputs
 from metrics.result import Result, ratio
 from metrics.vectors import pairwise_distances, present, vector_sets
@@ -238,6 +239,62 @@ def _quote(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9.\-]+", name) else "'" + name.replace("'", "''") + "'"
 
 
+MEASURES = (
+    Measure(
+        "upgma_recovered",
+        HIGHER,
+        VECTORS,
+        SHARE,
+        "Share of the tree's superclasses that the tree learned from class vectors by average"
+        " linkage has as well.",
+    ),
+    Measure(
+        "upgma_rf",
+        LOWER,
+        VECTORS,
+        "0 or more groups",
+        "Robinson-Foulds distance: groups of classes that only one of the tree and the tree learned"
+        " by average linkage has.",
+    ),
+    Measure(
+        "upgma_rf_normalised",
+        LOWER,
+        VECTORS,
+        SHARE,
+        "upgma_rf as a share of its largest possible value.",
+    ),
+    Measure(
+        "nj_recovered",
+        HIGHER,
+        VECTORS,
+        SHARE,
+        "Share of the tree's superclasses that the tree learned from class vectors by neighbour"
+        " joining has as well.",
+    ),
+    Measure(
+        "nj_rf",
+        LOWER,
+        VECTORS,
+        "0 or more groups",
+        "Robinson-Foulds distance: groups of classes that only one of the tree and the tree learned"
+        " by neighbour joining has.",
+    ),
+    Measure(
+        "nj_rf_normalised",
+        LOWER,
+        VECTORS,
+        SHARE,
+        "nj_rf as a share of its largest possible value.",
+    ),
+    Measure(
+        "rf_published",
+        LOWER,
+        VECTORS,
+        SHARE,
+        "Robinson-Foulds distance as published by Kim et al., which depends on the order of the"
+        " classes, for comparison with their figures only.",
+    ),
+)
 METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {"trees": tree_comparisons}
 ON_REQUEST: dict[str, Callable[[Outputs], dict[str, Result]]] = {
     "rf_published": published_comparisons

@@ -10,7 +10,8 @@ from fnmatch import fnmatchcase
 import numpy as np
 import pandas as pd
 
-from metrics.catalogue import SECTIONS, direction, place
+from metrics.catalogue import direction, place
+from metrics.measure import SECTIONS
 from reports.formats import MARK, Table, latex, markdown, terminal
 
 # the columns of the papers' tables: Kim et al. 2023 first, then Urbani et al. 2024; ahs@250, or

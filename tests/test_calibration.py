@@ -196,3 +196,12 @@ def test_separable_scores_get_a_temperature_within_bounds():
 def test_log_softmax_is_finite_where_the_softmax_underflows():
     np.testing.assert_allclose(log_softmax_at(np.array([[1e4, 0.0]]), np.array([1])), [-1e4])
     assert log_softmax_at(log([[1.0, 0.0]]), np.array([1]))[0] == -np.inf
+
+
+def test_the_published_error_takes_its_softmax_in_single_precision():
+    # exp(-17) is lost beside 1 there, so the confidence is exactly 1 and the sample is left out
+    pair = Hierarchy.from_paths([("a",), ("b",)])
+    rows = calibration.errors(scored([1, 0], [[17.0, 0.0], [1.0, 0.0]], pair))
+    assert rows["ece_published"].undefined == 1 and rows["ece_published"].n == 1
+    assert calibration.errors(scored([1], [[16.0, 0.0]], pair))["ece_published"].undefined == 0
+    assert rows["ece"].n == 2

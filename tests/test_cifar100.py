@@ -9,10 +9,11 @@ import urllib.error
 import numpy as np
 import pytest
 import torch
-from cifar_files import change, fine_names, read, write_cifar100
+from cifar_files import UPPER, change, fine_names, read, write_cifar100
 
 import data
 import train_cifar100
+from hierarchies import read_hierarchy
 from hierarchies.distances import path_length
 from runs.folder import Run
 from training import experiment
@@ -53,6 +54,31 @@ def test_the_tree_has_four_levels_of_3_7_20_and_100_nodes(folder):
 def test_the_single_child_goes_when_collapsed(folder):
     tree = load(folder, collapse=True).hierarchy
     assert (tree.num_nodes, int((tree.n_children == 1).sum())) == (130, 0)
+
+
+def test_another_tree_of_the_classes_takes_the_place_of_the_papers(folder, tmp_path):
+    names = fine_names()
+    file = tmp_path / "tree.txt"
+    file.write_text(
+        "".join(f"half {c // 50}/{name}\n" for c, name in reversed(list(enumerate(names))))
+    )
+    tree = load(folder, hierarchy=str(file)).hierarchy
+    assert tree.class_names == tuple(names) and tree.max_depth == 2 and tree.num_nodes == 103
+    file.write_text("half 0/class_000\nhalf 1/stranger\n")
+    with pytest.raises(ValueError, match="must have the same classes.*'stranger'"):
+        load(folder, hierarchy=str(file))
+
+
+def test_the_tree_of_the_published_tables_has_five_levels():
+    tree = read_hierarchy(UPPER.with_name("cifar100_5levels.txt"))
+    assert [len(set(level)) for level in tree.level_table.T.tolist()] == [2, 4, 8, 20, 100]
+    assert (tree.depth[tree.leaves] == 5).all()
+    single = tree.n_children == 1
+    assert single.sum() == 4  # groups 1 and 2, quarters 2 and 3
+    upper = {path[3]: path[:3] for path in tree.class_paths}
+    assert upper["people"] == ("half 0", "quarter 0", "group 3")
+    assert upper["large_man-made_outdoor_things"] == ("half 1", "quarter 1", "group 1")
+    assert upper["fish"] == ("half 0", "quarter 0", "group 6")
 
 
 def test_the_folder_itself_or_the_one_above_may_be_named(folder):
@@ -154,7 +180,7 @@ def test_a_wrong_folder_is_named_with_the_way_out(tmp_path):
 
 
 def test_splits_and_options_of_other_datasets_are_refused(folder, capsys):
-    for wrong in ({"split": "official"}, {"crop_boxes": True}, {"hierarchy": "tree.txt"}):
+    for wrong in ({"split": "official"}, {"crop_boxes": True}, {"exclude": ["x"]}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             load(folder, **wrong)
     with pytest.raises(SystemExit):

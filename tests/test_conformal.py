@@ -9,11 +9,11 @@ import pytest
 from scored_outputs import A1, A2A, A2B, C, Y, log, random_scores, random_tree
 from trees import TREE
 
-from metrics.backoff import calibrate_threshold
 from metrics.conformal import NEEDED, OPTION, needed_lambdas, needed_thresholds, promise
 from metrics.decisions import decide
 from metrics.pareto import pareto_front
 from metrics.posterior import node_probabilities, softmax
+from metrics.selective import LADDERS
 
 pytestmark = pytest.mark.filterwarnings("error")
 MIXED = np.array(
@@ -21,8 +21,9 @@ MIXED = np.array(
 )  # A2a .5, A2b .2, A1 .1, C .1, x .1: A2 .7, A .8, B .1
 
 
-def front_of(scores, tree=TREE):
-    return pareto_front(tree, node_probabilities(tree, softmax(scores)))
+def front_of(scores, tree=TREE, rule="threshold"):
+    ladder = LADDERS.get(rule, pareto_front)
+    return ladder(tree, node_probabilities(tree, softmax(scores)))
 
 
 def is_right(tree, nodes, labels):
@@ -64,12 +65,12 @@ def test_from_what_a_sample_needs_on_its_answer_is_right_and_just_below_it_is_wr
         random_scores(seed, samples, 12, 2.0),
         np.random.default_rng(seed).integers(0, 12, samples),
     )
-    needed = NEEDED[rule](tree, front_of(scores, tree), tree.leaves[labels])
+    needed = NEEDED[rule](tree, front_of(scores, tree, rule), tree.leaves[labels])
     assert (needed > 0).any() and (needed == 0).any()
     for i in range(samples):
-        room = 1 - needed[i] if rule == "threshold" else 20
+        room = 1 - needed[i] if OPTION[rule] == "threshold" else 20
         above = needed[i] + room * np.append(0, np.random.default_rng(i).random(20))
-        for value in above[above < 1] if rule == "threshold" else above:
+        for value in above[above < 1] if OPTION[rule] == "threshold" else above:
             assert is_right(
                 tree,
                 decide(tree, scores[i : i + 1], rule, **{OPTION[rule]: value}),
@@ -137,13 +138,6 @@ def test_the_setting_is_the_kth_smallest_need():
         and made.n == 39
     )
     assert made.range[0] < 0.8 < made.range[1]
-    # the share that is right here, 32 of 39, is what the plain calibration would have to be asked
-    # for
-    assert calibrate_threshold(TREE, log(p), labels, 32 / 39).value == pytest.approx(made.value)
-    assert calibrate_threshold(TREE, log(p), labels, 0.8).value == pytest.approx(
-        made.value
-    )  # 31.2 rounds up to 32
-    assert calibrate_threshold(TREE, log(p), labels, 31 / 39).value < made.value
 
 
 def test_a_sure_and_right_model_needs_no_backing_off():

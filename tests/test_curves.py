@@ -156,3 +156,14 @@ def test_the_recall_at_a_share_correct_is_the_largest_one():
     curve = pd.DataFrame({"correct": [1, 0.9, 0.8, 0.95], "recall": [0, 0.3, 0.7, 0.5]})
     assert [recall_at(curve, share) for share in (0.8, 0.9, 0.96)] == [0.7, 0.5, 0]
     assert np.isnan(recall_at(pd.DataFrame({"correct": [np.nan], "recall": [np.nan]}), 0.9))
+
+
+def test_no_probability_is_above_1_where_sums_round():
+    # a root with one child: its sevenths sum to 1.0000000000000002
+    tree = Hierarchy.from_paths([("x", f"c{c}") for c in range(7)])
+    for seed in range(20):
+        outputs = scored(np.arange(6), random_scores(seed, 6, 7), tree)
+        curve = operating_curve(outputs)
+        assert curve["threshold"].max() <= 1.0
+        for _, nodes in outputs.node_blocks():
+            assert nodes.max() <= 1.0

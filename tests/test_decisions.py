@@ -24,7 +24,6 @@ from trees import FLAT, TREE
 
 from hierarchies import Hierarchy, distances
 from hierarchies.weights import node_weights
-from metrics.backoff import calibrate_darts, calibrate_threshold
 from metrics.decisions import (
     RULES,
     backing_off,
@@ -271,67 +270,6 @@ def share_right(tree, nodes, labels):
     """Share of labels below the answered nodes."""
     position = tree.start[tree.leaves[labels]]
     return np.mean((tree.start[nodes] <= position) & (position < tree.stop[nodes]))
-
-
-@pytest.mark.parametrize("target", [0.5, 0.9, 0.95, 1.0])
-def test_calibrated_darts_reaches_the_accuracy_with_a_lambda_that_no_smaller_one_met_does(target):
-    tree = random_tree(2)
-    scores, labels = noisy(0, 300, tree)
-    setting = calibrate_darts(tree, scores, labels, target)
-    right = share_right(tree, decide(tree, scores, "darts", darts_lambda=setting.value), labels)
-    assert setting.accuracy == pytest.approx(right) and right >= target and setting.n == 300
-    if setting.value > 0:
-        less = decide(tree, scores, "darts", darts_lambda=setting.value * (1 - 1e-9))
-        assert share_right(tree, less, labels) < target
-
-
-def test_darts_needs_no_lambda_for_a_target_it_meets_anyway():
-    scores, labels = noisy(0, 50, TREE)
-    assert calibrate_darts(TREE, scores, labels, 0.0).value == 0
-
-
-def test_darts_answers_the_root_where_certain_answers_are_wrong():
-    scores = log(np.eye(7)[[X, X]])
-    setting = calibrate_darts(TREE, scores, np.array([A2A, A2B]), 1.0)
-    assert setting.value == np.inf and setting.accuracy == 1
-    assert decide(TREE, scores, "darts", darts_lambda=setting.value).tolist() == [ROOT, ROOT]
-
-
-@pytest.mark.parametrize("target", [0.0, 0.6, 0.9, 0.97, 1.0])
-def test_calibrated_threshold_is_the_smallest_from_which_on_the_target_holds(target):
-    tree = random_tree(3)
-    scores, labels = noisy(1, 200, tree)
-    setting = calibrate_threshold(tree, scores, labels, target)
-    candidates = np.unique(np.append(node_probabilities(tree, softmax(scores)).ravel(), 0.0))
-    candidates = candidates[candidates < 1][::40]
-    answers = [decide(tree, scores, "threshold", threshold=t) for t in candidates]
-    right = np.array([share_right(tree, nodes, labels) for nodes in answers])
-    assert (right[candidates >= setting.value] >= target).all()
-    at_setting = decide(tree, scores, "threshold", threshold=setting.value)
-    assert setting.accuracy == pytest.approx(share_right(tree, at_setting, labels))
-    if setting.value > 0:
-        less = decide(tree, scores, "threshold", threshold=setting.value * (1 - 1e-12))
-        assert share_right(tree, less, labels) < target
-
-
-def test_nodes_of_one_probability_enter_together():
-    # at P = 1/3 the first sample goes from A2 (right) to A2a (wrong), the second from B2 (wrong) to
-    # A2a (right)
-    scores = log(np.array([[0, 1, 0, 0, 1, 1, 0], [0, 1, 0, 0, 0, 1, 1]]))
-    assert calibrate_threshold(TREE, scores, np.array([A2B, A2A]), 0.5)[:2] == (0.0, 0.5)
-
-
-def test_a_target_that_certain_wrong_answers_miss_is_reported():
-    setting = calibrate_threshold(TREE, log(np.eye(7)[[X, Y]]), np.array([A2A, Y]), 1.0)
-    assert setting.accuracy == 0.5 and setting.value < 1
-
-
-@pytest.mark.parametrize("calibrate", [calibrate_darts, calibrate_threshold])
-def test_calibration_needs_samples_and_a_share(calibrate):
-    with pytest.raises(ValueError, match="validation images, and there are none"):
-        calibrate(TREE, np.zeros((0, 7)), np.zeros(0, int), 0.95)
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got 95"):
-        calibrate(TREE, np.zeros((1, 7)), np.zeros(1, int), 95)
 
 
 def test_the_measures_of_backing_off_are_those_of_the_answers():

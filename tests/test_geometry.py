@@ -20,7 +20,6 @@ from metrics.geometry import (
     intensity,
     neural_collapse,
     neural_collapse_of,
-    step_ratios,
 )
 from metrics.vectors import angular, pairwise_cosines, unit
 
@@ -187,35 +186,6 @@ def test_equal_vectors_are_at_exactly_angle_0_and_opposite_ones_have_resultant_0
     assert equal["pair_angle_max"].value == 0
     assert equal["resultant"].value == pytest.approx(1)
     assert hypersphere(circle([0, 180]))["resultant"].value == pytest.approx(0)
-
-
-def test_a_step_towards_the_true_class_vector_converges():
-    before, after = circle([40]), circle([20])
-    results = step_ratios(
-        (before, after), (circle([0, 120]), circle([0, 120])), np.array([0]), "arccos"
-    )
-    assert values(results) == pytest.approx(
-        {"convergence": 20 / 40, "divergence": 100 / 80, "progress": 0.5 / 1.25}
-    )
-
-
-def test_step_ratios_are_geometric_means_and_see_moving_class_vectors():
-    embeddings = circle([40, 100]), circle([20, 100])
-    vectors = circle([0, 120, 180]), circle([0, 110, 180])
-    results = step_ratios(embeddings, vectors, np.array([0, 1]), "arccos")
-    assert results["convergence"][:3] == (pytest.approx(np.sqrt(20 / 40 * 10 / 20)), 2, 0)
-    wrong = [90 / 80, 160 / 140, 100 / 100, 80 / 80]
-    assert results["divergence"][:3] == (pytest.approx(np.prod(wrong) ** (1 / 4)), 4, 0)
-    nothing = step_ratios((circle([40]),) * 2, (circle([0, 120]),) * 2, np.array([0]), "euc")
-    assert values(nothing) == pytest.approx({"convergence": 1, "divergence": 1, "progress": 1})
-
-
-def test_a_step_from_distance_0_is_undefined():
-    results = step_ratios(
-        (circle([0]), circle([10])), (circle([0]), circle([0])), np.array([0]), "euc"
-    )
-    assert np.isnan([result.value for result in results.values()]).all()
-    assert results["convergence"][1:3] == (0, 1)
 
 
 def test_neural_collapse_is_0_for_a_simplex_on_its_own_dual():

@@ -9,6 +9,7 @@ from hierarchies import Hierarchy
 from hierarchies.weights import node_weights
 from metrics import catalogue, evaluate, suite
 from metrics.decisions import crm_ranking
+from metrics.measure import ACCURACY, Measure
 from metrics.suite import METRICS, ON_REQUEST, bootstrap_intervals
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -354,8 +355,12 @@ def test_a_new_metric_needs_a_function_and_a_row(monkeypatch):
         "lowest_class",
         lambda outputs: suite.Result(float(outputs.predictions.min()), 1),
     )
+    row = Measure("lowest_class", None, ACCURACY, "0 or more", "Lowest class that is predicted.")
+    monkeypatch.setattr(catalogue, "MEASURES", (*catalogue.MEASURES, row))
+    catalogue._find.cache_clear()
     outputs = usual()
     table = evaluate(outputs).set_index("metric")
+    catalogue._find.cache_clear()
     assert (
         table.loc["prototype/lowest_class", "value"]
         == outputs.prototype_scores.argmax(axis=1).min()
@@ -364,5 +369,5 @@ def test_a_new_metric_needs_a_function_and_a_row(monkeypatch):
 
 
 def test_no_measure_hides_another():
-    parts = (suite.RANKED, suite.POSTERIOR, suite.STRUCTURE)
+    parts = (suite.RANKED, suite.ORDERED, suite.POSTERIOR, suite.STRUCTURE)
     assert len(METRICS) == sum(map(len, parts))

@@ -11,8 +11,9 @@ from recorded import make_arrays, write_run
 from trees import FLAT, TREE
 
 from hierarchies import Hierarchy
-from metrics import Outputs, evaluate
-from metrics.catalogue import DIRECTIONS, direction, place
+from metrics import Outputs, Result, evaluate, suite
+from metrics.catalogue import MEASURES, describe, direction, place, split
+from metrics.measure import SECTIONS
 from metrics.suite import ON_REQUEST
 from reports.formats import Table, terminal
 from reports.statistics import compare, summarise
@@ -216,11 +217,34 @@ def measured():
     return evaluate(outputs, bootstrap=20, temperature=2.0, on_request=list(ON_REQUEST))
 
 
-def test_every_measure_has_exactly_one_direction(measured):
+def test_every_value_is_of_exactly_one_registered_measure(measured):
     for metric in measured["metric"]:
-        name = metric.rsplit("/", 1)[-1] if not metric.startswith("nc/") else metric
-        fitting = [way for way, pattern in DIRECTIONS.items() if re.fullmatch(pattern, name)]
-        assert len(fitting) == 1, f"{metric}: {fitting}"
+        name = split(metric)[-1]
+        assert [row.name for row in MEASURES if row.matches(name)] == [describe(metric).name]
+
+
+def test_every_registered_measure_is_computed(measured):
+    found = {describe(metric).name for metric in measured["metric"]}
+    assert found == {row.name for row in MEASURES}
+
+
+def test_registered_measures_say_what_they_are():
+    assert len({row.name for row in MEASURES}) == len(MEASURES)
+    for row in MEASURES:
+        assert row.direction in ("higher", "lower", None) and row.section in SECTIONS
+        assert row.range and row.meaning.endswith(".") and len(row.meaning) > 20
+
+
+def test_a_measure_that_is_not_registered_reaches_no_table(monkeypatch):
+    with pytest.raises(ValueError, match="'my_own' is not registered: add its direction"):
+        describe("my_own")
+    strange = {"my_own": lambda outputs: Result(0.0, 1)}
+    monkeypatch.setattr(suite, "METRICS", strange)
+    labels = np.arange(7)
+    vectors = np.random.default_rng(0).standard_normal((7, 3))
+    outputs = Outputs(TREE, labels, np.eye(7), vectors, vectors, vectors)
+    with pytest.raises(ValueError, match="'my_own' is not registered"):
+        suite.evaluate(outputs)
 
 
 @pytest.mark.parametrize(

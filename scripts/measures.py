@@ -1,0 +1,50 @@
+"""Writes docs/measures.md from the registered measures.
+
+python scripts/measures.py
+"""
+
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from metrics.catalogue import COLUMNS, MEASURES
+from metrics.measure import SECTIONS
+
+PAGE = REPOSITORY / "docs" / "measures.md"
+BETTER = {"higher": "higher", "lower": "lower", None: "describes"}
+
+
+def page() -> str:
+    """The page in Markdown: every measure with its direction, range and meaning, by section."""
+    lines = [
+        "# Measures",
+        "",
+        "Every measure of `metrics.csv` and `evaluate.py`, made from the code by"
+        " `python scripts/measures.py`. {k} stands for a number. Lengths in the tree are in edges,"
+        " angles in radians; a measure that is undefined is NaN, with a count of what was left out.",
+        "",
+        "A prefix says of what scores or vectors a measure is:",
+        "",
+        "| prefix | |",
+        "|---|---|",
+        "| none | of the class vectors |",
+        *(f"| `{column}/` | {meaning} |" for column, meaning in COLUMNS.items()),
+        "| `majority/`, `plurality/`, `expected_information/` | of answers that back off to a"
+        " superclass by that rule |",
+    ]
+    for section in SECTIONS:
+        lines += ["", f"## {section[0].upper()}{section[1:]}", ""]
+        lines += ["| measure | better | range | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{row.name}` | {BETTER[row.direction]} | {row.range} | {row.meaning} |"
+            for row in MEASURES
+            if row.section == section
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)
