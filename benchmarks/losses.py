@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def time_losses(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[
     times = {name: [] for name in losses}
     for repeat in range(repeats + 3):
         for name, loss in losses.items():
-            duration = seconds(lambda: step(loss, scores, targets), device)
+            duration = seconds(partial(step, loss, scores, targets), device)
             if repeat >= 3:
                 times[name].append(duration)
     return {name: float(np.median(values)) for name, values in times.items()}

@@ -1,4 +1,4 @@
-"""CIFAR-100 from torchvision's files, with the four-level tree of Kim et al. 2023 or another one."""
+"""CIFAR-100 from torchvision's files, with the 4-level tree of Kim et al. 2023 or another one."""
 
 import csv
 import urllib.error

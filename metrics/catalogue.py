@@ -6,6 +6,7 @@ from functools import lru_cache
 from metrics import (
     calibration,
     curves,
+    decisions,
     flat,
     geometry,
     hierarchical,
@@ -20,22 +21,15 @@ from metrics import (
 )
 from metrics.measure import SECTIONS, Measure
 
-MODULES = (
-    flat,
-    levels,
-    hierarchical,
-    nodes,
-    hops,
-    superclass,
-    calibration,
-    curves,
-    selective,
-    retrieval,
-    inference,
-    trees,
-    geometry,
+# what the measures of a module are of; a new module needs a row here and no other file
+RANKED = (flat, hierarchical)  # the ranked classes: they make sense under any decision
+ORDERED = (hops,)  # the order of all classes by score
+POSTERIOR = (superclass, calibration, decisions, curves, selective, levels)  # every kind of scores
+STRUCTURE = (retrieval, inference, trees, geometry)  # embeddings and class vectors: once a run
+MODULES = (*RANKED, nodes, *ORDERED, *POSTERIOR, *STRUCTURE)
+MEASURES: tuple[Measure, ...] = tuple(
+    row for module in MODULES for row in getattr(module, "MEASURES", ())
 )
-MEASURES: tuple[Measure, ...] = tuple(row for module in MODULES for row in module.MEASURES)
 # prefixes that stand side by side in the tables of one run, with what they say; split takes the
 # first that fits
 COLUMNS = {

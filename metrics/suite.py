@@ -15,21 +15,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from hierarchies.weights import is_normalised, node_weights
-from metrics import (
-    calibration,
-    curves,
-    decisions,
-    flat,
-    geometry,
-    hierarchical,
-    hops,
-    inference,
-    levels,
-    retrieval,
-    selective,
-    superclass,
-    trees,
-)
+from metrics import catalogue, superclass, trees
 from metrics.catalogue import describe
 from metrics.decisions import crm_ranking
 from metrics.outputs import Outputs
@@ -38,21 +24,15 @@ from metrics.result import Result, ratio
 
 Metrics = Mapping[str, Callable[[Outputs], Result | dict[str, Result]]]
 
-# Of the ranked classes: they make sense under any decision.
-RANKED: Metrics = {**flat.METRICS, **hierarchical.METRICS}
-# Of the order of all classes by score.
-ORDERED: Metrics = hops.METRICS
-# Of the posterior: for every kind of scores.
-POSTERIOR: Metrics = {
-    **superclass.METRICS,
-    **calibration.METRICS,
-    **decisions.METRICS,
-    **curves.METRICS,
-    **selective.METRICS,
-    **levels.METRICS,
-}
-# Of embeddings, class vectors and prototypes: once a run.
-STRUCTURE: Metrics = {**retrieval.METRICS, **inference.METRICS, **trees.METRICS, **geometry.METRICS}
+
+def _of(modules: Iterable) -> dict[str, Callable[[Outputs], Result | dict[str, Result]]]:
+    return {name: metric for module in modules for name, metric in module.METRICS.items()}
+
+
+RANKED: Metrics = _of(catalogue.RANKED)
+ORDERED: Metrics = _of(catalogue.ORDERED)
+POSTERIOR: Metrics = _of(catalogue.POSTERIOR)
+STRUCTURE: Metrics = _of(catalogue.STRUCTURE)
 METRICS: Metrics = {**RANKED, **ORDERED, **POSTERIOR, **STRUCTURE}
 ON_REQUEST: Metrics = dict(trees.ON_REQUEST)
 CRM = {

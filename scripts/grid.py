@@ -208,10 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     if not (asked.commands or asked.tabs):
         counts = Counter(run.word for run in planned)
-        print(
-            f"{len(planned)} runs: {', '.join(f'{count} {word}' for word, count in counts.items())}",
-            file=sys.stderr,
-        )
+        said = ", ".join(f"{count} {word}" for word, count in counts.items())
+        print(f"{len(planned)} runs: {said}", file=sys.stderr)
     return 0
 
 

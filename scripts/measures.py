@@ -23,7 +23,7 @@ def page() -> str:
         "",
         "Every measure of `metrics.csv` and `evaluate.py`, made from the code by"
         " `python scripts/measures.py`. {k} stands for a number. Lengths in the tree are in edges,"
-        " angles in radians; a measure that is undefined is NaN, with a count of what was left out.",
+        " angles in radians; what is undefined is NaN, with a count of what was left out.",
         "",
         "A prefix says of what scores or vectors a measure is:",
         "",

@@ -203,7 +203,10 @@ def test_a_file_that_does_not_fit_is_refused_by_the_names_of_its_parts(resnet_fi
     state["stranger.weight"] = state.pop("layer1.0.conv1.weight")
     state["bn1.weight"] = torch.ones(7)
     torch.save(state, tmp_path / "odd.pt")
-    pattern = r"odd.pt does not fit.*lacks layer1.0.conv1.weight.*unknown stranger.weight.*another shape bn1.weight"
+    pattern = (
+        r"odd.pt does not fit.*lacks layer1.0.conv1.weight.*unknown stranger.weight"
+        r".*another shape bn1.weight"
+    )
     with pytest.raises(ValueError, match=pattern):
         from_file(tmp_path / "odd.pt")
     with pytest.raises(ValueError, match="and [0-9]+ more"):

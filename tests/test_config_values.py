@@ -16,6 +16,7 @@ import evaluate
 import predict
 import train
 import visualize
+from evaluation import files, measure
 from reports import run_report
 from runs.folder import Run, RunError
 from training import experiment
@@ -127,8 +128,8 @@ def quick(monkeypatch):
     """Without what takes the arrays alone, whatever config.json says."""
     if not EVERY:
         table = pd.DataFrame({"metric": ["accuracy"], "value": [0.5], "n": 1, "undefined": 0})
-        monkeypatch.setattr(evaluate.measure, "measure", lambda source, request: (table, table))
-        monkeypatch.setattr(evaluate.files, "write_results", lambda *parts: ["a.csv", "a.txt"])
+        monkeypatch.setattr(measure, "measure", lambda source, request: (table, table))
+        monkeypatch.setattr(files, "write_results", lambda *parts: ["a.csv", "a.txt"])
     drawn = {"mistake_images": run_report.FIGURES["mistake_images"]} if EVERY else {}
     monkeypatch.setattr(run_report, "FIGURES", drawn)
 

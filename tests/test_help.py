@@ -121,7 +121,7 @@ def test_a_folder_that_is_no_run_is_named_as_such(tmp_path, capsys):
 
 @pytest.mark.parametrize("script", SCRIPTS + OTHERS, ids=lambda script: script.__name__)
 def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback(script, tmp_path):
-    (tmp_path / "numpy.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    (tmp_path / "difflib.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, ROOT / f"{script.__name__}.py"]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The structure promised in the README: rooms that import only what they may, and described names."""
+"""The structure promised in the README: rooms that import only what they may, described names."""
 
 import ast
 from pathlib import Path

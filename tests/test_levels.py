@@ -74,7 +74,7 @@ def test_on_any_tree_the_full_path_of_the_best_class_is_right_as_often_as_the_cl
     outputs = scored(labels, random_scores(seed, 50, tree.num_classes), tree)
     results = level_measures(outputs)
     assert results["fpa_leaf"].value == (outputs.predictions == labels).mean()
-    for rows, nodes in outputs.node_blocks():
+    for _, nodes in outputs.node_blocks():
         assert (tree.class_of[decode_topdown(tree, nodes)] >= 0).all()
 
 

@@ -23,7 +23,8 @@ from metrics import Outputs, evaluate
 
 tree = Hierarchy.from_paths([("a", "b"), ("a", "c"), ("d", "e"), ("d", "f"), ("g",)])
 vectors = np.random.default_rng(0).standard_normal((5, 3))
-table = evaluate(Outputs(tree, np.arange(5), vectors @ vectors.T, vectors, vectors, vectors), bootstrap=2)
+outputs = Outputs(tree, np.arange(5), vectors @ vectors.T, vectors, vectors, vectors)
+table = evaluate(outputs, bootstrap=2)
 print("torch" in sys.modules, "W/nj_rf" in set(table["metric"]))
 """
 

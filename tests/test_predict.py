@@ -28,7 +28,8 @@ from training import experiment
 CLASSES = ODD_CLASSES[:5]
 RUNS = {
     "plain": "--method DR --gray --use_val",
-    "sizes": "--method normface --distance arccos --use_val --size_inform --clspri --dynamic --last",
+    "sizes": "--method normface --distance arccos --use_val --size_inform --clspri --dynamic"
+    " --last",
     "placed": "--method DR --gray --use_val --mds_W --dynamic --clspri",
     "averages": "--method DR --gray --use_val --ema --collapse",
     "softmax": "--method softmax --gray --use_val --clspri --no_normalize",

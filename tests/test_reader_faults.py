@@ -1,7 +1,7 @@
 """Faults in hierarchy files: each is named with its file and line."""
 
 import pytest
-from test_readers import WRITTEN, read  # noqa: F401
+from test_readers import WRITTEN, read  # noqa: F401  a fixture
 
 from hierarchies import read_edges
 

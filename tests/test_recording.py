@@ -66,7 +66,7 @@ def test_damaged_arrays_are_named(tmp_path, content):
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     with pytest.raises(RunError, match="is not a run"):
-        Run(tmp_path / "nothing").config
+        _ = Run(tmp_path / "nothing").config
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
 def test_damaged_or_newer_configurations_are_named(tmp_path, text, reason):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(RunError, match=f"config.json.*{reason}"):
-        Run(tmp_path).config
+        _ = Run(tmp_path).config
 
 
 def test_equal_checkpoints_are_equal_bytes_whatever_their_name(tmp_path):

@@ -39,7 +39,8 @@ FLAGS = (
 PROBE = """<script>onload = () => {
   const widths = [...document.images].map(image => image.naturalWidth);
   const fetched = performance.getEntriesByType("resource").map(entry => entry.name.slice(0, 20));
-  document.body.innerHTML = `<p id="probe">${widths.join()};${fetched.join()};${document.title}</p>`;
+  const found = `${widths.join()};${fetched.join()};${document.title}`;
+  document.body.innerHTML = `<p id="probe">${found}</p>`;
 }</script>"""
 
 pytestmark = pytest.mark.skipif(

@@ -25,7 +25,8 @@ from data.options import SEED, SHARED
 from hierarchies import Hierarchy
 from losses.base import Loss, check_batch
 from losses.penalties import Penalty
-from metrics import METRICS
+from metrics import METRICS, catalogue
+from metrics.measure import ACCURACY, Measure
 from metrics.result import Result
 from models.backbones import Spec
 from models.heads import ProxyHead, dissimilarity_ratio
@@ -46,7 +47,7 @@ TOUCHED = {
     "penalty": ("losses/<name>.py", "losses/penalties.py"),
     "backbone": ("models/<name>.py", "models/backbones.py"),
     "dataset": ("data/<name>.py", "data/__init__.py"),
-    "measure": ("metrics/<name>.py", "metrics/suite.py"),
+    "measure": ("metrics/<name>.py", "metrics/catalogue.py"),
 }
 
 
@@ -141,6 +142,9 @@ def toy_measure(outputs):
     return Result((outputs.scores.argmax(axis=1) == 0).mean(), outputs.num_samples, 0)
 
 
+TOY_MEASURES = (
+    Measure("toy_first", "lower", ACCURACY, "0 to 1", "How often the first class wins."),
+)
 ROWS = (
     (losses.LOSSES, "toy", ToyLoss),
     (models.HEADS, "toy", ToyHead),
@@ -161,6 +165,10 @@ def registered(monkeypatch):
     """A row for each toy."""
     for registry, name, part in ROWS:
         monkeypatch.setitem(registry, name, part)
+    monkeypatch.setattr(catalogue, "MEASURES", (*catalogue.MEASURES, *TOY_MEASURES))
+    catalogue._find.cache_clear()
+    yield
+    catalogue._find.cache_clear()
 
 
 def parse(*argv):
@@ -203,6 +211,7 @@ def test_toys_train_with_a_dynamic_scale_and_are_evaluated_and_reported(tmp_path
     assert "toy_first" in shown and "reproduces metrics.csv" in shown
     assert evaluate.main(["--record", str(tmp_path)]) == 0
     assert "toy-euc-dynamic" in capsys.readouterr().out
+    assert catalogue.direction("toy_first") == "lower"
     assert "toy_first" in set(pd.read_csv(tmp_path / "summary.csv")["metric"])
     assert visualize.main([str(run.folder), "--format", "png"]) == 0
     assert "toy_first" in (run.folder / "report.html").read_text("utf-8")

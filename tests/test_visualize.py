@@ -323,7 +323,7 @@ def test_names_of_classes_and_options_cannot_become_part_of_the_page(tmp_path, q
     )
 
 
-def test_images_are_found_where_they_are_named_where_training_found_them_or_where_the_dataset_keeps_them(
+def test_images_are_found_where_they_are_named_or_training_found_them_or_the_dataset_keeps_them(
     tmp_path,
 ):
     run = finish(tmp_path, "DR-euc", 1)
