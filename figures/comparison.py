@@ -21,8 +21,8 @@ def method_dots(summary: pd.DataFrame, values: pd.DataFrame, metrics: Sequence[s
     """One panel a measure, one line a method: its mean, the interval and the value of each seed.
 
     Args:
-        summary: Of one dataset and hierarchy, as `reports.statistics.summarise` returns it: options (name
-            of the method's row), metric, mean, lower, upper.
+        summary: Of one dataset and hierarchy, as `reports.statistics.summarise` returns it: options
+            (name of the method's row), metric, mean, lower, upper.
         values: The same runs seed by seed: options, metric, value.
         metrics: The measures, a panel each.
     """

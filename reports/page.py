@@ -21,8 +21,8 @@ _POLICY = (
     " 'none'"
 )
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px; margin: 0 auto;
-  padding: 1.5rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px;
+  margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.6rem; margin: 0; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; border-top: 1px solid #ddd; padding-top: 1.2rem; }
 p.lead { color: #555; margin: .2rem 0; overflow-wrap: anywhere; }
@@ -41,8 +41,8 @@ img { max-width: 100%; height: auto; display: block; }
 .none { color: #666; font-style: italic; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .85rem; margin: .4rem 0; }
 caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .18rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: right; white-space: nowrap;
-  font-variant-numeric: tabular-nums; }
+th, td { padding: .18rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: right;
+  white-space: nowrap; font-variant-numeric: tabular-nums; }
 th { border-bottom: 2px solid #999; vertical-align: bottom; }
 .label { text-align: left; white-space: normal; overflow-wrap: break-word; min-width: 8rem; }
 ul.notes { font-size: .85rem; color: #555; margin: .2rem 0 1rem; }
@@ -130,8 +130,8 @@ def table(content) -> str:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     caption = f"<caption>{escape(content.title)}</caption>"
     return (
-        f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-        + notes(content.notes_for("bold"))
+        f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>" + notes(content.notes_for("bold"))
     )
 
 

@@ -100,8 +100,8 @@ def test_a_folder_of_formats_that_are_not_read_says_so(tmp_path):
     touch(tmp_path, "a/1.heic", "a/2.HEIC", "b/scan.czi", "b/x.csv", "more.zip")
     message = (
         r"no image below .* \(5 other files\); 3 files \(2 .heic, 1 .czi\) are images in formats"
-        r" that are not read: convert them to PNG, JPEG or TIFF; 1 files \(1 .zip\) are archives: unpack"
-        r" them; expected"
+        r" that are not read: convert them to PNG, JPEG or TIFF; 1 files \(1 .zip\) are archives:"
+        r" unpack them; expected"
     )
     with pytest.raises(ValueError, match=message):
         scan_folders(tmp_path)
