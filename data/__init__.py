@@ -55,8 +55,8 @@ class Dataset(NamedTuple):
 DATASETS = Registry(
     Option("dataset", help="image collection to train on"),
     {
-        "demo": Dataset(demo.load, {**folder.DEFAULTS, **demo.DEFAULTS}),
-        "folder": Dataset(folder.load, folder.DEFAULTS),
+        "demo": Dataset(demo.load, demo.TAKEN),
+        "folder": Dataset(folder.load, folder.DEFAULTS, ("stratified", "published", "given")),
         "MicroS": Dataset(plankton.load, plankton.DEFAULTS),
         "MicroL": Dataset(plankton.load, plankton.DEFAULTS),
         "MesoZ": Dataset(plankton.load, {**plankton.DEFAULTS, "gray": True}),

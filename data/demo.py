@@ -107,6 +107,11 @@ SPECIES = {
     "nonliving/fibres": Species(plans.fibre, 110, {"width": 0.02}),
 }
 DEFAULTS = {"data_dir": "demo_images", "resize": 32, "gray": True, "nonliving": ("nonliving",)}
+TAKEN = {
+    name: value
+    for name, value in {**folders.DEFAULTS, **DEFAULTS}.items()
+    if name not in folders.TABLE_OPTIONS
+}
 
 
 def load(options: Mapping) -> Splits:

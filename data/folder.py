@@ -9,8 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from data.cache import ImageCache, build_cache
+from data.collection import Collection, split_of_folders
+from data.groups import joined_groups
 from data.matching import match_folders
-from data.splits import Splits, choose_split_seed, split_indices
+from data.splits import (
+    Splits,
+    choose_split_seed,
+    given_split,
+    grouped_split,
+    split_indices,
+)
+from data.table import read_table
 from hierarchies import (
     FolderTree,
     Hierarchy,
@@ -41,11 +50,19 @@ DEFAULTS = {
     "levels": None,
     "prune_tree": False,
     "folders_are_classes": False,
+    "table": None,
+    "file_column": None,
+    "split_column": None,
+    "group_column": None,
+    "where": None,
     "nonliving": None,
     "exclude": (),
     "skip_bad_images": False,
     "ignore_empty_folders": False,
 }
+
+# of collections of the user's own, which no dataset with folders of its own takes
+TABLE_OPTIONS = ("table", "file_column", "split_column", "group_column", "where")
 
 
 def load(options: Mapping) -> Splits:
@@ -63,6 +80,10 @@ def load(options: Mapping) -> Splits:
             prune_tree: Leave out classes of the file that have no images, with a note.
             folders_are_classes: Folders named like the parts of a split (train, val, test) are
                 classes or groups of them all the same.
+            table, file_column, split_column, group_column, where: A table with a row for each image
+                instead of the folders, see `read_table`; levels then names columns of it. With
+                split 'given' its column says which image is in which split, or, without a table,
+                the folders train, val and test do.
             nonliving: Topmost groups that are not alive; without it living is None.
             exclude: Patterns of folders to leave out, see `scan_folders`.
             collapse: Drop inner nodes with a single child.
@@ -79,11 +100,9 @@ def load(options: Mapping) -> Splits:
     if options["split_list"] is not None and options["split"] != "published":
         raise ValueError("split_list orders the images for --split published; give both or neither")
     root = Path(options["data_dir"])
-    tree = scan_folders(root, exclude=options["exclude"] or ())
-    _check_level(tree, root, options["folders_are_classes"])
-    notes = _folder_notes(tree, options["ignore_empty_folders"])
+    tree = _collection(root, options)
     hierarchy, labels, tree_notes = _classes(tree, options)
-    notes += tree_notes
+    notes = [*tree.notes, *tree_notes]
     living = (
         None if options["nonliving"] is None else living_classes(hierarchy, options["nonliving"])
     )
@@ -101,9 +120,17 @@ def load(options: Mapping) -> Splits:
     cache = build_cache(root, tree.files, **cache_options)
     files, labels, order = keep_readable(cache, tree.files, labels, order, hierarchy)
     seed = choose_split_seed(options)
-    parts = split_indices(
-        labels, seed=seed, use_val=options["use_val"], split=options["split"], order=order
-    )
+    kept = tree.select(cache.kept)
+    if kept.parts is not None:
+        parts, given_notes = given_split(kept.parts, labels, options["use_val"], seed)
+        notes += given_notes
+    elif kept.groups is not None:
+        groups = joined_groups(kept.groups.astype(str))
+        parts = grouped_split(labels, groups, seed=seed, use_val=options["use_val"])
+    else:
+        parts = split_indices(
+            labels, seed=seed, use_val=options["use_val"], split=options["split"], order=order
+        )
     notes += [
         *cache.notes,
         *place_notes(cache, root, options["cache_dir"]),
@@ -238,12 +265,41 @@ def tree_options(options: Mapping) -> dict:
     """
     chosen = {"format": options["hierarchy_format"], "levels": options["levels"]}
     for flag, value in zip(("hierarchy_format", "levels"), chosen.values()):
-        if value and options["hierarchy"] is None:
+        if (
+            value
+            and options["hierarchy"] is None
+            and not (flag == "levels" and options.get("table"))
+        ):
             raise ValueError(f"--{flag} says how a file is read: name it with --hierarchy")
     return {**chosen, "self_leaves": True}
 
 
-def _classes(tree: FolderTree, options: Mapping) -> tuple[Hierarchy, np.ndarray, tuple[str, ...]]:
+def _collection(root: Path, options: Mapping) -> Collection:
+    """The images and their classes, from a table or from the folders."""
+    given = options["split"] == "given"
+    if options["table"] is not None:
+        if given and options["split_column"] is None:
+            raise ValueError("--split given takes the split from the table: add --split_column")
+        if options["group_column"] is not None and options["split"] == "published":
+            raise ValueError("--split published parts groups: leave out it or --group_column")
+        names = ("file_column", "levels", "split_column", "group_column", "where")
+        levels = None if options["hierarchy"] is not None else options["levels"]
+        wanted = {name: options[name] for name in names} | {"levels": levels}
+        found = read_table(options["table"], root, **wanted)
+        _check_size(found, options["table"])
+        return found
+    tree = scan_folders(root, exclude=options["exclude"] or ())
+    notes = tuple(_folder_notes(tree, options["ignore_empty_folders"]))
+    found = Collection(tree.hierarchy, tree.files, tree.labels, notes=notes)
+    if given:
+        found = split_of_folders(found, os.fspath(root))
+    else:
+        _check_level(tree, root, options["folders_are_classes"])
+    _check_size(found, root)
+    return found
+
+
+def _classes(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarray, tuple[str, ...]]:
     """The class tree, of the folders or of the file, the class of each image in it, and notes."""
     file, how = options["hierarchy"], tree_options(options)
     if file is None:
@@ -274,21 +330,25 @@ def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool) -> Non
         raise ValueError(
             f"{listed} look like the parts of a split, not like classes or groups of classes: as"
             f" they are, every class would count once for each of them, such as"
-            f" {format_path(tree.hierarchy.class_paths[0])!r}. The split of the folders is not"
-            f" used: {one}put all images of a class into one folder; if they really are classes"
-            " or groups of classes, give --folders_are_classes"
+            f" {format_path(tree.hierarchy.class_paths[0])!r}. To use them as the split that they"
+            f" are, give --split given; else {one}put all images of a class into one folder; if"
+            " they really are classes or groups of classes, give --folders_are_classes"
         )
+
+
+def _check_size(tree: Collection, root: str | os.PathLike) -> None:
+    """Raises: ValueError: If there is nothing to tell apart, or too little to train and test."""
     classes, images = tree.hierarchy.num_classes, len(tree.files)
     if classes < 2:
         only = format_path(tree.hierarchy.class_paths[0])
         raise ValueError(
-            f"all {images} images below {str(root)!r} are of one class, {only!r}, and there is"
+            f"all {images} images of {os.fspath(root)!r} are of one class, {only!r}, and there is"
             " nothing to tell apart: this is probably the wrong folder; --data_dir takes the one"
             " above all groups and classes"
         )
     if images < FEWEST_IMAGES:
         raise ValueError(
-            f"there are only {images} images below {str(root)!r}, in {classes} classes:"
+            f"there are only {images} images of {os.fspath(root)!r}, in {classes} classes:"
             f" {FEWEST_IMAGES} are the least to train and test with; this is probably the wrong"
             " folder; --data_dir takes the one above all groups and classes"
         )

@@ -14,7 +14,7 @@ def joined_groups(*keys: np.ndarray) -> np.ndarray:
     are in one group, also by way of others.
 
     Args:
-        keys: Arrays (S,) of any type; a missing value ('' in text, a negative number) joins nothing.
+        keys: Arrays (S,) of any type; a missing value ('', a negative number) joins nothing.
     """
     count = len(keys[0])
     rows, columns, width = [], [], count

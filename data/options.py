@@ -24,6 +24,7 @@ KINDS = {
     "stratified": "every class in every split where it can",
     "published": "plain random, as in the papers",
     "official": "the split that comes with the dataset",
+    "given": "that of --split_column, or of folders named train, val and test",
 }
 SEED = Option(
     "seed", seed, 1, "SEED", "seed of starting weights, order of the images and augmentation"
@@ -137,10 +138,60 @@ SHARED: dict[str, Option] = {
             filled,
             None,
             "COLUMN",
-            "columns of the table of --hierarchy that are the levels of the tree, from the top down"
-            " to the class",
+            "columns of the table of --hierarchy, else of --table, that are the levels of the tree,"
+            " from the top down to the class",
             several=True,
-            needs=with_flag("hierarchy"),
+            needs=Need(
+                lambda options: options.get("hierarchy") or options.get("table"),
+                "--hierarchy or --table",
+            ),
+        ),
+        Option(
+            "table",
+            filled,
+            None,
+            "FILE",
+            "CSV or TSV with a row for each image, an export of EcoTaxa or a COCO json, in place of"
+            " class folders; files in it are relative to --data_dir",
+            names_file=True,
+        ),
+        Option(
+            "file_column",
+            filled,
+            None,
+            "COLUMN",
+            "column of --table with the image files (default: the one that is named like it)",
+            needs=with_flag("table"),
+        ),
+        Option(
+            "split_column",
+            filled,
+            None,
+            "COLUMN",
+            "column of --table that says train, val or test, for --split given",
+            needs=Need(
+                lambda options: options.get("table") and options.get("split") == "given",
+                "--table and --split given",
+            ),
+        ),
+        Option(
+            "group_column",
+            filled,
+            None,
+            "COLUMN",
+            "column of --table that says which images belong together, as those of one sample: no"
+            " split parts them (default: the sample in an export of EcoTaxa)",
+            needs=with_flag("table"),
+        ),
+        Option(
+            "where",
+            filled,
+            None,
+            "COLUMN=VALUE",
+            "use only rows of --table with that value (default: validated ones in an export of"
+            " EcoTaxa)",
+            several=True,
+            needs=with_flag("table"),
         ),
         Option(
             "prune_tree",

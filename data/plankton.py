@@ -21,6 +21,7 @@ _OWN = (
     "folders_are_classes",
     "nonliving",
     "exclude",
+    *folder.TABLE_OPTIONS,
 )
 DEFAULTS = {name: value for name, value in folder.DEFAULTS.items() if name not in _OWN}
 

@@ -13,6 +13,7 @@ import torch
 
 from data.apportionment import apportion
 from data.decoding import pixels_fingerprint
+from data.groups import share_out
 from files.text import printable
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
@@ -196,6 +197,54 @@ def split_indices(
             way_out = "leave out --use_val or add images" if name == "val" else "add images"
             raise ValueError(f"{len(labels)} images leave none for the {name} split; {way_out}")
     return parts
+
+
+def given_split(
+    parts: np.ndarray, labels: np.ndarray, use_val: bool, seed: int
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[str]]:
+    """Training, validation and test as the collection gives them, and notes.
+
+    Args:
+        parts: 0, 1, 2 for train, val, test of each image, other numbers for none, (S,).
+        labels: Class of each image, (S,).
+        use_val: Whether a validation split is wanted. Where none is given, a tenth of the training
+            images is held out, the same share of every class.
+        seed: Of what is held out.
+
+    Raises: ValueError: If there is no training or no test image, or too few to hold some out.
+    """
+    train, val, test = (np.flatnonzero(parts == code) for code in range(len(SPLITS)))
+    for name, part in (("train", train), ("test", test)):
+        if not len(part):
+            raise ValueError(
+                f"the split that is given has no {name} image: it needs train and test, and val"
+                " where the epoch shall be chosen"
+            )
+    if len(val) and not use_val:
+        return (train, val[:0], test), [f"the {len(val)} val images are not used (--use_val)"]
+    if use_val and not len(val):
+        held = len(train) // 10
+        if not held:
+            raise ValueError(f"{len(train)} training images leave none for the val split")
+        sizes = (len(train) - held, held, 0)
+        kept, held_out, _ = stratified_split(labels[train], sizes, seed)
+        note = f"{held} training images validate, as the split that is given has no val"
+        return (train[kept], train[held_out], test), [note]
+    return (train, val, test), []
+
+
+def grouped_split(
+    labels: np.ndarray, groups: np.ndarray, *, seed: int, use_val: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Training, validation (empty without use_val) and test of which none parts a group, with the
+    shares of `split_indices` in every class as nearly as groups allow; see `share_out`.
+    """
+    train, val = FRACTIONS[bool(use_val)]
+    shares = (train, val, 1 - train - val) if use_val else (train, 1 - train)
+    part = share_out(labels, groups, shares, seed)
+    if not use_val:
+        part = np.where(part == 1, 2, 0)
+    return tuple(np.flatnonzero(part == code) for code in range(len(SPLITS)))
 
 
 def choose_split_seed(options: Mapping) -> int:

@@ -92,6 +92,70 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
     return _leveled(source, header, rows, others, named)
 
 
+def read_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
+    """Titles and rows of a table with any number of rows a class, by the rules of `parse_table`."""
+    header, rows = _table_rows(text, source)
+    if not all(header) or len(set(header)) < len(header):
+        raise fault(
+            source, 1, f"the first row must give every column a name of its own, got {header}"
+        )
+    return header, rows
+
+
+def paths_of_rows(
+    source: str,
+    header: Sequence[str],
+    rows: Sequence[Row],
+    levels: Sequence[str] | None = None,
+) -> tuple[list[Path], tuple[str, ...]]:
+    """The path of the class of each row, where rows are images and not classes, and notes.
+
+    Levels are the columns that are named, else a column of paths (as EcoTaxa's hierarchy), else
+    titles of ranks with the class's own label below them, else a label alone.
+
+    Raises: ValueError: If no column is known to hold classes, or a row has none; the line is named.
+    """
+    header = list(header)
+    titles = [ranks.plain(title) for title in header]
+    known = ranks.columns(header)
+    path_at = next((titles.index(name) for name in ranks.PATHS if name in titles), None)
+    if levels:
+        used = [at for at, title in enumerate(titles) if _is_named(title, header[at], levels)]
+    elif path_at is not None:
+        used = [path_at]
+    else:
+        used = [at for at, _ in known.ranks]
+        used += [at for at in (known.epithet, known.label) if at is not None]
+    if not used:
+        listed = ", ".join(map(repr, header))
+        raise fault(
+            source,
+            1,
+            f"no column is known to hold classes or their ranks, only {listed}; {_LEVELS_FLAG}",
+        )
+    names = [header[at] for at in used]
+    distinct: dict[tuple[str, ...], Row] = {}
+    keys = [tuple(row.cells[at] for at in used) for row in rows]
+    for key, row in zip(keys, rows):
+        distinct.setdefault(key, Row(row.line, list(key)))
+    firsts = list(distinct.values())
+    if levels:
+        draft = _chosen(source, names, firsts, levels)
+    elif path_at is not None:
+        draft = _path_column(source, names, firsts, 0, None)
+    elif known.ranks:
+        draft = _ranked(source, names, firsts, ranks.columns(names), None)
+    else:
+        classes = [(row.line, (checked_key(source, row.line, row.cells[0]),)) for row in firsts]
+        draft = Draft(classes)
+    paths = dict(zip(distinct, (path for _, path in draft.classes)))
+    return [paths[key] for key in keys], draft.notes
+
+
+def _is_named(title: str, written: str, levels: Sequence[str]) -> bool:
+    return written in levels or title in [ranks.plain(level) for level in levels]
+
+
 def parse_edges(text: str, source: str, names: dict[str, str] | None = None) -> Draft:
     """One edge a line, 'CHILD PARENT', as in NABirds' hierarchy.txt. Nodes without a child are the
     classes. Where a tab, comma, semicolon or bar parts all lines in two, ids may have blanks.

@@ -1,0 +1,126 @@
+"""A collection of labelled images before any is read: from folders, from a table or an export, or
+from a COCO file, with whatever it says about splits and groups.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from files.text import printable
+from hierarchies import Hierarchy
+
+PARTS = ("train", "val", "test")
+# words that collections use for the parts of a split
+PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "trn": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "tst": "test",
+}
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Labelled images below a folder, in the order of their paths.
+
+    Attributes (S images):
+        hierarchy: The tree of the classes that have images.
+        files: Path of each image below the data folder, with '/'.
+        labels (S,): Class of each image, int64.
+        parts (S,): 0, 1, 2 for train, val, test as given, -1 for none; None without a split.
+        groups (S,): Name of the group of each image, '' for none; None without groups.
+        notes: What the user should be told.
+    """
+
+    hierarchy: Hierarchy
+    files: tuple[str, ...]
+    labels: np.ndarray
+    parts: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def select(self, kept: np.ndarray) -> "Collection":
+        """Some of the images, by position."""
+        return replace(
+            self,
+            files=tuple(self.files[i] for i in kept),
+            labels=self.labels[kept],
+            parts=None if self.parts is None else self.parts[kept],
+            groups=None if self.groups is None else self.groups[kept],
+        )
+
+
+def collect(
+    files: Sequence[str],
+    paths: Sequence[tuple[str, ...]],
+    *,
+    parts: Sequence[int] | None = None,
+    groups: Sequence[str] | None = None,
+    order: Sequence[str] | None = None,
+    notes: Sequence[str] = (),
+) -> Collection:
+    """The collection of images with their class paths, sorted as folders of the same images are.
+
+    Args:
+        files: Path of each image, all different.
+        paths: Path of the class of each image, keys from the top down.
+        parts, groups: See Collection.
+        order: What to sort by instead of the files, all different.
+
+    Raises: ValueError: If the paths are no tree.
+    """
+    rank = sorted(range(len(files)), key=lambda i: (order or files)[i])
+    classes = sorted(set(paths))
+    hierarchy = Hierarchy.from_paths(classes, self_leaves=True)
+    index = {path: c for c, path in enumerate(classes)}
+    return Collection(
+        hierarchy,
+        tuple(files[i] for i in rank),
+        np.array([index[paths[i]] for i in rank], np.int64),
+        None if parts is None else np.asarray(parts, np.int64)[rank],
+        None if groups is None else np.array(groups, dtype=object)[rank],
+        tuple(notes),
+    )
+
+
+def part_of(word: str) -> int | None:
+    """0, 1, 2 for what a collection may call train, val, test; None for other words."""
+    name = PART_NAMES.get(re.sub(r"[\W_]", "", word.casefold()))
+    return None if name is None else PARTS.index(name)
+
+
+def split_of_folders(collection: Collection, root: str) -> Collection:
+    """The collection of folders with the folder that names the part of a split taken out of every
+    path, wherever it stands: train/crab/1.png and crab/train/1.png are the class crab.
+
+    Raises: ValueError: If an image lies in no such folder, or in several.
+    """
+    parts, paths, order = [], [], []
+    for file in collection.files:
+        folders = PurePosixPath(file).parts[:-1]
+        named = [at for at, folder in enumerate(folders) if part_of(folder) is not None]
+        if len(named) != 1:
+            found = "no folder" if not named else "several folders"
+            raise ValueError(
+                f"--split given takes the split from folders named train, val and test, but"
+                f" {printable(file)!r} below {root} lies in {found} with such a name"
+            )
+        path = folders[: named[0]] + folders[named[0] + 1 :]
+        if not path:
+            raise ValueError(
+                f"{printable(file)!r} below {root} lies in a folder of the split and in none of a"
+                " class: expected train/<class>/<image> or <class>/train/<image>"
+            )
+        parts.append(part_of(folders[named[0]]))
+        paths.append(path)
+        order.append("/".join([*path, PurePosixPath(file).name, folders[named[0]]]))
+    return collect(collection.files, paths, parts=parts, order=order, notes=collection.notes)

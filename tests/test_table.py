@@ -1,0 +1,241 @@
+"""Collections from tables, exports and split folders: the same images, classes and splits as from
+class folders, and faults named with their line.
+"""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from images import make_learnable_folder
+
+import data
+from data.folder import DEFAULTS
+from data.table import read_table
+from hierarchies import scan_folders
+
+CLASSES = ("Animals/Copepods/Calanus", "Animals/Copepods/Oithona", "Animals/Worms", "Plants")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Four classes of six grey images each, of unequal depth."""
+    return make_learnable_folder(tmp_path_factory.mktemp("images"), CLASSES, 6)
+
+
+@pytest.fixture(scope="module")
+def tree(images):
+    return scan_folders(images)
+
+
+def write(path, rows, delimiter=",", before=""):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        file.write(before)
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    return path
+
+
+def rows_of(tree, *more):
+    """A row for each image, in reverse order: file, three levels, and what `more` makes of it."""
+    rows = [["file", "level1", "level2", "level3", *(name for name, _ in more)]]
+    for i, file in reversed(list(enumerate(tree.files))):
+        folders = list(Path(file).parts[:-1])
+        padded = [*folders, *[""] * (3 - len(folders))]
+        rows.append([file, *padded, *(make(i, file) for _, make in more)])
+    return rows
+
+
+LEVELS = ["level1", "level2", "level3"]
+
+
+def check_same(found, tree):
+    assert found.files == tree.files and found.hierarchy.digest == tree.hierarchy.digest
+    np.testing.assert_array_equal(found.labels, tree.labels)
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff", "sep=;\n"])
+@pytest.mark.parametrize("delimiter", [";", ",", "\t"])
+def test_a_table_is_the_same_collection_as_its_folders(images, tree, tmp_path, delimiter, before):
+    if before.startswith("sep") and delimiter != ";":
+        pytest.skip("Excel names the separator that it uses")
+    table = write(tmp_path / "table.csv", rows_of(tree), delimiter, before)
+    check_same(read_table(table, images, levels=LEVELS), tree)
+
+
+def test_ranks_and_paths_are_recognised_by_their_titles(images, tree, tmp_path):
+    rows = rows_of(tree)
+    rows[0] = ["Image", "Kingdom", "Class", "Genus"]
+    check_same(read_table(write(tmp_path / "ranks.csv", rows), images), tree)
+    paths = [["image_path", "area", "lineage"]]
+    paths += [[row[0], i, "|".join(filter(None, row[1:]))] for i, row in enumerate(rows[1:])]
+    check_same(read_table(write(tmp_path / "paths.csv", paths), images), tree)
+    flat = [["filename", "label"], *([row[0], row[3] or row[2] or row[1]] for row in rows[1:])]
+    found = read_table(write(tmp_path / "flat.csv", flat), images)
+    assert found.hierarchy.max_depth == 1 and set(found.hierarchy.class_names) == {
+        "Calanus", "Oithona", "Plants", "Worms"
+    }  # fmt: skip
+
+
+def ecotaxa(tree):
+    """An export with quoted fields, a row of types, ranks of images, dubious rows and samples."""
+    titles = ["object_id", "img_file_name", "img_rank", "object_annotation_hierarchy"]
+    titles += ["object_annotation_status", "sample_id", "process_xml"]
+    rows = [titles, ["[t]", "[t]", "[f]", "[t]", "[t]", "[t]", "[t]"]]
+    for i, file in enumerate(tree.files):
+        lineage = "living>" + ">".join(Path(file).parts[:-1])
+        rows.append([f"o{i}", file, 0, lineage, "validated", f"haul{i % 8}", '<a b="c ""d"""/>'])
+        rows.append([f"p{i}", f"gone/{i}.png", 0, "living>Other", "dubious", "haul9", ""])
+    return rows
+
+
+def test_an_export_of_ecotaxa_gives_its_validated_images_and_samples(images, tree, tmp_path):
+    table = write(tmp_path / "export.tsv", ecotaxa(tree), "\t")
+    found = read_table(table, images)
+    check_same(found, tree)
+    assert set(found.groups) == {f"haul{i}" for i in range(8)}
+    assert any("24 of 48 rows are left out" in note for note in found.notes)
+    with pytest.raises(ValueError, match="24 of 24 files are not below"):
+        read_table(table, images, where=["object_annotation_status=dubious"])
+    with pytest.raises(ValueError, match=r"no row has sample_id = 'x'; there are 'haul"):
+        read_table(table, images, where=["sample_id=x"])
+
+
+@pytest.mark.parametrize("ranks", [("kingdom", "class"), ()])
+def test_a_coco_file_gives_the_ranks_or_the_supercategory(images, tree, tmp_path, ranks):
+    kinds = list(CLASSES)
+    entries = [{"id": 7 * i, "file_name": file, "width": 20} for i, file in enumerate(tree.files)]
+    categories = []
+    for c, kind in enumerate(kinds):
+        *upper, own = kind.split("/")
+        fields = dict(zip(ranks, upper)) if ranks else {"supercategory": upper[-1] if upper else ""}
+        categories.append({"id": 100 + c, "name": own, **fields})
+    annotations = [
+        {"id": i, "image_id": 7 * i, "category_id": 100 + kinds.index(str(Path(file).parent))}
+        for i, file in enumerate(tree.files)
+    ]
+    content = {"images": entries, "annotations": annotations, "categories": categories}
+    table = tmp_path / "coco.json"
+    table.write_text(json.dumps(content))
+    found = read_table(table, images)
+    if ranks:
+        check_same(found, tree)
+    else:
+        assert found.hierarchy.class_paths[0] == ("Animals", "Worms")
+        assert found.files == tree.files
+    del content["categories"]
+    table.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="has no list 'categories': it is not a COCO file"):
+        read_table(table, images)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[3].__setitem__(0, ""), "line 4: the column 'file' names no file"),
+        (lambda rows: rows[3].__setitem__(0, "x/y.png"), "1 of 24 files are not below.*line 4"),
+        (lambda rows: rows[3].__setitem__(0, "../a.png"), "line 4: '../a.png' is not below"),
+        (lambda rows: rows[3].__setitem__(slice(1, 4), ["", "", ""]), "line 4: no level is filled"),
+        (
+            lambda rows: rows.append([rows[2][0], "Fungi", "", ""]),
+            "line 26: .* is of class 'Fungi', but of 'Plants' in line 3",
+        ),
+        (
+            lambda rows: rows[0].__setitem__(0, "photo"),
+            "no column is named like one of image files",
+        ),
+    ],
+)
+def test_faults_are_named_with_their_line(images, tree, tmp_path, change, message):
+    rows = rows_of(tree)
+    change(rows)
+    with pytest.raises(ValueError, match=message):
+        read_table(write(tmp_path / "table.csv", rows), images, levels=LEVELS)
+
+
+def test_a_table_without_known_columns_asks_for_the_levels(images, tree, tmp_path):
+    table = write(tmp_path / "table.csv", rows_of(tree))
+    with pytest.raises(ValueError, match="no column is known to hold classes.*--levels COLUMN"):
+        read_table(table, images)
+
+
+def test_repeated_rows_and_absolute_names_are_taken(images, tree, tmp_path):
+    rows = rows_of(tree)
+    rows += [list(rows[1])]
+    rows = [rows[0], *([str(images / row[0]), *row[1:]] for row in rows[1:])]
+    found = read_table(write(tmp_path / "table.csv", rows), images, levels=LEVELS)
+    check_same(found, tree)
+    assert any("1 rows of" in note and "repeat another row" in note for note in found.notes)
+
+
+def load(images, tmp_path, **options):
+    options = {"dataset": "folder", "data_dir": str(images), "resize": 16, "gray": True, **options}
+    return data.load({**options, "cache_dir": str(tmp_path / "cache")})
+
+
+def test_the_split_of_a_column_is_used_as_it_is(images, tree, tmp_path):
+    words = ["Training", "train", "train", "VALID", "test", ""]
+    rows = rows_of(tree, ("set", lambda i, file: words[i % 6]))
+    table = write(tmp_path / "table.csv", rows)
+    given = {"table": str(table), "levels": LEVELS, "split": "given", "split_column": "set"}
+    splits = load(images, tmp_path, use_val=True, **given)
+    position = np.arange(24) % 6
+    for name, wanted in (("train", position < 3), ("val", position == 3), ("test", position == 4)):
+        np.testing.assert_array_equal(getattr(splits, name), np.flatnonzero(wanted))
+    assert any("4 images have no split" in note for note in splits.notes)
+    without = load(images, tmp_path, **given)
+    assert len(without.val) == 0 and any("4 val images are not used" in n for n in without.notes)
+    rows[5][-1] = "holdout"
+    write(table, rows)
+    with pytest.raises(ValueError, match="line 6: set is 'holdout'; a split is one of train, val"):
+        load(images, tmp_path, **given)
+
+
+def test_a_split_without_validation_holds_some_training_images_out(images, tree, tmp_path):
+    rows = rows_of(tree, ("set", lambda i, file: "test" if i % 6 == 5 else "train"))
+    table = write(tmp_path / "table.csv", rows)
+    given = {"table": str(table), "levels": LEVELS, "split": "given", "split_column": "set"}
+    splits = load(images, tmp_path, use_val=True, **given)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (
+        16,
+        4,
+        4,
+    )  # each class validates
+
+
+def test_groups_stay_on_one_side(images, tree, tmp_path):
+    rows = rows_of(tree, ("haul", lambda i, file: f"h{i // 2}"))
+    table = write(tmp_path / "table.csv", rows)
+    options = {"table": str(table), "levels": LEVELS, "group_column": "haul", "use_val": True}
+    splits = load(images, tmp_path, **options)
+    sides = splits.membership.reshape(12, 2)
+    assert (sides[:, 0] == sides[:, 1]).all() and set(sides.ravel()) == {0, 1, 2}
+    with pytest.raises(ValueError, match="--split published parts groups"):
+        load(images, tmp_path, **options, split="published")
+
+
+@pytest.mark.parametrize("above", [True, False], ids=["above", "below"])
+def test_folders_of_a_split_are_used_as_the_split_they_are(images, tree, tmp_path, above):
+    words = ["train", "train", "train", "train", "val", "test"]
+    for i, file in enumerate(tree.files):
+        path = Path(file)
+        word = words[i % 6]
+        target = tmp_path / "set" / (word / path if above else path.parent / word / path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((images / file).read_bytes())
+    with pytest.raises(ValueError, match="give --split given"):
+        load(tmp_path / "set", tmp_path)
+    splits = load(tmp_path / "set", tmp_path, split="given", use_val=True)
+    assert splits.hierarchy.digest == tree.hierarchy.digest
+    np.testing.assert_array_equal(splits.labels, tree.labels)
+    position = np.arange(24) % 6
+    np.testing.assert_array_equal(splits.train, np.flatnonzero(position < 4))
+    np.testing.assert_array_equal(splits.test, np.flatnonzero(position == 5))
+    (tmp_path / "set" / "Strays").mkdir()
+    (tmp_path / "set" / "Strays" / "1.png").write_bytes((images / tree.files[0]).read_bytes())
+    with pytest.raises(ValueError, match="'Strays/1.png' below .* lies in no folder"):
+        load(tmp_path / "set", tmp_path, split="given")
+
+
+def test_every_option_of_a_table_is_one_of_folders():
+    assert set(data.folder.TABLE_OPTIONS) < set(DEFAULTS)
