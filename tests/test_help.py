@@ -119,13 +119,24 @@ def test_a_folder_that_is_no_run_is_named_as_such(tmp_path, capsys):
     assert "nowhere is not a run" in capsys.readouterr().err
 
 
+def _heed_interrupts():
+    """Tests that a shell runs in the background inherit that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("script", SCRIPTS + OTHERS, ids=lambda script: script.__name__)
 def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback(script, tmp_path):
     (tmp_path / "difflib.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, ROOT / f"{script.__name__}.py"]
     done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        command,
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=_heed_interrupts,
     )
     assert (done.returncode, done.stdout, done.stderr.strip()) == (
         -signal.SIGINT,
