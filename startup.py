@@ -5,16 +5,26 @@ how it prints.
   but where other processes want the cores too (a sweep, a shared server) two spinning threads made
   an epoch of the demo 13 times slower. A value that the user has set is kept.
 - Ctrl-C ends a script without a traceback, also while the imports take their seconds.
+- Where a thread has no memory to start or to go on, the process ends: others would wait for it for
+  ever.
 - What the terminal cannot show, such as a file name that is not valid text, is replaced instead of
   ending the script.
 """
 
+import functools
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from typing import NoReturn
 
 STATUS = 130  # as shells report a process that Ctrl-C ended
+NO_MEMORY = 3  # exit status where the memory did not suffice
+NO_MEMORY_MESSAGE = (
+    "error: there is not enough memory. Close other programs or raise the limit, then give the same"
+    " command again (training goes on with --resume); a smaller --batch_size needs less"
+)
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
 
@@ -39,10 +49,28 @@ def set_up_streams() -> None:
 
 
 def _quietly(kind, error, traceback) -> None:
+    if issubclass(kind, MemoryError):
+        print(NO_MEMORY_MESSAGE, file=sys.stderr)
+        leave(NO_MEMORY)
     if not issubclass(kind, KeyboardInterrupt):
         return sys.__excepthook__(kind, error, traceback)
     print("\ninterrupted", file=sys.stderr)
     leave(STATUS)
 
 
+def _end_without_memory(report: Callable, failure) -> None:
+    """What a thread calls when it fails. One that fails while it starts never says that it has
+    started, for which `Thread.start` waits without an end.
+    """
+    error = failure.exc_value
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__context__  # a thread that cannot start fails again while it clears up
+    if error is not None and threading.get_ident() != threading.main_thread().ident:
+        os.write(2, b"\n" + NO_MEMORY_MESSAGE.encode() + b"\n")  # print would need memory
+        os._exit(NO_MEMORY)
+    report(failure)
+
+
 sys.excepthook = _quietly
+sys.unraisablehook = functools.partial(_end_without_memory, sys.unraisablehook)
+threading.excepthook = functools.partial(_end_without_memory, threading.excepthook)

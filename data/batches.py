@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from data.memory import check_room_for_thread
 from data.splits import Splits
 
 AHEAD = 4  # batches read before they are asked for
@@ -92,6 +93,7 @@ class Batches:
         reader = threading.Thread(
             target=self._read_ahead, args=(ready, stop), name="image reader", daemon=True
         )
+        check_room_for_thread()
         reader.start()
         try:
             while (item := ready.get()) is not None:

@@ -4,11 +4,14 @@ import sys
 
 from tqdm import tqdm
 
+from data.memory import check_room_for_thread
+
 
 def progress(*args, **options) -> tqdm:
     """A tqdm bar on stderr: twice a second on a terminal, every half minute in a file, where each
     state is a line.
     """
+    check_room_for_thread()  # tqdm watches its bars in a thread of its own
     terminal = sys.stderr.isatty()
     return tqdm(
         *args,

@@ -29,6 +29,7 @@ class Mutation(NamedTuple):
 
 
 LOOP, WIRING = "training/loop.py", "tests/test_wiring.py"
+DEVICES = "tests/test_devices.py"
 MUTATIONS = (
     Mutation("set_epoch", LOOP, "    training.loss.set_epoch(training.epoch)\n", "", WIRING),
     Mutation("set_lr", LOOP, "    model.head.set_lr(lr)\n", "", WIRING),
@@ -56,6 +57,16 @@ MUTATIONS = (
         WIRING,
     ),
     Mutation("update after step", LOOP, "head.update_after_step(*whole)", "pass", WIRING),
+    Mutation(
+        "single image on a GPU", "training/devices.py", "if self.training:", "if False:", DEVICES
+    ),
+    Mutation(
+        "room for the reader",
+        "data/batches.py",
+        "        check_room_for_thread()\n",
+        "",
+        "tests/test_batches.py",
+    ),
     Mutation("merged single image", LOOP, "merge_single=True", "merge_single=False", WIRING),
     Mutation(
         "order of the images",

@@ -1,5 +1,6 @@
 """Batches: content, order, the last batch, reading ahead."""
 
+import errno
 import threading
 import time
 
@@ -9,6 +10,7 @@ import torch
 
 from data import Batches, Splits
 from data import batches as batches_module
+from data import progress as progress_module
 from hierarchies import Hierarchy
 
 SIZE = 23
@@ -181,3 +183,21 @@ def test_batches_on_a_gpu_are_those_of_the_cpu(resident):
         for tensor, other in zip(batch, expected):
             assert tensor.is_cuda
             torch.testing.assert_close(tensor.cpu(), other)
+
+
+def test_no_reader_is_started_without_room_for_a_thread(monkeypatch):
+    def refuse():
+        raise OSError(errno.ENOMEM, "no memory is left to start a thread")
+
+    monkeypatch.setattr(batches_module, "check_room_for_thread", refuse)
+    with pytest.raises(OSError, match="no memory is left"):
+        next(iter(Batches(make_splits(), np.arange(4), 2)))
+
+
+def test_no_bar_is_shown_without_room_for_its_thread(monkeypatch):
+    def refuse():
+        raise OSError(errno.ENOMEM, "no memory is left to start a thread")
+
+    monkeypatch.setattr(progress_module, "check_room_for_thread", refuse)
+    with pytest.raises(OSError, match="no memory is left"):
+        progress_module.progress(total=1)

@@ -2,12 +2,15 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 import torch
 
 from training import devices
 from training.devices import choose_devices
+from training.setup import _spread
+from training.team import ALONE
 
 LISTED = "GPU-aa, 97, 70000\nGPU-bb, 0, 30000\nGPU-cc, 3, 60000\n"
 
@@ -91,3 +94,54 @@ def test_cuda_lists_gpus_as_nvidia_smi_does_from_the_first_question(monkeypatch)
         torch.cuda, "device_count", lambda: int(os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID")
     )
     assert devices.count_gpus() == 1
+
+
+@pytest.mark.parametrize("images", range(1, 40))
+@pytest.mark.parametrize("replicas", [1, 2, 3, 4, 8])
+def test_no_replica_is_given_a_single_image_in_training(images, replicas):
+    chunks = [len(chunk) for chunk in torch.zeros(images).chunk(replicas)]
+    assert devices.replica_shares(images, replicas) == chunks  # as DataParallel scatters
+    count = devices.count_replicas(images, replicas)
+    shares = [len(chunk) for chunk in torch.zeros(images).chunk(count)]
+    assert sum(shares) == images and (min(shares) > 1 or images == 1)
+    if min(chunks) > 1:
+        assert count == replicas  # nothing changes where no share is too small
+
+
+@pytest.mark.parametrize(
+    "images, shares", [(1, [1]), (2, [2]), (3, [3]), (4, [2, 2]), (5, [3, 2]), (9, [3, 3, 3])]
+)
+def test_a_batch_whose_parts_would_be_single_images_goes_to_fewer_of_four_replicas(images, shares):
+    assert devices.replica_shares(images, devices.count_replicas(images, 4)) == shares
+
+
+def test_training_on_several_gpus_shares_out_as_planned(monkeypatch):
+    data_parallel = sys.modules[torch.nn.DataParallel.__module__]
+    monkeypatch.setattr(
+        data_parallel,
+        "scatter_kwargs",
+        lambda inputs, kwargs, ids, dim: [len(part) for part in inputs[0].chunk(len(ids))],
+    )
+    gpus = devices.Devices(torch.device("cpu"), (0, 1, 2, 3))
+    network = _spread(torch.nn.Linear(2, 2), gpus, ALONE)
+    network.dim = 0  # set where there is a GPU
+    images = torch.zeros(5, 2)
+    assert network.train().scatter((images,), {}, gpus.gpus) == [3, 2]
+    assert network.eval().scatter((images,), {}, gpus.gpus) == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "error, lacking",
+    [
+        (MemoryError(), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("can't start new thread"), True),
+        (OSError(28, "No space left on device"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_errors_that_say_that_memory_has_run_out_are_known(error, lacking):
+    assert devices.lacks_memory(error) is lacking

@@ -27,7 +27,9 @@ from images import make_learnable_folder
 from tqdm import tqdm
 
 import evaluate
+import startup
 import train
+from data import Batches
 from runs import folder as run_files
 from runs.folder import Run
 from training import experiment, loop
@@ -161,6 +163,36 @@ def break_weights_at_step(number: int) -> None:
         return original(training, *batch)
 
     loop._forward_backward = step
+
+
+def limit_memory(kilobytes: int) -> None:
+    """Allows this process so much more than it has when training begins."""
+    original = loop.fit
+
+    def fit(*arguments):
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + kilobytes * 1024,) * 2)
+        return original(*arguments)
+
+    loop.fit = fit
+
+
+def starve_threads(number: int) -> None:
+    """Lets no thread start: each has no memory for its first steps."""
+
+    def starve(thread):
+        raise MemoryError
+
+    threading.Thread._set_tstate_lock = starve
+
+
+def starve_reading(number: int) -> None:
+    """Makes reading a batch fail for lack of memory."""
+
+    def starve(batches, rows, pin=False):
+        raise MemoryError
+
+    Batches._read = starve
 
 
 def train_here(
@@ -443,6 +475,42 @@ def test_a_full_disk_stops_with_a_message_and_the_run_goes_on_when_there_is_room
         trainer.run.checkpoint(path.name)
     assert trainer("--resume") == 0, trainer.said
     assert trainer.results() == whole[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a process's size from /proc")
+@pytest.mark.parametrize(
+    "fault, number",
+    [(limit_memory, 0), (limit_memory, 9_000), (starve_threads, 0), (starve_reading, 0)],
+    ids=["no more", "no thread", "a thread that cannot start", "reading"],
+)
+def test_too_little_memory_ends_a_run_with_a_message_and_a_status_of_its_own(
+    trainer, whole, fault, number
+):
+    process = trainer.start(fault=fault, number=number)
+    process.join(30)
+    hangs = process.is_alive()
+    process.kill()
+    process.join()
+    assert not hangs, trainer.said
+    assert process.exitcode == startup.NO_MEMORY, trainer.said
+    assert "there is not enough memory" in trainer.said and "--resume" in trainer.said
+    assert trainer("--resume") == 0, trainer.said
+    assert trainer.results() == whole[0]
+
+
+def test_a_thread_that_runs_out_of_memory_ends_the_process_that_would_wait_for_it():
+    lines = (
+        "import startup, threading",
+        "def work(): raise MemoryError",
+        "thread = threading.Thread(target=work)",
+        "thread.start()",
+        "thread.join()",
+        "print('went on')",
+    )
+    command = [sys.executable, "-c", "\n".join(lines)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == startup.NO_MEMORY and not ended.stdout
+    assert "there is not enough memory" in ended.stderr and "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("problem", ["a file in the way", "no permission"])

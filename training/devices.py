@@ -1,5 +1,6 @@
 """Chooses the devices of a run before CUDA is initialised."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,7 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+# what torch, its libraries and Python say in a RuntimeError where memory, or an address space, ends
+MEMORY_SIGNS = (
+    "allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "start new thread",
+    "could not create a primitive",
+)
 BUSY_PERCENT = 10  # a GPU that computes for more of the time is not idle
 
 
@@ -23,6 +33,43 @@ class Devices:
     @property
     def name(self) -> str:
         return torch.cuda.get_device_name(self.main) if self.gpus else "CPU"
+
+
+class EvenDataParallel(nn.DataParallel):
+    """DataParallel that gives no replica a single image in training, from which batch norm has no
+    variance; a batch that cannot be shared out so is computed by fewer GPUs, or by one.
+    """
+
+    def scatter(self, inputs: tuple, kwargs: dict | None, device_ids: Sequence[int]) -> tuple:
+        """Each replica's part of the inputs, whose first is the images (B, channels, H, W)."""
+        if self.training:
+            device_ids = device_ids[: count_replicas(len(inputs[0]), len(device_ids))]
+        return super().scatter(inputs, kwargs, device_ids)
+
+
+def replica_shares(images: int, replicas: int) -> list[int]:
+    """How many images of a batch each replica gets, as `torch.chunk` cuts: all but the last get the
+    same number, rounded up, which may leave fewer replicas than asked for.
+    """
+    share = -(-images // replicas)
+    return [min(share, images - start) for start in range(0, images, share)] if images else []
+
+
+def count_replicas(images: int, replicas: int) -> int:
+    """The most replicas, up to `replicas`, of which none gets a single image; 1 if there are no
+    such, and for a batch of one image.
+    """
+    possible = range(replicas, 1, -1)
+    return next((count for count in possible if 1 not in replica_shares(images, count)), 1)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, on a GPU or beside it."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, RuntimeError):
+        return any(sign in str(error) for sign in MEMORY_SIGNS)
+    return isinstance(error, MemoryError)
 
 
 def choose_devices(gpu: str | None, ngpus: int = 1, local_rank: int | None = None) -> Devices:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import data
+import startup
 from files.text import printable
 from metrics import suite
 from options import argument_files, command_line, folder_name
@@ -20,7 +21,7 @@ from runs.folder import FORMAT, Bystander, Run, RunError
 from runs.mlflow_log import Tracker, check_uri
 from runs.provenance import provenance
 from training import loop
-from training.devices import Devices, choose_devices, count_gpus
+from training.devices import Devices, choose_devices, count_gpus, lacks_memory
 from training.epoch_stats import Diverged
 from training.outputs import compute_outputs
 from training.setup import TrainingState, assemble
@@ -460,6 +461,10 @@ def run_to_status(options: Mapping, machine: Mapping, folder: str | os.PathLike)
         return run(options, machine, folder)
     except FirstFailed:
         return 2
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if lacks_memory(error):
+            detail = f"\n({error})" if str(error) else ""
+            print(f"{startup.NO_MEMORY_MESSAGE}{detail}", file=sys.stderr)
+            return startup.NO_MEMORY
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, Diverged) else 2

@@ -18,7 +18,7 @@ from data import Splits
 from losses.penalties import Penalties
 from models import Classifier
 from optimization import SCHEDULES
-from training.devices import Devices
+from training.devices import Devices, EvenDataParallel
 from training.team import ALONE, Team
 
 # torch 2.15 gave the argument a new name
@@ -161,7 +161,7 @@ def _spread(network: nn.Module, devices: Devices, team: Team) -> nn.Module:
             network, list(devices.gpus) or None, gradient_as_bucket_view=True, **buffers
         )
     return (
-        nn.DataParallel(network, device_ids=list(devices.gpus))
+        EvenDataParallel(network, device_ids=list(devices.gpus))
         if len(devices.gpus) > 1
         else network
     )
