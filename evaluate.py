@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from runs.folder import Run
 
 OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
+FEWEST_RESAMPLES = 100
 OF_RUNS = (
     "bootstrap",
     "on_request",
@@ -74,6 +75,17 @@ def build_parser() -> Parser:
     return parser
 
 
+def _resamples(text: str) -> int:
+    """A number of resamples: the 2.5 % at either end of fewer than 100 are two values or less."""
+    count = natural(text)
+    if 0 < count < FEWEST_RESAMPLES:
+        raise argparse.ArgumentTypeError(
+            f"{count} resamples are too few for an interval, which might not hold the value itself:"
+            f" give {FEWEST_RESAMPLES} or more (1000 are usual), or 0 for no intervals"
+        )
+    return count
+
+
 def _run_flags(group) -> None:
     for name, option in possible([WEIGHTINGS.option]).items():
         if name == "weighting":
@@ -84,10 +96,11 @@ def _run_flags(group) -> None:
     add = group.add_argument
     add(
         "--bootstrap",
-        type=natural,
+        type=_resamples,
         default=0,
         metavar="N",
-        help="resamples of the test images for 95%% intervals of the measures; 0 for none",
+        help="resamples of the test images for 95%% intervals, 100 or more (1000 are"
+        " usual); 0 for none",
     )
     add(
         "--on_request",

@@ -16,6 +16,7 @@ from figures.curves import COMPARED, method_curves
 from figures.style import counted
 from figures.tanglegrams import tanglegram
 from reports import formats, page, statistics, tables
+from reports.labels import method_labels, relabel
 from reports.run_report import Options, read_subject, run_title, shown, write, write_images
 from runs import records
 from runs.folder import Run, RunError
@@ -114,9 +115,10 @@ def read_comparison(
     groups = []
     for (dataset, hierarchy), part in parts:
         suffix = "" if len(parts) == 1 else f"_{_plain(dataset)}_{hierarchy[:8]}"
-        groups.append(
-            Group(f"{dataset}, tree {hierarchy[:8]}", suffix, part.reset_index(drop=True), metrics)
-        )
+        labels = method_labels(part["options"])
+        note = f" ({labels.note})" if labels.note else ""
+        title = f"{dataset}, tree {hierarchy[:8]}{note}"
+        groups.append(Group(title, suffix, relabel(part, labels).reset_index(drop=True), metrics))
     return Comparison(groups, common, problems)
 
 

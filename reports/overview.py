@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from reports import formats, statistics, tables
+from reports.labels import method_labels
 from runs import records
 from runs.folder import Run
 from runs.records import Record
@@ -128,7 +129,12 @@ def _comparisons(
 
 
 def _find(part: pd.DataFrame, name: str, alias: str) -> list[str]:
-    return records.find_rows(part, name) or records.find_rows(part, alias)
+    """The rows that a name means: as runs' folders have it, as a method, or as the table shows
+    it.
+    """
+    shown = {label: row for row, label in method_labels(part["options"]).by_name.items()}
+    found = records.find_rows(part, name) or records.find_rows(part, alias)
+    return found or ([shown[name]] if name in shown else [])
 
 
 def _couples(
@@ -187,9 +193,12 @@ def _compare(
         "b": b,
         "seeds": " ".join(map(str, seeds)),
     }
-    table = tables.comparison_table(
-        numbers, a, b, f"{dataset}, tree {hierarchy[:8]}: {b} against {a}", notes
-    )
+    labels = method_labels(part["options"])
+    left, right = labels.by_name[a], labels.by_name[b]
+    if labels.note:
+        notes.append(labels.note)
+    title = f"{dataset}, tree {hierarchy[:8]}: {right} against {left}"
+    table = tables.comparison_table(numbers, left, right, title, notes)
     return table, pd.DataFrame(place, index=numbers.index).join(numbers)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from metrics.catalogue import direction, place
 from metrics.measure import SECTIONS
 from reports.formats import MARK, Table, latex, markdown, terminal
+from reports.labels import method_labels, relabel
 
 # the columns of the papers' tables: Kim et al. 2023 first, then Urbani et al. 2024; ahs@250, or
 # less with few images
@@ -73,6 +74,8 @@ def summary_tables(summary: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ta
         metrics: The columns.
     """
     for (dataset, hierarchy), part in summary.groupby(["dataset", "hierarchy"], sort=False):
+        labels = method_labels(part["options"])
+        part = relabel(part, labels)
         seeds = (part["n_seeds"] + part["undefined"]).groupby(part["options"], sort=False).max()
         here = [metric for metric in metrics if (part["metric"] == metric).any()]
         columns = [
@@ -86,6 +89,7 @@ def summary_tables(summary: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ta
         }
         headings = ("method", "seeds", *(name + SYMBOLS[direction(name)] for name in here))
         notes = (*_summary_notes(bool(best), seeds, rows), *_conditions(part, here))
+        notes = (labels.note, *notes) if labels.note else notes
         if len(here) < len(metrics):
             notes += (
                 "in no run of this table:"

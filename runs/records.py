@@ -21,7 +21,8 @@ from runs.folder import Run, RunError
 METHOD_ORDER = ("softmax", "normface", "DR")
 GROUP = ["dataset", "hierarchy"]
 ROW = [*GROUP, "method", "options"]
-FILES = ("weights", "hierarchy", "split_list")  # options that name a file, as in arguments.FILES
+# options that name a file, as options.folder_name.file_options() has them
+FILES = ("weights", "hierarchy", "split_list", "table")
 pd.set_option(
     "mode.string_storage", "python"
 )  # pyarrow, where it is installed, refuses file names that are not valid UTF-8

@@ -282,3 +282,18 @@ def test_summaries_come_back_from_csv_to_the_last_digit(tmp_path):
     run.write_table("summary.csv", summary)
     back = pd.read_csv(run.folder / "summary.csv", engine="python")
     pd.testing.assert_frame_equal(back, summary, check_exact=True, check_dtype=False)
+
+
+def test_differences_of_rates_that_are_equal_tie_in_the_rank_test():
+    # .74 - .71 and .69 - .65 differ in the last digit from 3/100 and 4/100; rounding must not rank
+    a = [0.74, 0.68, 0.74, 0.63, 0.67, 0.75, 0.76, 0.65, 0.69, 0.71]
+    b = [0.77, 0.70, 0.75, 0.62, 0.68, 0.73, 0.78, 0.69, 0.71, 0.74]
+    rows = [
+        {"metric": "accuracy", "options": name, "seed": seed, "value": value}
+        for name, values in (("a", a), ("b", b))
+        for seed, value in enumerate(values)
+    ]
+    row = compare(pd.DataFrame(rows), "a", "b", ["accuracy"]).iloc[0]
+    assert row["p_wilcoxon"] == pytest.approx(0.046875)
+    whole = np.round((np.array(b) - a) * 100)
+    assert row["p_t"] == pytest.approx(stats.ttest_1samp(whole, 0).pvalue)

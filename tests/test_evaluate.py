@@ -126,7 +126,7 @@ def test_intervals_weights_requests_and_the_tree_are_printed_on_demand(tmp_path,
     run = write_whole_run(tmp_path)
     options = (
         "--bootstrap",
-        30,
+        100,
         "--weighting",
         "power",
         "--decay",
@@ -307,6 +307,8 @@ def test_a_folder_named_twice_is_evaluated_once(tmp_path):
         (["RUN", "--GPU", "cpu"], "--GPU needs --data_dir"),
         (["RUN", "--checkpoint", "last.pt"], "--checkpoint needs --data_dir"),
         (["RUN", "--bootstrap", "-1"], "--bootstrap"),
+        (["RUN", "--bootstrap", "1"], "1 resamples are too few for an interval"),
+        (["RUN", "--bootstrap", "99"], "give 100 or more"),
         (["--boot", "3"], "--boot"),
     ],
 )

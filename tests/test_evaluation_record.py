@@ -82,7 +82,7 @@ def test_the_code_behind_recomputed_measures_is_recorded_beside_them(tmp_path, c
     before = {path.name for path in run.folder.iterdir()}
     monkeypatch.setattr(provenance, "_git_revision", lambda: "revision of the evaluation")
     status, out, err = run_main(
-        evaluate.main, capsys, run.folder, "--bootstrap", 7, "--on_request", "rf_published"
+        evaluate.main, capsys, run.folder, "--bootstrap", 100, "--on_request", "rf_published"
     )
     assert status == 0, err
     made = json.loads((run.folder / "evaluation.json").read_text("utf-8"))
@@ -92,7 +92,7 @@ def test_the_code_behind_recomputed_measures_is_recorded_beside_them(tmp_path, c
     }
     assert made["computed_from"] == "test.pkl" and made["checkpoint"] == "last.pt"
     assert made["options"] == {
-        "bootstrap": 7,
+        "bootstrap": 100,
         "weighting": "balanced",
         "on_request": ["rf_published"],
     }

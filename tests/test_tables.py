@@ -49,9 +49,9 @@ def test_a_cell_is_mean_and_deviation_with_the_seeds_that_have_a_value(summary):
     (table,) = summary_tables(summary, METRICS)
     assert table.columns == ("method", "seeds", "accuracy ↑", "ahc ↓", "cophenetic")
     assert table.rows == (
-        ("NormFace-euc", "3", "0.600 ±0.100", "2.000 ±0.000", "0.100 ±0.000"),
-        ("DR-euc", "3", "0.700 ±0.100", "2.000 ±0.000 (2/3)", "0.200 ±0.000"),
-        ("DR-euc-ema", "1", "0.650", "3.000", "– (0/1)"),
+        ("NormFace", "3", "0.600 ±0.100", "2.000 ±0.000", "0.100 ±0.000"),
+        ("DR", "3", "0.700 ±0.100", "2.000 ±0.000 (2/3)", "0.200 ±0.000"),
+        ("DR-ema", "1", "0.650", "3.000", "– (0/1)"),
     )
     assert "(k/n)" in " ".join(table.notes)
 
@@ -321,7 +321,7 @@ def test_the_best_is_marked_only_among_rows_on_the_same_splits(tmp_path):
     notes = "\n".join(table.notes)
     assert (
         "the seeds have different splits" in notes
-        and ": NormFace-euc, DR-euc | DR-euc-ema" in notes
+        and ": NormFace, DR | DR-ema" in notes
     )
 
 

@@ -116,8 +116,8 @@ def test_the_comparison_shows_methods_tests_curves_trees_and_links_the_runs(reco
         "methods.png",
         "heights.png",
         "curves.png",
-        "tanglegram_DR-euc.png",
-        "tanglegram_NormFace-euc.png",
+        "tanglegram_DR.png",
+        "tanglegram_NormFace.png",
     }
     assert (
         len(page.images) == 5 and "Paired tests" in page.text and "0.815 ±0.007" in page.text

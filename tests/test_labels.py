@@ -1,0 +1,41 @@
+"""Labels of methods side by side: only what differs, and what is shared once."""
+
+from reports.labels import method_labels
+
+
+def test_long_names_that_differ_in_the_middle_are_told_apart_by_just_that():
+    tail = "backbone=resnet18-batch_size=256-epochs=20-lr=1e-05-resize=64"
+    names = [f"DR-euc-{middle}-val-{tail}" for middle in ("ema", "dynamic", "ema-dynamic")]
+    labels = method_labels(names)
+    assert list(labels.by_name.values()) == ["DR-ema", "DR-dynamic", "DR-ema-dynamic"]
+    assert labels.shared == (
+        "euc, val, backbone=resnet18, batch_size=256, epochs=20, lr=1e-05, resize=64"
+    )
+    assert labels.note == f"every row: {labels.shared}"
+
+
+def test_an_option_that_one_row_lacks_stays_with_the_others():
+    labels = method_labels(["softmax-val", "NormFace-euc-val", "DR-euc-mds-val"])
+    assert list(labels.by_name.values()) == ["softmax", "NormFace-euc", "DR-euc-mds"]
+    assert labels.shared == "val"
+
+
+def test_a_row_alone_keeps_its_whole_name():
+    labels = method_labels(["DR-euc-val"])
+    assert labels.by_name == {"DR-euc-val": "DR-euc-val"} and labels.note == ""
+
+
+def test_values_that_differ_are_told_apart_and_numbers_are_not_cut():
+    labels = method_labels(["DR-euc-lr=1e-05", "DR-euc-lr=1e-06"])
+    assert list(labels.by_name.values()) == ["DR-lr=1e-05", "DR-lr=1e-06"]
+
+
+def test_options_in_brackets_tell_equal_folder_names_apart():
+    labels = method_labels(["DR-euc [beta=1, no ema]", "DR-euc [beta=2, no ema]"])
+    assert list(labels.by_name.values()) == ["DR-beta=1", "DR-beta=2"]
+    assert labels.shared == "euc, no ema"
+
+
+def test_labels_are_as_different_as_names():
+    names = ["DR-a-b", "DR-b-a", "DR-a"]
+    assert len(set(method_labels(names).by_name.values())) == 3
