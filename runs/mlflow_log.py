@@ -21,12 +21,13 @@ import re
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from files.locks import file_lock
 from runs.folder import Run
 
 STATE = "mlflow.json"  # in the run's folder: where the run is in MLflow, and how much of it
@@ -37,6 +38,48 @@ QUIET = ("mlflow", "alembic", "urllib3")  # their warnings repeat what is said o
 NEEDED = {"http": ("mlflow",), "https": ("mlflow",), "sqlite": ("mlflow", "sqlalchemy", "alembic")}
 LONGEST_PARAMETER = 500  # characters, of the older servers
 BATCH = {"metrics": 500, "params": 100}  # entries that a server takes at once
+
+
+def public_uri(uri: str) -> str:
+    """The URI without what may be a secret: names before '@', the path and the query of a server.
+
+    A local store is a file and is shown whole, without a query.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme == "sqlite":
+        return uri.partition("?")[0]
+    place = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    host = place.rpartition("@")[2]
+    hidden = "/..." if rest.rstrip("/") != host else ""
+    return f"{scheme}://{host}{hidden}"
+
+
+def without_secrets(arguments: Sequence[str]) -> list[str]:
+    """Arguments of a command line with the public form of what --mlflow names."""
+    shown, follows = [], False
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if follows or (flag == "--mlflow" and equals):
+            value = argument if follows else value
+            shown.append(f"{'' if follows else '--mlflow='}{public_uri(value)}")
+        else:
+            shown.append(argument)
+        follows = argument == "--mlflow"
+    return shown
+
+
+def _hide(uri: str, text: str) -> str:
+    """A text of a client or server without the secrets of the URI."""
+    text = text.replace(uri, public_uri(uri))
+    if uri.startswith("sqlite:"):
+        return text
+    rest = uri.partition("://")[2]
+    place, _, behind = rest.partition("/")
+    user, at, _ = place.rpartition("@")
+    for secret in sorted({user, *re.split(r"[/?&#=:]", f"{behind}/{user}")}, key=len, reverse=True):
+        if len(secret) > 3 and (at or secret != user):
+            text = text.replace(secret, "...")
+    return text
 
 
 def check_uri(uri: str | None) -> None:
@@ -59,7 +102,7 @@ def check_uri(uri: str | None) -> None:
         named = False
     if not named:
         raise ValueError(
-            f"--mlflow {uri}: give a server, http://HOST:PORT, or a local store, sqlite:///FILE.db"
+            f"--mlflow {public_uri(uri)}: give a server, http://HOST:PORT, or a local store, sqlite:///FILE.db"
         )
     if parts.password is not None:
         raise ValueError(
@@ -69,7 +112,8 @@ def check_uri(uri: str | None) -> None:
     missing = [name for name in NEEDED[parts.scheme] if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
-            f"--mlflow {uri} needs the package {missing[0]}, which is not here: pip install mlflow"
+            f"--mlflow {public_uri(uri)} needs the package {missing[0]}, which is not here:"
+            " pip install mlflow"
         )
     if parts.scheme == "sqlite":
         _check_store(uri)
@@ -115,7 +159,8 @@ class Tracker:
     def __init__(self, uri: str | None, record: Run):
         self.uri, self.record = uri, record
         self.state = {"run_id": None, "epochs": 0, "complete": False, **_read_state(record)}
-        self.state["complete"] &= record.finished and self.state.get("uri") == uri
+        shown = None if uri is None else public_uri(uri)
+        self.state["complete"] &= record.finished and self.state.get("uri") in (uri, shown)
         self.lost = self._connected = False
         self._client, self._address = None, ""
         self._pending: list[
@@ -163,7 +208,8 @@ class Tracker:
         ) as error:  # the client's, the server's, the network's: none may stop a training
             if not self.lost:
                 self.record.log(
-                    f"mlflow: {self.uri} fails ({_reason(error)}); going on without it."
+                    f"mlflow: {public_uri(self.uri)} fails ({_hide(self.uri, _reason(error))});"
+                    " going on without it."
                     f" {self.record.folder} has"
                     " everything, and what the store lacks is sent when the run ends or, later, by"
                     " the same command"
@@ -194,18 +240,28 @@ class Tracker:
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        self._client = MlflowClient(self.uri)
-        if _has_run(self._client, self.state["run_id"]):
-            self._client.update_run(self.state["run_id"], status="RUNNING")
-        else:
-            self._keep(run_id=self._create(), epochs=0)
+        with _alone_with(_store(self.uri)):
+            self._client = MlflowClient(self.uri)
+            if _has_run(self._client, self.state["run_id"]):
+                self._client.update_run(self.state["run_id"], status="RUNNING")
+            else:
+                self._keep(run_id=self._create(), epochs=0)
         run = self._client.get_run(self.state["run_id"]).info
-        where = f"{self.uri.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
-        self._address = f"run {run.run_id} in {self.uri}" if _store(self.uri) else where
+        shown = public_uri(self.uri).rstrip("/")
+        where = f"{shown}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+        self._address = f"run {run.run_id} in {shown}" if _store(self.uri) else where
         options = self.record.options.items()  # taken again where they are equal
         self._log(params=[Param(name, str(value)[:LONGEST_PARAMETER]) for name, value in options])
         rows = self.record.epochs.to_dict("records")
-        self._pending = [(_now(), row) for row in rows if row["epoch"] > self.state["epochs"]]
+        sent = self._epochs_there()
+        self._pending = [(_now(), row) for row in rows if row["epoch"] not in sent]
+
+    def _epochs_there(self) -> set[int]:
+        """Epochs that the store has: a kill between sending one and noting it leaves it one ahead
+        of mlflow.json.
+        """
+        history = self._client.get_metric_history(self.state["run_id"], "train_loss")
+        return {*range(1, self.state["epochs"] + 1), *(metric.step for metric in history)}
 
     def _create(self) -> str:
         config, folder = self.record.config, self.record.folder.absolute()
@@ -242,7 +298,7 @@ class Tracker:
 
     def _keep(self, **changes) -> None:
         self.state.update(changes)
-        self.record.write_json(STATE, {**self.state, "uri": self.uri})
+        self.record.write_json(STATE, {**self.state, "uri": public_uri(self.uri)})
 
 
 def mlflow_name(name: str) -> str:
@@ -266,6 +322,18 @@ def _metrics(numbers: Mapping, step: int = 0, now: int | None = None) -> list:
         Metric(mlflow_name(name), float(value), now or _now(), int(step))
         for name, value in finite.items()
     ]
+
+
+@contextmanager
+def _alone_with(store: Path | None) -> Iterator[None]:
+    """Within it no other run uses a local store: several that make its tables at once break it."""
+    if store is None:
+        yield
+        return
+    store.absolute().parent.mkdir(parents=True, exist_ok=True)
+    waiting = f"another run is using {store}: waiting for it"
+    with file_lock(store.with_name(f".{store.name}.lock"), waiting=waiting):
+        yield
 
 
 def _experiment(client, name: str, uri: str) -> str:

@@ -319,10 +319,7 @@ def test_the_best_is_marked_only_among_rows_on_the_same_splits(tmp_path):
     (table,) = summary_tables(summarise(read_record(tmp_path).values), ["accuracy"])
     assert table.best == {(1, 2)}
     notes = "\n".join(table.notes)
-    assert (
-        "the seeds have different splits" in notes
-        and ": NormFace, DR | DR-ema" in notes
-    )
+    assert "the seeds have different splits" in notes and ": NormFace, DR | DR-ema" in notes
 
 
 def test_nothing_is_said_of_splits_that_all_rows_share(tmp_path):

@@ -1,5 +1,6 @@
 """Runs logged to MLflow: a real server and a local store, and what happens without them."""
 
+import json
 import os
 import signal
 import socket
@@ -9,10 +10,12 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from recorded import write_run
 
 import train
 from runs import mlflow_log
@@ -407,3 +410,78 @@ def test_metrics_get_names_that_mlflow_takes():
         mlflow_log.mlflow_name("cut_accuracy@0.125") == "cut_accuracy_at_0.125"
         and mlflow_log.mlflow_name("a<b: ä") == "a_b_ ä"
     )
+
+
+@pytest.mark.parametrize(
+    "uri, shown",
+    [
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("http://127.0.0.1:5000/", "http://127.0.0.1:5000"),
+        ("https://TOKEN@host", "https://host/..."),
+        ("https://user:pass@host:8/x", "https://host:8/..."),
+        ("https://host?api_key=SECRET", "https://host/..."),
+        ("https://host/t/SECRET/mlflow#x", "https://host/..."),
+        ("sqlite:///a/b.db", "sqlite:///a/b.db"),
+        ("sqlite:///a/b.db?password=SECRET", "sqlite:///a/b.db"),
+    ],
+)
+def test_the_public_form_of_a_uri_holds_no_secret(uri, shown):
+    assert mlflow_log.public_uri(uri) == shown
+
+
+def test_a_command_is_shown_without_the_secrets_of_its_uri():
+    given = ["--seed", "1", "--mlflow", "http://T@h", "--GPU", "cpu", "--mlflow=http://h?k=S"]
+    shown = ["--seed", "1", "--mlflow", "http://h/...", "--GPU", "cpu", "--mlflow=http://h/..."]
+    assert mlflow_log.without_secrets(given) == shown
+
+
+def test_secrets_of_a_uri_are_recorded_nowhere(run, monkeypatch, capsys):
+    secrets = ("T0KEN", "SECR3T", "K3Y")
+    uri = f"http://T0KEN@127.0.0.1:{free_port()}/SECR3T?api_key=K3Y"
+    monkeypatch.setattr(mlflow_log, "PATIENCE", 1)
+    original = train.__name__  # the command line is that of the process
+    monkeypatch.setattr("sys.argv", [f"{original}.py", "--mlflow", uri, f"--mlflow={uri}"])
+    status, record = run("--mlflow", uri)
+    said = "".join(capsys.readouterr())
+    assert status == 0 and "mlflow: http://127.0.0.1" in said and "fails" in said
+    for path in record.folder.iterdir():
+        content = path.read_bytes()
+        assert not any(secret.encode() in content for secret in secrets), path.name
+    assert not any(secret in said for secret in secrets)
+    assert record.config["command"][1:3] == ["--mlflow", mlflow_log.public_uri(uri)]
+
+
+def test_runs_that_start_at_once_on_a_new_store_are_all_logged(tmp_path):
+    store, records = tmp_path / "new.db", []
+    for seed in (1, 2, 3):
+        write_run(tmp_path, "DR-euc", seed, {"accuracy": 0.5})
+        records.append(tmp_path / "demo" / "DR-euc" / f"seed{seed}")
+    program = "import sys; from runs.folder import Run; from runs.mlflow_log import Tracker\n"
+    program += "with Tracker(sys.argv[1], Run(sys.argv[2])) as tracker: tracker._catch_up()"
+    uri = f"sqlite:///{store}"
+    command = [sys.executable, "-c", program, uri]
+    root = Path(__file__).resolve().parents[1]
+    started = [
+        subprocess.Popen(
+            [*command, str(folder)], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for folder in records
+    ]
+    outputs = [process.communicate(timeout=120)[0].decode() for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], outputs
+    client = client_of(uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "demo"]
+    assert len(client.search_runs([experiment.experiment_id])) == 3
+
+
+def test_an_epoch_that_was_sent_but_not_noted_is_not_sent_again(run, tmp_path):
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    status, record = run("--mlflow", uri, "--epochs", "2")
+    assert status == 0
+    client, found = logged(uri, record)
+    state = json.loads((record.folder / "mlflow.json").read_text())
+    # as after a kill between the two: the store has both epochs, mlflow.json one
+    record.write_json("mlflow.json", {**state, "epochs": 1, "complete": False})
+    with mlflow_log.Tracker(uri, Run(record.folder)) as tracker:
+        tracker.finish()
+    assert steps(client, found.info.run_id, "train_loss") == [1, 2]

@@ -18,7 +18,7 @@ from files.text import printable
 from metrics import suite
 from options import argument_files, command_line, folder_name
 from runs.folder import FORMAT, Bystander, Run, RunError
-from runs.mlflow_log import Tracker, check_uri
+from runs.mlflow_log import Tracker, check_uri, without_secrets
 from runs.provenance import provenance
 from training import loop
 from training.devices import Devices, choose_devices, count_gpus, lacks_memory
@@ -227,7 +227,8 @@ def _open(
     }
     devices = {"device": training.devices.name, "processes": training.team.size}
     places = {**{name: machine[name] for name in command_line.PLACES}, "data_dir": _place(machine)}
-    command = [Path(sys.argv[0]).name, *argument_files.read_argument_files(sys.argv[1:])]
+    arguments = without_secrets(argument_files.read_argument_files(sys.argv[1:]))
+    command = [Path(sys.argv[0]).name, *arguments]
     made = {"places": places, **provenance(), "command": command}
     record.write_json("hierarchy.json", splits.hierarchy.to_dict())
     record.write_table("split.csv", data.split_table(splits))
@@ -452,7 +453,9 @@ def _advice(record: Run, options: Mapping, team: Team) -> str:
 
 def _command_to_resume(team: Team) -> str:
     argv = [argument for argument in sys.argv if argument not in ("--resume", "--overwrite")]
-    return f"go on with: {team.launcher} {shlex.join(argv)} --resume"
+    shown = without_secrets(argv)
+    again = "" if shown == argv else " (with the whole URI of --mlflow, which is not shown)"
+    return f"go on with: {team.launcher} {shlex.join(shown)} --resume{again}"
 
 
 def run_to_status(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
