@@ -8,6 +8,8 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
+from files.text import printable, shortened
+from models.weights_file import read_weights
 from registry import Option, Registry, filled, positive_int, settle, switch
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of R, G, B
@@ -281,45 +283,6 @@ def build_backbone(
     return Backbone(network, spec, _normalisation(spec, channels if own_channels else 3, normalize))
 
 
-def read_weights(file: str | Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file: plain, or under "state_dict" or "model"; without the prefixes that
-    wrappers add.
-
-    Of a checkpoint of a whole classifier, only the network. No code in the file is run.
-
-    Raises: FileNotFoundError, or ValueError: If there are no tensors in it.
-    """
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"--weights {file}: there is no such file")
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes can raise anything
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(
-            f"--weights {file} is no file of weights that torch.save wrote: {reason}"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    tensors = isinstance(content, Mapping) and all(
-        isinstance(value, torch.Tensor) for value in content.values()
-    )
-    if not tensors or not content:
-        raise ValueError(
-            f"--weights {file} holds no state dict, neither plain nor under 'state_dict' or 'model'"
-        )
-    return _strip(dict(content))
-
-
-def _strip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    inside = "backbone.network."
-    return {
-        key.removeprefix(inside): value for key, value in state.items() if key.startswith(inside)
-    } or state
-
-
 def _check(name, spec, channels, pretrained, weights, legacy_stem, image_size) -> None:
     if channels not in (1, 3):
         raise ValueError(f"images must have 1 channel (grey) or 3 (RGB), got {channels}")
@@ -397,7 +360,8 @@ def _without(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.
 
 
 def _list(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    shown = [printable(shortened(name)) for name in names[:5]]
+    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _replace_stem(network: nn.Module, spec: Spec, channels: int) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from data import download
 from files.pickles import load_arrays
-from models.backbones import read_weights
+from models.weights_file import read_weights
 from runs.folder import FORMAT, Run, RunError
 
 ADDRESS = b"A" * 8  # where a forged array of pointers points
@@ -137,3 +137,68 @@ def test_an_archive_is_not_unpacked_through_a_link_that_is_there(tmp_path):
     with pytest.raises(OSError):
         download.unpack(tmp_path / "x.zip", tmp_path / "to", "top")
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def safetensors(content=b"{}"):
+    return len(content).to_bytes(8, "little") + content
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"", "is empty: copy or download it again"),
+        (b"\n<!DOCTYPE html><html>\x1b[1m</html>", "a web page, not weights"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (safetensors(), "a safetensors file"),
+        (b"\x1f\x8b\x08", "a compressed file"),
+        (b"not weights \x1b[1m", "or it is damaged or cut off"),
+        (b"PK\x03\x04cut off", "or it is damaged or cut off"),
+        (pickle.dumps({"a": 1}, protocol=4), "a pickle that torch.save did not write"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_said_in_words_with_a_way_out(tmp_path, content, said):
+    (tmp_path / "w.pt").write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        read_weights(tmp_path / "w.pt")
+    assert said in str(error.value) and f"--weights {tmp_path}/w.pt" in str(error.value)
+    assert "\x1b" not in str(error.value) and "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        (np.float64(0.5), "a NumPy number"),
+        (np.zeros(3), "a NumPy array"),
+        (pickle.PickleError, "pickle.PickleError"),
+    ],
+)
+def test_objects_beside_the_weights_are_named_and_no_unsafe_reading_is_advised(
+    tmp_path, other, said, zipped
+):
+    content = {"state_dict": {"a": torch.zeros(2)}, "best": other}
+    torch.save(content, tmp_path / "w.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=f"it also holds {said}") as error:
+        read_weights(tmp_path / "w.pt")
+    assert "torch.save(model.state_dict()" in str(error.value) and len(str(error.value)) < 400
+    assert "\x1b" not in str(error.value) and "weights_only" not in str(error.value)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, number):
+    torch.save({"a.weight": torch.tensor([0.0, number]), "n": torch.tensor(3)}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="a.weight holds NaN or infinite numbers"):
+        read_weights(tmp_path / "w.pt")
+
+
+def test_pipes_folders_and_nothing_are_no_weights_and_nothing_waits(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, said in ((tmp_path / "pipe", "is a pipe"), (tmp_path, "is a folder")):
+        with pytest.raises(ValueError, match=f"--weights: .*{said}"):
+            read_weights(path)
+    with pytest.raises(FileNotFoundError, match="--weights .*there is no such file"):
+        read_weights(tmp_path / "none")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("readme", "")
+    with pytest.raises(ValueError, match="a ZIP archive"):
+        read_weights(tmp_path / "x.zip")
