@@ -32,6 +32,8 @@ COMPARISON = [
     "upper",
     "p_t",
     "p_wilcoxon",
+    "p_t_holm",
+    "p_wilcoxon_holm",
 ]
 
 
@@ -74,7 +76,8 @@ def compare(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> pd.
 
     Returns: Columns `COMPARISON`: number of pairs with both values defined, means over them, mean
     difference b - a with the 95 % interval of Student's t, two-sided p of the paired t-test and of
-    Wilcoxon's signed-rank test. Intervals and p are NaN with fewer than two pairs; p of the t-test
+    Wilcoxon's signed-rank test, and both p corrected over the metrics, see `holm`. Intervals and p
+    are NaN with fewer than two pairs; p of the t-test
     also where all differences are equal, both where they are 0.
     """
     rows = []
@@ -84,7 +87,21 @@ def compare(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> pd.
         pairs = pd.concat([x, y], axis=1, join="inner").to_numpy(float)
         pairs = pairs[np.isfinite(pairs).all(axis=1)]
         rows.append([metric, len(pairs), *_paired(pairs[:, 0], pairs[:, 1])])
-    return pd.DataFrame(rows, columns=COMPARISON)
+    table = pd.DataFrame(rows, columns=COMPARISON[:-2])
+    for name in ("p_t", "p_wilcoxon"):
+        table[f"{name}_holm"] = holm(table[name].to_numpy(float))
+    return table
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values of (m,) tests corrected by Holm (1979), which bounds the chance of one false finding
+    or more whatever the tests have to do with each other. NaN stays NaN and counts as no test.
+    """
+    corrected = np.full(len(p), np.nan)
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN is sorted to the end
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
 
 
 def paired_seeds(values: pd.DataFrame, a: str, b: str) -> tuple[list[int], list[int]]:
@@ -104,10 +121,10 @@ def _paired(x: np.ndarray, y: np.ndarray) -> list[float]:
         return [np.nan] * 7
     difference = _without_noise(y - x, np.maximum(np.abs(x), np.abs(y)))
     mean, n = difference.mean(), len(difference)
-    # differences that are equal but for rounding carry no spread to test against
-    spread = np.ptp(difference) > 1e-12 * max(np.abs(x).max(), np.abs(y).max())
+    # differences that are equal but for rounding do not vary, so there is no t
+    vary = np.ptp(difference) > 1e-12 * max(np.abs(x).max(), np.abs(y).max())
     half = half_width(difference.std(ddof=1) if n > 1 else np.nan, n)
-    p_t = stats.ttest_1samp(difference, 0.0).pvalue if n > 1 and spread else np.nan
+    p_t = stats.ttest_1samp(difference, 0.0).pvalue if n > 1 and vary else np.nan
     changed = difference[difference != 0]
     p_wilcoxon = stats.wilcoxon(changed).pvalue if n > 1 and len(changed) else np.nan
     return [x.mean(), y.mean(), mean, mean - half, mean + half, p_t, p_wilcoxon]

@@ -105,11 +105,15 @@ def comparison_table(
 ) -> Table:
     """Paired tests of b against a, as `aggregation.compare` returns them, one row a measure."""
     headings = ("measure", "pairs", a, b, "difference", "95 % interval", "p (t)", "p (Wilcoxon)")
+    tests = comparison.reindex(columns=["p_t", "p_wilcoxon"]).notna().sum()
     rows = []
     for row in comparison.itertuples():
         interval = f"[{number(row.lower)}, {number(row.upper)}]" if np.isfinite(row.lower) else "–"
         means = (number(row.a_mean), number(row.b_mean), number(row.difference))
-        p_values = (_p_value(row.p_t), _p_value(row.p_wilcoxon))
+        p_values = (
+            _p_value(row.p_t) + _corrected(row.p_t_holm, tests["p_t"]),
+            _p_value(row.p_wilcoxon) + _corrected(row.p_wilcoxon_holm, tests["p_wilcoxon"]),
+        )
         rows.append(
             (
                 row.metric + SYMBOLS[direction(row.metric)],
@@ -122,9 +126,10 @@ def comparison_table(
     own = (
         f"difference: {b} minus {a}, mean over the paired seeds with the 95 % interval of Student's"
         " t",
-        "p: two-sided; with n pairs Wilcoxon's is at least 2 / 2^n; no correction for the number of"
-        " measures",
+        "p: two-sided; with n pairs Wilcoxon's is at least 2 / 2^n",
     )
+    if tests.max() > 1:
+        own += ("(p): corrected by Holm for the number of measures in this table",)
     return Table(title, headings, tuple(rows), notes=(*notes, *own))
 
 
@@ -187,8 +192,8 @@ def _column(part: pd.DataFrame, seeds: pd.Series) -> list[str]:
         row = part.loc[name] if name in part.index else None
         count = 0 if row is None else int(row["n_seeds"])
         text = "–" if count == 0 else number(row["mean"], decimals)
-        spread = f" ±{number(row['std'], decimals)}" if count > 1 else ""
-        cells.append(f"{text}{spread}{'' if count == n else f' ({count}/{n})'}")
+        deviation = f" ±{number(row['std'], decimals)}" if count > 1 else ""
+        cells.append(f"{text}{deviation}{'' if count == n else f' ({count}/{n})'}")
     return cells
 
 
@@ -272,14 +277,20 @@ def _section_table(title: str, part: pd.DataFrame) -> Table:
 
 
 def _measured(row: pd.Series) -> str:
-    text = number(row["value"], 4 if abs(row["value"]) < 10 else None)
+    # the interval has the decimals of the value: 0.6667 [0.667, 0.667] would not hold it
+    decimals = 4 if abs(row["value"]) < 10 else _decimals(row["value"])
+    text = number(row["value"], decimals)
     if "lower" in row.index and np.isfinite(row["lower"]):
-        text += f" [{number(row['lower'])}, {number(row['upper'])}]"
+        text += f" [{number(row['lower'], decimals)}, {number(row['upper'], decimals)}]"
     return text + (f" (-{int(row['undefined'])})" if row["undefined"] > 0 else "")
 
 
 def _decimals(value: float) -> int:
     return 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+
+
+def _corrected(p: float, tests: int) -> str:
+    return f" ({_p_value(p)})" if tests > 1 and np.isfinite(p) else ""
 
 
 def _p_value(p: float) -> str:

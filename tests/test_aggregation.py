@@ -13,7 +13,7 @@ from scipy import stats
 from trees import FLAT
 
 from options import folder_name
-from reports.statistics import compare, paired_seeds, summarise
+from reports.statistics import compare, holm, paired_seeds, summarise
 from runs.folder import FORMAT
 from runs.records import FILES, find_rows, read_record, run_folders
 
@@ -199,6 +199,27 @@ def test_the_paired_test_is_the_t_test_of_the_differences_worked_out_by_hand(tmp
     assert row[["lower", "upper"]].tolist() == pytest.approx([0.04 - half, 0.04 + half], rel=1e-6)
     assert row["p_wilcoxon"] == pytest.approx(2 / 2**3)  # all three of one sign
     assert row["a_mean"] == pytest.approx(0.55) and row["b_mean"] == pytest.approx(0.59)
+
+
+def test_the_correction_of_holm_is_as_worked_out_by_hand():
+    # sorted: .01 * 4, .02 * 3, .03 * 2 raised to .06 before it, .6 * 1; NaN is no test
+    corrected = holm(np.array([0.03, 0.01, np.nan, 0.6, 0.02]))
+    np.testing.assert_allclose(corrected, [0.06, 0.04, np.nan, 0.6, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.7, 0.8])), [1.0, 1.0])
+    np.testing.assert_allclose(holm(np.array([0.3])), [0.3])
+    assert holm(np.array([])).shape == (0,) and np.isnan(holm(np.array([np.nan]))).all()
+
+
+def test_a_comparison_corrects_its_p_over_the_measures(tmp_path):
+    for seed, a, b in ((1, 0.50, 0.52), (2, 0.60, 0.66), (3, 0.55, 0.59)):
+        write_run(tmp_path, "NormFace-euc", seed, {"accuracy": a, "hp@5": a})
+        write_run(tmp_path, "DR-euc", seed, {"accuracy": b, "hp@5": b - 0.2})
+    values = read_record(tmp_path).values
+    table = compare(values, "NormFace-euc", "DR-euc", ["accuracy", "hp@5", "absent"])
+    for name in ("p_t", "p_wilcoxon"):
+        np.testing.assert_array_equal(table[f"{name}_holm"], holm(table[name].to_numpy()))
+    assert table["p_t_holm"].max() == pytest.approx(table["p_t"].max())
+    assert table["p_t_holm"].min() == pytest.approx(2 * table["p_t"].min())
 
 
 def test_a_comparison_with_the_sides_changed_changes_only_its_sign(tmp_path):

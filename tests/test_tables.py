@@ -186,6 +186,11 @@ def test_a_comparison_says_difference_interval_and_p(tmp_path):
     )
     assert table.rows[1] == ("absent", "0", "–", "–", "–", "–", "–", "–")
     assert table.notes[0] == "paired seeds: 1, 2, 3"
+    assert not any("Holm" in note for note in table.notes)  # one test needs no correction
+    numbers = pd.concat([numbers.head(1)] * 2).assign(p_t_holm=0.148, p_wilcoxon_holm=0.5)
+    two = comparison_table(numbers, "a", "b", "title", [])
+    assert two.rows[0][-2:] == ("0.074 (0.148)", "0.250 (0.500)")
+    assert two.notes[-1] == "(p): corrected by Holm for the number of measures in this table"
 
 
 def test_columns_are_chosen_by_name_or_pattern_and_unknown_ones_refused():
@@ -282,8 +287,11 @@ def test_one_runs_tables_show_every_measure_once(measured):
 def test_one_runs_tables_show_intervals_and_what_is_undefined(measured):
     accuracy = next(iter(run_tables(measured)))
     row = next(row for row in accuracy.rows if row[0].startswith("accuracy "))
+    part = pd.DataFrame({"metric": ["accuracy"], "value": [2 / 3], "n": [3], "undefined": [0]})
+    shown = next(run_tables(part.assign(lower=2 / 3, upper=2 / 3))).rows[0][1]
+    assert shown == "0.6667 [0.6667, 0.6667]"  # not [0.667, 0.667], which does not hold it
     assert accuracy.columns[:2] == ("measure", "value") and row[-1] == "120"
-    assert re.fullmatch(r"0\.\d{4} \[[\d.]+, [\d.]+\]", row[1])
+    assert re.fullmatch(r"0\.\d{4} \[\d\.\d{4}, \d\.\d{4}\]", row[1])
     macro = next(row for row in accuracy.rows if row[0].startswith("macro_accuracy"))
     assert "(-1)" in macro[1] and macro[-1] == "6"  # class 0 does not occur
 
