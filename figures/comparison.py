@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from figures.groups import series_style
-from figures.style import FAINT, Drawing, NothingToDraw, new_figure, printable
+from figures.style import FAINT, FEWEST_SEEDS, Drawing, NothingToDraw, distinct, new_figure
 from metrics.catalogue import direction
 
 _EDGES = r"(ahc|ahd@\d+|severity|hdist_top@\d+)(_lca_height)?"  # measures in edges of the tree
@@ -22,7 +22,7 @@ def method_dots(summary: pd.DataFrame, values: pd.DataFrame, metrics: Sequence[s
 
     Args:
         summary: Of one dataset and hierarchy, as `reports.statistics.summarise` returns it: options
-            (name of the method's row), metric, mean, lower, upper.
+            (name of the method's row), metric, n_seeds, mean, lower, upper.
         values: The same runs seed by seed: options, metric, value.
         metrics: The measures, a panel each.
     """
@@ -36,7 +36,7 @@ def method_dots(summary: pd.DataFrame, values: pd.DataFrame, metrics: Sequence[s
         raise NothingToDraw("No measure is defined in any of the runs.")
     columns = min(4, len(metrics))
     rows = -(-len(metrics) // columns)
-    label = 0.075 * max(len(printable(name)) for name in methods)
+    label = 0.075 * max(map(len, distinct(methods)))
     figure = new_figure(columns * _WIDTH + label + 0.3, rows * (0.27 * len(methods) + 0.75) + 0.1)
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.08)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
@@ -49,9 +49,9 @@ def method_dots(summary: pd.DataFrame, values: pd.DataFrame, metrics: Sequence[s
     return Drawing(figure, _caption(summary[summary["metric"].isin(metrics)]))
 
 
-def height_curves(summary: pd.DataFrame) -> Drawing:
+def height_curves(summary: pd.DataFrame, values: pd.DataFrame) -> Drawing:
     """Share of the images whose answer shares an ancestor of at most a height with the truth, one
-    line a method.
+    line a method; summary and values as in `method_dots`.
     """
     part = summary[
         summary["metric"].str.fullmatch(r"height_accuracy@\d+") & summary["mean"].notna()
@@ -67,10 +67,16 @@ def height_curves(summary: pd.DataFrame) -> Drawing:
     ]
     figure = new_figure(6.4, 3.6 + 0.2 * (len(methods) // 3))
     axes = figure.add_subplot()
-    for index, name in enumerate(methods):
+    for index, (name, label) in enumerate(zip(methods, distinct(methods))):
         mine, style = part[part["options"] == name], series_style(index)
         x = mine["height"] + 0.03 * (index - (len(methods) - 1) / 2)
-        error = np.nan_to_num((mine["mean"] - mine["lower"]).to_numpy())
+        few = mine["n_seeds"] < FEWEST_SEEDS
+        error = np.nan_to_num((mine["mean"] - mine["lower"]).mask(few).to_numpy())
+        for at, metric in zip(x[few], mine.loc[few, "metric"]):
+            seeds = values.loc[
+                (values["options"] == name) & (values["metric"] == metric), "value"
+            ].dropna()
+            _seed_dots(axes, np.full(len(seeds), at), seeds, style["color"])
         axes.errorbar(
             x,
             mine["mean"],
@@ -78,7 +84,7 @@ def height_curves(summary: pd.DataFrame) -> Drawing:
             markersize=5,
             linewidth=1.3,
             capsize=2.5,
-            label=printable(name),
+            label=label,
             **style,
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -96,7 +102,7 @@ def height_curves(summary: pd.DataFrame) -> Drawing:
 
 def _dots(ax: Axes, methods: list[str], summary: pd.DataFrame, values: pd.DataFrame) -> None:
     ax.set_ylim(len(methods) - 0.5, -0.5)
-    ax.set_yticks(range(len(methods)), [printable(name) for name in methods], size=8)
+    ax.set_yticks(range(len(methods)), distinct(methods), size=8)
     ax.tick_params(axis="y", length=0)
     ax.xaxis.set_major_locator(MaxNLocator(3))
     ax.tick_params(axis="x", labelsize=7)
@@ -104,20 +110,11 @@ def _dots(ax: Axes, methods: list[str], summary: pd.DataFrame, values: pd.DataFr
     for row, name in enumerate(methods):
         style = series_style(row)
         seeds = values.loc[values["options"] == name, "value"].dropna()
-        ax.plot(
-            seeds,
-            np.full(len(seeds), row + 0.22),
-            linestyle="",
-            marker="o",
-            markersize=3,
-            color=style["color"],
-            alpha=0.6,
-            markeredgewidth=0,
-        )
+        _seed_dots(ax, seeds, np.full(len(seeds), row + 0.22), style["color"])
         mine = summary[summary["options"] == name]
         if len(mine) and np.isfinite(mine["mean"].iloc[0]):
             of_row = mine.iloc[0]
-            if np.isfinite(of_row["lower"]):
+            if of_row["n_seeds"] >= FEWEST_SEEDS:
                 ax.plot(
                     [of_row["lower"], of_row["upper"]],
                     [row, row],
@@ -136,6 +133,11 @@ def _dots(ax: Axes, methods: list[str], summary: pd.DataFrame, values: pd.DataFr
             )
 
 
+def _seed_dots(ax: Axes, x: Sequence[float], y: Sequence[float], color: str) -> None:
+    look = {"markersize": 3, "color": color, "alpha": 0.6, "markeredgewidth": 0}
+    ax.plot(x, y, linestyle="", marker="o", **look)
+
+
 def _caption(summary: pd.DataFrame) -> str:
     arrows = (
         "↑ higher is better, ↓ lower is better."
@@ -149,8 +151,13 @@ def _caption(summary: pd.DataFrame) -> str:
 
 
 def _interval_note(summary: pd.DataFrame) -> str:
-    if summary["lower"].notna().any():
-        return (
-            "Lines are 95 % intervals of Student's t around the mean; with few seeds they are wide."
+    many = summary["n_seeds"] >= FEWEST_SEEDS
+    notes = []
+    if many.any():
+        notes.append("Lines are 95 % intervals of Student's t around the mean, wide for few seeds.")
+    if not many.all():
+        notes.append(
+            f"With fewer than {FEWEST_SEEDS} seeds there is no interval, only the values of the"
+            " seeds as small dots."
         )
-    return "With one seed each there are no intervals."
+    return " ".join(notes)

@@ -10,13 +10,14 @@ from matplotlib.ticker import MaxNLocator
 from figures.groups import series_style
 from figures.style import (
     FAINT,
+    FEWEST_SEEDS,
     TAKEN_COLOUR,
     TRUE_COLOUR,
     Drawing,
     NothingToDraw,
     counted,
+    distinct,
     new_figure,
-    printable,
 )
 from figures.subject import Subject
 
@@ -70,8 +71,8 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
 
     Args:
         curves: Columns options (the name of a method's row), column (of epochs.csv), epoch, mean,
-            lower, upper; bounds are NaN where there is no interval. Methods stand in the order in
-            which they are to be listed.
+            count (of seeds), lower and upper, min and max; bounds are NaN where there is no
+            interval. Methods stand in the order in which they are to be listed.
     """
     methods = list(dict.fromkeys(curves["options"]))
     known = set(curves["column"])
@@ -92,16 +93,19 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
                 max(low - 0.03 * top, bottom), min(high, top)
             )  # however far the bands reach
     handles = [
-        Line2D([], [], **{**series_style(index), "marker": ""}, label=printable(name))
-        for index, name in enumerate(methods)
+        Line2D([], [], **{**series_style(index), "marker": ""}, label=name)
+        for index, name in enumerate(distinct(methods))
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(methods)))
     caption = "Lines are means over the seeds of a method."
-    if curves["lower"].notna().any():
+    many = curves["count"] >= FEWEST_SEEDS
+    if curves.loc[many, "lower"].notna().any():
         caption += (
-            " Bands are 95 % intervals of Student's t around the mean, where two seeds or more"
+            " Bands are 95 % intervals of Student's t around the mean, where three seeds or more"
             " reached the epoch."
         )
+    if (curves["count"] == 2).any():
+        caption += " Dots are the values of two seeds, whose interval would span everything."
     if len(methods) > 36:
         caption += " Colours and dashes repeat after 36 methods."
     return Drawing(figure, caption)
@@ -117,11 +121,15 @@ def _band(ax: Axes, part: pd.DataFrame, index: int) -> None:
         **{**style, "marker": style["marker"] if lone else ""},
         **lone,
     )
-    if part["lower"].notna().any():
+    two, many = part[part["count"] == 2], part["count"] >= FEWEST_SEEDS
+    for value in ("min", "max") if len(two) else ():
+        dots = {"color": style["color"], "alpha": 0.6, "markeredgewidth": 0}
+        ax.plot(two["epoch"], two[value], linestyle="", marker="o", markersize=2.5, **dots)
+    if part.loc[many, "lower"].notna().any():
         ax.fill_between(
             part["epoch"],
-            part["lower"],
-            part["upper"],
+            part["lower"].where(many),
+            part["upper"].where(many),
             color=style["color"],
             alpha=0.16,
             linewidth=0,

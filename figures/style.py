@@ -5,7 +5,7 @@ every time.
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -24,6 +24,7 @@ INK, FAINT, EMPTY = "#222222", "#9a9a9a", "#e6e6e6"
 SMALLEST, LARGEST = 4.5, 9.0  # font sizes in points
 TRUE_COLOUR, TAKEN_COLOUR = "#0072B2", "#D55E00"  # two that everybody can tell apart
 LONGEST_NAME = 44  # characters
+FEWEST_SEEDS = 3  # for an interval: that of two spans everything (Student's t is 12.7 there)
 SEQUENTIAL = "viridis"  # even in lightness, for every kind of colour vision
 
 _STYLE = {
@@ -122,14 +123,30 @@ def text_width(figure: Figure, texts: Iterable[str], size: float) -> float:
     return max(widths, default=0.0) / figure.dpi
 
 
-def printable(text: str) -> str:
+def printable(text: str, length: int = LONGEST_NAME) -> str:
     """One line of a limited length that the font can show; what it cannot show becomes '□'."""
     known, marks = _characters(), ("\n", "\r", "\t")
     shown = "".join(" " if c in marks else c if ord(c) in known else "□" for c in text)
-    if len(shown) <= LONGEST_NAME:
+    if len(shown) <= length:
         return shown
-    half = (LONGEST_NAME - 1) // 2
+    half = (length - 1) // 2
     return f"{shown[:half]}…{shown[-half:]}"
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names of one figure as `printable` has them, but as long as it takes for all that differ to
+    look different; those that differ only in what the font lacks get a number.
+    """
+    length = LONGEST_NAME
+    shown = [printable(name, length) for name in names]
+    longest = max(map(len, names), default=0)
+    while len(set(shown)) < len(set(names)) and length < longest:
+        length = min(2 * length, longest)
+        shown = [printable(name, length) for name in names]
+    if len(set(shown)) < len(set(names)):
+        order = {name: number for number, name in enumerate(dict.fromkeys(names), 1)}
+        shown = [f"{text} ({order[name]})" for text, name in zip(shown, names)]
+    return shown
 
 
 class Rows(NamedTuple):

@@ -30,6 +30,7 @@ class Group(NamedTuple):
 
     Attributes:
         title: Dataset and tree.
+        note: What all rows share, which their names leave out; maybe empty.
         suffix: Of the names of its files; empty where there is one group only.
         values: As in `records.Record`.
         metrics: The measures to compare.
@@ -39,6 +40,7 @@ class Group(NamedTuple):
     suffix: str
     values: pd.DataFrame
     metrics: list[str]
+    note: str = ""
 
     @property
     def rows(self) -> list[str]:
@@ -116,9 +118,9 @@ def read_comparison(
     for (dataset, hierarchy), part in parts:
         suffix = "" if len(parts) == 1 else f"_{_plain(dataset)}_{hierarchy[:8]}"
         labels = method_labels(part["options"])
-        note = f" ({labels.note})" if labels.note else ""
-        title = f"{dataset}, tree {hierarchy[:8]}{note}"
-        groups.append(Group(title, suffix, relabel(part, labels).reset_index(drop=True), metrics))
+        title = f"{dataset}, tree {hierarchy[:8]}"
+        part = relabel(part, labels).reset_index(drop=True)
+        groups.append(Group(title, suffix, part, metrics, labels.note))
     return Comparison(groups, common, problems)
 
 
@@ -149,7 +151,10 @@ def report_comparison(
     rows = sum(len(group.rows) for group in compared.groups)
     lead = [
         f"{runs} runs of {counted(rows, 'kind')} (method and options)",
-        *(group.title for group in compared.groups),
+        *(
+            f"{group.title}; {group.note}" if group.note else group.title
+            for group in compared.groups
+        ),
     ]
     write(
         out / "report.html", page.document(f"Comparison of {compared.common.name}", lead, sections)
@@ -173,14 +178,16 @@ def epoch_curves(group: Group) -> pd.DataFrame:
             )
             table = (
                 long.groupby(["column", "epoch"])["value"]
-                .agg(["count", "mean", "std"])
+                .agg(["count", "mean", "std", "min", "max"])
                 .reset_index()
             )
             parts.append(table[table["count"] > 0].assign(options=row))
     table = (
         pd.concat(parts, ignore_index=True)
         if parts
-        else pd.DataFrame(columns=["options", "column", "epoch", "count", "mean", "std"])
+        else pd.DataFrame(
+            columns=["options", "column", "epoch", "count", "mean", "std", "min", "max"]
+        )
     )
     half = statistics.half_width(table["std"].to_numpy(float), table["count"].to_numpy(float))
     return table.assign(lower=table["mean"] - half, upper=table["mean"] + half)
@@ -208,7 +215,11 @@ def _sections(compared: Comparison, group: Group, maker: _Maker) -> Iterator[pag
             f"{head}Paired tests", page.notes([said]) + "".join(map(page.table, tests))
         )
     heights = maker.figure(
-        f"heights{group.suffix}", "Answers by height in the tree", height_curves, summary
+        f"heights{group.suffix}",
+        "Answers by height in the tree",
+        height_curves,
+        summary,
+        group.values,
     )
     yield page.Section(f"{head}Right up to a height in the tree", heights)
     curves = maker.figure(
@@ -242,7 +253,7 @@ def paired_tests(group: Group) -> tuple[list[formats.Table], str]:
             f"{rows} are tested against the first one, {first}, not each other; for more:"
             " evaluate.py --compare A B"
         )
-    said += "; p is not corrected for the number of pairs and measures"
+    said += "; p in brackets is corrected for the number of measures, not for that of pairs"
     return [_paired_test(group, a, b) for a, b in pairs], said
 
 

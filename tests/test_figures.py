@@ -27,7 +27,7 @@ from figures.maps import draw_sample, mds_map, place_by_stress
 from figures.mistakes import mistake_heights, mistake_images, random_heights, worst_mistakes
 from figures.operating import operating_curves
 from figures.reliability import reliability_diagram
-from figures.style import LONGEST_NAME, ordinal, printable, spread, styled
+from figures.style import LONGEST_NAME, distinct, ordinal, printable, spread, styled
 from figures.subject import short_names
 from figures.tanglegrams import tanglegram
 from hierarchies import Hierarchy
@@ -510,19 +510,24 @@ def test_without_epochs_there_are_no_curves(demo, epochs):
 
 
 def summary(rows) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["options", "metric", "mean", "lower", "upper"])
+    columns = ["options", "metric", "n_seeds", "mean", "lower", "upper"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def test_method_dots_show_mean_interval_and_seeds():
     means = summary(
         [
-            ("DR", "accuracy", 0.8, 0.7, 0.9),
-            ("softmax", "accuracy", 0.6, np.nan, np.nan),
-            ("DR", "new", np.nan, np.nan, np.nan),
+            ("DR", "accuracy", 3, 0.8, 0.7, 0.9),
+            ("softmax", "accuracy", 1, 0.6, np.nan, np.nan),
+            ("DR", "new", 0, np.nan, np.nan, np.nan),
         ]
     )
     values = pd.DataFrame(
-        {"options": ["DR", "DR", "softmax"], "metric": "accuracy", "value": [0.75, 0.85, 0.6]}
+        {
+            "options": ["DR", "DR", "DR", "softmax"],
+            "metric": "accuracy",
+            "value": [0.75, 0.85, 0.8, 0.6],
+        }
     )
     figure, caption = drawn(method_dots, means, values, ["accuracy", "new"])
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
@@ -531,31 +536,64 @@ def test_method_dots_show_mean_interval_and_seeds():
     seeds, interval, mean, other_seeds, other_mean = (
         line.get_xdata() for line in figure.axes[0].lines
     )
-    assert list(seeds) == [0.75, 0.85] and list(interval) == [0.7, 0.9] and list(mean) == [0.8]
+    assert list(seeds) == [0.75, 0.85, 0.8] and list(interval) == [0.7, 0.9] and list(mean) == [0.8]
     assert list(other_seeds) == [0.6] and list(other_mean) == [0.6] and "95 %" in caption
 
 
 def test_height_curves_leave_out_the_root():
     rows = [
-        (name, f"height_accuracy@{h}", 0.5 + 0.1 * h, 0.4, 0.7)
+        (name, f"height_accuracy@{h}", 3, 0.5 + 0.1 * h, 0.4, 0.7)
         for name in ("a", "b")
         for h in range(4)
     ]
-    figure, _ = drawn(height_curves, summary(rows))
+    none = pd.DataFrame(columns=["options", "metric", "value"])
+    figure, _ = drawn(height_curves, summary(rows), none)
     lines = [container.lines[0] for container in figure.axes[0].containers]
     assert all(line.get_ydata().tolist() == [0.5, 0.6, 0.7] for line in lines) and len(lines) == 2
+
+
+def test_two_seeds_are_points_and_no_interval():
+    metrics = [f"height_accuracy@{height}" for height in range(3)]
+    means = summary([("DR", metric, 2, 0.6, -0.67, 1.87) for metric in metrics])
+    values = pd.DataFrame(
+        {"options": "DR", "metric": np.repeat(metrics, 2), "value": [0.5, 0.7] * 3}
+    )
+    dots, caption = drawn(method_dots, means, values, metrics[:1])
+    seeds, mean = (line.get_xdata() for line in dots.axes[0].lines)
+    assert list(seeds) == [0.5, 0.7] and list(mean) == [0.6]
+    assert "95 %" not in caption and "fewer than 3 seeds" in caption
+    heights, caption = drawn(height_curves, means, values)
+    points = [line.get_ydata() for line in heights.axes[0].lines if line.get_marker() == "o"]
+    assert [0.5, 0.7] in [list(point) for point in points] and "95 %" not in caption
+    assert np.ptp(heights.axes[0].dataLim.intervaly) < 0.3  # the error bars reach no further
+    curves = pd.DataFrame(
+        {"options": "DR", "column": "val_loss", "epoch": [1, 2], "count": 2, "mean": [3.0, 2.0]}
+    ).assign(lower=-9.0, upper=9.0, min=[2.9, 1.9], max=[3.1, 2.1])
+    figure, caption = drawn(method_curves, curves)
+    assert [list(line.get_ydata()) for line in figure.axes[0].lines[1:]] == [[2.9, 1.9], [3.1, 2.1]]
+    assert not figure.axes[0].collections and "two seeds" in caption and "Bands" not in caption
+
+
+def test_labels_of_a_figure_differ_where_names_do():
+    long = [f"DR-{'a' * 40}-{middle}-{'b' * 40}" for middle in ("one", "two")]
+    means = summary([(name, "accuracy", 1, 0.5, np.nan, np.nan) for name in long])
+    values = means.rename(columns={"mean": "value"})
+    figure, _ = drawn(method_dots, means, values, ["accuracy"])
+    assert len({text.get_text() for text in figure.axes[0].get_yticklabels()}) == 2
+    assert distinct(["x" * 90, "y" * 90]) == [printable("x" * 90), printable("y" * 90)]
+    assert len(set(distinct(["\U0001f41f", "\U0001f420"]))) == 2 and distinct([]) == []
 
 
 def test_method_curves_have_bands_where_there_are_intervals():
     table = pd.DataFrame(
         {"options": "DR", "column": "val_accuracy", "epoch": [1, 2], "mean": [0.1, 0.2]}
-    )
-    banded = table.assign(options="softmax", lower=[0.05, 0.15], upper=[0.15, 0.25])
+    ).assign(count=1, min=[0.1, 0.2], max=[0.1, 0.2])
+    banded = table.assign(options="softmax", count=3, lower=[0.05, 0.15], upper=[0.15, 0.25])
     figure, caption = drawn(
         method_curves, pd.concat([table.assign(lower=np.nan, upper=np.nan), banded])
     )
     assert (
-        len(figure.axes[0].lines) == 2
+        sum(len(line.get_xdata()) > 0 for line in figure.axes[0].lines) == 2
         and len(figure.axes[0].collections) == 1
         and "Bands" in caption
     )
