@@ -111,7 +111,10 @@ def load(options: Mapping) -> Splits:
     splits = DATASETS[dataset].load(
         {name: value for name, value in settings.items() if name not in reduction}
     )
-    if settings["reduction_factor"] not in (None, 1):
+    if settings["reduction_factor"] == 1:
+        note = "a reduction_factor of 1 keeps all training images"
+        splits = replace(splits, notes=(*splits.notes, note))
+    elif settings["reduction_factor"] is not None:
         splits = _reduce(
             splits, settings["reduction_factor"], settings["subset_seed"], settings["subset"]
         )

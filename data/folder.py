@@ -153,7 +153,7 @@ def load(options: Mapping) -> Splits:
 
 def living_classes(hierarchy: Hierarchy, nonliving: Sequence[str]) -> np.ndarray:
     """Which classes are in none of the given topmost groups, (C,) bool. Raises: ValueError: If a
-    group is unknown.
+    group is unknown, or no class is left that is alive.
     """
     topmost = [path[0] for path in hierarchy.class_paths]
     for group in nonliving:
@@ -162,7 +162,13 @@ def living_classes(hierarchy: Hierarchy, nonliving: Sequence[str]) -> np.ndarray
                 f"nonliving names {group!r}, but the topmost groups are"
                 f" {', '.join(map(repr, sorted(set(topmost))))}"
             )
-    return np.array([group not in nonliving for group in topmost])
+    living = np.array([group not in nonliving for group in topmost])
+    if not living.any():
+        raise ValueError(
+            "nonliving names every topmost group, so that no class is left that is alive: name only"
+            " the groups of what is not, or none"
+        )
+    return living
 
 
 def read_order(path: str | os.PathLike, files: Sequence[str]) -> np.ndarray:

@@ -94,7 +94,8 @@ def image_retrieval(outputs: Outputs, depth: int = RANKS[-1]) -> dict[str, Resul
     for rows, found in nearest(unit(outputs.embeddings[usable], np.float32), last):
         for curve, ideal in zip(CURVES, ideals):
             gains = curve.similarity(outputs, labels[rows, None], labels[found]).cumsum(axis=1)
-            ratios = ratio(gains, ideal[queries[rows]])
+            # in exact numbers at most 1; the two sums round differently
+            ratios = np.minimum(ratio(gains, ideal[queries[rows]]), 1)
             for name, k in _names(curve, last):
                 of_k = ratios[:, k - 1] if name == curve.name else area(ratios, curve.closed)
                 values[name, k][usable[rows]] = of_k

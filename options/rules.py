@@ -28,10 +28,25 @@ CLASHES: list[tuple[Callable[[Mapping], bool], str]] = [
         "--freeze all leaves nothing to train: with --epochs 0 it evaluates the model as it starts",
     ),
     (
+        lambda o: o["freeze"] == "butlast" and _starts_random(o) and not o["rand_backbone"],
+        "--freeze butlast keeps the trunk as it starts, and this backbone has no ImageNet weights:"
+        " add --weights FILE, choose another backbone, or say --rand_backbone if random features"
+        " are meant",
+    ),
+    (
+        lambda o: o["switch_epoch"] and 0 < o["epochs"] <= o["switch_epoch"],
+        "--switch_epoch must be less than --epochs, else the loss is cross-entropy to the end:"
+        " lower it, or choose --loss ce",
+    ),
+    (
         lambda o: o["resume"] and o["overwrite"],
         "--resume goes on with a run, --overwrite drops it: choose one",
     ),
 ]
+
+
+def _starts_random(options: Mapping[str, object]) -> bool:
+    return not options["weights"] and not models.has_pretrained(options["backbone"])
 
 
 def resolve(given: Mapping[str, object], usual: Mapping[str, object]) -> tuple[dict, dict]:

@@ -50,6 +50,11 @@ def test_published_method_names_are_understood(alias, method):
         (["DR", "--loss", "hierarchical", "--decay", "0.5"], "--decay"),
         (["DR", "--loss", "hxe", "--weighting", "lazy"], "--weighting"),
         (["softmax", "--freeze", "nothing"], "--freeze"),
+        (["DR", "--freeze", "butlast"], "--rand_backbone if random features are meant"),
+        (
+            ["DR", "--loss", "hierarchical", "--epochs", "9", "--switch_epoch", "9"],
+            "--switch_epoch must be less than --epochs",
+        ),
         (["DR", "--last"], "--use_val"),
         (["DR", "--legacy_stem"], "conv4"),
         (["DR", "--ngpus", "2", "--GPU", "0"], "--GPU auto"),
@@ -64,6 +69,13 @@ def test_published_method_names_are_understood(alias, method):
 )
 def test_what_has_no_meaning_is_refused_and_named(capsys, argv, named):
     assert named in refused(capsys, *argv)
+
+
+def test_what_is_only_unusual_is_accepted():
+    options, *_ = parse("softmax", "--freeze", "butlast", "--rand_backbone")
+    assert options["freeze"] == "butlast"
+    options, *_ = parse("softmax", "--loss", "hierarchical", "--epochs", "9", "--switch_epoch", "8")
+    assert options["switch_epoch"] == 8
 
 
 def test_options_that_do_not_apply_are_none_in_the_record():

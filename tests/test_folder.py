@@ -228,6 +228,8 @@ def test_living_classes_go_by_the_topmost_folder(root):
         ValueError, match="nonliving names 'Tripos', but the topmost groups are .*Dinophyceae"
     ):
         load(root, nonliving=["Tripos"])
+    with pytest.raises(ValueError, match="no class is left that is alive"):
+        load(root, nonliving=sorted({path[0] for path in load(root).hierarchy.class_paths}))
 
 
 def test_collapsing_drops_single_children_only(root):
@@ -367,6 +369,7 @@ def test_every_dataset_declares_options_that_are_known(name):
 
 
 def test_a_reduced_training_split_leaves_the_test_split_alone(root):
+    assert "keeps all training images" in load(root, reduction_factor=1).notes[-1]
     whole, part = load(root), load(root, reduction_factor=4)
     assert len(part.train) == len(whole.train) // 4 and set(part.train) <= set(whole.train)
     np.testing.assert_array_equal(whole.test, part.test)

@@ -27,6 +27,16 @@ def test_hs_is_the_worked_value_with_path_lengths_4_3_and_2_from_the_first_image
     assert results["ahs@3"].samples[0] == pytest.approx((at_1 / 2 + at_2 + 1 / 2) / 2)
 
 
+def test_no_similarity_is_above_the_best_there_is_however_sums_round():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        labels, embeddings = random.integers(0, 7, 40), random.standard_normal((40, 3))
+        results = image_retrieval(make_outputs(TREE, embeddings, labels, np.ones((7, 3))))
+        for name, result in results.items():
+            if name.startswith(("hs", "ahs", "hp_barz", "ahp")):
+                assert np.nanmax(result.samples) <= 1, name
+
+
 def test_hs_with_angles_is_the_cosine_of_the_target():
     results = image_retrieval(four_images(distance="arccos", beta=2.0))
     near, far = np.cos(np.pi / 2 * 4 / 6), np.cos(np.pi / 2 * 2 / 4)
