@@ -21,7 +21,7 @@ from data.decoding import PASSING, Box, pixels_fingerprint
 from files.locks import file_lock
 from files.writing import out_of_space, sync_folder
 
-FORMAT = 2  # raised whenever the same images would give other pixels, files or notes
+FORMAT = 3  # raised whenever the same images would give other pixels, files or notes
 FOLDER = ".taxonomy_cache"
 ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
 
