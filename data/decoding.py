@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
@@ -316,27 +316,34 @@ def _read_with_pillow(file: str | os.PathLike | io.BytesIO, how: _How) -> Decode
             image.draft(None, (DRAFT * how.resize[0], DRAFT * how.resize[1]))
         drafted, both = image.size != original, deep and how.grey_range is not None
         with _BUDGET.of(image.size[0] * image.size[1] * (2 if both else 1)):
-            low = _lower_bits(file) if both else None
-            image.load()
-            turn = TURNS.get(orientation(image))
-            size = original if drafted else image.size  # some versions turn it on loading
-            strip = partial(_strip_of_picture, image, low, deep, how)
-            return _convert(
-                strip, image.size, turn, how, size, cut=deep and low is None, frames=frames
-            )
+            try:
+                low = _lower_bits(file) if both else None
+                image.load()
+                turn = TURNS.get(orientation(image))
+                size = original if drafted else image.size  # some versions turn it on loading
+                strip = partial(_strip_of_picture, image, low, deep, how)
+                return _convert(
+                    strip, image.size, turn, how, size, cut=deep and low is None, frames=frames
+                )
+            finally:  # its pixels go before the next image comes
+                image.close()
 
 
 def _read_tiff(path: str | os.PathLike, tiff: Tiff, how: _How) -> Decoded:
     width, height = tiff.size
     bytes_each = tiff.samples * math.ceil(max(tiff.bits, default=8) / 8)
     with open(path, "rb") as file, _BUDGET.of(math.ceil(width * height * bytes_each / 4)):
-        values = read_values(file, tiff)
-        channels = values.array.shape[2] if values.mode == "L" else 1
-        frames = max(count_pages(file, tiff), channels)
-        cut = values.top == DEEPEST and values.mode != "L" and how.grey_range is None
-        turn = TURNS.get(tiff.first(ORIENTATION, 1))
-        strip = partial(_strip_of_values, values, how)
-        return _convert(strip, (width, height), turn, how, (width, height), cut=cut, frames=frames)
+        return _decode_tiff(file, tiff, how)
+
+
+def _decode_tiff(file: BinaryIO, tiff: Tiff, how: _How) -> Decoded:
+    values = read_values(file, tiff)
+    channels = values.array.shape[2] if values.mode == "L" else 1
+    frames = max(count_pages(file, tiff), channels)
+    cut = values.top == DEEPEST and values.mode != "L" and how.grey_range is None
+    turn = TURNS.get(tiff.first(ORIENTATION, 1))
+    strip = partial(_strip_of_values, values, how)
+    return _convert(strip, tiff.size, turn, how, tiff.size, cut=cut, frames=frames)
 
 
 def orientation(image: Image.Image) -> int:

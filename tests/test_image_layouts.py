@@ -1,13 +1,18 @@
 """Every layout of TIFF gives the right pixels or a reason, never noise; metadata stop no image."""
 
 import struct
+import threading
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from PIL import Image
 from tiff_files import DEFLATE, FLOAT, LZW, PACKBITS, RAW, SIGNED, tiff
 
+from data import decoding
 from data.decoding import read_head, read_image
 
 SIZE = (21, 19)  # height and width: not whole tiles, nor whole bytes of 1, 2 and 4 bits
@@ -290,3 +295,70 @@ def test_damaged_tags_do_not_make_a_tiff_unreadable(tmp_path):
     ]
     (tmp_path / "a.tif").write_bytes(tiff(values, photometric=RGB, more=more))
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif", resize=0).pixels, values)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16", "CMYK"])
+@pytest.mark.parametrize("flag", range(1, 9))
+def test_strips_give_the_pixels_of_the_whole(tmp_path, monkeypatch, mode, flag):
+    suffix = "tif" if mode == "CMYK" else "png"
+    values = np.random.default_rng(flag).integers(0, 256, (45, 31, 4), np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(values.view(np.uint16)[:, :, 0])
+    elif mode == "P":
+        image = Image.fromarray(values[:, :, :3]).quantize(17)
+    else:
+        image = Image.frombytes(mode, (31, 45), values[:, :, : len(mode)].tobytes())
+    exif = Image.Exif()
+    exif[274] = flag
+    image.save(tmp_path / f"a.{suffix}", exif=exif)
+    for options in ({"resize": 16}, {"resize": 0}, {"resize": (9, 60)}, {"box": (3, 5, 20, 22)}):
+        for gray in (False, True):
+            found = []
+            for strip in (2**20, 100):
+                monkeypatch.setattr(decoding, "STRIP", strip)
+                found.append(read_image(tmp_path / f"a.{suffix}", gray=gray, **options))
+            np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
+            assert found[0][1:] == found[1][1:]
+
+
+def test_threads_hold_the_pixels_of_few_images_at_once(tmp_path, monkeypatch):
+    budget = decoding._Budget(100)
+    held, most, lock = [0], [0], threading.Lock()
+
+    def hold(pixels):
+        with budget.of(pixels):
+            with lock:
+                held[0] += pixels
+                most[0] = max(most[0], held[0])
+            time.sleep(0.002)
+            with lock:
+                held[0] -= pixels
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hold, [40, 30, 30, 60, 50, 1, 99, 40] * 3))
+    assert 60 < most[0] <= 100
+    with ThreadPoolExecutor(2) as pool:  # larger than all: one after the other, not never
+        list(pool.map(hold, [150, 170]))
+    assert most[0] == 170
+    asked = []
+    monkeypatch.setattr(decoding._BUDGET, "of", lambda pixels: asked.append(pixels) or nullcontext())
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    (tmp_path / "b.tif").write_bytes(
+        tiff(smooth(4, 65535, (20, 30)), photometric=CMYK, bits=16, separate=True)
+    )
+    read_image(tmp_path / "a.png"), read_image(tmp_path / "b.tif")
+    assert asked == [600, 1200]
+
+
+def test_a_huge_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch):
+    values = smooth(3, 255, (320, 480)).astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.jpg", quality=95)
+    whole = read_image(tmp_path / "a.jpg", resize=10)
+    monkeypatch.setattr(decoding, "DRAFT_FROM", 1000)
+    asked = []
+    monkeypatch.setattr(decoding._BUDGET, "of", lambda pixels: asked.append(pixels) or nullcontext())
+    draft = read_image(tmp_path / "a.jpg", resize=10)
+    assert asked == [60 * 40] and draft.size == whole.size == (480, 320)
+    assert np.abs(draft.pixels.astype(int) - whole.pixels).max() < 8
+    read_image(tmp_path / "a.jpg", resize=10, box=(0, 0, 100, 100))  # a box is in whole pixels
+    assert asked[1:] == [480 * 320]
