@@ -145,6 +145,10 @@ class _Budget:
 
 
 _BUDGET = _Budget(PIXELS_AT_ONCE)
+# Large images lie in blocks of this size. Blocks of Pillow's 16 MiB stay with the thread that freed
+# them (glibc gives back above 32 MiB only), and every thread kept the memory of an image.
+with contextlib.suppress(AttributeError, ValueError):
+    Image.core.set_block_size(2**26)
 
 
 def reason(error: ValueError) -> str:
