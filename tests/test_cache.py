@@ -534,7 +534,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache_writer, "_observe", interrupt)
+    monkeypatch.setattr(cache_writer.ImageNotes, "add", interrupt)
     with pytest.raises(KeyboardInterrupt):
         build_cache(tmp_path, [f"a/{i:02}.png" for i in range(5)])
     assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]

@@ -341,7 +341,9 @@ def test_threads_hold_the_pixels_of_few_images_at_once(tmp_path, monkeypatch):
         list(pool.map(hold, [150, 170]))
     assert most[0] == 170
     asked = []
-    monkeypatch.setattr(decoding._BUDGET, "of", lambda pixels: asked.append(pixels) or nullcontext())
+    monkeypatch.setattr(
+        decoding._BUDGET, "of", lambda pixels: asked.append(pixels) or nullcontext()
+    )
     Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
     (tmp_path / "b.tif").write_bytes(
         tiff(smooth(4, 65535, (20, 30)), photometric=CMYK, bits=16, separate=True)
@@ -356,7 +358,9 @@ def test_a_huge_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path, monkey
     whole = read_image(tmp_path / "a.jpg", resize=10)
     monkeypatch.setattr(decoding, "DRAFT_FROM", 1000)
     asked = []
-    monkeypatch.setattr(decoding._BUDGET, "of", lambda pixels: asked.append(pixels) or nullcontext())
+    monkeypatch.setattr(
+        decoding._BUDGET, "of", lambda pixels: asked.append(pixels) or nullcontext()
+    )
     draft = read_image(tmp_path / "a.jpg", resize=10)
     assert asked == [60 * 40] and draft.size == whole.size == (480, 320)
     assert np.abs(draft.pixels.astype(int) - whole.pixels).max() < 8
