@@ -17,7 +17,6 @@ from hierarchies.folders import (
     IMAGE_EXTENSIONS,
     UNREAD_IMAGES,
     advice,
-    check_text,
     count_images,
 )
 
@@ -81,15 +80,14 @@ def find_images(paths: Iterable[str | os.PathLike]) -> Found:
     named counts whatever it is called. Hidden files and folders are passed over, with a note where
     they hold images. Links to folders are followed, every folder once.
 
-    Raises: ValueError: If a path does not exist or is not valid text, a folder cannot be listed, or
-    there is no image at all.
+    Raises: ValueError: If a path does not exist, a folder cannot be listed, or there is no image at
+    all.
     """
     paths, files, others, hidden = list(map(Path, paths)), {}, [], []
     for path in paths:
         if not path.exists():
             raise ValueError(f"there is no image or folder {str(path)!r}")
         below = _below(path) if path.is_dir() else _Below([str(path)], [], [])
-        check_text(below.images, path)
         files.update(dict.fromkeys(below.images))
         others += below.others
         hidden += below.hidden

@@ -125,7 +125,7 @@ def scan_folders(
         files += [_join(folder.path, name) for name in folder.images]
         skipped += [_join(folder.path, name) for name in folder.others]
         hidden += folder.hidden
-    check_text([*files, *skipped, *folders], root)
+    _check_text([*files, *skipped, *folders], root)
     if unused:
         raise ValueError(
             f"the pattern {min(unused)!r} of folders to exclude matches no folder below"
@@ -277,8 +277,7 @@ def _check_link(path: str, real_root: Path, entry: os.DirEntry) -> None:
         )
 
 
-def check_text(paths: Iterable[str], root: str | os.PathLike) -> None:
-    """Raises: ValueError: If a path is not valid text; the way out depends on the cause."""
+def _check_text(paths: Iterable[str], root: Path) -> None:
     for path in paths:
         try:
             path.encode("utf-8")

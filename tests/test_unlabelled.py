@@ -87,15 +87,6 @@ def test_images_that_cannot_be_read_are_found_and_hidden_ones_named(folder):
     assert "no image that Pillow can read" in batch.errors[0] and batch.errors[1] is None
 
 
-def test_names_that_the_locale_cannot_read_are_refused_with_the_cause(tmp_path):
-    folder = os.fsencode(tmp_path) + b"/d"
-    os.mkdir(folder)
-    draw(tmp_path / "a.png")
-    os.rename(tmp_path / "a.png", folder + b"/\xff.png")
-    with pytest.raises(ValueError, match="is not valid UTF-8"):
-        find_images([tmp_path])
-
-
 def test_a_run_s_grey_range_and_cut_photographs_are_read_as_in_training(tmp_path):
     Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(tmp_path / "a.tif")
     draw(tmp_path / "whole.jpg", (64, 64))
