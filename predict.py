@@ -218,6 +218,8 @@ def introduce(run: Run, decision: Decision, found: Found, target: float) -> None
     others = f"; {found.others} other files are passed over" if found.others else ""
     print(f"{run.folder}, {run.result_checkpoint}, {run.hierarchy.num_classes} classes")
     print(f"{len(found.files)} images{others}")
+    for note in found.notes:
+        print(f"note: {note}")
     if not run.finished:
         print("note: this run is not finished; its best or last epoch so far answers")
     if run.options.get("crop_boxes"):

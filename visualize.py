@@ -21,7 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evaluation.measure import find_folders
-from figures import FIGURES, FORMATS
+from figures import FIGURES, FORMATS, fonts
 from options.parser import Parser, filled
 from reports import comparison_report, run_report
 from runs.folder import Run
@@ -131,6 +131,8 @@ def visualize(folders: Sequence[Path], args: argparse.Namespace) -> int:
                     ),
                 )
             )
+    if (letters := fonts.note()) is not None:
+        print(f"note: {letters}", file=sys.stderr)
     return 2 if set(states) <= {None} else int(None in states)
 
 

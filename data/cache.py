@@ -21,7 +21,7 @@ from data.decoding import PASSING, Box, pixels_fingerprint
 from files.locks import file_lock
 from files.writing import out_of_space, sync_folder
 
-FORMAT = 2  # raised whenever the same images would give other pixels, files or notes
+FORMAT = 3  # raised whenever the same images would give other pixels, files or notes
 FOLDER = ".taxonomy_cache"
 ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
 
@@ -129,6 +129,8 @@ def build_cache(
     workers: int | None = None,
     skip_bad_images: bool = False,
     boxes: Mapping[str, Box] | None = None,
+    grey_range: int | None = None,
+    truncated_images: str = "refuse",
 ) -> ImageCache:
     """Reads the images into a cache, or opens the one that an earlier or parallel run has made of
     the same files.
@@ -148,6 +150,8 @@ def build_cache(
         skip_bad_images: Leave out files that cannot be read, with a note, instead of an error.
         boxes: For each file the part of it to cut out before resizing; sizes stay those of the
             whole images.
+        grey_range: See `read_image`.
+        truncated_images: 'use' or 'refuse' JPEG files that end early.
 
     Raises:
         ValueError: If files cannot be read (all are counted, 20 listed with reasons) or differ in
@@ -155,10 +159,13 @@ def build_cache(
         OSError: If there is no place that can be written, or no space left.
     """
     root, resize, gray = Path(root), _side(resize), bool(gray)
-    digest = files_digest(root, files, f"{FORMAT} {resize} {gray}", boxes)
+    others = {"grey_range": grey_range, "truncated": truncated_images == "use"}
+    # those that are not given leave no mark
+    named = "".join(f" {name} {value}" for name, value in others.items() if value)
+    digest = files_digest(root, files, f"{FORMAT} {resize} {gray}{named}", boxes)
     places = [Path(cache_dir)] if cache_dir is not None else [root / FOLDER, _user_folder()]
     folders = {place: place / key_in(place, root, digest) for place in places}
-    read = partial(read_or_reason, root=root, resize=resize, gray=gray, boxes=boxes)
+    read = partial(read_or_reason, root=root, resize=resize, gray=gray, boxes=boxes, **others)
     cache = next(filter(None, (_open(folder, read) for folder in folders.values())), None)
     if cache is None:
         folder = folders[_writable(places)]
@@ -167,7 +174,7 @@ def build_cache(
         with file_lock(folder.with_suffix(".lock"), waiting=waiting):
             cache = _open(folder, read)
             if cache is None:
-                _build(folder, files, read, workers or _cores(), skip_bad_images)
+                _build(folder, files, read, workers or _cores(), skip_bad_images, grey_range)
                 cache = _open(folder)
     if cache.bad and not skip_bad_images:
         raise ValueError(refusal(cache.bad))
@@ -258,12 +265,17 @@ def _sweep(place: Path) -> None:
 
 
 def _build(
-    folder: Path, files: Sequence[str], read: Callable, workers: int, skip_bad_images: bool
+    folder: Path,
+    files: Sequence[str],
+    read: Callable,
+    workers: int,
+    skip_bad_images: bool,
+    grey_range: int | None,
 ) -> None:
     temporary = folder.with_suffix(f".{uuid.uuid4().hex}.tmp")
     try:
         temporary.mkdir()
-        bad = fill(temporary, files, read, workers)
+        bad = fill(temporary, files, read, workers, grey_range)
         if len(bad) == len(files) or (bad and not skip_bad_images):
             raise ValueError(refusal(bad))
         if _open(folder, read) is None:

@@ -16,15 +16,20 @@ import numpy as np
 from PIL import Image
 
 from data.decoding import Box, Decoded, read_image, reason
+from data.image_notes import ImageNotes
 from data.progress import progress
 from files.writing import sync_folder
 
 SHOWN = 20
-DARK = 65536 // 4  # 16-bit images that stay below come out dark: they hold 12 or 14 bits
+WAITING = 2**28  # bytes of pixels that wait to be written
 
 
 def fill(
-    folder: Path, files: Sequence[str], read: Callable[[str], Decoded | str], workers: int
+    folder: Path,
+    files: Sequence[str],
+    read: Callable[[str], Decoded | str],
+    workers: int,
+    grey_range: int | None = None,
 ) -> list[list[str]]:
     """Writes pixels.bin, images.npz and, last, content.json into the folder.
 
@@ -34,6 +39,7 @@ def fill(
         read: Returns the decoded image of a path, or the reason why there is none: see
             `read_or_reason`.
         workers: Number of threads that read.
+        grey_range: With which they are read, for the notes.
 
     Returns: Path and reason of each file that could not be read; it has no row. A reason that may
         pass, such as a missing permission, begins with `decoding.PASSING`.
@@ -41,7 +47,8 @@ def fill(
         ValueError: If two images differ in shape.
         OSError: If there is no space left; checked as soon as the size of a row is known.
     """
-    kept, sizes, fingerprints, bad, first, seen = [], [], [], [], None, {}
+    kept, sizes, fingerprints, bad, first = [], [], [], [], None
+    notes = ImageNotes(grey_range)
     bar = progress(total=len(files), desc="Reading images", unit="image")
     with bar, _quiet(), open(folder / "pixels.bin", "wb") as handle:
         for index, image in enumerate(_in_order(read, files, workers)):
@@ -58,7 +65,7 @@ def fill(
             kept.append(index)
             sizes.append(image.size)
             fingerprints.append(image.fingerprint)
-            _observe(seen, image, files[index])
+            notes.add(image, files[index])
         handle.flush()
         os.fsync(handle.fileno())
     sizes, fingerprints = (
@@ -70,7 +77,11 @@ def fill(
         np.savez(handle, **arrays)
         handle.flush()
         os.fsync(handle.fileno())
-    content = {"shape": [len(kept), *(first or (0, 0, 0))], "bad": bad, "notes": _notes(seen)}
+    content = {
+        "shape": [len(kept), *(first or (0, 0, 0))],
+        "bad": bad,
+        "notes": notes.sentences(),
+    }
     content["checksums"] = checksums(content, folder)
     with open(folder / "content.json", "w", encoding="utf-8") as handle:
         json.dump(content, handle, indent=1)
@@ -81,13 +92,20 @@ def fill(
 
 
 def read_or_reason(
-    file: str, *, root: Path, resize: int, gray: bool, boxes: Mapping[str, Box] | None = None
+    file: str,
+    *,
+    root: Path,
+    resize: int,
+    gray: bool,
+    boxes: Mapping[str, Box] | None = None,
+    **others: object,
 ) -> Decoded | str:
-    """The decoded image, cropped where boxes are given, or why it cannot be read."""
+    """The decoded image, cropped where boxes are given, or why it cannot be read; others as for
+    `read_image`.
+    """
     try:
-        return read_image(
-            root / file, resize=resize, gray=gray, box=None if boxes is None else boxes[file]
-        )
+        box = None if boxes is None else boxes[file]
+        return read_image(root / file, resize=resize, gray=gray, box=box, **others)
     except ValueError as error:
         return reason(error)
 
@@ -113,19 +131,25 @@ def refusal(bad: Sequence[Sequence[str]]) -> str:
         f"{len(bad)} images cannot be read; remove or repair them, or leave them out with"
         " --skip_bad_images:"
     )
-    return "\n".join([head, *lines, *more])
+    # Pillow's words for JPEG, PNG and others
+    early = any("truncated" in why for _, why in bad)
+    end = ["  --truncated_images use reads JPEG files that end early as far as they go"]
+    return "\n".join([head, *lines, *more, *(end if early else [])])
 
 
 def _in_order(read: Callable, files: Sequence[str], workers: int) -> Iterator[Decoded | str]:
     """The images in the order of the files; threads stay a little ahead. Pillow decodes without
     holding the GIL.
     """
-    pool, ahead = ThreadPoolExecutor(workers), deque()
+    pool, ahead, most = ThreadPoolExecutor(workers), deque(), 16 * workers
     try:
         for file in files:
             ahead.append(pool.submit(read, file))
-            if len(ahead) > 16 * workers:
-                yield ahead.popleft().result()
+            if len(ahead) > most:
+                image = ahead.popleft().result()
+                if not isinstance(image, str):
+                    most = min(most, max(workers, WAITING // image.pixels.nbytes))
+                yield image
         while ahead:
             yield ahead.popleft().result()
     finally:
@@ -157,39 +181,3 @@ def _unequal(first: str, shape: tuple[int, ...], second: str, other: tuple[int, 
         f" {other[1]} x {other[0]};"
         " give --resize to stretch them to one size"
     )
-
-
-def _observe(seen: dict, image: Decoded, file: str) -> None:
-    deep = image.brightest is not None
-    kinds = {
-        "deep": deep and not image.cut,
-        "cut": image.cut,
-        "dark": deep and image.brightest < DARK,
-        "transparent": image.transparent,
-        "frames": image.frames > 1,
-    }
-    for kind, found in kinds.items():
-        if found:
-            seen.setdefault(kind, []).append(file)
-    if kinds["deep"]:
-        seen["brightest"] = max(seen.get("brightest", 0), image.brightest)
-
-
-def _notes(seen: dict) -> list[str]:
-    sentences = {
-        "deep": "with 16 bits a pixel were divided by 257 (the largest value found is {brightest}"
-        " of 65535)",
-        "cut": "in colour with 16 bits a channel were cut to the upper 8 bits of each (Pillow reads"
-        " no more)",
-        "dark": "with 16 bits use less than a quarter of the range, as 12-bit data do, and come out"
-        " dark (values stretched"
-        " to 0-65535 beforehand would not)",
-        "transparent": "with transparency were laid on white",
-        "frames": "with several frames or pages: the first one was read",
-    }
-    notes = []
-    for kind, sentence in sentences.items():
-        if kind in seen:
-            text = sentence.format(brightest=seen.get("brightest"))
-            notes.append(f"{len(seen[kind])} images {text}, for instance {seen[kind][0]}")
-    return notes

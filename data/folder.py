@@ -39,6 +39,8 @@ DEFAULTS = {
     "cache_dir": None,
     "resize": 128,
     "gray": False,
+    "grey_range": None,
+    "truncated_images": "refuse",
     "seed": 1,
     "split": "stratified",
     "split_list": None,
@@ -61,6 +63,8 @@ DEFAULTS = {
     "ignore_empty_folders": False,
 }
 
+# how images are read
+READING = ("resize", "gray", "grey_range", "truncated_images", "cache_dir", "skip_bad_images")
 # of collections of the user's own, which no dataset with folders of its own takes
 TABLE_OPTIONS = ("table", "file_column", "split_column", "group_column", "where")
 
@@ -70,7 +74,8 @@ def load(options: Mapping) -> Splits:
 
     Args:
         options: dataset, data_dir and any of DEFAULTS:
-            resize (side in pixels, 0 keeps the size), gray, cache_dir: see `build_cache`.
+            resize (side in pixels, 0 keeps the size), gray, grey_range, truncated_images,
+            cache_dir: see `build_cache`.
             seed, split_seed, split, use_val: see `split_indices` and `choose_split_seed`.
             split_list: CSV file that lists the images in the order which 'published' permutes;
                 sorted paths without it.
@@ -114,10 +119,7 @@ def load(options: Mapping) -> Splits:
             "the published split was drawn over the sorted paths: without --split_list it is not"
             " the papers' own"
         )
-    cache_options = {
-        name: options[name] for name in ("resize", "gray", "cache_dir", "skip_bad_images")
-    }
-    cache = build_cache(root, tree.files, **cache_options)
+    cache = build_cache(root, tree.files, **{name: options[name] for name in READING})
     files, labels, order = keep_readable(cache, tree.files, labels, order, hierarchy)
     seed = choose_split_seed(options)
     kept = tree.select(cache.kept)

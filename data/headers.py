@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from data.cache import FOLDER, files_digest, key_in
-from data.decoding import FORMATS, PASSING, orientation, reason, too_large
+from data.decoding import PASSING, Head, read_head, reason
 from data.progress import progress
 from files.writing import whole_file
 
-FORMAT = 3  # raised whenever the same files would give other sizes
-ROTATED = (5, 6, 7, 8)  # camera's rotation flags that swap width and height
+FORMAT = 4  # raised whenever the same files would give other sizes
 ENDS = 4096  # bytes at both ends of a file that its fingerprint is made of
+_ARRAYS = ("sizes", "fingerprints", "deep", "colour")
 AT_ONCE = 256  # files a thread reads before it reports
 
 
@@ -31,12 +30,15 @@ class Headers(NamedTuple):
         sizes (S, 2): float32 width and height in pixels, as a viewer shows the image; NaN rows for
             bad files.
         fingerprints (S,): uint64, see `file_fingerprint`; 0 for bad files.
+        deep, colour (S,): See `data.decoding.Head`; False for bad files.
         bad: Path and reason of each file that is no image.
         kept: Whether the sizes could be written down for the next time.
     """
 
     sizes: np.ndarray
     fingerprints: np.ndarray
+    deep: np.ndarray
+    colour: np.ndarray
     bad: list[list[str]]
     kept: bool
 
@@ -69,24 +71,26 @@ def read_headers(
         contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
         np.load(stored) as arrays,
     ):
-        return Headers(arrays["sizes"], arrays["fingerprints"], arrays["bad"].tolist(), True)
+        return Headers(*(arrays[name] for name in _ARRAYS), arrays["bad"].tolist(), True)
     sizes, bad = np.full((len(files), 2), np.nan, np.float32), []
     fingerprints = np.zeros(len(files), np.uint64)
+    deep, colour = np.zeros(len(files), bool), np.zeros(len(files), bool)
     bar = progress(total=len(files), desc="Measuring images", unit="image")
     with bar, ThreadPoolExecutor(workers) as pool:
         pieces = [files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE)]
-        for number, piece in enumerate(pool.map(partial(_read_sizes, root), pieces)):
+        for number, piece in enumerate(pool.map(partial(_read_heads, root), pieces)):
             bar.update(len(piece))
             for row, found in enumerate(piece, number * AT_ONCE):
                 if isinstance(found, str):
                     bad.append([files[row], found])
                 else:
-                    sizes[row], fingerprints[row] = found
+                    head, fingerprints[row] = found
+                    sizes[row], deep[row], colour[row] = head
     # what may be readable the next time is not remembered as bad
     passing = any(why.startswith(PASSING) for _, why in bad)
-    arrays = {"sizes": sizes, "fingerprints": fingerprints}
+    arrays = dict(zip(_ARRAYS, (sizes, fingerprints, deep, colour)))
     kept = passing or _store(stored, bad=np.array(bad, dtype=str).reshape(-1, 2), **arrays)
-    return Headers(sizes, fingerprints, bad, kept)
+    return Headers(*arrays.values(), bad, kept)
 
 
 def file_fingerprint(path: str | os.PathLike) -> int:
@@ -101,37 +105,14 @@ def file_fingerprint(path: str | os.PathLike) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def read_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height in pixels, after the camera's rotation flag. Raises: ValueError: If the file
-    is no image.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            if image.format == "TIFF":  # some versions of Pillow have turned this size by now
-                width, height = (
-                    image.tag_v2[tag]
-                    for tag in (ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength)
-                )
-            rotated = orientation(image) in ROTATED
-    except Image.DecompressionBombError as error:
-        raise ValueError(too_large(error)) from error
-    except Exception as error:  # Pillow's readers of damaged files raise whatever they stumble over
-        empty = os.path.exists(path) and os.path.getsize(path) == 0
-        raise ValueError(
-            "the file is empty" if empty else "this is no image that Pillow can read"
-        ) from error
-    return (height, width) if rotated else (width, height)
-
-
-def _read_sizes(root: Path, files: Sequence[str]) -> list[tuple[tuple[int, int], int] | str]:
+def _read_heads(root: Path, files: Sequence[str]) -> list[tuple[Head, int] | str]:
     found = []
     for file in files:
         try:
-            found.append((read_size(root / file), file_fingerprint(root / file)))
+            found.append((read_head(root / file), file_fingerprint(root / file)))
         except ValueError as error:
             found.append(reason(error))
-        except OSError as error:  # between the two
+        except OSError as error:
             found.append(f"{PASSING}{error.strerror or error}")
     return found
 

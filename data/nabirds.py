@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.cache import ImageCache, build_cache
-from data.folder import copy_notes, keep_readable, place_notes, read_order
+from data.folder import READING, copy_notes, keep_readable, place_notes, read_order
 from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
 from data.splits import Splits, choose_split_seed, split_indices, stratified_split
 
@@ -17,6 +17,8 @@ DEFAULTS = {
     "cache_dir": None,
     "resize": 128,
     "gray": False,
+    "grey_range": None,
+    "truncated_images": "refuse",
     "crop_boxes": False,
     "seed": 1,
     "split": "stratified",
@@ -120,9 +122,7 @@ def _order(official: Official, options: Mapping) -> tuple[np.ndarray, list[str]]
 
 
 def _decode(root: Path, files: Sequence[str], official: Official, options: Mapping) -> ImageCache:
-    cache_options = {
-        name: options[name] for name in ("resize", "gray", "cache_dir", "skip_bad_images")
-    }
+    cache_options = {name: options[name] for name in READING}
     boxes = dict(zip(files, official.boxes)) if options["crop_boxes"] else None
     try:
         return build_cache(root, files, **cache_options, boxes=boxes)

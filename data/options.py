@@ -7,6 +7,7 @@ takes is declared there, too.
 from hierarchies import FORMATS
 from registry import (
     Need,
+    Number,
     Option,
     either,
     factor,
@@ -105,6 +106,21 @@ SHARED: dict[str, Option] = {
             "side the resized images are then enlarged to, in pixels; 0 leaves them as they are",
         ),
         Option("gray", either, False, help="read images as one grey channel"),
+        Option(
+            "grey_range",
+            Number(int, lambda n: 1 <= n <= 65535, "a whole number from 1 to 65535"),
+            None,
+            "VALUE",
+            "value that becomes white in images of 16 bits a channel, such as 4095 of 12-bit"
+            " cameras (default: 65535)",
+        ),
+        Option(
+            "truncated_images",
+            one_of(("refuse", "use")),
+            "refuse",
+            help="JPEG files that end early: refuse them, or use them as far as they go, with the"
+            " rest grey",
+        ),
         Option(
             "crop_boxes",
             switch,

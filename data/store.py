@@ -2,6 +2,7 @@
 where not.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,17 +11,22 @@ import numpy as np
 
 from data.cache import ImageCache, build_cache
 from data.cache_writer import refusal
-from data.folder import place_notes
+from data.decoding import read_image
+from data.folder import READING, place_notes
 from data.headers import read_headers
+from data.image_notes import ImageNotes
 from data.stream import Stream, Upscaled
 
 # bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
 CACHE_LIMIT = 64e9
+LOOKED_AT = 20  # streamed images of 16 bits that are decoded to see how bright they are
 DEFAULTS = {
     "cache_dir": None,
     "resize": 0,
     "upscale": 0,
     "gray": False,
+    "grey_range": None,
+    "truncated_images": "refuse",
     "skip_bad_images": False,
     "stream": None,
 }
@@ -54,7 +60,8 @@ def open_images(root: Path, files: Sequence[str], options: Mapping) -> Images:
     Args:
         root: The data folder.
         files: Paths below it.
-        options: cache_dir, resize, gray, skip_bad_images: see `build_cache`. stream: decode images
+        options: cache_dir, resize, gray, grey_range, truncated_images, skip_bad_images: see
+            `build_cache`. stream: decode images
             each time they are used instead of once; None: where the decoded ones would take more
             than CACHE_LIMIT. upscale: side in pixels to which the resized images are enlarged; 0
             leaves them.
@@ -70,8 +77,7 @@ def open_images(root: Path, files: Sequence[str], options: Mapping) -> Images:
 
 
 def _cached(root: Path, files: Sequence[str], options: Mapping) -> Images:
-    names = ("resize", "gray", "cache_dir", "skip_bad_images")
-    cache = build_cache(root, files, **{name: options[name] for name in names})
+    cache = build_cache(root, files, **{name: options[name] for name in READING})
     notes = (*cache.notes, *place_notes(cache, root, options["cache_dir"]))
     return Images(cache.pixels, cache.sizes, cache.kept, notes, cache.fingerprints, "pixels", cache)
 
@@ -90,6 +96,9 @@ def _stream(root: Path, files: Sequence[str], options: Mapping) -> Images:
         "images are decoded each time they are used, and kept nowhere (--no-stream keeps them on"
         " the disk)"
     ]
+    notes += deep_notes(
+        root, files, headers.deep[kept], headers.colour[kept], options["grey_range"]
+    )
     if headers.bad:
         notes.append(
             f"{len(headers.bad)} images were left out because they cannot be read:"
@@ -100,10 +109,46 @@ def _stream(root: Path, files: Sequence[str], options: Mapping) -> Images:
             f"{root} cannot be written: image sizes will be read again next time (--cache_dir names"
             " another place)"
         )
-    stream = Stream(root, files, resize=options["resize"], gray=options["gray"])
+    stream = Stream(
+        root,
+        files,
+        resize=options["resize"],
+        gray=options["gray"],
+        grey_range=options["grey_range"],
+        truncated=options["truncated_images"] == "use",
+    )
     return Images(
         stream, headers.sizes[kept], kept, tuple(notes), headers.fingerprints[kept], "files"
     )
+
+
+def deep_notes(
+    root: Path,
+    files: Sequence[str],
+    deep: np.ndarray,
+    colour: np.ndarray,
+    grey_range: int | None = None,
+) -> list[str]:
+    """Notes on images with 16 bits a channel, of which some are decoded to see what they hold."""
+    if not deep.any():
+        return []
+    seen = ImageNotes(grey_range)
+    rows = np.flatnonzero(deep)
+    for row in rows[:: max(1, len(rows) // LOOKED_AT)][:LOOKED_AT]:
+        with contextlib.suppress(ValueError):  # named when it is used
+            image = read_image(root / files[row], resize=1, grey_range=grey_range)
+            seen.add(image, files[row])
+    looked = seen.sentences(("dark", "clipped"))
+    scaled = (
+        "grey is divided by 257, colour cut to the upper 8 bits"
+        if grey_range is None
+        else f"{grey_range} is white (--grey_range)"
+    )
+    return [
+        f"{int(deep.sum())} images have 16 bits a channel, {int(colour.sum())} of them in colour:"
+        f" {scaled}",
+        *(f"of {min(len(rows), LOOKED_AT)} of them, {sentence}" for sentence in looked),
+    ]
 
 
 def _listed(bad: Sequence[Sequence[str]], shown: int = 20) -> str:

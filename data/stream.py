@@ -52,6 +52,7 @@ class Stream(_Rows):
         files: Paths below it, S of them.
         resize: Side in pixels that both sides of an image are stretched to, above 0.
         gray: One channel instead of three.
+        grey_range, truncated: See `read_image`.
         workers: Threads that decode; as many as there are cores by default.
 
     Attributes: shape (S, resize, resize, channels), dtype uint8, ndim.
@@ -66,6 +67,8 @@ class Stream(_Rows):
         *,
         resize: int,
         gray: bool = False,
+        grey_range: int | None = None,
+        truncated: bool = False,
         workers: int | None = None,
     ):
         if resize < 1:
@@ -74,7 +77,8 @@ class Stream(_Rows):
                 f" {resize}"
             )
         super().__init__(len(files), int(resize), 1 if gray else 3)
-        self._root, self._files, self._gray = Path(root), files, bool(gray)
+        self._root, self._files = Path(root), files
+        self._how = {"gray": bool(gray), "grey_range": grey_range, "truncated": truncated}
         self._pool = ThreadPoolExecutor(workers or cores(), "image decoder")
 
     def _fetch(self, rows: np.ndarray) -> np.ndarray:
@@ -94,9 +98,8 @@ class Stream(_Rows):
     def _read_into(self, images: np.ndarray, place: int, row: int) -> None:
         file = self._files[row]
         try:
-            images[place] = read_image(
-                self._root / file, resize=self.shape[1], gray=self._gray
-            ).pixels
+            path = self._root / file
+            images[place] = read_image(path, resize=self.shape[1], **self._how).pixels
         except ValueError as error:
             raise ValueError(
                 f"{self._root / file} cannot be read: {error}; repair it, or remove it and start"

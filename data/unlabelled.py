@@ -13,18 +13,30 @@ from PIL import Image
 
 from data.decoding import read_image
 from data.stream import Upscaled, cores
-from hierarchies.folders import IMAGE_EXTENSIONS, advice
+from hierarchies.folders import (
+    IMAGE_EXTENSIONS,
+    UNREAD_IMAGES,
+    advice,
+    count_images,
+)
 
 _SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
+_UNREAD = tuple(f".{extension}" for extension in UNREAD_IMAGES)
 
 
 class Found(NamedTuple):
-    """Images below the paths given, each once: `files` as paths that can be opened, and the number
-    of other files.
+    """Images below the paths given, each once.
+
+    Fields:
+        files: Paths that can be opened; those of formats that are not read are among them, and get
+            a row that says so.
+        others: Number of other files.
+        notes: What the user should be told of hidden images and of formats that are not read.
     """
 
     files: list[str]
     others: int
+    notes: tuple[str, ...] = ()
 
 
 class Shape(NamedTuple):
@@ -34,12 +46,15 @@ class Shape(NamedTuple):
         height, width: In pixels, to which images are stretched.
         gray: One channel instead of three.
         upscale: Side in pixels to which the stretched images are then enlarged; 0 leaves them.
+        grey_range, truncated: See `data.decoding.read_image`.
     """
 
     height: int
     width: int
     gray: bool = False
     upscale: int = 0
+    grey_range: int | None = None
+    truncated: bool = False
 
 
 class Batch(NamedTuple):
@@ -61,33 +76,52 @@ class Batch(NamedTuple):
 def find_images(paths: Iterable[str | os.PathLike]) -> Found:
     """The images named, and those below the folders named, sorted in each folder tree.
 
-    In folders the suffix says what is an image; a file that is named counts whatever it is called.
-    Hidden files and folders are passed over. Links to folders are followed, every folder once.
+    In folders the suffix says what is an image, also of formats that are not read; a file that is
+    named counts whatever it is called. Hidden files and folders are passed over, with a note where
+    they hold images. Links to folders are followed, every folder once.
 
     Raises: ValueError: If a path does not exist, a folder cannot be listed, or there is no image at
     all.
     """
-    paths, files, others = list(map(Path, paths)), {}, []
+    paths, files, others, hidden = list(map(Path, paths)), {}, [], []
     for path in paths:
         if not path.exists():
             raise ValueError(f"there is no image or folder {str(path)!r}")
-        found, more = _below(path) if path.is_dir() else ([str(path)], [])
-        files.update(dict.fromkeys(found))
-        others += more
-    if not files:
+        below = _below(path) if path.is_dir() else _Below([str(path)], [], [])
+        files.update(dict.fromkeys(below.images))
+        others += below.others
+        hidden += below.hidden
+    unread = [file for file in files if file.lower().endswith(_UNREAD)]
+    if len(unread) == len(files):
         sentences = [
             f"there is no image in {', '.join(map(str, paths)) or 'no folder'} ({len(others)} other"
             " files)",
-            *advice(others),
+            *advice([*unread, *others]),
+            *_hidden_notes(hidden),
             f"images end in {', '.join(_SUFFIXES)}",
         ]
         raise ValueError("; ".join(sentences))
-    return Found(list(files), len(others))
+    advised = advice([*unread, *others])
+    return Found(list(files), len(others), (*advised, *_hidden_notes(hidden)))
 
 
-def _below(root: Path) -> tuple[list[str], list[str]]:
-    """Paths of the images and names of the other files."""
-    images, others, visited = [], [], set()
+def _hidden_notes(hidden: Sequence[str]) -> list[str]:
+    if not hidden:
+        return []
+    what = "1 hidden image or folder" if len(hidden) == 1 else f"{len(hidden)} hidden ones"
+    return [f"{what} with images left out, such as {hidden[0]!r}: rename to use them"]
+
+
+class _Below(NamedTuple):
+    """Paths of images, names of other files, and paths of hidden images and folders with some."""
+
+    images: list[str]
+    others: list[str]
+    hidden: list[str]
+
+
+def _below(root: Path) -> _Below:
+    found, visited = _Below([], [], []), set()
 
     def refuse(error: OSError) -> None:
         raise ValueError(
@@ -100,12 +134,21 @@ def _below(root: Path) -> tuple[list[str], list[str]]:
             folders.clear()
             continue
         visited.add(real)
+        for name in sorted(folders):
+            path = os.path.join(folder, name)
+            if name.startswith(".") and count_images(path, _SUFFIXES):
+                found.hidden.append(path + "/")
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = [name for name in names if not name.startswith(".")]
-        chosen = [name for name in names if name.lower().endswith(_SUFFIXES)]
-        images += [os.path.join(folder, name) for name in chosen]
-        others += sorted({*names} - {*chosen})
-    return sorted(images), others
+        for name in sorted(names):
+            image = name.lower().endswith((*_SUFFIXES, *_UNREAD))
+            if name.startswith("."):
+                if image and not name.startswith("._"):  # what a Mac leaves beside an image
+                    found.hidden.append(os.path.join(folder, name))
+            elif image:
+                found.images.append(os.path.join(folder, name))
+            else:
+                found.others.append(name)
+    return found._replace(images=sorted(found.images))
 
 
 def read_batches(
@@ -155,7 +198,8 @@ def _read(file: str, shape: Shape) -> tuple[np.ndarray, tuple[int, int]] | str:
     """Pixels and original size of an image, or why there are none."""
     square = shape.height == shape.width
     try:
-        image = read_image(file, resize=shape.height if square else None, gray=shape.gray)
+        side, how = shape.height if square else None, (shape.grey_range, shape.truncated)
+        image = read_image(file, resize=side, gray=shape.gray, grey_range=how[0], truncated=how[1])
         pixels = image.pixels if square else _stretch(image.pixels, shape)
     except Exception as error:  # damaged bytes can raise anything
         return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

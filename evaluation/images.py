@@ -34,13 +34,15 @@ class Content(NamedTuple):
     Attributes:
         fingerprints: By file, 16 hexadecimal digits.
         of: 'pixels' or 'files', see `data.Splits`.
-        resize, gray: As which the run reads them.
+        resize, gray, grey_range, truncated: As which the run reads them.
     """
 
     fingerprints: Mapping[str, str]
     of: str
     resize: int
     gray: bool
+    grey_range: int | None = None
+    truncated: bool = False
 
 
 def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
@@ -70,12 +72,14 @@ def _content(run: Run) -> Content:
     if table is None or not {"file", "fingerprint"} <= set(table.columns):
         return Content({}, str(of), 0, False)
     fingerprints = dict(zip(table["file"].astype(str), table["fingerprint"].astype(str)))
-    resize = options.get("resize")
+    resize, grey_range = options.get("resize"), options.get("grey_range")
     return Content(
         fingerprints,
         str(of),
         resize if isinstance(resize, int) and not isinstance(resize, bool) else 0,
         bool(options.get("gray")),
+        grey_range,
+        options.get("truncated_images") == "use",
     )
 
 
@@ -84,11 +88,20 @@ def _has_content(path: Path, file: str, content: Content) -> bool:
     if content.of == "files":
         found = file_fingerprint(path)
     else:
-        found = read_image(path, resize=content.resize, gray=content.gray).fingerprint
+        _, _, resize, gray, grey_range, truncated = content
+        found = read_image(
+            path, resize=resize, gray=gray, grey_range=grey_range, truncated=truncated
+        ).fingerprint
     return content.fingerprints.get(file) == f"{found:016x}"
 
 
-def open_image(file: str, folder: ImageFolder, gray: bool) -> np.ndarray:
+def open_image(
+    file: str,
+    folder: ImageFolder,
+    gray: bool,
+    grey_range: int | None = None,
+    truncated: bool = False,
+) -> np.ndarray:
     """A small copy of an image for display, (H, W) or (H, W, 3) uint8. Raises: ValueError: With the
     reason.
     """
@@ -113,7 +126,9 @@ def open_image(file: str, folder: ImageFolder, gray: bool) -> np.ndarray:
                 "it is not known to be the image that the run was trained or tested on; if it is,"
                 " name the folder of the images with --data_dir"
             )
-        pixels = read_image(path, resize=None, gray=gray).pixels
+        pixels = read_image(
+            path, resize=None, gray=gray, grey_range=grey_range, truncated=truncated
+        ).pixels
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from error
     image = Image.fromarray(pixels[:, :, 0] if gray else pixels)

@@ -58,7 +58,14 @@ def image_shape(run: Run) -> Shape:
     width = height = options.get("resize") or 0
     if not width:  # all training images were of one size
         width, height = (int(side) for side in run.arrays("test")["sizes"][0])
-    return Shape(height, width, bool(options.get("gray")), options.get("upscale") or 0)
+    return Shape(
+        height,
+        width,
+        bool(options.get("gray")),
+        options.get("upscale") or 0,
+        options.get("grey_range"),
+        options.get("truncated_images") == "use",
+    )
 
 
 def read_prototypes(run: Run) -> torch.Tensor:

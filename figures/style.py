@@ -7,7 +7,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import NamedTuple
 
 import matplotlib
@@ -16,7 +15,8 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ft2font import FT2Font
+
+from figures import fonts
 
 FORMATS = ("png", "pdf")
 DPI = 144
@@ -28,8 +28,6 @@ FEWEST_SEEDS = 3  # for an interval: that of two spans everything (Student's t i
 SEQUENTIAL = "viridis"  # even in lightness, for every kind of colour vision
 
 _STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.labelsize": 9,
@@ -82,7 +80,7 @@ class Rendered(NamedTuple):
 @contextmanager
 def styled() -> Iterator[None]:
     """The project's style, and only that, for whatever is drawn inside."""
-    with matplotlib.style.context(["default", _STYLE]):
+    with matplotlib.style.context(["default", {**_STYLE, "font.family": fonts.families()}]):
         yield
 
 
@@ -90,12 +88,16 @@ def render(
     draw: Callable[..., Drawing], *arguments: object, formats: Iterable[str] = FORMATS
 ) -> Rendered:
     """Draws and writes one figure in memory; always also as PNG. Equal input gives equal bytes."""
-    with styled():
-        try:
-            figure, caption = draw(*arguments)
-        except NothingToDraw as reason:
-            return Rendered(str(reason), {})
-        return Rendered(caption, _written(figure, dict.fromkeys(["png", *formats])))
+    while True:
+        before = fonts.families()
+        with styled():
+            try:
+                figure, caption = draw(*arguments)
+            except NothingToDraw as reason:
+                return Rendered(str(reason), {})
+            if fonts.families() == before:
+                return Rendered(caption, _written(figure, dict.fromkeys(["png", *formats])))
+        # a name needed one more font, which is not in what was drawn before that name
 
 
 def new_figure(width: float, height: float, *, layout: str | None = "constrained") -> Figure:
@@ -124,9 +126,9 @@ def text_width(figure: Figure, texts: Iterable[str], size: float) -> float:
 
 
 def printable(text: str, length: int = LONGEST_NAME) -> str:
-    """One line of a limited length that the font can show; what it cannot show becomes '□'."""
-    known, marks = _characters(), ("\n", "\r", "\t")
-    shown = "".join(" " if c in marks else c if ord(c) in known else "□" for c in text)
+    """One line of a limited length that the fonts can show; what they cannot show becomes '□'."""
+    marks = ("\n", "\r", "\t")
+    shown = "".join(" " if c in marks else c if fonts.can_show(c) else "□" for c in text)
     if len(shown) <= length:
         return shown
     half = (length - 1) // 2
@@ -193,12 +195,6 @@ def ordinal(number: int) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """'1 class', '2 classes': a number with its noun."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-@lru_cache(maxsize=1)
-def _characters() -> frozenset[int]:
-    path = font_manager.findfont(font_manager.FontProperties(family="DejaVu Sans"))
-    return frozenset(FT2Font(path).get_charmap())
 
 
 def _written(figure: Figure, names: Iterable[str]) -> dict[str, bytes]:

@@ -15,15 +15,18 @@ import numpy as np
 
 from hierarchies.tree import Hierarchy
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "tif", "tiff", "bmp", "gif", "webp")
+IMAGE_EXTENSIONS = tuple("jpg jpeg jfif jpe png tif tiff bmp gif webp avif".split())
 # files that hold images all the same, and what to do with them
+UNREAD_IMAGES = tuple(
+    "heic heif jxl jp2 j2k jpx pgm ppm pnm pbm tga ico psd xcf dng nef cr2 cr3 arw orf raf rw2 raw"
+    " czi nd2 lif oib oif vsi svs ndpi scn mrxs lsm dcm".split()
+)
 _ELSEWHERE = {
     "images in formats that are not read: convert them to PNG, JPEG or TIFF": (
-        "heic heif avif jxl jp2 j2k jpx jfif jpe pgm ppm pnm pbm tga ico psd xcf svg eps pdf dng"
-        " nef cr2 cr3 arw orf raf"
-        " rw2 raw czi nd2 lif oib oif vsi svs ndpi scn mrxs lsm dcm nii fits npy mp4 avi mov mkv"
+        *UNREAD_IMAGES,
+        *"svg eps pdf nii fits npy mp4 avi mov mkv".split(),
     ),
-    "archives: unpack them": "zip tar tgz gz bz2 xz 7z rar",
+    "archives: unpack them": tuple("zip tar tgz gz bz2 xz 7z rar".split()),
 }
 _JUNK = {
     "thumbs.db",
@@ -165,7 +168,7 @@ def advice(names: Sequence[str]) -> list[str]:
         [],
     )
     for sentence, suffixes in _ELSEWHERE.items():
-        found = sorted((-counts[suffix], suffix) for suffix in suffixes.split() if suffix in counts)
+        found = sorted((-counts[suffix], suffix) for suffix in suffixes if suffix in counts)
         if found:
             listed = ", ".join(f"{-count} .{suffix}" for count, suffix in found)
             sentences.append(f"{-sum(count for count, _ in found)} files ({listed}) are {sentence}")
@@ -230,7 +233,7 @@ def _sort(
         if hits:
             return
         if hidden:
-            images = 0 if entry.is_symlink() else _count_images(entry.path, suffixes)
+            images = 0 if entry.is_symlink() else count_images(entry.path, suffixes)
             folder.hidden.extend([(f"{path}/", images)] if images else [])
         elif entry.is_symlink():
             _check_link(path, real_root, entry)
@@ -246,7 +249,7 @@ def _sort(
         folder.others.append(name)
 
 
-def _count_images(folder: str, suffixes: tuple[str, ...]) -> int:
+def count_images(folder: str, suffixes: tuple[str, ...]) -> int:
     """Images below a folder, among its first files: the folder may be a file server's snapshot of
     everything.
     """

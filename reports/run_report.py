@@ -82,7 +82,11 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
         best = int(epochs.loc[accuracy.idxmax(), "epoch"]) if accuracy.notna().any() else None
     files = run.arrays("test").get("files")
     reader = partial(
-        open_image, folder=image_folder(run, data_dir), gray=bool(run.options.get("gray"))
+        open_image,
+        folder=image_folder(run, data_dir),
+        gray=bool(run.options.get("gray")),
+        grey_range=run.options.get("grey_range"),
+        truncated=run.options.get("truncated_images") == "use",
     )
     return Subject(source.test, epochs, run.options, source.val, files, reader, best)
 

@@ -16,9 +16,10 @@ from images import draw, make_folder
 from PIL import Image
 
 from data import cache as cache_module
-from data import cache_writer
+from data import cache_writer, decoding
 from data.cache import build_cache
 from data.decoding import read_image
+from hierarchies import scan_folders
 
 ODD_NAMES = ("Tripos furca, duplets/a b.png", "Ærøskøbing/浮游.png", "quote's (x)/100%.png")
 
@@ -67,7 +68,7 @@ def test_integers_beyond_sixteen_bits_and_floats_are_refused(tmp_path):
     Image.fromarray(np.array([[0.0, 0.5]], np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ValueError, match="values from 0 to 70000 do not fit 16 bits"):
         read_image(tmp_path / "wide.tif")
-    with pytest.raises(ValueError, match="mode 'F' have no fixed range"):
+    with pytest.raises(ValueError, match="no fixed range; save the image with 8 or 16 bits"):
         read_image(tmp_path / "float.tif")
 
 
@@ -534,7 +535,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache_writer, "_observe", interrupt)
+    monkeypatch.setattr(cache_writer.ImageNotes, "add", interrupt)
     with pytest.raises(KeyboardInterrupt):
         build_cache(tmp_path, [f"a/{i:02}.png" for i in range(5)])
     assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]
@@ -611,3 +612,93 @@ def test_the_content_is_plain_json(tmp_path):
     content = json.loads((cache.folder / "content.json").read_text())
     assert set(content.pop("checksums")) == {"content.json", "images.npz"}
     assert content == {"shape": [1, 3, 3, 3], "bad": [], "notes": []}
+
+
+def test_a_grey_range_makes_its_value_white_in_grey_and_colour(tmp_path):
+    values = np.array([[[0, 16, 2048], [4095, 5000, 17]]])
+    sixteen_bit_png(tmp_path / "colour.png", 2, values)
+    sixteen_bit_png(tmp_path / "clear.png", 6, np.dstack([values, [[65535, 65535]]]))
+    sixteen_bit_png(tmp_path / "greya.png", 4, np.dstack([values[:, :, :1], [[65535, 65535]]]))
+    Image.fromarray(values[0].astype(np.uint16)).save(tmp_path / "grey.tif")
+    Image.fromarray(values[0].astype(np.uint8)).save(tmp_path / "eight.png")
+    right = np.rint(np.minimum(values, 4095) * 255 / 4095)
+    for name in ("colour.png", "clear.png"):
+        found = read_image(tmp_path / name, resize=0, grey_range=4095)
+        np.testing.assert_array_equal(found.pixels, right)
+        assert found.brightest == 5000 and not found.cut
+    found = read_image(tmp_path / "greya.png", resize=0, grey_range=4095)
+    np.testing.assert_array_equal(found.pixels[:, :, 1], right[:, :, 0])
+    found = read_image(tmp_path / "grey.tif", resize=0, grey_range=4095, gray=True)
+    np.testing.assert_array_equal(found.pixels[:, :, 0], right[0])
+    found = read_image(tmp_path / "eight.png", resize=0, grey_range=4095, gray=True)
+    np.testing.assert_array_equal(found.pixels[:, :, 0], values[0] % 256)
+
+
+def test_notes_say_which_grey_range_would_hold_all_values_and_what_it_clips(tmp_path):
+    for name, brightest in (("a", 4000), ("b", 300)):
+        Image.fromarray(np.array([[0, brightest]], np.uint16)).save(tmp_path / f"{name}.tif")
+    files = ["a.tif", "b.tif"]
+    dark = build_cache(tmp_path, files, resize=2)
+    (note,) = [note for note in dark.notes if "dark" in note]
+    assert "2 images" in note and "largest value found is 4000: --grey_range 4095 would" in note
+    light = build_cache(tmp_path, files, resize=2, grey_range=1023)
+    assert light.folder != dark.folder and light.pixels.max() == 255 > dark.pixels.max()
+    assert not [note for note in light.notes if "dark" in note]
+    (note,) = [note for note in light.notes if "above" in note]
+    assert note.startswith("1 images have values above 1023") and "a.tif" in note
+
+
+@pytest.mark.parametrize("lost", [2, 1200])
+def test_a_jpeg_that_ends_early_is_refused_with_the_way_out_or_used(tmp_path, lost):
+    pixels = draw(tmp_path / "whole.jpg", (64, 64))
+    content = (tmp_path / "whole.jpg").read_bytes()
+    write(tmp_path / "early.jpg", content[:-lost])
+    with pytest.raises(ValueError, match="early.jpg: .*truncated.*\n.*--truncated_images use"):
+        build_cache(tmp_path, ["early.jpg"], resize=0)
+    cache = build_cache(tmp_path, ["early.jpg", "whole.jpg"], resize=0, truncated_images="use")
+    assert cache.pixels.shape == (2, *pixels.shape)
+    rows = 64 if lost == 2 else 8
+    np.testing.assert_array_equal(cache.pixels[0][:rows], cache.pixels[1][:rows])
+    (note,) = cache.notes
+    assert note == "1 images end early: what is missing is grey, for instance early.jpg"
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "avif"])
+def test_what_pillow_reads_is_read_whatever_its_suffix(tmp_path, suffix):
+    if suffix == "avif" and not decoding.AVIF:
+        pytest.skip("this Pillow reads no AVIF")
+    kind = "AVIF" if suffix == "avif" else "JPEG"
+    Image.new("RGB", (20, 10), (200, 100, 50)).save(tmp_path / f"a.{suffix}", kind)
+    found = read_image(tmp_path / f"a.{suffix}", resize=0)
+    assert found.size == (20, 10) and np.abs(found.pixels - [200.0, 100, 50]).max() < 6
+    (tmp_path / "x").mkdir()
+    shutil.move(tmp_path / f"a.{suffix}", tmp_path / "x" / f"a.{suffix}")
+    assert scan_folders(tmp_path).files == (f"x/a.{suffix}",)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "but HEIC; convert it to PNG, JPEG or TIFF"),
+        (b"\xff\x0a\xfa\x7f", "but JPEG XL"),
+        (b"%PDF-1.7", "but PDF"),
+        (b"<!DOCTYPE html><html>", "but a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "but a pointer of Git LFS"),
+        (b"II*\0\xff\xff\xff\xff", "list of tags of this TIFF file is damaged"),
+    ],
+)
+def test_a_file_that_is_called_an_image_is_named_for_what_it_is(tmp_path, content, message):
+    write(tmp_path / "a.jpg", content)
+    for read in (read_image, decoding.read_head):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / "a.jpg")
+
+
+def test_a_later_page_of_a_kind_that_is_not_read_does_not_matter(tmp_path):
+    pages = [Image.new("L", (4, 4), 7), Image.new("F", (4, 4), 0.5)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    content = (tmp_path / "a.tif").read_bytes()
+    depth = struct.pack("<HHLL", 258, 3, 1, 32)  # of the second page
+    assert content.count(depth) == 1
+    write(tmp_path / "a.tif", content.replace(depth, struct.pack("<HHLL", 258, 3, 1, 31)))
+    assert set(read_image(tmp_path / "a.tif", resize=0).pixels.ravel()) == {7}

@@ -12,8 +12,7 @@ from images import draw, make_folder
 from recorded import write_whole_run
 
 from data.cache import build_cache
-from data.decoding import read_image
-from data.headers import read_size
+from data.decoding import read_head, read_image
 from evaluation import images
 from figures import Rendered
 from files.writing import replacing
@@ -37,7 +36,7 @@ def test_a_program_that_calls_itself_an_image_is_not_run(tmp_path, monkeypatch, 
     with pytest.raises(ValueError, match="no image"):
         read_image(file, resize=4)
     with pytest.raises(ValueError, match="no image"):
-        read_size(file)
+        read_head(file)
     assert not (tmp_path / "mark").exists()
 
 

@@ -264,6 +264,23 @@ def test_a_name_that_is_no_unicode_is_written_as_it_is(runs, capsys, tmp_path):
     assert [os.path.basename(file) for file in np.load(archive)["files"]] == [names[0], "good.png"]
 
 
+def test_a_carriage_return_in_a_name_breaks_no_row_and_what_is_passed_over_is_named(
+    runs, call, tmp_path
+):
+    for name in ("a\rb.png", "c.jfif.png", ".d.png"):
+        draw(tmp_path / "images" / name)
+    (tmp_path / "images" / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    folder = runs[0]["plain"].folder
+    status, said, _, table = call(folder, tmp_path / "images", "--rule", "argmax")
+    assert status == 0
+    names = [os.path.basename(file) for file in table["file"]]
+    assert names == ["a\rb.png", "c.jfif.png", "phone.HEIC"]
+    assert table["error"].isna().tolist() == [True, True, False]
+    assert table["probability"].dtype == float and "but HEIC" in table["error"][2]
+    assert "note: 1 files (1 .heic) are images in formats that are not read: convert" in said
+    assert "note: 1 hidden image" in said and ".d.png" in said
+
+
 def test_no_image_is_replaced_by_a_table(runs, capsys, tmp_path):
     draw(tmp_path / "images" / "photo.png")
     before = (tmp_path / "images" / "photo.png").read_bytes()

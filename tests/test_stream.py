@@ -13,7 +13,8 @@ from PIL import Image
 
 from data import Batches, headers, store, stream
 from data.cache import build_cache
-from data.headers import read_headers, read_size
+from data.decoding import read_head
+from data.headers import read_headers
 from data.splits import Splits
 from data.stream import Stream, Upscaled
 from hierarchies import Hierarchy
@@ -132,7 +133,7 @@ def test_sizes_are_those_after_the_rotation_flag(tmp_path, kind, flag, expected)
     exif = image.getexif()
     exif[274] = flag
     image.save(tmp_path / f"x.{kind}", exif=exif)
-    assert read_size(tmp_path / f"x.{kind}") == expected
+    assert read_head(tmp_path / f"x.{kind}").size == expected
     assert build_cache(tmp_path, [f"x.{kind}"], resize=8).sizes.tolist() == [list(expected)]
 
 
@@ -140,7 +141,7 @@ def test_sizes_are_read_once_and_again_when_a_file_changes(root, monkeypatch):
     first = read_headers(root, FILES)
     draw(root / "1.png", (50, 60), seed=5)
     assert read_headers(root, FILES).sizes[1].tolist() == [50, 60]
-    monkeypatch.setattr(headers, "read_size", None)
+    monkeypatch.setattr(headers, "read_head", None)
     np.testing.assert_array_equal(read_headers(root, FILES).sizes[2:], first.sizes[2:])
 
 
@@ -159,7 +160,7 @@ def test_an_image_beyond_pillows_limit_is_called_too_large(tmp_path, monkeypatch
     draw(tmp_path / "big.png", (40, 40))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
     with pytest.raises(ValueError, match="too large: .*1600 pixels.*scale it down"):
-        read_size(tmp_path / "big.png")
+        read_head(tmp_path / "big.png")
 
 
 def test_sizes_that_cannot_be_kept_are_a_note(root):
@@ -229,3 +230,18 @@ def test_streams_take_any_kind_of_path(root):
         == Stream(Path(root), FILES, resize=4)[0].shape
         == (4, 4, 3)
     )
+
+
+def test_streamed_images_of_sixteen_bits_are_noted_with_the_range_that_would_hold_them(tmp_path):
+    for number in range(3):
+        deep = np.full((8, 8), 4000 - number, np.uint16)
+        Image.fromarray(deep).save(tmp_path / f"{number}.tif")
+    draw(tmp_path / "3.png", (8, 8))
+    files = [f"{number}.tif" for number in range(3)] + ["3.png"]
+    images = store.open_images(tmp_path, files, options(stream=True))
+    assert any("3 images have 16 bits a channel, 0 of them in colour" in n for n in images.notes)
+    assert any("--grey_range 4095 would make 4095 white" in note for note in images.notes)
+    assert images.pixels[0].max() == 16
+    images = store.open_images(tmp_path, files, options(stream=True, grey_range=4000))
+    assert images.pixels[0].min() == 255
+    assert not any("dark" in note for note in images.notes)

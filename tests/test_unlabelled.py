@@ -73,6 +73,31 @@ def test_formats_that_are_not_read_are_named(tmp_path):
         find_images([tmp_path])
 
 
+def test_images_that_cannot_be_read_are_found_and_hidden_ones_named(folder):
+    for name in ("phone.HEIC", "b/x.nef", "b/.y.png", "list.pdf"):
+        (folder / name).write_bytes(b"x")
+    Image.new("RGB", (9, 9)).save(folder / "new.jfif", "JPEG")
+    found = find_images([folder])
+    assert {"phone.HEIC", "b/x.nef", "new.jfif"} < set(relative(found, folder))
+    assert found.others == 3  # notes.txt, list.csv, list.pdf
+    advice, hidden = found.notes
+    assert advice.startswith("3 files (1 .heic, 1 .nef, 1 .pdf) are images in formats that are not")
+    assert hidden.startswith("3 hidden ones with images left out") and ".cache/" in hidden
+    (batch,) = read_batches([str(folder / "phone.HEIC"), found.files[0]], Shape(4, 4), 5)
+    assert "no image that Pillow can read" in batch.errors[0] and batch.errors[1] is None
+
+
+def test_a_run_s_grey_range_and_cut_photographs_are_read_as_in_training(tmp_path):
+    Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(tmp_path / "a.tif")
+    draw(tmp_path / "whole.jpg", (64, 64))
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-2])
+    files = [str(tmp_path / name) for name in ("a.tif", "b.jpg")]
+    (plain,) = read_batches(files, Shape(4, 4), 5)
+    assert plain.pixels.max() == 16 and "truncated" in plain.errors[1]
+    (batch,) = read_batches(files, Shape(4, 4, grey_range=4095, truncated=True), 5)
+    assert batch.errors == [None, None] and set(batch.pixels[0].ravel()) == {255}
+
+
 def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
     scandir, closed = os.scandir, str(folder / "b")
 
