@@ -31,7 +31,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """As `printable`, but bytes of file names that are not valid UTF-8 stay, which files can hold."""
+    """As `printable`, but bytes of file names that are not UTF-8 stay, which files can hold."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if "\ud800" <= c <= "\udfff" else _shown(c) for c in text)
