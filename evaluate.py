@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from files.text import shortened
 from hierarchies import WEIGHTINGS
 from hierarchies.weights import weighting_options
 from options.parser import Parser, add_option, filled, gpu, natural, nonnegative
@@ -251,7 +252,7 @@ def _of_weightings() -> set[str]:
 def _check_folders(args: argparse.Namespace) -> None:
     """Raises: ValueError: If no RUN is there, or not the folder of the images."""
     if args.run and not any(map(os.path.exists, args.run)):
-        raise ValueError(f"{args.run[0]}: there is no such folder")
+        raise ValueError(f"{shortened(args.run[0], 200)}: there is no such folder")
     if args.data_dir is not None and not Path(args.data_dir).is_dir():
         raise ValueError(f"--data_dir {args.data_dir}: there is no such folder")
 

@@ -8,7 +8,8 @@ how it prints.
 - Where a thread has no memory to start or to go on, the process ends: others would wait for it for
   ever.
 - What the terminal cannot show, such as a file name that is not valid text, is replaced instead of
-  ending the script.
+  ending the script; what would control it, such as an escape code in a file name, is printed as
+  text.
 """
 
 import functools
@@ -17,8 +18,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
+from files.text import for_terminal
+
+UP = "\x1b[A"  # by which a progress bar goes up a line
 STATUS = 130  # as shells report a process that Ctrl-C ended
 NO_MEMORY = 3  # exit status where the memory did not suffice
 NO_MEMORY_MESSAGE = (
@@ -42,10 +46,26 @@ def leave(status: int) -> NoReturn:
 
 
 def set_up_streams() -> None:
-    """Makes standard output and error replace characters that they cannot encode."""
+    """Makes standard output and error replace characters that they cannot encode, and print those
+    that control a terminal as escapes.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # tests put others in their place
             stream.reconfigure(errors="replace")
+            _make_harmless(stream, "\n\t\r" if stream is sys.stderr else "\n\t")
+
+
+def _make_harmless(stream: TextIO, kept: str) -> None:
+    if "write" in vars(stream):  # done before
+        return
+    write = stream.write
+
+    def write_harmless(text: str) -> int:
+        parts = text.split(UP) if "\r" in kept else [text]
+        write(UP.join(for_terminal(part, kept) for part in parts))
+        return len(text)
+
+    stream.write = write_harmless
 
 
 def _quietly(kind, error, traceback) -> None:

@@ -47,7 +47,7 @@ def write_results(
             outputs.view(scores=outputs.prototype_scores), "-prototype", weighted, other
         )
     for name, table in written.items():
-        run.write_table(name, table)
+        run.write_table_for_people(name, table)
     made = f"evaluation{weighted}.json"
     run.write_json(made, {"checkpoint": checkpoint, **_asked(request), **provenance()})
     drawn = learned_trees(outputs)

@@ -14,6 +14,7 @@ from data.progress import progress
 from data.unlabelled import Batch, Shape, read_batches
 from evaluation.answers import Answered, Answerer, Counts
 from evaluation.model import Embedder
+from files.text import for_people
 from files.writing import RowStore, replacing
 
 
@@ -113,7 +114,7 @@ def _table(out: str | os.PathLike, embeddings: str | os.PathLike | None) -> Iter
         files = []
 
         def write(frame: pd.DataFrame, vectors: np.ndarray, scores: np.ndarray) -> None:
-            frame.to_csv(
+            for_people(frame).to_csv(
                 handle,
                 index=False,
                 header=handle.tell() == 0,

@@ -1,12 +1,22 @@
-"""Text from others, made harmless where people read it. What machines read keeps it as it is."""
+"""Text from others, made harmless where people read it. What machines read keeps it as it is.
+
+People read the terminal, log.txt, pages and the tables that are the end of the way: predictions.csv, per_class*.csv,
+confusion_*.csv, summary.csv, comparisons.csv and their like. Names stay exact in split.csv, hierarchy.json, .pkl and
+.npz, by which images are found again.
+"""  # noqa: E501
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What moves the cursor, hides or reorders text, is not valid text or breaks the line. The two
 # joiners (U+200C, U+200D) are letters' parts in several scripts and stay.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
+_OTHER = re.compile(r"[^\x20-\x7e]")
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
 
@@ -18,6 +28,29 @@ def printable(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_shown, text))
+
+
+def one_line(text: str) -> str:
+    """As `printable`, but bytes of file names that are not UTF-8 stay, which files can hold."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if "\ud800" <= c <= "\udfff" else _shown(c) for c in text)
+
+
+def for_terminal(text: str, kept: str = "\n\t") -> str:
+    """What a program prints, line breaks included, without what could control the screen."""
+    return _OTHER.sub(lambda found: found[0] if found[0] in kept else one_line(found[0]), text)
+
+
+def table_cell(value: object) -> object:
+    """A value for a cell of a CSV that people open; other than texts they stay as they are."""
+    return spreadsheet_cell(one_line(value)) if isinstance(value, str) else value
+
+
+def for_people(table: "pd.DataFrame") -> "pd.DataFrame":
+    """A copy of a table in which every text is a `table_cell`."""
+    texts = [name for name in table.columns if table[name].dtype.kind in "OSU"]
+    return table.assign(**{name: table[name].astype(object).map(table_cell) for name in texts})
 
 
 def spreadsheet_cell(text: str) -> str:

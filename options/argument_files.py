@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from files.regular import check_regular
+
 WORD = re.compile(
     r"""#.*|((?:"[^"]*"|'[^']*'|[^\s"'])+)"""
 )  # of an argument file; its group is empty in a comment
@@ -40,6 +42,7 @@ def read_argument_files(arguments: Sequence[str], within: Sequence[Path] = ()) -
 
 def _words(argument: str, path: Path) -> list[str]:
     try:
+        check_regular(path)  # a pipe would hang, a device never end
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ValueError(
@@ -47,6 +50,8 @@ def _words(argument: str, path: Path) -> list[str]:
         ) from error
     except UnicodeDecodeError:
         text = "\0"
+    except ValueError as error:
+        raise ValueError(f"the argument file {argument} cannot be read: {error}") from error
     if "\0" in text:  # UTF-16 without its mark is UTF-8 full of these
         raise ValueError(f"the argument file {argument} is not in UTF-8: save it as UTF-8")
     words = []

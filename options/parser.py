@@ -6,9 +6,50 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from files.text import shortened
 from registry import Choice, Option, Switch, values
 
 DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"  # which editors put in the place of two hyphens
+
+# names that flags have in other tools, and those that they have here, of those that a script has
+ELSEWHERE = {
+    "learning_rate": ("lr",),
+    "model": ("backbone", "method"),
+    "arch": ("backbone",),
+    "architecture": ("backbone",),
+    "network": ("backbone",),
+    "net": ("backbone",),
+    "pretrained_model": ("weights",),
+    "device": ("GPU",),
+    "devices": ("GPU",),
+    "gpus": ("GPU",),
+    "gpu_ids": ("GPU",),
+    "cuda": ("GPU",),
+    "batch": ("batch_size",),
+    "bs": ("batch_size",),
+    "num_epochs": ("epochs",),
+    "n_epochs": ("epochs",),
+    "max_epochs": ("epochs",),
+    "image_size": ("resize",),
+    "img_size": ("resize",),
+    "imgsz": ("resize",),
+    "data": ("data_dir",),
+    "data_path": ("data_dir",),
+    "dataset_dir": ("data_dir",),
+    "output": ("out", "record"),
+    "output_dir": ("out", "record"),
+    "save_dir": ("out", "record"),
+    "project": ("record",),
+    "random_seed": ("seed",),
+    "random_state": ("seed",),
+    "checkpoint_path": ("checkpoint",),
+    "top_k": ("topk",),
+}
+NOT_HERE = {
+    "patience": "training does not stop early; --use_val keeps the best epoch on the validation"
+    " images, and --epochs sets how many there are",
+}
+NOT_HERE |= dict.fromkeys(("early_stopping", "early_stop"), NOT_HERE["patience"])
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -32,6 +73,7 @@ class Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(
             r"-(\d|\.\d|inf|nan)"
         )  # argparse takes -1e-3 for a flag
+        self._given: Sequence[str] = ()
 
     def parse_known_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -44,12 +86,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         """Ends with the message alone: the usage of so many flags would hide it."""
-        message = re.sub(
-            r"(?s)^unrecognized arguments: (.*)",
-            r"no flag takes \1; quote values with spaces",
-            message,
-        )
+        if extra := re.match(r"(?s)unrecognized arguments: (.*)", message):
+            words = extra[1]
+            message = f"no flag takes {words}{self._behind(words)}; quote values with spaces"
+        # one value of thousands of characters would hide the rest
+        message = re.sub(r"\S{200,}", lambda found: shortened(found[0]), message)
         self.exit(2, f"error: {message}\n(all flags: python {self.prog} --help)\n")
+
+    def _behind(self, words: str) -> str:
+        """Behind which flag the words stand of which the first is one too many."""
+        for place, argument in enumerate(self._given):
+            if words == argument or words.startswith(f"{argument} "):
+                flags = [one for one in self._given[:place] if one in self._option_string_actions]
+                return f" (behind {flags[-1]})" if flags else ""
+        return ""
 
     def describe(self, defaults: Mapping[str, str | None], unused: Sequence[str] = ()) -> None:
         """Makes --help show these texts as defaults, by the names of the flags, and leave out the
@@ -62,7 +112,7 @@ class Parser(argparse.ArgumentParser):
                 action.help = argparse.SUPPRESS
 
     def _checked(self, args: Sequence[str] | None) -> list[str]:
-        args = sys.argv[1:] if args is None else list(args)
+        self._given = args = sys.argv[1:] if args is None else list(args)
         flags = {flag.lower(): flag for flag in self._option_string_actions}
         for before, argument in zip(
             ["", *args], args[: args.index("--")] if "--" in args else args
@@ -72,18 +122,23 @@ class Parser(argparse.ArgumentParser):
                 continue
             spelt = f"--{flag.lstrip(DASHES).lower().replace('-', '_')}"
             if flag.startswith("--") or (flag[:1] in tuple(DASHES) and spelt in flags):
-                near = [
-                    flags[name]
-                    for name in difflib.get_close_matches(spelt, flags, n=2, cutoff=0.75)
-                ]
-                self.error(
-                    f"there is no flag {flag}"
-                    + (f", did you mean {' or '.join(near)}?" if near else "")
-                )
+                self.error(f"there is no flag {flag}{self._meant(spelt, flags)}")
             switch = self._option_string_actions.get(before)
             if switch is not None and switch.nargs == 0 and not self._get_positional_actions():
                 self.error(f"{before} takes no value, got {argument!r}")
         return args
+
+    @staticmethod
+    def _meant(spelt: str, flags: Mapping[str, str]) -> str:
+        """What goes on a message about a flag that does not exist: what it is called here."""
+        name = spelt.removeprefix("--")
+        if name in NOT_HERE and "--epochs" in flags:
+            return f": {NOT_HERE[name]}"
+        here = [f"--{other}" for other in ELSEWHERE.get(name, ())]
+        near = [flag for flag in here if flag.lower() in flags] or [
+            flags[found] for found in difflib.get_close_matches(spelt, flags, n=2, cutoff=0.75)
+        ]
+        return f", did you mean {' or '.join(near)}?" if near else ""
 
 
 def from_text(check: Callable[[str], object]) -> Callable[[str], object]:

@@ -177,7 +177,8 @@ def untaken_reason(name: str, options: Iterable[Option], values: Mapping[str, ob
             return untaken_reason(name, option.parts.find(chosen).options, values)
         also = " and ".join([", ".join(takers[:-1]), takers[-1]] if takers[1:] else takers)
         does = "do" if takers[1:] else "does"
-        return f"{option.parts.spoken} {chosen} does not take it ({also} {does})"
+        way_out = f"--{option.name} {' or '.join(takers)}"
+        return f"{option.parts.spoken} {chosen} does not take it ({also} {does}: {way_out})"
     return "nothing takes it"
 
 

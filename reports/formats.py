@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from files.text import one_line
+
 MARK = "{mark}"
 # formats of tables over seeds, and the file that each also goes to
 SUMMARIES = {"terminal": None, "markdown": "summary.md", "latex": "summary.tex", "csv": None}
@@ -38,7 +40,10 @@ class Table:
     def marked(self, best: Callable[[str], str], other: Callable[[str], str]) -> list[list[str]]:
         """The rows, with `best` applied to the cells to mark and `other` to the others."""
         return [
-            [best(cell) if (i, j) in self.best else other(cell) for j, cell in enumerate(row)]
+            [
+                best(one_line(cell)) if (i, j) in self.best else other(one_line(cell))
+                for j, cell in enumerate(row)
+            ]
             for i, row in enumerate(self.rows)
         ]
 
@@ -54,7 +59,7 @@ def terminal(table: Table, width: int | None = None) -> str:
     widths = [
         max(len(row[j]) - (j < table.labels) for row in cells) for j in range(len(table.columns))
     ]
-    lines = [table.title]
+    lines = [one_line(table.title)]
     for block in _blocks(widths, table.labels, width):
         for i, row in enumerate(cells):
             parts = [
@@ -119,7 +124,7 @@ def _blocks(widths: Sequence[int], labels: int, width: int | None) -> Iterator[l
 
 
 def _escape_markdown(text: str) -> str:
-    return re.sub(r"([|*_`\\<\[\]])", r"\\\1", text)
+    return re.sub(r"([|*_`\\<\[\]])", r"\\\1", one_line(text))
 
 
 def _escape_latex(text: str) -> str:
@@ -128,7 +133,7 @@ def _escape_latex(text: str) -> str:
     special |= {"±": r"$\pm$", "–": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$"} | {
         c: f"\\{c}" for c in "&%$#_{}"
     }
-    escaped = re.sub("-(?=-)", "-\0", text)  # two hyphens would become a dash
+    escaped = re.sub("-(?=-)", "-\0", one_line(text))  # two hyphens would become a dash
     escaped = "".join(special.get(character, character) for character in escaped).replace(
         "\0", "{}"
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from files.text import for_people
 from reports import formats, statistics, tables
 from reports.labels import method_labels
 from runs import records
@@ -78,9 +79,9 @@ def _select(
 def _write(
     run: Run, summary: pd.DataFrame, comparisons: list[pd.DataFrame], name: str | None, text: str
 ) -> None:
-    run.write_table("summary.csv", summary)
+    run.write_table_for_people("summary.csv", summary)
     if comparisons:
-        run.write_table("comparisons.csv", pd.concat(comparisons))
+        run.write_table_for_people("comparisons.csv", pd.concat(comparisons))
     if name is not None:
         run.write_text(name, text + "\n")
 
@@ -89,7 +90,8 @@ def _layout(
     summary: pd.DataFrame, metrics: Sequence[str], comparisons: Sequence[formats.Table], layout: str
 ) -> str:
     if layout == "csv":
-        return tables.wide(summary, metrics).to_csv(index=False, lineterminator="\n").rstrip("\n")
+        table = for_people(tables.wide(summary, metrics))
+        return table.to_csv(index=False, lineterminator="\n").rstrip("\n")
     shown = [*tables.summary_tables(summary, metrics), *comparisons]
     if layout == "terminal":
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -2,6 +2,7 @@
 all.
 """
 
+import csv
 import hashlib
 import io
 import json
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from files.locks import file_lock
 from files.pickles import dump_arrays, load_arrays
+from files.text import for_people, one_line
 from files.writing import open_to_append, remove_leftovers, write_whole
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs
@@ -383,6 +385,7 @@ class Run:
 
     def log(self, line: str) -> None:
         """Prints a line, clear of progress bars, and appends it to log.txt with the time."""
+        line = one_line(line)
         tqdm.write(line)
         path = self.folder / "log.txt"
         try:
@@ -399,10 +402,14 @@ class Run:
         self.write_text(name, _json(content))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """CSV with 17 significant digits at most: reading it back gives the same floats. NaN is
-        written as 'nan'.
+        """CSV with 17 significant digits at most: reading it back gives the same floats, and the
+        same names. NaN is written as 'nan'.
         """
         self.write_text(name, _csv(table))
+
+    def write_table_for_people(self, name: str, table: pd.DataFrame) -> None:
+        """As `write_table`, with names made harmless for spreadsheet programs."""
+        self.write_table(name, for_people(table))
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         self._replace(f"{name}.pkl", dump_arrays(arrays))
@@ -576,7 +583,13 @@ def _json(content: object) -> str:
 
 
 def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, na_rep="nan", lineterminator="\n")
+    text = table.to_csv(index=False, na_rep="nan", lineterminator="\n")
+    if "\r" not in text:
+        return text
+    # of which Python writes a name without quotes, and reads it as the end of the row
+    return table.to_csv(
+        index=False, na_rep="nan", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC
+    )
 
 
 def _canonical(content: object) -> object:

@@ -45,9 +45,11 @@ def public_uri(uri: str) -> str:
 
     A local store is a file and is shown whole, without a query.
     """
-    scheme, _, rest = uri.partition("://")
+    scheme, separator, rest = uri.partition("://")
     if scheme == "sqlite":
         return uri.partition("?")[0]
+    if not separator:  # not a URI, which is refused
+        return re.split(r"[/?#]", uri, maxsplit=1)[0].rpartition("@")[2]
     place = re.split(r"[/?#]", rest, maxsplit=1)[0]
     host = place.rpartition("@")[2]
     hidden = "/..." if rest.rstrip("/") != host else ""
@@ -215,6 +217,7 @@ class Tracker:
                     " the same command"
                 )
             self.lost = True
+            self._connected = False  # how much of it the store took has to be asked
             return False
         return True
 

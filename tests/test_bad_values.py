@@ -1,0 +1,104 @@
+"""Every flag of the scripts with twenty odd values: taken, or refused by a message that names it.
+
+Behind a switch the value is another RUN or IMAGE, which the message names then.
+"""
+
+from functools import cache
+
+import pytest
+
+import evaluate
+import predict
+import train
+import visualize
+from options import command_line, flags
+from training import experiment
+
+VALUES = {
+    "empty": [""],
+    "blank": ["  "],
+    "nan": ["nan"],
+    "infinite": ["inf"],
+    "negative": ["-1"],
+    "too large": ["1e400"],
+    "hexadecimal": ["0x10"],
+    "very long": ["9" * 5000],
+    "other digits": ["\u0663"],
+    "newline": ["1\n2"],
+    "NUL": ["a\0b"],
+    "no such path": ["/no/such/path.csv"],
+    "a folder": ["/"],
+    "upwards": ["../.."],
+    "at": ["@"],
+    "hyphens": ["--"],
+    "quotes": ["'\""],
+    "emoji": ["\U0001f990"],
+    "surrogate": ["\udcff"],
+    "escape code": ["\x1b[2J"],
+    "several": ["1", "x"],
+    "nothing": [],
+}
+TRAINING = ["--dataset", "demo", "--method", "DR", "--backbone", "conv4"]
+
+
+def parse_train(argv):
+    return train.main("", train.DATASETS, [*TRAINING, *argv])
+
+
+def take(*_):
+    return 0
+
+
+SCRIPTS = {
+    "train": (lambda: flags.build_parser("", list(train.DATASETS)), parse_train),
+    "evaluate": (evaluate.build_parser, evaluate.main),
+    "predict": (predict.build_parser, lambda argv: predict.main(["RUN", "IMAGE", *argv])),
+    "visualize": (visualize.build_parser, lambda argv: visualize.main(["RUN", *argv])),
+}
+
+
+@pytest.fixture
+def only_the_command_line(monkeypatch, tmp_path):
+    """What comes after parsing does nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "run_to_status", take)
+    monkeypatch.setattr(evaluate, "evaluate_runs", take)
+    monkeypatch.setattr(evaluate, "_overview", take)
+    monkeypatch.setattr(visualize, "visualize", take)
+    monkeypatch.setattr(visualize, "find_folders", lambda folders: [])
+    monkeypatch.setattr(predict, "predict", lambda *_: predict.Counts())
+    monkeypatch.setattr(command_line, "_describe", take)  # for --help
+    build = cache(lambda datasets: flags.build_parser("", list(datasets)))
+    monkeypatch.setattr(command_line, "build_parser", lambda _, datasets: build(tuple(datasets)))
+
+
+def outcome(call, argv, capsys) -> tuple[object, str]:
+    """The exit status and what is said on standard error. Any other error is the test's."""
+    try:
+        status = call(argv)
+    except SystemExit as stop:
+        status = stop.code
+    return status, capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("only_the_command_line")
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_flag_takes_an_odd_value_or_refuses_it_by_name(script, capsys):
+    build, call = SCRIPTS[script]
+    names = [action.option_strings[-1] for action in build()._actions if action.option_strings]
+    wrong = []
+    for name in names:
+        for kind, values in VALUES.items():
+            if name == "--help":
+                continue
+            status, said = outcome(call, [name, *values], capsys)
+            behind = "argument RUN" in said or "argument IMAGE" in said or " -- " in said
+            behind |= said.endswith(": there is no such folder\n") and script == "evaluate"
+            behind |= name == "--CORR" and "--loss corr" in said  # which it is short for
+            refused = status == 2 and (name in said or behind or (kind == "at" and "@" in said))
+            if not (refused or (status in (0, 1) and "error" not in said)):
+                wrong.append((name, kind, status, said))
+            elif "\x1b" in said or "Traceback" in said or len(said) > 1000:
+                wrong.append((name, kind, "unreadable", said[:200]))
+    assert not wrong, f"{len(wrong)}: {wrong[:20]}"
+    assert len(names) > 5 and len(VALUES) > 20
