@@ -2,11 +2,15 @@
 never part them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 def joined_groups(*keys: np.ndarray) -> np.ndarray:
@@ -16,6 +20,9 @@ def joined_groups(*keys: np.ndarray) -> np.ndarray:
     Args:
         keys: Arrays (S,) of any type; a missing value ('', a negative number) joins nothing.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     count = len(keys[0])
     rows, columns, width = [], [], count
     for key in keys:
@@ -56,6 +63,8 @@ def share_out(
 
     Raises: ValueError: If there are fewer groups than parts.
     """
+    from scipy.sparse import coo_array, csr_array  # reading a command line need not wait for it
+
     shares = np.asarray(shares, float)
     number = int(groups.max()) + 1 if len(groups) else 0
     if number < len(shares):

@@ -2,7 +2,6 @@
 says of them.
 """
 
-import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -90,15 +89,6 @@ class Predictor:
         return frame.assign(error=batch.errors)
 
 
-def _quoting(frame: pd.DataFrame) -> int:
-    """Quotes around all texts where one has a carriage return: Python's writer puts none around
-    that, though readers take it for the end of a row.
-    """
-    texts = (column for _, column in frame.items() if not pd.api.types.is_numeric_dtype(column))
-    returns = any(column.astype(str).str.contains("\r", regex=False).any() for column in texts)
-    return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
-
-
 @contextmanager
 def _table(out: str | os.PathLike, embeddings: str | os.PathLike | None) -> Iterator[Callable]:
     """A function that appends rows to the CSV file, and those without an error to the .npz file."""
@@ -120,7 +110,6 @@ def _table(out: str | os.PathLike, embeddings: str | os.PathLike | None) -> Iter
                 header=handle.tell() == 0,
                 float_format="%.9g",
                 lineterminator="\n",
-                quoting=_quoting(frame),
             )
             if archive is not None:
                 rows.append(embeddings=vectors, scores=scores)

@@ -274,7 +274,7 @@ def test_a_carriage_return_in_a_name_breaks_no_row_and_what_is_passed_over_is_na
     status, said, _, table = call(folder, tmp_path / "images", "--rule", "argmax")
     assert status == 0
     names = [os.path.basename(file) for file in table["file"]]
-    assert names == ["a\rb.png", "c.jfif.png", "phone.HEIC"]
+    assert names == [r"a\rb.png", "c.jfif.png", "phone.HEIC"]
     assert table["error"].isna().tolist() == [True, True, False]
     assert table["probability"].dtype == float and "but HEIC" in table["error"][2]
     assert "note: 1 files (1 .heic) are images in formats that are not read: convert" in said

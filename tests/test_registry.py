@@ -108,10 +108,11 @@ def test_options_are_settled_by_defaults_and_checks():
 def test_a_refusal_says_which_choice_does_not_take_an_option_and_which_does():
     top = [ANIMALS.option]
     assert untaken_reason("size", top, {"animal": "stone"}) == (
-        "the animal stone does not take it (cat does)"
+        "the animal stone does not take it (cat does: --animal cat)"
     )
     assert (
-        untaken_reason("size", top, {"tail": "none"}) == "--tail none does not take it (long does)"
+        untaken_reason("size", top, {"tail": "none"})
+        == "--tail none does not take it (long does: --tail long)"
     )
     assert untaken_reason("fur", top, {}) == "nothing takes it"
 

@@ -244,8 +244,14 @@ def test_flags_of_toys_are_in_the_help_with_their_defaults(capsys):
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["--loss", "ce", "--toy_strength", "3"], "--loss ce does not take it (toy does)"),
-        (["--method", "DR", "--toy_bias", "0"], "--method DR does not take it (toy does)"),
+        (
+            ["--loss", "ce", "--toy_strength", "3"],
+            "--loss ce does not take it (toy does: --loss toy)",
+        ),
+        (
+            ["--method", "DR", "--toy_bias", "0"],
+            "--method DR does not take it (toy does: --method toy)",
+        ),
         (["--backbone", "conv4", "--toy_width", "9"], "--backbone conv4 does not take it"),
         (["--toy_strength", "0"], "--toy_strength: '0' is not a finite number above 0"),
         (["--split", "published"], "--split"),
