@@ -38,7 +38,6 @@ from runs.folder import Run
 from training.devices import choose_devices
 
 TARGET = 0.95
-CHOOSING = ("train", "val")  # splits that made the model
 RULES = ("argmax", "crm", "threshold", "darts", "majority")
 
 
@@ -203,7 +202,7 @@ def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
     predictor = Predictor(embedder, answers, image_shape(run), args.batch_size, known)
     counts = predictor.write(found.files, args.out, args.embeddings, truths)
     summarise(counts, truths is not None)
-    for line in warnings(counts, decision):
+    for line in warnings(run, counts, decision):
         print(f"warning: {line}")
     print(f"{'written':<28}{args.out}" + (f", {args.embeddings}" if args.embeddings else ""))
     return counts
@@ -293,10 +292,11 @@ def describe_promise(decision: Decision, target: float) -> str:
     return text
 
 
-def warnings(counts: Counts, decision: Decision) -> list[str]:
+def warnings(run: Run, counts: Counts, decision: Decision) -> list[str]:
     """What makes the figures of a batch mean something else than they seem to."""
     lines = []
-    used = {name: counts.known[name].images for name in CHOOSING if name in counts.known}
+    made_by = ("train", "val") if run.result_checkpoint == "best.pt" else ("train",)
+    used = {name: counts.known[name].images for name in made_by if name in counts.known}
     if used:
         listed = ", ".join(f"{count} of split {name}" for name, count in used.items())
         lines.append(

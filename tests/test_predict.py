@@ -515,6 +515,12 @@ def test_images_of_the_run_are_told_from_new_ones(call, tmp_path):
     line = next(line for line in out.splitlines() if "in the run's train split" in line)
     assert f"{counts['train']}: class true" in line and f"answer right {share:.4f}" in line
     assert "new to the run" in out
+    config = json.loads((run.folder / "config.json").read_text())
+    config = {**config, "result_checkpoint": "last.pt"}  # then validation chose nothing
+    config.pop("checksums")
+    (run.folder / "config.json").write_text(json.dumps(config))
+    out = call(run.folder, moved, "--rule", "argmax")[1]
+    assert f"warning: {counts['train']} of these images trained" in out
     files = [moved / file for file in table.index[table == "test"]]
     assert "trained this model" not in call(run.folder, *files, "--rule", "argmax")[1]
 
