@@ -6,10 +6,13 @@
 
 Each image gets a row: the answer of --rule, which may be an inner node of the class tree; the most probable classes;
 and the probabilities along the path of the best one, softmax of the scores after temperature scaling on the run's
-validation split. --target_accuracy sets the rules threshold and darts on the same split: for a new image of the kind of
-those, the true class is the answer or below it with that probability or more, on average over validation splits. How
-much one split may be off is printed. Images of another kind, such as those of another camera or of classes that the run
-has not seen, are promised nothing. There may be as many images as you like: they are read batch by batch.
+validation split. --target_accuracy sets the rules threshold and darts on the run's calibration images, which training
+held out and which chose nothing: for a new image drawn like those, the true class is the answer or below it with that
+probability or more, on average over draws of them. How much one draw may be off is printed. A run without such images
+(--split published, official or given, --calibration 0, or of an earlier version) is calibrated on its validation split,
+which also chose the epoch, and the accuracy is but estimated. Images of another kind, such as those of another camera,
+of another mix of classes or of classes that the run has not seen, are promised nothing; a batch that looks unlike is
+pointed out. There may be as many images as you like: they are read batch by batch.
 """  # noqa: E501
 
 import startup  # isort: skip
@@ -19,12 +22,16 @@ import os
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from scipy.stats import binomtest
 
 from data.unlabelled import Found, find_images
-from evaluation.answers import Answerer, Counts, Decision, choose_decision, true_classes
+from evaluation import batch_check
+from evaluation.answers import Answerer, Counts, Decision, Known, choose_decision, true_classes
+from evaluation.known_images import SPLITS, KnownImages
 from evaluation.model import Embedder, image_shape, load_model, read_prototypes
 from evaluation.predictor import Predictor
+from metrics.calibration import Temperature
 from metrics.conformal import NEEDED, OPTION
 from options.parser import Parser, filled, fraction, gpu, nonnegative, positive_int
 from runs.folder import Run
@@ -63,7 +70,7 @@ def build_parser() -> Parser:
     add(
         "--labels",
         action="store_true",
-        help="compare with the true classes, as which the images' folders are named",
+        help="use each image's folder name as its true class, and say how often answers are right",
     )
     _answer_flags(parser.add_argument_group("answers").add_argument)
     add = parser.add_argument_group("machine").add_argument
@@ -191,9 +198,12 @@ def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
         load_model(run), choose_devices(args.GPU), run.options.get("amp"), prototypes
     )
     introduce(run, decision, found, target)
-    predictor = Predictor(embedder, answers, image_shape(run), args.batch_size)
+    known = KnownImages(run)
+    predictor = Predictor(embedder, answers, image_shape(run), args.batch_size, known)
     counts = predictor.write(found.files, args.out, args.embeddings, truths)
     summarise(counts, truths is not None)
+    for line in warnings(run, counts, decision):
+        print(f"warning: {line}")
     print(f"{'written':<28}{args.out}" + (f", {args.embeddings}" if args.embeddings else ""))
     return counts
 
@@ -227,10 +237,8 @@ def introduce(run: Run, decision: Decision, found: Found, target: float) -> None
             "note: this run was trained on images cut to their bounding boxes; give it images cut"
             " likewise"
         )
-    if decision.fitted:
-        print(
-            f"temperature {decision.temperature:.4g}, fitted on {decision.fitted} validation images"
-        )
+    if decision.fit is not None:
+        print(describe_temperature(decision.fit))
     else:
         print(
             "note: probabilities are not calibrated: there are no results on a validation split"
@@ -238,14 +246,73 @@ def introduce(run: Run, decision: Decision, found: Found, target: float) -> None
         )
     settings = "".join(f", {name} {value:.4g}" for name, value in decision.options.items())
     print(f"rule {decision.rule}{settings}")
-    if promise := decision.promise:
-        low, high = promise.range
-        print(
-            f"promised: a new image of this kind is answered right with probability {target:g} or"
-            " more, on average over"
-            f" validation splits;\n          95 % of splits of {promise.n} images give between"
-            f" {low:.3f} and {high:.3f}"
+    if decision.promise is not None:
+        print(describe_promise(decision, target))
+
+
+def describe_temperature(fit: Temperature) -> str:
+    """The temperature, and what is to be known of probabilities that come from it."""
+    if not fit.determined:
+        return (
+            f"temperature 1: the {fit.n} validation images do not determine it, as their true"
+            " classes score no higher than others; probabilities are not calibrated"
         )
+    text = f"temperature {fit.value:.4g}, fitted on {fit.n} validation images"
+    if fit.separable:
+        text += (
+            f"\nnote: all {fit.n} are answered right, so they do not say how often a sure answer is"
+            f" wrong;\n      the temperature is that of {fit.n} right images and one of any class"
+        )
+    return text
+
+
+def describe_promise(decision: Decision, target: float) -> str:
+    """How often answers are right, on which condition, and whether that is promised."""
+    promise = decision.promise
+    low, high = promise.range
+    if decision.estimated:
+        text = (
+            f"estimated, not promised: a new image like the {promise.n} validation images is"
+            f" answered right with\n          probability {target:g}, or somewhat less often, as"
+            " those images also chose the epoch;\n          a promise takes images that chose"
+            " nothing: train with --use_val and --split stratified, or with --last"
+        )
+    else:
+        text = (
+            f"promised, if new images are drawn like the {promise.n} that calibrate (the same"
+            " classes in the same mix, taken\n          and sorted the same way): answers are right"
+            f" with probability {target:g} or more, on average over\n          such draws; 95 % of"
+            f" draws of {promise.n} images give between {low:.3f} and {high:.3f}"
+        )
+    if not promise.value:
+        text += (
+            "\nnote: none of those images needs a superclass, so no answer backs off, not even\n"
+            "      for images of another kind"
+        )
+    return text
+
+
+def warnings(run: Run, counts: Counts, decision: Decision) -> list[str]:
+    """What makes the figures of a batch mean something else than they seem to."""
+    lines = []
+    made_by = ("train", "val") if run.result_checkpoint == "best.pt" else ("train",)
+    used = {name: counts.known[name].images for name in made_by if name in counts.known}
+    if used:
+        listed = ", ".join(f"{count} of split {name}" for name, count in used.items())
+        lines.append(
+            f"{sum(used.values())} of these images trained this model or chose its epoch"
+            f" ({listed}): on them it is right more often than on new ones"
+        )
+    if decision.reference is not None and counts.traits:
+        reference = batch_check.traits(decision.reference, decision.temperature)
+        if batch_check.is_unlike(np.concatenate(counts.traits), reference):
+            what = "what is promised above" if decision.promise else "the probabilities"
+            lines.append(
+                f"the model sees these images otherwise than {len(reference)} of the run that chose"
+                " nothing (other objects, another mix of classes or another way of taking them?):"
+                f" {what} may not hold for them; check some answers by eye"
+            )
+    return lines
 
 
 def summarise(counts: Counts, labelled: bool) -> None:
@@ -267,11 +334,24 @@ def summarise(counts: Counts, labelled: bool) -> None:
             ("most probable class is true", counts.accurate),
             ("answer is right", counts.right),
         ):
-            interval = binomtest(count, counts.judged).proportion_ci(0.95)
-            print(
-                f"{name:<28}{count / counts.judged:.4f}  (95 % interval {interval.low:.3f} to"
-                f" {interval.high:.3f})"
-            )
+            print(f"{name:<28}{_share(count, counts.judged)}")
+        if set(counts.known) - {""}:
+            for name in ("", *SPLITS):
+                if name in counts.known and counts.known[name].judged:
+                    _say_of_split(name, counts.known[name])
+
+
+def _say_of_split(name: str, known: Known) -> None:
+    title = f"  in the run's {name} split" if name else "  new to the run"
+    print(
+        f"{title:<34}{known.judged}: class true {known.accurate / known.judged:.4f}, answer right"
+        f" {_share(known.right, known.judged)}"
+    )
+
+
+def _share(count: int, total: int) -> str:
+    interval = binomtest(count, total).proportion_ci(0.95)
+    return f"{count / total:.4f}  (95 % interval {interval.low:.3f} to {interval.high:.3f})"
 
 
 if __name__ == "__main__":

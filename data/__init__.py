@@ -8,8 +8,15 @@ from typing import NamedTuple
 
 from data import cifar100, demo, folder, imagenet, inaturalist, nabirds, plankton, tinyimagenet
 from data.batches import Batches
-from data.options import KINDS, REDUCTION, SHARED
-from data.splits import Splits, coverage_notes, reduce_training, split_table
+from data.options import AFTER_SPLIT, KINDS, SHARED
+from data.splits import (
+    Splits,
+    choose_split_seed,
+    coverage_notes,
+    hold_out_calibration,
+    reduce_training,
+    split_table,
+)
 from data.transforms import AUGMENTATIONS, augment
 from registry import Option, Registry, possible
 
@@ -49,7 +56,7 @@ class Dataset(NamedTuple):
         shared = (
             SHARED[name].defaulting(self.defaults[name]) for name in SHARED if name in self.defaults
         )
-        return (*shared, *REDUCTION, *self.own)
+        return (*shared, *AFTER_SPLIT, *self.own)
 
 
 DATASETS = Registry(
@@ -93,7 +100,9 @@ def load(options: Mapping) -> Splits:
         options: Options of the dataset, see its module; None is the dataset's default, names that
             belong to no dataset are passed over. For all datasets: reduction_factor R keeps 1/R of
             the training images, drawn by subset_seed; of every class if subset is 'stratified', of
-            all images at once if it is 'published'.
+            all images at once if it is 'published'; calibration is the share of the validation
+            images that becomes the split of that name, None for none, as in runs of earlier
+            versions.
 
     Raises: ValueError: If the dataset is unknown, does not take an option that is set, or cannot be
     read as it is.
@@ -107,10 +116,17 @@ def load(options: Mapping) -> Splits:
             raise ValueError(f"dataset {dataset} takes no option {name}, got {options[name]!r}")
     given = {name: value for name, value in options.items() if name in taken and value is not None}
     settings = {**taken, **given, "dataset": dataset}
-    reduction = {option.name for option in REDUCTION}
+    later = {option.name for option in AFTER_SPLIT}
     splits = DATASETS[dataset].load(
-        {name: value for name, value in settings.items() if name not in reduction}
+        {name: value for name, value in settings.items() if name not in later}
     )
+    if options.get("calibration") and len(splits.val):
+        if settings.get("split") != "stratified":
+            raise ValueError(
+                f"calibration images are held out of a split that is drawn 'stratified', not of"
+                f" {settings.get('split') or 'that of the dataset'!r}"
+            )
+        splits = _calibrate(splits, options["calibration"], choose_split_seed(settings))
     if settings["reduction_factor"] == 1:
         note = "a reduction_factor of 1 keeps all training images"
         splits = replace(splits, notes=(*splits.notes, note))
@@ -119,6 +135,19 @@ def load(options: Mapping) -> Splits:
             splits, settings["reduction_factor"], settings["subset_seed"], settings["subset"]
         )
     return replace(splits, notes=(*splits.notes, *coverage_notes(splits)))
+
+
+def _calibrate(splits: Splits, share: float, seed: int) -> Splits:
+    val, calibration = hold_out_calibration(
+        splits.val, splits.labels, share, seed, groups=splits.groups
+    )
+    if not len(calibration):
+        note = (
+            f"the {len(splits.val)} validation images are too few, or of too few groups, to hold"
+            " some out of the choice of the epoch: predict.py will promise nothing"
+        )
+        return replace(splits, notes=(*splits.notes, note))
+    return replace(splits, val=val, calibration=calibration)
 
 
 def _reduce(splits: Splits, factor: float, seed: int, subset: str) -> Splits:

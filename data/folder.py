@@ -122,7 +122,7 @@ def load(options: Mapping) -> Splits:
     cache = build_cache(root, tree.files, **{name: options[name] for name in READING})
     files, labels, order = keep_readable(cache, tree.files, labels, order, hierarchy)
     seed = choose_split_seed(options)
-    kept = tree.select(cache.kept)
+    kept, groups = tree.select(cache.kept), None
     if kept.parts is not None:
         parts, given_notes = given_split(kept.parts, labels, options["use_val"], seed)
         notes += given_notes
@@ -150,6 +150,7 @@ def load(options: Mapping) -> Splits:
         living,
         tuple(notes),
         cache.fingerprints,
+        groups=groups,
     )
 
 

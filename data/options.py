@@ -33,7 +33,22 @@ SEED = Option(
 STOPPING = "named in the log, instead of stopping"
 
 # taken by every dataset, after its own split
-REDUCTION = (
+AFTER_SPLIT = (
+    Option(
+        "calibration",
+        Number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+        0.5,
+        "SHARE",
+        "share of the validation images that choose nothing and set what predict.py promises; 0"
+        " lets all of them choose the epoch",
+        needs=Need(
+            lambda options: (
+                options["use_val"] and options["split"] == "stratified" and not options["last"]
+            ),
+            "--use_val and --split stratified, without --last: only there a validation split is"
+            " drawn, and chooses",
+        ),
+    ),
     Option(
         "reduction_factor",
         factor,
@@ -81,7 +96,7 @@ SHARED: dict[str, Option] = {
             "seed of the split (default: the same for all runs, which so share their test images;"
             " with --split published that of --seed)",
         ),
-        *REDUCTION,
+        *AFTER_SPLIT,
         Option(
             "split_list",
             filled,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = ("train", "val", "test")
+CALIBRATION = "calibration"  # the part of the validation images that chooses nothing
 FRACTIONS = {
     True: (0.7, 0.1),
     False: (0.9, 0.0),
@@ -43,13 +44,14 @@ class Splits:
         labels (S,): int64 class of each image.
         sizes (S, 2): float32 width and height of the original image, in pixels.
         pixels (S, H, W, channels): uint8 array or memory map.
-        train, val, test: int64 sorted image indices, disjoint. val may be empty; images may be in
-            no split.
+        train, val, test, calibration: int64 sorted image indices, disjoint. val chooses the epoch
+            and may be empty, calibration chooses nothing and mostly is; images may be in no split.
         living (C,): bool, or None where the dataset does not say.
         notes: What the user should be told once.
         fingerprints (S,): uint64 hashes of the images' content, equal for equal images; None where
             they are made of the pixels, an array, when they are asked for.
         fingerprints_of: 'pixels', as stored, or 'files': what the fingerprints are made of.
+        groups (S,): int64 group of each image, which no split parts; None where there are none.
 
     Raises: ValueError: If shapes, types or ranges do not fit, splits overlap, or training or test
     is empty.
@@ -68,12 +70,16 @@ class Splits:
     notes: tuple[str, ...] = ()
     fingerprints: np.ndarray | None = None
     fingerprints_of: str = "pixels"
+    calibration: np.ndarray = ()
+    groups: np.ndarray | None = None
 
     def __post_init__(self):
         _store(self, "labels", _frozen(self.labels, np.int64, "labels"))
         _store(self, "sizes", _frozen(self.sizes, np.float32, "sizes"))
-        for name in SPLITS:
+        for name in (*SPLITS, CALIBRATION):
             _store(self, name, _frozen(np.sort(getattr(self, name)), np.int64, name))
+        if self.groups is not None:
+            _store(self, "groups", _frozen(self.groups, np.int64, "groups"))
         if self.living is not None:
             _store(self, "living", _frozen(self.living, np.bool_, "living"))
         _store(self, "files", tuple(self.files))
@@ -115,10 +121,11 @@ class Splits:
 
     @cached_property
     def membership(self) -> np.ndarray:
-        """Split of each image, (S,) int64: 0, 1, 2 as in SPLITS, 3 for none."""
+        """Split of each image, (S,) int64: 0, 1, 2 as in SPLITS, 3 for none, 4 for calibration."""
         member = np.full(len(self.files), len(SPLITS))
         for code, name in enumerate(SPLITS):
             member[getattr(self, name)] = code
+        member[self.calibration] = len(SPLITS) + 1
         return member
 
     @cached_property
@@ -247,6 +254,48 @@ def grouped_split(
     return tuple(np.flatnonzero(part == code) for code in range(len(SPLITS)))
 
 
+def hold_out_calibration(
+    val: np.ndarray,
+    labels: np.ndarray,
+    share: float,
+    seed: int,
+    groups: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The validation images that choose the epoch, and those that choose nothing.
+
+    Every image is held out with the same probability: in the order of the classes, and shuffled
+    inside each, images are taken at equal distances from a random start. So each class has its
+    share but for less than one image, and neighbours in the tree make up for each other. With
+    groups, whole ones are held out, see `share_out`.
+
+    Args:
+        val: Indices of the n validation images, (n,).
+        labels: Class of every image of the dataset, (S,).
+        share: In [0, 1); share * n, rounded, are held out, but never all.
+        seed: Seed of generators of its own.
+        groups: Group of every image of the dataset, (S,).
+
+    Returns: Both sorted. The second is empty where n or the number of groups is 1, or the share
+    makes up less than half an image.
+    """
+    val = np.asarray(val)
+    own = labels[val]
+    if groups is not None:
+        number, index = np.unique(groups[val], return_inverse=True)
+        if share == 0 or len(number) < 2:
+            return val, val[:0]
+        held = share_out(own, index, (1 - share, share), seed) == 1
+        return val[~held], val[held]
+    total = min(int(np.floor(share * len(val) + 0.5)), len(val) - 1)
+    stream = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])  # not that of the splits
+    generator = torch.Generator().manual_seed(stream)
+    by_class, _ = _shuffled_by_class(own, generator)
+    start = torch.rand((), generator=generator, dtype=torch.float64).item()
+    steps = np.floor(np.arange(len(val) + 1) * total / len(val) + start)
+    held = by_class[np.diff(steps) > 0]
+    return np.sort(np.delete(val, held)), np.sort(val[held])
+
+
 def choose_split_seed(options: Mapping) -> int:
     """Seed of the splits: split_seed if given, else seed for 'published', as in the papers, else a
     fixed one.
@@ -349,7 +398,7 @@ def split_table(splits: Splits) -> "pd.DataFrame":
     and the fingerprint of its content.
     """
     paths = np.array([format_path(path) for path in splits.hierarchy.class_paths], dtype=object)
-    names = np.array([*SPLITS, "unused"], dtype=object)
+    names = np.array([*SPLITS, "unused", CALIBRATION], dtype=object)
     columns = {"file": splits.files, "class": paths[splits.labels], "label": splits.labels}
     import pandas as pd
 
@@ -399,7 +448,7 @@ def _frozen(values, dtype, name: str) -> np.ndarray:
 def _check_images(splits: Splits) -> None:
     count, classes, pixels = len(splits.files), splits.num_classes, splits.pixels
     shapes = {"labels": (count,), "sizes": (count, 2)}
-    optional = {"living": (classes,), "fingerprints": (count,)}
+    optional = {"living": (classes,), "fingerprints": (count,), "groups": (count,)}
     shapes |= {name: shape for name, shape in optional.items() if getattr(splits, name) is not None}
     for name, shape in shapes.items():
         if getattr(splits, name).shape != shape:
@@ -429,13 +478,14 @@ def _check_images(splits: Splits) -> None:
 
 
 def _check_membership(splits: Splits) -> None:
-    for name in SPLITS:
+    for name in (*SPLITS, CALIBRATION):
         part = getattr(splits, name)
-        if len(part) == 0 and name != "val":
+        if len(part) == 0 and name in ("train", "test"):
             raise ValueError(f"the {name} split of {splits.dataset} has no image")
         if part.ndim != 1 or (len(part) and not 0 <= part[0] <= part[-1] < len(splits.files)):
             raise ValueError(f"the {name} split must hold indices in [0, {len(splits.files)})")
-    times = np.bincount(np.concatenate([splits.train, splits.val, splits.test]))
+    parts = [getattr(splits, name) for name in (*SPLITS, CALIBRATION)]
+    times = np.bincount(np.concatenate(parts))
     if times.max() > 1:
         raise ValueError(
             f"image {splits.files[int(times.argmax())]!r} is in the splits more than once"

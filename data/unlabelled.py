@@ -65,12 +65,14 @@ class Batch(NamedTuple):
         errors (n): Why a file cannot be read; None where it can.
         pixels: uint8 (B, H, W, channels).
         sizes: float32 (B, 2), original width and height in pixels.
+        fingerprints: uint64 (B,), of size and pixels, as in `data.Splits`.
     """
 
     files: list[str]
     errors: list[str | None]
     pixels: np.ndarray
     sizes: np.ndarray
+    fingerprints: np.ndarray
 
 
 def find_images(paths: Iterable[str | os.PathLike]) -> Found:
@@ -181,21 +183,21 @@ def read_batches(
 
 
 def _batch(
-    files: list[str], images: list[tuple[np.ndarray, tuple[int, int]] | str], shape: Shape
+    files: list[str], images: list[tuple[np.ndarray, tuple[int, int], int] | str], shape: Shape
 ) -> Batch:
     read = [image for image in images if not isinstance(image, str)]
     empty = np.empty((0, shape.height, shape.width, 1 if shape.gray else 3), np.uint8)
-    pixels = np.stack([image for image, _ in read]) if read else empty
+    pixels = np.stack([image for image, _, _ in read]) if read else empty
     if shape.upscale and read:
         pixels = Upscaled(pixels, shape.upscale)[:]
-    sizes = np.array([size for _, size in read], np.float32).reshape(-1, 2)
-    return Batch(
-        files, [image if isinstance(image, str) else None for image in images], pixels, sizes
-    )
+    sizes = np.array([size for _, size, _ in read], np.float32).reshape(-1, 2)
+    fingerprints = np.array([fingerprint for _, _, fingerprint in read], np.uint64)
+    errors = [image if isinstance(image, str) else None for image in images]
+    return Batch(files, errors, pixels, sizes, fingerprints)
 
 
-def _read(file: str, shape: Shape) -> tuple[np.ndarray, tuple[int, int]] | str:
-    """Pixels and original size of an image, or why there are none."""
+def _read(file: str, shape: Shape) -> tuple[np.ndarray, tuple[int, int], int] | str:
+    """Pixels, original size and fingerprint of an image, or why there are none."""
     square = shape.height == shape.width
     try:
         side, how = shape.height if square else None, (shape.grey_range, shape.truncated)
@@ -203,7 +205,7 @@ def _read(file: str, shape: Shape) -> tuple[np.ndarray, tuple[int, int]] | str:
         pixels = image.pixels if square else _stretch(image.pixels, shape)
     except Exception as error:  # damaged bytes can raise anything
         return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return pixels, image.size
+    return pixels, image.size, image.fingerprint
 
 
 def _stretch(pixels: np.ndarray, shape: Shape) -> np.ndarray:

@@ -5,16 +5,18 @@ they are right.
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from evaluation import batch_check
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path, parse_path
-from metrics import RULES, fit_temperature
+from metrics import RULES
+from metrics.calibration import Temperature, calibrate
 from metrics.conformal import NEEDED, OPTION, Promise, promise
 from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
 from runs.folder import Run
@@ -31,15 +33,21 @@ class Decision(NamedTuple):
         rule: A name in `metrics.RULES`.
         options: What the rule takes.
         temperature: Divides the scores; 1 where there is no validation split to fit it on.
-        fitted: Number of validation images that the temperature was fitted on; 0 without.
-        promise: What the setting of the rule promises; None where nothing is promised.
+        fit: What that split says of the temperature; None without.
+        promise: What the setting of the rule promises; None where it was not calibrated.
+        estimated: Whether the promise is but an estimate: the images that calibrated the rule also
+            chose the epoch.
+        reference: (n, C) scores of images of the run that chose nothing, to compare new ones with;
+            None without.
     """
 
     rule: str = "argmax"
     options: Mapping = {}
     temperature: float = 1.0
-    fitted: int = 0
+    fit: Temperature | None = None
     promise: Promise | None = None
+    estimated: bool = False
+    reference: np.ndarray | None = None
 
 
 def choose_decision(
@@ -50,8 +58,12 @@ def choose_decision(
     scores: str = "W",
     options: Mapping | None = None,
 ) -> Decision:
-    """A rule for new images, calibrated on the validation split of a run: first the temperature,
-    then the rule.
+    """A rule for new images: the temperature from the validation split of a run, the setting of
+    the rule from its calibration images, which chose neither the epoch nor the temperature.
+
+    Where there are none, the validation split does both, which promises less: see
+    `Decision.estimated`. With --last that split chose no epoch, and the temperature, a single
+    number, costs next to nothing.
 
     Args:
         run: A finished run; without validation split, rules that need a setting must be given it.
@@ -77,17 +89,50 @@ def choose_decision(
         )
     if not validated:
         return Decision(rule, options)
-    outputs = run.outputs("val")
+    val = _scored(run, "val", scores)
+    held_out = _scored(run, "calibration", scores) if _has_calibration(run) else None
+    fit = calibrate(*val)
+    values, labels = val if held_out is None else held_out
+    if needs:
+        try:
+            promised = promise(rule, run.hierarchy, values / fit.value, labels, target_accuracy)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. Or train with more images, set --{OPTION[rule]} by hand, or take a rule"
+                " that needs no setting, such as --rule majority"
+            ) from None
+        options[OPTION[rule]] = promised.value
+    estimated = held_out is None and run.result_checkpoint == "best.pt"
+    reference = _reference(run, scores, None if estimated else values)
+    return Decision(rule, options, fit.value, fit, promised, estimated, reference)
+
+
+def _reference(run: Run, scores: str, calibrating: np.ndarray | None) -> np.ndarray | None:
+    """Scores of images that chose nothing: those that calibrate, and where they are few those of
+    the test split, too.
+    """
+    parts = [] if calibrating is None else [calibrating]
+    if sum(map(len, parts)) < batch_check.ENOUGH and (run.folder / "test.pkl").is_file():
+        parts.append(_scored(run, "test", scores)[0])
+    return np.concatenate(parts) if parts else None
+
+
+def _scored(run: Run, split: str, scores: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and labels of a split. Raises: ValueError: If there are no such scores."""
+    outputs = run.outputs(split)
     values = outputs.scores if scores == "W" else outputs.prototype_scores
     if values is None:
         raise ValueError(no_prototypes(run))
-    temperature = fit_temperature(values, outputs.labels)
-    if needs:
-        promised = promise(
-            rule, run.hierarchy, values / temperature, outputs.labels, target_accuracy
-        )
-        options[OPTION[rule]] = promised.value
-    return Decision(rule, options, temperature, len(values), promised)
+    return values, outputs.labels
+
+
+def _has_calibration(run: Run) -> bool:
+    """Whether images of the run calibrate and do nothing else; their outputs may be missing all
+    the same, which is then said.
+    """
+    if (run.folder / "calibration.pkl").is_file():
+        return True
+    return bool(run.options.get("calibration")) and "calibration" in set(run.split["split"])
 
 
 def no_prototypes(run: Run) -> str:
@@ -104,11 +149,13 @@ class Answered(NamedTuple):
     Attributes:
         nodes (B,): The answers.
         classes (B,): The most probable classes.
+        traits (B, 2): See `batch_check.traits`.
         table: One row an image, see `Answerer`.
     """
 
     nodes: np.ndarray
     classes: np.ndarray
+    traits: np.ndarray
     table: pd.DataFrame
 
 
@@ -161,7 +208,8 @@ class Answerer:
             columns[f"probability_level_{level}"] = np.where(
                 above >= 0, _at(by_node, above), np.nan
             )
-        return Answered(nodes, best[:, 0], pd.DataFrame(columns))
+        traits = batch_check.traits(scores, self.decision.temperature)
+        return Answered(nodes, best[:, 0], traits, pd.DataFrame(columns))
 
     def judge(self, answered: Answered, truths: np.ndarray) -> pd.DataFrame:
         """truth (path of the true class) and correct (whether it is the answer or below it), from
@@ -183,6 +231,16 @@ def _at(table: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 @dataclass
+class Known:
+    """Counts of the images in one split of the run; see `Counts` for the last three."""
+
+    images: int = 0
+    judged: int = 0
+    accurate: int = 0
+    right: int = 0
+
+
+@dataclass
 class Counts:
     """What was answered so far, and with true classes how much of it was right.
 
@@ -193,6 +251,8 @@ class Counts:
         judged: Answers for images of a known class; accurate: of them those whose most probable
             class is the true one;
             right: those whose answer is the true class or above it.
+        traits: Of the answered images, see `batch_check.traits`, batch by batch.
+        known: By split of the run: counts of the images that are in it.
     """
 
     images: int = 0
@@ -203,6 +263,8 @@ class Counts:
     judged: int = 0
     accurate: int = 0
     right: int = 0
+    traits: list[np.ndarray] = field(default_factory=list)
+    known: dict[str, "Known"] = field(default_factory=dict)
 
     @property
     def answered(self) -> int:
@@ -216,6 +278,23 @@ class Counts:
         self.leaves += int((tree.class_of[answered.nodes] >= 0).sum())
         self.depth += int(tree.depth[answered.nodes].sum())
         self.class_depth += int(tree.depth[tree.leaves[answered.classes]].sum())
+        self.traits.append(answered.traits)
+
+    def count_known(
+        self, splits: np.ndarray, answered: Answered, judged: tuple[np.ndarray, pd.Series] | None
+    ) -> None:
+        """Adds images by the split of the run that they are in, (B,) names, '' for none; with true
+        classes and the column of `Answerer.judge` also how many were right.
+        """
+        for name in np.unique(splits):
+            own = splits == name
+            known = self.known.setdefault(str(name), Known())
+            known.images += int(own.sum())
+            if judged is not None:
+                truths, correct = judged
+                known.judged += int((truths[own] >= 0).sum())
+                known.accurate += int((answered.classes == truths)[own].sum())
+                known.right += int(correct[own].sum())
 
     def count_right(self, answered: Answered, truths: np.ndarray, correct: pd.Series) -> None:
         """Adds how many were right: true classes (B,), -1 where not known, and the column of

@@ -140,7 +140,7 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
             " the number of images in a batch"
         )
     training = hold_model(model, rebuilding(run.options), images.devices)
-    names = ("test", "val") if len(splits.val) else ("test",)
+    names = ("test", "val") if len(splits.val) else ("test",)  # calibration is for predict.py
     embedded = _Embedded(run, compute_outputs(training, splits, names))
     return SplitOutputs(
         embedded.outputs("test"), embedded.outputs("val") if len(splits.val) else None

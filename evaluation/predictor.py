@@ -12,6 +12,7 @@ import pandas as pd
 from data.progress import progress
 from data.unlabelled import Batch, Shape, read_batches
 from evaluation.answers import Answered, Answerer, Counts
+from evaluation.known_images import KnownImages
 from evaluation.model import Embedder
 from files.text import for_people
 from files.writing import RowStore, replacing
@@ -24,15 +25,19 @@ class Predictor:
         embedder, answers: The model, and how its scores are answered.
         shape: How the model takes its images.
         batch_size: Images embedded at once.
+        known: The images of the run, to count those that are among the new ones; None counts none.
     """
 
-    def __init__(self, embedder: Embedder, answers: Answerer, shape: Shape, batch_size: int = 64):
-        self.embedder, self.answers, self.shape, self.batch_size = (
-            embedder,
-            answers,
-            shape,
-            batch_size,
-        )
+    def __init__(
+        self,
+        embedder: Embedder,
+        answers: Answerer,
+        shape: Shape,
+        batch_size: int = 64,
+        known: KnownImages | None = None,
+    ):
+        self.embedder, self.answers, self.shape = embedder, answers, shape
+        self.batch_size, self.known = batch_size, known
 
     def write(
         self,
@@ -46,7 +51,8 @@ class Predictor:
         Args:
             files: Paths of images.
             out: CSV file with the columns file; truth and correct where truths are given; those of
-                `Answerer`; error, why an image cannot be read, and all else is empty.
+                `Answerer`; split, that of the run in which an image of a known class is, empty for
+                new ones; error, why an image cannot be read, and all else is empty.
             embeddings: .npz file for the images that could be read: files (S,), embeddings (S, D),
                 not normalised, and scores (S, C), not divided by the temperature.
             truths: (S,) true classes, -1 where not known.
@@ -84,6 +90,13 @@ class Predictor:
             judged = self.answers.judge(answered, truths[read])
             counts.count_right(answered, truths[read], judged["correct"])
             frame = pd.concat([judged, frame], axis=1)
+        if self.known is not None:
+            files = [file for file, error in zip(batch.files, batch.errors) if error is None]
+            splits = self.known.splits(files, batch.fingerprints)
+            right = None if truths is None else (truths[read], judged["correct"])
+            counts.count_known(splits, answered, right)
+            if truths is not None:
+                frame["split"] = splits
         frame = frame.set_axis(np.flatnonzero(read)).reindex(range(len(read)))
         frame.insert(0, "file", batch.files)
         return frame.assign(error=batch.errors)

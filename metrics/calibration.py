@@ -3,6 +3,7 @@ them.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from metrics.posterior import log_softmax_at, row_blocks
 from metrics.result import Result, ratio
 
 BINS = 15
-_LARGEST_LOG_TEMPERATURE = np.log(1e3)
+_LARGEST_LOG_INVERSE = np.log(1e5)  # of the spread of the scores over the temperature
 
 
 def reliability(
@@ -154,19 +155,43 @@ def confidence_point_biserial(outputs: Outputs) -> Result:
     return Result(value, 0, n) if np.isnan(value) else Result(value, n)
 
 
-def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature T > 0 for which softmax(scores / T) has the least mean negative
-    log-likelihood.
+class Temperature(NamedTuple):
+    """A temperature, and what the images say of it.
 
-    Fit it on the validation split, divide scores by it before reading probabilities. Searched in
-    [0.001, 1000]; samples whose label has score -inf say nothing and are left out.
+    Attributes:
+        value: Divides the scores, > 0.
+        n: Number of images that it was fitted on.
+        determined: Whether they determine it. If not it is 1: on average the true class has no
+            higher score than any class, so that no temperature makes these scores probabilities.
+        separable: Whether the true class has the highest score of all images. The temperature then
+            depends on their number: with more images it would be lower.
+    """
+
+    value: float
+    n: int
+    determined: bool
+    separable: bool
+
+
+def calibrate(scores: np.ndarray, labels: np.ndarray) -> Temperature:
+    """The temperature T > 0 for which softmax(scores / T) has the least negative log-likelihood of
+    the n images and of one more that could be of any class.
+
+    The image more is the mean of the n, and counts for each class alike. Without it T is 0 where
+    all are answered right, and all probabilities are 1; with it the mean probability of true
+    classes is n / (n + 1) + 1 / ((n + 1) C) there, as in the rule of succession. Its weight is 1 in
+    n + 1: it vanishes with the number of images. Scores times a factor have that temperature more.
+
+    Fit it on the validation split, divide scores by it before reading probabilities. Images whose
+    label has score -inf say nothing and are left out, as are classes of that score.
 
     Args:
         scores: (S, C), higher is better.
         labels: (S,).
 
-    Raises: ValueError: If no sample is left.
-    Source: Guo et al. 2017.
+    Raises: ValueError: If no image is left.
+    Source: Guo et al. 2017 for the temperature; Platt 1999 for targets that are smoothed by a share
+    that falls with the number of images, there of two classes.
     """
     told = np.isfinite(scores[np.arange(len(labels)), labels])
     if not told.any():
@@ -175,19 +200,36 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
             " score"
         )
     scores, labels = scores[told], labels[told]
+    n, blocks = len(labels), list(row_blocks(*scores.shape))
+    own, mean = np.empty(n), np.empty(n)  # of the true class and of all, below the highest: <= 0
+    for rows in blocks:
+        z = scores[rows].astype(np.float64)
+        z = np.where(np.isfinite(z), z - z.max(axis=1, keepdims=True), np.nan)
+        own[rows], mean[rows] = z[np.arange(len(z)), labels[rows]], np.nanmean(z, axis=1)
+    separable, spread = bool((own == 0).all()), -mean.mean()
+    # how steeply the loss falls from T = infinity; it is convex in 1 / T
+    gain = own.mean() - mean.mean()
+    if not gain > 1e-9 * spread:
+        return Temperature(1.0, n, False, separable)
 
-    def loss(log_temperature: float) -> float:
+    def loss(log_inverse: float) -> float:
+        inverse = np.exp(log_inverse) / spread
         total = 0.0
-        for rows in row_blocks(*scores.shape):
-            z = scores[rows].astype(np.float64) / np.exp(log_temperature)
+        for rows in blocks:
+            z = scores[rows].astype(np.float64) * inverse
             total -= log_softmax_at(z, labels[rows]).sum()
-        return total / len(labels)
+        return total * (n + 1) / n + inverse * gain  # the image more is not of the true class
 
-    # The loss is convex in 1/T, so it has one minimum in log T.
-    bounds = (-_LARGEST_LOG_TEMPERATURE, _LARGEST_LOG_TEMPERATURE)
-    return float(
-        np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
-    )
+    bounds = (-_LARGEST_LOG_INVERSE, _LARGEST_LOG_INVERSE)
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x
+    if abs(found) > _LARGEST_LOG_INVERSE - 0.01:
+        return Temperature(1.0, n, False, separable)
+    return Temperature(float(spread / np.exp(found)), n, True, separable)
+
+
+def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The value of `calibrate`: 1 where the images do not determine it."""
+    return calibrate(scores, labels).value
 
 
 MEASURES = (

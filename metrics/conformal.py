@@ -30,15 +30,16 @@ _PAST_A_TIE = (
 
 
 class Promise(NamedTuple):
-    """A setting, and what it promises.
+    """A setting, and what it promises if the samples it is set on chose nothing, neither the epoch
+    nor the temperature.
 
     Attributes:
         value: What to hand to the rule, by the name in OPTION.
         right: The answer for a new sample is right with this probability or more: k / (n + 1), at
-            least the target. It is an average over draws of the validation split.
-        range: With the validation split at hand, the probability is above the first number in 97.5
-            % of draws, and below the second in as many if no two samples need the same setting.
-        n: Number of validation samples.
+            least the target. It is an average over draws of the samples.
+        range: With the samples at hand, the probability is above the first number in 97.5 % of
+            draws, and below the second in as many if no two samples need the same setting.
+        n: Number of samples.
     """
 
     value: float
@@ -142,11 +143,11 @@ def promise(
     needed = NEEDED[rule](hierarchy, concatenate(fronts), hierarchy.leaves[labels])
     value = float(np.partition(needed, k - 1)[k - 1])
     if value >= (1.0 if OPTION[rule] == "threshold" else np.inf):
+        certain = int((needed >= value).sum())
         raise ValueError(
-            f"an accuracy of {target_accuracy:g} cannot be promised: {int((needed >= value).sum())}"
-            f" of {n} validation"
-            " images have a wrong answer of probability 1, more than the target leaves; lower"
-            " --target_accuracy"
+            f"an accuracy of {target_accuracy:g} cannot be reached: {certain} of the {n} images"
+            " that calibrate have a wrong answer of probability 1, more than the target leaves; the"
+            f" largest that can is --target_accuracy {_largest(n - certain, n):g}"
         )
     low, high = beta.ppf([0.025, 0.975], k, n + 1 - k)
     return Promise(value, k / (n + 1), (float(low), float(high)), n)
@@ -155,15 +156,19 @@ def promise(
 def _too_few(n: int, target: float) -> str:
     if target == 1:
         return (
-            "an accuracy of 1 cannot be promised from any number of validation images; lower"
-            " --target_accuracy"
+            "an accuracy of 1 cannot be reached for certain, whatever the number of images that"
+            f" calibrate; with {n} the largest that can is --target_accuracy {_largest(n, n):g}"
         )
     enough = math.ceil(round(target / (1 - target), 9))
     return (
-        f"an accuracy of {target:g} cannot be promised from {n} validation images, it takes"
-        f" {enough} or more: lower"
-        " --target_accuracy, or train with more images"
+        f"an accuracy of {target:g} cannot be reached with {n} images that calibrate, it takes"
+        f" {enough} or more; the largest that can is --target_accuracy {_largest(n, n):g}"
     )
+
+
+def _largest(k: int, n: int) -> float:
+    """The largest target, in thousandths, for which the k-th of n samples is enough."""
+    return math.floor(round(1000 * k / (n + 1), 6)) / 1000
 
 
 def _wrong(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np.ndarray:

@@ -42,6 +42,7 @@ DERIVED = (
     "trees*.txt",
     "report.html",
 )
+ARRAYS = ("test", "val", "calibration")  # splits whose outputs are recorded
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
 _READ_ONCE = ("config", "hierarchy", "split", "epochs", "metrics")  # properties, by their files
 _OLD_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # of earlier versions, which held no lock on them
@@ -56,7 +57,8 @@ class Run:
 
     Files: config.json, hierarchy.json, split.csv, epochs.csv, last.pt (last-1.pt, the one before),
     best.pt, metrics.csv (written last: its presence says that the run is finished),
-    checksums.json, test.pkl, val.pkl, log.txt, mlflow.json.
+    checksums.json, test.pkl, val.pkl, calibration.pkl, log.txt,
+    mlflow.json.
 
     What is read is checked: arrays and checkpoints carry their own checksums, config.json has its
     own and those of hierarchy.json and split.csv, checksums.json those of the tables of a finished
@@ -194,9 +196,7 @@ class Run:
             return False
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """Content of test.pkl (name 'test') or val.pkl ('val'). Only arrays and builtins are ever
-        unpickled.
-        """
+        """Content of <name>.pkl, of one of ARRAYS. Only arrays and builtins are ever unpickled."""
         path = self.folder / f"{name}.pkl"
         try:
             return load_arrays(path)
@@ -362,7 +362,10 @@ class Run:
         """Removes the files of an earlier run and what was made of it, the sign of its end first;
         all else stays.
         """
-        checkpoints, arrays = ("last.pt", "last-1.pt", "best.pt"), ("test.pkl", "val.pkl")
+        checkpoints, arrays = (
+            ("last.pt", "last-1.pt", "best.pt"),
+            [f"{name}.pkl" for name in ARRAYS],
+        )
         names = [
             "metrics.csv",
             CHECKSUMS,

@@ -321,3 +321,14 @@ def test_slips_are_answered_in_one_line_that_helps(capsys, argv, named):
         and lines[1].startswith("(all flags:")
         and len(lines) == 2
     )
+
+
+def test_only_a_drawn_validation_split_that_chooses_the_epoch_holds_out_calibration_images(capsys):
+    assert parse("DR", "--use_val")[0]["calibration"] == 0.5
+    assert str(parse("DR", "--use_val")[2]) == "record/demo/DR-euc-val/seed1"
+    assert "calibration=0.2" in str(parse("DR", "--use_val", "--calibration", "0.2")[2])
+    for others in ([], ["--use_val", "--split", "published"], ["--use_val", "--last"]):
+        assert parse("DR", *others)[0]["calibration"] is None
+        message = refused(capsys, "DR", *others, "--calibration", "0.2")
+        assert "--calibration" in message and "--use_val and --split stratified" in message
+    assert "from 0 to below 1" in refused(capsys, "DR", "--use_val", "--calibration", "1")

@@ -5,7 +5,7 @@ from trees import FLAT
 
 from hierarchies import Hierarchy
 from metrics import calibration
-from metrics.calibration import calibration_error, fit_temperature, reliability
+from metrics.calibration import calibrate, calibration_error, fit_temperature, reliability
 from metrics.posterior import log_softmax_at, node_probabilities, softmax
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -152,9 +152,50 @@ def test_a_single_class_is_certain_and_right():
 
 
 def test_the_temperature_makes_confidence_the_share_that_is_right():
-    # margins of 2, three of four right: sigmoid(2 / T) = 3/4
+    # margins of 2, three of four right, and half of one image more: sigmoid(2 / T) = 3.5 / 5
     scores = np.tile(np.array([[1.0, -1.0]], np.float32), (4, 1))
-    assert fit_temperature(scores, np.array([0, 0, 0, 1])) == pytest.approx(2 / np.log(3), rel=1e-4)
+    fitted = calibrate(scores, np.array([0, 0, 0, 1]))
+    assert fitted.value == pytest.approx(2 / np.log(7 / 3), rel=1e-4)
+    assert fitted[1:] == (4, True, False)
+
+
+def test_where_all_are_right_the_number_of_images_limits_the_probability():
+    # C = 3: e^(1/T) / (e^(1/T) + 2) = (n + 1/3) / (n + 1)
+    for n, odds in ((1, 4), (3, 10), (300, 901)):
+        labels = np.arange(n) % 3
+        fitted = calibrate(np.eye(3)[labels], labels)
+        assert fitted.value == pytest.approx(1 / np.log(odds), rel=1e-4)
+        assert fitted[1:] == (n, True, True)
+
+
+def test_with_many_images_the_temperature_is_that_of_the_least_loss_alone():
+    # three of four right: sigmoid(2 / T) = 3/4, from which a single image more takes 1 in n
+    def distance(n):
+        scores, labels = np.tile([[1.0, -1.0]], (n, 1)), (np.arange(n) % 4 == 3).astype(int)
+        return abs(fit_temperature(scores, labels) - 2 / np.log(3))
+
+    assert distance(40_000) < 1e-3
+    assert distance(400) == pytest.approx(10 * distance(4000), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels"),
+    [
+        (np.eye(3), [1, 2, 0]),  # all wrong, and the true class no higher than the average
+        (np.eye(2), [0, 0]),  # one right, one wrong, equally sure
+        (np.ones((2, 3)), [0, 1]),  # no class is higher
+        (np.array([[0.0, 5.0]]), [0]),
+        (np.zeros((2, 1)), [0, 0]),  # one class only
+    ],
+)
+def test_scores_that_say_nothing_leave_the_temperature_at_one(scores, labels):
+    fitted = calibrate(scores, np.array(labels))
+    assert (fitted.value, fitted.n, fitted.determined) == (1, len(labels), False)
+
+
+def test_wrong_images_whose_true_class_is_second_have_a_temperature():
+    fitted = calibrate(np.tile([[1.0, 0.5, -3.0, -3.0]], (20, 1)), np.ones(20, int))
+    assert fitted.determined and not fitted.separable and fitted.value > 1
 
 
 def test_scores_times_a_factor_have_that_temperature_more():
@@ -170,11 +211,12 @@ def test_no_temperature_nearby_fits_better():
     scores = random_scores(3, 100, 5)
     labels = np.where(np.arange(100) % 3 == 0, 0, scores.argmax(axis=1))
     fitted = fit_temperature(scores, labels)
-    loss = {
-        t: -log_softmax_at(scores / t, labels).mean()
-        for t in (fitted, 0.98 * fitted, 1.02 * fitted)
-    }
-    assert min(loss, key=loss.get) == fitted
+
+    def loss(t):
+        every = [log_softmax_at(scores / t, np.full(100, c)).mean() for c in range(5)]
+        return -log_softmax_at(scores / t, labels).sum() - np.mean(every)
+
+    assert loss(fitted) < min(loss(0.98 * fitted), loss(1.02 * fitted))
 
 
 def test_labels_without_a_score_say_nothing_about_the_temperature():
@@ -186,11 +228,6 @@ def test_labels_without_a_score_say_nothing_about_the_temperature():
         fit_temperature(with_absent[:1], np.array([4]))
     with pytest.raises(ValueError, match="there are none"):
         fit_temperature(np.empty((0, 5)), np.empty(0, int))
-
-
-def test_separable_scores_get_a_temperature_within_bounds():
-    assert 0.001 <= fit_temperature(np.eye(3), np.arange(3)) < 0.05
-    assert 900 < fit_temperature(np.eye(3), np.array([1, 2, 0])) <= 1000
 
 
 def test_log_softmax_is_finite_where_the_softmax_underflows():

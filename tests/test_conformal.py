@@ -9,6 +9,7 @@ import pytest
 from scored_outputs import A1, A2A, A2B, C, Y, log, random_scores, random_tree
 from trees import TREE
 
+from metrics.calibration import fit_temperature
 from metrics.conformal import NEEDED, OPTION, needed_lambdas, needed_thresholds, promise
 from metrics.decisions import decide
 from metrics.pareto import pareto_front
@@ -152,20 +153,65 @@ def test_a_sure_and_right_model_needs_no_backing_off():
 def test_what_cannot_be_promised_is_refused_with_a_way_out(rule):
     labels, scores = np.arange(18) % 7, 5 * np.eye(7)[np.arange(18) % 7]
     with pytest.raises(
-        ValueError, match="cannot be promised from 18 validation images, it takes 19 or more"
+        ValueError, match=r"with 18 images .* takes 19 or more; .* --target_accuracy 0\.947"
     ):
         promise(rule, TREE, scores, labels, 0.95)
     assert promise(rule, TREE, np.r_[scores, scores[:1]], np.r_[labels, labels[:1]], 0.95).n == 19
-    with pytest.raises(ValueError, match="from any number"):
+    assert promise(rule, TREE, scores, labels, 0.947).right == pytest.approx(18 / 19)
+    with pytest.raises(ValueError, match=r"whatever the number .* --target_accuracy 0\.947"):
         promise(rule, TREE, scores, labels, 1.0)
     with pytest.raises(ValueError, match="must lie in"):
         promise(rule, TREE, scores, labels, 1.5)
-    with pytest.raises(ValueError, match="cannot be promised from 0"):
+    with pytest.raises(ValueError, match="with 0 images"):
         promise(rule, TREE, scores[:0], labels[:0], 0.5)
     with pytest.raises(
-        ValueError, match="18 of 18 validation images have a wrong answer of probability 1"
+        ValueError, match="18 of the 18 images .* have a wrong answer of probability 1"
     ):
         promise(rule, TREE, log(np.eye(7)[labels]), (labels + 1) % 7, 0.9)
+    certain = np.r_[(labels[:3] + 1) % 7, labels[3:]]  # three wrong: 15 of 19 can be promised
+    with pytest.raises(ValueError, match=r"3 of the 18 .* --target_accuracy 0\.789"):
+        promise(rule, TREE, log(np.eye(7)[certain]), labels, 0.9)
+    assert promise(rule, TREE, log(np.eye(7)[certain]), labels, 0.789).right == 15 / 19
+
+
+N, DRAWS, TARGET = 47, 700, 0.9  # k = 44 of n + 1 = 48: .9167, between .9 and .9 + 1 / 48
+
+
+def drawn(rng, draws, n):
+    """Scores (draws, n, C) of a model that is mediocre, and labels (draws, n)."""
+    labels = rng.integers(0, 7, (draws, n))
+    scores = rng.normal(size=(draws, n, 7))
+    return scores + 1.5 * (labels[..., None] == np.arange(7)), labels
+
+
+def needed_by_draw(scores, labels, temperature):
+    scores = scores / temperature[:, None, None]
+    front = front_of(scores.reshape(-1, 7))
+    return needed_thresholds(TREE, front, TREE.leaves[labels.ravel()]).reshape(labels.shape)
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 20])
+def test_the_promise_is_kept_whatever_the_number_of_epochs_to_choose_from(epochs):
+    rng = np.random.default_rng(epochs)
+    val, val_labels = zip(*(drawn(rng, DRAWS, N) for _ in range(epochs)))
+    accuracy = np.stack([(s.argmax(2) == y).mean(1) for s, y in zip(val, val_labels)])
+    best = accuracy.argmax(axis=0), np.arange(DRAWS)
+    val, val_labels = np.stack(val)[best], np.stack(val_labels)[best]
+    temperature = np.array([fit_temperature(*pair) for pair in zip(val, val_labels)])
+    # epochs are equally good, so other images do not depend on which of them was chosen
+    (held_out, labels), (new, truths) = drawn(rng, DRAWS, N), drawn(rng, DRAWS, 100)
+    needed = needed_by_draw(new, truths, temperature)
+
+    def coverage(scores, labels):
+        settings = np.sort(needed_by_draw(scores, labels, temperature), axis=1)[:, 43]
+        for i in (0, 1):  # as choose_decision does
+            made = promise("threshold", TREE, scores[i] / temperature[i], labels[i], TARGET)
+            assert settings[i] == pytest.approx(made.value) and made.right == 44 / 48
+        return (needed <= settings[:, None] + 1e-12).mean()
+
+    assert TARGET - 0.005 < coverage(held_out, labels) < TARGET + 1 / (N + 1) + 0.005
+    if epochs == 20:  # images that chose the epoch fall short
+        assert coverage(val, val_labels) < TARGET - 0.005
 
 
 @pytest.mark.parametrize("rule", NEEDED)

@@ -268,3 +268,29 @@ def test_a_missing_folder_is_named(capsys, tmp_path):
     ]
     assert experiment.main("", train.DATASETS, argv) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_calibration_images_are_recorded_and_choose_nothing(run):
+    _, record = run("--use_val")
+    files = {name: set(record.arrays(name)["files"]) for name in ("val", "calibration", "test")}
+    table = record.split
+    for name, found in files.items():
+        assert found == set(table["file"][table["split"] == name]) and found
+    assert len(files["val"]) == len(files["calibration"]) == 3
+    accuracy = (record.outputs("val").predictions == record.outputs("val").labels).mean()
+    assert record.epochs["val_accuracy"].tolist() == [accuracy]  # of the choosing part alone
+
+
+def test_runs_of_earlier_versions_go_on_without_calibration_images(run, capsys):
+    _, record = run("--use_val", "--calibration", "0")
+    config = {key: value for key, value in record.config.items() if key != "checksums"}
+    del config["options"]["calibration"]
+    old = Run(record.folder.parent.parent / "DR-euc-val-old" / "seed1")
+    machine = {"overwrite": False}
+    old.write_json("config.json", config)
+    assert experiment._as_started(old, {"calibration": 0.5}, machine) == {"calibration": None}
+    assert experiment._as_started(old, {"calibration": 0.5}, {"overwrite": True}) == {
+        "calibration": 0.5
+    }
+    fresh = Run(old.folder.parent / "seed2")
+    assert experiment._as_started(fresh, {"calibration": 0.5}, machine) == {"calibration": 0.5}

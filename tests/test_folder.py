@@ -381,3 +381,16 @@ def test_loading_twice_decodes_once(root, monkeypatch):
     first = folder.load({"dataset": "folder", "data_dir": root})
     monkeypatch.setattr(cache_writer, "read_image", None)
     assert folder.load({"dataset": "folder", "data_dir": root, "seed": 2}).files == first.files
+
+
+def test_calibration_images_come_from_the_validation_split_alone(root):
+    plain, held = load(root, use_val=True), load(root, use_val=True, calibration=0.5)
+    assert len(plain.calibration) == 0 and len(held.calibration) == 3 and len(held.val) == 2
+    assert sorted([*held.val, *held.calibration]) == plain.val.tolist()
+    for name in ("train", "test"):
+        assert getattr(plain, name).tolist() == getattr(held, name).tolist()
+    assert len(load(root, calibration=0.5).calibration) == 0  # without a validation split
+    with pytest.raises(ValueError, match="drawn 'stratified', not of 'published'"):
+        load(root, use_val=True, split="published", calibration=0.5)
+    few = load(root, use_val=True, calibration=0.05)
+    assert len(few.calibration) == 0 and any("promise nothing" in note for note in few.notes)

@@ -22,6 +22,8 @@ from evaluation.answers import Answerer, Decision, choose_decision, true_classes
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from metrics import decide, fit_temperature
+from metrics.calibration import Temperature
+from metrics.conformal import Promise, promise
 from runs.folder import Run
 from training import experiment
 
@@ -431,10 +433,96 @@ def test_too_few_validation_images_are_refused_before_any_image_is_read(runs, ca
     assert (
         status == 2
         and table is None
-        and "cannot be promised from 8 validation images, it takes 19 or more" in err
+        and "with 4 images that calibrate, it takes 19 or more" in err
+        and "--target_accuracy 0.8. Or train with more images, set --threshold by hand" in err
     )
     status, out, _, _ = call(runs[0]["plain"].folder, runs[1], "--target_accuracy", "0.8")
-    assert status == 0 and "answered right with probability 0.8 or more" in out
+    assert status == 0 and "promised, if new images are drawn like the 4 that calibrate" in out
+    assert "answers are right with probability 0.8 or more" in out
+
+
+def copied(run, target, **options):
+    """A copy of a run's folder in which these options are recorded, without checksums."""
+    shutil.copytree(run.folder, target)
+    config = json.loads((target / "config.json").read_text())
+    config.pop("checksums")
+    config["options"] |= options
+    (target / "config.json").write_text(json.dumps(config))
+    return Run(target)
+
+
+def test_images_that_chose_the_epoch_promise_nothing(runs, call, tmp_path):
+    trained, kept = runs
+    old = copied(trained["plain"], tmp_path / "old", calibration=None)
+    (old.folder / "calibration.pkl").unlink()  # as in runs of earlier versions
+    status, out, _, _ = call(old.folder, kept, "--target_accuracy", "0.7")
+    assert status == 0 and "estimated, not promised" in out and "like the 4 validation" in out
+    last = trained["sizes"]  # with --last all of validation calibrates
+    assert not (last.folder / "calibration.pkl").exists() and len(last.arrays("val")["files"]) == 8
+    status, out, _, _ = call(last.folder, kept, "--target_accuracy", "0.7")
+    assert status == 0 and "promised, if" in out and "the 8 that calibrate" in out
+
+
+def test_calibration_images_set_the_threshold_and_validation_images_the_temperature(runs):
+    run = runs[0]["plain"]
+    decision = choose_decision(run, "threshold", 0.6)
+    val, held_out = run.outputs("val"), run.outputs("calibration")
+    assert decision.temperature == fit_temperature(val.scores, val.labels)
+    scores = held_out.scores / decision.temperature
+    made = promise("threshold", run.hierarchy, scores, held_out.labels, 0.6)
+    assert decision.promise == made and made.n == 4 and not decision.estimated
+
+
+def test_calibration_images_that_are_lost_are_missed(runs, call, tmp_path):
+    run = copied(runs[0]["plain"], tmp_path / "copy")
+    (run.folder / "calibration.pkl").unlink()
+    status, _, err, _ = call(run.folder, runs[1], "--target_accuracy", "0.7")
+    assert status == 2 and "calibration.pkl is missing" in err
+
+
+def test_predict_says_where_the_temperature_is_not_known():
+    assert "do not determine it" in predict.describe_temperature(Temperature(1.0, 9, False, False))
+    text = predict.describe_temperature(Temperature(0.4, 9, True, True))
+    assert "all 9 are answered right" in text
+    assert "\n" not in predict.describe_temperature(Temperature(0.4, 9, True, False))
+
+
+def test_a_threshold_of_zero_is_pointed_out():
+    made = Promise(0.0, 0.9, (0.7, 1.0), 9)
+    decision = Decision("threshold", {"threshold": 0.0}, promise=made)
+    assert "no answer backs off" in predict.describe_promise(decision, 0.9)
+    decision = decision._replace(promise=made._replace(value=0.5))
+    assert "no answer backs off" not in predict.describe_promise(decision, 0.9)
+
+
+def test_images_of_the_run_are_told_from_new_ones(call, tmp_path):
+    make_learnable_folder(tmp_path / "set", CLASSES, 16, step=40)
+    run = train_run(tmp_path / "record", tmp_path / "set", RUNS["plain"])
+    table = run.split.set_index("file")["split"]
+    moved = tmp_path / "moved" / "set"  # known by their content wherever they lie
+    shutil.copytree(tmp_path / "set", moved)
+    new = moved / Path(table.index[0]).parent / "new.png"
+    draw(new, seed=99)
+    status, out, _, found = call(run.folder, moved, "--labels", "--rule", "argmax")
+    assert status == 0
+    expected = [table.get(os.path.relpath(file, moved), "") for file in found["file"]]
+    assert found["split"].fillna("").tolist() == expected and expected.count("") == 1
+    counts = table.value_counts()
+    used = counts["train"] + counts["val"]
+    assert f"warning: {used} of these images trained this model or chose its epoch" in out
+    train_rows = found[found["split"] == "train"]
+    share = train_rows["correct"].astype(bool).mean()
+    line = next(line for line in out.splitlines() if "in the run's train split" in line)
+    assert f"{counts['train']}: class true" in line and f"answer right {share:.4f}" in line
+    assert "new to the run" in out
+    config = json.loads((run.folder / "config.json").read_text())
+    config = {**config, "result_checkpoint": "last.pt"}  # then validation chose nothing
+    config.pop("checksums")
+    (run.folder / "config.json").write_text(json.dumps(config))
+    out = call(run.folder, moved, "--rule", "argmax")[1]
+    assert f"warning: {counts['train']} of these images trained" in out
+    files = [moved / file for file in table.index[table == "test"]]
+    assert "trained this model" not in call(run.folder, *files, "--rule", "argmax")[1]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from data.apportionment import apportion
 from data.splits import (
     Splits,
     coverage_notes,
+    hold_out_calibration,
     random_split,
     reduce_training,
     split_indices,
@@ -268,3 +269,61 @@ def test_the_digest_sees_files_labels_and_membership():
 def test_splits_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         make(**changes)
+
+
+def test_calibration_images_have_their_share_of_every_class():
+    labels = np.repeat(np.arange(5), (12, 7, 4, 2, 1))
+    val = np.flatnonzero(np.arange(26) != 3)  # 11 of class 0
+    for seed in range(20):
+        chosen, held = hold_out_calibration(val, labels, 0.5, seed)
+        assert sorted([*chosen, *held]) == val.tolist()
+        assert len(held) == 13  # 12.5, rounded
+        share = np.bincount(labels[held], minlength=5) - np.bincount(labels[val]) * 13 / 25
+        assert np.abs(share).max() < 1
+        again = hold_out_calibration(val, labels, 0.5, seed)
+        assert [part.tolist() for part in again] == [chosen.tolist(), held.tolist()]
+
+
+def test_every_image_calibrates_with_the_same_probability():
+    labels = np.array([0, 0, 0, 0, 0, 1, 2, 2, 3, 4])  # also the only one of its class
+    held = [hold_out_calibration(np.arange(10), labels, 0.3, seed)[1] for seed in range(600)]
+    assert all(len(part) == 3 for part in held)
+    frequency = np.bincount(np.concatenate(held), minlength=10) / 600
+    assert np.abs(frequency - 0.3).max() < 0.08  # more than 4 standard errors
+
+
+def test_some_validation_images_are_left_to_choose_the_epoch():
+    labels = np.zeros(5, int)
+    assert len(hold_out_calibration(np.arange(5), labels, 0.99, 1)[0]) == 1
+    for count, share in ((1, 0.5), (5, 0.0), (4, 0.1)):
+        assert len(hold_out_calibration(np.arange(count), labels, share, 1)[1]) == 0
+
+
+def test_calibration_images_never_part_a_group():
+    labels, groups = np.arange(40) % 4, np.repeat(np.arange(10), 4)
+    chosen, held = hold_out_calibration(np.arange(8, 40), labels, 0.5, 3, groups)
+    assert not set(groups[chosen]) & set(groups[held]) and len(chosen) + len(held) == 32
+    assert len(chosen) == len(held) == 16
+    alone = hold_out_calibration(np.arange(4), labels, 0.5, 3, groups)
+    assert (len(alone[0]), len(alone[1])) == (4, 0)
+
+
+def test_calibration_is_a_split_of_its_own():
+    parts = {"val": np.array([6]), "calibration": np.array([7, 9]), "test": np.array([8])}
+    splits = make(**parts)
+    assert splits.calibration.tolist() == [7, 9]
+    assert split_table(splits)["split"][6:].tolist() == [
+        "val",
+        "calibration",
+        "test",
+        "calibration",
+    ]
+    assert splits.digest != make(val=np.array([6, 7, 9]), test=np.array([8])).digest
+    with pytest.raises(ValueError, match="more than once"):
+        make(**{**parts, "calibration": np.array([6])})
+    with pytest.raises(ValueError, match="calibration split must hold indices"):
+        make(**{**parts, "calibration": np.array([10])})
+
+
+def test_runs_of_earlier_versions_keep_the_fingerprint_of_their_splits():
+    assert make(val=np.array([9])).digest == "749d1c6dfd00bbf6"

@@ -183,7 +183,7 @@ def test_at_most_one_batch_is_read_ahead(folder, monkeypatch):
     def read(file, **options):
         with lock:
             seen.append(file)
-        return np.zeros((4, 4, 3), np.uint8), (4, 4)
+        return np.zeros((4, 4, 3), np.uint8), (4, 4), 0
 
     monkeypatch.setattr(unlabelled, "_read", read)
     for number, _ in enumerate(read_batches(files, Shape(4, 4), 10, workers=4), 1):

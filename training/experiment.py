@@ -65,6 +65,7 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
     check_uri(machine["mlflow"])
     with join(on_cpu=machine["GPU"] == "cpu" or not count_gpus()) as team:
         record = Run(folder) if team.first else Bystander(folder)
+        options = team.on_first(_as_started, record, options, machine)
         if team.on_first(_is_done, record, options, machine):
             with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
                 tracker.finish()
@@ -149,7 +150,7 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
     best = training.team.on_first(_best, record)
     if best is not None:
         training.model.load_state_dict(best["model"])
-    names = ("test", "val") if len(splits.val) else ("test",)
+    names = [name for name in ("test", "val", "calibration") if len(getattr(splits, name))]
     outputs = compute_outputs(training, splits, names)
     if training.team.first:
         for name, arrays in outputs.items():
@@ -177,6 +178,13 @@ def _identity(options: Mapping, splits: data.Splits) -> dict:
         "split": splits.digest,
         "images": {"digest": splits.content_digest, "fingerprints_of": splits.fingerprints_of},
     }
+
+
+def _as_started(record: Run, options: Mapping, machine: Mapping) -> Mapping:
+    """The options, without the calibration images that runs of earlier versions do not have."""
+    if record.exists and not machine["overwrite"] and "calibration" not in record.options:
+        return {**options, "calibration": None}
+    return options
 
 
 def _is_done(record: Run, options: Mapping, machine: Mapping) -> bool:
@@ -402,11 +410,12 @@ def _reads_as(record: Run, name: str, splits: data.Splits) -> bool:
 def _introduce(record: Run, training: TrainingState, splits: data.Splits) -> None:
     """Says once what is about to be trained on what, and everything unusual about it."""
     tree, team = splits.hierarchy, training.team
+    calibration = f"{len(splits.calibration)} calibration, " if len(splits.calibration) else ""
     record.log(
         f"{splits.dataset}: {tree.num_classes} classes, {tree.num_nodes} nodes, height"
         f" {tree.max_depth};"
-        f" {len(splits.train)} training, {len(splits.val)} validation, {len(splits.test)} test"
-        " images"
+        f" {len(splits.train)} training, {len(splits.val)} validation,"
+        f" {calibration}{len(splits.test)} test images"
     )
     for note in _notes(training, splits):
         record.log(f"note: {note}")

@@ -35,7 +35,7 @@ def compute_outputs(
     """Embeddings and scores of whole splits, after a clean pass over the training images for the
     prototypes.
 
-    Returns: For each split named ('test', 'val', 'train') a dict of arrays: labels (S,), files
+    Returns: For each split named (those of split.csv) a dict of arrays: labels (S,), files
     (S,), sizes (S, 2), embeddings (S, D), scores (S, C), class_vectors (C, D), prototypes (C, D)
     with NaN rows for classes without training images, prototype_counts (C,); for heads with proxies
     prototype_scores (S, C); living (C,) where known. Of several processes only the first has the

@@ -1,0 +1,57 @@
+"""Which of some images a run was trained, validated or tested on."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from data.headers import file_fingerprint
+from runs.folder import Run
+
+# of images with copies in several splits the first counts
+SPLITS = ("train", "val", "calibration", "test", "unused")
+
+
+class KnownImages:
+    """The images of a run, known by the fingerprint of their content; in runs of earlier versions,
+    which have none, by their path in the folder that the run names.
+
+    Args:
+        run: A run; of one without a split.csv nothing is known.
+    """
+
+    def __init__(self, run: Run):
+        images, places = run.config.get("images"), run.config.get("places")
+        self._of = images.get("fingerprints_of") if isinstance(images, dict) else "path"
+        root = places.get("data_dir") if isinstance(places, dict) else None
+        self._root = os.path.realpath(root) if isinstance(root, str) else None
+        table = run.split if (run.folder / "split.csv").is_file() else None
+        key = "file" if self._of == "path" else "fingerprint"
+        self._splits = {}
+        if table is not None and {key, "split"} <= set(table.columns):
+            keys, splits = table[key].astype(str), table["split"]
+            for name in reversed(SPLITS):
+                self._splits |= dict.fromkeys(keys[splits == name], name)
+
+    def splits(self, files: Sequence[str], fingerprints: np.ndarray) -> np.ndarray:
+        """Name of the split of each image, (B,) of str; '' where the run does not know it.
+
+        Args:
+            files: Paths of the B images.
+            fingerprints: (B,) uint64, of their pixels as the run reads them.
+        """
+        if not self._splits:
+            return np.full(len(files), "", dtype=object)
+        if self._of == "path":
+            keys = [self._relative(file) for file in files]
+        elif self._of == "files":
+            keys = [f"{file_fingerprint(file):016x}" for file in files]
+        else:
+            keys = [f"{value:016x}" for value in map(int, fingerprints)]
+        return np.array([self._splits.get(key, "") for key in keys], dtype=object)
+
+    def _relative(self, file: str) -> str:
+        path = os.path.realpath(file)
+        if self._root is None or not path.startswith(self._root + os.sep):
+            return ""
+        return os.path.relpath(path, self._root).replace(os.sep, "/")
