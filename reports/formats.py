@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from files.text import one_line
 
 MARK = "{mark}"
+PAGE = 90  # characters of 10 points beside each other on a page of a paper, about
 # formats of tables over seeds, and the file that each also goes to
 SUMMARIES = {"terminal": None, "markdown": "summary.md", "latex": "summary.tex", "csv": None}
 
@@ -109,6 +110,12 @@ def latex(table: Table) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def width_in_print(table: Table) -> int:
+    """Characters of the widest row of a printed table, columns two blanks apart."""
+    lines = zip(table.columns, *table.rows)
+    return sum(2 + max(map(len, column)) for column in lines) - 2
 
 
 def _blocks(widths: Sequence[int], labels: int, width: int | None) -> Iterator[list[int]]:

@@ -48,7 +48,8 @@ def show(
     summary = statistics.summarise(found.values)
     metrics, problem = _select(wanted, summary)
     comparisons, refused = _comparisons(found, metrics, [_names(pair, aliases) for pair in pairs])
-    text = _layout(summary, metrics, [table for table, _ in comparisons], layout)
+    compared = [table for table, _ in comparisons]
+    text = _layout(summary, metrics, compared, layout)
     try:
         _write(Run(record), summary, [numbers for _, numbers in comparisons], FORMATS[layout], text)
     finally:
@@ -57,11 +58,23 @@ def show(
     print(
         f"{_counts(found)}; wrote {', '.join(filter(None, written))} into {record}", file=sys.stderr
     )
-    for line in refused:
+    shown = [*tables.summary_tables(summary, metrics), *compared]
+    for line in [*refused, *(_too_wide(shown) if layout == "latex" else ())]:
         print(f"note: {line}", file=sys.stderr)
     if problem is not None:
         raise problem
     return 2 if pairs and not comparisons else 0
+
+
+def _too_wide(shown: Sequence[formats.Table]) -> list[str]:
+    """A line on each table that does not fit on a page of a paper."""
+    widths = [(table.title, formats.width_in_print(table)) for table in shown]
+    return [
+        f"{title}: the table is about {width} characters wide and a page of a paper holds"
+        f" {formats.PAGE}: choose measures with --metrics, or set it in landscape"
+        for title, width in widths
+        if width > formats.PAGE
+    ]
 
 
 def _select(

@@ -69,6 +69,15 @@ def test_markdown_and_latex_are_printed_and_written(record, call, layout, name, 
     assert mark in out and (record / name).read_text("utf-8") == out
 
 
+def test_a_table_too_wide_for_a_paper_is_noted_with_the_way_out(record, call):
+    _, _, err = call("--record", record, "--format", "latex", "--metrics", "accuracy")
+    assert "characters wide" not in err
+    names = ["balanced_accuracy", "ece", "nll", "brier", "hs@250", "ahs@250", "ahp@250", "aurc"]
+    write_run(record, "DR-euc", 4, dict.fromkeys(["accuracy", *names], 0.5))
+    _, _, err = call("--record", record, "--format", "latex", "--metrics", "*")
+    assert "characters wide and a page of a paper holds 90: choose measures with --metrics" in err
+
+
 def test_the_csv_format_is_numbers_for_a_spreadsheet(record, call):
     _, out, _ = call("--record", record, "--format", "csv", "--metrics", "accuracy")
     table = pd.read_csv(io.StringIO(out)).set_index("options")
