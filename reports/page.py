@@ -12,10 +12,12 @@ from urllib.parse import quote
 from PIL import Image
 
 from figures.style import DPI, Rendered
+from reports.formats import width_in_print
 
 _LARGE = 1_000_000  # bytes of line art from which a palette is worth it
 # pixels on the page; taller pictures are shown in full size and scroll in a box of their own
 _TALL = 1500
+_WIDE = 140  # characters of a table beside each other, about
 _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action"
     " 'none'"
@@ -129,7 +131,8 @@ def table(content) -> str:
         )
         rows.append(f"<tr>{''.join(cells)}</tr>")
     caption = f"<caption>{escape(content.title)}</caption>"
-    return (
+    hint = ["The table goes on to the right: scroll it."] if width_in_print(content) > _WIDE else []
+    return notes(hint) + (
         f'<div class="wide"><table>{caption}<thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>" + notes(content.notes_for("bold"))
     )

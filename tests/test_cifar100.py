@@ -252,6 +252,7 @@ def test_an_epoch_trains_through_the_command_line(folder, tmp_path):
     assert 0 <= record.metrics.set_index("metric")["value"]["accuracy"] <= 1
     assert record.split["split"].value_counts().to_dict() == {
         "train": 900,
-        "val": 100,
+        "val": 50,
+        "calibration": 50,
         "test": TEST,
     }
