@@ -15,6 +15,7 @@ from metrics import Outputs, Result, evaluate, suite
 from metrics.catalogue import MEASURES, describe, direction, place, split
 from metrics.measure import SECTIONS
 from metrics.suite import ON_REQUEST
+from reports import page
 from reports.formats import Table, terminal
 from reports.statistics import compare, summarise
 from reports.tables import (
@@ -109,6 +110,11 @@ def table_of(cells, best=frozenset()):
         frozenset(best),
         ("{mark}: best",),
     )
+
+
+def test_a_table_wider_than_a_page_says_that_it_scrolls():
+    assert "scroll" not in page.table(table_of([("a", "1.0")]))
+    assert "goes on to the right: scroll it" in page.table(table_of([("a" * 200, "1.0")]))
 
 
 def test_terminal_columns_are_aligned_and_marked():
