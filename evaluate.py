@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from files.text import shortened
 from hierarchies import WEIGHTINGS
 from hierarchies.weights import weighting_options
-from options.parser import Parser, add_option, filled, gpu, natural, nonnegative
+from options.parser import GPU, Parser, add_option, filled, natural, nonnegative
 from registry import possible
 from reports.formats import SUMMARIES
 
@@ -62,9 +62,7 @@ def build_parser() -> Parser:
         help="measures to print, by name or pattern such as 'W/*' (default: the main ones)",
     )
     _run_flags(parser.add_argument_group("single runs"))
-    _image_flags(
-        parser.add_argument_group("single runs, embedding their images again").add_argument
-    )
+    _image_flags(parser.add_argument_group("single runs, embedding their images again"))
     _record_flags(parser.add_argument_group("tables over seeds").add_argument)
     parser.describe(
         {
@@ -123,7 +121,8 @@ def _run_flags(group) -> None:
     )
 
 
-def _image_flags(add) -> None:
+def _image_flags(group) -> None:
+    add = group.add_argument
     add(
         "--data_dir",
         type=filled,
@@ -154,13 +153,7 @@ def _image_flags(add) -> None:
         choices=("best.pt", "last.pt"),
         help="model to evaluate (default: the one of the results)",
     )
-    add(
-        "--GPU",
-        type=gpu,
-        metavar="GPU",
-        help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is"
-        " no GPU)",
-    )
+    add_option(group, GPU)
 
 
 def _record_flags(add) -> None:

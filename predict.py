@@ -33,7 +33,7 @@ from evaluation.model import Embedder, image_shape, load_model, read_prototypes
 from evaluation.predictor import Predictor
 from metrics.calibration import Temperature
 from metrics.conformal import NEEDED, OPTION
-from options.parser import Parser, filled, fraction, gpu, nonnegative, positive_int
+from options.parser import GPU, Parser, add_option, filled, fraction, nonnegative, positive_int
 from runs.folder import Run
 from training.devices import choose_devices
 
@@ -73,15 +73,11 @@ def build_parser() -> Parser:
         help="use each image's folder name as its true class, and say how often answers are right",
     )
     _answer_flags(parser.add_argument_group("answers").add_argument)
-    add = parser.add_argument_group("machine").add_argument
-    add("--batch_size", type=positive_int, default=64, metavar="N", help="images embedded at once")
-    add(
-        "--GPU",
-        type=gpu,
-        metavar="GPU",
-        help="cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is"
-        " no GPU)",
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--batch_size", type=positive_int, default=64, metavar="N", help="images embedded at once"
     )
+    add_option(machine, GPU)
     return parser
 
 

@@ -6,7 +6,7 @@ They stand here because training knows the command line and not the other way ro
 from data import AUGMENTATIONS
 from data.options import SEED
 from optimization import OPTIONS as OPTIMIZATION
-from options.parser import device
+from options.parser import GPU
 from registry import Need, Option, filled, natural, positive_int, switch, with_flag
 
 TRAINING = (
@@ -44,15 +44,7 @@ TRAINING = (
     ),
 )
 MACHINE = (
-    Option(
-        "GPU",
-        device,
-        None,
-        "GPU",
-        "cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no"
-        " GPU)",
-        machine=True,
-    ),
+    GPU,
     Option(
         "ngpus",
         positive_int,

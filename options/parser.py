@@ -169,7 +169,15 @@ fraction = from_text(values.fraction)
 natural = from_text(values.natural)
 nonnegative = from_text(values.nonnegative)
 positive_int = from_text(values.positive_int)
-gpu = from_text(device)
+
+GPU = Option(
+    "GPU",
+    device,
+    None,
+    "GPU",
+    "cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)",
+    machine=True,
+)
 
 
 def add_option(group: argparse._ActionsContainer, option: Option, **changes: object) -> None:
