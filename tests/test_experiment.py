@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from images import ODD_CLASSES, make_learnable_folder
+from trained import train_small
 
 import train
 from runs.folder import Run
@@ -25,33 +26,8 @@ def run(images, tmp_path):
     """Calls train.py's main on the images; returns the exit status and the run."""
 
     def call(*argv, method="DR"):
-        argv = [
-            "--dataset",
-            "folder",
-            "--data_dir",
-            str(images),
-            "--record",
-            str(tmp_path),
-            "--GPU",
-            "cpu",
-            "--resize",
-            "16",
-            "--gray",
-            "--backbone",
-            "conv4",
-            "--dim",
-            "8",
-            "--batch_size",
-            "8",
-            "--lr",
-            "0.001",
-            "--method",
-            method,
-            *argv,
-        ]
-        argv = argv if "--epochs" in argv else [*argv, "--epochs", "1"]
-        folder = experiment.command_line.parse(argv, "", train.DATASETS)[2]
-        return experiment.main("", train.DATASETS, argv), Run(folder)
+        sizes = ("--gray", "--dim", "8", "--batch_size", "8", "--lr", "0.001")
+        return train_small(images, tmp_path, *sizes, "--method", method, *argv)
 
     return call
 

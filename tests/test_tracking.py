@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from recorded import write_run
+from trained import train_small
 
 import train
 from runs import mlflow_log
 from runs.folder import Run
-from training import experiment, loop
+from training import loop
 
 needs_mlflow = pytest.mark.skipif(
     find_spec("mlflow") is None, reason="the optional package mlflow is not installed"
@@ -46,32 +47,8 @@ def run(images, tmp_path):
     """Calls train.py's main on the images; returns the exit status and the run."""
 
     def call(*argv):
-        argv = [
-            "--dataset",
-            "folder",
-            "--data_dir",
-            str(images),
-            "--record",
-            str(tmp_path),
-            "--GPU",
-            "cpu",
-            "--resize",
-            "16",
-            "--gray",
-            "--backbone",
-            "conv4",
-            "--dim",
-            "4",
-            "--batch_size",
-            "4",
-            "--method",
-            "softmax",
-            "--use_val",
-            *argv,
-        ]
-        argv = argv if "--epochs" in argv else [*argv, "--epochs", "1"]
-        folder = experiment.command_line.parse(argv, "", train.DATASETS)[2]
-        return experiment.main("", train.DATASETS, argv), Run(folder)
+        sizes = ("--gray", "--dim", "4", "--batch_size", "4")
+        return train_small(images, tmp_path, *sizes, "--method", "softmax", "--use_val", *argv)
 
     return call
 
