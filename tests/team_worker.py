@@ -19,10 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch  # noqa: E402
 
 import train  # noqa: E402
-from training import (
-    experiment,  # noqa: E402
-    loop,  # noqa: E402
-)
+from training import loop, start  # noqa: E402
 
 torch.set_default_dtype(torch.float64)
 torch.Tensor.float = torch.Tensor.double
@@ -52,4 +49,4 @@ def move_or_die(*arguments):
 
 
 loop.fit, loop._step = fit_and_tell, move_or_die
-sys.exit(experiment.main(train.__doc__, train.DATASETS))
+sys.exit(start.main(train.__doc__, train.DATASETS))

@@ -15,8 +15,9 @@ import data
 import train_cifar100
 from hierarchies import read_hierarchy
 from hierarchies.distances import path_length
+from options import command_line
 from runs.folder import Run
-from training import experiment
+from training import start
 
 TRAIN, TEST = 1000, 100  # images of the fixture: 10 and 1 of each class
 
@@ -184,7 +185,7 @@ def test_splits_and_options_of_other_datasets_are_refused(folder, capsys):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             load(folder, **wrong)
     with pytest.raises(SystemExit):
-        experiment.main("", train_cifar100.DATASETS, ["--method", "DR", "--split", "official"])
+        start.main("", train_cifar100.DATASETS, ["--method", "DR", "--split", "official"])
     assert "--split" in capsys.readouterr().err
 
 
@@ -208,7 +209,7 @@ def test_download_goes_through_torchvision_and_says_so_where_there_is_no_network
 
 
 def test_the_papers_settings_are_the_defaults(capsys):
-    options, _, place = experiment.command_line.parse(
+    options, _, place = command_line.parse(
         ["--method", "DR", "--use_val"], "", train_cifar100.DATASETS
     )
     wanted = {
@@ -225,7 +226,7 @@ def test_the_papers_settings_are_the_defaults(capsys):
 
 
 def test_downloading_is_no_part_of_a_runs_identity():
-    parse, datasets = experiment.command_line.parse, train_cifar100.DATASETS
+    parse, datasets = command_line.parse, train_cifar100.DATASETS
     plain, downloaded = (
         parse(["--method", "DR", *more], "", datasets) for more in ([], ["--download"])
     )
@@ -246,8 +247,8 @@ def test_an_epoch_trains_through_the_command_line(folder, tmp_path):
         "cpu",
     ]
     argv += ["--epochs", "1", "--use_val"]
-    assert experiment.main("", train_cifar100.DATASETS, argv) == 0
-    record = Run(experiment.command_line.parse(argv, "", train_cifar100.DATASETS)[2])
+    assert start.main("", train_cifar100.DATASETS, argv) == 0
+    record = Run(command_line.parse(argv, "", train_cifar100.DATASETS)[2])
     assert record.finished and record.hierarchy.digest == load(folder).hierarchy.digest
     assert 0 <= record.metrics.set_index("metric")["value"]["accuracy"] <= 1
     assert record.split["split"].value_counts().to_dict() == {

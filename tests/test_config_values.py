@@ -17,9 +17,10 @@ import predict
 import train
 import visualize
 from evaluation import files, measure
+from options import command_line
 from reports import run_report
 from runs.folder import Run, RunError
-from training import experiment
+from training import start
 
 EVERY = os.environ.get("VALUES") == "all"
 CLASSES = ("A/a", "A/b", "B/c")
@@ -107,8 +108,8 @@ def trained(tmp_path_factory):
     argv = ["--dataset", "folder", "--data_dir", str(images), "--record", str(place / "record")]
     argv += "--GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --method DR --epochs 1".split()
     argv += ["--use_val"]
-    folder = experiment.command_line.parse(argv, "", train.DATASETS)[2]
-    assert experiment.main("", train.DATASETS, argv) == 0
+    folder = command_line.parse(argv, "", train.DATASETS)[2]
+    assert start.main("", train.DATASETS, argv) == 0
     return Run(folder), images
 
 

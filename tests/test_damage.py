@@ -23,8 +23,9 @@ from data.decoding import read_image, reason
 from evaluation.measure import read_source
 from evaluation.model import load_model
 from files.pickles import SEAL, dump_arrays, load_arrays
+from options import command_line
 from runs.folder import Run, RunError
-from training import experiment
+from training.start import main
 
 FLIPS = int(os.environ.get("FLIPS", 12))
 SEED = 20
@@ -36,8 +37,8 @@ RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.p
 
 def start(images, record, *flags) -> tuple[int, Run]:
     argv = [*OPTIONS.split(), "--data_dir", str(images), "--record", str(record), *flags]
-    folder = experiment.command_line.parse(argv, "", train.DATASETS)[2]
-    return experiment.main("", train.DATASETS, argv), Run(folder)
+    folder = command_line.parse(argv, "", train.DATASETS)[2]
+    return main("", train.DATASETS, argv), Run(folder)
 
 
 @pytest.fixture(scope="module")

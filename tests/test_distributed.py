@@ -21,8 +21,8 @@ import train
 from data import Batches
 from models import synchronise_batch_norm
 from models.syncnorm import SyncBatchNorm
+from options import command_line
 from runs.folder import Bystander, Run
-from training import experiment
 from training.team import ALONE, Team
 
 WORKER = Path(__file__).with_name("team_worker.py")
@@ -71,7 +71,7 @@ def launch(images, tmp_path_factory):
             capture_output=True,
             text=True,
         )
-        run = Run(experiment.command_line.parse(argv, "", train.DATASETS)[2])
+        run = Run(command_line.parse(argv, "", train.DATASETS)[2])
         return done.returncode, done.stdout + done.stderr, run, place / "digests"
 
     return call

@@ -327,7 +327,7 @@ def test_an_option_that_the_weighting_does_not_take_is_refused(tmp_path, call):
 def trained(tmp_path_factory):
     """A run trained for one epoch on drawn images, and the folder of these."""
     import train
-    from training import experiment
+    from training import start
 
     images, record = tmp_path_factory.mktemp("images"), tmp_path_factory.mktemp("record")
     rng = np.random.default_rng(0)
@@ -362,7 +362,7 @@ def trained(tmp_path_factory):
         "DR",
         "--mds_W",
     ]
-    assert experiment.main("", train.DATASETS, [str(argument) for argument in argv]) == 0
+    assert start.main("", train.DATASETS, [str(argument) for argument in argv]) == 0
     return next(record.rglob("metrics.csv")).parent, images
 
 

@@ -10,7 +10,7 @@ from trained import train_small
 
 import train
 from runs.folder import Run
-from training import experiment, loop
+from training import experiment, loop, start
 
 RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
 
@@ -242,7 +242,7 @@ def test_a_missing_folder_is_named(capsys, tmp_path):
         "--GPU",
         "cpu",
     ]
-    assert experiment.main("", train.DATASETS, argv) == 2
+    assert start.main("", train.DATASETS, argv) == 2
     assert "nothing" in capsys.readouterr().err
 
 

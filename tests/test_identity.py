@@ -14,9 +14,11 @@ from PIL import Image
 import evaluate
 import train
 from data.headers import file_fingerprint, read_headers
+from options import command_line
 from runs.folder import Run
 from runs.records import read_record
 from training import experiment
+from training.start import main
 
 CLASSES = ("A/a", "A/b", "B/c")
 OPTIONS = "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 8"
@@ -35,8 +37,8 @@ def start(images, tmp_path, capsys):
     def call(*flags, collection=images, seed=1):
         argv = [*OPTIONS.split(), "--data_dir", str(collection), "--seed", str(seed)]
         argv += ["--record", str(tmp_path / "record"), *flags]
-        folder = experiment.command_line.parse(argv, "", train.DATASETS)[2]
-        status = experiment.main("", train.DATASETS, argv)
+        folder = command_line.parse(argv, "", train.DATASETS)[2]
+        status = main("", train.DATASETS, argv)
         said = capsys.readouterr()
         return status, Run(folder), said.out + said.err
 

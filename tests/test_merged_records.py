@@ -12,7 +12,7 @@ import evaluate
 import train
 from reports import statistics
 from runs import records
-from training import experiment
+from training import start
 
 OPTIONS = (
     "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 4 --batch_size 8 --epochs"
@@ -32,7 +32,7 @@ def folders(tmp_path_factory):
         for method, seed in runs:
             places = ["--data_dir", str(images), "--record", str(place / name)]
             assert (
-                experiment.main(
+                start.main(
                     "", train.DATASETS, [*OPTIONS, *places, "--method", method, "--seed", seed]
                 )
                 == 0

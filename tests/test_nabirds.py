@@ -14,8 +14,9 @@ import data
 import train_nabirds
 from data.decoding import read_image
 from hierarchies.distances import path_length
+from options import command_line
 from runs.folder import Run
-from training import experiment
+from training import start
 
 IMAGES = len(LEAVES) * PER_CLASS
 
@@ -200,7 +201,7 @@ def test_what_cannot_be_split_that_way_is_refused(folder, capsys):
         load(folder, small=True, split="official")
     for argv in (["--split", "official", "--small"], ["--hierarchy", "x.csv"], ["--download"]):
         with pytest.raises(SystemExit):
-            experiment.command_line.parse(["--method", "DR", *argv], "", train_nabirds.DATASETS)
+            command_line.parse(["--method", "DR", *argv], "", train_nabirds.DATASETS)
         assert argv[0] in capsys.readouterr().err
 
 
@@ -334,7 +335,7 @@ def test_a_wrong_folder_is_named_with_the_way_out(tmp_path):
 
 
 def test_the_papers_settings_are_the_defaults():
-    options, _, place = experiment.command_line.parse(
+    options, _, place = command_line.parse(
         ["--method", "DR", "--use_val"], "", train_nabirds.DATASETS
     )
     wanted = {
@@ -368,7 +369,7 @@ def test_an_epoch_trains_through_the_command_line(folder, tmp_path, more):
         "cpu",
     ]
     argv += ["--resize", "32", "--epochs", "1", "--batch_size", "8", *more]
-    assert experiment.main("", train_nabirds.DATASETS, argv) == 0
-    record = Run(experiment.command_line.parse(argv, "", train_nabirds.DATASETS)[2])
+    assert start.main("", train_nabirds.DATASETS, argv) == 0
+    record = Run(command_line.parse(argv, "", train_nabirds.DATASETS)[2])
     assert record.finished and record.hierarchy.class_names == tuple(NAMES[leaf] for leaf in LEAVES)
     assert 0 <= record.metrics.set_index("metric")["value"]["accuracy"] <= 1

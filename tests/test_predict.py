@@ -24,8 +24,9 @@ from hierarchies.tree import format_path
 from metrics import decide, fit_temperature
 from metrics.calibration import Temperature
 from metrics.conformal import Promise, promise
+from options import command_line
 from runs.folder import Run
-from training import experiment
+from training import start
 
 CLASSES = ODD_CLASSES[:5]
 RUNS = {
@@ -62,8 +63,8 @@ def train_run(record, images, options, dataset="folder", epochs=1) -> Run:
             "0.003",
         ]
     argv += options.split()
-    assert experiment.main("", train.DATASETS, argv) == 0
-    return Run(experiment.command_line.parse(argv, "", train.DATASETS)[2])
+    assert start.main("", train.DATASETS, argv) == 0
+    return Run(command_line.parse(argv, "", train.DATASETS)[2])
 
 
 @pytest.fixture(scope="module")

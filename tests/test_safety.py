@@ -30,9 +30,10 @@ import evaluate
 import startup
 import train
 from data import Batches
+from options import command_line
 from runs import folder as run_files
 from runs.folder import Run
-from training import experiment, loop
+from training import loop, start
 
 ROOT = Path(__file__).resolve().parents[1]
 KILLS = int(os.environ.get("KILLS", 6))
@@ -210,7 +211,7 @@ def train_here(
     sys.argv = [str(ROOT / "train.py"), *argv]
     if fault is not None:
         fault(number)
-    sys.exit(experiment.main(train.__doc__, train.DATASETS, argv))
+    sys.exit(start.main(train.__doc__, train.DATASETS, argv))
 
 
 def evaluate_here(folder: Path, number: int = 0) -> None:
@@ -240,7 +241,7 @@ class Trainer:
             *options,
             *itertools.chain(*((flag, str(path)) for flag, path in places.items())),
         ]
-        self.run = Run(experiment.command_line.parse(self.argv, "", train.DATASETS)[2])
+        self.run = Run(command_line.parse(self.argv, "", train.DATASETS)[2])
 
     def start(self, *flags: str, **faults) -> multiprocessing.Process:
         process = self.context.Process(
@@ -438,7 +439,7 @@ def test_a_run_that_another_process_has_finished_meanwhile_is_not_dropped(
         Run.finished.fget
     )  # this process's first look was before the other one ended and left the lock
     monkeypatch.setattr(Run, "finished", property(lambda run: next(looks) > 1 and finished(run)))
-    assert experiment.main("", train.DATASETS, trainer.argv) == 0
+    assert start.main("", train.DATASETS, trainer.argv) == 0
     assert "finished" in capsys.readouterr().out and trainer.results() == whole[0]
 
 
@@ -527,7 +528,7 @@ def test_a_record_folder_that_cannot_be_written_is_named_before_anything_else(
     else:
         way.parent.mkdir(parents=True)
         way.write_text("")
-    assert experiment.main("", train.DATASETS, argv) == 2
+    assert start.main("", train.DATASETS, argv) == 2
     message = capsys.readouterr().err
     assert f"cannot write {trainer.run.folder}" in message and "--record" in message
     assert not trainer.cache.exists()

@@ -15,7 +15,7 @@ from images import make_folder
 
 import train
 from files.locks import file_lock
-from training import experiment, loop
+from training import loop, start
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
@@ -174,7 +174,7 @@ def test_a_sweep_skips_finished_runs_goes_on_with_interrupted_ones_and_starts_th
     )
     planned = dict(zip(methods, sweeps.plan(sweeps.read_grid(grid), "tiny")))
 
-    assert experiment.main("", train.DATASETS, [*shared, "--method", "softmax"]) == 0
+    assert start.main("", train.DATASETS, [*shared, "--method", "softmax"]) == 0
     interrupt_after_an_epoch(monkeypatch, [*shared, "--method", "normface"])
     finished = (planned["softmax"].folder / "metrics.csv").stat().st_mtime_ns
     capsys.readouterr()
@@ -209,7 +209,7 @@ def interrupt_after_an_epoch(monkeypatch, argv):
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_forward_backward", stop)
-        assert experiment.main("", train.DATASETS, argv) == 130
+        assert start.main("", train.DATASETS, argv) == 130
 
 
 def test_a_run_that_another_process_writes_is_seen_as_running(tmp_path):

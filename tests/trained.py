@@ -3,8 +3,9 @@
 from os import PathLike
 
 import train
+from options import command_line
 from runs.folder import Run
-from training import experiment
+from training import start
 
 
 def train_small(images: str | PathLike, record: str | PathLike, *argv: str) -> tuple[int, Run]:
@@ -16,5 +17,5 @@ def train_small(images: str | PathLike, record: str | PathLike, *argv: str) -> t
         *("--GPU", "cpu", "--resize", "16", "--backbone", "conv4", *argv),
     ]
     argv = argv if "--epochs" in argv else [*argv, "--epochs", "1"]
-    status = experiment.main("", train.DATASETS, argv)
-    return status, Run(experiment.command_line.parse(argv, "", train.DATASETS)[2])
+    status = start.main("", train.DATASETS, argv)
+    return status, Run(command_line.parse(argv, "", train.DATASETS)[2])

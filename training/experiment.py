@@ -25,10 +25,9 @@ from training.devices import Devices, choose_devices, count_gpus, lacks_memory
 from training.epoch_stats import Diverged
 from training.outputs import compute_outputs
 from training.setup import TrainingState, assemble
-from training.start import main
 from training.team import FirstFailed, Team, join
 
-__all__ = ["Terminated", "main", "run", "run_to_status", "summary"]
+__all__ = ["Terminated", "run", "run_to_status", "summary"]
 
 # printed when a run ends, as patterns: at how many neighbours ahs@k stops depends on the test set
 MAIN_METRICS = (
