@@ -46,10 +46,10 @@ def inception(channels: int, fresh: bool) -> nn.Module:
 
     # transform_input stays off: it turns ImageNet's normalisation into (x - 0.5) / 0.5, which
     # Backbone does itself
-    return inception_v3(weights=None, aux_logits=False, init_weights=fresh)
+    return inception_v3(weights=None, aux_logits=False, init_weights=fresh, dropout=0.0)
 
 
-def from_torchvision(name: str) -> Callable[[int, bool], nn.Module]:
+def from_torchvision(name: str, **settings: object) -> Callable[[int, bool], nn.Module]:
     """A function (channels, fresh) -> the network of that name in torchvision, which is imported
     when it is called: importing takes longer than most command lines.
     """
@@ -57,7 +57,7 @@ def from_torchvision(name: str) -> Callable[[int, bool], nn.Module]:
     def make(channels: int, fresh: bool) -> nn.Module:
         import torchvision
 
-        return torchvision.models.get_model(name)
+        return torchvision.models.get_model(name, **settings)
 
     return make
 
@@ -74,6 +74,8 @@ class Spec:
         imagenet: Name of torchvision's weights trained on ImageNet, or None.
         normalisation: Mean and standard deviation of RGB that the weights expect.
         smallest: Least height and width of images, in pixels.
+        dropout: Share of the features that is dropped before the last layer while training. The
+            network that `make` returns drops none there: features are what is behind the trunk.
         unused: Prefix of what a file of weights holds beyond the network: an auxiliary classifier.
         own_stem: Whether the first convolution takes the images' channels as they are, instead of
             RGB.
@@ -87,6 +89,7 @@ class Spec:
     imagenet: str | None = None
     normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
     smallest: int = 1
+    dropout: float = 0.0
     unused: str | None = None
     own_stem: bool = False
     summary: str = ""
@@ -117,6 +120,7 @@ BACKBONES = Registry(
             imagenet="Inception_V3_Weights.IMAGENET1K_V1",
             normalisation=HALF,
             smallest=75,
+            dropout=0.5,
             unused="AuxLogits.",
         ),
         "resnet50": Spec(
@@ -132,9 +136,10 @@ BACKBONES = Registry(
             imagenet="ResNet18_Weights.IMAGENET1K_V1",
         ),
         "mobilenet_v3_small": Spec(
-            from_torchvision("mobilenet_v3_small"),
+            from_torchvision("mobilenet_v3_small", dropout=0.0),
             stem="features.0.0",
             last="classifier.3",
+            dropout=0.2,
             imagenet="MobileNet_V3_Small_Weights.IMAGENET1K_V1",
         ),
         "conv4": Spec(
@@ -184,43 +189,68 @@ OPTIONS = (
 
 
 class Backbone(nn.Module):
-    """Normalises images and embeds them.
+    """Normalises images and embeds them: a trunk, which pretrained weights fill, and a linear
+    projection of its features.
 
     A network for RGB sees a grey image as its copy in R, G and B. That is the sum of the first
     filters over RGB, each with its own mean and deviation, and unlike one summed filter it is exact
     at padded borders, too.
 
+    Args:
+        network: Images -> features (B, F), in the place of whose last layer is an `nn.Identity`.
+        spec: What kind of network it is.
+        feature_dim: F.
+        dim: D.
+        normalisation: Mean and deviation of each channel that the first convolution takes.
+
     Attributes:
-        network: The network, whose last layer was replaced by a linear one with D outputs.
-        stem_name, last_name: Names of its first convolution and of its last layer.
-        dim: D. feature_dim: Inputs of the last layer.
+        projection: The linear layer from features to embeddings, (D, F).
+        dim: D. feature_dim: F.
         mean, std: Normalisation, (1, channels of the first convolution, 1, 1).
     """
 
     def __init__(
-        self, network: nn.Module, spec: Spec, normalisation: tuple[list[float], list[float]]
+        self,
+        network: nn.Module,
+        spec: Spec,
+        feature_dim: int,
+        dim: int,
+        normalisation: tuple[list[float], list[float]],
     ):
         super().__init__()
-        self.network, self.stem_name, self.last_name = network, spec.stem, spec.last
+        self.network, self._last_name = network, spec.last
+        self.dropout, self.projection = nn.Dropout(spec.dropout), nn.Linear(feature_dim, dim)
         for name, values in zip(("mean", "std"), normalisation):
             self.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1))
-
-    @property
-    def last_layer(self) -> nn.Linear:
-        """The linear layer from features to embeddings, which no pretrained weights fill."""
-        return self.network.get_submodule(self.last_name)
+        self.register_load_state_dict_pre_hook(_take_over_last_layer)
 
     @property
     def dim(self) -> int:
-        return self.last_layer.out_features
+        return self.projection.out_features
 
     @property
     def feature_dim(self) -> int:
-        return self.last_layer.in_features
+        return self.projection.in_features
+
+    def trunk(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, channels, H, W), floats in [0, 1] -> features (B, F)."""
+        return self.network((images - self.mean) / self.std)  # one channel broadcasts to three
+
+    def project(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (B, F) -> embeddings (B, D)."""
+        return self.projection(self.dropout(features))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images (B, channels, H, W), floats in [0, 1] -> embeddings (B, D)."""
-        return self.network((images - self.mean) / self.std)  # one channel broadcasts to three
+        return self.project(self.trunk(images))
+
+
+def _take_over_last_layer(backbone: Backbone, state: dict, prefix: str, *_: object) -> None:
+    """Runs of earlier versions have the projection in the place of the network's last layer."""
+    for part in ("weight", "bias"):
+        before = f"{prefix}network.{backbone._last_name}.{part}"
+        if before in state:
+            state[f"{prefix}projection.{part}"] = state.pop(before)
 
 
 def has_pretrained(name: str) -> bool:
@@ -272,15 +302,16 @@ def build_backbone(
     network = spec.make(channels, not pretrained, **own)
     outer, _, child = spec.last.rpartition(".")
     features = network.get_submodule(spec.last).in_features
-    setattr(network.get_submodule(outer), child, nn.Linear(features, dim))
+    setattr(network.get_submodule(outer), child, nn.Identity())
+    normalisation = _normalisation(spec, channels if legacy_stem or spec.own_stem else 3, normalize)
+    backbone = Backbone(network, spec, features, dim, normalisation)
     if pretrained:
         source = f"the ImageNet weights of {name}" if weights is None else f"--weights {weights}"
         state = _download(name, spec) if weights is None else read_weights(weights)
-        _fill(network, spec, state, source)
+        _fill(backbone, spec, state, source)
     if legacy_stem:
         _replace_stem(network, spec, channels)
-    own_channels = legacy_stem or spec.own_stem
-    return Backbone(network, spec, _normalisation(spec, channels if own_channels else 3, normalize))
+    return backbone
 
 
 def _check(name, spec, channels, pretrained, weights, legacy_stem, image_size) -> None:
@@ -331,17 +362,20 @@ def _download(name: str, spec: Spec) -> Mapping[str, torch.Tensor]:
     return _without(state, f"{spec.last}.")
 
 
-def _fill(network: nn.Module, spec: Spec, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Copies a state dict into the network; all of it but the last layer must be there and fit."""
+def _fill(backbone: Backbone, spec: Spec, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Copies a state dict into the backbone; all of it but the last layer must be there and fit."""
+    network, projection = backbone.network, backbone.projection
+    for prefix in ("projection.", f"{spec.last}."):
+        last = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+        state = _without(state, prefix)
+        if {key: value.shape for key, value in last.items()} == {
+            key: value.shape for key, value in projection.state_dict().items()
+        }:
+            projection.load_state_dict(last)
     own = network.state_dict()
-    last = [key for key in own if key.startswith(f"{spec.last}.")]
-    if not all(key in state and state[key].shape == own[key].shape for key in last):
-        state = _without(state, f"{spec.last}.")
     if spec.unused is not None:
         state = _without(state, spec.unused)
-    optional = {key for key in own if key.endswith("num_batches_tracked")} | set(
-        last
-    )  # old files count no batches
+    optional = {key for key in own if key.endswith("num_batches_tracked")}  # not in old files
     problems = {
         "lacks": [key for key in own if key not in state and key not in optional],
         "has unknown": [key for key in state if key not in own],

@@ -55,15 +55,18 @@ class Classifier(nn.Module):
         """Embeddings (B, D), of any length.
 
         Args:
-            images: (B, channels, H, W), uint8 or floats in [0, 1].
+            images: (B, channels, H, W), uint8 or floats in [0, 1]; or what the backbone's trunk
+                makes of them, (B, F) floats of any precision.
             sizes: (B, 2) width and height of the original images in pixels, >= 1; looked at with
                 size_inform only.
         """
-        if images.dtype == torch.uint8:
-            images = images.float() / 255
-        embeddings = self.backbone(
-            images.contiguous(memory_format=torch.channels_last)
-        )  # the faster layout
+        if images.ndim == 2:
+            embeddings = self.backbone.project(images.to(self.backbone.projection.weight.dtype))
+        else:
+            if images.dtype == torch.uint8:
+                images = images.float() / 255
+            # the faster layout
+            embeddings = self.backbone(images.contiguous(memory_format=torch.channels_last))
         if self.size_branch is None:
             return embeddings
         if sizes is None:
@@ -77,16 +80,18 @@ class Classifier(nn.Module):
         return self.embed(images, sizes)
 
     def fresh_parts(self) -> nn.ModuleList:
-        """What no pretrained weights fill: the backbone's last layer, the size branch and the
+        """What no pretrained weights fill: the backbone's projection, the size branch and the
         head.
         """
-        return nn.ModuleList(filter(None, (self.backbone.last_layer, self.size_branch, self.head)))
+        return nn.ModuleList(filter(None, (self.backbone.projection, self.size_branch, self.head)))
 
     def train(self, mode: bool = True) -> "Classifier":
         """As in torch, but a batch norm with frozen weights stays in evaluation mode, so its
-        averages freeze, too.
+        averages freeze, too; and so does all of a frozen trunk: its features are always the same.
         """
         super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.backbone.network.parameters()):
+            self.backbone.network.eval()
         for module in self.modules():
             if isinstance(module, _BatchNorm) and module.affine and not module.weight.requires_grad:
                 module.eval()

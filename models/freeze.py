@@ -18,10 +18,10 @@ FREEZE_OPTION = Option(
 
 def parts(model: Classifier) -> dict[str, dict[str, nn.Parameter]]:
     """The parameters of a model by part, under their names: "trunk", what pretrained weights fill;
-    "projection", the
-    backbone's last layer; "size", the size branch; "head", class vectors and bias. Empty where
-    there is none."""
-    prefixes = {f"backbone.network.{model.backbone.last_name}.": "projection", "backbone.": "trunk"}
+    "projection", the backbone's last layer; "size", the size branch; "head", class vectors and
+    bias. Empty where there is none.
+    """
+    prefixes = {"backbone.projection.": "projection", "backbone.network.": "trunk"}
     prefixes |= {"size_branch.": "size", "head.": "head"}
     found: dict[str, dict[str, nn.Parameter]] = {
         "trunk": {},

@@ -124,7 +124,9 @@ def _reason(error: Exception) -> str:
 def _strip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    inside = "backbone.network."
-    return {
-        key.removeprefix(inside): value for key, value in state.items() if key.startswith(inside)
-    } or state
+    own = {
+        key.removeprefix("backbone.").removeprefix("network."): value
+        for key, value in state.items()
+        if key.startswith(("backbone.network.", "backbone.projection."))
+    }
+    return own if any(key.startswith("backbone.network.") for key in state) else state

@@ -55,7 +55,7 @@ def test_a_backbone_embeds_images_of_its_smallest_size(name, channels):
         name, channels=channels, dim=5, pretrained=False, image_size=side
     ).eval()
     assert backbone(torch.rand(2, channels, side, side + 3)).shape == (2, 5)
-    assert backbone.dim == backbone.last_layer.out_features == 5
+    assert backbone.dim == backbone.projection.out_features == 5
     assert backbone.feature_dim == FEATURES[name]
 
 
@@ -77,7 +77,7 @@ def test_stem_and_last_layer_are_where_the_registry_says(name):
     assert backbone.network.get_submodule(spec.stem) is next(
         m for m in modules if isinstance(m, torch.nn.Conv2d)
     )
-    assert backbone.last_layer is [m for m in modules if isinstance(m, torch.nn.Linear)][-1]
+    assert isinstance(backbone.network.get_submodule(spec.last), torch.nn.Identity)
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if has_pretrained(name)])
@@ -99,17 +99,58 @@ def test_normalisation_is_what_torchvision_gives_with_these_weights(name):
     assert_close((images - backbone.mean) / backbone.std, expected)
 
 
+@pytest.mark.parametrize("name", ["inception", "mobilenet_v3_small", "conv4"])
+def test_embedding_is_projecting_what_the_trunk_makes_of_images(name):
+    backbone = build_backbone(name, channels=3, dim=5, pretrained=False).eval()
+    images = torch.rand(2, 3, SIDE.get(name, 32), SIDE.get(name, 32))
+    features = backbone.trunk(images)
+    assert features.shape == (2, backbone.feature_dim)
+    assert_close(backbone.project(features), backbone(images))
+    layer = backbone.projection
+    assert_close(backbone(images), F.linear(features, layer.weight, layer.bias))
+
+
+def test_features_are_dropped_behind_the_trunk_and_only_while_training():
+    backbone, features = (
+        build_backbone("inception", channels=3, pretrained=False),
+        torch.ones(9, 2048),
+    )
+    seen = []
+    backbone.projection.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    for mode in (True, False):
+        backbone.train(mode).project(features)
+    dropped = (seen[0] == 0).float().mean()
+    assert 0.45 < dropped < 0.55 and set(seen[0].unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(seen[1], features)
+    assert not any(m.p for m in backbone.network.modules() if isinstance(m, torch.nn.Dropout))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "conv4"])
+def test_a_checkpoint_of_an_earlier_version_loads_to_the_same_embeddings(name):
+    backbone, other = (build_backbone(name, channels=3, dim=5, pretrained=False) for _ in range(2))
+    last = {"resnet18": "fc", "conv4": "18"}[name]
+    before = {
+        key.replace("projection.", f"network.{last}."): value
+        for key, value in backbone.state_dict().items()
+    }
+    assert f"network.{last}.weight" in before
+    other.load_state_dict(before)
+    images = torch.rand(2, 3, 32, 32)
+    assert_close(backbone.eval()(images), other.eval()(images))
+    assert f"network.{last}.weight" in before  # the caller's own is not changed
+
+
 def test_without_normalisation_the_network_sees_the_image():
     backbone = build_backbone("resnet18", channels=3, pretrained=False, normalize=False).eval()
     images = torch.rand(2, 3, 32, 32)
-    assert_close(backbone(images), backbone.network(images))
+    assert_close(backbone.trunk(images), backbone.network(images))
 
 
 def test_a_grey_image_gives_exactly_what_its_rgb_copy_gives(resnet_file):
     torch.manual_seed(1)
     grey = from_file(resnet_file, channels=1)
     rgb = from_file(resnet_file, channels=3)
-    rgb.network.fc.load_state_dict(grey.network.fc.state_dict())
+    rgb.projection.load_state_dict(grey.projection.state_dict())
     images = torch.rand(2, 1, 40, 40)
     assert torch.equal(grey(images), rgb(images.expand(-1, 3, -1, -1)))
 
@@ -148,11 +189,13 @@ def test_a_file_fills_all_but_the_last_layer_and_the_legacy_stem(resnet_file):
     own, legacy = (
         from_file(resnet_file, legacy_stem=flag).network.state_dict() for flag in (False, True)
     )
-    different = {name for name in state if not torch.equal(own[name], state[name])}
+    different = {
+        name for name in state if name not in own or not torch.equal(own[name], state[name])
+    }
     assert different == {"fc.weight", "fc.bias"}
     assert not torch.equal(legacy["conv1.weight"], state["conv1.weight"])
     assert torch.equal(legacy["bn1.running_mean"], state["bn1.running_mean"])
-    assert torch.equal(from_file(resnet_file, dim=1000).network.fc.weight, state["fc.weight"])
+    assert torch.equal(from_file(resnet_file, dim=1000).projection.weight, state["fc.weight"])
 
 
 @pytest.mark.parametrize(
@@ -165,6 +208,13 @@ def test_a_file_fills_all_but_the_last_layer_and_the_legacy_stem(resnet_file):
             "model": {"head.weight": torch.ones(2), **prefixed("backbone.network.", state)}
         },
         lambda state: {
+            "model": {
+                **prefixed("backbone.network.", {k: v for k, v in state.items() if "fc." not in k}),
+                "backbone.projection.weight": torch.ones(5, 512),
+                "backbone.mean": torch.ones(1),
+            }
+        },
+        lambda state: {
             name: value for name, value in state.items() if not name.endswith("num_batches_tracked")
         },
         lambda state: {name: value for name, value in state.items() if not name.startswith("fc.")},
@@ -173,6 +223,7 @@ def test_a_file_fills_all_but_the_last_layer_and_the_legacy_stem(resnet_file):
         "state_dict",
         "model and module",
         "module",
+        "own checkpoint of an earlier version",
         "own checkpoint",
         "old torch",
         "no last layer",
@@ -183,8 +234,8 @@ def test_files_of_other_programs_are_understood(resnet_file, tmp_path, wrap):
     images = torch.rand(1, 3, 32, 32)
     backbones = from_file(resnet_file), from_file(tmp_path / "other.pt")
     for backbone in backbones:
-        torch.nn.init.ones_(backbone.network.fc.weight)
-        torch.nn.init.zeros_(backbone.network.fc.bias)
+        torch.nn.init.ones_(backbone.projection.weight)
+        torch.nn.init.zeros_(backbone.projection.bias)
     assert_close(backbones[0](images), backbones[1](images))
 
 
@@ -267,7 +318,7 @@ def test_weights_in_the_cache_need_no_network_and_leave_the_last_layer_fresh(
     (folder / "resnet18-f37072fd.pth").write_bytes(resnet_file.read_bytes())
     backbone, state = build_backbone("resnet18", channels=3, dim=1000), torch.load(resnet_file)
     assert torch.equal(backbone.network.conv1.weight, state["conv1.weight"])
-    assert not torch.equal(backbone.network.fc.weight, state["fc.weight"])
+    assert not torch.equal(backbone.projection.weight, state["fc.weight"])
     (folder / "resnet18-f37072fd.pth").write_bytes(b"half a download")
     with pytest.raises(RuntimeError, match="--rand_backbone"):
         build_backbone("resnet18", channels=3)

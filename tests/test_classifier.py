@@ -76,8 +76,8 @@ def test_the_size_branch_stays_in_float32_under_autocast():
     model, images = make().eval(), torch.zeros(2, 1, 32, 32)
     with torch.no_grad():
         (
-            torch.nn.init.zeros_(model.backbone.last_layer.weight),
-            torch.nn.init.zeros_(model.backbone.last_layer.bias),
+            torch.nn.init.zeros_(model.backbone.projection.weight),
+            torch.nn.init.zeros_(model.backbone.projection.bias),
         )
     with torch.autocast("cpu", torch.bfloat16):
         embeddings = model(images, SIZES)
@@ -87,6 +87,14 @@ def test_the_size_branch_stays_in_float32_under_autocast():
 def test_bytes_are_images_between_0_and_1():
     model, images = make().eval(), torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
     assert_close(model(images, SIZES), model(images.float() / 255, SIZES))
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16])
+def test_features_of_the_trunk_are_embedded_as_their_images(precision):
+    model, images = make().eval(), torch.rand(2, 1, 32, 32)
+    features = model.backbone.trunk(images).to(precision)
+    tolerance = 1e-6 if precision == torch.float32 else 1e-3
+    assert_close(model(features, SIZES), model(images, SIZES), atol=tolerance, rtol=tolerance)
 
 
 def test_a_head_of_another_dimension_is_refused():
@@ -193,6 +201,15 @@ def test_what_is_frozen_does_not_change_and_the_rest_does(what, name):
     statistics = {key for key in changed if "running" in key or key.endswith("num_batches_tracked")}
     assert changed - statistics == expected
     assert bool(statistics) == (what in ("none", "last"))
+
+
+def test_a_frozen_trunk_is_always_the_same_function():
+    model, images = make(), torch.rand(4, 1, 32, 32)
+    model.backbone.network.insert(0, torch.nn.Dropout(0.5))
+    freeze(model, "butlast")
+    model.train()
+    assert model.backbone.projection.training and not model.backbone.network.training
+    assert torch.equal(model.backbone.trunk(images), model.backbone.trunk(images))
 
 
 def test_freezing_nothing_thaws():

@@ -337,7 +337,7 @@ def test_all_penalties_at_once_share_out_every_weight_of_a_real_model():
         dict.fromkeys(PENALTIES, 1.0), TREE, model, model.head, model.fresh_parts()
     )
     weights = {name for name, parameter in model.named_parameters() if parameter.ndim > 1}
-    last = {id(parameter) for parameter in model.backbone.last_layer.parameters()}
+    last = {id(parameter) for parameter in model.backbone.projection.parameters()}
     of_last = {
         name for name, parameter in model.named_parameters() if id(parameter) in last
     } & weights
