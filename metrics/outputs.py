@@ -15,6 +15,25 @@ RANKED = 20  # how many of the best classes are kept for the measures at k
 
 
 @dataclass(frozen=True, eq=False)
+class Predictions:
+    """What measures of the predicted classes alone read of `Outputs`: no scores.
+
+    Attributes:
+        hierarchy: The class tree.
+        labels, predictions: (S,) integer class indices.
+    """
+
+    hierarchy: Hierarchy
+    labels: np.ndarray
+    predictions: np.ndarray
+
+    @cached_property
+    def node_weights(self) -> np.ndarray:
+        """The balanced weighting, (N,)."""
+        return node_weights(self.hierarchy)
+
+
+@dataclass(frozen=True, eq=False)
 class Outputs:
     """Scores, embeddings and class vectors of one split (S samples, C classes, D dimensions).
     Checked once, here.

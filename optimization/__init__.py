@@ -1,10 +1,13 @@
-"""How weights move: the course of the learning rate over the epochs."""
+"""How weights move: the course of the learning rate over the epochs; and which epoch is the
+result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from optimization import choosing
 from registry import Option, Registry, positive
 
 if TYPE_CHECKING:
@@ -46,4 +49,4 @@ SCHEDULES: Registry = Registry(
         "step": Schedule(_step, "in steps to a tenth after each third"),
     },
 )
-OPTIONS = (LR, SCHEDULES.option)
+OPTIONS = (LR, SCHEDULES.option, *choosing.OPTIONS)

@@ -44,12 +44,9 @@ ELSEWHERE = {
     "random_state": ("seed",),
     "checkpoint_path": ("checkpoint",),
     "top_k": ("topk",),
+    "early_stopping": ("patience",),
+    "early_stop": ("patience",),
 }
-NOT_HERE = {
-    "patience": "training does not stop early; --use_val keeps the best epoch on the validation"
-    " images, and --epochs sets how many there are",
-}
-NOT_HERE |= dict.fromkeys(("early_stopping", "early_stop"), NOT_HERE["patience"])
 
 
 class Formatter(argparse.RawDescriptionHelpFormatter):
@@ -132,8 +129,6 @@ class Parser(argparse.ArgumentParser):
     def _meant(spelt: str, flags: Mapping[str, str]) -> str:
         """What goes on a message about a flag that does not exist: what it is called here."""
         name = spelt.removeprefix("--")
-        if name in NOT_HERE and "--epochs" in flags:
-            return f": {NOT_HERE[name]}"
         here = [f"--{other}" for other in ELSEWHERE.get(name, ())]
         near = [flag for flag in here if flag.lower() in flags] or [
             flags[found] for found in difflib.get_close_matches(spelt, flags, n=2, cutoff=0.75)

@@ -18,6 +18,7 @@ from figures.style import counted
 from files.writing import write_whole
 from hierarchies.export import format_description
 from metrics.catalogue import direction
+from optimization.choosing import best_epoch
 from reports import formats, page, tables
 from runs import records
 from runs.folder import Run, RunError
@@ -77,9 +78,9 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
         raise RunError(f"unfinished: {records.progress(run)}; go on with --resume, then draw it")
     source, epochs = read_source(run), run.epochs
     best = None
-    if run.result_checkpoint == "best.pt" and {"epoch", "val_accuracy"} <= set(epochs.columns):
-        accuracy = pd.to_numeric(epochs["val_accuracy"], errors="coerce")
-        best = int(epochs.loc[accuracy.idxmax(), "epoch"]) if accuracy.notna().any() else None
+    if run.result_checkpoint == "best.pt" and "epoch" in epochs.columns:
+        numbers = epochs.apply(pd.to_numeric, errors="coerce")
+        best = best_epoch(numbers.to_dict("records"), run.options.get("choose"))
     files = run.arrays("test").get("files")
     reader = partial(
         open_image,

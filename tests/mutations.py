@@ -37,9 +37,9 @@ MUTATIONS = (
     Mutation("augment", LOOP, "images = augment(images, generator)", "images = images", WIRING),
     Mutation(
         "best of equals",
-        LOOP,
-        'row.get("val_accuracy", -1.0) > training.best',
-        'row.get("val_accuracy", -1.0) >= training.best',
+        "optimization/choosing.py",
+        "value > best if higher",
+        "value >= best if higher",
         WIRING,
     ),
     Mutation(

@@ -15,7 +15,9 @@ import train
 from data import Splits
 from evaluation.model import load_model
 from hierarchies import Hierarchy
+from metrics import METRICS, Outputs
 from models import build_classifier, prior_from_counts
+from optimization.choosing import CHOICES
 from options import command_line
 from runs.folder import FORMAT, Run
 from training import loop
@@ -47,7 +49,7 @@ class Memory:
     """A run's folder that only remembers."""
 
     def __init__(self):
-        self.checkpoints, self.saved = {}, []
+        self.checkpoints, self.saved, self.lines = {}, [], []
 
     def save_checkpoint(self, name, content):
         self.saved.append((name, content["epoch"]))
@@ -57,7 +59,7 @@ class Memory:
         self.epochs = copy.deepcopy(history)
 
     def log(self, line):
-        pass
+        self.lines.append(line)
 
 
 def build(*flags, method="DR"):
@@ -179,24 +181,57 @@ def test_the_order_of_the_images_changes_with_the_epoch_and_the_seed(monkeypatch
     assert seen[3 * STEPS :] == first
 
 
-def test_the_first_of_equal_best_epochs_is_kept(monkeypatch):
-    accuracies = iter([0.25, 0.5, 0.5, 0.4, 0.75, 0.75])
-    monkeypatch.setattr(loop, "_validate", lambda *_: {"val_accuracy": next(accuracies)})
-    training, record = fit("--use_val", "--epochs", "6")
-    assert [epoch for name, epoch in record.saved if name == "best.pt"] == [1, 2, 5]
-    assert training.best == 0.75
+VALUES = [0.25, 0.5, 0.5, 0.4, 0.75, 0.75]
+BEST = {"loss": [1]}  # of the same values; the others are better where they are larger
 
 
-def test_the_accuracy_that_chooses_is_that_of_the_validation_images():
+def validate_as(monkeypatch, choose, values):
+    """Each epoch's validation measure is what is given, and accuracy says the opposite."""
+    rows = ({"val_accuracy": 1 - value, f"val_{choose}": value} for value in values)
+    monkeypatch.setattr(loop, "_validate", lambda *_: next(rows))
+
+
+@pytest.mark.parametrize("choose", list(CHOICES))
+def test_the_first_of_equal_best_epochs_is_kept(monkeypatch, choose):
+    validate_as(monkeypatch, choose, VALUES)
+    training, record = fit("--use_val", "--epochs", "6", "--choose", choose)
+    saved = [epoch for name, epoch in record.saved if name == "best.pt"]
+    assert saved == BEST.get(choose, [1, 2, 5]) and training.best_epoch == saved[-1]
+
+
+def test_the_accuracy_chooses_where_nothing_else_is_asked_for(monkeypatch):
+    validate_as(monkeypatch, "accuracy", VALUES)
+    training, _ = fit("--use_val", "--epochs", "6")
+    assert training.options["choose"] is None and training.best_epoch == 5
+
+
+def test_training_ends_when_no_better_epoch_comes(monkeypatch):
+    flags = ("--use_val", "--epochs", "9", "--choose", "macro_f1", "--patience", "2")
+    validate_as(monkeypatch, "macro_f1", [0.1, 0.3, 0.3, 0.2, 0.9])
+    training, record = fit(*flags)
+    assert column(record, "epoch") == [1, 2, 3, 4] and training.best_epoch == 2
+    assert record.checkpoints["last.pt"]["epoch"] == 4
+    assert "stopped after epoch 4: val_macro_f1 was best in epoch 2" in record.lines[-1]
+    resumed, after = build(*flags), Memory()
+    resumed.restore(record.checkpoints["last.pt"])
+    loop.fit(resumed, SPLITS, after)
+    assert resumed.epoch == 4 and not after.saved  # nothing is left to train
+
+
+def test_what_chooses_is_measured_on_the_validation_images():
     training, record = fit("--use_val", "--epochs", "1")
     model = training.model.eval()
     images = torch.from_numpy(SPLITS.pixels[SPLITS.val]).permute(0, 3, 1, 2)
     with torch.no_grad():
         scores = model.head(model.embed(images))
-    targets = torch.from_numpy(SPLITS.labels[SPLITS.val])
-    row = record.epochs[0]
-    assert row["val_accuracy"] == (scores.argmax(1) == targets).double().mean().item()
-    assert row["val_loss"] == pytest.approx(F.cross_entropy(scores, targets).item(), rel=1e-5)
+        vectors = model.head.weight.numpy()
+    labels = SPLITS.labels[SPLITS.val]
+    row, embeddings = record.epochs[0], np.zeros((len(labels), 8))
+    outputs = Outputs(TREE, labels, scores.numpy(), embeddings, vectors, vectors)
+    for name in CHOICES.keys() - {"loss"}:
+        assert row[f"val_{name}"] == pytest.approx(METRICS[name](outputs).value), name
+    expected = F.cross_entropy(scores, torch.from_numpy(labels)).item()
+    assert row["val_loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_every_epoch_is_saved_with_what_resuming_needs():

@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
 import data
 from data import Batches, Splits
 from data.progress import progress
+from optimization.choosing import CHOICES
 from runs.folder import Run
 from training.epoch_stats import CHECK_EVERY, Diverged, EpochStats
 from training.outputs import embed
 from training.setup import TrainingState, seed_everything
+from training.validation_stats import ValidationStats
 
 
 def fit(
@@ -30,15 +31,15 @@ def fit(
     """Trains up to options['epochs'], recording after each epoch: last.pt, epochs.csv, and best.pt
     where it improved.
 
-    Best is the strictly larger accuracy on the validation split, the first one on ties; without
-    such a split there is no best.pt and the last epoch is the result. `on_epoch` is given each row
-    of epochs.csv once it is recorded.
+    Best is the strictly better epoch on the validation split by --choose, the first one on ties;
+    without such a split there is no best.pt and the last epoch is the result. With --patience it
+    may end before. `on_epoch` is given each row of epochs.csv once it is recorded.
     Raises: Diverged: If the loss is not a finite number.
     """
     epochs, batches = training.options["epochs"], _training_batches(training, splits)
     steps, done = len(batches), training.epoch * len(batches)
     with progress(total=epochs * steps, initial=done, disable=not training.team.first) as bar:
-        while training.epoch < epochs:
+        while not training.done:
             try:
                 row = _train_epoch(training, splits, batches, bar) | _validate(training, splits)
             except Diverged as error:
@@ -47,15 +48,16 @@ def fit(
                 training.schedule.step()
             training.history.append(row)
             training.epoch += 1
-            if row.get("val_accuracy", -1.0) > training.best:
-                training.best = row["val_accuracy"]
+            if training.best_epoch == training.epoch:
                 best = {"model": training.model.state_dict(), "epoch": training.epoch}
                 run.save_checkpoint("best.pt", best)
             run.save_checkpoint("last.pt", training.state())
             run.write_epochs(training.history)
-            run.log(_line(row, epochs))
+            run.log(_line(row, training.options))
             if on_epoch is not None:
                 on_epoch(row)
+    if training.epoch < epochs:
+        run.log(_reason_to_stop(training))
     if training.epoch == 0:  # --epochs 0: the untrained network is the result
         run.save_checkpoint("last.pt", training.state())
 
@@ -120,22 +122,15 @@ def _step(training: TrainingState, embeddings: Tensor, targets: Tensor, total: i
 
 @torch.no_grad()
 def _validate(training: TrainingState, splits: Splits) -> dict:
-    """Accuracy and cross-entropy on the validation split with the class vectors; nothing where
-    there is none.
+    """The validation columns of the epoch's row, with the class vectors; nothing where there is no
+    such split.
     """
     if len(splits.val) == 0:
         return {}
-    sums = torch.zeros(2, dtype=torch.float64, device=training.devices.main)
+    stats = ValidationStats(splits, training.devices.main, training.team)
     for embeddings, targets in embed(training, splits, splits.val):
-        scores = training.model.head(embeddings)
-        sums[0] += (scores.argmax(1) == targets).sum()
-        sums[1] += F.cross_entropy(scores, targets, reduction="sum")
-    training.team.sum(sums)
-    correct, entropy = sums.tolist()
-    if not np.isfinite(entropy):
-        # the last step may have broken a model whose loss was still finite
-        raise Diverged(f"the loss on the validation split is {entropy} at the end")
-    return {"val_loss": entropy / len(splits.val), "val_accuracy": correct / len(splits.val)}
+        stats.add(training.model.head(embeddings), targets)
+    return stats.row()
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
@@ -178,13 +173,24 @@ def _way_out(training: TrainingState) -> str:
     )
 
 
-def _line(row: Mapping, epochs: int) -> str:
+def _reason_to_stop(training: TrainingState) -> str:
+    choose = training.options["choose"] or CHOICES.option.default
+    return (
+        f"stopped after epoch {training.epoch}: val_{choose} was best in epoch"
+        f" {training.best_epoch}, --patience {training.options['patience']}"
+    )
+
+
+def _line(row: Mapping, options: Mapping) -> str:
     """An epoch in one line of the log."""
     parts = [
-        f"epoch {row['epoch']}/{epochs}",
+        f"epoch {row['epoch']}/{options['epochs']}",
         f"loss {row['train_loss']:.4f}",
         f"accuracy {row['train_accuracy']:.3f}",
     ]
     if "val_accuracy" in row:
         parts.append(f"validation {row['val_accuracy']:.3f}")
+    chosen_by = f"val_{options['choose']}"
+    if chosen_by in row:
+        parts.append(f"{chosen_by} {row[chosen_by]:.3f}")
     return "  ".join([*parts, f"W/corr {row['W/corr']:.3f}", f"scale {row['scale']:.2f}"])

@@ -18,6 +18,7 @@ from data import Splits
 from losses.penalties import Penalties
 from models import Classifier
 from optimization import SCHEDULES
+from optimization.choosing import best_epoch, out_of_patience
 from training.devices import Devices, EvenDataParallel
 from training.team import ALONE, Team
 
@@ -42,8 +43,19 @@ class TrainingState:
     options: Mapping
     team: Team = ALONE
     epoch: int = 0  # epochs completed
-    best: float = -1.0
-    history: list[dict] = None
+    history: list[dict] = None  # a row of epochs.csv for each
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The best one so far on the validation split, from 1; None without such a split."""
+        return best_epoch(self.history, self.options["choose"])
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs are done, or no better one is waited for."""
+        choose, patience = self.options["choose"], self.options["patience"]
+        waited = out_of_patience(self.history, choose, patience)
+        return waited or self.epoch >= self.options["epochs"]
 
     def autocast(self) -> torch.autocast:
         """The precision that the network computes in: bfloat16 with --amp."""
@@ -59,7 +71,6 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule else None,
             "epoch": self.epoch,
-            "best": self.best,
             "history": self.history,
         }
 
@@ -71,7 +82,7 @@ class TrainingState:
         self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
-        self.epoch, self.best, self.history = state["epoch"], state["best"], state["history"]
+        self.epoch, self.history = state["epoch"], state["history"]
 
 
 def seed_everything(seed: int) -> None:
