@@ -106,8 +106,9 @@ def _run_flags(group) -> None:
         nargs="+",
         type=filled,
         metavar="NAME",
-        help="further measures that published figures need: rf_published, Robinson-Foulds distances"
-        " as printed there",
+        help="further measures: rf_published, Robinson-Foulds distances as published figures need"
+        " them; graded_retrieval, hierarchical average precision and set intersection of the"
+        " ranking of all test images, which takes a minute for 10,000",
     )
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
     add(

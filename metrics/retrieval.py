@@ -153,6 +153,71 @@ def area(curves: np.ndarray, closed: bool) -> np.ndarray:
     return np.trapezoid(curves, dx=1 / (last - 1 if closed else last), axis=1)
 
 
+def graded_retrieval(outputs: Outputs) -> dict[str, Result]:
+    """Hierarchical average precision and average set intersection of the rankings by cosine, among
+    all evaluated images.
+
+    An image counts as found on level l if it shares l levels of the tree with the query, shallow
+    classes carried down; with l >= 1 it is relevant, by rel = (l / H) / n_l where n_l other images
+    share just l levels. `h_ap`: sum over the relevant images, k their rank, of [sum over the
+    relevant images j down to that rank of min(rel_k, rel_j)] / k, over the sum of rel; on a tree of
+    height 1 it is average precision. `asi`: mean over k = 1 .. number of relevant images of the
+    share of the first k images that an ideal ranking could have there, too. Both in [0, 1],
+    higher is better. `asi` is 1 for the order of falling levels, `h_ap` for that of falling
+    relevance: another one where a nearer level holds so many images that each counts less.
+
+    Undefined for an image: a NaN in its embedding, or no other relevant image.
+    Cost: O(S^2 (log S + H)) time, so only on request; memory is that of a block.
+    Source: Ramzi et al. 2022 (HAPPIER), with their relevances at alpha = 1.
+    """
+    usable = np.flatnonzero(present(outputs.embeddings))
+    values = {name: np.full(len(outputs.labels), np.nan) for name in ("h_ap", "asi")}
+    if len(usable) > 1:
+        levels = outputs.hierarchy.level_table[outputs.labels[usable]]  # (S, H)
+        directions = unit(outputs.embeddings[usable], np.float32)
+        for rows, found in nearest(directions, len(usable) - 1):
+            shared = np.zeros(found.shape, np.int64)  # (rows, S - 1)
+            for level in levels.T:
+                shared += level[rows, None] == level[found]
+            values["h_ap"][usable[rows]] = hierarchical_average_precision(shared, levels.shape[1])
+            values["asi"][usable[rows]] = set_intersection(shared)
+    return {name: mean_over_samples(samples) for name, samples in values.items()}
+
+
+def hierarchical_average_precision(shared: np.ndarray, height: int) -> np.ndarray:
+    """H-AP of rankings, (n,), see `graded_retrieval`; NaN where nothing is relevant.
+
+    Args:
+        shared: Levels that each ranked image shares with the query, best first, (n, K) int.
+        height: Number of levels H.
+    """
+    tiers = np.arange(1, height + 1)
+    counts = (shared[:, :, None] == tiers).sum(axis=1)  # (n, H)
+    relevance = np.pad(ratio(tiers / height, counts, empty=0.0), ((0, 0), (1, 0)))
+    own = np.take_along_axis(relevance, shared, axis=1)  # (n, K)
+    gained = np.zeros(shared.shape)
+    for tier in tiers:
+        gained += np.minimum(own, relevance[:, [tier]]) * (shared == tier).cumsum(axis=1)
+    ranks = np.arange(1, shared.shape[1] + 1)
+    # in exact numbers at most 1; the sums round differently
+    return np.minimum(ratio((gained / ranks).sum(axis=1), own.sum(axis=1)), 1)
+
+
+def set_intersection(shared: np.ndarray) -> np.ndarray:
+    """ASI of rankings, (n,), see `graded_retrieval`; NaN where nothing is relevant.
+
+    Args:
+        shared: As for `hierarchical_average_precision`.
+    """
+    relevant = (shared > 0).sum(axis=1)
+    ranks = np.arange(1, shared.shape[1] + 1)
+    ideal = -np.sort(-shared, axis=1)
+    common = np.zeros(shared.shape)
+    for tier in np.unique(shared):
+        common += np.minimum((shared == tier).cumsum(axis=1), (ideal == tier).cumsum(axis=1))
+    return ratio((common / ranks * (ranks <= relevant[:, None])).sum(axis=1), relevant)
+
+
 def class_retrieval(outputs: Outputs) -> dict[str, Result]:
     """P@1, R-precision and MAP@R of class vectors (W) and prototypes (P) for each level of the tree
     but the last.
@@ -260,6 +325,22 @@ MEASURES = (
         "As ahp, with the similarity of Wu and Palmer, which depends on depths in the tree.",
     ),
     Measure(
+        "h_ap",
+        HIGHER,
+        RETRIEVAL,
+        SHARE,
+        "Hierarchical average precision: how early relatives stand in the ranking of all other"
+        " images, where closer ones count more.",
+    ),
+    Measure(
+        "asi",
+        HIGHER,
+        RETRIEVAL,
+        SHARE,
+        "Average set intersection: share of the first k images that an ideal ranking has there,"
+        " too, averaged over k up to the number of relatives.",
+    ),
+    Measure(
         "p@1_level{k}",
         HIGHER,
         VECTORS,
@@ -286,4 +367,7 @@ MEASURES = (
 METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {
     "image_retrieval": image_retrieval,
     "class_retrieval": class_retrieval,
+}
+ON_REQUEST: dict[str, Callable[[Outputs], dict[str, Result]]] = {
+    "graded_retrieval": graded_retrieval
 }

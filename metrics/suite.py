@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from hierarchies.weights import is_normalised, node_weights
-from metrics import catalogue, superclass, trees
+from metrics import catalogue, retrieval, superclass, trees
 from metrics.catalogue import describe
 from metrics.decisions import crm_ranking
 from metrics.outputs import Outputs
@@ -34,7 +34,7 @@ ORDERED: Metrics = _of(catalogue.ORDERED)
 POSTERIOR: Metrics = _of(catalogue.POSTERIOR)
 STRUCTURE: Metrics = _of(catalogue.STRUCTURE)
 METRICS: Metrics = {**RANKED, **ORDERED, **POSTERIOR, **STRUCTURE}
-ON_REQUEST: Metrics = dict(trees.ON_REQUEST)
+ON_REQUEST: Metrics = {**trees.ON_REQUEST, **retrieval.ON_REQUEST}
 CRM = {
     "crm/": "path",
     "crm_lca_height/": "lca_height",

@@ -5,7 +5,15 @@ from trees import FLAT, TREE
 
 from hierarchies import distances
 from metrics import retrieval
-from metrics.retrieval import class_retrieval, image_retrieval, nearest, rank_measures
+from metrics.retrieval import (
+    class_retrieval,
+    graded_retrieval,
+    hierarchical_average_precision,
+    image_retrieval,
+    nearest,
+    rank_measures,
+    set_intersection,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -229,3 +237,51 @@ def test_few_classes_do_not_break_the_measures(size):
     results = class_retrieval(make_outputs(CHAINS[size], class_vectors=np.eye(size, 4)))
     expected = (1.0, 2, size - 2) if size > 1 else (pytest.approx(np.nan, nan_ok=True), 0, 1)
     assert results["W/p@1_level1"][:3] == expected
+
+
+def test_graded_retrieval_has_the_worked_values_of_the_first_image():
+    results = graded_retrieval(four_images())
+    # class 0 shares no level with class 1, class 3 one and class 4 two of three: relevances 0, 1/3
+    # and 2/3, found in this order
+    h_ap = (1 / 3 / 2 + (1 / 3 + 2 / 3) / 3) / (1 / 3 + 2 / 3)
+    assert results["h_ap"].samples[0] == pytest.approx(h_ap)
+    assert results["asi"].samples[0] == pytest.approx((0 / 1 + 1 / 2) / 2)
+    assert np.isnan(results["h_ap"].samples[3])  # class 0 has no relative among them
+    assert (results["h_ap"].n, results["asi"].undefined) == (3, 1)
+
+
+def naive_graded(levels, height):
+    """H-AP and ASI of one ranking by their sums: levels shared with the query, best first."""
+    counts = {level: list(levels).count(level) for level in levels}
+    rel = [level / height / counts[level] if level else 0.0 for level in levels]
+    relevant = [k for k, level in enumerate(levels) if level]
+    gained = sum(sum(min(rel[k], rel[j]) for j in range(k + 1)) / (k + 1) for k in relevant)
+    ideal = sorted(levels, reverse=True)
+    shares = []
+    for k in range(1, len(relevant) + 1):
+        left, common = list(ideal[:k]), 0
+        for level in levels[:k]:
+            if level in left:
+                left.remove(level)
+                common += 1
+        shares.append(common / k)
+    return gained / sum(rel), sum(shares) / len(shares)
+
+
+def test_graded_retrieval_is_the_sum_over_pairs_on_random_rankings():
+    random = np.random.default_rng(1)
+    for _ in range(30):
+        shared = random.integers(0, 4, (1, 12))
+        shared[0, 0] = 1  # something is relevant
+        found = (hierarchical_average_precision(shared, 3)[0], set_intersection(shared)[0])
+        assert found == pytest.approx(naive_graded(shared[0].tolist(), 3))
+
+
+def test_graded_retrieval_is_average_precision_on_a_flat_tree_and_1_in_ideal_order():
+    shared = np.array([[0, 1, 0, 1, 1], [1, 1, 1, 0, 0]])
+    found = hierarchical_average_precision(shared, 1)
+    assert found == pytest.approx([(1 / 2 + 2 / 4 + 3 / 5) / 3, 1])
+    assert set_intersection(shared)[1] == 1
+    ideal = np.array([[3, 2, 2, 1, 0]])
+    assert set_intersection(ideal) == 1
+    assert np.isnan(hierarchical_average_precision(np.zeros((1, 3), int), 3)).all()

@@ -160,7 +160,7 @@ def test_weights_that_do_not_sum_to_one_leave_measures_undefined():
 def test_what_is_on_request_comes_on_request():
     assert "W/rf_published" not in evaluate(usual())["metric"].tolist()
     assert "W/rf_published" in evaluate(usual(), on_request=["rf_published"])["metric"].tolist()
-    with pytest.raises(ValueError, match="rf_published, got 'rf'"):
+    with pytest.raises(ValueError, match="rf_published, graded_retrieval, got 'rf'"):
         evaluate(usual(), on_request=["rf"])
 
 
