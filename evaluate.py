@@ -37,6 +37,7 @@ FEWEST_RESAMPLES = 100
 OF_RUNS = (
     "bootstrap",
     "on_request",
+    "shuffled",
     "tree",
     "tolerance",
     "data_dir",
@@ -109,6 +110,14 @@ def _run_flags(group) -> None:
         help="further measures: rf_published, Robinson-Foulds distances as published figures need"
         " them; graded_retrieval, hierarchical average precision and set intersection of the"
         " ranking of all test images, which takes a minute for 10,000",
+    )
+    add(
+        "--shuffled",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="also measure on N trees with the classes shuffled, and on flat and pruned trees: what"
+        " is the tree worth? 19 or more for a p below .05",
     )
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
     add(
@@ -275,6 +284,7 @@ def evaluate_runs(args: argparse.Namespace) -> int:
         args.tolerance,
         args.metrics,
         args.tree,
+        args.shuffled,
     )
     states = [evaluate_run(folder, request) for folder in measure.find_folders(args.run)]
     if len(states) > 1:
@@ -331,6 +341,8 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
             .partition("\n")[2]
         )
         print(f"UPGMA tree of the class vectors\n{upgma}\n")
+    if request.shuffled:
+        names.append(_compare_trees(run, source, request, checkpoint))
     print(
         f"wrote {names[0]} and {len(names) - 1} more files into {run.folder}, the learned trees as"
         f" text in {drawn}"
@@ -343,6 +355,20 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
         )
     print(f"these are the measures of {checkpoint}; there are no recorded ones to compare with\n")
     return True
+
+
+def _compare_trees(
+    run: Run, source: measure.SplitOutputs, request: measure.EvaluationOptions, checkpoint: str
+) -> str:
+    """Writes and prints what the tree is worth; returns the name of the file."""
+    from evaluation import controls, files
+    from reports import formats, tables
+
+    table = controls.compare_trees(source, request, shuffles=request.shuffled)
+    name = f"shuffled{files.suffix(run, request, checkpoint)}.csv"
+    run.write_table_for_people(name, table)
+    print(formats.terminal(tables.controls_table(table, request.wanted)), end="\n\n")
+    return name
 
 
 def print_measures(metrics: pd.DataFrame, wanted: Sequence[str] | None, file: str) -> None:

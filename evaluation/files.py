@@ -36,8 +36,8 @@ def write_results(
     Returns: The names of the files, that of the measures first.
     """
     outputs = source.test
-    other = "" if checkpoint == run.result_checkpoint else f"-{Path(checkpoint).stem}"
-    weighted = other + weighting_suffix(request)
+    other = _checkpoint_suffix(run, checkpoint)
+    weighted = suffix(run, request, checkpoint)
     outputs = outputs.view(
         weights=node_weights(outputs.hierarchy, request.weighting, **request.options)
     )
@@ -58,6 +58,15 @@ def write_results(
     for name, text in texts.items():
         run.write_text(name, text)
     return [*written, made, *texts]
+
+
+def suffix(run: Run, request: EvaluationOptions, checkpoint: str) -> str:
+    """What stands before the extension of a file that depends on the weighting."""
+    return _checkpoint_suffix(run, checkpoint) + weighting_suffix(request)
+
+
+def _checkpoint_suffix(run: Run, checkpoint: str) -> str:
+    return "" if checkpoint == run.result_checkpoint else f"-{Path(checkpoint).stem}"
 
 
 def _asked(request: EvaluationOptions) -> dict:

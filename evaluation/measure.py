@@ -51,6 +51,7 @@ class EvaluationOptions(NamedTuple):
         wanted: Names or patterns of the measures to print; None for all but those of answers that
             back off.
         tree: Whether to print the tree of the class vectors.
+        shuffled: Number of shuffled trees to compare with; 0 for none.
     """
 
     bootstrap: int = 0
@@ -61,6 +62,7 @@ class EvaluationOptions(NamedTuple):
     tolerance: float | None = None
     wanted: Sequence[str] | None = None
     tree: bool = False
+    shuffled: int = 0
 
 
 class SplitOutputs(NamedTuple):
@@ -190,7 +192,7 @@ def measure(source: SplitOutputs, request: EvaluationOptions) -> tuple[pd.DataFr
     options = {
         "bootstrap": request.bootstrap,
         "on_request": request.on_request,
-        **_temperatures(source.val),
+        **temperatures(source.val),
     }
     weights = node_weights(source.test.hierarchy, request.weighting, **request.options)
     if request.weighting == "balanced":
@@ -199,7 +201,7 @@ def measure(source: SplitOutputs, request: EvaluationOptions) -> tuple[pd.DataFr
     return suite.evaluate(source.test, weighting=weights, **options), suite.evaluate(source.test)
 
 
-def _temperatures(val: Outputs | None) -> dict[str, float]:
+def temperatures(val: Outputs | None) -> dict[str, float]:
     """The temperatures that `suite.evaluate` takes, of the scores by which the true class of any
     image has one.
     """

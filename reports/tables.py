@@ -152,6 +152,64 @@ def run_tables(metrics: pd.DataFrame) -> Iterator[Table]:
         yield _section_table(section, table[table["section"] == section])
 
 
+# what depends on the tree most directly, for `controls_table`
+OF_THE_TREE = (
+    "severity",
+    "ahc",
+    "ahd@5",
+    "ahd@5_lca_height",
+    "hops",
+    "hp@5",
+    "ahs@*",
+    "W/corr",
+    "P/corr",
+    "W/map@r_level1",
+    "hierarchical_accuracy",
+    "wtd",
+    "haurc_threshold",
+    "haurc_climbing",
+)
+
+
+def controls_table(controls: pd.DataFrame, wanted: Sequence[str] | None = None) -> Table:
+    """What the tree is worth, see `evaluation.controls.compare_trees`, for the terminal.
+
+    Args:
+        controls: Its table.
+        wanted: Names or patterns of measures, of which those that the tree does not change are
+            passed over; None for the main ones.
+    """
+    patterns = [
+        [name for name in controls["metric"] if fnmatchcase(name, one)]
+        for one in wanted or OF_THE_TREE
+    ]
+    names = dict.fromkeys(name for found in patterns for name in found)
+    others = [name for name in controls.columns if name == "flat" or name.startswith("pruned@")]
+    rows, of_name = [], controls.set_index("metric")
+    for name in names:
+        row = of_name.loc[name]
+        decimals = 4 if abs(row["value"]) < 10 else _decimals(row["value"])
+        interval = ", ".join(number(row[end], decimals) for end in ("lower", "upper"))
+        rows.append(
+            (
+                name + SYMBOLS[direction(name)],
+                number(row["value"], decimals),
+                f"{number(row['shuffled'], decimals)} [{interval}]",
+                _p_value(row["p"]),
+                *(number(row[other], decimals) for other in others),
+            )
+        )
+    notes = (
+        "shuffled: mean over trees of the same shape with the classes shuffled, and where 95 % of"
+        " them lie; p: share of them at least as good, the tree itself counted in",
+        "flat, pruned@d: the tree without inner nodes, without those deeper than d; distances there"
+        " are other distances, so compare these columns with each other only where the measure is a"
+        " share",
+    )
+    columns = ("measure", "tree", "shuffled", "p", *others)
+    return Table("what the tree is worth", columns, tuple(rows), notes=notes)
+
+
 def number(value: float, decimals: int | None = None) -> str:
     """A number for print: three decimals, fewer for large ones; '–' for NaN."""
     if np.isnan(value):
