@@ -2,7 +2,7 @@
 tables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from hierarchies import Hierarchy
 from losses.base import Loss
@@ -25,18 +25,27 @@ LOSSES = Registry(
 )
 
 
-def build_loss(name: str, hierarchy: Hierarchy, **options: object) -> Loss:
+def build_loss(
+    name: str,
+    hierarchy: Hierarchy,
+    offered: Collection[str] = ("scores", "cosines"),
+    **options: object,
+) -> Loss:
     """The loss of that name on the tree.
 
     Args:
         name: A key of `LOSSES`.
         hierarchy: The class tree.
+        offered: What the head offers, see `losses.base.READINGS`.
         options: What the loss takes, see `Loss.options`. None means its default.
 
-    Raises: ValueError: If the name is unknown, or an option is out of range or not one of the
-    loss's.
+    Raises: ValueError: If the name is unknown, an option is out of range or not one of the
+    loss's, or the head does not offer what the loss reads.
     """
-    loss = LOSSES.find(name)
+    loss = LOSSES.find(name).on(offered)
+    if loss is None:
+        reads = ", ".join(LOSSES.find(name).inputs)
+        raise ValueError(f"--loss {name} reads {reads}, the head has only {', '.join(offered)}")
     spoken = f"--loss {name}"
     if any(option.name == "weighting" for option in loss.options):
         spoken += f" --weighting {options.get('weighting') or 'balanced'}"

@@ -1,22 +1,35 @@
-"""What every loss has in common."""
+"""What every loss has in common, and what it can read of a head."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
 from hierarchies import Hierarchy
 from registry import Option, settle
 
+# What a head may offer and a loss read -> in words, and which heads have it. A head has a method of
+# each name, from embeddings (B, D), but for the scores, which it is called for:
+#   scores (B, C), whose softmax is the posterior; cosines (B, C); node_scores (B, N), in the
+#   numbering of the tree; level_scores, a tuple of (B, K) from the top level to the classes, see
+#   `hierarchies.levels`; level_vectors, a tuple of (K, D); axes (B, N), a coordinate for each node.
+READINGS = {
+    "scores": ("the scores of the classes", ""),
+    "cosines": ("the cosines between an image's embedding and one vector of each class", ""),
+    "node_scores": ("a score of every node of the tree", "--share_parents or --method levels"),
+    "level_scores": ("separate scores on each level of the tree", "--method levels"),
+    "level_vectors": ("a vector of each superclass", "--method levels"),
+    "axes": ("a coordinate of the embedding for every node of the tree", "--method hiercos"),
+}
+
 
 class Loss(nn.Module):
     """A function of what the head says about a batch and of the true classes; it has no parameters.
 
-    Shape: scores (B, C) with higher better, targets (B,) int64 -> scalar, the mean or the sum over
-    the batch.
+    Shape: what `inputs` names, such as scores (B, C) with higher better, then targets (B,) int64 ->
+    scalar, the mean or the sum over the batch.
 
     Attributes:
-        inputs: What it reads of the head: "scores", or "cosines" between embeddings and class
-            vectors.
+        inputs: What it reads of the head, in the order of its arguments, see `READINGS`.
         reduction: "mean", or "sum" where an option of the loss asks for it: what its values become
             over the batch, and so how those of batches, or of parts of one, add up: means by batch
             size, sums as they are.
@@ -26,7 +39,7 @@ class Loss(nn.Module):
         short_flag: A switch that is short for choosing it, if there is one.
     """
 
-    inputs: str = "scores"
+    inputs: tuple[str, ...] = ("scores",)
     reduction: str = "mean"
     options: tuple[Option, ...] = ()
     summary: str = ""
@@ -45,15 +58,31 @@ class Loss(nn.Module):
         return settle(cls.options, given, f"the loss {cls.__name__}")
 
     @classmethod
+    def on(cls, offered: Collection[str]) -> "type[Loss] | None":
+        """The class that computes it on a head that offers these of `READINGS`; None if it cannot
+        be computed from them.
+        """
+        return cls if set(cls.inputs) <= set(offered) else None
+
+    @classmethod
     def check_head(cls, head: type, given: Mapping[str, object]) -> None:
         """Refuses heads that do not offer what the loss reads.
 
         Args:
-            head: The class of the head.
+            head: The class of the head; its `offered` says what it offers, its `lacks` why not.
             given: Options of the run by name; what was not given is absent, None or False.
 
-        Raises: ValueError: Naming the flags and the way out.
+        Raises: ValueError: Naming the flags, the reason and the way out.
         """
+        offered = head.offered(given)
+        if cls.on(offered) is None:
+            what = next(name for name in cls.inputs if name not in offered)
+            words, instead = READINGS[what]
+            way_out = f"use {instead}, or another --loss" if instead else "use another --loss"
+            raise ValueError(
+                f"--loss {given['loss']} reads {words}, and --method {given['method']} has none:"
+                f" {head.lacks[what]}; {way_out}"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Tells the loss which epoch begins, counted from 0."""

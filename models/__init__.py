@@ -7,7 +7,8 @@ from models.backbones import BACKBONES, Backbone, build_backbone, has_pretrained
 from models.build import build_classifier
 from models.classifier import SIZE_INFORM, Classifier, Prototypes, PrototypeSums
 from models.freeze import FREEZE, FREEZE_OPTION, freeze, parts
-from models.heads import HEADS, Head, build_head, check_head_options, prior_from_counts
+from models.head import Head
+from models.heads import HEADS, build_head, check_head_options, prior_from_counts
 from models.options import DISTANCES, HeadOptions
 from models.proxies import SOLVERS, MDSProxies, mds_proxies, mds_targets, stress
 from models.syncnorm import synchronise_batch_norm

@@ -8,9 +8,11 @@ from hierarchies import Hierarchy
 from hierarchies.distances import path_length
 from models.backbones import BACKBONES, build_backbone
 from models.classifier import Classifier
-from models.heads import HEADS, Head, ProxyHead, build_head, prior_from_counts
+from models.head import Head
+from models.heads import HEADS, build_head, prior_from_counts
 from models.options import HeadOptions
 from models.proxies import mds_proxies, mds_targets
+from models.proxy_heads import ProxyHead
 
 
 def build_classifier(

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.backbones import Backbone
-from models.heads import Head
+from models.head import Head
 from models.sphere import unit, widen, without_autocast
 from registry import Option, switch
 

@@ -2,12 +2,15 @@
 sense.
 """
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 from trees import FLAT, TREE
 
 from losses import LOSSES, Loss, build_loss, select_options
+from losses.base import READINGS
 from models.heads import ProxyDR, Softmax
 from registry import possible, taken
 
@@ -21,14 +24,14 @@ SCORES, TARGETS = (
 def test_every_loss_has_no_parameters_and_leaves_nothing_in_a_checkpoint(name):
     loss = build_loss(name, TREE)
     assert isinstance(loss, Loss) and not list(loss.parameters()) and not loss.state_dict()
-    assert loss.inputs == ("cosines" if name == "corr" else "scores")
+    assert set(loss.inputs) <= {*READINGS}
 
 
 def test_every_option_belongs_to_a_loss():
     of_tree = {"weighting", "decay", "leaf_height", "hxe_alpha", "switch_epoch", "hxe_weights"}
     assert (
         set(possible([LOSSES.option])) - {"loss"}
-        == {"corr_reduction", "soft_beta", "soft_labels_variant", "smoothing"} | of_tree
+        == {"corr_reduction", "corr_ce", "soft_beta", "soft_labels_variant", "smoothing"} | of_tree
     )
 
 
@@ -134,6 +137,22 @@ def test_corr_is_the_mean_of_one_minus_the_cosine_to_the_true_class():
     )
 
 
+def test_corr_with_cross_entropy_is_the_sum_of_both():
+    # cosines to the true classes 1.0 and 0.6; scores that give them the probabilities 1/4 and 1/2
+    cosines = torch.tensor([[1.0, -0.5, 0.0, 0.2], [0.3, -1.0, 0.6, 0.1]])
+    scores = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, math.log(3), 0.0]])
+    loss = build_loss("corr", FLAT, corr_ce=0.1)
+    assert loss.inputs == ("cosines", "scores")
+    expected = (0.0 + 0.4) / 2 + 0.1 * (math.log(4) + math.log(2)) / 2
+    value = loss(cosines, scores, torch.tensor([0, 2]))
+    torch.testing.assert_close(value, torch.tensor(expected))
+
+
+def test_a_loss_is_not_built_on_a_head_that_does_not_offer_what_it_reads():
+    with pytest.raises(ValueError, match="--loss corr reads cosines, the head has only scores"):
+        build_loss("corr", FLAT, offered=("scores",))
+
+
 def test_corr_summed_is_the_mean_times_the_batch_size():
     mean, total = (
         build_loss("corr", TREE)(SCORES, TARGETS),
@@ -155,6 +174,7 @@ def test_corr_refuses_heads_without_fixed_class_vectors(head, given, message):
     with pytest.raises(ValueError, match=message):
         LOSSES["corr"].check_head(head, given)
     LOSSES["corr"].check_head(ProxyDR, {"mds_W": True, "batch_size": 0})
+    LOSSES["corr"].check_head(Softmax, {"corr_ce": 0.1})
 
 
 VARIANTS = [(name, {}) for name in LOSSES] + [

@@ -29,7 +29,7 @@ from metrics import METRICS, catalogue
 from metrics.measure import ACCURACY, Measure
 from metrics.result import Result
 from models.backbones import Spec
-from models.heads import ProxyHead, dissimilarity_ratio
+from models.proxy_heads import ProxyHead, dissimilarity_ratio
 from models.scale import Inflection
 from models.sphere import angle
 from options import command_line

@@ -4,7 +4,7 @@ Read from `fit` downwards. What changes where several processes train one model 
 has its share of every batch, gradients are averaged, and what is counted is summed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -101,14 +101,19 @@ def _forward_backward(
     with training.autocast():
         embeddings = training.network(images, sizes)  # (B, D)
     scores = head(embeddings)  # (B, C)
-    inputs = scores if loss.inputs == "scores" else head.cosines(embeddings)
-    value = loss(inputs, targets) if len(targets) else inputs.sum()  # 0, its gradient too
+    read = [scores if name == "scores" else getattr(head, name)(embeddings) for name in loss.inputs]
+    value = loss(*read, targets) if len(targets) else _nothing(read)
     penalties = training.penalties(training.model, head.weight)
     training.optimizer.zero_grad(set_to_none=True)
     weighed = team.weigh(value, len(targets), total, loss.reduction)
     sum(penalties.values(), weighed).backward()
     terms = {name: term.detach() for name, term in {"loss": value, **penalties}.items()}
     return embeddings.detach(), scores.detach(), terms
+
+
+def _nothing(read: Sequence[Tensor | Sequence[Tensor]]) -> Tensor:
+    """The loss of no images: 0, its gradient too."""
+    return sum(one.sum() if isinstance(one, Tensor) else _nothing(one) for one in read)
 
 
 def _step(training: TrainingState, embeddings: Tensor, targets: Tensor, total: int) -> None:

@@ -139,8 +139,9 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
     if team.size > 1:
         models.synchronise_batch_norm(model, devices.main)
     model.to(devices.main, memory_format=torch.channels_last)
+    offered = models.HEADS[options["method"]].offered(options)
     loss = losses.build_loss(
-        options["loss"], splits.hierarchy, **losses.select_options(options)
+        options["loss"], splits.hierarchy, offered, **losses.select_options(options)
     ).to(devices.main)
     penalties = Penalties(options, splits.hierarchy, model, model.head, model.fresh_parts()).to(
         devices.main

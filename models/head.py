@@ -1,0 +1,154 @@
+"""The base of all heads, embeddings (B, D) -> scores (B, C), and softmax. A head owns the class
+vectors W (C, D) and the scale.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from models.options import CLSPRI, HeadOptions
+from models.sphere import unit, widen, without_autocast
+from registry import Option
+
+
+class Head(nn.Module):
+    """Base of all heads: scores (B, C), higher is better; softmax of the scores is the posterior.
+
+    Everything is computed in float32 at least, also under autocast: half precision cannot tell
+    small angles apart.
+
+    Attributes:
+        weight (C, D): The class vectors, of any length; a parameter, or a buffer where no gradient
+            moves them.
+        has_proxies: Whether class vectors and embeddings are compared by direction, so that
+            prototypes can stand in.
+        distance: How class vectors are compared: "euc" or "arccos".
+        note: Something to tell the user about the head once, or None.
+        lacks: What the head does not offer to losses (see `offered`) -> why, as part of a message.
+        options: The options that it takes, see `registry.Option`; those that `HeadOptions` has no
+            field for reach the constructor as `HeadOptions.own`.
+        summary, aliases: For --help, and the other names that `--method` knows it by.
+        label: How the names of runs spell the method; None: as --method does.
+    """
+
+    options: tuple[Option, ...] = (CLSPRI,)
+    summary: str = ""
+    aliases: tuple[str, ...] = ()
+    label: str | None = None
+    has_proxies = False
+    distance = "euc"
+    note: str | None = None
+    lacks: Mapping[str, str] = {
+        "node_scores": "the score of a superclass follows from those of its classes",
+        "level_scores": "all levels have one posterior and agree by themselves",
+        "level_vectors": "superclasses have no vectors of their own",
+        "axes": "embeddings are compared with directions of classes, not split among nodes",
+    }
+
+    def __init__(self, num_classes: int, options: HeadOptions):
+        super().__init__()
+        prior = options.prior
+        if prior is not None and (prior.shape != (num_classes,) or not (prior > 0).all()):
+            raise ValueError(f"--clspri needs {num_classes} positive class priors, got {prior}")
+        self.register_buffer("log_prior", None if prior is None else prior.double().log().float())
+
+    @classmethod
+    def check(cls, given: Mapping[str, object]) -> None:
+        """Refuses combinations of its options without meaning.
+
+        Args:
+            given: Options of the run by name; what was not given is absent, None or False.
+
+        Raises: ValueError: Naming the flags and the way out.
+        """
+
+    @classmethod
+    def offered(cls, given: Mapping[str, object]) -> tuple[str, ...]:
+        """What a loss can read of it; but for "scores" each is the name of a method on embeddings
+        (B, D). The names and shapes are those of `losses.base.READINGS`.
+
+        Args:
+            given: Options of the run by name.
+        """
+        return ("scores", "cosines")
+
+    @property
+    def scale(self) -> float:
+        """The factor s on the scores; 1 for softmax."""
+        return 1.0
+
+    def forward(self, embeddings: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """Scores of embeddings of any length against the class vectors, or against others in their
+        place.
+
+        Args:
+            embeddings: (B, D).
+            weight: (C, D) vectors to score against, such as prototypes. A row with NaN is an absent
+                class: -inf.
+
+        Returns: (B, C) float32, or float64 for such embeddings.
+        """
+        with without_autocast(embeddings.device):
+            scores = self.plain_scores(embeddings, self.weight if weight is None else weight)
+            if self.log_prior is not None:
+                scores = scores + self.log_prior
+        return (
+            scores
+            if weight is None
+            else scores.masked_fill(weight.isnan().any(dim=1), float("-inf"))
+        )
+
+    def plain_scores(self, embeddings: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Scores without the class prior: what a head defines."""
+        raise NotImplementedError(f"{type(self).__name__} must define plain_scores")
+
+    def cosines(self, embeddings: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """Cosines (B, C) between embeddings and class vectors, or others in their place; NaN for
+        rows with NaN.
+        """
+        with without_autocast(embeddings.device):
+            embeddings = widen(embeddings)
+            vectors = (self.weight if weight is None else weight).to(embeddings.dtype)
+            return unit(embeddings) @ unit(vectors).T
+
+    @property
+    def updates_after_step(self) -> bool:
+        """Whether something moves without a gradient, by `update_after_step`."""
+        return False
+
+    def class_vectors(self) -> np.ndarray:
+        """The class vectors as an array (C, D) float32, for statistics: NaN rows for those that are
+        still random.
+        """
+        return self.weight.detach().float().cpu().numpy().copy()
+
+    def update_after_step(self, embeddings: torch.Tensor, targets: torch.Tensor) -> None:
+        """Moves what moves without a gradient; call once a step, after the optimiser, with the
+        step's whole batch.
+
+        Args:
+            embeddings: (B, D) as the step computed them. With several processes, gathered from all
+                of them.
+            targets: (B,) int64.
+        """
+
+    def set_lr(self, lr: float) -> None:
+        """Tells a head that moves something by its own steps which learning rate the epoch has."""
+
+
+class Softmax(Head):
+    """z = f W^T + b, with W from N(0, 1) and b = 0 at the start. Source: Kim et al. 2023."""
+
+    summary = "a linear layer"
+
+    def __init__(self, num_classes: int, options: HeadOptions):
+        super().__init__(num_classes, options)
+        self.weight = nn.Parameter(torch.randn(num_classes, options.dim))
+        self.bias = nn.Parameter(torch.zeros(num_classes))
+
+    def plain_scores(self, embeddings: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        embeddings = widen(embeddings)
+        return F.linear(embeddings, weight.to(embeddings.dtype), self.bias.to(embeddings.dtype))
