@@ -38,6 +38,7 @@ OF_RUNS = (
     "bootstrap",
     "on_request",
     "shuffled",
+    "coarse",
     "tree",
     "tolerance",
     "data_dir",
@@ -118,6 +119,13 @@ def _run_flags(group) -> None:
         metavar="N",
         help="also measure on N trees with the classes shuffled, and on flat and pruned trees: what"
         " is the tree worth? 19 or more for a p below .05",
+    )
+    add(
+        "--coarse",
+        type=filled,
+        metavar="RUN",
+        help="also measure with the posterior multiplied by that of this run, trained with"
+        " --label_depth on superclasses of the same images: the measures hie/*",
     )
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
     add(
@@ -239,6 +247,8 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     for name in sorted(_of_weightings() - weighting_options(args.weighting).keys()):
         if getattr(args, name) is not None:
             parser.error(f"--{name} has no meaning for --weighting {args.weighting}")
+    if args.coarse is not None and args.data_dir is not None:
+        parser.error("--coarse reads the arrays of both runs: leave out --data_dir")
     if args.on_request:
         from metrics.suite import ON_REQUEST
 
@@ -256,6 +266,8 @@ def _check_folders(args: argparse.Namespace) -> None:
     """Raises: ValueError: If no RUN is there, or not the folder of the images."""
     if args.run and not any(map(os.path.exists, args.run)):
         raise ValueError(f"{shortened(args.run[0], 200)}: there is no such folder")
+    if args.coarse is not None and not Path(args.coarse).is_dir():
+        raise ValueError(f"--coarse {shortened(args.coarse, 200)}: there is no such folder")
     if args.data_dir is not None and not Path(args.data_dir).is_dir():
         raise ValueError(f"--data_dir {args.data_dir}: there is no such folder")
 
@@ -285,6 +297,7 @@ def evaluate_runs(args: argparse.Namespace) -> int:
         args.metrics,
         args.tree,
         args.shuffled,
+        args.coarse,
     )
     states = [evaluate_run(folder, request) for folder in measure.find_folders(args.run)]
     if len(states) > 1:
@@ -321,14 +334,16 @@ def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | Non
 
 
 def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
-    from evaluation import files, measure
-    from runs.folder import RunError
+    from evaluation import coarse, files, measure
+    from runs.folder import Run, RunError
 
     if "result_checkpoint" not in run.config:
         raise RunError(f"{run.folder / 'config.json'} is damaged: it has no 'result_checkpoint'")
     images = request.images
     checkpoint = (images.checkpoint if images else None) or run.result_checkpoint
     source = measure.embed_again(run, images, checkpoint) if images else measure.read_source(run)
+    if request.coarse is not None:
+        source = source._replace(amended=coarse.amended_scores(run, Run(request.coarse)))
     shown, plain = measure.measure(source, request)
     names = files.write_results(run, source, shown, request, checkpoint)
     print_measures(shown, request.wanted, names[0])

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
+
 from data import cifar100, demo, folder, imagenet, inaturalist, nabirds, plankton, tinyimagenet
 from data.batches import Batches
 from data.options import AFTER_SPLIT, KINDS, SHARED
@@ -18,6 +20,7 @@ from data.splits import (
     split_table,
 )
 from data.transforms import AUGMENTATIONS, augment
+from hierarchies.variants import cut
 from registry import Option, Registry, possible
 
 __all__ = [
@@ -134,6 +137,8 @@ def load(options: Mapping) -> Splits:
         splits = _reduce(
             splits, settings["reduction_factor"], settings["subset_seed"], settings["subset"]
         )
+    if settings["label_depth"] is not None:
+        splits = _at_depth(splits, settings["label_depth"])
     return replace(splits, notes=(*splits.notes, *coverage_notes(splits)))
 
 
@@ -162,3 +167,27 @@ def _reduce(splits: Splits, factor: float, seed: int, subset: str) -> Splits:
         f" {factor}){lost}"
     )
     return replace(splits, train=kept, notes=(*splits.notes, note))
+
+
+def _at_depth(splits: Splits, depth: int) -> Splits:
+    """The same images in the same splits, labelled with the nodes at a depth of the tree."""
+    if depth >= splits.hierarchy.max_depth:
+        raise ValueError(
+            f"--label_depth {depth} leaves all classes as they are: the tree has"
+            f" {splits.hierarchy.max_depth} levels, take a depth above its last"
+        )
+    tree, above = cut(splits.hierarchy, depth)
+    living = None
+    if splits.living is not None:
+        living = np.bincount(above, weights=splits.living) > 0
+    note = (
+        f"label_depth {depth}: {tree.num_classes} superclasses take the place of"
+        f" {splits.num_classes} classes"
+    )
+    return replace(
+        splits,
+        hierarchy=tree,
+        labels=above[splits.labels],
+        living=living,
+        notes=(*splits.notes, note),
+    )

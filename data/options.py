@@ -14,6 +14,7 @@ from registry import (
     filled,
     one_of,
     pixels,
+    positive_int,
     seed,
     switch,
     with_flag,
@@ -71,6 +72,14 @@ AFTER_SPLIT = (
         "SEED",
         "seed of the images that --reduction_factor keeps",
         needs=with_flag("reduction_factor"),
+    ),
+    Option(
+        "label_depth",
+        positive_int,
+        None,
+        "DEPTH",
+        "train on the superclasses at this depth below the root instead of on the classes; a coarse"
+        " run to go with a fine one in evaluate.py --coarse",
     ),
 )
 

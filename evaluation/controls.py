@@ -8,7 +8,7 @@ import pandas as pd
 from data.progress import progress
 from evaluation.measure import EvaluationOptions, SplitOutputs, temperatures
 from hierarchies import Hierarchy, node_weights
-from hierarchies.controls import pruned, shuffled
+from hierarchies.variants import pruned, shuffled
 from metrics import Outputs, suite
 from metrics.catalogue import direction
 

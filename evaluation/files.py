@@ -74,6 +74,8 @@ def _asked(request: EvaluationOptions) -> dict:
     options = {name: value for name, value in request.options.items() if value is not None}
     arrays = "images" if request.images else "test.pkl"
     asked = {"bootstrap": request.bootstrap, "weighting": request.weighting, **options}
+    if request.coarse is not None:
+        asked["coarse"] = request.coarse
     return {"computed_from": arrays, "options": {**asked, "on_request": list(request.on_request)}}
 
 

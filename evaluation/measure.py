@@ -52,6 +52,7 @@ class EvaluationOptions(NamedTuple):
             back off.
         tree: Whether to print the tree of the class vectors.
         shuffled: Number of shuffled trees to compare with; 0 for none.
+        coarse: Folder of a run on superclasses, to multiply posteriors with; None for none.
     """
 
     bootstrap: int = 0
@@ -63,6 +64,7 @@ class EvaluationOptions(NamedTuple):
     wanted: Sequence[str] | None = None
     tree: bool = False
     shuffled: int = 0
+    coarse: str | None = None
 
 
 class SplitOutputs(NamedTuple):
@@ -71,10 +73,12 @@ class SplitOutputs(NamedTuple):
     Attributes:
         test: Of the test split.
         val: Of the validation split, or None.
+        amended: (S, C) scores of the test split amended by a coarse run, or None.
     """
 
     test: Outputs
     val: Outputs | None
+    amended: np.ndarray | None = None
 
 
 class _Embedded(Run):
@@ -194,11 +198,13 @@ def measure(source: SplitOutputs, request: EvaluationOptions) -> tuple[pd.DataFr
         "on_request": request.on_request,
         **temperatures(source.val),
     }
-    weights = node_weights(source.test.hierarchy, request.weighting, **request.options)
-    if request.weighting == "balanced":
-        table = suite.evaluate(source.test, **options)
-        return table, table
-    return suite.evaluate(source.test, weighting=weights, **options), suite.evaluate(source.test)
+    shown = {**options, "hie_scores": source.amended}
+    plain = request.weighting == "balanced" and source.amended is None
+    if not plain:
+        weights = node_weights(source.test.hierarchy, request.weighting, **request.options)
+        shown["weighting"] = weights
+    table = suite.evaluate(source.test, **shown)
+    return table, table if plain else suite.evaluate(source.test, **options)
 
 
 def temperatures(val: Outputs | None) -> dict[str, float]:

@@ -49,6 +49,7 @@ def evaluate(
     weighting: str | np.ndarray = "balanced",
     temperature: float | None = None,
     prototype_temperature: float | None = None,
+    hie_scores: np.ndarray | None = None,
     on_request: Iterable[str] = (),
 ) -> pd.DataFrame:
     """Every measure of one split, one row each: metric, value, n, undefined, and lower, upper with
@@ -70,6 +71,8 @@ def evaluate(
             of the posterior.
         prototype_temperature: The same from the prototype scores, which have a scale of their own:
             adds the `prototype/calibrated/` measures. Without prototype scores there are none.
+        hie_scores: (S, C) scores amended by a coarser classifier: adds the `hie/` measures of the
+            ranked classes and of the posterior.
         on_request: Names from `ON_REQUEST` to add.
 
     Raises: ValueError: If an option is out of range or a name unknown.
@@ -84,7 +87,7 @@ def evaluate(
     )
     outputs = outputs.view(weights=weights)
     results = {}
-    for name, result in _measure(outputs, temperatures, on_request):
+    for name, result in _measure(outputs, temperatures, hie_scores, on_request):
         describe(name)  # a measure without a direction and a meaning reaches no table
         results[name] = result if bootstrap else result._replace(samples=None, groups=None)
     rows = [
@@ -190,7 +193,10 @@ def _check(bootstrap: int, temperatures: Mapping[str, float | None], on_request:
 
 
 def _measure(
-    outputs: Outputs, temperatures: Mapping[str, float | None], on_request: list[str]
+    outputs: Outputs,
+    temperatures: Mapping[str, float | None],
+    hie_scores: np.ndarray | None,
+    on_request: list[str],
 ) -> Iterator[tuple[str, Result]]:
     """Names and results of all measures, under every kind of scores and decision."""
     yield from _computed(METRICS, outputs)
@@ -198,6 +204,9 @@ def _measure(
     if outputs.prototype_scores is not None:
         view = outputs.view(scores=outputs.prototype_scores)
         yield from _computed({**RANKED, **ORDERED, **POSTERIOR}, view, "prototype/")
+    if hie_scores is not None:
+        view = outputs.view(scores=hie_scores)
+        yield from _computed({**RANKED, **ORDERED, **POSTERIOR}, view, "hie/")
     for prefix, distance in CRM.items():
         order = crm_ranking(outputs.hierarchy, outputs.scores, distance)
         yield from _computed(RANKED, outputs.view(order=order), prefix)

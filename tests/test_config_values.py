@@ -64,6 +64,7 @@ OPTIONS = {
     "size_inform": ("x", []),
     "nonliving": (5, ["nothing"]),
     "reduction_factor": ("x", 0, -1, []),
+    "label_depth": ("x", 0, 99),
     "loss": (5, []),
     "dynamic": ("x", []),
     "something_new": (DEEP,),

@@ -11,7 +11,7 @@ import evaluate
 from evaluation.controls import compare_trees
 from evaluation.measure import EvaluationOptions, SplitOutputs
 from hierarchies import Hierarchy, distances
-from hierarchies.controls import pruned, shuffled
+from hierarchies.variants import pruned, shuffled
 from reports.tables import controls_table
 
 

@@ -377,6 +377,19 @@ def test_a_reduced_training_split_leaves_the_test_split_alone(root):
     assert part.digest != load(root, reduction_factor=4, subset_seed=1).digest
 
 
+def test_superclasses_take_the_place_of_classes_in_the_same_split(root):
+    fine, coarse = load(root), load(root, label_depth=1)
+    assert coarse.hierarchy.max_depth == 1
+    assert coarse.num_classes < fine.num_classes
+    np.testing.assert_array_equal(coarse.train, fine.train)
+    np.testing.assert_array_equal(coarse.test, fine.test)
+    for new, old in zip(coarse.labels, fine.labels):
+        assert coarse.hierarchy.class_paths[new] == fine.hierarchy.class_paths[old][:1]
+    assert any("label_depth 1" in note for note in coarse.notes)
+    with pytest.raises(ValueError, match="leaves all classes as they are"):
+        load(root, label_depth=fine.hierarchy.max_depth)
+
+
 def test_loading_twice_decodes_once(root, monkeypatch):
     first = folder.load({"dataset": "folder", "data_dir": root})
     monkeypatch.setattr(cache_writer, "read_image", None)
