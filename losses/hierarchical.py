@@ -8,16 +8,22 @@ from torch.nn import functional as F
 from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import HXE_ALPHA
 from losses.base import check_batch, full_precision
-from losses.segments import Cut, join, level_sizes, relative
+from losses.segments import Cut, LevelMasses, level_sizes
 from losses.tree_loss import TreeLoss
 from registry import Option, natural, one_of
 
-TINY = 1e-300  # divides in place of a mass of 0
+IMPOSSIBLE = 1e15  # a loss above it stands for infinity: that of a target with a score of -inf
 
 
 class PathLoss(TreeLoss):
     """-sum over the nodes v on the path to the true class of share_v log p(v | parent of v), batch
     mean, in nats.
+
+    With S_l the mass up to level l, and share_l that of the node whose siblings are level l:
+
+        sum over l of share_l log(S_l / S_(l-1)) = sum over l of (share_l - share_(l+1)) log S_l,
+
+    the former for the value, as it keeps the digits of a loss of 1e-12, the latter for the slopes.
 
     Args:
         hierarchy: The class tree.
@@ -29,48 +35,26 @@ class PathLoss(TreeLoss):
         # A node without siblings is certain given its parent; its share must not meet the 0/0 of an
         # impossible parent.
         shares = np.where(level_sizes(hierarchy)[:, 1:] > 0, shares[:, ::-1], 0.0)
-        self._table("shares", torch.from_numpy(shares))  # outwards
-        depth = hierarchy.max_depth
-        self._table("above", -torch.ones(depth, depth + 1, dtype=torch.float64).tril())
+        steps = -np.diff(shares, axis=1, prepend=0.0, append=0.0)
+        weights = np.concatenate([shares, steps], axis=1)
+        self._table("weights", torch.from_numpy(weights))  # (C, 2 H + 1), outwards
 
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
     ) -> tuple[Tensor, Tensor]:
-        terms = torch.empty_like(scores)
-        masses, tops = zip(
-            *(segments.masses(scores[part], targets[part], terms[part]) for part, segments in cut)
+        terms, weights = torch.empty_like(scores), self.weights[targets]
+        shares, steps = weights.tensor_split([self.tree.depth], dim=1)
+        levels = LevelMasses.of(
+            [segments.masses(scores[part], terms[part]) for part, segments in cut]
         )
-        masses = join(masses)
-        scales, excess = relative(join(tops))
-        losses, slopes = self._combine(masses * scales, excess, self.shares[targets])
+        losses = (shares * levels.surprises).sum(dim=1)
+        if levels.tops is not None:
+            losses.masked_fill_(losses > IMPOSSIBLE, torch.inf)
         if differentiate:
-            slopes = slopes.mul_(scales.div_(len(scores))).to(scores.dtype)
+            slopes = levels.slopes(steps.div_(len(scores)))
             for part, segments in cut:
                 segments.multiply(terms[part], slopes[part])
         return losses, terms
-
-    def _combine(
-        self, masses: Tensor, excess: Tensor | None, shares: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Losses (B,) from the masses A (B, H + 1) of the levels, and their slopes in A.
-
-        With S_l the mass of the levels up to l, -log p of the node whose siblings are level l is
-        log(1 + A_l / S_(l-1)): nothing cancels, so a loss of 1e-12 keeps its digits.
-
-            d loss / d A_l = share_l / S_l - sum over k > l of share_k A_k / (S_k S_(k-1))
-        """
-        inside = masses.cumsum(dim=1)
-        impossible = inside[:, :-1] == 0
-        inside.clamp_(min=TINY)
-        ratios = masses[:, 1:] / inside[:, :-1]
-        surprises = ratios.log1p().masked_fill_(impossible, torch.inf)
-        if excess is not None:
-            surprises += excess
-        losses = torch.where(shares > 0, surprises.mul_(shares), 0.0).sum(dim=1)
-        shares = shares.div_(inside[:, 1:])
-        slopes = ratios.mul_(shares) @ self.above
-        slopes[:, 1:] += shares
-        return losses, slopes
 
 
 class Hierarchical(PathLoss):

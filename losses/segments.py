@@ -8,9 +8,9 @@ the left and on the right of the levels inside it, some of them empty:
 
     left of level H, ..., left of level 1, y itself, right of level 1, ..., right of level H
 
-So y cuts a row into 2 H + 1 segments. `Segments` reduces over levels and spreads values of levels
-back over the row; one kind for the CPU and one for all other devices know how, and nothing else in
-the losses depends on the device.
+So y cuts a row into 2 H + 1 segments. `Segments` sums over levels and spreads values of levels back
+over the row; one kind for the CPU and one for all other devices know how, and nothing else in the
+losses depends on the device. `LevelMasses` is what a loss then knows of a row.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hierarchies import Hierarchy
 
 # scores worked on at a time on the CPU: what one step leaves is in the cache when the next reads it
 CHUNK = 2**18
+PAIRS = 2**26  # of levels, in all rows together, that are held at a time
+FEW = float(np.exp(-32.0))  # p(target) above which float32 keeps every mass that counts
 LOWEST = -1e30  # stands for log 0: finite, so that no difference is a NaN
+TINY = 1e-30  # stands for a mass of 0 beside one of at least 1, which then has a logarithm
 
 
 def level_nodes(hierarchy: Hierarchy) -> np.ndarray:
@@ -58,19 +62,27 @@ class TreeOrder(nn.Module):
     """The tables of a tree that cut rows of scores, of order classes x depth.
 
     Attributes:
-        order (C,), inverse (C,): Classes in depth-first order, and the place of each class in it;
-            None if the classes are in that order.
+        order (C,): Classes in depth-first order; None if they are in that order.
+        places (C,): The place of each class in depth-first order.
         lengths (C, 2 H + 1): See `segment_lengths`.
+        ends (C, 2 H): Where all segments but the last end.
+        level (2 H + 1,): The level that each segment belongs to.
+        floors (H + 1,): What stands for log 0 in each level: ever lower inwards, so that a class in
+            an impossible superclass is impossible within it, too.
     """
 
     def __init__(self, hierarchy: Hierarchy):
         super().__init__()
         self.num_classes, self.depth = hierarchy.num_classes, hierarchy.max_depth
         order = torch.from_numpy(np.array(hierarchy.leaf_order))
-        self.in_order = bool((order == torch.arange(len(order))).all())
-        self._table("order", None if self.in_order else order)
-        self._table("inverse", None if self.in_order else torch.argsort(order))
-        self._table("lengths", torch.from_numpy(segment_lengths(hierarchy)))
+        in_order = bool((order == torch.arange(len(order))).all())
+        lengths = torch.from_numpy(segment_lengths(hierarchy))
+        self._table("order", None if in_order else order)
+        self._table("places", torch.argsort(order))
+        self._table("lengths", lengths)
+        self._table("ends", lengths.cumsum(dim=1)[:, :-1].contiguous())
+        self._table("level", torch.arange(-self.depth, self.depth + 1).abs())
+        self._table("floors", LOWEST * torch.arange(self.depth + 1.0, 0.0, -1.0))
 
     def cut(self, targets: Tensor) -> "Cut":
         """How the targets (B,) cut their rows, in parts of the batch: on the CPU such that fit into
@@ -98,36 +110,61 @@ def join(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-RANGE = 650.0  # of exponents whose exp float64 tells from 0
-FEW = float(np.exp(-32.0))  # p(target) above which float32 keeps every mass that counts
-NEGLIGIBLE = 35.0  # e^-35 of a sum is less than float64 keeps of it
+class LevelMasses:
+    """What the levels of B rows weigh: A_k = masses_k exp(top_k) for k = 0, ..., H, outwards.
 
-
-def relative(tops: Tensor) -> tuple[Tensor, Tensor | None]:
-    """What to multiply the masses of levels by, to have them relative to one mass of the row.
-
-    Mostly exp(top - largest top). Where a row spans more than float64 does, a level that exceeds
-    all within it by so much that these do not count beside it is brought nearer, together with all
-    levels outside of it.
+    S_l = A_0 + ... + A_l is the mass of level l and all within, so S_H that of the row.
 
     Args:
-        tops (B, H + 1): The logarithms of what the masses are relative to, outwards.
+        masses (B, H + 1): float64, >= 0; where there are tops, > 0.
+        tops (B, H + 1): At least `TreeOrder.floors`. None for one top a row and a mass of the
+            target that is far from underflow.
 
-    Returns: Factors (B, H + 1) float64, and by how much less each of the levels 1 to H exceeds what
-        lies within it now, (B, H); None for nowhere.
+    Attributes:
+        surprises (B, H): log(S_l / S_(l-1)) for l = 1, ..., H, float64: -log p of the node whose
+            siblings are level l, given its parent. One of 1e-12 has all its digits.
     """
-    tops = tops.double()
-    # the bound lets all be impossible where the largest is
-    largest = tops.amax(dim=1, keepdim=True).clamp_(min=LOWEST / 2)
-    if runs_on_cpu(tops) and (largest[:, 0] - tops[:, 0]).max().item() < RANGE:
-        return (tops - largest).exp_(), None
-    highest = tops.cummax(dim=1).values
-    most = max(NEGLIGIBLE, RANGE / (tops.shape[1] - 1))
-    excess = (highest.diff(dim=1) - most).clamp_(min=0.0)
-    excess.masked_fill_(highest[:, :-1] < LOWEST / 2, 0.0)  # what is impossible needs no place
-    tops = torch.cat([tops[:, :1], tops[:, 1:] - excess.cumsum(dim=1)], dim=1)
-    largest = tops.amax(dim=1, keepdim=True).clamp_(min=LOWEST / 2)
-    return tops.sub_(largest).exp_(), excess
+
+    def __init__(self, masses: Tensor, tops: Tensor | None):
+        self.tops = tops
+        if tops is None:
+            self.inside = masses.cumsum(dim=1)  # S_l
+            self.surprises = masses[:, 1:].div(self.inside[:, :-1]).log1p_()
+        else:
+            self.tops = tops.double()
+            logs = masses.log().add_(self.tops)  # of the A_k
+            self.inside = logs.logcumsumexp(dim=1)  # log S_l
+            ratios = logs[:, 1:] - self.inside[:, :-1]
+            self.surprises = F.softplus(ratios, threshold=40)
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Tensor, Tensor | None]]) -> "LevelMasses":
+        """Of the masses and tops of the parts of a batch."""
+        masses, tops = zip(*parts)
+        if any(top is not None for top in tops):
+            tops = [torch.zeros_like(mass) if top is None else top for mass, top in parts]
+            return cls(join(masses), join(tops))
+        return cls(join(masses), None)
+
+    def slopes(self, weights: Tensor) -> Tensor:
+        """What to multiply the terms of each level by to have the gradient of the sum over l of
+        weights_l log S_l, (B, H + 1) float64.
+
+            slope_k = exp(top_k) times the sum over l >= k of weights_l / S_l
+        """
+        if self.tops is None:
+            return weights.div(self.inside).flip(1).cumsum(dim=1).flip(1)
+        rows = max(1, PAIRS // self.tops.shape[1] ** 2)
+        parts = zip(self.tops.split(rows), self.inside.split(rows), weights.split(rows))
+        return join([_outer_sums(*part) for part in parts])
+
+
+def _outer_sums(tops: Tensor, inside: Tensor, weights: Tensor) -> Tensor:
+    """The sums over l >= k of weights_l exp(tops_k - inside_l), (B, H + 1); inside_l >= tops_k but
+    for a `TINY` mass.
+    """
+    pairs = tops[:, :, None].sub(inside[:, None, :]).exp_().triu_()
+    return torch.bmm(pairs, weights[:, :, None])[:, :, 0]
 
 
 class Segments:
@@ -137,57 +174,31 @@ class Segments:
     hand.
     """
 
-    def in_order(self, values: Tensor) -> Tensor:
-        """Values (B, C) in class order -> with the classes in depth-first order."""
-        raise NotImplementedError
-
-    def in_class_order(self, values: Tensor) -> Tensor:
-        """The inverse of `in_order`."""
-        raise NotImplementedError
-
-    def masses(self, scores: Tensor, targets: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-        """Masses of the levels, the sums of exp(score - top of the level): (B, H + 1) float64.
+    def masses(self, scores: Tensor, out: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Masses and tops of the levels, as `LevelMasses` takes them.
 
         Args:
             scores (B, C): In class order.
-            targets (B,): The true classes.
-            out (B, C): Gets the terms of the sums, in an order that `multiply` knows.
-
-        Returns: The masses, and the tops (B, H + 1), at least `LOWEST`: such that no mass which
-        counts is too small for float32.
-        """
-        raise NotImplementedError
-
-    def max(self, values: Tensor) -> Tensor:
-        """Largest of the values (B, C), in depth-first order, in each level; -inf if it is
-        empty.
-        """
-        raise NotImplementedError
-
-    def sum(self, values: Tensor) -> Tensor:
-        """Sums of the values (B, C), in depth-first order, over each level, float64; 0 if it is
-        empty.
+            out (B, C): Gets the terms of the sums, exp(score - top of the level).
         """
         raise NotImplementedError
 
     def spread(self, levels: Tensor) -> Tensor:
-        """The value of the level (B, H + 1) in all its places, (B, C) in depth-first order."""
+        """The value (B, H + 1) of the level of each class: (B, C)."""
         raise NotImplementedError
 
     def multiply(self, terms: Tensor, levels: Tensor) -> None:
-        """The terms (B, C) that `masses` wrote, times the values of their levels (B, H + 1), in
-        their place and in class order.
-        """
+        """The terms (B, C) times the values of their levels (B, H + 1), in their place."""
+        raise NotImplementedError
+
+    def best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest score of each row and its class: (B, 1) and (B, 1) int64."""
         raise NotImplementedError
 
     def weighted_sum(self, weights: Tensor, values: Tensor) -> Tensor:
         """Sums (B,) of weights (B, C), >= 0, times values, where a weight of 0 makes 0 of -inf,
-        too.
+        too; for rows without a NaN.
         """
-        raise NotImplementedError
-
-    def argmax(self, values: Tensor) -> Tensor:
-        """Place of the largest value in each row of (B, C): (B, 1) int64."""
         raise NotImplementedError
 
 
@@ -203,57 +214,65 @@ class CPUSegments(Segments):
         self.counts = flat[self.filled]
         self.starts = np.cumsum(self.counts) - self.counts
 
-    def in_order(self, values: Tensor) -> Tensor:
-        return values if self.tree.order is None else _take(values, self.tree.order)
-
-    def in_class_order(self, values: Tensor) -> Tensor:
-        return values if self.tree.inverse is None else _take(values, self.tree.inverse)
-
-    def masses(self, scores: Tensor, targets: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+    def masses(self, scores: Tensor, out: Tensor) -> tuple[Tensor, Tensor | None]:
         torch.softmax(scores, dim=1, out=out)  # mostly one top for the row will do
-        if out.gather(1, targets[:, None]).min().item() > FEW:
-            tops = torch.zeros(self.shape[0], 1, dtype=scores.dtype).expand(-1, self.depth + 1)
-            return self.sum(self.in_order(out)), tops
-        x = self.in_order(scores)
-        tops = self.max(x).clamp_(min=LOWEST)
-        terms = x.sub(self.spread(tops)).exp_()
-        out.copy_(self.in_class_order(terms))
-        return self.sum(terms), tops
-
-    def max(self, values: Tensor) -> Tensor:
-        values = values.numpy()
-        segments = np.full(self.shape, -np.inf, values.dtype)
-        segments.ravel()[self.filled] = np.maximum.reduceat(values.ravel(), self.starts)
-        levels = segments[:, self.depth :]
-        left = segments[:, : self.depth][:, ::-1]
-        np.maximum(levels[:, 1:], left, out=levels[:, 1:])
-        return torch.from_numpy(levels)
-
-    def sum(self, values: Tensor) -> Tensor:
-        segments = np.zeros(self.shape)
-        segments.ravel()[self.filled] = np.add.reduceat(values.numpy().ravel(), self.starts)
-        levels = segments[:, self.depth :]
-        levels[:, 1:] += segments[:, : self.depth][:, ::-1]
-        return torch.from_numpy(levels)
+        masses = self._sum(self._in_order(out.numpy()))
+        if masses[:, 0].min(initial=np.inf) > FEW:
+            return torch.from_numpy(masses), None
+        x = self._in_order(scores.numpy())
+        tops = np.maximum(self._max(x), self.tree.floors.numpy().astype(x.dtype))
+        with np.errstate(invalid="ignore"):  # a score of +inf gives a NaN, which is said elsewhere
+            terms = np.exp(x - self._repeat(tops))
+        out.copy_(torch.from_numpy(self._in_class_order(terms)))
+        masses = np.maximum(self._sum(terms), TINY)
+        return torch.from_numpy(masses), torch.from_numpy(tops)
 
     def spread(self, levels: Tensor) -> Tensor:
-        levels = levels.numpy()
-        segments = np.concatenate([levels[:, :0:-1], levels], axis=1)
-        values = np.repeat(segments.ravel()[self.filled], self.counts)
-        return torch.from_numpy(values.reshape(len(levels), -1))
+        return torch.from_numpy(self._in_class_order(self._repeat(levels.numpy())))
 
     def multiply(self, terms: Tensor, levels: Tensor) -> None:
-        terms.mul_(self.in_class_order(self.spread(levels)))
+        terms.mul_(self.spread(levels.to(terms.dtype)))
+
+    def best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        # torch's argmax takes as long as all the rest of a loss
+        best = torch.from_numpy(scores.numpy().argmax(axis=1))[:, None]
+        return scores.gather(1, best), best
 
     def weighted_sum(self, weights: Tensor, values: Tensor) -> Tensor:
         sums = (weights * values).sum(dim=1)
         if np.isnan(sums.numpy()).any():  # rare, and looking costs nothing here
-            sums = torch.where(weights > 0, weights * values, 0.0).sum(dim=1)
+            sums = (weights * values).nansum(dim=1)
         return sums
 
-    def argmax(self, values: Tensor) -> Tensor:
-        # torch's takes as long as all the rest of a loss
-        return torch.from_numpy(values.numpy().argmax(axis=1))[:, None]
+    def _in_order(self, values: np.ndarray) -> np.ndarray:
+        """Values (B, C) in class order -> with the classes in depth-first order."""
+        return values if self.tree.order is None else _take(values, self.tree.order)
+
+    def _in_class_order(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `_in_order`."""
+        return values if self.tree.order is None else _take(values, self.tree.places)
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        """Sums of values (B, C), in depth-first order, over the levels: float64, 0 of an empty
+        one.
+        """
+        segments = np.zeros(self.shape)
+        segments.ravel()[self.filled] = np.add.reduceat(values.ravel(), self.starts)
+        levels = segments[:, self.depth :]
+        levels[:, 1:] += segments[:, : self.depth][:, ::-1]
+        return levels
+
+    def _max(self, values: np.ndarray) -> np.ndarray:
+        """The same for the largest; -inf of an empty one."""
+        segments = np.full(self.shape, -np.inf, values.dtype)
+        segments.ravel()[self.filled] = np.maximum.reduceat(values.ravel(), self.starts)
+        return np.maximum(segments[:, self.depth :], segments[:, self.depth :: -1])
+
+    def _repeat(self, levels: np.ndarray) -> np.ndarray:
+        """The value of its level for each class: (B, C) in depth-first order."""
+        segments = np.concatenate([levels[:, :0:-1], levels], axis=1)
+        values = np.repeat(segments.ravel()[self.filled], self.counts)
+        return values.reshape(len(levels), -1)
 
 
 class DeviceSegments(Segments):
@@ -261,66 +280,35 @@ class DeviceSegments(Segments):
 
     def __init__(self, tree: TreeOrder, targets: Tensor):
         self.tree, self.depth = tree, tree.depth
-        self.lengths = tree.lengths[targets]  # (B, 2 H + 1)
-        self.places = None
+        places = tree.places.expand(len(targets), -1).contiguous()
+        segments = torch.searchsorted(tree.ends[targets], places, right=True)
+        self.level = tree.level[segments]  # (B, C) int64, of each class in class order
 
-    def in_order(self, values: Tensor) -> Tensor:
-        return values if self.tree.order is None else values.index_select(1, self.tree.order)
-
-    def in_class_order(self, values: Tensor) -> Tensor:
-        return values if self.tree.inverse is None else values.index_select(1, self.tree.inverse)
-
-    def masses(self, scores: Tensor, targets: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.in_order(scores)
-        tops = self.max(x).clamp_(min=LOWEST)
-        torch.sub(x, self.spread(tops), out=out).exp_()
-        return self.sum(out), tops
-
-    def max(self, values: Tensor) -> Tensor:
-        segments = self._reduce(values, "max")
-        return torch.maximum(segments, segments.flip(1))[:, self.depth :]
-
-    def sum(self, values: Tensor) -> Tensor:
-        segments = self._reduce(values, "sum").double()
-        levels = segments[:, self.depth :]
-        levels[:, 1:] += segments[:, : self.depth].flip(1)
-        return levels
+    def masses(self, scores: Tensor, out: Tensor) -> tuple[Tensor, Tensor | None]:
+        tops = self.tree.floors.to(scores.dtype).repeat(len(scores), 1)
+        tops.scatter_reduce_(1, self.level, scores, "amax")
+        torch.sub(scores, self.spread(tops), out=out).exp_()
+        masses = torch.full_like(tops, TINY, dtype=torch.float64)
+        return masses.scatter_add_(1, self.level, out.double()), tops
 
     def spread(self, levels: Tensor) -> Tensor:
-        if self.places is None:
-            place = torch.arange(self.tree.num_classes, device=levels.device)
-            place = place.expand(len(levels), -1).contiguous()
-            segment = torch.searchsorted(self.lengths.cumsum(1), place, right=True)
-            self.places = segment.sub_(self.depth).abs_()
-        return levels.gather(1, self.places)
+        return levels.gather(1, self.level)
 
     def multiply(self, terms: Tensor, levels: Tensor) -> None:
-        if self.tree.in_order:
-            terms.mul_(self.spread(levels))
-        else:
-            product = terms * self.spread(levels)
-            torch.index_select(product, 1, self.tree.inverse, out=terms)
+        terms.mul_(self.spread(levels))
+
+    def best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        return scores.max(dim=1, keepdim=True)
 
     def weighted_sum(self, weights: Tensor, values: Tensor) -> Tensor:
-        return torch.where(weights > 0, weights * values, 0.0).sum(dim=1)
-
-    def argmax(self, values: Tensor) -> Tensor:
-        return values.argmax(dim=1, keepdim=True)
-
-    def _reduce(self, values: Tensor, reduce: str) -> Tensor:
-        # flat, since only of flat values CUDA reduces a segment with many threads
-        flat = torch.segment_reduce(
-            values.reshape(-1), reduce, lengths=self.lengths.reshape(-1), unsafe=True
-        )
-        return flat.view(self.lengths.shape)
+        return (weights * values).nansum(dim=1)
 
 
 Cut = list[tuple[slice, Segments]]  # the parts of a batch
 
 
-def _take(values: Tensor, columns: Tensor) -> Tensor:
+def _take(values: np.ndarray, columns: Tensor) -> np.ndarray:
     # The mode "wrap" spares the copy that the default mode makes to leave `out` alone after an
     # error.
-    taken = torch.empty_like(values)
-    np.take(values.numpy(), columns.numpy(), axis=1, out=taken.numpy(), mode="wrap")
-    return taken
+    taken = np.empty_like(values)
+    return np.take(values, columns.numpy(), axis=1, out=taken, mode="wrap")

@@ -41,8 +41,8 @@ class SoftTargetLoss(TreeLoss):
         for part, segments in cut:
             x, below = scores[part], gradient[part]
             labels = self.labels(segments, targets[part], scores.dtype)
-            best = segments.argmax(x)
-            torch.sub(x, x.gather(1, best).clamp_(min=LOWEST), out=below)
+            largest, best = segments.best(x)
+            torch.sub(x, largest.clamp_(min=LOWEST), out=below)
             missed = segments.weighted_sum(labels, below)
             ratios = below.exp_()  # p / p of the best class
             others = ratios.scatter_(1, best, 0.0).sum(dim=1).double()
@@ -64,7 +64,7 @@ class SoftTargetLoss(TreeLoss):
 
     def labels(self, segments: Segments, targets: Tensor, dtype: torch.dtype) -> Tensor:
         """The target distributions (B, C), classes in class order."""
-        return segments.in_class_order(segments.spread(self.q[targets].to(dtype)))
+        return segments.spread(self.q[targets].to(dtype))
 
 
 class SoftLabels(SoftTargetLoss):

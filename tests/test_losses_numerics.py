@@ -78,10 +78,12 @@ def test_both_kinds_of_segments_agree(name, options, spread, monkeypatch):
 
 
 @by_tree_case
-def test_a_batch_worked_on_in_parts_is_the_same_batch(name, options, monkeypatch):
-    (scores, targets), loss = draw(LARGE, batch=23), build_loss(name, LARGE, **options)
+@pytest.mark.parametrize("spread", [3.0, 12.0])  # all parts of one kind, or some with tops
+def test_a_batch_worked_on_in_parts_is_the_same_batch(name, options, spread, monkeypatch):
+    (scores, targets), loss = draw(LARGE, 23, spread), build_loss(name, LARGE, **options)
     whole = loss(scores, targets)
     monkeypatch.setattr(segments, "CHUNK", 5 * 300)
+    monkeypatch.setattr(segments, "PAIRS", 5 * 7**2)
     parts = loss(scores, targets)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(*(torch.autograd.grad(value, scores)[0] for value in (parts, whole)))
@@ -141,6 +143,16 @@ def test_a_loss_of_a_trillionth_by_hand():
         value = build_loss(name, TREE, **options)(scores, torch.tensor([0]))
         assert value.item() == pytest.approx(6 * np.exp(-30.0), rel=1e-6)  # 5.6e-13
         assert F.cross_entropy(scores, torch.tensor([0])).item() == 0.0
+
+
+def test_a_superclass_all_but_certain_costs_a_trillionth_however_open_its_classes_are():
+    # all weight on depth 1: three equal classes in A against four of e^-30 of one of them
+    loss = build_loss("hierarchical", TREE, weighting="power", decay=0.0)
+    scores = torch.full((1, 7), 970.0, dtype=torch.float64)
+    scores[0, [1, 3, 4]] = 1000.0
+    for target in (1, 3, 4):
+        value = loss(scores, torch.tensor([target]))
+        assert value.item() == pytest.approx(4 / 3 * np.exp(-30.0), rel=1e-9)
 
 
 @by_case
