@@ -275,6 +275,9 @@ class Penalties(nn.Module):
         head: The part of it that holds the class vectors, as `head.weight` (C, D).
         fresh: The parts, head included, that no pretrained weights fill: l2_sp leaves them alone.
 
+    Attributes:
+        covered: Names of the weights that any but weight_decay acts on.
+
     Raises: ValueError: If a penalty finds no trainable weight.
     """
 
@@ -295,6 +298,7 @@ class Penalties(nn.Module):
                 penalty = PENALTIES[name].build(held._replace(covered=tuple(covered)))
                 covered += penalty.names(held)
             setattr(self, name, penalty)
+        self.covered = frozenset(covered)
 
     def forward(self, model: nn.Module, weight: Tensor) -> dict[str, Tensor]:
         """Each penalty times its coefficient, from the network and its class vectors (C, D)."""

@@ -1,52 +1,18 @@
-"""How weights move: the course of the learning rate over the epochs; and which epoch is the
-result.
+"""How weights move: optimizer, the course of the learning rate, what happens to a step; and which
+epoch is the result.
 """
 
-from __future__ import annotations
+from optimization import choosing, optimizers, schedules, steps
+from optimization.optimizers import OPTIMIZERS, current_lr, parameter_groups
+from optimization.schedules import SCHEDULES, build_schedule
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+OPTIONS = (*optimizers.OPTIONS, *schedules.OPTIONS, *steps.OPTIONS, *choosing.OPTIONS)
 
-from optimization import choosing
-from registry import Option, Registry, positive
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LRScheduler
-
-LR = Option(
-    "lr", positive, 1e-4, "RATE", "learning rate of Adam, at the start if there is a --schedule"
-)
-
-
-class Schedule(NamedTuple):
-    """A course of the learning rate: (optimizer, number of epochs, **options) -> torch's schedule,
-    or None for a constant one; and the options that it takes.
-    """
-
-    make: Callable[..., LRScheduler | None]
-    summary: str
-    options: tuple[Option, ...] = ()
-
-
-def _cosine(optimizer: Optimizer, epochs: int) -> LRScheduler:
-    from torch.optim.lr_scheduler import CosineAnnealingLR
-
-    return CosineAnnealingLR(optimizer, T_max=max(epochs, 1))
-
-
-def _step(optimizer: Optimizer, epochs: int) -> LRScheduler:
-    from torch.optim.lr_scheduler import StepLR
-
-    return StepLR(optimizer, step_size=max(epochs // 3, 1))
-
-
-SCHEDULES: Registry = Registry(
-    Option("schedule", default="none", help="course of the learning rate over the epochs"),
-    {
-        "none": Schedule(lambda optimizer, epochs: None, "constant"),
-        "cosine": Schedule(_cosine, "down to 0 along a cosine"),
-        "step": Schedule(_step, "in steps to a tenth after each third"),
-    },
-)
-OPTIONS = (LR, SCHEDULES.option, *choosing.OPTIONS)
+__all__ = [
+    "OPTIMIZERS",
+    "OPTIONS",
+    "SCHEDULES",
+    "build_schedule",
+    "current_lr",
+    "parameter_groups",
+]

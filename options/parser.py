@@ -44,6 +44,13 @@ ELSEWHERE = {
     "random_state": ("seed",),
     "checkpoint_path": ("checkpoint",),
     "top_k": ("topk",),
+    "optim": ("optimizer",),
+    "opt": ("optimizer",),
+    "warmup_epochs": ("warmup",),
+    "clip_grad": ("clip",),
+    "max_grad_norm": ("clip",),
+    "model_ema_decay": ("average",),
+    "wd": ("weight_decay", "decoupled_weight_decay"),
     "early_stopping": ("patience",),
     "early_stop": ("patience",),
 }

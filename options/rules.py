@@ -39,6 +39,25 @@ CLASHES: list[tuple[Callable[[Mapping], bool], str]] = [
         " lower it, or choose --loss ce",
     ),
     (
+        lambda o: o["warmup"] and 0 < o["epochs"] <= o["warmup"],
+        "--warmup must be less than --epochs, else the learning rate only rises: lower it",
+    ),
+    (
+        lambda o: o["weight_decay"] and o["decoupled_weight_decay"],
+        "--weight_decay and the decay of --optimizer adamw shrink the same weights: leave out"
+        " --weight_decay, or add --decoupled_weight_decay 0",
+    ),
+    (
+        lambda o: o["freeze"] in ("last", "butlast", "all") and (o["backbone_lr"] is not None),
+        "--backbone_lr sets the rate of the backbone against that of what follows it, and --freeze"
+        " leaves one of them: set --lr",
+    ),
+    (
+        lambda o: o["freeze"] in ("butlast", "all") and o["layer_decay"],
+        "--layer_decay sets the rates of the backbone's layers, which --freeze keeps as they are:"
+        " choose one",
+    ),
+    (
         lambda o: o["resume"] and o["overwrite"],
         "--resume goes on with a run, --overwrite drops it: choose one",
     ),

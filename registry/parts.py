@@ -51,13 +51,17 @@ class Registry(dict):
         """The part of that name or alias. Raises: ValueError: Listing the names."""
         return self[self.resolve(name)]
 
+    def chosen(self, options: Mapping[str, object]) -> object:
+        """The part that the options of a run choose; the default's where it is recorded as None."""
+        return self.find(options.get(self._option.name) or self._option.default)
+
     def select(self, options: Mapping[str, object]) -> dict[str, object]:
         """Of all options of a run, those that the chosen part takes, by name.
 
         Args:
             options: Of the run, with the choice; those that it lacks are left out.
         """
-        part = self.find(options[self._option.name])
+        part = self.chosen(options)
         names = [option.name for option in taken(getattr(part, "options", ()), options)]
         return {name: options[name] for name in names if name in options}
 

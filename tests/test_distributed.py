@@ -32,6 +32,7 @@ OPTIONS = (
     "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 11 --lr"
     " 0.01 --method DR --ema"
     " --dynamic --size_inform --use_val --schedule cosine --weight_decay 0.001 --epochs 2"
+    " --warmup 1 --average 0.8 --clip 1 --backbone_lr 0.5 --choose loss"
 ).split()
 
 

@@ -147,6 +147,7 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
     measures.
     """
     best = training.team.on_first(_best, record)
+    training = training.result
     if best is not None:
         training.model.load_state_dict(best["model"])
     names = [name for name in ("test", "val", "calibration") if len(getattr(splits, name))]

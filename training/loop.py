@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 import data
@@ -41,7 +42,8 @@ def fit(
     with progress(total=epochs * steps, initial=done, disable=not training.team.first) as bar:
         while not training.done:
             try:
-                row = _train_epoch(training, splits, batches, bar) | _validate(training, splits)
+                row = _train_epoch(training, splits, batches, bar)
+                row |= _validate(training.result, splits)
             except Diverged as error:
                 raise Diverged(f"{error} {_way_out(training)}") from None
             if training.schedule:
@@ -49,7 +51,7 @@ def fit(
             training.history.append(row)
             training.epoch += 1
             if training.best_epoch == training.epoch:
-                best = {"model": training.model.state_dict(), "epoch": training.epoch}
+                best = {"model": training.result.model.state_dict(), "epoch": training.epoch}
                 run.save_checkpoint("best.pt", best)
             run.save_checkpoint("last.pt", training.state())
             run.write_epochs(training.history)
@@ -71,8 +73,7 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
     augment = data.augment(options["aug"], **data.AUGMENTATIONS.select(options))
     batches = batches.reshuffled(epoch_seed(options["seed"], training.epoch))
     model.train()
-    lr = training.optimizer.param_groups[0]["lr"]
-    model.head.set_lr(lr)
+    model.head.set_lr(training.lr)
     training.loss.set_epoch(training.epoch)
     stats = EpochStats(splits.num_classes, model.dim, len(batches), training.devices.main, team)
     bar.set_description(f"epoch {training.epoch + 1}/{options['epochs']}", refresh=False)
@@ -86,7 +87,11 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
             bar.set_postfix(stats.progress(), refresh=False)
     bar.set_postfix(stats.progress(), refresh=False)
     _check_weights(model)
-    return {"epoch": training.epoch + 1, "lr": lr, **stats.row(model.head, splits.hierarchy)}
+    return {
+        "epoch": training.epoch + 1,
+        "lr": training.lr,
+        **stats.row(model.head, splits.hierarchy),
+    }
 
 
 def _forward_backward(
@@ -117,12 +122,19 @@ def _nothing(read: Sequence[Tensor | Sequence[Tensor]]) -> Tensor:
 
 
 def _step(training: TrainingState, embeddings: Tensor, targets: Tensor, total: int) -> None:
-    """Optimizer step, then EMA and scale updates, which see the whole batch in every process."""
+    """Optimizer step, then EMA and scale updates, which see the whole batch in every process; then
+    the average of all weights.
+    """
+    model, options, team = training.model, training.options, training.team
+    if options["clip"]:
+        clip_grad_norm_(model.parameters(), options["clip"])
     training.optimizer.step()
-    head, team = training.model.head, training.team
+    head = model.head
     if head.updates_after_step:
         whole = team.gather_rows(embeddings, total), team.gather_rows(targets, total)
         head.update_after_step(*whole)
+    if training.average is not None:
+        training.average.update_parameters(model)
 
 
 @torch.no_grad()
@@ -170,11 +182,10 @@ def _check_weights(model: torch.nn.Module) -> None:
 
 
 def _way_out(training: TrainingState) -> str:
-    lr = training.optimizer.param_groups[0]["lr"]
     amp = " or without --amp" if training.options["amp"] else ""
     return (
-        f"of epoch {training.epoch + 1}, with learning rate {lr:g}; nothing of this epoch is kept."
-        f" Start again with a smaller --lr (a tenth, say){amp}"
+        f"of epoch {training.epoch + 1}, with learning rate {training.lr:g}; nothing of this epoch"
+        f" is kept. Start again with a smaller --lr (a tenth, say){amp}"
     )
 
 

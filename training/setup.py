@@ -5,19 +5,26 @@ schedule.
 import inspect
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import losses
 import models
 from data import Splits
 from losses.penalties import Penalties
 from models import Classifier
-from optimization import SCHEDULES
+from optimization import (
+    OPTIMIZERS,
+    SCHEDULES,
+    build_schedule,
+    current_lr,
+    parameter_groups,
+)
 from optimization.choosing import best_epoch, out_of_patience
 from training.devices import Devices, EvenDataParallel
 from training.team import ALONE, Team
@@ -44,6 +51,23 @@ class TrainingState:
     team: Team = ALONE
     epoch: int = 0  # epochs completed
     history: list[dict] = None  # a row of epochs.csv for each
+    average: AveragedModel | None = None  # of the weights, with --average
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of this epoch."""
+        return current_lr(self.optimizer)
+
+    @property
+    def result(self) -> "TrainingState":
+        """What is evaluated and kept: this, or with --average the averaged weights in the place of
+        those that train.
+        """
+        if self.average is None:
+            return self
+        model = self.average.module
+        network = _over_gpus(model, self.devices)
+        return replace(self, model=model, network=network, average=None)
 
     @property
     def best_epoch(self) -> int | None:
@@ -64,9 +88,20 @@ class TrainingState:
         )
 
     def state(self) -> dict:
-        """Tensors and builtins from which `restore` goes on to the same numbers."""
+        """Tensors and builtins from which `restore` goes on to the same numbers. "model" is what
+        is evaluated; the weights that train stand beside it where they are others.
+        """
+        trained = (
+            {
+                "trained": self.model.state_dict(),
+                "averaged_steps": int(self.average.n_averaged),
+            }
+            if self.average
+            else {}
+        )
         return {
-            "model": self.model.state_dict(),
+            "model": self.result.model.state_dict(),
+            **trained,
             "penalties": self.penalties.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if self.schedule else None,
@@ -75,7 +110,10 @@ class TrainingState:
         }
 
     def restore(self, state: Mapping) -> None:
-        self.model.load_state_dict(state["model"])
+        self.result.model.load_state_dict(state["model"])
+        if self.average is not None:
+            self.model.load_state_dict(state["trained"])
+            self.average.n_averaged.fill_(state["averaged_steps"])
         self.penalties.load_state_dict(state["penalties"])
         fused = self.optimizer.defaults["fused"]  # that of this machine, not of the one that saved
         groups = [{**group, "fused": fused} for group in state["optimizer"]["param_groups"]]
@@ -152,17 +190,41 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
             f"--freeze {options['freeze']} leaves nothing to train; --epochs 0 evaluates the model"
             " as it starts"
         )
-    fused = devices.main.type == "cuda"
-    optimizer = torch.optim.Adam(
-        trained or [nn.Parameter(torch.zeros(()))], lr=options["lr"], fused=fused
-    )
-    schedule = SCHEDULES.find(options["schedule"]).make(
-        optimizer, options["epochs"], **SCHEDULES.select(options)
+    optimizer = _optimizer(options, model, penalties, fused=devices.main.type == "cuda")
+    schedule = build_schedule(
+        optimizer,
+        options["schedule"],
+        options["epochs"],
+        options["warmup"] or 0,
+        **SCHEDULES.select(options),
     )
     network = torch.compile(model) if options["compile"] else model
-    return TrainingState(
+    training = TrainingState(
         model, network, loss, penalties, optimizer, schedule, devices, options, team, history=[]
     )
+    if options["average"]:
+        average = get_ema_multi_avg_fn(options["average"])
+        training.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    return training
+
+
+def _optimizer(
+    options: Mapping, model: Classifier, penalties: Penalties, fused: bool
+) -> torch.optim.Optimizer:
+    """What moves the weights that train; where none do, as with --epochs 0, a number of its own."""
+    own = OPTIMIZERS.select(options)
+    groups = parameter_groups(
+        model,
+        model.backbone.network,
+        options["lr"],
+        backbone_lr=options["backbone_lr"] or 1.0,
+        layer_decay=options["layer_decay"] or 1.0,
+        weight_decay=own.get("decoupled_weight_decay", 0.0),
+        spared=penalties.covered,
+    )
+    nothing = [nn.Parameter(torch.zeros(()))]
+    make = OPTIMIZERS.chosen(options).make
+    return make(groups or nothing, lr=options["lr"], fused=fused, **own)
 
 
 def _spread(network: nn.Module, devices: Devices, team: Team) -> nn.Module:
@@ -172,8 +234,10 @@ def _spread(network: nn.Module, devices: Devices, team: Team) -> nn.Module:
         return DistributedDataParallel(
             network, list(devices.gpus) or None, gradient_as_bucket_view=True, **buffers
         )
-    return (
-        EvenDataParallel(network, device_ids=list(devices.gpus))
-        if len(devices.gpus) > 1
-        else network
-    )
+    return _over_gpus(network, devices)
+
+
+def _over_gpus(network: nn.Module, devices: Devices) -> nn.Module:
+    if len(devices.gpus) < 2:
+        return network
+    return EvenDataParallel(network, device_ids=list(devices.gpus))
