@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from torch import Tensor, nn
 
 from hierarchies import Hierarchy
+from losses.inner_targets import Pooling
 from registry import Option, settle
 
 # What a head may offer and a loss read -> in words, and which heads have it. A head has a method of
@@ -26,13 +27,18 @@ class Loss(nn.Module):
     """A function of what the head says about a batch and of the true classes; it has no parameters.
 
     Shape: what `inputs` names, such as scores (B, C) with higher better, then targets (B,) int64 ->
-    scalar, the mean or the sum over the batch.
+    scalar, the mean or the sum over the batch. A target is a class in [0, C), or, where
+    `inner_targets` allows it, C + v for an inner node v.
 
     Attributes:
         inputs: What it reads of the head, in the order of its arguments, see `READINGS`.
         reduction: "mean", or "sum" where an option of the loss asks for it: what its values become
             over the batch, and so how those of batches, or of parts of one, add up: means by batch
             size, sums as they are.
+        inner_targets: True if a target may be an inner node of the tree, else the reason why not,
+            as part of a message.
+        coarse: Whether batches may hold such targets. On the CPU, where looking is free, each batch
+            tells; elsewhere only this does.
         options: The options it takes as keyword arguments, see `registry.Option`; the constructor
             gets their values from `settle`.
         summary: What it is, in a few words, for --help.
@@ -41,13 +47,26 @@ class Loss(nn.Module):
 
     inputs: tuple[str, ...] = ("scores",)
     reduction: str = "mean"
+    inner_targets: bool | str = "its formula needs the class of every image"
+    coarse: bool = False
     options: tuple[Option, ...] = ()
     summary: str = ""
     short_flag: str | None = None
 
     def __init__(self, hierarchy: Hierarchy):
         super().__init__()
-        self.num_classes = hierarchy.num_classes
+        self.num_classes, self.num_nodes = hierarchy.num_classes, hierarchy.num_nodes
+        self.pool = Pooling(hierarchy) if self.inner_targets is True else None
+
+    def check(self, scores: Tensor, targets: Tensor) -> bool:
+        """Whether targets may be inner nodes: then `pool` makes them classes of other scores.
+
+        Raises: ValueError: If the batch does not fit the tree, or holds inner nodes where the loss
+        takes none; see `check_batch`.
+        """
+        nodes = self.num_nodes if self.pool is not None else 0
+        holds = check_batch(scores, targets, self.num_classes, nodes)
+        return self.coarse if holds is None else holds
 
     @classmethod
     def settle(cls, given: Mapping[str, object]) -> dict[str, object]:
@@ -93,22 +112,36 @@ def full_precision(scores: Tensor) -> Tensor:
     return scores if scores.itemsize > 2 else scores.float()
 
 
-def check_batch(scores: Tensor, targets: Tensor, num_classes: int) -> None:
+def check_batch(
+    scores: Tensor, targets: Tensor, num_classes: int, num_nodes: int = 0
+) -> bool | None:
     """Checks the shapes, and on the CPU, where looking is free, the range of the targets.
 
-    Raises: ValueError: If scores are not (B, num_classes), targets not (B,), or a target is not in
-    [0, num_classes).
+    Args:
+        num_nodes: Nodes of the tree where a target C + v may stand for its node v, the root left
+            out; 0 where only classes are targets.
+
+    Returns: Whether a target is such a node; None on other devices.
+    Raises: ValueError: If scores are not (B, num_classes), targets not (B,), or a target is neither
+    a class nor such a node.
     """
     if scores.ndim != 2 or scores.shape[1] != num_classes or targets.shape != scores.shape[:1]:
         raise ValueError(
             f"a batch is scores (B, {num_classes}) and targets (B,), got {tuple(scores.shape)} and"
             f" {tuple(targets.shape)}; is the hierarchy of another dataset?"
         )
-    if targets.device.type == "cpu" and len(targets):
-        lowest, highest = targets.detach().numpy().min(), targets.detach().numpy().max()
-        if lowest < 0 or highest >= num_classes:
-            wrong = lowest if lowest < 0 else highest
-            raise ValueError(
-                f"targets must lie in [0, {num_classes}), got {wrong}; is the hierarchy of another"
-                " dataset?"
-            )
+    if targets.device.type != "cpu":
+        return None
+    if not len(targets):
+        return False
+    values = targets.detach().numpy()
+    lowest, highest = values.min(), values.max()
+    if lowest >= 0 and highest < num_classes:
+        return False
+    wrong = values[(values < 0) | (values == num_classes) | (values >= num_classes + num_nodes)]
+    if len(wrong) or not num_nodes:
+        raise ValueError(
+            f"targets must lie in [0, {num_classes}), got {wrong[0] if len(wrong) else highest}; is"
+            " the hierarchy of another dataset?"
+        )
+    return True

@@ -11,15 +11,18 @@ from registry import Option, nonnegative, one_of
 
 
 class CrossEntropy(Loss):
-    """-log p(true class), batch mean, in nats; >= 0. Half-precision scores are computed in
-    float32.
+    """-log p(true class), of an inner node -log of the sum below it, batch mean, in nats; >= 0.
+    Half-precision scores are computed in float32.
     """
 
+    inner_targets = True
     summary = "cross-entropy"
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
-        check_batch(scores, targets, self.num_classes)
-        return F.cross_entropy(full_precision(scores), targets)
+        scores = full_precision(scores)
+        if self.check(scores, targets):
+            scores, targets = self.pool(scores, targets)
+        return F.cross_entropy(scores, targets)
 
 
 class Corr(Loss):
@@ -40,6 +43,7 @@ class Corr(Loss):
     """
 
     inputs = ("cosines",)
+    inner_targets = "it compares an image with the vector of its class, and a superclass has none"
     summary = "1 minus the cosine to the class vector, with --mds_W"
     short_flag = "CORR"
     options = (

@@ -6,8 +6,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hierarchies import WEIGHTINGS, Hierarchy, node_weights
-from hierarchies.weights import HXE_ALPHA
-from losses.base import check_batch, full_precision
+from hierarchies.weights import HXE_ALPHA, is_normalised
+from losses.base import full_precision
+from losses.inner_targets import class_within, target_paths
 from losses.segments import Cut, LevelMasses, level_sizes
 from losses.tree_loss import TreeLoss
 from registry import Option, natural, one_of
@@ -27,17 +28,19 @@ class PathLoss(TreeLoss):
 
     Args:
         hierarchy: The class tree.
-        shares (C, H): share_v for the nodes from depth 1 down to each class, 0 below it; >= 0.
+        shares (C + N, H): share_v for the nodes from depth 1 down to each class, then to each node
+            as a label, 0 below it; >= 0.
     """
 
     def __init__(self, hierarchy: Hierarchy, shares: np.ndarray):
         super().__init__(hierarchy)
         # A node without siblings is certain given its parent; its share must not meet the 0/0 of an
         # impossible parent.
-        shares = np.where(level_sizes(hierarchy)[:, 1:] > 0, shares[:, ::-1], 0.0)
+        sizes = level_sizes(hierarchy)[class_within(hierarchy)]
+        shares = np.where(sizes[:, 1:] > 0, shares[:, ::-1], 0.0)
         steps = -np.diff(shares, axis=1, prepend=0.0, append=0.0)
         weights = np.concatenate([shares, steps], axis=1)
-        self._table("weights", torch.from_numpy(weights))  # (C, 2 H + 1), outwards
+        self._table("weights", torch.from_numpy(weights))  # (C + N, 2 H + 1), outwards
 
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
@@ -60,6 +63,9 @@ class PathLoss(TreeLoss):
 class Hierarchical(PathLoss):
     """-sum over the nodes v on the path to the true class of w_v log P(v), P(v) the mass below v;
     batch mean, in nats.
+
+    A label at an inner node has the weight of all below it: 1 - the weights above, or, of a
+    weighting that does not sum to 1, its own.
 
     Args:
         hierarchy: The class tree.
@@ -93,7 +99,13 @@ class Hierarchical(PathLoss):
         options = self.settle(options)
         switch_epoch = options.pop("switch_epoch")
         weights = node_weights(hierarchy, **options)
-        on_path = np.where(hierarchy.path_table < 0, 0.0, weights[hierarchy.path_table])  # (C, H)
+        paths = target_paths(hierarchy)
+        on_path = np.where(paths < 0, 0.0, weights[paths])  # (C + N, H)
+        if is_normalised(hierarchy, weights):
+            inner = np.arange(hierarchy.num_nodes)[1:]  # the root is on no path
+            rows, last = hierarchy.num_classes + inner, hierarchy.depth[inner] - 1
+            on_path[rows, last] += 1 - on_path[rows].sum(axis=1)
+            on_path.clip(0.0, out=on_path)  # what rounding left
         # -log P(v) is the sum of the surprises down to v, so a surprise counts with all the weight
         # from there on.
         super().__init__(hierarchy, np.cumsum(on_path[:, ::-1], axis=1)[:, ::-1])
@@ -107,8 +119,10 @@ class Hierarchical(PathLoss):
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         if self.epoch < self.switch_epoch:
-            check_batch(scores, targets, self.num_classes)
-            return F.cross_entropy(full_precision(scores), targets)
+            scores = full_precision(scores)
+            if self.check(scores, targets):
+                scores, targets = self.pool(scores, targets)
+            return F.cross_entropy(scores, targets)
         return super().forward(scores, targets)
 
 
@@ -139,7 +153,8 @@ class HXE(PathLoss):
     float32.
     Raises: ValueError: If hxe_alpha is negative or hxe_weights unknown.
     Source: Bertinetto et al. 2020; Urbani et al. 2024; Valmadre 2022. A node without siblings adds
-        nothing, but moves all below it one level down.
+        nothing, but moves all below it one level down. For a label at an inner node the path ends
+        there.
     """
 
     summary = "cross-entropy on all levels, conditional on the one above"
@@ -157,6 +172,5 @@ class HXE(PathLoss):
     def __init__(self, hierarchy: Hierarchy, **options: float | str | None):
         options = self.settle(options)
         weights = HXE_WEIGHTS[options["hxe_weights"]](hierarchy, options["hxe_alpha"])
-        super().__init__(
-            hierarchy, np.where(hierarchy.path_table < 0, 0.0, weights[hierarchy.path_table])
-        )
+        paths = target_paths(hierarchy)
+        super().__init__(hierarchy, np.where(paths < 0, 0.0, weights[paths]))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import cumulative, is_normalised
+from losses.inner_targets import class_within, means_below
 from losses.segments import LOWEST, Cut, Segments, join, level_nodes, level_sizes
 from losses.tree_loss import TreeLoss
 from registry import Option, fraction, nonnegative, one_of
@@ -21,17 +22,20 @@ class SoftTargetLoss(TreeLoss):
     the best class of exp(score - max score)): every term is >= 0, so nothing cancels and a loss of
     1e-12 keeps its digits.
 
+    The q of an inner node is the mean of those of the classes below it, and what they have below it
+    is pooled: scored by the node's log P.
+
     Args:
         hierarchy: The class tree.
-        q (C, H + 1): Target probability of a class in each level of each class y, outwards; >= 0.
+        q (C + N, H + 1): Target probability of a class in each level of each target y, outwards;
+            >= 0. Of an inner node all that is pooled, then 0 up to the node.
+        mass (C + N,): Sum of q_yj over j; None for 1.
     """
 
-    def __init__(self, hierarchy: Hierarchy, q: np.ndarray):
+    def __init__(self, hierarchy: Hierarchy, q: np.ndarray, mass: np.ndarray | None = None):
         super().__init__(hierarchy)
         self._table("q", torch.from_numpy(q))
-        self._table(
-            "mass", torch.ones(hierarchy.num_classes, dtype=torch.float64)
-        )  # sum of q_yj over j
+        self._table("mass", torch.from_numpy(np.ones(len(q)) if mass is None else mass))
 
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
@@ -54,11 +58,13 @@ class SoftTargetLoss(TreeLoss):
         return join(losses), gradient
 
     def distribution(self, targets: Tensor) -> Tensor:
-        """The target distributions (B, C) in float64, classes in class order."""
+        """The target distributions (B, C) in float64, classes in class order; that of an inner node
+        has all below it at the class that stands for it.
+        """
         return join(
             [
                 self.labels(segments, targets[part], torch.float64)
-                for part, segments in self.tree.cut(targets)
+                for part, segments in self.tree.cut(self.pool.within[targets])
             ]
         )
 
@@ -113,11 +119,10 @@ class SoftLabels(SoftTargetLoss):
             super().__init__(hierarchy, _labels_by_height(hierarchy, soft_beta))
         else:
             q, factor, depth_row, mass = _labels_by_path(hierarchy, soft_beta)
-            super().__init__(hierarchy, q)
-            self.mass = torch.from_numpy(mass)
+            super().__init__(hierarchy, q, mass)
             factor, depth_row = torch.from_numpy(factor), torch.from_numpy(depth_row)
-        self._table("factor", factor)  # (depths, C)
-        self._table("depth_row", depth_row)  # (C,)
+        self._table("factor", factor)  # (R, C), a row for all targets with the same depths
+        self._table("depth_row", depth_row)  # (C + N,)
 
     def labels(self, segments: Segments, targets: Tensor, dtype: torch.dtype) -> Tensor:
         """The target distributions (B, C), classes in class order; those of the urbani variant do
@@ -173,27 +178,49 @@ class LabelSmoothing(SoftTargetLoss):
         similar = _outwards(np.ones(len(similar)), similar)
         q = smoothing * similar / (similar * level_sizes(hierarchy)).sum(axis=1, keepdims=True)
         q[:, 0] += 1 - smoothing
-        super().__init__(hierarchy, q)
+        super().__init__(hierarchy, _with_inner(hierarchy, q))
 
 
 def _labels_by_height(hierarchy: Hierarchy, beta: float) -> np.ndarray:
-    """exp(-beta hL / max hL) in the levels of each class, rows normalised: (C, H + 1)."""
+    """exp(-beta hL / max hL) in the levels of each class, rows normalised, then those of inner
+    nodes: (C + N, H + 1).
+    """
     sizes = level_sizes(hierarchy)
     height = hierarchy.height[level_nodes(hierarchy)[:, :-1]]  # (C, H)
     height = _outwards(np.zeros(len(height)), height)
     q = np.exp(-beta * height / height[sizes > 0].max(initial=1))
-    return q / (q * sizes).sum(axis=1, keepdims=True)
+    return _with_inner(hierarchy, q / (q * sizes).sum(axis=1, keepdims=True))
+
+
+def _with_inner(hierarchy: Hierarchy, q: np.ndarray) -> np.ndarray:
+    """The targets of classes (C, H + 1), then those of inner nodes: their means over the classes
+    below, with what is below pooled: (C + N, H + 1).
+    """
+    pooled = _pool(hierarchy, means_below(hierarchy, q), q * level_sizes(hierarchy))
+    return np.concatenate([q, pooled])
+
+
+def _pool(hierarchy: Hierarchy, outside: np.ndarray, masses: np.ndarray) -> np.ndarray:
+    """Rows (N, H + 1) of inner nodes, outwards: all that is below the node, from the masses (C, H +
+    1) of levels of classes, then 0, then from where the node ends as given.
+    """
+    levels = np.arange(hierarchy.max_depth, -1, -1)  # depth of the ancestor that spans the level
+    below = levels >= hierarchy.depth[:, None]
+    own = np.where(below, means_below(hierarchy, masses), 0.0).sum(axis=1)
+    rows = np.where(below, 0.0, outside)
+    rows[:, 0] = own
+    return rows
 
 
 def _labels_by_path(
     hierarchy: Hierarchy, beta: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """exp(-beta max_path(y, j)) / (its sum over y), max_path(y, j) = max(d(y), d(j)) - d(lca),
-    without a C x C table.
+    without a C x C table; of an inner node its mean over the classes y below.
 
-    Returns: What depends on the lca, exp(-beta (d(y) - d(lca))) (C, H + 1); the rest, which depends
-        on j and the depth of y, (depths, C); the row of each y in that, (C,); and the sum over j,
-        (C,).
+    Returns: What depends on the lca, exp(-beta (d(y) - d(lca))), of an inner node with the least
+        d(y) (C + N, H + 1); the rest, which depends on j and the depths of y, (R, C); the row of
+        each target in that, (C + N,); and the sum over j, (C + N,).
     """
     depth, levels = hierarchy.depth[hierarchy.leaves], np.arange(hierarchy.max_depth)
     depths, depth_row = np.unique(depth, return_inverse=True)
@@ -202,18 +229,31 @@ def _labels_by_path(
         count = _levels(hierarchy, (depth == other)[None], np.zeros_like(depth_row))
         distance = np.maximum(np.maximum(depth, other)[:, None] - levels, 0)
         column += (count * np.exp(-beta * distance)).sum(axis=1)
-    factor = np.exp(-beta * np.maximum(depth - depths[:, None], 0)) / column
-    factor = factor.astype(np.float32)
-    by_level = np.exp(-beta * np.maximum(depth[:, None] - levels, 0))  # (C, H)
-    mass = factor[depth_row, np.arange(len(depth))] + (
-        _levels(hierarchy, factor, depth_row) * by_level
-    ).sum(axis=1)
-    return _outwards(np.ones(len(depth)), by_level), factor, depth_row, mass
+    one_depth = np.eye(len(depths))[depth_row]  # (C, depths)
+    of_nodes = means_below(hierarchy, one_depth).round(12)  # shares of the classes below
+    shares, row = np.unique(np.concatenate([one_depth, of_nodes]), axis=0, return_inverse=True)
+    row = row.reshape(-1)
+    least = depths[(shares > 0).argmax(axis=1)]  # (R,), the least depth of a class
+    deeper = np.maximum(depths[:, None], depths) - least[:, None, None]  # (R, depths, depths)
+    factor = np.einsum("rd,rde->re", shares, np.exp(-beta * np.maximum(deeper, 0)))
+    factor = (factor[:, depth_row] / column).astype(np.float32)
+    by_level = np.exp(-beta * np.maximum(least[row][:, None] - levels, 0))  # (C + N, H)
+    classes = slice(0, len(depth))
+    masses = _outwards(
+        factor[row[classes], np.arange(len(depth))],
+        _levels(hierarchy, factor, row[classes]) * by_level[classes],
+    )
+    q = _outwards(np.ones(len(row)), by_level)
+    inner = _pool(hierarchy, q[len(depth) :], masses)
+    inner[:, 0] /= factor[row, class_within(hierarchy)][len(depth) :]
+    mass = masses.sum(axis=1)
+    mass = np.concatenate([mass, means_below(hierarchy, mass)])
+    return np.concatenate([q[classes], inner]), factor, row, mass
 
 
 def _outwards(own: np.ndarray, by_depth: np.ndarray) -> np.ndarray:
-    """Values of each class itself (C,) and at the depths of its ancestors (C, H) -> of its levels,
-    (C, H + 1).
+    """Values of each target itself (T,) and at the depths of its ancestors (T, H) -> of its
+    levels, (T, H + 1).
     """
     return np.concatenate([own[:, None], by_depth[:, ::-1]], axis=1)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hierarchies import Hierarchy
-from losses.base import Loss, check_batch, full_precision
+from losses.base import Loss, full_precision
 from losses.segments import Cut, TreeOrder
 
 
@@ -18,16 +18,21 @@ class TreeLoss(Loss):
 
     A subclass gives its formula once, with its gradient, in `rows`; what `rows` asks of the levels
     is done by `Segments`, fast on the CPU and with few kernels elsewhere. Tables are of order
-    classes x depth. It is fastest if the classes are in depth-first order.
+    classes x depth, with a row for each target: the C classes, then the N nodes, see
+    `losses.inner_targets`. It is fastest if the classes are in depth-first order.
     """
+
+    inner_targets = True
 
     def __init__(self, hierarchy: Hierarchy):
         super().__init__(hierarchy)
         self.tree = TreeOrder(hierarchy)
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
-        check_batch(scores, targets, self.num_classes)
-        return _MeanLoss.apply(full_precision(scores).contiguous(), targets, self)
+        scores, classes = full_precision(scores), targets
+        if self.check(scores, targets):
+            scores, classes = self.pool(scores, targets)
+        return _MeanLoss.apply(scores.contiguous(), targets, classes, self)
 
     @abstractmethod
     def rows(
@@ -37,8 +42,10 @@ class TreeLoss(Loss):
 
         Args:
             scores (B, C): Contiguous, float32 or float64; not tracked by autograd.
-            targets (B,): True classes.
-            cut: The parts of the batch, each with its `Segments`.
+            targets (B,): Rows of tables. Where one is an inner node, the scores are those of
+                `Pooling`.
+            cut: The parts of the batch, each with its `Segments`: those of the true classes, and of
+                the class that stands for an inner node.
             differentiate: Whether the gradient is wanted.
 
         Returns: Losses (B,) float64, and the gradient (B, C), without meaning if it is not wanted.
@@ -52,9 +59,9 @@ class _MeanLoss(torch.autograd.Function):
     """The mean of a TreeLoss; its gradient is ready when the forward pass ends."""
 
     @staticmethod
-    def forward(ctx, scores: Tensor, targets: Tensor, loss: TreeLoss) -> Tensor:
+    def forward(ctx, scores: Tensor, targets: Tensor, classes: Tensor, loss: TreeLoss) -> Tensor:
         differentiate = ctx.needs_input_grad[0]
-        cut = loss.tree.cut(targets)
+        cut = loss.tree.cut(classes)
         losses, gradient = loss.rows(scores.detach(), targets, cut, differentiate)
         if differentiate:
             ctx.save_for_backward(gradient)
@@ -62,10 +69,10 @@ class _MeanLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
         # mostly 1, and then the product would cost a tenth of the loss for nothing; asking costs
         # nothing on the CPU alone
         if grad_output.device.type == "cpu" and grad_output.item() == 1:
-            return gradient, None, None
-        return gradient * grad_output, None, None
+            return gradient, None, None, None
+        return gradient * grad_output, None, None, None
