@@ -4,6 +4,7 @@ python evaluate.py record/demo/DR-euc-val/seed1              all measures of a r
 python evaluate.py RUN --data_dir DIR                        the same from images and checkpoint, on any machine
 python evaluate.py                                           every run under record/, aggregated over seeds
 python evaluate.py --compare NormFace-euc DR-euc --format latex
+python evaluate.py --scores scores.csv --hierarchy tree.csv  predictions of any classifier become a run
 """  # noqa: E501
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ OF_RUNS = (
     "data_dir",
 )
 OF_RECORD = ("record", "format", "compare")
+OF_SCORES = ("labels", "val_scores", "val_labels", "name", "collection", "seed")
 
 
 def build_parser() -> Parser:
@@ -66,6 +68,7 @@ def build_parser() -> Parser:
     _run_flags(parser.add_argument_group("single runs"))
     _image_flags(parser.add_argument_group("single runs, embedding their images again"))
     _record_flags(parser.add_argument_group("tables over seeds").add_argument)
+    _score_flags(parser.add_argument_group("predictions from elsewhere").add_argument)
     parser.describe(
         {
             name: str(value)
@@ -158,7 +161,8 @@ def _image_flags(group) -> None:
         "--hierarchy",
         type=filled,
         metavar="FILE",
-        help="where the file of the run's --hierarchy is on this machine",
+        help="where the file of the run's --hierarchy is on this machine; with --scores, the file"
+        " of the class tree",
     )
     add(
         "--split_list",
@@ -204,6 +208,45 @@ def _record_flags(add) -> None:
     )
 
 
+def _score_flags(add) -> None:
+    add(
+        "--scores",
+        type=filled,
+        metavar="FILE",
+        help="scores or probabilities of any classifier on test images: .csv, .tsv or .parquet with"
+        " a column a class, or .npz; makes a run of them under --record, with all measures that"
+        " scores alone give",
+    )
+    add(
+        "--labels",
+        type=filled,
+        metavar="WHERE",
+        help="their true classes: a column of FILE, or a file with columns file and label"
+        " (default: a column or array called label)",
+    )
+    add(
+        "--val_scores",
+        type=filled,
+        metavar="FILE",
+        help="the same of validation images, for the temperature",
+    )
+    add("--val_labels", type=filled, metavar="WHERE", help="their true classes")
+    add(
+        "--name",
+        type=filled,
+        metavar="METHOD",
+        help="what the classifier is called in tables (default: the name of FILE)",
+    )
+    add(
+        "--collection",
+        type=filled,
+        default="scores",
+        metavar="NAME",
+        help="what the images are called in tables",
+    )
+    add("--seed", type=natural, default=1, metavar="K", help="which of its runs this is")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0; 1 if a run could not be read or is not reproduced; 2 if nothing could be read or
     done.
@@ -214,7 +257,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(parser, args)
     try:
         _check_folders(args)
-        status = evaluate_runs(args) if args.run else _overview(args)
+        if args.scores is not None:
+            status = _evaluate_scores(args)
+        else:
+            status = evaluate_runs(args) if args.run else _overview(args)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # whoever reads has seen enough, as in `| head`
@@ -234,6 +280,12 @@ def _overview(args: argparse.Namespace) -> int:
 
 def _check(parser: Parser, args: argparse.Namespace) -> None:
     """Refuses flags that the chosen kind of work does not read."""
+    if args.scores is not None:
+        _check_scores(parser, args)
+        return
+    for name in OF_SCORES:
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name} needs --scores FILE")
     needs = (
         dict.fromkeys(OF_RECORD, "no RUN")
         if args.run
@@ -257,6 +309,23 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
                 parser.error(f"--on_request: {name!r} is not one of {', '.join(ON_REQUEST)}")
 
 
+def _check_scores(parser: Parser, args: argparse.Namespace) -> None:
+    if args.run:
+        parser.error("--scores makes a run of its own: leave out RUN")
+    if args.hierarchy is None:
+        parser.error("--scores needs the class tree: --hierarchy FILE (see docs/trees.md)")
+    if args.val_labels is not None and args.val_scores is None:
+        parser.error("--val_labels needs --val_scores FILE")
+    for name in ("compare", "format", "tree", "coarse", "data_dir", "checkpoint", "split_list"):
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name} has no meaning with --scores")
+    for name in (args.name, args.collection):
+        if name is not None and (name.startswith(".") or "/" in name or "\\" in name):
+            parser.error(
+                f"{name!r} becomes the name of a folder: leave out '/', '\\' and a first '.'"
+            )
+
+
 def _of_weightings() -> set[str]:
     """Names of the options that weightings take."""
     return set(possible([WEIGHTINGS.option])) - {"weighting"}
@@ -277,6 +346,20 @@ def evaluate_runs(args: argparse.Namespace) -> int:
     others.
     """
     from evaluation import measure
+
+    request = _request(args)
+    states = [evaluate_run(folder, request) for folder in measure.find_folders(args.run)]
+    if len(states) > 1:
+        read = len(states) - states.count(None)
+        print(
+            f"{read} of {len(states)} runs read, {states.count(False)} of them not as recorded",
+            file=sys.stderr,
+        )
+    return 2 if set(states) == {None} else int(not all(states))
+
+
+def _request(args: argparse.Namespace) -> measure.EvaluationOptions:
+    from evaluation import measure
     from training.devices import choose_devices
 
     options = {name: getattr(args, name) for name in _of_weightings()}
@@ -287,7 +370,7 @@ def evaluate_runs(args: argparse.Namespace) -> int:
             for name in ("data_dir", "cache_dir", "hierarchy", "split_list")
         }
         images = measure.ImageSource(places, choose_devices(args.GPU), args.checkpoint)
-    request = measure.EvaluationOptions(
+    return measure.EvaluationOptions(
         args.bootstrap,
         args.weighting,
         options,
@@ -299,14 +382,32 @@ def evaluate_runs(args: argparse.Namespace) -> int:
         args.shuffled,
         args.coarse,
     )
-    states = [evaluate_run(folder, request) for folder in measure.find_folders(args.run)]
-    if len(states) > 1:
-        read = len(states) - states.count(None)
-        print(
-            f"{read} of {len(states)} runs read, {states.count(False)} of them not as recorded",
-            file=sys.stderr,
-        )
-    return 2 if set(states) == {None} else int(not all(states))
+
+
+def _evaluate_scores(args: argparse.Namespace) -> int:
+    """Makes a run of predictions from elsewhere, and evaluates it."""
+    from evaluation import foreign
+
+    for name in ("scores", "hierarchy", "val_scores"):
+        path = getattr(args, name)
+        if path is not None and not Path(path).is_file():
+            raise ValueError(f"--{name} {shortened(path, 200)}: there is no such file")
+    tree, notes = foreign.read_class_tree(args.hierarchy)
+    test = foreign.read_predictions(args.scores, tree, args.hierarchy, args.labels)
+    val = None
+    if args.val_scores is not None:
+        val = foreign.read_predictions(args.val_scores, tree, args.hierarchy, args.val_labels)
+    for note in dict.fromkeys([*notes, *test.notes]):
+        print(f"note: {note}")
+    print(
+        "note: measures of embeddings and class vectors (retrieval, W/*, P/*, prototype/*,"
+        " geometry) are not there: scores alone do not give them"
+    )
+    name = args.name or Path(args.scores).stem
+    folder = Path(args.record, args.collection, name, f"seed{args.seed}")
+    options = {"dataset": args.collection, "method": name, "seed": args.seed}
+    foreign.make_run(folder, tree, test, val, options)
+    return {True: 0, False: 1, None: 2}[evaluate_run(folder, _request(args))]
 
 
 def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | None:

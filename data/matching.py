@@ -24,7 +24,12 @@ class Match(NamedTuple):
 
 
 def match_folders(
-    folders: Sequence[Path], hierarchy: Hierarchy, source: str, *, prune: bool = False
+    folders: Sequence[Path],
+    hierarchy: Hierarchy,
+    source: str,
+    *,
+    prune: bool = False,
+    called: str = "folder",
 ) -> Match:
     """Finds the class of each folder, one to one.
 
@@ -39,6 +44,7 @@ def match_folders(
         hierarchy: The tree.
         source: Where the tree comes from, for messages.
         prune: Whether the tree may have classes without a folder.
+        called: What a folder is called in messages, where it is a column of a table, say.
 
     Raises: ValueError: If a folder or a class is left over or fits several; examples of both sides
     are named.
@@ -55,7 +61,7 @@ def match_folders(
     respelt = _respelt(fits, ours, theirs)
     for row, position in respelt.items():
         fits[row] = [position]
-    _check(fits, folders, hierarchy, source, prune)
+    _check(fits, folders, hierarchy, source, prune, called)
     classes = np.array([fit[0] for fit in fits], np.int64)
     pairs = {row: (folders[row], hierarchy.class_paths[classes[row]]) for row in range(len(ours))}
     moved = [
@@ -67,13 +73,13 @@ def match_folders(
     if moved:
         folder, found = pairs[moved[0]]
         notes.append(
-            f"{len(moved)} class folders lie elsewhere in {source} and are matched by their last"
+            f"{len(moved)} class {called}s lie elsewhere in {source} and are matched by their last"
             f" name, such as {_shown(folder)} as {_shown(found)}"
         )
     if respelt:
         listed = ", ".join(f"{_shown(pairs[r][0])} as {_shown(pairs[r][1])}" for r in respelt)
         notes.append(
-            f"{len(respelt)} class folders are written in another way in {source} and are matched"
+            f"{len(respelt)} class {called}s are written in another way in {source} and are matched"
             f" all the same: {listed}"
         )
     return Match(classes, tuple(notes))
@@ -153,6 +159,7 @@ def _check(
     hierarchy: Hierarchy,
     source: str,
     prune: bool,
+    called: str,
 ) -> None:
     paths, takers = hierarchy.class_paths, defaultdict(list)
     for folder, fit in zip(folders, fits):
@@ -168,16 +175,17 @@ def _check(
         (paths[position], found) for position, found in sorted(takers.items()) if len(found) > 1
     ]
     bare = [path for position, path in enumerate(paths) if position not in takers and not prune]
-    faults = [f"classes without a folder: {_some(bare)}"] if bare else []
+    faults = [f"classes without a {called}: {_some(bare)}"] if bare else []
     if lost:
-        faults.append(f"folders without a class there: {_some(lost)}{_inner(lost, hierarchy)}")
+        faults.append(f"{called}s without a class there: {_some(lost)}{_inner(lost, hierarchy)}")
     faults += [f"{_shown(one)} fits {_some(found)}" for one, found in several[:3]]
     if faults:
+        of_images = called == "folder"
         way_out = ", and leave out classes without images: --prune_tree" if bare else ""
         raise ValueError(
-            f"the folders of the images and {source} must have the same classes;"
-            f" {'; '.join(faults)}; rename them or"
-            f" write longer paths{way_out}"
+            f"the {called}s {'of the images ' if of_images else ''}and {source} must have the same"
+            f" classes; {'; '.join(faults)}; rename them or"
+            f" write longer paths{way_out if of_images else ''}"
         )
 
 

@@ -7,7 +7,7 @@ from torch import nn
 import models
 from data.unlabelled import Shape
 from evaluation.answers import no_prototypes
-from runs.folder import Run, RunError
+from runs.folder import SCORES, Run, RunError
 from training.devices import Devices
 from training.rebuild import rebuilding
 
@@ -23,6 +23,11 @@ def load_model(run: Run, checkpoint: str | None = None) -> models.Classifier:
 
     Raises: RunError.
     """
+    if run.config.get("source") == SCORES:
+        raise RunError(
+            f"{run.folder} holds predictions from elsewhere (evaluate.py --scores): there is no"
+            " model in it to embed images with"
+        )
     if run.hierarchy.digest != run.config.get("hierarchy"):
         raise RunError(
             f"{run.folder / 'hierarchy.json'} is not the tree that config.json names; was it"

@@ -55,6 +55,7 @@ def distance_maps(subject: Subject) -> Drawing:
     outputs, frame = subject.outputs, _frame(subject, 3.4, 6.5)
     if len(frame.order) < 2:
         raise NothingToDraw("There is one class only, so there are no distances.")
+    subject.check_vectors()
     tables = {
         "class vectors (W)": (_distances(outputs.class_vectors, outputs.distance), subject.unit),
         "class tree": (outputs.path.astype(float), "path length (edges)"),

@@ -86,6 +86,7 @@ def draw_sample(subject: Subject, most_classes: int, most_images: int) -> Sample
     Class vectors are prototypes where the head has no proxies: the rows of softmax's last layer are
     no points among the embeddings. Raises: NothingToDraw: If there are fewer than three points.
     """
+    subject.check_vectors()
     outputs = subject.outputs
     vectors = outputs.class_vectors if subject.has_proxies else outputs.prototypes
     kind = (

@@ -72,7 +72,9 @@ class Subject:
 
     @cached_property
     def with_vector(self) -> np.ndarray:
-        """The classes whose class vector is finite."""
+        """The classes whose class vector is finite; none where there are only scores."""
+        if not self.outputs.class_vectors.shape[1]:
+            return np.empty(0, np.int64)
         return np.flatnonzero(present(np.asarray(self.outputs.class_vectors, float)))
 
     @cached_property
@@ -82,10 +84,18 @@ class Subject:
             self.outputs.class_vectors[self.with_vector], self.outputs.distance
         )
 
+    def check_vectors(self) -> None:
+        """Raises: NothingToDraw: If there are only scores, of predictions from elsewhere."""
+        if not self.outputs.class_vectors.shape[1]:
+            raise NothingToDraw(
+                "There are scores only: no embeddings and class vectors, so nothing to draw here."
+            )
+
     def check_tree(self) -> None:
         """Raises: NothingToDraw: If fewer than two classes have a class vector, so that there is no
         tree.
         """
+        self.check_vectors()
         if len(self.with_vector) < 2:
             raise NothingToDraw(
                 "There is no tree to draw: fewer than two classes have a class vector."

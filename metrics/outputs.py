@@ -42,7 +42,7 @@ class Outputs:
         hierarchy: The class tree.
         labels: (S,) integer class indices.
         scores: (S, C) from the class vectors, higher is better; -inf is probability 0.
-        embeddings: (S, D), not normalised.
+        embeddings: (S, D), not normalised; D is 0 where there are only scores.
         class_vectors: (C, D).
         prototypes: (C, D), unit rows; NaN rows for classes without training images.
         prototype_scores: (S, C), -inf for absent classes; None where the head has no proxies.

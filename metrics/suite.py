@@ -56,7 +56,8 @@ def evaluate(
     a bootstrap.
 
     Args:
-        outputs: The evaluated split.
+        outputs: The evaluated split. Without dimensions, D = 0, there are no measures of embeddings
+            and class vectors.
         bootstrap: Number of resamples of the images for 95 % percentile intervals; 0 for no
             intervals. Means over samples get one, and means over classes or nodes of the means of
             their samples (`macro_accuracy`, `level_recall@l`, `wtd_macro` ...). The images
@@ -199,7 +200,8 @@ def _measure(
     on_request: list[str],
 ) -> Iterator[tuple[str, Result]]:
     """Names and results of all measures, under every kind of scores and decision."""
-    yield from _computed(METRICS, outputs)
+    structure = STRUCTURE if outputs.embeddings.shape[1] else {}  # of scores alone there is none
+    yield from _computed({**RANKED, **ORDERED, **POSTERIOR, **structure}, outputs)
     yield from _computed({name: ON_REQUEST[name] for name in on_request}, outputs)
     if outputs.prototype_scores is not None:
         view = outputs.view(scores=outputs.prototype_scores)

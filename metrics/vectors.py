@@ -103,8 +103,10 @@ def present(vectors: np.ndarray) -> np.ndarray:
 
 def vector_sets(outputs) -> Iterator[tuple[str, np.ndarray]]:
     """("W", class vectors) and ("P", prototypes), each (C, D) float64; prototypes only where the
-    outputs have them.
+    outputs have them, neither where they are of scores alone.
     """
+    if not outputs.class_vectors.shape[1]:
+        return
     yield "W", np.asarray(outputs.class_vectors, np.float64)
     if outputs.prototypes is not None:
         yield "P", np.asarray(outputs.prototypes, np.float64)

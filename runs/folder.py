@@ -42,6 +42,7 @@ DERIVED = (
     "trees*.txt",
     "report.html",
 )
+SCORES = "scores"  # `source` in config.json of predictions that come from elsewhere
 ARRAYS = ("test", "val", "calibration")  # splits whose outputs are recorded
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
 _READ_ONCE = ("config", "hierarchy", "split", "epochs", "metrics")  # properties, by their files

@@ -117,7 +117,9 @@ def test_crm_by_lca_heights_has_rows_of_its_own():
 
 
 def test_the_catalogue_knows_every_column():
-    names = evaluate(usual(), temperature=2.0, prototype_temperature=2.0)["metric"]
+    outputs = usual()
+    temperatures = {"temperature": 2.0, "prototype_temperature": 2.0}
+    names = evaluate(outputs, hie_scores=outputs.scores, **temperatures)["metric"]
     assert {catalogue.split(name)[0] for name in names} == {"value", *catalogue.COLUMNS}
     assert catalogue.split("prototype/calibrated/majority/depth") == (
         "prototype/calibrated",

@@ -1,0 +1,178 @@
+"""Predictions from elsewhere become a run: evaluate.py --scores."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from recorded import make_arrays, run_main, write_whole_run
+from trees import PATHS, TREE
+
+import evaluate
+import predict
+from evaluation.foreign import as_scores, read_predictions
+from hierarchies.tree import format_path
+from metrics import suite
+from runs.folder import Run
+
+NAMES = [format_path(path) for path in PATHS]
+
+
+@pytest.fixture
+def tree_file(tmp_path):
+    file = tmp_path / "tree.txt"
+    file.write_text("\n".join(NAMES), "utf-8")
+    return file
+
+
+@pytest.fixture
+def call(capsys, tmp_path, tree_file):
+    """Runs evaluate.py --scores on a file with the flags given."""
+
+    def run(file, *flags):
+        argv = ["--scores", file, "--hierarchy", tree_file, "--record", tmp_path / "record"]
+        return run_main(evaluate.main, capsys, *argv, *flags)
+
+    return run
+
+
+def as_table(arrays, names=NAMES):
+    table = pd.DataFrame(arrays["scores"], columns=names)
+    table.insert(0, "file", arrays["files"])
+    table["label"] = [names[c] for c in arrays["labels"]]
+    return table
+
+
+def test_scores_of_a_run_give_every_measure_that_scores_alone_determine(tmp_path, call):
+    own = write_whole_run(tmp_path / "own")
+    file = tmp_path / "net.csv"
+    table = as_table(own.arrays("test"))
+    table[table.columns[::-1]].to_csv(file, index=False)  # columns go by their titles
+    status, out, err = call(file)
+    assert status == 0 and not err
+    assert "reproduces metrics.csv" in out and out.count("scores alone do not give them") == 1
+    made = Run(tmp_path / "record" / "scores" / "net" / "seed1")
+    recorded = own.metrics.set_index("metric")
+    found = made.metrics.set_index("metric")
+    alone = {**suite.RANKED, **suite.ORDERED, **suite.POSTERIOR}
+    outputs = own.outputs("test")
+    expected = []
+    for name, metric in alone.items():
+        result = metric(outputs)
+        expected += result if isinstance(result, dict) else [name]
+    assert set(expected) <= set(found.index) <= set(recorded.index)
+    gap = (found["value"] - recorded.loc[found.index, "value"]).abs()
+    assert gap.max() < 1e-6
+    left = set(recorded.index) - set(found.index)
+    assert left and not left & set(expected)
+
+
+def test_probabilities_and_numbers_of_columns_are_understood(tmp_path, call):
+    arrays = make_arrays(TREE)
+    p = np.exp(arrays["scores"].astype(float))
+    p /= p.sum(axis=1, keepdims=True)
+    order = np.array([6, 0, 3, 1, 2, 5, 4])
+    column = np.argsort(order)  # of each class
+    last = np.array([path[-1] for path in PATHS])
+    file = tmp_path / "net.npz"
+    np.savez(file, scores=p[:, order], classes=last[order], labels=column[arrays["labels"]])
+    status, out, err = call(file, "--name", "other", "--collection", "sea", "--seed", "3")
+    assert status == 0 and "taken for probabilities" in out, err
+    run = Run(tmp_path / "record" / "sea" / "other" / "seed3")
+    np.testing.assert_array_equal(run.arrays("test")["labels"], arrays["labels"])
+    np.testing.assert_allclose(np.exp(run.arrays("test")["scores"]), p, atol=1e-6)
+    status, out, _ = call(file, "--name", "again", "--collection", "sea", "--seed", "4")
+    assert status == 0
+    assert run.options == {"dataset": "sea", "method": "other", "seed": 3}
+    assert set(pd.read_csv(run.folder / "split.csv")["split"]) == {"test"}
+
+
+def test_scores_are_told_from_probabilities():
+    found, (note,) = as_scores([[0.25, 0.75], [1, 0]])
+    np.testing.assert_allclose(np.exp(found), [[0.25, 0.75], [1, 0]])
+    assert "probabilities" in note
+    found, (note,) = as_scores([[2.0, -np.inf]])
+    assert found.tolist() == [[2.0, -np.inf]] and "taken for scores" in note
+    for wrong, words in (
+        ([[0.9, 0.8]], "sum to 1.7.*sigmoid"),
+        ([[1.0, np.nan]], "image 1 hold NaN"),
+        ([[3.0, 1.0], [-np.inf, -np.inf]], "image 2 has a score for no class"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            as_scores(wrong)
+
+
+def test_labels_come_from_a_file_in_any_order(tmp_path, tree_file):
+    arrays = make_arrays(TREE, samples=5)
+    file, labels = tmp_path / "net.csv", tmp_path / "labels.csv"
+    table = as_table(arrays)
+    table.drop(columns="label").to_csv(file, index=False)
+    table[["file", "label"]].iloc[::-1].to_csv(labels, index=False)
+    found = read_predictions(file, TREE, "tree", str(labels))
+    np.testing.assert_array_equal(found.labels, arrays["labels"])
+    assert found.files.tolist() == arrays["files"].tolist()
+    table[["file", "label"]].iloc[1:].to_csv(labels, index=False)
+    with pytest.raises(ValueError, match="1 of the 5 images have no label there, such as '0.jpg'"):
+        read_predictions(file, TREE, "tree", str(labels))
+    with pytest.raises(ValueError, match="holds no labels: name a column or a file with --labels"):
+        read_predictions(file, TREE, "tree")
+    with pytest.raises(ValueError, match="neither a column of .* nor a file"):
+        read_predictions(file, TREE, "tree", "nothing")
+
+
+def spoil(table, kind):
+    """The table with one fault."""
+    if kind == "class":
+        return table.rename(columns={"C": "Cx"})
+    if kind == "label":
+        return table.replace({"label": {table["label"][0]: "Unicorn"}})
+    if kind == "text":
+        return table.assign(C="many")
+    if kind == "twice":
+        return table.assign(file="a.jpg")
+    return table.assign(C=[np.nan, *table["C"][1:]])
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("class", "columns without a class there: 'Cx'"),
+        ("label", "label 'Unicorn' is not a class of the tree"),
+        ("text", "column 'C' is not a number in row 2"),
+        ("twice", "named twice, such as 'a.jpg'"),
+        ("nan", "column 'C' is not a number in row 2"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, call, kind, words):
+    file = tmp_path / "net.csv"
+    spoil(as_table(make_arrays(TREE, samples=6)), kind).to_csv(file, index=False)
+    status, out, err = call(file)
+    assert status == 2 and words in err
+    assert not (tmp_path / "record").exists()
+
+
+def test_flags_that_do_not_go_together_are_refused(tmp_path, call, capsys, tree_file):
+    for argv, words in (
+        (["--scores", "x.csv"], "--scores needs the class tree"),
+        (["--name", "x"], "--name needs --scores"),
+        (["--scores", "x.csv", "--hierarchy", "t", "--tree"], "--tree has no meaning with"),
+        (["RUN", "--scores", "x.csv", "--hierarchy", "t"], "leave out RUN"),
+        (["--scores", "x.csv", "--hierarchy", "t", "--name", "a/b"], "name of a folder"),
+    ):
+        status, _, err = run_main(evaluate.main, capsys, *argv)
+        assert status == 2 and words in err
+    status, _, err = call(tmp_path / "nowhere.csv")
+    assert status == 2 and "there is no such file" in err
+
+
+def test_a_validation_split_gives_a_temperature_and_there_is_no_model(tmp_path, call, capsys):
+    files = [tmp_path / "net.csv", tmp_path / "val.csv"]
+    for seed, file in enumerate(files):
+        as_table(make_arrays(TREE, seed=seed)).to_csv(file, index=False)
+    status, _, err = call(files[0], "--val_scores", files[1])
+    assert status == 0, err
+    run = Run(tmp_path / "record" / "scores" / "net" / "seed1")
+    table = pd.read_csv(run.folder / "evaluation.csv").set_index("metric")
+    assert "calibrated/ece" in table.index
+    status, _, err = run_main(predict.main, capsys, run.folder, tmp_path, "--rule", "majority")
+    assert status == 2 and "image" in err  # no images there; with some, no model
+    status, _, err = call(files[0], "--val_scores", files[1])  # again: replaced
+    assert status == 0, err
