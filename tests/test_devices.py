@@ -6,8 +6,10 @@ import sys
 
 import pytest
 import torch
+from images import make_learnable_folder
+from trained import train_small
 
-from training import devices
+from training import devices, experiment
 from training.devices import choose_devices
 from training.setup import _spread
 from training.team import ALONE
@@ -115,19 +117,60 @@ def test_a_batch_whose_parts_would_be_single_images_goes_to_fewer_of_four_replic
     assert devices.replica_shares(images, devices.count_replicas(images, 4)) == shares
 
 
-def test_training_on_several_gpus_shares_out_as_planned(monkeypatch):
-    data_parallel = sys.modules[torch.nn.DataParallel.__module__]
-    monkeypatch.setattr(
-        data_parallel,
-        "scatter_kwargs",
-        lambda inputs, kwargs, ids, dim: [len(part) for part in inputs[0].chunk(len(ids))],
-    )
-    gpus = devices.Devices(torch.device("cpu"), (0, 1, 2, 3))
-    network = _spread(torch.nn.Linear(2, 2), gpus, ALONE)
-    network.dim = 0  # set where there is a GPU
-    images = torch.zeros(5, 2)
-    assert network.train().scatter((images,), {}, gpus.gpus) == [3, 2]
-    assert network.eval().scatter((images,), {}, gpus.gpus) == [2, 2, 1]
+@pytest.fixture
+def replicas_on_the_cpu(monkeypatch):
+    """DataParallel on the CPU alone: nothing but two cards is missing. Returns how many images each
+    call of a replica was given.
+    """
+    shares = []
+
+    def scatter(inputs, kwargs, ids, dim):
+        parts = list(zip(*(tensor.chunk(len(ids)) for tensor in inputs)))
+        return parts, [kwargs for _ in parts]
+
+    def apply(replicas, inputs, kwargs, ids):
+        shares.append([len(part[0]) for part in inputs])
+        return [one(*part, **more) for one, part, more in zip(replicas, inputs, kwargs)]
+
+    made_up = {
+        "_get_available_device_type": lambda: "cpu",
+        "_get_device_index": lambda index, *_: index,
+        "chain": lambda *_: (),  # of the tensors that must be on the first GPU
+        "scatter_kwargs": scatter,
+        "replicate": lambda network, ids, detach: [network for _ in ids],
+        "parallel_apply": apply,
+        "gather": lambda outputs, device, dim: torch.cat(outputs, dim),
+    }
+    for name, function in made_up.items():
+        monkeypatch.setattr(sys.modules[torch.nn.DataParallel.__module__], name, function)
+    return shares
+
+
+def test_training_on_several_gpus_shares_out_as_planned(replicas_on_the_cpu):
+    four = devices.Devices(torch.device("cpu"), (0, 1, 2, 3))
+    alone = torch.nn.Linear(2, 2)
+    spread = _spread(alone, four, ALONE)
+    images = torch.randn(5, 2)
+    gradients = []
+    for network in (alone, spread.train()):
+        alone.zero_grad()
+        network(images).square().sum().backward()
+        gradients.append(alone.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(spread.eval()(images), alone(images))
+    assert replicas_on_the_cpu == [[3, 2], [2, 2, 1]]  # no single image in training
+
+
+def test_a_run_on_two_gpus_trains_and_is_recorded(replicas_on_the_cpu, tmp_path, monkeypatch):
+    two = devices.Devices(torch.device("cpu"), (0, 1))
+    monkeypatch.setattr(experiment, "choose_devices", lambda *_: two)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "card")
+    images = make_learnable_folder(tmp_path / "images", ("A/a", "A/b", "B/c"), 5)
+    flags = ("--method", "DR", "--batch_size", "5", "--loss", "hierarchical")
+    status, run = train_small(images, tmp_path / "runs", *flags)
+    assert status == 0 and run.finished
+    assert all(len(shares) == 2 and min(shares) > 1 for shares in replicas_on_the_cpu[:2])
+    assert not any(name.startswith("module.") for name in run.checkpoint("last.pt")["model"])
 
 
 @pytest.mark.parametrize(
