@@ -43,7 +43,10 @@ def load_model(run: Run, checkpoint: str | None = None) -> models.Classifier:
         train_counts = np.ones(run.hierarchy.num_classes)
         if log_prior is not None:  # the same prior again, which the dynamic scale is built with
             train_counts = (log_prior - log_prior.min()).double().exp().numpy()
-        model = models.build_classifier(options, run.hierarchy, train_counts, channels, side)
+        made_from = run.config.get("backbone")
+        model = models.build_classifier(
+            options, run.hierarchy, train_counts, channels, side, made_from
+        )
         model.load_state_dict(state)
     except RunError:
         raise

@@ -1,27 +1,20 @@
 """Backbones: images (B, channels, H, W), floats in [0, 1] -> embeddings (B, D)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
 from torch import nn
 
-from files.text import printable, shortened
-from models.weights_file import read_weights
+from models import timm_networks
+from models.timm_networks import LEGACY_STEM, Network, TimmNetwork
+from models.weights_file import fill, read_weights
 from registry import Option, Registry, filled, positive_int, settle, switch
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of R, G, B
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-
-LEGACY_STEM = Option(
-    "legacy_stem",
-    switch,
-    False,
-    help="replace the pretrained first convolution by a random one, as published",
-)
 
 
 def conv4(channels: int = 3) -> nn.Module:
@@ -40,57 +33,42 @@ def conv4(channels: int = 3) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 1000))
 
 
-def inception(channels: int, fresh: bool) -> nn.Module:
-    """torchvision's Inception v3, without its auxiliary classifier."""
-    from torchvision.models import inception_v3
-
-    # transform_input stays off: it turns ImageNet's normalisation into (x - 0.5) / 0.5, which
-    # Backbone does itself
-    return inception_v3(weights=None, aux_logits=False, init_weights=fresh, dropout=0.0)
-
-
-def from_torchvision(name: str, **settings: object) -> Callable[[int, bool], nn.Module]:
-    """A function (channels, fresh) -> the network of that name in torchvision, which is imported
-    when it is called: importing takes longer than most command lines.
+def mobilenet_v3_small(channels: int, fresh: bool) -> nn.Module:
+    """torchvision's, which timm has not. torchvision is imported when this is called: importing
+    takes longer than most command lines.
     """
+    from torchvision.models import mobilenet_v3_small
 
-    def make(channels: int, fresh: bool) -> nn.Module:
-        import torchvision
-
-        return torchvision.models.get_model(name, **settings)
-
-    return make
+    return mobilenet_v3_small(dropout=0.0)
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A kind of backbone.
+    """A kind of backbone that is not timm's.
 
     Attributes:
         make: (channels, fresh, **options) -> network; fresh is False where weights will be loaded
             over the initial ones.
         stem, last: Names of the first convolution and of the last layer, a linear one, in the
             network.
-        imagenet: Name of torchvision's weights trained on ImageNet, or None.
+        torchvision: Name of torchvision's weights trained on ImageNet, or None.
         normalisation: Mean and standard deviation of RGB that the weights expect.
         smallest: Least height and width of images, in pixels.
         dropout: Share of the features that is dropped before the last layer while training. The
             network that `make` returns drops none there: features are what is behind the trunk.
-        unused: Prefix of what a file of weights holds beyond the network: an auxiliary classifier.
         own_stem: Whether the first convolution takes the images' channels as they are, instead of
             RGB.
         summary: What it is, in a few words.
-        options: What `make` takes beyond, and what has a meaning for such networks only.
+        own_options: What `make` takes beyond.
     """
 
     make: Callable[..., nn.Module]
     stem: str
     last: str
-    imagenet: str | None = None
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = IMAGENET
+    torchvision: str | None = None
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = HALF
     smallest: int = 1
     dropout: float = 0.0
-    unused: str | None = None
     own_stem: bool = False
     summary: str = ""
     own_options: tuple[Option, ...] = ()
@@ -98,59 +76,85 @@ class Spec:
     @property
     def options(self) -> tuple[Option, ...]:
         """Those of `make`, and what only networks with a pretrained first convolution take."""
-        return self.own_options if self.imagenet is None else (LEGACY_STEM, *self.own_options)
+        return self.own_options if self.torchvision is None else (LEGACY_STEM, *self.own_options)
 
     @property
-    def weights(self):
-        """torchvision's weights trained on ImageNet, or None."""
-        if self.imagenet is None:
-            return None
-        import torchvision
+    def pretrained(self) -> bool:
+        """Whether there are weights to start from."""
+        return self.torchvision is not None
 
-        return torchvision.models.get_weight(self.imagenet)
+    def check(self, name: str, image_size: tuple[int, int] | None) -> None:
+        """Raises: ValueError: If the images are too small."""
+        if image_size is not None and min(image_size) < self.smallest:
+            height, width = image_size
+            raise ValueError(
+                f"--backbone {name} needs images of at least {self.smallest} x {self.smallest}"
+                f" pixels, got {height} x {width}; use --resize {self.smallest} or more, or another"
+                " backbone"
+            )
+
+    def network(self, channels: int, fresh: bool, own: Mapping[str, object]) -> Network:
+        """The network, in the place of whose last layer is an `nn.Identity`."""
+        module = self.make(channels, fresh, **own)
+        outer, _, child = self.last.rpartition(".")
+        feature_dim = module.get_submodule(self.last).in_features
+        setattr(module.get_submodule(outer), child, nn.Identity())
+        mean, std = self.normalisation
+        return Network(module, feature_dim, tuple(mean), tuple(std), last=(self.last,))
 
 
+# the networks that go by another name here, and those that timm has not; all others are timm's
 BACKBONES = Registry(
-    Option("backbone", default="inception", help="network that embeds the images"),
+    Option(
+        "backbone",
+        filled,
+        "inception",
+        "NAME",
+        help="network that embeds the images: one of these or of timm's by its name (see"
+        " --list_backbones), such as convnext_tiny or vit_small_patch14_dinov2; or a folder with"
+        " its config.json and model.safetensors",
+    ),
     {
-        "inception": Spec(
-            inception,
-            stem="Conv2d_1a_3x3.conv",
-            last="fc",
-            imagenet="Inception_V3_Weights.IMAGENET1K_V1",
-            normalisation=HALF,
-            smallest=75,
+        "inception": TimmNetwork(
+            "inception",
+            "inception_v3.tv_in1k",
+            torchvision="Inception_V3_Weights.IMAGENET1K_V1",
             dropout=0.5,
-            unused="AuxLogits.",
+            summary="Inception v3, timm's inception_v3.tv_in1k",
         ),
-        "resnet50": Spec(
-            from_torchvision("resnet50"),
-            stem="conv1",
-            last="fc",
-            imagenet="ResNet50_Weights.IMAGENET1K_V1",
+        "resnet50": TimmNetwork(
+            "resnet50",
+            "resnet50.tv_in1k",
+            {"zero_init_last": False},
+            torchvision="ResNet50_Weights.IMAGENET1K_V1",
+            summary="timm's resnet50.tv_in1k",
         ),
-        "resnet18": Spec(
-            from_torchvision("resnet18"),
-            stem="conv1",
-            last="fc",
-            imagenet="ResNet18_Weights.IMAGENET1K_V1",
+        "resnet18": TimmNetwork(
+            "resnet18",
+            "resnet18.tv_in1k",
+            {"zero_init_last": False},
+            torchvision="ResNet18_Weights.IMAGENET1K_V1",
+            summary="timm's resnet18.tv_in1k",
         ),
         "mobilenet_v3_small": Spec(
-            from_torchvision("mobilenet_v3_small", dropout=0.0),
+            mobilenet_v3_small,
             stem="features.0.0",
             last="classifier.3",
+            torchvision="MobileNet_V3_Small_Weights.IMAGENET1K_V1",
+            normalisation=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
             dropout=0.2,
-            imagenet="MobileNet_V3_Small_Weights.IMAGENET1K_V1",
+            summary="torchvision's",
         ),
         "conv4": Spec(
             lambda channels, fresh: conv4(channels),
             stem="0",
             last="18",
-            normalisation=HALF,
             smallest=16,
             own_stem=True,
+            summary="four small convolutions, without pretrained weights",
         ),
     },
+    others=timm_networks.find,
 )
 
 # of every backbone
@@ -160,7 +164,7 @@ OPTIONS = (
         "rand_backbone",
         switch,
         False,
-        help="start from random weights instead of ImageNet's; conv4 always does",
+        help="start from random weights instead of pretrained ones; conv4 always does",
         rebuilt=True,
     ),
     Option(
@@ -168,9 +172,20 @@ OPTIONS = (
         filled,
         None,
         "FILE",
-        "start from the weights in this file (a state dict) instead of downloading ImageNet's",
+        "start from the weights in this file (safetensors, or a state dict that torch.save wrote)"
+        " instead of downloading pretrained ones",
         names_file=True,
         rebuilt=None,
+    ),
+    Option(
+        "list_backbones",
+        filled,
+        None,
+        "PATTERN",
+        "print the names of networks that match, such as 'convnext*', and end",
+        alone="*",
+        machine=True,
+        shows=lambda pattern: _list(pattern),
     ),
     Option(
         "no_normalize",
@@ -197,29 +212,31 @@ class Backbone(nn.Module):
     at padded borders, too.
 
     Args:
-        network: Images -> features (B, F), in the place of whose last layer is an `nn.Identity`.
-        spec: What kind of network it is.
-        feature_dim: F.
+        network: Images -> features (B, F).
         dim: D.
+        dropout: Share of the features that is dropped before the projection while training.
         normalisation: Mean and deviation of each channel that the first convolution takes.
 
     Attributes:
+        network: The trunk behind the normalisation.
         projection: The linear layer from features to embeddings, (D, F).
         dim: D. feature_dim: F.
         mean, std: Normalisation, (1, channels of the first convolution, 1, 1).
+        made_from: What makes the network again where its weights are known (see `Network`).
+        notes: What to tell the user once about how it was made.
     """
 
     def __init__(
         self,
-        network: nn.Module,
-        spec: Spec,
-        feature_dim: int,
+        network: Network,
         dim: int,
-        normalisation: tuple[list[float], list[float]],
+        dropout: float,
+        normalisation: tuple[Sequence[float], Sequence[float]],
     ):
         super().__init__()
-        self.network, self._last_name = network, spec.last
-        self.dropout, self.projection = nn.Dropout(spec.dropout), nn.Linear(feature_dim, dim)
+        self.network, self.made_from, self.notes = network.module, network.made_from, ()
+        self._last = network.last
+        self.dropout, self.projection = nn.Dropout(dropout), nn.Linear(network.feature_dim, dim)
         for name, values in zip(("mean", "std"), normalisation):
             self.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1))
         self.register_load_state_dict_pre_hook(_take_over_last_layer)
@@ -247,17 +264,32 @@ class Backbone(nn.Module):
 
 def _take_over_last_layer(backbone: Backbone, state: dict, prefix: str, *_: object) -> None:
     """Runs of earlier versions have the projection in the place of the network's last layer."""
-    for part in ("weight", "bias"):
-        before = f"{prefix}network.{backbone._last_name}.{part}"
-        if before in state:
-            state[f"{prefix}projection.{part}"] = state.pop(before)
+    for last in backbone._last:
+        for part in ("weight", "bias"):
+            before = f"{prefix}network.{last}.{part}"
+            if before in state:
+                state[f"{prefix}projection.{part}"] = state.pop(before)
+
+
+def _list(pattern: str) -> str:
+    """What --list_backbones shows: the names that match a pattern of the shell, with the least that
+    is worth knowing of each.
+
+    Raises: ValueError: If there is none.
+    """
+    rows = [(name, part.summary) for name, part in BACKBONES.items() if fnmatchcase(name, pattern)]
+    rows += timm_networks.list_rows(pattern)
+    if not rows:
+        raise ValueError(f"no network has a name like {pattern!r}; try '*{pattern.strip('*')}*'")
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:{width}}  {text}".rstrip() for name, text in rows)
 
 
 def has_pretrained(name: str) -> bool:
-    """Whether there are ImageNet weights for a backbone. Raises: ValueError: If there is no such
+    """Whether there are pretrained weights for a backbone. Raises: ValueError: If there is no such
     backbone.
     """
-    return BACKBONES.find(name).imagenet is not None
+    return BACKBONES.find(name).pretrained
 
 
 def build_backbone(
@@ -270,51 +302,60 @@ def build_backbone(
     legacy_stem: bool = False,
     normalize: bool = True,
     image_size: int | tuple[int, int] | None = None,
+    made_from: Mapping[str, object] | None = None,
     **own: object,
 ) -> Backbone:
-    """A backbone with a fresh last layer.
+    """A backbone with a fresh projection.
 
     Args:
-        name: Key of BACKBONES.
+        name: Key of BACKBONES, or of a network of timm (see `timm_networks.find`).
         channels: 1 or 3.
         dim: Dimension D of the embeddings.
-        pretrained: Start from ImageNet weights, downloaded once into torch's cache, or from
-            `weights`.
-        weights: File with a state dict of the network, as torchvision names its parts, or a
-            checkpoint of this project. Its last layer is kept where the shape fits, and fresh
-            otherwise.
+        pretrained: Start from pretrained weights, downloaded once into a cache, or from `weights`.
+        weights: File with a state dict of the network, or a checkpoint of this project. Its last
+            layer becomes the projection where the shape fits, and is left out otherwise.
         legacy_stem: Replace the first convolution by a fresh one for the images' channels, as
             published.
         normalize: Subtract mean and divide by standard deviation, as the weights expect.
-        image_size: Height and width of the images to come, or the side of square ones; checked if
-            given.
+        image_size: Height and width of the images to come, or the side of square ones.
+        made_from: Of a recorded run, instead of the name (see `Network`); its weights are to come.
         own: Options that this kind of backbone alone declares; None is the default.
 
     Raises:
         ValueError: If an option is out of range or has no meaning for this backbone, or the file
             does not fit.
         FileNotFoundError: If the file is not there.
-        RuntimeError: If the ImageNet weights can neither be found nor downloaded.
+        RuntimeError: If the pretrained weights can neither be found nor downloaded.
     """
-    spec = BACKBONES.find(name)
+    spec = BACKBONES.find(name) if made_from is None else timm_networks.again(made_from)
     own = settle(spec.own_options, own, f"--backbone {name}")
-    _check(name, spec, channels, pretrained, weights, legacy_stem, image_size)
-    network = spec.make(channels, not pretrained, **own)
-    outer, _, child = spec.last.rpartition(".")
-    features = network.get_submodule(spec.last).in_features
-    setattr(network.get_submodule(outer), child, nn.Identity())
-    normalisation = _normalisation(spec, channels if legacy_stem or spec.own_stem else 3, normalize)
-    backbone = Backbone(network, spec, features, dim, normalisation)
-    if pretrained:
-        source = f"the ImageNet weights of {name}" if weights is None else f"--weights {weights}"
-        state = _download(name, spec) if weights is None else read_weights(weights)
-        _fill(backbone, spec, state, source)
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    _check(name, spec, channels, pretrained, weights, legacy_stem)
+    source, file = None, weights
+    if pretrained and weights is None and isinstance(spec, TimmNetwork) and spec.weights_file:
+        file = spec.weights_file()
+    if isinstance(spec, TimmNetwork):
+        by_timm = pretrained and file is None and spec.torchvision is None
+        network = spec.make(channels, None if made_from else size, by_timm)
+    else:
+        spec.check(name, size)
+        network = spec.network(channels, not pretrained, own)
+    own_channels = channels if legacy_stem or spec.own_stem else len(network.mean)
+    normalisation = _normalisation(network, own_channels, normalize)
+    backbone = Backbone(network, dim, spec.dropout, normalisation)
+    if pretrained and file is not None:
+        source = f"--weights {file}" if weights is not None else f"--backbone {name}: {file}"
+        backbone.notes = fill(backbone, network, read_weights(file), source)
+    elif pretrained and spec.torchvision is not None:
+        state = _download(name, spec.torchvision)
+        state = {key: state[key] for key in state if key.rpartition(".")[0] not in network.last}
+        fill(backbone, network, state, f"the ImageNet weights of {name}")
     if legacy_stem:
-        _replace_stem(network, spec, channels)
+        _replace_stem(network.module, spec.stem, channels)
     return backbone
 
 
-def _check(name, spec, channels, pretrained, weights, legacy_stem, image_size) -> None:
+def _check(name, spec, channels, pretrained, weights, legacy_stem) -> None:
     if channels not in (1, 3):
         raise ValueError(f"images must have 1 channel (grey) or 3 (RGB), got {channels}")
     if weights is not None and not pretrained:
@@ -322,85 +363,39 @@ def _check(name, spec, channels, pretrained, weights, legacy_stem, image_size) -
             "--rand_backbone starts from random weights and --weights from a file; give one of the"
             " two"
         )
-    if pretrained and weights is None and spec.imagenet is None:
+    if pretrained and weights is None and not spec.pretrained:
         raise ValueError(
-            f"there are no ImageNet weights for --backbone {name}; add --rand_backbone or --weights"
-            " FILE"
+            f"there are no pretrained weights for --backbone {name}; add --rand_backbone or"
+            " --weights FILE"
         )
-    if legacy_stem and spec.own_stem:
+    if legacy_stem and LEGACY_STEM not in spec.options:
         raise ValueError(
-            f"--legacy_stem replaces a pretrained first convolution, which {name} has not; drop it"
-        )
-    height, width = (
-        (image_size, image_size) if isinstance(image_size, int) else image_size or (None, None)
-    )
-    if height is not None and min(height, width) < spec.smallest:
-        raise ValueError(
-            f"--backbone {name} needs images of at least {spec.smallest} x {spec.smallest} pixels,"
-            f" got {height} x {width}; use --resize {spec.smallest} or more, or another backbone"
+            f"--legacy_stem replaces a pretrained first convolution over pixels, which {name} has"
+            " not; drop it"
         )
 
 
-def _download(name: str, spec: Spec) -> Mapping[str, torch.Tensor]:
+def _download(name: str, torchvision_name: str) -> Mapping[str, torch.Tensor]:
+    import torchvision
+
+    weights = torchvision.models.get_weight(torchvision_name)
     try:
-        state = spec.weights.get_state_dict(
+        return weights.get_state_dict(
             progress=True, check_hash=True, map_location="cpu", weights_only=True
         )
-    except (
-        Exception
-    ) as error:  # no network, no space, or a damaged file in the cache, which can raise anything
-        file = (
-            Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(spec.weights.url).path).name
-        )
+    except Exception as error:  # no network, no space, or a damaged file in the cache, which can
+        # raise anything
+        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
         raise RuntimeError(
             f"the ImageNet weights of {name} could not be had ({error}). Start from random weights"
-            " with"
-            f" --rand_backbone, or download {spec.weights.url} on another machine and either give"
-            " the file with"
-            f" --weights FILE or put it at {file}"
+            f" with --rand_backbone, or download {weights.url} on another machine and either give"
+            f" the file with --weights FILE or put it at {file}"
         ) from error
-    return _without(state, f"{spec.last}.")
 
 
-def _fill(backbone: Backbone, spec: Spec, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Copies a state dict into the backbone; all of it but the last layer must be there and fit."""
-    network, projection = backbone.network, backbone.projection
-    for prefix in ("projection.", f"{spec.last}."):
-        last = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
-        state = _without(state, prefix)
-        if {key: value.shape for key, value in last.items()} == {
-            key: value.shape for key, value in projection.state_dict().items()
-        }:
-            projection.load_state_dict(last)
-    own = network.state_dict()
-    if spec.unused is not None:
-        state = _without(state, spec.unused)
-    optional = {key for key in own if key.endswith("num_batches_tracked")}  # not in old files
-    problems = {
-        "lacks": [key for key in own if key not in state and key not in optional],
-        "has unknown": [key for key in state if key not in own],
-        "has of another shape": [
-            key for key in state if key in own and state[key].shape != own[key].shape
-        ],
-    }
-    found = [f"{problem} {_list(keys)}" for problem, keys in problems.items() if keys]
-    if found:
-        raise ValueError(f"{source} does not fit this backbone: it {'; it '.join(found)}")
-    network.load_state_dict(dict(state), strict=False)
-
-
-def _without(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {key: value for key, value in state.items() if not key.startswith(prefix)}
-
-
-def _list(names: list[str]) -> str:
-    shown = [printable(shortened(name)) for name in names[:5]]
-    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _replace_stem(network: nn.Module, spec: Spec, channels: int) -> None:
-    outer, _, child = spec.stem.rpartition(".")
-    old = network.get_submodule(spec.stem)
+def _replace_stem(network: nn.Module, name: str, channels: int) -> None:
+    outer, _, child = name.rpartition(".")
+    old = network.get_submodule(name)
     stem = nn.Conv2d(
         channels,
         old.out_channels,
@@ -412,11 +407,13 @@ def _replace_stem(network: nn.Module, spec: Spec, channels: int) -> None:
     setattr(network.get_submodule(outer), child, stem)
 
 
-def _normalisation(spec: Spec, channels: int, normalize: bool) -> tuple[list[float], list[float]]:
+def _normalisation(
+    network: Network, channels: int, normalize: bool
+) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and deviation of each channel that the first convolution takes; those of grey are the
     means of RGB's.
     """
-    mean, std = spec.normalisation if normalize else ((0.0,) * 3, (1.0,) * 3)
+    mean, std = (network.mean, network.std) if normalize else ((0.0,) * 3, (1.0,) * 3)
     if channels == 1:
-        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
-    return list(mean), list(std)
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+    return mean, std

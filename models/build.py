@@ -21,6 +21,7 @@ def build_classifier(
     train_counts: np.ndarray,
     channels: int,
     image_size: tuple[int, int],
+    made_from: Mapping | None = None,
 ) -> Classifier:
     """Backbone, head and size branch for resolved options; random weights come from torch's global
     generator.
@@ -31,11 +32,13 @@ def build_classifier(
         hierarchy: Tree of the C classes.
         train_counts: Training images of each class, (C,).
         channels, image_size: Of the images: 1 or 3; height and width in pixels.
+        made_from: What the backbone of a recorded run was made from (`Backbone.made_from`).
 
     Raises: ValueError: If the options do not fit each other, the images or the file of weights.
         RuntimeError: If pretrained weights are asked for that are neither here nor to be
             downloaded.
     """
+    own = () if made_from else BACKBONES.find(options["backbone"]).own_options
     backbone = build_backbone(
         options["backbone"],
         channels=channels,
@@ -45,13 +48,13 @@ def build_classifier(
         legacy_stem=bool(options["legacy_stem"]),
         normalize=not options["no_normalize"],
         image_size=image_size,
-        **{
-            option.name: options.get(option.name)
-            for option in BACKBONES.find(options["backbone"]).own_options
-        },
+        made_from=made_from,
+        **{option.name: options.get(option.name) for option in own},
     )
     head, notes = build_head_from(options, hierarchy, train_counts)
-    return Classifier(backbone, head, size_inform=options["size_inform"], notes=notes)
+    return Classifier(
+        backbone, head, size_inform=options["size_inform"], notes=(*backbone.notes, *notes)
+    )
 
 
 def build_head_from(

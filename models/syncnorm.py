@@ -62,6 +62,13 @@ class SyncBatchNorm(_BatchNorm):
             self.running_var.lerp_(variance, share)
 
 
+class SyncBatchNormAct(SyncBatchNorm):
+    """The same with the dropout and activation that timm has inside its batch norms."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.act(self.drop(super().forward(input)))
+
+
 def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
     """Makes every batch norm inside a model one over all processes, with the weights and averages
     it has.
@@ -74,12 +81,18 @@ def synchronise_batch_norm(model: nn.Module, device: torch.device) -> None:
 
 
 def _synchronised(module: _BatchNorm, device: torch.device) -> nn.Module:
+    activates = hasattr(module, "act")  # of timm
     if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        if not activates:
+            return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        from timm.layers import convert_sync_batchnorm
+
+        return convert_sync_batchnorm(module)
     options = {
         name: getattr(module, name) for name in ("eps", "momentum", "affine", "track_running_stats")
     }
-    other = SyncBatchNorm(module.num_features, **options)
-    for name in (*module._parameters, *module._buffers):
+    kind = SyncBatchNormAct if activates else SyncBatchNorm
+    other = kind(module.num_features, **options)
+    for name in (*module._parameters, *module._buffers, *module._modules):
         setattr(other, name, getattr(module, name))
     return other.train(module.training)

@@ -1,6 +1,7 @@
 """The folder of a run, named by its options."""
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from files.regular import check_regular
 from options.flags import declared
 from registry import Option, possible
 
+_OF_A_NETWORK = ("config.json", "model.safetensors", "pytorch_model.bin")  # as timm saves one
 # of the runs recorded so far, in the order in which their names have them; new tags follow
 TAGS = ("ema", "dynamic", "mds", "size", "val", "prior")
 
@@ -69,7 +71,11 @@ def _place(tag: str) -> tuple[int, str]:
 
 def _part(option: Option, value: object) -> str:
     name = option.name
-    if option.names_file:
+    if option.parts is not None and os.path.isfile(os.path.join(value, "config.json")):
+        # a folder with a network counts by what it holds
+        files = sorted(path for path in Path(value).iterdir() if path.name in _OF_A_NETWORK)
+        value = "+".join([Path(value).name, *(_content_digest(name, path) for path in files)])
+    elif option.names_file:
         value = f"{Path(value).stem}.{_content_digest(name, value)}"
     if isinstance(value, float) and value.is_integer() and value < 1e15:
         value = int(value)

@@ -182,6 +182,22 @@ GPU = Option(
 )
 
 
+class _Show(argparse.Action):
+    """Prints what an option shows (`Option.shows`) and ends, whatever else is missing."""
+
+    def __init__(self, shows: Callable[[str], str], **keywords):
+        super().__init__(**keywords)
+        self._shows = shows
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        try:
+            text = self._shows(values)
+        except ValueError as error:
+            parser.error(f"{option_string}: {error}")
+        print(text)
+        parser.exit()
+
+
 def add_option(group: argparse._ActionsContainer, option: Option, **changes: object) -> None:
     """Makes a flag of an option.
 
@@ -204,6 +220,8 @@ def add_option(group: argparse._ActionsContainer, option: Option, **changes: obj
             keywords["nargs"] = "+"
         elif option.alone is not None:
             keywords |= {"nargs": "?", "const": option.alone}
+        if option.shows is not None:
+            keywords |= {"action": _Show, "shows": option.shows}
     group.add_argument(f"--{option.name}", **{**keywords, **changes})
 
 

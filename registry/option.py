@@ -57,6 +57,7 @@ class Option:
         rebuilt: The value with which a recorded model is rebuilt, whose weights all come from its
             checkpoint; KEEP: the recorded one.
         parts: The registry that it chooses from, whose chosen part may take options of its own.
+        shows: Instead of running, print what this makes of the value and end, as --help does.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Option:
     needs: Need | None = None
     rebuilt: object = KEEP
     parts: Registry | None = None
+    shows: Callable[[str], str] | None = None
 
     def defaulting(self, default: object) -> Option:
         """The same option with another default."""

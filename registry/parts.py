@@ -1,6 +1,6 @@
 """Named parts of one kind, such as all losses."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -21,16 +21,27 @@ class Registry(dict):
             is followed by the summaries.
         parts: The rows.
         spoken: How messages refer to the choice; "--loss" for the option loss if None.
+        others: Name -> part, for names that another library owns: they are no rows, and a name is
+            looked up when it is used, since that library may take long to import. Raises
+            ValueError where there is no such part.
     """
 
-    def __init__(self, option: Option, parts: Mapping[str, object], spoken: str | None = None):
+    def __init__(
+        self,
+        option: Option,
+        parts: Mapping[str, object],
+        spoken: str | None = None,
+        others: Callable[[str], object] | None = None,
+    ):
         super().__init__(parts)
         self._option, self.spoken = option, spoken or f"--{option.name}"
+        self._others = others
 
     @cached_property
     def option(self) -> Option:
         """The option that chooses a part of this registry."""
-        return replace(self._option, values=Choice(self), parts=self)
+        values = Choice(self) if self._others is None else self._option.values
+        return replace(self._option, values=values, parts=self)
 
     @property
     def aliases(self) -> dict[str, str]:
@@ -49,6 +60,8 @@ class Registry(dict):
 
     def find(self, name: str) -> object:
         """The part of that name or alias. Raises: ValueError: Listing the names."""
+        if self._others is not None and name not in self and name not in self.aliases:
+            return self._others(name)
         return self[self.resolve(name)]
 
     def chosen(self, options: Mapping[str, object]) -> object:

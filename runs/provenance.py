@@ -11,6 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "torch",
     "torchvision",
+    "timm",
     "numpy",
     "scipy",
     "pandas",

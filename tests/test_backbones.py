@@ -71,21 +71,42 @@ def test_a_backbone_in_training_mode_returns_embeddings_with_gradients_everywher
 
 
 @pytest.mark.parametrize("name", list(BACKBONES))
-def test_stem_and_last_layer_are_where_the_registry_says(name):
+def test_the_stem_is_the_first_convolution(name):
     backbone, spec = build_backbone(name, channels=3, pretrained=False), BACKBONES[name]
     modules = list(backbone.network.modules())
     assert backbone.network.get_submodule(spec.stem) is next(
         m for m in modules if isinstance(m, torch.nn.Conv2d)
     )
-    assert isinstance(backbone.network.get_submodule(spec.last), torch.nn.Identity)
+
+
+TORCHVISION = {"inception": "inception_v3", "resnet18": "resnet18", "resnet50": "resnet50"}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_timms_network_is_torchvisions_weight_by_weight_and_in_its_features(name):
+    side, settings = SIDE.get(name, 40), {}
+    if name == "inception":
+        settings = {"aux_logits": False, "init_weights": False}
+    torch.manual_seed(0)
+    theirs = torchvision.models.get_model(TORCHVISION[name], **settings).eval()
+    theirs.fc = torch.nn.Identity()
+    for buffer in theirs.buffers():
+        if buffer.is_floating_point():
+            torch.nn.init.uniform_(buffer, 0.5, 1.5)
+    backbone = build_backbone(name, channels=3, pretrained=False).eval()
+    assert list(backbone.network.state_dict()) == list(theirs.state_dict())
+    backbone.network.load_state_dict(theirs.state_dict())
+    images = torch.rand(2, 3, side, side)
+    features = theirs((images - backbone.mean) / backbone.std).detach()
+    tolerance = 1e-4 * float(features.std())
+    assert_close(backbone.trunk(images).detach(), features, rtol=1e-4, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if has_pretrained(name)])
 def test_normalisation_is_what_torchvision_gives_with_these_weights(name):
-    backbone, transforms = (
-        build_backbone(name, channels=3, pretrained=False),
-        BACKBONES[name].weights.transforms(),
-    )
+    weights = torchvision.models.get_weight(BACKBONES[name].torchvision)
+    backbone = build_backbone(name, channels=3, pretrained=False)
+    transforms = weights.transforms()
     images = torch.rand(2, 3, 4, 4)
     mean, std = (
         torch.tensor(values).reshape(3, 1, 1) for values in (transforms.mean, transforms.std)
@@ -327,17 +348,18 @@ def test_weights_in_the_cache_need_no_network_and_leave_the_last_layer_fresh(
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("vgg", {}, "--backbone must be one of inception, resnet50"),
+        ("vgg", {}, "--backbone vgg: neither timm nor .* did you mean vgg.* --list_backbones"),
+        ("resnet50.none", {}, "no such weights of this network; it has .*resnet50.tv_in1k"),
+        ("tv_resnet50", {}, "timm calls this network resnet50.tv_in1k now"),
         ("resnet18", {"channels": 4}, "1 channel .* or 3"),
         ("resnet18", {"pretrained": False, "weights": "file.pt"}, "--rand_backbone .* --weights"),
-        ("conv4", {}, "no ImageNet weights for --backbone conv4; add --rand_backbone"),
+        ("conv4", {}, "no pretrained weights for --backbone conv4; add --rand_backbone"),
         ("conv4", {"pretrained": False, "legacy_stem": True}, "--legacy_stem"),
         (
             "inception",
-            {"pretrained": False, "image_size": 64},
-            "at least 75 x 75 pixels, got 64 x 64; use --resize 75",
+            {"pretrained": False, "image_size": (128, 74)},
+            "at least 75 x 75 pixels, got 128 x 74; use --resize 75",
         ),
-        ("inception", {"pretrained": False, "image_size": (128, 74)}, "got 128 x 74"),
     ],
 )
 def test_options_without_meaning_are_refused(name, options, message):

@@ -149,7 +149,7 @@ def safetensors(content=b"{}"):
         (b"", "is empty: copy or download it again"),
         (b"\n<!DOCTYPE html><html>\x1b[1m</html>", "a web page, not weights"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
-        (safetensors(), "a safetensors file"),
+        (safetensors(b'{"a'), "a damaged or cut off safetensors file"),
         (b"\x1f\x8b\x08", "a compressed file"),
         (b"not weights \x1b[1m", "or it is damaged or cut off"),
         (b"PK\x03\x04cut off", "or it is damaged or cut off"),

@@ -284,7 +284,7 @@ def test_a_recorded_model_is_rebuilt_without_what_training_was_held_to():
     assert SEED.rebuilt is KEEP and "seed" in SHARED
 
 
-HEAVY = ("torchvision", "skbio", "sklearn", "mlflow", "matplotlib", "scipy", "pandas")
+HEAVY = ("torchvision", "timm", "skbio", "sklearn", "mlflow", "matplotlib", "scipy", "pandas")
 PARSERS = {
     "train": "from options.flags import build_parser; build_parser('', list(train.DATASETS))",
     "evaluate": "evaluate.build_parser()",

@@ -232,6 +232,7 @@ def _open(
     result = {
         "result_checkpoint": "best.pt" if use_best else "last.pt",
         "notes": _notes(training, splits),
+        "backbone": training.model.backbone.made_from,
     }
     devices = {"device": training.devices.name, "processes": training.team.size}
     places = {**{name: machine[name] for name in command_line.PLACES}, "data_dir": _place(machine)}
