@@ -5,6 +5,7 @@ python evaluate.py RUN --data_dir DIR                        the same from image
 python evaluate.py                                           every run under record/, aggregated over seeds
 python evaluate.py --compare NormFace-euc DR-euc --format latex
 python evaluate.py --scores scores.csv --hierarchy tree.csv  predictions of any classifier become a run
+python evaluate.py --classifier weights.pt --hierarchy tree.csv  class vectors of any classifier beside a tree
 """  # noqa: E501
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ OF_RUNS = (
     "data_dir",
 )
 OF_RECORD = ("record", "format", "compare")
+OF_CLASSIFIER = ("classifier_key", "distance")
 OF_SCORES = ("labels", "val_scores", "val_labels", "name", "collection", "seed")
 
 
@@ -69,6 +71,7 @@ def build_parser() -> Parser:
     _image_flags(parser.add_argument_group("single runs, embedding their images again"))
     _record_flags(parser.add_argument_group("tables over seeds").add_argument)
     _score_flags(parser.add_argument_group("predictions from elsewhere").add_argument)
+    _classifier_flags(parser.add_argument_group("classifiers from elsewhere").add_argument)
     parser.describe(
         {
             name: str(value)
@@ -247,6 +250,28 @@ def _score_flags(add) -> None:
     add("--seed", type=natural, default=1, metavar="K", help="which of its runs this is")
 
 
+def _classifier_flags(add) -> None:
+    add(
+        "--classifier",
+        type=filled,
+        metavar="WHICH",
+        help="what tree have its class vectors learned? A file of them (.npy, .npz, .csv), of"
+        " weights (.pt, .safetensors), or a network of timm; needs --hierarchy FILE and no image",
+    )
+    add(
+        "--classifier_key",
+        type=filled,
+        metavar="NAME",
+        help="tensor of the class vectors among the weights (default: the last with a row a class)",
+    )
+    add(
+        "--distance",
+        choices=("euc", "arccos"),
+        default="euc",
+        help="how class vectors are compared: chord of their directions, or angle",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0; 1 if a run could not be read or is not reproduced; 2 if nothing could be read or
     done.
@@ -257,7 +282,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(parser, args)
     try:
         _check_folders(args)
-        if args.scores is not None:
+        if args.classifier is not None:
+            status = _inspect_classifier(args)
+        elif args.scores is not None:
             status = _evaluate_scores(args)
         else:
             status = evaluate_runs(args) if args.run else _overview(args)
@@ -280,6 +307,12 @@ def _overview(args: argparse.Namespace) -> int:
 
 def _check(parser: Parser, args: argparse.Namespace) -> None:
     """Refuses flags that the chosen kind of work does not read."""
+    if args.classifier is not None:
+        _check_classifier(parser, args)
+        return
+    for name in OF_CLASSIFIER:
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name} needs --classifier WHICH")
     if args.scores is not None:
         _check_scores(parser, args)
         return
@@ -307,6 +340,17 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
         for name in args.on_request:
             if name not in ON_REQUEST:
                 parser.error(f"--on_request: {name!r} is not one of {', '.join(ON_REQUEST)}")
+
+
+def _check_classifier(parser: Parser, args: argparse.Namespace) -> None:
+    if args.hierarchy is None:
+        parser.error("--classifier needs the class tree: --hierarchy FILE (see docs/trees.md)")
+    kept = {"classifier", "hierarchy", "record", "metrics", "tree", *OF_CLASSIFIER}
+    for name, value in vars(args).items():
+        if name not in kept and value != parser.get_default(name) and value != []:
+            raise parser.error(
+                f"{'RUN' if name == 'run' else f'--{name}'} has no meaning with --classifier"
+            )
 
 
 def _check_scores(parser: Parser, args: argparse.Namespace) -> None:
@@ -408,6 +452,51 @@ def _evaluate_scores(args: argparse.Namespace) -> int:
     options = {"dataset": args.collection, "method": name, "seed": args.seed}
     foreign.make_run(folder, tree, test, val, options)
     return {True: 0, False: 1, None: 2}[evaluate_run(folder, _request(args))]
+
+
+def _inspect_classifier(args: argparse.Namespace) -> int:
+    """Measures, trees and a tanglegram of the class vectors of a classifier."""
+    import pandas as pd
+
+    from evaluation import classifier, files, foreign
+    from figures import FIGURES, Subject, render
+    from files.text import for_people
+    from files.writing import write_whole
+    from metrics import trees
+
+    if not Path(args.hierarchy).is_file():
+        raise ValueError(f"--hierarchy {shortened(args.hierarchy, 200)}: there is no such file")
+    tree, notes = foreign.read_class_tree(args.hierarchy)
+    found = classifier.read_class_vectors(
+        args.classifier, tree, args.hierarchy, args.classifier_key
+    )
+    for note in dict.fromkeys([*notes, *found.notes]):
+        print(f"note: {note}")
+    print(
+        f"{found.origin}: {tree.num_classes} class vectors of {found.vectors.shape[1]} dimensions"
+    )
+    outputs = classifier.inspect(found.vectors, tree, args.distance)
+    measures = classifier.structure_measures(outputs)
+    folder = Path(args.record, "classifiers", Path(args.classifier).stem)
+    drawn = files.learned_trees(outputs)
+    texts = {f"{name}.nwk": text for name, text in files.newick_trees(outputs, drawn).items()}
+    texts["class_vectors.csv"] = for_people(measures).to_csv(index=False)
+    texts["trees.txt"] = "\n".join(f"{name}\n{trees.draw(*drawn[name])}\n" for name in drawn)
+    for name, text in texts.items():
+        write_whole(folder / name, text.encode("utf-8", "surrogateescape"))
+    figure = render(
+        FIGURES["tanglegram"].draw, Subject(outputs, pd.DataFrame(), {}), formats=("png", "pdf")
+    )
+    for kind, content in figure.images.items():
+        write_whole(folder / f"tanglegram.{kind}", content)
+    print_measures(measures, args.metrics, "class_vectors.csv")
+    if args.tree:
+        print(texts["trees.txt"])
+    print(
+        f"wrote class_vectors.csv, the learned trees (Newick, trees.txt) and a tanglegram into"
+        f" {folder}"
+    )
+    return 0
 
 
 def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | None:

@@ -44,7 +44,8 @@ class Outputs:
         scores: (S, C) from the class vectors, higher is better; -inf is probability 0.
         embeddings: (S, D), not normalised; D is 0 where there are only scores.
         class_vectors: (C, D).
-        prototypes: (C, D), unit rows; NaN rows for classes without training images.
+        prototypes: (C, D), unit rows; NaN rows for classes without training images. None of a
+            classifier that was looked at without images.
         prototype_scores: (S, C), -inf for absent classes; None where the head has no proxies.
         distance: "euc" or "arccos", how class vectors are compared.
         beta: Of the similarity made from the tree distance, > 0.
@@ -61,7 +62,7 @@ class Outputs:
     scores: np.ndarray
     embeddings: np.ndarray
     class_vectors: np.ndarray
-    prototypes: np.ndarray
+    prototypes: np.ndarray | None
     prototype_scores: np.ndarray | None = None
     distance: str = "euc"
     beta: float = 1.0
