@@ -47,7 +47,8 @@ def load_model(run: Run, checkpoint: str | None = None) -> models.Classifier:
         model = models.build_classifier(
             options, run.hierarchy, train_counts, channels, side, made_from
         )
-        model.load_state_dict(state)
+        # what a loss has learned scores no image
+        model.load_state_dict({k: v for k, v in state.items() if not k.startswith("loss.")})
     except RunError:
         raise
     except Exception as error:  # odd options of a config.json from elsewhere raise almost anything

@@ -5,10 +5,16 @@ tables.
 from collections.abc import Collection, Mapping
 
 from hierarchies import Hierarchy
+from losses.aigdl import AIGDL
 from losses.base import Loss
+from losses.cosines import DeViSE, HAFrame
 from losses.flat import Corr, CrossEntropy
 from losses.hierarchical import HXE, Hierarchical
+from losses.hiercos import HierCOSLoss
+from losses.levels import HAF, TK, LevelCE, LevelSum
+from losses.margin import Margin
 from losses.penalties import PENALTIES
+from losses.random_cut import RandomCut
 from losses.soft_targets import LabelSmoothing, SoftLabels
 from registry import Option, Registry, settle
 
@@ -21,6 +27,15 @@ LOSSES = Registry(
         "hxe": HXE,
         "soft_labels": SoftLabels,
         "label_smoothing": LabelSmoothing,
+        "level_ce": LevelCE,
+        "tk": TK,
+        "haf": HAF,
+        "aigdl": AIGDL,
+        "margin": Margin,
+        "random_cut": RandomCut,
+        "haframe": HAFrame,
+        "devise": DeViSE,
+        "hiercos": HierCOSLoss,
     },
 )
 
@@ -49,7 +64,10 @@ def build_loss(
     spoken = f"--loss {name}"
     if any(option.name == "weighting" for option in loss.options):
         spoken += f" --weighting {options.get('weighting') or 'balanced'}"
-    return loss(hierarchy, **settle(loss.options, options, spoken))
+    options = settle(loss.options, options, spoken)
+    if "level_scores" in offered and loss.inputs == ("scores",):
+        return LevelSum(loss, hierarchy, options)
+    return loss(hierarchy, **options)
 
 
 def select_options(options: Mapping[str, object]) -> dict[str, object]:

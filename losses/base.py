@@ -24,7 +24,8 @@ READINGS = {
 
 
 class Loss(nn.Module):
-    """A function of what the head says about a batch and of the true classes; it has no parameters.
+    """A function of what the head says about a batch and of the true classes. It has no parameters,
+    with one exception (`losses.aigdl`), whose parameters train and are kept as part of the model.
 
     Shape: what `inputs` names, such as scores (B, C) with higher better, then targets (B,) int64 ->
     scalar, the mean or the sum over the batch. A target is a class in [0, C), or, where
@@ -32,6 +33,8 @@ class Loss(nn.Module):
 
     Attributes:
         inputs: What it reads of the head, in the order of its arguments, see `READINGS`.
+        separate: Whether each image has a loss of its own, so that parts of a batch add up to the
+            whole; not so where pairs or subsets of a batch are compared.
         reduction: "mean", or "sum" where an option of the loss asks for it: what its values become
             over the batch, and so how those of batches, or of parts of one, add up: means by batch
             size, sums as they are.
@@ -46,6 +49,7 @@ class Loss(nn.Module):
     """
 
     inputs: tuple[str, ...] = ("scores",)
+    separate: bool = True
     reduction: str = "mean"
     inner_targets: bool | str = "its formula needs the class of every image"
     coarse: bool = False

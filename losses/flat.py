@@ -79,11 +79,11 @@ class Corr(Loss):
                 "--loss corr needs class vectors of fixed direction, else all fall together; use"
                 " --method normface or DR with --mds_W, or add --corr_ce"
             )
-        if not given.get("mds_W"):
+        if not (given.get("mds_W") or given.get("class_vectors")):
             instead = " in place of --ema" if given.get("ema") else ""
             raise ValueError(
                 f"--loss corr needs fixed class vectors, else all fall together; add"
-                f" --mds_W{instead}, or --corr_ce"
+                f" --mds_W{instead}, --class_vectors or --corr_ce"
             )
         if given.get("dynamic"):
             raise ValueError("--loss corr does not use the scale; drop --dynamic")

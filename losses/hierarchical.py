@@ -45,7 +45,7 @@ class PathLoss(TreeLoss):
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
     ) -> tuple[Tensor, Tensor]:
-        terms, weights = torch.empty_like(scores), self.weights[targets]
+        terms, weights = torch.empty_like(scores), self.weights_of(targets)
         shares, steps = weights.tensor_split([self.tree.depth], dim=1)
         levels = LevelMasses.of(
             [segments.masses(scores[part], terms[part]) for part, segments in cut]
@@ -58,6 +58,10 @@ class PathLoss(TreeLoss):
             for part, segments in cut:
                 segments.multiply(terms[part], slopes[part])
         return losses, terms
+
+    def weights_of(self, targets: Tensor) -> Tensor:
+        """Shares (B, H) and their steps (B, H + 1) for the targets (B,), outwards, side by side."""
+        return self.weights[targets]
 
 
 class Hierarchical(PathLoss):

@@ -5,14 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from hierarchies import Hierarchy
-from hierarchies.distances import path_length
+from hierarchies.distances import of_lca, path_length
+from hierarchies.frame import frame_cosines
 from models.backbones import BACKBONES, build_backbone
 from models.classifier import Classifier
 from models.head import Head
 from models.heads import HEADS, build_head, prior_from_counts
 from models.options import HeadOptions
-from models.proxies import mds_proxies, mds_targets
+from models.proxies import cosine_targets, mds_proxies, mds_targets
 from models.proxy_heads import ProxyHead
+from models.vectors_file import read_vectors
 
 
 def build_classifier(
@@ -42,7 +44,7 @@ def build_classifier(
     backbone = build_backbone(
         options["backbone"],
         channels=channels,
-        dim=options["dim"],
+        dim=HEADS.find(options["method"]).fixed_dim(hierarchy) or options["dim"],
         pretrained=not options["rand_backbone"],
         weights=options["weights"],
         legacy_stem=bool(options["legacy_stem"]),
@@ -62,23 +64,33 @@ def build_head_from(
 ) -> tuple[Head, tuple[str, ...]]:
     """The head for resolved options, and what to tell the user about it.
 
-    Options: method, dim, distance, ema, alpha, mds_W, beta, mds_solver, dynamic, legacy_dynamic,
-    clspri, lr, seed, and what the head alone declares.
+    Options: method, dim, distance, ema, alpha, mds_W, mds_targets, beta, gamma, mds_solver,
+    class_vectors, dynamic, legacy_dynamic, share_parents, clspri, lr, seed, and what the head alone
+    declares.
     """
-    notes, fixed = [], None
+    notes, fixed, proxies = [], None, "ema" if options["ema"] else "gradient"
+    dim = HEADS.find(options["method"]).fixed_dim(hierarchy) or options["dim"]
     if options["mds_W"]:
-        targets = mds_targets(path_length(hierarchy), options["beta"], options["distance"])
         placed = mds_proxies(
-            targets,
-            options["dim"],
+            _targets(options, hierarchy),
+            dim,
             distance=options["distance"],
             solver=options["mds_solver"],
             seed=options["seed"],
         )
-        fixed = placed.weight
+        fixed, proxies = placed.weight, "mds"
         notes.append(
             f"class vectors placed by the tree with stress {placed.stress:.2e}: {placed.note}"
         )
+    if options.get("class_vectors"):
+        fixed, note = read_vectors(options["class_vectors"], hierarchy)
+        proxies = "file"
+        notes.append(note)
+        if fixed.shape[1] != dim:
+            raise ValueError(
+                f"--class_vectors {options['class_vectors']} has vectors of {fixed.shape[1]}"
+                f" numbers: add --dim {fixed.shape[1]}"
+            )
     prior = None
     if options["clspri"]:
         prior = prior_from_counts(train_counts)
@@ -87,19 +99,33 @@ def build_head_from(
                 f"{absent} classes without training images count as one image in the class prior"
             )
     head_options = HeadOptions(
-        dim=options["dim"],
+        dim=dim,
         distance=options["distance"],
-        proxies="mds" if options["mds_W"] else "ema" if options["ema"] else "gradient",
+        proxies=proxies,
         alpha=options["alpha"],
         fixed=fixed,
         dynamic=bool(options["dynamic"]),
         legacy_dynamic=bool(options["legacy_dynamic"]),
         prior=prior,
         lr=options["lr"],
+        hierarchy=hierarchy,
+        share_parents=bool(options.get("share_parents")),
         own=_own_options(options),
     )
     head = build_head(options["method"], hierarchy.num_classes, head_options)
     return head, tuple([*notes, *([head.note] if head.note else [])])
+
+
+def _targets(options: Mapping, hierarchy: Hierarchy) -> np.ndarray:
+    """The distances (C, C) at which --mds_W places class vectors."""
+    kind, distance = options.get("mds_targets") or "path", options["distance"]
+    if kind == "path":
+        return mds_targets(path_length(hierarchy), options["beta"], distance)
+    if kind == "haframe":
+        cosines = frame_cosines(hierarchy, options["gamma"])
+    else:
+        cosines = 1 - hierarchy.height / hierarchy.max_depth
+    return cosine_targets(of_lca(hierarchy, cosines), distance)
 
 
 def _own_options(options: Mapping) -> dict[str, object]:

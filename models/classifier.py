@@ -68,13 +68,14 @@ class Classifier(nn.Module):
             # the faster layout
             embeddings = self.backbone(images.contiguous(memory_format=torch.channels_last))
         if self.size_branch is None:
-            return embeddings
+            return self.head.prepare(embeddings)
         if sizes is None:
             raise ValueError(
                 "--size_inform needs the original sizes of the images; pass sizes (B, 2)"
             )
         with without_autocast(images.device):
-            return embeddings.float() + self.size_branch(sizes.float().log())
+            embeddings = embeddings.float() + self.size_branch(sizes.float().log())
+        return self.head.prepare(embeddings)
 
     def forward(self, images: torch.Tensor, sizes: torch.Tensor | None = None) -> torch.Tensor:
         return self.embed(images, sizes)

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils import parametrize
 
-from models.options import CLSPRI, HeadOptions
+from hierarchies import Hierarchy
+from models.nodes import NodeOrder, PathSum
+from models.options import CLSPRI, SHARE_PARENTS, HeadOptions
 from models.sphere import unit, widen, without_autocast
 from registry import Option
 
@@ -25,6 +28,8 @@ class Head(nn.Module):
             moves them.
         has_proxies: Whether class vectors and embeddings are compared by direction, so that
             prototypes can stand in.
+        needs_tree: Whether it cannot be built without the class tree.
+        sets_dim: Whether the tree fixes the dimension of its embeddings, see `fixed_dim`.
         distance: How class vectors are compared: "euc" or "arccos".
         note: Something to tell the user about the head once, or None.
         lacks: What the head does not offer to losses (see `offered`) -> why, as part of a message.
@@ -39,6 +44,8 @@ class Head(nn.Module):
     aliases: tuple[str, ...] = ()
     label: str | None = None
     has_proxies = False
+    needs_tree = False
+    sets_dim = False
     distance = "euc"
     note: str | None = None
     lacks: Mapping[str, str] = {
@@ -51,6 +58,7 @@ class Head(nn.Module):
     def __init__(self, num_classes: int, options: HeadOptions):
         super().__init__()
         prior = options.prior
+        self.tree = None
         if prior is not None and (prior.shape != (num_classes,) or not (prior > 0).all()):
             raise ValueError(f"--clspri needs {num_classes} positive class priors, got {prior}")
         self.register_buffer("log_prior", None if prior is None else prior.double().log().float())
@@ -73,7 +81,19 @@ class Head(nn.Module):
         Args:
             given: Options of the run by name.
         """
-        return ("scores", "cosines")
+        shared = ("node_scores",) if given.get("share_parents") else ()
+        return ("scores", "cosines", *shared)
+
+    @classmethod
+    def fixed_dim(cls, hierarchy: Hierarchy) -> int | None:
+        """The dimension of its embeddings where the tree fixes it, and so --dim has no meaning."""
+        return None
+
+    def prepare(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """What the head makes of the network's output before it is called an embedding: (B, D) ->
+        (B, D).
+        """
+        return embeddings
 
     @property
     def scale(self) -> float:
@@ -114,6 +134,35 @@ class Head(nn.Module):
             vectors = (self.weight if weight is None else weight).to(embeddings.dtype)
             return unit(embeddings) @ unit(vectors).T
 
+    def share(self, hierarchy: Hierarchy) -> None:
+        """Makes the class vectors, and the bias where there is one, sums over the paths of the
+        classes; what trains is a vector for each node that has siblings. They start such that the
+        deepest classes are as long as before.
+        """
+        self.tree = NodeOrder(hierarchy)
+        for name, parameter in list(self.named_parameters(recurse=False)):
+            path_sum = PathSum(self.tree)
+            start = parameter.detach().new_empty(len(path_sum.own), *parameter.shape[1:])
+            spread = float(parameter.detach().square().mean().sqrt())
+            start.normal_(std=spread / hierarchy.max_depth**0.5)
+            setattr(self, name, nn.Parameter(start))
+            parametrize.register_parametrization(self, name, path_sum, unsafe=True)
+
+    def of_nodes(self, name: str) -> torch.Tensor:
+        """What a shared parameter is for every node: (N, ...), in the numbering of the tree; 0 for
+        the root.
+        """
+        shared = self.parametrizations[name]
+        return shared[0].nodes(shared.original)
+
+    def node_scores(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Scores of all nodes, with --share_parents: (B, D) -> (B, N)."""
+        with without_autocast(embeddings.device):
+            scores = self.plain_scores(embeddings, self.of_nodes("weight"))
+            if self.log_prior is None:
+                return scores
+            return scores + self.tree.log_sums(self.log_prior)
+
     @property
     def updates_after_step(self) -> bool:
         """Whether something moves without a gradient, by `update_after_step`."""
@@ -143,12 +192,17 @@ class Softmax(Head):
     """z = f W^T + b, with W from N(0, 1) and b = 0 at the start. Source: Kim et al. 2023."""
 
     summary = "a linear layer"
+    options = (SHARE_PARENTS, *Head.options)
 
     def __init__(self, num_classes: int, options: HeadOptions):
         super().__init__(num_classes, options)
         self.weight = nn.Parameter(torch.randn(num_classes, options.dim))
         self.bias = nn.Parameter(torch.zeros(num_classes))
+        if options.share_parents:
+            self.share(options.hierarchy)
 
     def plain_scores(self, embeddings: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         embeddings = widen(embeddings)
-        return F.linear(embeddings, weight.to(embeddings.dtype), self.bias.to(embeddings.dtype))
+        # (C, D), or (N, D) for node scores; a tree has more nodes than classes
+        bias = self.bias if len(weight) == len(self.bias) else self.of_nodes("bias")
+        return F.linear(embeddings, weight.to(embeddings.dtype), bias.to(embeddings.dtype))

@@ -5,14 +5,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from models.conditional import Conditional
 from models.head import Head, Softmax
+from models.hiercos import HierCOS
+from models.levels import Levels
 from models.options import PROXIES, HeadOptions
 from models.proxy_heads import NormFace, ProxyDR
 from registry import Option, Registry, refuse_unneeded, settle
 
 HEADS = Registry(
     Option("method", help="how embeddings are scored against class vectors"),
-    {"softmax": Softmax, "normface": NormFace, "DR": ProxyDR},
+    {
+        "softmax": Softmax,
+        "normface": NormFace,
+        "DR": ProxyDR,
+        "conditional": Conditional,
+        "levels": Levels,
+        "hiercos": HierCOS,
+    },
 )
 
 
@@ -52,14 +62,20 @@ def build_head(method: str, num_classes: int, options: HeadOptions | None = None
         )
     if options.proxies not in PROXIES:
         raise ValueError(f"proxies must be one of {', '.join(PROXIES)}, got {options.proxies!r}")
-    if (options.proxies == "mds") != (options.fixed is not None):
-        raise ValueError("--mds_W needs the placed class vectors, and nothing else takes them")
-    flags = {
-        name: getattr(options, name) for name in ("distance", "alpha", "dynamic", "legacy_dynamic")
-    }
+    if (options.proxies in ("mds", "file")) != (options.fixed is not None):
+        raise ValueError(
+            "--mds_W and --class_vectors need fixed class vectors, and nothing else takes them"
+        )
+    head = HEADS.find(method)
+    if (options.share_parents or head.needs_tree) and options.hierarchy is None:
+        needed_by = f"--method {method}" if head.needs_tree else "--share_parents"
+        raise ValueError(f"{needed_by} needs the class tree, as HeadOptions.hierarchy")
+    names = ("distance", "alpha", "dynamic", "legacy_dynamic", "share_parents")
+    flags = {name: getattr(options, name) for name in names}
     flags |= {"ema": options.proxies == "ema", "mds_W": options.proxies == "mds"}
+    flags["class_vectors"] = "a file" if options.proxies == "file" else None
     check_head_options({**options.own, **flags, "method": method})
-    return HEADS.find(method)(num_classes, options)
+    return head(num_classes, options)
 
 
 def prior_from_counts(counts: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from models.proxies import SOLVERS
-from registry import Option, fraction, one_of, positive, switch, with_flag
+from hierarchies import Hierarchy
+from models.proxies import SOLVERS, TARGETS
+from registry import Need, Option, filled, fraction, one_of, positive, switch, with_flag
 
 DISTANCES = ("euc", "arccos")
-PROXIES = ("gradient", "ema", "mds")
+PROXIES = ("gradient", "ema", "mds", "file")
 
 CLSPRI = Option(
     "clspri",
@@ -49,13 +50,38 @@ MDS_W = Option(
     tag="mds",
     rebuilt=False,
 )
+MDS_TARGETS = Option(
+    "mds_targets",
+    one_of(TARGETS),
+    "path",
+    help="where --mds_W places class vectors: by path lengths (path, Kim et al. 2023), at cosines"
+    " that fall off with the height of the common ancestor, as far apart as can be (haframe, Liang"
+    " & Davis 2023), or at cosines of 1 less that height over the tree's (barz, Barz & Denzler"
+    " 2019)",
+    needs=with_flag("mds_W"),
+    rebuilt=None,
+)
+CLASS_VECTORS = Option(
+    "class_vectors",
+    filled,
+    None,
+    "FILE",
+    "take class vectors from this file, embeddings of the classes' names say, and fix them: a row"
+    " for each class, its name first, or .npz with classes and vectors; they must have --dim"
+    " numbers",
+    names_file=True,
+    rebuilt=None,
+)
 BETA = Option(
     "beta",
     positive,
     1.0,
     "EDGES",
     "path length, in edges, at which the target distance of --mds_W reaches half its maximum",
-    needs=with_flag("mds_W"),
+    needs=Need(
+        lambda options: options.get("mds_W") and options.get("mds_targets") in (None, "path"),
+        "--mds_W with --mds_targets path",
+    ),
     rebuilt=None,
 )
 MDS_SOLVER = Option(
@@ -82,6 +108,15 @@ LEGACY_DYNAMIC = Option(
     needs=with_flag("dynamic"),
 )
 
+SHARE_PARENTS = Option(
+    "share_parents",
+    switch,
+    False,
+    help="the vector of a class is a sum of vectors of the nodes on its path, so that relatives"
+    " share those of their parents",
+    tag="shared",
+)
+
 
 @dataclass(frozen=True)
 class HeadOptions:
@@ -92,12 +127,14 @@ class HeadOptions:
         dim: Dimension D of the embeddings.
         distance: "euc" (default) or "arccos"; not for softmax.
         proxies: How the class vectors move: by "gradient", as moving averages "ema", or not, as
-            placed by "mds".
+            placed by "mds" or read from a "file".
         alpha: Share of a batch's mean in a moving average, in (0, 1]; default 0.01.
-        fixed: (C, D) placed class vectors, with "mds".
+        fixed: (C, D) class vectors, with "mds" and "file".
         dynamic: Whether the scale follows the angles; legacy_dynamic: by the published update.
         prior: (C,) positive class prior, whose logarithm is added to the scores.
         lr: Learning rate of the dynamic scale.
+        hierarchy: The class tree, for heads that look at it.
+        share_parents: Whether class vectors are sums of node vectors.
         own: Values of the options that the head's class alone declares, by name.
     """
 
@@ -110,4 +147,6 @@ class HeadOptions:
     legacy_dynamic: bool = False
     prior: torch.Tensor | None = None
     lr: float = 1e-4
+    hierarchy: Hierarchy | None = None
+    share_parents: bool = False
     own: Mapping[str, object] = field(default_factory=dict)

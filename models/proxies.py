@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 SOLVERS = ("auto", "exact", "gradient")
+TARGETS = ("path", "haframe", "barz")
 LARGEST_TARGET = {"euc": np.sqrt(2), "arccos": np.pi / 2}  # 90 degrees
 SMALLEST_EIGENVALUE = (
     -1e-6
@@ -61,6 +62,17 @@ def mds_targets(path_distances: np.ndarray, beta: float = 1.0, distance: str = "
     targets = table + beta  # in place from here on: at 10,000 classes a table takes 800 MB
     np.divide(table, targets, out=targets)
     targets *= _largest_target(distance)
+    return targets
+
+
+def cosine_targets(cosines: np.ndarray, distance: str = "euc") -> np.ndarray:
+    """Distances between unit vectors of these cosines (C, C), as chord (euc) or in radians
+    (arccos): (C, C) float64, 0 on the diagonal.
+    """
+    _largest_target(distance)
+    cosines = np.clip(cosines, -1, 1)
+    targets = np.sqrt(2 - 2 * cosines) if distance == "euc" else np.arccos(cosines)
+    np.fill_diagonal(targets, 0.0)
     return targets
 
 

@@ -7,16 +7,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from hierarchies.frame import GAMMA
 from models.head import Head
 from models.options import (
     ALPHA,
     BETA,
+    CLASS_VECTORS,
     DISTANCE,
     DYNAMIC,
     EMA,
     LEGACY_DYNAMIC,
     MDS_SOLVER,
+    MDS_TARGETS,
     MDS_W,
+    SHARE_PARENTS,
     HeadOptions,
 )
 from models.scale import STATIC_SCALE, DynamicScale, Inflection
@@ -49,8 +53,12 @@ class ProxyHead(Head):
         DYNAMIC,
         LEGACY_DYNAMIC,
         MDS_W,
+        MDS_TARGETS,
         BETA,
+        GAMMA,
         MDS_SOLVER,
+        CLASS_VECTORS,
+        SHARE_PARENTS,
         *Head.options,
     )
     has_proxies = True
@@ -64,6 +72,8 @@ class ProxyHead(Head):
         weight = unit(torch.randn(num_classes, options.dim))
         if options.proxies == "gradient":
             self.weight = nn.Parameter(weight)
+            if options.share_parents:
+                self.share(options.hierarchy)
         else:
             placed = weight if options.fixed is None else _check_fixed(options.fixed, weight.shape)
             self.register_buffer("weight", placed)
@@ -79,6 +89,17 @@ class ProxyHead(Head):
         if given.get("ema") and given.get("mds_W"):
             raise ValueError(
                 "--ema moves the class vectors and --mds_W fixes them; give one of the two"
+            )
+        apart = [f"--{name}" for name in ("ema", "mds_W", "class_vectors") if given.get(name)]
+        if len(apart) > 1 and "class_vectors" in apart[-1]:
+            raise ValueError(
+                f"{apart[0]} and --class_vectors both say where class vectors are; give one of the"
+                " two"
+            )
+        if given.get("share_parents") and apart:
+            raise ValueError(
+                f"--share_parents makes class vectors of sums that train, {apart[0]} sets each by"
+                " itself; give one of the two"
             )
         distance = given.get("distance") or DISTANCE.default
         if given.get("dynamic") and distance not in cls.inflections:

@@ -92,6 +92,13 @@ def resolve(given: Mapping[str, object], usual: Mapping[str, object]) -> tuple[d
     options = {**dict.fromkeys(everything), **defaults}
     options |= {name: value for name, value in given.items() if name in own}
     options |= {name: None for name in own if _is_off(everything[name], options[name])}
+    if models.HEADS[options["method"]].sets_dim:
+        if "dim" in given:
+            raise ValueError(
+                f"--dim has no meaning here: --method {options['method']} has as many dimensions as"
+                " the tree has nodes below its root"
+            )
+        options["dim"] = None
     refuse_unneeded([own[name] for name in given if name in own], options)
     for name, option in own.items():
         if option.needs is not None and not option.needs.holds(options):

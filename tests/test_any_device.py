@@ -13,10 +13,10 @@ from trees import TREE
 
 from losses import LOSSES, build_loss
 from losses.penalties import Penalties
+from models import HEADS as METHODS
 from models import HeadOptions, build_head
 from models.backbones import build_backbone
 from models.classifier import Classifier
-from models.sphere import unit
 
 DIM, BATCH = 5, 8
 HEADS = [
@@ -26,6 +26,10 @@ HEADS = [
     ),
     ("DR", {"dynamic": True}),
     ("DR", {"distance": "arccos", "proxies": "mds"}),
+    ("normface", {"share_parents": True}),
+    ("conditional", {}),
+    ("levels", {}),
+    ("hiercos", {"own": {"transform_blocks": 0}}),
 ]
 COEFFICIENTS = {"hr": 0.1, "hr_gamma": 0.1, "l2_sp": 0.1, "weight_decay": 0.1}
 
@@ -33,31 +37,44 @@ COEFFICIENTS = {"hr": 0.1, "hr_gamma": 0.1, "l2_sp": 0.1, "weight_decay": 0.1}
 def make_head(method, options, num_classes=7):
     fixed = torch.randn(num_classes, DIM) if options.get("proxies") == "mds" else None
     prior = torch.full((num_classes,), 1 / num_classes)
-    return build_head(method, num_classes, HeadOptions(DIM, fixed=fixed, prior=prior, **options))
+    dim = METHODS[method].fixed_dim(TREE) or DIM
+    options = {"fixed": fixed, "prior": prior, "hierarchy": TREE, **options}
+    return build_head(method, num_classes, HeadOptions(dim, **options))
 
 
-def make_losses():
-    return {name: build_loss(name, TREE) for name in LOSSES} | {
-        "urbani": build_loss("soft_labels", TREE, soft_labels_variant="urbani")
-    }
+def kind(name):
+    return LOSSES["soft_labels" if name == "urbani" else name]
 
 
-def read(loss, head, embeddings):
-    """What the loss reads of the head."""
-    return head.cosines(embeddings) if loss.inputs == "cosines" else head(embeddings)
+def make_loss(name, method, options):
+    """The loss of that name, or the other variant of soft labels, on a head."""
+    offered = METHODS[method].offered(options)
+    if name == "urbani":
+        return build_loss("soft_labels", TREE, offered, soft_labels_variant="urbani")
+    return build_loss(name, TREE, offered)
+
+
+def compute(loss, head, embeddings, targets):
+    """The loss of what it reads of the head."""
+    read = [head(embeddings) if name == "scores" else getattr(head, name)(embeddings)
+            for name in loss.inputs]  # fmt: skip
+    return loss(*read, targets)
 
 
 def run_all(device):
     """Forward, backward and updates of every head under every loss, on a device; the losses."""
     values = {}
-    for (method, options), (name, loss) in itertools.product(HEADS, make_losses().items()):
+    for i, name in cases():
         torch.manual_seed(0)
-        head, trunk = make_head(method, options).to(device), nn.Linear(4, DIM).to(device)
+        method, options = HEADS[i]
+        loss = make_loss(name, method, options)
+        head = make_head(method, options).to(device)
+        trunk = nn.Linear(4, head.weight.shape[1]).to(device)
         loss = loss.to(device)
         inputs = torch.randn(BATCH, 4).to(device)
         targets = (torch.arange(BATCH) % 7).to(device)
         embeddings = trunk(inputs)
-        value = loss(read(loss, head, embeddings), targets)
+        value = compute(loss, head, embeddings, targets)
         value.backward()
         head.update_after_step(embeddings.detach(), targets)
         assert value.device.type == trunk.weight.grad.device.type == torch.device(device).type
@@ -68,7 +85,7 @@ def run_all(device):
 @pytest.mark.filterwarnings("ignore:Casting complex")
 def test_heads_losses_and_updates_ask_for_no_memory_that_is_elsewhere():
     values = run_all("meta")  # a tensor with memory among them, or a look at a value, would raise
-    assert len(values) == len(HEADS) * (len(LOSSES) + 1)
+    assert {name for *_, name in values} == {*LOSSES, "urbani"}
 
 
 def test_a_network_and_its_penalties_run_without_memory():
@@ -102,41 +119,63 @@ def _share(rank, place, results):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{place}", rank=rank, world_size=2)
     mine = slice(rank * BATCH // 2, (rank + 1) * BATCH // 2)
-    found = [one_case(case, mine, DistributedDataParallel) for case in cases()]
+    found = [one_case(case, mine, shared_gradients) for case in separate_cases()]
     if rank == 0:
         torch.save(found, results)
     distributed.destroy_process_group()
 
 
-def cases():
-    return list(itertools.product(range(len(HEADS)), range(len(LOSSES) + 1)))
+def cases(usual=("ce", "hierarchical")):
+    """(number of the head, name of the loss): every head under the usual losses, and every other
+    loss under the first head that offers what it reads.
+    """
+    found, rest = [], [name for name in LOSSES if name not in usual] + ["urbani"]
+    for i, (method, options) in enumerate(HEADS):
+        offered = METHODS[method].offered(options)
+        chosen = [name for name in rest if kind(name).on(offered) is not None]
+        found += [(i, name) for name in (*usual, *chosen)]
+        rest = [name for name in rest if name not in chosen]
+    assert not rest
+    return found
+
+
+def separate_cases():
+    return [case for case in cases() if kind(case[1]).separate]
+
+
+class Step(nn.Module):
+    """From inputs to a loss, so that all that trains is in one module."""
+
+    def __init__(self, method, options, name):
+        super().__init__()
+        self.head = make_head(method, options)
+        self.trunk = nn.Sequential(nn.Linear(4, self.head.weight.shape[1]), nn.Tanh())
+        self.loss = make_loss(name, method, options)
+
+    def forward(self, inputs, targets):
+        return compute(self.loss, self.head, self.trunk(inputs), targets)
 
 
 def one_case(case, part, wrap):
     """Gradients of a head under a loss, from a part of the batch, in float64."""
     torch.manual_seed(0)
-    method, options = HEADS[case[0]]
-    trunk = nn.Sequential(nn.Linear(4, DIM), nn.Tanh()).double()
-    head = make_head(method, options).double()
-    loss = list(make_losses().values())[case[1]]
+    step = wrap(Step(*HEADS[case[0]], case[1]).double())
     inputs, targets = torch.randn(BATCH, 4).double(), torch.arange(BATCH) % 7
-    network = nn.Sequential(trunk, head) if loss.inputs == "scores" else trunk
-    return gradients_of(wrap(network), head, loss, inputs[part], targets[part])
+    step(inputs[part], targets[part]).backward()
+    return [parameter.grad for parameter in step.parameters() if parameter.grad is not None]
 
 
-def gradients_of(network, head, loss, inputs, targets):
-    output = network(inputs)
-    scores = output if loss.inputs == "scores" else unit(output) @ unit(head.weight.detach()).T
-    loss(scores, targets).backward()
-    return [parameter.grad for parameter in network.parameters() if parameter.requires_grad]
+def shared_gradients(step):
+    """Of two processes; some losses leave a bias alone."""
+    return DistributedDataParallel(step, find_unused_parameters=True)
 
 
 def test_two_processes_have_the_gradients_of_one_under_every_head_and_loss(tmp_path):
     results = tmp_path / "gradients.pt"
     multiprocessing.spawn(_share, (tmp_path / "meeting", results), nprocs=2)
     shared = torch.load(results)
-    assert len(shared) == len(cases())
-    for case, theirs in zip(cases(), shared):
+    assert len(shared) == len(separate_cases())
+    for case, theirs in zip(separate_cases(), shared):
         alone = one_case(case, slice(None), lambda network: network)
         assert len(theirs) == len(alone) > 0
         for one, other in zip(theirs, alone):

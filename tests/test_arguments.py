@@ -289,7 +289,7 @@ def test_the_prior_stays_in_the_scores_of_a_model_trained_by_corr():
         (["--method", "DR", "--lr", "-1e-3"], "--lr: '-1e-3' is not a finite number above 0"),
         (["--method", "DR", "--lr", "-inf"], "--lr: '-inf' is not"),
         (["--method", "DR", "--lr", "nan"], "--lr: 'nan' is not"),
-        (["--method", "dr"], "softmax, normface, DR, SD, NormFace, ProxyDR"),
+        (["--method", "dr"], "hiercos, SD, NormFace, ProxyDR"),
         (["--method", "DR", "--data_dir", ""], "--data_dir: '' is empty"),
         (["--method", "DR", "--exclude", ""], "--exclude: '' is empty"),
         (["--method", "DR", "--decay", "0"], "--decay has no meaning here"),

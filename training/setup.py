@@ -184,6 +184,8 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
     penalties = Penalties(options, splits.hierarchy, model, model.head, model.fresh_parts()).to(
         devices.main
     )
+    if any(True for _ in loss.parameters()):
+        model.loss = loss  # so that it trains, is kept and is averaged over processes with the rest
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained and options["epochs"] > 0:
         raise ValueError(
