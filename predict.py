@@ -3,6 +3,7 @@
     python predict.py record/demo/DR-euc-val/seed1 my_images --out predictions.csv
     python predict.py RUN photo.jpg more_images --target_accuracy 0.9 --topk 5 --embeddings embeddings.npz
     python predict.py RUN sorted_images --labels --rule majority
+    python predict.py RUN images --table objects.csv
 
 Each image gets a row: the answer of --rule, which may be an inner node of the class tree; the most probable classes;
 and the probabilities along the path of the best one, softmax of the scores after temperature scaling on the run's
@@ -25,6 +26,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest
 
+from data.boxes import with_margin
+from data.decoding import Box
+from data.options import SHARED
+from data.table import list_images
 from data.unlabelled import Found, find_images
 from evaluation import batch_check
 from evaluation.answers import Answerer, Counts, Decision, Known, choose_decision, true_classes
@@ -38,6 +43,7 @@ from runs.folder import Run
 from training.devices import choose_devices
 
 TARGET = 0.95
+OF_TABLE = ("file_column", "where", "box_columns")  # how --table is read
 RULES = ("argmax", "crm", "threshold", "darts", "majority")
 
 
@@ -51,8 +57,18 @@ def build_parser() -> Parser:
         nargs="+",
         type=filled,
         metavar="IMAGE",
-        help="image files, and folders in which to look for them, at any depth",
+        help="image files, and folders in which to look for them, at any depth; with --table the"
+        " folder that its files are relative to",
     )
+    add(
+        "--table",
+        type=filled,
+        metavar="FILE",
+        help="take the images that this CSV, TSV or COCO json lists; a run with --crop_box cuts"
+        " them to the boxes in it",
+    )
+    for name in OF_TABLE:
+        add_option(parser, SHARED[name], default=None)
     add(
         "--out",
         type=filled,
@@ -139,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     options = _rule_options(parser, args)
+    _check_table(parser, args)
     try:
         counts = predict(args, options)
     except (ValueError, OSError, RuntimeError) as error:
@@ -172,6 +189,46 @@ def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, float]:
     return given
 
 
+def _check_table(parser: Parser, args: argparse.Namespace) -> None:
+    if args.table is None:
+        for name in OF_TABLE:
+            if getattr(args, name) is not None:
+                parser.error(f"--{name} needs --table")
+        return
+    if len(args.images) != 1 or not os.path.isdir(args.images[0]):
+        parser.error(
+            "--table lists files relative to a folder: name that one folder in the place of images"
+        )
+    if args.labels:
+        parser.error("--labels takes classes from folders: leave out it or --table")
+
+
+def _find(run: Run, args: argparse.Namespace) -> tuple[Found, dict[str, Box] | None]:
+    """The images, and where in them the objects are, if the run is on objects cut out.
+
+    Raises: ValueError: If there are none.
+    """
+    if args.table is None:
+        return find_images(args.images), None
+    margin = run.options.get("crop_box")
+    if args.box_columns and margin is None:
+        raise ValueError(
+            f"--box_columns: {run.folder} was trained on whole images (without --crop_box)"
+        )
+    names = {
+        # columns of another table may have other names
+        name: getattr(args, name) or (run.options.get(name) if name != "where" else None)
+        for name in OF_TABLE
+    }
+    root = args.images[0]
+    listed = list_images(args.table, root, boxes=margin is not None, **names)
+    files = [os.path.join(root, file) for file in listed.files]
+    boxes = None
+    if margin is not None:
+        boxes = dict(zip(files, with_margin(listed.boxes, margin)))
+    return Found(files, 0, tuple(listed.notes)), boxes
+
+
 def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
     """Does what the flags ask for and says so. Raises: ValueError, OSError, RuntimeError: If it is
     impossible.
@@ -179,7 +236,7 @@ def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
     run = Run(args.run)
     target = TARGET if args.target_accuracy is None else args.target_accuracy
     decision = choose_decision(run, args.rule, target, scores=args.scores, options=options)
-    found = find_images(args.images)
+    found, boxes = _find(run, args)
     _refuse_to_overwrite_images(found.files, args.out, args.embeddings)
     answers = Answerer(run.hierarchy, decision, args.topk)
     truths = true_classes(run, found.files) if args.labels else None
@@ -193,10 +250,10 @@ def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
     embedder = Embedder(
         load_model(run), choose_devices(args.GPU), run.options.get("amp"), prototypes
     )
-    introduce(run, decision, found, target)
+    introduce(run, decision, found, target, cut=boxes is not None)
     known = KnownImages(run)
     predictor = Predictor(embedder, answers, image_shape(run), args.batch_size, known)
-    counts = predictor.write(found.files, args.out, args.embeddings, truths)
+    counts = predictor.write(found.files, args.out, args.embeddings, truths, boxes)
     summarise(counts, truths is not None)
     for line in warnings(run, counts, decision):
         print(f"warning: {line}")
@@ -219,7 +276,7 @@ def _refuse_to_overwrite_images(images: Sequence[str], *outputs: str | None) -> 
             )
 
 
-def introduce(run: Run, decision: Decision, found: Found, target: float) -> None:
+def introduce(run: Run, decision: Decision, found: Found, target: float, cut: bool = False) -> None:
     """Says which model answers how, and everything unusual about it."""
     others = f"; {found.others} other files are passed over" if found.others else ""
     print(f"{run.folder}, {run.result_checkpoint}, {run.hierarchy.num_classes} classes")
@@ -228,10 +285,10 @@ def introduce(run: Run, decision: Decision, found: Found, target: float) -> None
         print(f"note: {note}")
     if not run.finished:
         print("note: this run is not finished; its best or last epoch so far answers")
-    if run.options.get("crop_boxes"):
+    if run.options.get("crop_boxes") or (run.options.get("crop_box") is not None and not cut):
         print(
             "note: this run was trained on images cut to their bounding boxes; give it images cut"
-            " likewise"
+            " likewise, or a table with boxes (--table)"
         )
     if decision.fit is not None:
         print(describe_temperature(decision.fit))

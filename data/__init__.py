@@ -10,6 +10,7 @@ import numpy as np
 
 from data import cifar100, demo, folder, imagenet, inaturalist, nabirds, plankton, tinyimagenet
 from data.batches import Batches
+from data.mixing import mixer, mixes
 from data.options import AFTER_SPLIT, KINDS, SHARED
 from data.splits import (
     Splits,
@@ -19,7 +20,7 @@ from data.splits import (
     reduce_training,
     split_table,
 )
-from data.transforms import AUGMENTATIONS, augment
+from data.transforms import AUGMENTATIONS, augment, augmenter, augments
 from hierarchies.variants import cut
 from registry import Option, Registry, possible
 
@@ -30,8 +31,12 @@ __all__ = [
     "Batches",
     "Splits",
     "augment",
+    "augmenter",
+    "augments",
     "defaults",
     "load",
+    "mixer",
+    "mixes",
     "split_table",
     "unused_options",
 ]

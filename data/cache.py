@@ -131,6 +131,7 @@ def build_cache(
     boxes: Mapping[str, Box] | None = None,
     grey_range: int | None = None,
     truncated_images: str = "refuse",
+    fit: str = "stretch",
 ) -> ImageCache:
     """Reads the images into a cache, or opens the one that an earlier or parallel run has made of
     the same files.
@@ -152,6 +153,7 @@ def build_cache(
             whole images.
         grey_range: See `read_image`.
         truncated_images: 'use' or 'refuse' JPEG files that end early.
+        fit: How images of other proportions become squares, see `read_image`.
 
     Raises:
         ValueError: If files cannot be read (all are counted, 20 listed with reasons) or differ in
@@ -160,6 +162,7 @@ def build_cache(
     """
     root, resize, gray = Path(root), _side(resize), bool(gray)
     others = {"grey_range": grey_range, "truncated": truncated_images == "use"}
+    others |= {} if fit == "stretch" or not resize else {"fit": fit}
     # those that are not given leave no mark
     named = "".join(f" {name} {value}" for name, value in others.items() if value)
     digest = files_digest(root, files, f"{FORMAT} {resize} {gray}{named}", boxes)

@@ -38,6 +38,8 @@ class Collection:
         labels (S,): Class of each image, int64.
         parts (S,): 0, 1, 2 for train, val, test as given, -1 for none; None without a split.
         groups (S,): Name of the group of each image, '' for none; None without groups.
+        boxes (S, 4): left, top, width, height of what to cut out of each image, in pixels; None
+            where that was not asked for.
         notes: What the user should be told.
     """
 
@@ -46,6 +48,7 @@ class Collection:
     labels: np.ndarray
     parts: np.ndarray | None = None
     groups: np.ndarray | None = None
+    boxes: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
     def select(self, kept: np.ndarray) -> "Collection":
@@ -56,6 +59,7 @@ class Collection:
             labels=self.labels[kept],
             parts=None if self.parts is None else self.parts[kept],
             groups=None if self.groups is None else self.groups[kept],
+            boxes=None if self.boxes is None else self.boxes[kept],
         )
 
 
@@ -65,6 +69,7 @@ def collect(
     *,
     parts: Sequence[int] | None = None,
     groups: Sequence[str] | None = None,
+    boxes: Sequence[Sequence[float]] | None = None,
     order: Sequence[str] | None = None,
     notes: Sequence[str] = (),
 ) -> Collection:
@@ -73,7 +78,7 @@ def collect(
     Args:
         files: Path of each image, all different.
         paths: Path of the class of each image, keys from the top down.
-        parts, groups: See Collection.
+        parts, groups, boxes: See Collection.
         order: What to sort by instead of the files, all different.
 
     Raises: ValueError: If the paths are no tree.
@@ -88,6 +93,7 @@ def collect(
         np.array([index[paths[i]] for i in rank], np.int64),
         None if parts is None else np.asarray(parts, np.int64)[rank],
         None if groups is None else np.array(groups, dtype=object)[rank],
+        None if boxes is None else np.asarray(boxes, float)[rank],
         tuple(notes),
     )
 

@@ -62,6 +62,13 @@ STRIP = 2**20  # pixels that are converted at once
 DRAFT_FROM = 2**26  # pixels from which on a JPEG file is decoded at a fraction of its size, which
 DRAFT = 4  # is this many times the size that is wanted, or larger
 
+# how an image comes to be a square -> in words
+FITS = {
+    "stretch": "to the square, whatever its proportions",
+    "pad": "as a whole into the square, with the median colour of its own edge around it",
+    "crop": "so that its middle fills the square, and the ends of its longer side are lost",
+}
+
 PASSING = "for now: "
 # errors of reading that the file itself causes: those of Pillow have no number, and a damaged file
 # may name a place in it that there cannot be
@@ -171,6 +178,7 @@ def read_image(
     box: Box | None = None,
     grey_range: int | None = None,
     truncated: bool = False,
+    fit: str = "stretch",
 ) -> Decoded:
     """Reads an image completely and converts it to 8-bit colour or grey.
 
@@ -184,18 +192,21 @@ def read_image(
     Args:
         path: The file.
         resize: Side in pixels that both sides are stretched to (bilinear, antialiased), or width
-            and height; None or 0 keeps the size.
+            and height; None or 0 keeps the size, whatever `fit` says.
         gray: One channel instead of three.
         box: Part to cut out first; what reaches beyond the image is left out of it.
         grey_range: Value that becomes white in images of 16 bits a channel, grey and colour, 1 to
             65535, such as 4095 for 12-bit cameras; what is brighter is white, too. None: as above.
         truncated: Read a JPEG file that ends early as far as it goes; the rest is grey.
+        fit: How an image of other proportions than `resize` gets there, one of FITS.
 
     Raises: ValueError: If the file is empty, truncated, no image, too large for Pillow's limit, of
         a kind that has no meaning as 8 bits (floating point), or all outside the box. The message
         is the reason, without the path.
     """
-    how = _How(_pair(resize), gray, box, grey_range)
+    if fit not in FITS:
+        raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
+    how = _How(_pair(resize), gray, box, grey_range, fit)
     try:
         if os.stat(path).st_size == 0:
             raise ValueError("the file is empty")
@@ -268,6 +279,7 @@ class _How(NamedTuple):
     gray: bool
     box: Box | None
     grey_range: int | None
+    fit: str = "stretch"
 
 
 def _pair(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -546,11 +558,14 @@ def _convert(
     size = size[::-1] if turn in _SWAPPING else size
     shown = stored[::-1] if turn in _SWAPPING else stored
     left, top, right, bottom = (0, 0, *shown) if how.box is None else _inside(how.box, shown)
+    if how.resize and how.fit == "crop":
+        left, top, right, bottom = _middle((left, top, right, bottom), how.resize)
     width, height = right - left, bottom - top
+    side = _within((width, height), how.resize) if how.fit == "pad" else how.resize
     mode, channels = ("L", 1) if how.gray else ("RGB", 3)
     rows = max(1, STRIP // width)
     if how.resize:
-        wide = how.resize[0]
+        wide = side[0]
         # rows are stretched first, then columns, with whole numbers in between, as Pillow does it
         narrow = Image.new(mode, (wide, height)) if rows < height else None
     else:
@@ -574,8 +589,9 @@ def _convert(
         else:
             narrow.paste(image.resize((wide, end - start), Image.Resampling.BILINEAR), (0, start))
     if how.resize:
-        pixels = np.array(narrow.resize(how.resize, Image.Resampling.BILINEAR))
+        pixels = np.array(narrow.resize(side, Image.Resampling.BILINEAR))
         pixels = pixels.reshape(*pixels.shape[:2], channels)
+        pixels = pixels if side == how.resize else _padded(pixels, how.resize)
     fingerprint = pixels_fingerprint(pixels, size)
     return Decoded(pixels, size, brightest, cut, transparent, frames, fingerprint)
 
@@ -597,6 +613,44 @@ def pixels_fingerprint(pixels: np.ndarray, size: tuple[int, int]) -> int:
     digest = hashlib.blake2b(b"%d %d " % size, digest_size=8)
     digest.update(np.ascontiguousarray(pixels))
     return int.from_bytes(digest.digest(), "big")
+
+
+def _middle(box: tuple, wanted: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest part of a box, left, top, right, bottom, that has the proportions of the wanted
+    width and height and its centre; of whole pixels.
+    """
+    left, top, right, bottom = box
+    scale = min((right - left) / wanted[0], (bottom - top) / wanted[1])
+    width = max(1, min(round(wanted[0] * scale), right - left))
+    height = max(1, min(round(wanted[1] * scale), bottom - top))
+    left, top = left + (right - left - width) // 2, top + (bottom - top - height) // 2
+    return left, top, left + width, top + height
+
+
+def _within(size: tuple[int, int], wanted: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The largest width and height of the proportions of a size that fit into the wanted ones."""
+    if not wanted:
+        return wanted
+    scale = min(wanted[0] / size[0], wanted[1] / size[1])
+    # of one side this is the wanted one, which rounding must not miss
+    return tuple(max(1, min(round(side * scale), most)) for side, most in zip(size, wanted))
+
+
+def _padded(pixels: np.ndarray, wanted: tuple[int, int]) -> np.ndarray:
+    """Pixels (h, w, channels) in the middle of (H, W, channels) for the wanted (W, H), the rest of
+    the median colour of their outermost rows and columns: mostly the ground that an object lies on,
+    even where it touches an edge.
+    """
+    height, width, channels = pixels.shape
+    edge = np.concatenate(
+        [pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]]
+    )  # (number of pixels, channels)
+    middle = np.sort(edge, axis=0)[len(edge) // 2]  # one of the values, of integers no mean
+    padded = np.empty((wanted[1], wanted[0], channels), np.uint8)
+    padded[:] = middle
+    top, left = (wanted[1] - height) // 2, (wanted[0] - width) // 2
+    padded[top : top + height, left : left + width] = pixels
+    return padded
 
 
 def _inside(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:

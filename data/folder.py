@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cache import ImageCache, build_cache
+from data.boxes import with_margin
 from data.collection import Collection, split_of_folders
 from data.groups import joined_groups
 from data.matching import match_folders
@@ -19,6 +19,7 @@ from data.splits import (
     grouped_split,
     split_indices,
 )
+from data.store import open_images
 from data.table import read_table
 from hierarchies import (
     FolderTree,
@@ -41,6 +42,7 @@ DEFAULTS = {
     "gray": False,
     "grey_range": None,
     "truncated_images": "refuse",
+    "fit": "stretch",
     "seed": 1,
     "split": "stratified",
     "split_list": None,
@@ -57,16 +59,25 @@ DEFAULTS = {
     "split_column": None,
     "group_column": None,
     "where": None,
+    "crop_box": None,
+    "box_columns": None,
     "nonliving": None,
     "exclude": (),
     "skip_bad_images": False,
     "ignore_empty_folders": False,
+    "stream": None,
 }
 
-# how images are read
-READING = ("resize", "gray", "grey_range", "truncated_images", "cache_dir", "skip_bad_images")
 # of collections of the user's own, which no dataset with folders of its own takes
-TABLE_OPTIONS = ("table", "file_column", "split_column", "group_column", "where")
+TABLE_OPTIONS = (
+    "table",
+    "file_column",
+    "split_column",
+    "group_column",
+    "where",
+    "crop_box",
+    "box_columns",
+)
 
 
 def load(options: Mapping) -> Splits:
@@ -74,8 +85,8 @@ def load(options: Mapping) -> Splits:
 
     Args:
         options: dataset, data_dir and any of DEFAULTS:
-            resize (side in pixels, 0 keeps the size), gray, grey_range, truncated_images,
-            cache_dir: see `build_cache`.
+            resize (side in pixels, 0 keeps the size), gray, grey_range, truncated_images, fit,
+            cache_dir, skip_bad_images: see `build_cache`. stream: see `open_images`.
             seed, split_seed, split, use_val: see `split_indices` and `choose_split_seed`.
             split_list: CSV file that lists the images in the order which 'published' permutes;
                 sorted paths without it.
@@ -89,10 +100,12 @@ def load(options: Mapping) -> Splits:
                 instead of the folders, see `read_table`; levels then names columns of it. With
                 split 'given' its column says which image is in which split, or, without a table,
                 the folders train, val and test do.
+            crop_box: Cut images to the boxes of the table and this share of their sides around
+                them. box_columns: Where the boxes are, if not in columns named like them.
             nonliving: Topmost groups that are not alive; without it living is None.
             exclude: Patterns of folders to leave out, see `scan_folders`.
             collapse: Drop inner nodes with a single child.
-            skip_bad_images, ignore_empty_folders: Leave those out with a note instead of an error.
+            ignore_empty_folders: Leave those out with a note instead of an error.
 
     Raises: ValueError, OSError: If the folder, its images, the list or the tree do not fit; the
     message says the file.
@@ -119,10 +132,13 @@ def load(options: Mapping) -> Splits:
             "the published split was drawn over the sorted paths: without --split_list it is not"
             " the papers' own"
         )
-    cache = build_cache(root, tree.files, **{name: options[name] for name in READING})
-    files, labels, order = keep_readable(cache, tree.files, labels, order, hierarchy)
+    boxes = None
+    if options["crop_box"] is not None:
+        boxes = dict(zip(tree.files, with_margin(tree.boxes, options["crop_box"])))
+    images = open_images(root, tree.files, {**options, "upscale": 0}, boxes)
+    files, labels, order = keep_readable(images.kept, tree.files, labels, order, hierarchy)
     seed = choose_split_seed(options)
-    kept, groups = tree.select(cache.kept), None
+    kept, groups = tree.select(images.kept), None
     if kept.parts is not None:
         parts, given_notes = given_split(kept.parts, labels, options["use_val"], seed)
         notes += given_notes
@@ -133,23 +149,22 @@ def load(options: Mapping) -> Splits:
         parts = split_indices(
             labels, seed=seed, use_val=options["use_val"], split=options["split"], order=order
         )
-    notes += [
-        *cache.notes,
-        *place_notes(cache, root, options["cache_dir"]),
-        *copy_notes(cache, labels, parts),
-    ]
+    notes += images.notes
+    if images.cache is not None:
+        notes += copy_notes(images.fingerprints, labels, parts)
     hierarchy = hierarchy.collapse() if options["collapse"] else hierarchy
     return Splits(
         options["dataset"],
         hierarchy,
         files,
         labels,
-        cache.sizes,
-        cache.pixels,
+        images.sizes,
+        images.pixels,
         *parts,
         living,
         tuple(notes),
-        cache.fingerprints,
+        images.fingerprints,
+        images.fingerprints_of,
         groups=groups,
     )
 
@@ -291,10 +306,10 @@ def _collection(root: Path, options: Mapping) -> Collection:
             raise ValueError("--split given takes the split from the table: add --split_column")
         if options["group_column"] is not None and options["split"] == "published":
             raise ValueError("--split published parts groups: leave out it or --group_column")
-        names = ("file_column", "levels", "split_column", "group_column", "where")
+        names = ("file_column", "levels", "split_column", "group_column", "where", "box_columns")
         levels = None if options["hierarchy"] is not None else options["levels"]
         wanted = {name: options[name] for name in names} | {"levels": levels}
-        found = read_table(options["table"], root, **wanted)
+        found = read_table(options["table"], root, boxes=options["crop_box"] is not None, **wanted)
         _check_size(found, options["table"])
         return found
     tree = scan_folders(root, exclude=options["exclude"] or ())
@@ -364,7 +379,7 @@ def _check_size(tree: Collection, root: str | os.PathLike) -> None:
 
 
 def keep_readable(
-    cache: ImageCache,
+    kept: np.ndarray,
     files: Sequence[str],
     labels: np.ndarray,
     order: np.ndarray,
@@ -373,7 +388,6 @@ def keep_readable(
     """Files, labels and order without the images that were skipped. Raises: ValueError: If a class
     has none left.
     """
-    kept = cache.kept
     emptied = np.setdiff1d(labels, labels[kept])
     if len(emptied):
         name = format_path(hierarchy.class_paths[emptied[0]])
@@ -386,23 +400,13 @@ def keep_readable(
     return tuple(files[i] for i in kept), labels[kept], order[order >= 0]
 
 
-def place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | None) -> list[str]:
-    """A note on where the images are kept, where that is not beside them and nobody asked for
-    it.
-    """
-    if cache_dir is not None or cache.folder.is_relative_to(root):
-        return []
-    return [
-        f"{root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir"
-        " names another place)"
-    ]
-
-
-def copy_notes(cache: ImageCache, labels: np.ndarray, parts: Sequence[np.ndarray]) -> list[str]:
+def copy_notes(
+    fingerprints: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray]
+) -> list[str]:
     """A note on equal images, which count in the test set though the network may have seen them in
     training.
     """
-    _, group, counts = np.unique(cache.fingerprints, return_inverse=True, return_counts=True)
+    _, group, counts = np.unique(fingerprints, return_inverse=True, return_counts=True)
     extra = int((counts - 1).sum())
     if extra == 0:
         return []

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from data.cache import ImageCache, build_cache
-from data.folder import READING, copy_notes, keep_readable, place_notes, read_order
+from data.folder import copy_notes, keep_readable, read_order
 from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
 from data.splits import Splits, choose_split_seed, split_indices, stratified_split
+from data.store import READING, place_notes
 
 DEFAULTS = {
     "data_dir": None,
@@ -19,6 +20,7 @@ DEFAULTS = {
     "gray": False,
     "grey_range": None,
     "truncated_images": "refuse",
+    "fit": "stretch",
     "crop_boxes": False,
     "seed": 1,
     "split": "stratified",
@@ -41,7 +43,7 @@ def load(options: Mapping) -> Splits:
         options: Any of DEFAULTS:
             data_dir: The folder that holds images.txt, or the one above it where that is named
                 nabirds.
-            resize, gray, cache_dir, skip_bad_images: See `build_cache`.
+            resize, gray, fit, cache_dir, skip_bad_images: See `build_cache`.
             crop_boxes: Cut each image to its bounding box before resizing.
             split, seed, split_seed, split_list, use_val: As for `data.folder.load`; without a
                 split_list 'published' permutes the order of images.txt. 'official' is the dataset's
@@ -63,12 +65,14 @@ def load(options: Mapping) -> Splits:
     files = tuple(f"images/{path}" for path in official.paths)
     cache = _decode(root, files, official, options)
     notes += _size_notes(cache, official, root, options["crop_boxes"])
-    files, labels, order = keep_readable(cache, files, official.labels, order, official.hierarchy)
+    files, labels, order = keep_readable(
+        cache.kept, files, official.labels, order, official.hierarchy
+    )
     parts = _split(labels, official.training[cache.kept], order, options)
     notes += [
         *cache.notes,
         *place_notes(cache, root, options["cache_dir"]),
-        *copy_notes(cache, labels, parts),
+        *copy_notes(cache.fingerprints, labels, parts),
     ]
     hierarchy = official.hierarchy.collapse() if options["collapse"] else official.hierarchy
     return Splits(

@@ -128,7 +128,7 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
         tree: A tree whose classes have the ids as last keys of their paths, in any order, and
             what the user should be told about it.
         options: dataset and DEFAULTS, of which prune_tree leaves out classes without images;
-            resize, upscale, gray, cache_dir, stream, skip_bad_images: see `open_images`.
+            resize, upscale, gray, fit, cache_dir, stream, skip_bad_images: see `open_images`.
 
     Raises: ValueError, OSError: If tree and images have different classes, or images cannot be
     read.
@@ -151,7 +151,7 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
     elif options["use_val"] and not len(val):
         train, val = hold_out(train, labels, options["split_seed"])
     if images.cache is not None:
-        notes += copy_notes(images.cache, labels, (train, val, test))
+        notes += copy_notes(images.fingerprints, labels, (train, val, test))
     return Splits(
         dataset=options["dataset"],
         hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,

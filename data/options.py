@@ -4,6 +4,7 @@ A dataset names those that it takes, with its own defaults, in DEFAULTS of its m
 takes is declared there, too.
 """
 
+from data.decoding import FITS
 from hierarchies import FORMATS
 from registry import (
     Need,
@@ -12,6 +13,7 @@ from registry import (
     either,
     factor,
     filled,
+    nonnegative,
     one_of,
     pixels,
     positive_int,
@@ -120,7 +122,17 @@ SHARED: dict[str, Option] = {
             pixels,
             0,
             "PIXELS",
-            "side every image is stretched to, in pixels; 0 keeps images that are all of one size",
+            "side of the squares that images become, in pixels, see --fit; 0 keeps images that are"
+            " all of one size",
+        ),
+        Option(
+            "fit",
+            one_of(FITS),
+            "stretch",
+            help="how an image of other proportions becomes a square: "
+            + "; ".join(f"{name}: {words}" for name, words in FITS.items()),
+            off="stretch",
+            needs=with_flag("resize", " PIXELS above 0: else images keep their size"),
         ),
         Option(
             "upscale",
@@ -232,6 +244,28 @@ SHARED: dict[str, Option] = {
             " EcoTaxa)",
             several=True,
             needs=with_flag("table"),
+        ),
+        Option(
+            "crop_box",
+            nonnegative,
+            None,
+            "MARGIN",
+            "cut every image to its bounding box in --table and so much around it, as a share of"
+            " the box's width and height: 0 is the box itself, 0.1 a fifth more of either",
+            needs=with_flag("table"),
+        ),
+        Option(
+            "box_columns",
+            filled,
+            None,
+            "COLUMN",
+            "columns of --table with the left end, top, width and height of the boxes, in pixels"
+            " (default: those that are named like it)",
+            several=True,
+            needs=Need(
+                lambda options: options.get("crop_box") is not None,
+                "--crop_box MARGIN",
+            ),
         ),
         Option(
             "prune_tree",

@@ -3,6 +3,7 @@ where not.
 """
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +12,23 @@ import numpy as np
 
 from data.cache import ImageCache, build_cache
 from data.cache_writer import refusal
-from data.decoding import read_image
-from data.folder import READING, place_notes
+from data.decoding import Box, read_image
 from data.headers import read_headers
 from data.image_notes import ImageNotes
 from data.stream import Stream, Upscaled
 
 # bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
 CACHE_LIMIT = 64e9
+# how images are read
+READING = (
+    "resize",
+    "gray",
+    "grey_range",
+    "truncated_images",
+    "fit",
+    "cache_dir",
+    "skip_bad_images",
+)
 LOOKED_AT = 20  # streamed images of 16 bits that are decoded to see how bright they are
 DEFAULTS = {
     "cache_dir": None,
@@ -27,6 +37,7 @@ DEFAULTS = {
     "gray": False,
     "grey_range": None,
     "truncated_images": "refuse",
+    "fit": "stretch",
     "skip_bad_images": False,
     "stream": None,
 }
@@ -54,35 +65,47 @@ class Images(NamedTuple):
     cache: ImageCache | None = None
 
 
-def open_images(root: Path, files: Sequence[str], options: Mapping) -> Images:
+def open_images(
+    root: Path,
+    files: Sequence[str],
+    options: Mapping,
+    boxes: Mapping[str, Box] | None = None,
+) -> Images:
     """Opens images below a folder.
 
     Args:
         root: The data folder.
         files: Paths below it.
-        options: cache_dir, resize, gray, grey_range, truncated_images, skip_bad_images: see
+        options: cache_dir, resize, gray, grey_range, truncated_images, fit, skip_bad_images: see
             `build_cache`. stream: decode images
             each time they are used instead of once; None: where the decoded ones would take more
             than CACHE_LIMIT. upscale: side in pixels to which the resized images are enlarged; 0
             leaves them.
+        boxes: For each file the part of it to cut out first; None for whole images.
 
     Raises: ValueError, OSError: As `build_cache`; or if images shall be streamed, but not resized.
     """
     decoded = len(files) * options["resize"] ** 2 * (1 if options["gray"] else 3)
     stream = decoded > CACHE_LIMIT if options["stream"] is None else options["stream"]
-    images = _stream(root, files, options) if stream else _cached(root, files, options)
+    read = _stream if stream else _cached
+    images = read(root, files, options, boxes)
     if options["upscale"]:
         images = images._replace(pixels=Upscaled(images.pixels, options["upscale"]))
     return images
 
 
-def _cached(root: Path, files: Sequence[str], options: Mapping) -> Images:
-    cache = build_cache(root, files, **{name: options[name] for name in READING})
+def _cached(
+    root: Path, files: Sequence[str], options: Mapping, boxes: Mapping[str, Box] | None
+) -> Images:
+    how = {name: options[name] for name in READING}
+    cache = build_cache(root, files, **how, boxes=boxes)
     notes = (*cache.notes, *place_notes(cache, root, options["cache_dir"]))
     return Images(cache.pixels, cache.sizes, cache.kept, notes, cache.fingerprints, "pixels", cache)
 
 
-def _stream(root: Path, files: Sequence[str], options: Mapping) -> Images:
+def _stream(
+    root: Path, files: Sequence[str], options: Mapping, boxes: Mapping[str, Box] | None
+) -> Images:
     if not options["resize"]:
         raise ValueError(
             "streamed images are stretched to one size: give --resize, or leave out --stream"
@@ -116,10 +139,24 @@ def _stream(root: Path, files: Sequence[str], options: Mapping) -> Images:
         gray=options["gray"],
         grey_range=options["grey_range"],
         truncated=options["truncated_images"] == "use",
+        fit=options["fit"],
+        boxes=boxes,
     )
     return Images(
         stream, headers.sizes[kept], kept, tuple(notes), headers.fingerprints[kept], "files"
     )
+
+
+def place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | None) -> list[str]:
+    """A note on where the images are kept, where that is not beside them and nobody asked for
+    it.
+    """
+    if cache_dir is not None or cache.folder.is_relative_to(root):
+        return []
+    return [
+        f"{root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir"
+        " names another place)"
+    ]
 
 
 def deep_notes(

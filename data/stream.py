@@ -3,14 +3,14 @@ array.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from data.decoding import read_image
+from data.decoding import Box, read_image
 
 
 class _Rows:
@@ -52,7 +52,8 @@ class Stream(_Rows):
         files: Paths below it, S of them.
         resize: Side in pixels that both sides of an image are stretched to, above 0.
         gray: One channel instead of three.
-        grey_range, truncated: See `read_image`.
+        grey_range, truncated, fit: See `read_image`.
+        boxes: For each file the part of it to cut out before resizing; None for whole images.
         workers: Threads that decode; as many as there are cores by default.
 
     Attributes: shape (S, resize, resize, channels), dtype uint8, ndim.
@@ -69,6 +70,8 @@ class Stream(_Rows):
         gray: bool = False,
         grey_range: int | None = None,
         truncated: bool = False,
+        fit: str = "stretch",
+        boxes: Mapping[str, Box] | None = None,
         workers: int | None = None,
     ):
         if resize < 1:
@@ -79,6 +82,7 @@ class Stream(_Rows):
         super().__init__(len(files), int(resize), 1 if gray else 3)
         self._root, self._files = Path(root), files
         self._how = {"gray": bool(gray), "grey_range": grey_range, "truncated": truncated}
+        self._how["fit"], self._boxes = fit, boxes
         self._pool = ThreadPoolExecutor(workers or cores(), "image decoder")
 
     def _fetch(self, rows: np.ndarray) -> np.ndarray:
@@ -99,7 +103,8 @@ class Stream(_Rows):
         file = self._files[row]
         try:
             path = self._root / file
-            images[place] = read_image(path, resize=self.shape[1], **self._how).pixels
+            box = None if self._boxes is None else self._boxes[file]
+            images[place] = read_image(path, resize=self.shape[1], box=box, **self._how).pixels
         except ValueError as error:
             raise ValueError(
                 f"{self._root / file} cannot be read: {error}; repair it, or remove it and start"

@@ -5,10 +5,14 @@ or a label. Exports of EcoTaxa and COCO files, as iNaturalist's, are tables too.
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 
+from data.boxes import read_boxes
 from data.collection import PARTS, Collection, collect, part_of
+from data.progress import progress
 from files.text import printable
 from hierarchies import ranks
 from hierarchies.folders import IMAGE_EXTENSIONS
@@ -23,6 +27,9 @@ STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of E
 GROUP = "sample_id"
 SUPERCATEGORY = "supercategory"  # of a category of a COCO file
 _SHOWN = 5
+_WAITING = 8  # threads that ask for files, more than there are cores: they wait for the disk
+_AT_ONCE = 1000  # files a thread asks for before it reports
+_BOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")  # columns of the boxes of a COCO file
 
 
 def read_table(
@@ -34,6 +41,8 @@ def read_table(
     split_column: str | None = None,
     group_column: str | None = None,
     where: Sequence[str] | None = None,
+    boxes: bool = False,
+    box_columns: Sequence[str] | None = None,
 ) -> Collection:
     """Reads a CSV or TSV file with a row for each image, or a COCO file (.json).
 
@@ -48,27 +57,19 @@ def read_table(
         group_column: Column of what images belong together; in an export of EcoTaxa the sample.
         where: 'COLUMN=VALUE' each: only rows that have the value. An export of EcoTaxa is read with
             object_annotation_status=validated unless that column is named here.
+        boxes: Read the box of each image, too, see `data.boxes.read_boxes`; box_columns says where.
 
     Raises: ValueError: If a column is missing, a row lacks a file or class, a file is missing or
-        has two classes; the line is named. OSError: If the table cannot be read.
+        has two classes or boxes; the line is named. OSError: If the table cannot be read.
     """
-    source = os.fspath(table)
-    if Path(table).suffix.lower() == ".json":
-        header, rows = _coco_rows(table, source)
-    else:
-        header, rows = read_rows(read_text(table), source)
-    rows = [row for row in rows if not _is_types(row)]
-    notes: list[str] = []
-    rows = _selected(source, header, rows, where, notes)
-    at = _file_column(source, header, rows, file_column)
-    files = [_relative(row.cells[at], os.fspath(root)) for row in rows]
-    rows, files = _without_repeats(source, header, rows, files, at, notes)
-    _check_files(source, rows, files, Path(root))
+    source, header, rows, files, notes, found_boxes = _images(
+        table, root, file_column, where, boxes, box_columns
+    )
     if levels is None and header[1] == SUPERCATEGORY:
         levels = header[1:3]
     paths, path_notes = paths_of_rows(source, header, rows, levels)
     notes += [f"{source}: {note}" for note in path_notes]
-    _check_classes(source, rows, files, paths)
+    _check_agreement(source, rows, files, ["/".join(path) for path in paths], "of class")
     parts, groups = None, None
     if split_column is not None:
         column = _column(source, header, split_column, "--split_column")
@@ -82,8 +83,80 @@ def read_table(
         groups = [row.cells[column] for row in rows]
         count = len({group for group in groups if group})
         notes.append(f"images of one {name!r} stay in one split: {count} groups")
-    files, paths, parts, groups = _distinct(files, paths, parts, groups)
-    return collect(files, paths, parts=parts, groups=groups, notes=notes)
+    kept = _distinct(files)
+    return collect(
+        _picked(files, kept),
+        _picked(paths, kept),
+        parts=_picked(parts, kept),
+        groups=_picked(groups, kept),
+        boxes=_picked(found_boxes, kept),
+        notes=notes,
+    )
+
+
+class ListedImages(NamedTuple):
+    """Images that a table lists, whatever it says of their classes.
+
+    Fields:
+        files: Their paths below the folder, in the order of the rows, each once.
+        boxes: left, top, width, height of what to cut out of each; None where not asked for.
+        notes: What the user should be told.
+    """
+
+    files: list[str]
+    boxes: list[tuple[float, ...]] | None
+    notes: list[str]
+
+
+def list_images(
+    table: str | os.PathLike,
+    root: str | os.PathLike,
+    *,
+    file_column: str | None = None,
+    where: Sequence[str] | None = None,
+    boxes: bool = False,
+    box_columns: Sequence[str] | None = None,
+) -> ListedImages:
+    """The images of a table or COCO file that are to be told apart, not to be learned from: it
+    needs no classes, and of an export of EcoTaxa all rows count. See `read_table`.
+    """
+    _, _, _, files, notes, found_boxes = _images(
+        table, root, file_column, where, boxes, box_columns, all_rows=True
+    )
+    kept = _distinct(files)
+    return ListedImages(_picked(files, kept), _picked(found_boxes, kept), notes)
+
+
+def _images(
+    table: str | os.PathLike,
+    root: str | os.PathLike,
+    file_column: str | None,
+    where: Sequence[str] | None,
+    boxes: bool,
+    box_columns: Sequence[str] | None,
+    all_rows: bool = False,
+) -> tuple:
+    """The table's name, header and rows that are used, their files, notes, and their boxes."""
+    source = os.fspath(table)
+    if Path(table).suffix.lower() == ".json":
+        header, rows = _coco_rows(table, source, boxes)
+    else:
+        header, rows = read_rows(read_text(table), source)
+    rows = [row for row in rows if not _is_types(row)]
+    notes: list[str] = []
+    rows = _selected(source, header, rows, where, notes, all_rows)
+    at = _file_column(source, header, rows, file_column)
+    files = [_relative(row.cells[at], os.fspath(root)) for row in rows]
+    rows, files = _without_repeats(source, header, rows, files, at, notes)
+    _check_files(source, rows, files, Path(root))
+    found = None
+    if boxes:
+        found, note = read_boxes(source, header, rows, box_columns)
+        notes.append(note)
+        # of several objects in an image each would need a name of its own
+        shown = [" ".join(f"{side:g}" for side in box) for box in found]
+        _check_agreement(source, rows, files, shown, "cut to")
+    return source, header, rows, files, notes, found
 
 
 def _is_types(row: Row) -> bool:
@@ -93,7 +166,12 @@ def _is_types(row: Row) -> bool:
 
 
 def _selected(
-    source: str, header: Sequence[str], rows: list[Row], where: Sequence[str] | None, notes: list
+    source: str,
+    header: Sequence[str],
+    rows: list[Row],
+    where: Sequence[str] | None,
+    notes: list,
+    all_rows: bool,
 ) -> list[Row]:
     wanted: dict[str, list[str]] = {}
     for condition in where or ():
@@ -101,7 +179,7 @@ def _selected(
         if not equals:
             raise ValueError(f"--where takes COLUMN=VALUE, got {condition!r}")
         wanted.setdefault(name, []).append(value)
-    if STATUS in header and STATUS not in wanted:
+    if STATUS in header and STATUS not in wanted and not all_rows:
         wanted[STATUS] = [VALIDATED]
     for name, values in wanted.items():
         at = _column(source, header, name, "--where")
@@ -180,7 +258,7 @@ def _check_files(source: str, rows: list[Row], files: list[str], root: Path) -> 
             f"{source}, line {rows[outside[0]].line}: {printable(files[outside[0]])!r} is not below"
             f" {root}; name the folder that all files are in with --data_dir"
         )
-    missing = [i for i, file in enumerate(files) if not (root / file).is_file()]
+    missing = [i for i, there in enumerate(_are_there(root, files)) if not there]
     if missing:
         shown = "; ".join(f"line {rows[i].line}: {printable(files[i])!r}" for i in missing[:_SHOWN])
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
@@ -190,15 +268,33 @@ def _check_files(source: str, rows: list[Row], files: list[str], root: Path) -> 
         )
 
 
-def _check_classes(source: str, rows: list[Row], files: list[str], paths: list) -> None:
+def _are_there(root: Path, files: Sequence[str]) -> Iterator[bool]:
+    """Whether each file is below the folder."""
+
+    def ask(start: int) -> list[bool]:
+        return [
+            os.path.isfile(os.path.join(root, file)) for file in files[start : start + _AT_ONCE]
+        ]
+
+    bar = progress(total=len(files), desc="Looking for images", unit="image")
+    with bar, ThreadPoolExecutor(_WAITING) as pool:
+        for answers in pool.map(ask, range(0, len(files), _AT_ONCE)):
+            bar.update(len(answers))
+            yield from answers
+
+
+def _check_agreement(
+    source: str, rows: list[Row], files: list[str], values: Sequence[str], said: str
+) -> None:
+    """Raises: ValueError: If two rows of one file say different things."""
     first: dict[str, int] = {}
     for i, file in enumerate(files):
         other = first.setdefault(file, i)
-        if paths[other] != paths[i]:
+        if values[other] != values[i]:
             raise ValueError(
-                f"{source}, line {rows[i].line}: {printable(file)!r} is of class"
-                f" {printable('/'.join(paths[i]))!r}, but of {printable('/'.join(paths[other]))!r}"
-                f" in line {rows[other].line}; remove one of the lines"
+                f"{source}, line {rows[i].line}: {printable(file)!r} is {said}"
+                f" {printable(values[i])!r}, but {said.partition(' ')[0]}"
+                f" {printable(values[other])!r} in line {rows[other].line}; remove one of the lines"
             )
 
 
@@ -215,16 +311,23 @@ def _part(source: str, row: Row, at: int, header: Sequence[str]) -> int:
     return part
 
 
-def _distinct(files: list[str], paths: list, parts: list | None, groups: list | None) -> tuple:
+def _distinct(files: list[str]) -> list[int]:
     """The first row of each file: others differ in columns that are not used."""
-    kept = list(dict(zip(reversed(files), reversed(range(len(files))))).values())[::-1]
-    pick = lambda values: None if values is None else [values[i] for i in kept]  # noqa: E731
-    return pick(files), pick(paths), pick(parts), pick(groups)
+    first: dict[str, int] = {}
+    for i, file in enumerate(files):
+        first.setdefault(file, i)
+    return list(first.values())
 
 
-def _coco_rows(table: str | os.PathLike, source: str) -> tuple[list[str], list[Row]]:
+def _picked(values: list | None, kept: list[int]) -> list | None:
+    return None if values is None else [values[i] for i in kept]
+
+
+def _coco_rows(
+    table: str | os.PathLike, source: str, boxes: bool = False
+) -> tuple[list[str], list[Row]]:
     """Rows of a COCO file: one for each annotation, with the ranks or the supercategory of its
-    category.
+    category, and its box if that is asked for.
     """
     try:
         content = json.loads(read_text(table))
@@ -237,7 +340,8 @@ def _coco_rows(table: str | os.PathLike, source: str) -> tuple[list[str], list[R
     categories = {entry["id"]: entry for entry in content["categories"]}
     known = [rank for rank in ranks.RANKS if any(rank in c for c in categories.values())]
     upper = [] if known else [SUPERCATEGORY]
-    header = ["file_name", *known, *upper, "label", *_plain_fields(images.values())]
+    fields = _plain_fields(images.values())
+    header = ["file_name", *known, *upper, "label", *fields, *(_BOX if boxes else ())]
     rows = []
     for number, annotation in enumerate(content["annotations"], 1):
         image = images.get(annotation.get("image_id"))
@@ -247,14 +351,20 @@ def _coco_rows(table: str | os.PathLike, source: str) -> tuple[list[str], list[R
             raise ValueError(f"{source}: annotation {number} names an unknown {what}")
         taxa = [str(category.get(rank) or "") for rank in (*known, *upper)]
         own = str(category.get("name") or category["id"])
-        rest = [str(image.get(field, "")) for field in header[len(known) + len(upper) + 2 :]]
-        rows.append(Row(number, [str(image.get("file_name", "")), *taxa, own, *rest]))
+        rest = [str(image.get(field, "")) for field in fields]
+        cells = [str(image.get("file_name", "")), *taxa, own, *rest]
+        rows.append(Row(number, [*cells, *(_coco_box(annotation) if boxes else ())]))
     if not rows:
         raise ValueError(f"{source} has no annotation")
     if upper and not any(row.cells[1] for row in rows):
         header.pop(1)
         rows = [Row(row.line, [row.cells[0], *row.cells[2:]]) for row in rows]
     return header, rows
+
+
+def _coco_box(annotation: Mapping) -> list[str]:
+    box = annotation.get("bbox")
+    return [str(side) for side in box] if isinstance(box, list) and len(box) == 4 else [""] * 4
 
 
 def _plain_fields(images) -> list[str]:

@@ -1,13 +1,15 @@
 """Augmentation of whole batches, reproducible from a generator and independent of the device."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from registry import Option, Registry, settle
+from data.mixing import MIXINGS
+from registry import Number, Option, Registry, fraction, positive_int, settle
 
 ROTATION, SHIFT, SCALE, SHEAR = (
     15.0,
@@ -158,6 +160,72 @@ def randomresizedcrop(
     return _one_by_one(v2.Compose([crop, v2.RandomHorizontalFlip()]), images, generator)
 
 
+def dihedral(images: torch.Tensor, generator: torch.Generator, fill: float = 0.0) -> torch.Tensor:
+    """Each image turned by 0, 90, 180 or 270 degrees and mirrored or not, all eight equally often:
+    for objects that lie any way round. No pixel changes its value. Images that are no squares are
+    turned by 0 or 180 degrees.
+    """
+    draws = torch.randint(8, (len(images),), generator=generator)
+    square = images.shape[2] == images.shape[3]
+    turned = images.clone()
+    for number in range(8):
+        rows = torch.nonzero(draws == number).ravel().to(images.device)
+        part = images.index_select(0, rows)
+        part = part.flip(3) if number & 1 else part
+        part = part.flip(2, 3) if number & 2 else part
+        part = part.transpose(2, 3) if number & 4 and square else part
+        turned.index_copy_(0, rows, part)
+    return turned
+
+
+def randaugment(
+    images: torch.Tensor,
+    generator: torch.Generator,
+    fill: float = 0.0,
+    randaugment_ops: int = 2,
+    randaugment_magnitude: int = 9,
+) -> torch.Tensor:
+    """RandAugment (Cubuk et al. 2020), for each image on its own; uint8 inside."""
+    from torchvision.transforms import v2
+
+    return _one_by_one(
+        v2.RandAugment(randaugment_ops, randaugment_magnitude, fill=255 * fill), images, generator
+    )
+
+
+def jitter(
+    images: torch.Tensor, generator: torch.Generator, fill: float = 0.0, color_jitter: float = 0.0
+) -> torch.Tensor:
+    """Brightness, contrast and, of colour images, saturation of each image times a factor from
+    1 - color_jitter to 1 + color_jitter, each its own, in any order; uint8 inside. Hue, which tells
+    stained or pigmented objects apart, stays.
+    """
+    from torchvision.transforms import v2
+
+    saturation = color_jitter if images.shape[1] == 3 else None
+    return _one_by_one(v2.ColorJitter(color_jitter, color_jitter, saturation), images, generator)
+
+
+def erase(
+    images: torch.Tensor, generator: torch.Generator, fill: float = 0.0, erasing: float = 0.0
+) -> torch.Tensor:
+    """With probability `erasing` a rectangle of 2 to 33 % of an image, of any proportions from 0.3
+    to 3.3, becomes noise of all its values (Zhong et al. 2020); uint8 inside.
+    """
+    from torchvision.transforms import v2
+
+    size = (images.shape[1], *images.shape[2:])
+    eraser = v2.RandomErasing(p=erasing, scale=(0.02, 0.33), ratio=(0.3, 3.3), value=0)
+
+    def with_noise(image: torch.Tensor) -> torch.Tensor:
+        noise = torch.randint(256, size, dtype=torch.uint8).to(image.device)
+        # what the eraser takes out of a mask of ones
+        kept = eraser(torch.ones_like(image[:1]))
+        return torch.where(kept > 0, image, noise)
+
+    return _one_by_one(with_noise, images, generator)
+
+
 AUGMENTATIONS = Registry(
     Option(
         "aug",
@@ -172,8 +240,94 @@ AUGMENTATIONS = Registry(
         "autoaugment": Augmentation(autoaugment),
         "trivialaugment": Augmentation(trivialaugment),
         "randomresizedcrop": Augmentation(randomresizedcrop),
+        "dihedral": Augmentation(dihedral, "turned by right angles and mirrored"),
+        "randaugment": Augmentation(
+            randaugment,
+            "some of torchvision's fourteen changes",
+            (
+                Option(
+                    "randaugment_ops",
+                    positive_int,
+                    2,
+                    "N",
+                    "changes that each image undergoes",
+                    rebuilt=None,
+                ),
+                Option(
+                    "randaugment_magnitude",
+                    Number(int, lambda n: 0 <= n <= 30, "a whole number from 0 to 30"),
+                    9,
+                    "N",
+                    "how strong they are, of 30",
+                    rebuilt=None,
+                ),
+            ),
+        ),
     },
 )
+# what goes with any of them, one after another; the option that asks for it is its strength
+ADDED = (
+    Augmentation(
+        jitter,
+        options=(
+            Option(
+                "color_jitter",
+                fraction,
+                0,
+                "STRENGTH",
+                "change brightness, contrast and saturation of training images by up to this share,"
+                " 0 to 1",
+                off=0,
+                rebuilt=None,
+            ),
+        ),
+    ),
+    Augmentation(
+        erase,
+        options=(
+            Option(
+                "erasing",
+                fraction,
+                0,
+                "PROBABILITY",
+                "overwrite a rectangle of so many training images with noise",
+                off=0,
+                rebuilt=None,
+            ),
+        ),
+    ),
+)
+OPTIONS = (
+    AUGMENTATIONS.option,
+    *(option for added in ADDED for option in added.options),
+    *(mixing.option for mixing in MIXINGS),
+)
+
+
+def augmenter(options: Mapping[str, object]) -> Transform:
+    """Everything that a run's options ask for: a function (images, generator) -> images, see
+    `augment`; what is mixed comes after it, see `data.mixing`.
+    """
+    steps = [augment(options["aug"], **AUGMENTATIONS.select(options))]
+    for added in ADDED:
+        own = {option.name: options.get(option.name) for option in added.options}
+        if any(own.values()):
+            steps.append(partial(added.function, **own))
+
+    def apply(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        for step in steps if len(images) else ():
+            images = step(images, generator)
+        return images
+
+    return apply
+
+
+def augments(options: Mapping[str, object]) -> bool:
+    """Whether the network sees other images in every epoch, so that nothing it makes of them can be
+    kept.
+    """
+    chosen = options.get("aug") not in (None, AUGMENTATIONS.option.default)
+    return chosen or any(options.get(option.name) for option in OPTIONS[1:])
 
 
 def _one_by_one(

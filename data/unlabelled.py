@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.decoding import read_image
+from data.decoding import Box, read_image
 from data.stream import Upscaled, cores
 from hierarchies.folders import (
     IMAGE_EXTENSIONS,
@@ -43,10 +43,10 @@ class Shape(NamedTuple):
     """How a model takes its images.
 
     Attributes:
-        height, width: In pixels, to which images are stretched.
+        height, width: In pixels, to which images are brought.
         gray: One channel instead of three.
         upscale: Side in pixels to which the stretched images are then enlarged; 0 leaves them.
-        grey_range, truncated: See `data.decoding.read_image`.
+        grey_range, truncated, fit: See `data.decoding.read_image`.
     """
 
     height: int
@@ -55,6 +55,7 @@ class Shape(NamedTuple):
     upscale: int = 0
     grey_range: int | None = None
     truncated: bool = False
+    fit: str = "stretch"
 
 
 class Batch(NamedTuple):
@@ -154,7 +155,11 @@ def _below(root: Path) -> _Below:
 
 
 def read_batches(
-    files: Sequence[str], shape: Shape, batch_size: int, workers: int | None = None
+    files: Sequence[str],
+    shape: Shape,
+    batch_size: int,
+    workers: int | None = None,
+    boxes: Mapping[str, Box] | None = None,
 ) -> Iterator[Batch]:
     """The files in order, batch by batch, as training reads images; threads stay up to a batch
     ahead.
@@ -164,13 +169,14 @@ def read_batches(
         shape: How the model takes its images.
         batch_size: Files in a batch, 1 or more.
         workers: Threads that decode; as many as there are cores by default.
+        boxes: For each file the part of it to cut out first; None for whole images.
 
     Raises: ValueError: If batch_size is below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
     pool, ahead = ThreadPoolExecutor(workers or cores(), "image decoder"), deque()
-    read, position = partial(_read, shape=shape), 0
+    read, position = partial(_read, shape=shape, boxes=boxes), 0
     try:
         for start in range(0, len(files), batch_size):
             while position < min(start + 2 * batch_size, len(files)):
@@ -196,12 +202,21 @@ def _batch(
     return Batch(files, errors, pixels, sizes, fingerprints)
 
 
-def _read(file: str, shape: Shape) -> tuple[np.ndarray, tuple[int, int], int] | str:
+def _read(
+    file: str, shape: Shape, boxes: Mapping[str, Box] | None
+) -> tuple[np.ndarray, tuple[int, int], int] | str:
     """Pixels, original size and fingerprint of an image, or why there are none."""
     square = shape.height == shape.width
     try:
-        side, how = shape.height if square else None, (shape.grey_range, shape.truncated)
-        image = read_image(file, resize=side, gray=shape.gray, grey_range=how[0], truncated=how[1])
+        image = read_image(
+            file,
+            resize=shape.height if square else None,
+            gray=shape.gray,
+            box=None if boxes is None else boxes[file],
+            grey_range=shape.grey_range,
+            truncated=shape.truncated,
+            fit=shape.fit,
+        )
         pixels = image.pixels if square else _stretch(image.pixels, shape)
     except Exception as error:  # damaged bytes can raise anything
         return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

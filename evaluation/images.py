@@ -34,7 +34,7 @@ class Content(NamedTuple):
     Attributes:
         fingerprints: By file, 16 hexadecimal digits.
         of: 'pixels' or 'files', see `data.Splits`.
-        resize, gray, grey_range, truncated: As which the run reads them.
+        resize, gray, grey_range, truncated, fit: As which the run reads them.
     """
 
     fingerprints: Mapping[str, str]
@@ -43,6 +43,7 @@ class Content(NamedTuple):
     gray: bool
     grey_range: int | None = None
     truncated: bool = False
+    fit: str = "stretch"
 
 
 def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
@@ -73,6 +74,7 @@ def _content(run: Run) -> Content:
         return Content({}, str(of), 0, False)
     fingerprints = dict(zip(table["file"].astype(str), table["fingerprint"].astype(str)))
     resize, grey_range = options.get("resize"), options.get("grey_range")
+    fit = options.get("fit")
     return Content(
         fingerprints,
         str(of),
@@ -80,6 +82,7 @@ def _content(run: Run) -> Content:
         bool(options.get("gray")),
         grey_range,
         options.get("truncated_images") == "use",
+        fit if isinstance(fit, str) else "stretch",
     )
 
 
@@ -88,9 +91,9 @@ def _has_content(path: Path, file: str, content: Content) -> bool:
     if content.of == "files":
         found = file_fingerprint(path)
     else:
-        _, _, resize, gray, grey_range, truncated = content
+        _, _, resize, gray, grey_range, truncated, fit = content
         found = read_image(
-            path, resize=resize, gray=gray, grey_range=grey_range, truncated=truncated
+            path, resize=resize, gray=gray, grey_range=grey_range, truncated=truncated, fit=fit
         ).fingerprint
     return content.fingerprints.get(file) == f"{found:016x}"
 

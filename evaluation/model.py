@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import models
+from data.decoding import FITS
 from data.unlabelled import Shape
 from evaluation.answers import no_prototypes
 from runs.folder import SCORES, Run, RunError
@@ -61,9 +62,15 @@ def load_model(run: Run, checkpoint: str | None = None) -> models.Classifier:
 
 def image_shape(run: Run) -> Shape:
     """How the model of a run takes its images. Raises: RunError: If only the results say it, and
-    there are none.
+    there are none, or an option is none that training writes.
     """
     options = run.options
+    fit = options.get("fit") or "stretch"
+    if not isinstance(fit, str) or fit not in FITS:
+        raise RunError(
+            f"{run.folder / 'config.json'} is damaged: option 'fit' is {fit!r}, not one of"
+            f" {', '.join(FITS)}"
+        )
     width = height = options.get("resize") or 0
     if not width:  # all training images were of one size
         width, height = (int(side) for side in run.arrays("test")["sizes"][0])
@@ -74,6 +81,7 @@ def image_shape(run: Run) -> Shape:
         options.get("upscale") or 0,
         options.get("grey_range"),
         options.get("truncated_images") == "use",
+        fit,
     )
 
 

@@ -3,12 +3,13 @@ says of them.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pandas as pd
 
+from data.decoding import Box
 from data.progress import progress
 from data.unlabelled import Batch, Shape, read_batches
 from evaluation.answers import Answered, Answerer, Counts
@@ -45,6 +46,7 @@ class Predictor:
         out: str | os.PathLike,
         embeddings: str | os.PathLike | None = None,
         truths: np.ndarray | None = None,
+        boxes: Mapping[str, Box] | None = None,
     ) -> Counts:
         """Writes a row for each file, in order; the files written to appear when all is done.
 
@@ -56,12 +58,13 @@ class Predictor:
             embeddings: .npz file for the images that could be read: files (S,), embeddings (S, D),
                 not normalised, and scores (S, C), not divided by the temperature.
             truths: (S,) true classes, -1 where not known.
+            boxes: For each file the part of it to cut out; None for whole images.
 
         Raises: ValueError: If a file cannot be written, or the model gives no finite scores.
         """
         counts = Counts()
         with _table(out, embeddings) as write, progress(total=len(files), unit="image") as bar:
-            for batch in read_batches(files, self.shape, self.batch_size):
+            for batch in read_batches(files, self.shape, self.batch_size, boxes=boxes):
                 vectors, scores = self._embed(batch)
                 answered = self.answers(scores)
                 known = None if truths is None else truths[counts.images :][: len(batch.files)]

@@ -42,6 +42,8 @@ class Loss(nn.Module):
             as part of a message.
         coarse: Whether batches may hold such targets. On the CPU, where looking is free, each batch
             tells; elsewhere only this does.
+        mixes: True where its value is a mean, or sum, over single images, so that a mixture of two
+            images has the mean of their losses; else the reason why it has none, for --mixup.
         options: The options it takes as keyword arguments, see `registry.Option`; the constructor
             gets their values from `settle`.
         summary: What it is, in a few words, for --help.
@@ -53,6 +55,7 @@ class Loss(nn.Module):
     reduction: str = "mean"
     inner_targets: bool | str = "its formula needs the class of every image"
     coarse: bool = False
+    mixes: bool | str = True
     options: tuple[Option, ...] = ()
     summary: str = ""
     short_flag: str | None = None

@@ -3,8 +3,8 @@
 They stand here because training knows the command line and not the other way round.
 """
 
-from data import AUGMENTATIONS
 from data.options import SEED
+from data.transforms import OPTIONS as AUGMENTATION
 from optimization import OPTIONS as OPTIMIZATION
 from options.parser import GPU
 from registry import Need, Option, filled, natural, positive_int, switch, with_flag
@@ -19,7 +19,7 @@ TRAINING = (
     ),
     Option("batch_size", positive_int, 32, "N", "images in a step"),
     *OPTIMIZATION,
-    AUGMENTATIONS.option,
+    *AUGMENTATION,
     SEED,
     Option(
         "last",

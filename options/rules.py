@@ -58,6 +58,10 @@ CLASHES: list[tuple[Callable[[Mapping], bool], str]] = [
         " choose one",
     ),
     (
+        lambda o: o["batch_size"] == 1 and data.mixes(o),
+        "--mixup and --cutmix mix the images of a batch: --batch_size must be 2 or more",
+    ),
+    (
         lambda o: o["resume"] and o["overwrite"],
         "--resume goes on with a run, --overwrite drops it: choose one",
     ),
@@ -139,7 +143,12 @@ def _check_parts(options: Mapping[str, object]) -> None:
         )
     head = models.HEADS[options["method"]]
     head.check(options)
-    losses.LOSSES[options["loss"]].check_head(head, options)
+    loss = losses.LOSSES[options["loss"]]
+    loss.check_head(head, options)
+    if data.mixes(options) and loss.mixes is not True:
+        raise ValueError(
+            f"--mixup and --cutmix have no meaning for --loss {options['loss']}: {loss.mixes}"
+        )
 
 
 def _plain(value: object) -> object:

@@ -32,9 +32,16 @@ LOOP, WIRING = "training/loop.py", "tests/test_wiring.py"
 DEVICES = "tests/test_devices.py"
 MUTATIONS = (
     Mutation("set_epoch", LOOP, "    training.loss.set_epoch(training.epoch)\n", "", WIRING),
-    Mutation("set_lr", LOOP, "    model.head.set_lr(lr)\n", "", WIRING),
+    Mutation("set_lr", LOOP, "    model.head.set_lr(training.lr)\n", "", WIRING),
     Mutation("schedule.step", LOOP, "training.schedule.step()", "pass", WIRING),
     Mutation("augment", LOOP, "images = augment(images, generator)", "images = images", WIRING),
+    Mutation(
+        "mix",
+        LOOP,
+        "batch = mix(images, targets, generator)",
+        "batch = Mixture(images, targets, targets)",
+        "tests/test_mixing.py",
+    ),
     Mutation(
         "best of equals",
         "optimization/choosing.py",

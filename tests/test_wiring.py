@@ -129,16 +129,16 @@ def _first_loss(*flags):
 
 def test_augmentation_is_drawn_anew_in_each_epoch(monkeypatch):
     seen = []
-    original = loop.data.augment
+    original = loop.data.augmenter
 
-    def spy(name):
+    def spy(options):
         def apply(images, generator):
             seen.append(torch.rand(1, generator=copy_of(generator)).item())
-            return original(name)(images, generator)
+            return original(options)(images, generator)
 
         return apply
 
-    monkeypatch.setattr(loop.data, "augment", spy)
+    monkeypatch.setattr(loop.data, "augmenter", spy)
     fit("--aug", "--epochs", "2")
     assert len(set(seen)) == len(seen) == 2 * STEPS
 
@@ -152,10 +152,10 @@ def copy_of(generator):
 def test_no_image_is_left_alone_in_a_batch_and_each_is_seen_once(monkeypatch):
     seen, original = [], loop._forward_backward
 
-    def spy(training, images, sizes, targets, total):
-        assert len(images) == len(targets) == total
-        seen.append(targets)
-        return original(training, images, sizes, targets, total)
+    def spy(training, batch, sizes, total):
+        assert len(batch.images) == len(batch.targets) == total
+        seen.append(batch.targets)
+        return original(training, batch, sizes, total)
 
     monkeypatch.setattr(loop, "_forward_backward", spy)
     fit("--epochs", "1")
@@ -167,9 +167,9 @@ def test_no_image_is_left_alone_in_a_batch_and_each_is_seen_once(monkeypatch):
 def test_the_order_of_the_images_changes_with_the_epoch_and_the_seed(monkeypatch):
     seen, original = [], loop._forward_backward
 
-    def spy(training, images, sizes, targets, total):
-        seen.append(images.double().sum().item())
-        return original(training, images, sizes, targets, total)
+    def spy(training, batch, sizes, total):
+        seen.append(batch.images.double().sum().item())
+        return original(training, batch, sizes, total)
 
     monkeypatch.setattr(loop, "_forward_backward", spy)
     fit("--epochs", "2")
@@ -300,9 +300,9 @@ def test_the_class_prior_is_that_of_the_training_images():
 def test_the_loss_of_the_table_is_the_mean_over_images_and_not_over_batches(monkeypatch):
     values, original = [], loop._forward_backward
 
-    def spy(training, images, sizes, targets, total):
-        embeddings, scores, terms = original(training, images, sizes, targets, total)
-        values.append((terms["loss"].item(), len(targets)))
+    def spy(training, batch, sizes, total):
+        embeddings, scores, terms = original(training, batch, sizes, total)
+        values.append((terms["loss"].item(), len(batch.targets)))
         return embeddings, scores, terms
 
     monkeypatch.setattr(loop, "_forward_backward", spy)

@@ -23,12 +23,19 @@ class EpochStats:
 
     The embeddings are those of the training pass itself, so the diagnostics cost no second pass
     over the images: they see the model as it was at each step and images as they were augmented.
+    Where images are `mixed` they have no class of their own: what is counted by class is NaN.
     """
 
     def __init__(
-        self, num_classes: int, dim: int, steps: int, device: torch.device, team: Team = ALONE
+        self,
+        num_classes: int,
+        dim: int,
+        steps: int,
+        device: torch.device,
+        team: Team = ALONE,
+        mixed: bool = False,
     ):
-        self.team = team
+        self.team, self.mixed = team, mixed
         self.penalties: dict[str, torch.Tensor] = {}
         self.losses = torch.zeros(
             steps, dtype=torch.float64, device=device
@@ -57,12 +64,14 @@ class EpochStats:
         self.losses[self.steps] = terms["loss"] * (len(targets) if mean else 1)
         for name in terms.keys() - {"loss"}:
             self.penalties[name] = self.penalties.get(name, 0) + terms[name].detach()
+        self.samples += len(targets)
+        self.steps += 1
+        if self.mixed:
+            return
         self.correct += (scores.argmax(1) == targets).sum()
         own = F.cosine_similarity(embeddings.float(), head.weight[targets].float())
         self.own_angle += torch.acos(own.clamp(-1, 1)).sum()
         self.sums.add(embeddings, targets)
-        self.samples += len(targets)
-        self.steps += 1
 
     def progress(self) -> dict[str, str]:
         """Mean loss and accuracy so far. Raises: Diverged: If the loss of a step is not finite,
@@ -76,7 +85,8 @@ class EpochStats:
             if not math.isfinite(value):
                 raise Diverged(f"the loss is {value} at step {step}")
         self.checked = self.steps
-        return {"loss": f"{loss / samples:.4f}", "acc": f"{correct / samples:.3f}"}
+        shown = {"loss": f"{loss / samples:.4f}", "acc": f"{correct / samples:.3f}"}
+        return {"loss": shown["loss"]} if self.mixed else shown
 
     def _total(self, *values: torch.Tensor | float) -> list[float]:
         """Sums over all processes; waits for the device once."""
@@ -91,6 +101,7 @@ class EpochStats:
         loss, correct, angle, samples = self._total(
             self.losses.sum(), self.correct, self.own_angle, self.samples
         )
+        correct, angle = (math.nan, math.nan) if self.mixed else (correct, angle)
         self.team.sum(self.sums.sums, self.sums.squares, self.sums.counts)
         return {
             "train_loss": loss / samples,

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 import data
 from data import Batches, Splits
+from data.mixing import Mixture
 from data.progress import progress
 from optimization.choosing import CHOICES
 from runs.folder import Run
@@ -70,16 +71,24 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
     own_seed = epoch_seed(options["seed"], training.epoch, team.rank)
     seed_everything(own_seed)
     generator = torch.Generator().manual_seed(own_seed)
-    augment = data.augment(options["aug"], **data.AUGMENTATIONS.select(options))
+    augment, mix = data.augmenter(options), data.mixer(options)
     batches = batches.reshuffled(epoch_seed(options["seed"], training.epoch))
     model.train()
     model.head.set_lr(training.lr)
     training.loss.set_epoch(training.epoch)
-    stats = EpochStats(splits.num_classes, model.dim, len(batches), training.devices.main, team)
+    stats = EpochStats(
+        splits.num_classes,
+        model.dim,
+        len(batches),
+        training.devices.main,
+        team,
+        mixed=data.mixes(options),
+    )
     bar.set_description(f"epoch {training.epoch + 1}/{options['epochs']}", refresh=False)
     for step, ((images, sizes, targets), total) in enumerate(zip(batches, batches.totals)):
         images = augment(images, generator)  # (B, channels, H, W)
-        embeddings, scores, terms = _forward_backward(training, images, sizes, targets, total)
+        batch = mix(images, targets, generator)
+        embeddings, scores, terms = _forward_backward(training, batch, sizes, total)
         stats.add(embeddings, scores, targets, terms, model.head, training.loss.reduction == "mean")
         _step(training, embeddings, targets, total)
         bar.update()
@@ -95,7 +104,7 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
 
 
 def _forward_backward(
-    training: TrainingState, images: Tensor, sizes: Tensor, targets: Tensor, total: int
+    training: TrainingState, batch: Mixture, sizes: Tensor, total: int
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Forward and backward of this process's images of a batch of `total` images.
 
@@ -104,13 +113,14 @@ def _forward_backward(
     """
     head, loss, team = training.model.head, training.loss, training.team
     with training.autocast():
-        embeddings = training.network(images, sizes)  # (B, D)
+        embeddings = training.network(batch.images, sizes)  # (B, D)
     scores = head(embeddings)  # (B, C)
     read = [scores if name == "scores" else getattr(head, name)(embeddings) for name in loss.inputs]
-    value = loss(*read, targets) if len(targets) else _nothing(read)
+    count = len(batch.targets)
+    value = batch.loss(lambda targets: loss(*read, targets)) if count else _nothing(read)
     penalties = training.penalties(training.model, head.weight)
     training.optimizer.zero_grad(set_to_none=True)
-    weighed = team.weigh(value, len(targets), total, loss.reduction)
+    weighed = team.weigh(value, count, total, loss.reduction)
     sum(penalties.values(), weighed).backward()
     terms = {name: term.detach() for name, term in {"loss": value, **penalties}.items()}
     return embeddings.detach(), scores.detach(), terms

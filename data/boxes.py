@@ -1,0 +1,99 @@
+"""Bounding boxes of objects in images, as tables have them."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from data.decoding import Box
+from files.text import printable
+from hierarchies import ranks
+from hierarchies.tables import Row
+
+# titles of columns, without blanks, marks and capitals, of left, top, width, height
+SIDES = (
+    ("bboxx", "bboxy", "bboxwidth", "bboxheight"),
+    ("bboxx", "bboxy", "bboxw", "bboxh"),
+    ("bboxleft", "bboxtop", "bboxwidth", "bboxheight"),
+    ("boxx", "boxy", "boxwidth", "boxheight"),
+    ("left", "top", "width", "height"),
+    ("x", "y", "width", "height"),
+    ("x", "y", "w", "h"),
+)
+# of left, top, right, bottom
+CORNERS = (
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("bboxxmin", "bboxymin", "bboxxmax", "bboxymax"),
+    ("x1", "y1", "x2", "y2"),
+    ("left", "top", "right", "bottom"),
+)
+
+
+def read_boxes(
+    source: str, header: Sequence[str], rows: Sequence[Row], named: Sequence[str] | None = None
+) -> tuple[list[tuple[float, ...]], str]:
+    """left, top, width, height of the box in each row, in pixels, and a note on where they are.
+
+    Args:
+        source: The table, for messages.
+        header, rows: What it holds.
+        named: Columns of left, top, width and height; by default those that are titled like them,
+            or like left, top, right and bottom.
+
+    Raises: ValueError: If there are no such columns, or a row has no box; the line is named.
+    """
+    at, corners = _columns(source, header, named)
+    boxes = []
+    for row in rows:
+        try:
+            left, top, *others = (float(row.cells[column].replace(",", ".")) for column in at)
+        except ValueError:
+            left, top, others = math.nan, math.nan, [math.nan, math.nan]
+        width, height = (others[0] - left, others[1] - top) if corners else others
+        if not (all(map(math.isfinite, (left, top))) and 0 < width < 1e9 and 0 < height < 1e9):
+            cells = ", ".join(printable(row.cells[column]) or "nothing" for column in at)
+            raise ValueError(
+                f"{source}, line {row.line}: {', '.join(header[column] for column in at)} are"
+                f" {cells}, which is no box; fill it in, leave the row out (--where), or leave out"
+                " --crop_box"
+            )
+        boxes.append((left, top, width, height))
+    return boxes, f"boxes of {source}: {', '.join(header[column] for column in at)}"
+
+
+def with_margin(boxes: Sequence[Sequence[float]], margin: float) -> list[Box]:
+    """Boxes of whole pixels around boxes (left, top, width, height), with `margin` times their
+    width at the left and at the right and `margin` times their height above and below.
+    """
+    found = []
+    for left, top, width, height in np.asarray(boxes, float).tolist():
+        # what reaches beyond the image is cut when it is read
+        start = math.floor(left - margin * width), math.floor(top - margin * height)
+        end = math.ceil(left + width * (1 + margin)), math.ceil(top + height * (1 + margin))
+        found.append((*start, end[0] - start[0], end[1] - start[1]))
+    return found
+
+
+def _columns(
+    source: str, header: Sequence[str], named: Sequence[str] | None
+) -> tuple[list[int], bool]:
+    """Positions of the four columns, and whether the last two are the right and lower end."""
+    listed = ", ".join(map(repr, header))
+    if named is not None:
+        missing = [name for name in named if name not in header]
+        if len(named) != 4 or missing:
+            raise ValueError(
+                f"{source}: --box_columns takes four columns, of left, top, width and height, of"
+                f" {listed}; got {', '.join(map(repr, named))}"
+            )
+        return [list(header).index(name) for name in named], False
+    titles = [ranks.plain(title) for title in header]
+    for titled, corners in ((SIDES, False), (CORNERS, True)):
+        for four in titled:
+            if set(four) <= set(titles):
+                return [titles.index(title) for title in four], corners
+    raise ValueError(
+        f"{source}: --crop_box needs the boxes of the images, and no four columns are named like"
+        f" them ('bbox_x', 'bbox_y', 'bbox_width', 'bbox_height' ...), only {listed}; name them"
+        " with --box_columns"
+    )

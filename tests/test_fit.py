@@ -1,0 +1,209 @@
+"""Images of other proportions than the square: stretched, padded or cropped, cut to their boxes; in
+the cache, streamed, in training and in predicting alike.
+"""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from images import draw, make_learnable_folder
+from PIL import Image
+from recorded import run_main
+from trained import train_small
+
+import data
+import predict
+from data.boxes import read_boxes, with_margin
+from data.cache import build_cache
+from data.decoding import read_image
+from data.stream import Stream
+from hierarchies.tables import Row
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+    return path
+
+
+def test_pad_keeps_proportions_and_fills_with_the_colour_of_the_edge(tmp_path):
+    picture = np.full((4, 8), 200)
+    picture[1:3, 2:6] = 10  # an object in the middle, and one pixel of it on the edge
+    picture[0, 4] = 10
+    path = save(tmp_path / "a.png", picture)
+    found = read_image(path, resize=8, gray=True, fit="pad")
+    assert found.pixels.shape == (8, 8, 1) and found.size == (8, 4)
+    np.testing.assert_array_equal(found.pixels[2:6, :, 0], picture)
+    assert (found.pixels[[0, 1, 6, 7]] == 200).all()
+    tall = read_image(save(tmp_path / "b.png", picture.T), resize=8, gray=True, fit="pad")
+    np.testing.assert_array_equal(tall.pixels[:, :, 0], found.pixels[:, :, 0].T)
+
+
+def test_crop_takes_the_middle_and_stretch_all(tmp_path):
+    picture = np.tile(np.arange(8) * 30, (4, 1))
+    path = save(tmp_path / "a.png", picture)
+    found = read_image(path, resize=4, gray=True, fit="crop")
+    np.testing.assert_array_equal(found.pixels[:, :, 0], picture[:, 2:6])
+    stretched = read_image(path, resize=4, gray=True)
+    assert stretched.pixels[0, 0, 0] < 30 and stretched.pixels[0, 3, 0] > 180
+    with pytest.raises(ValueError, match="fit must be one of stretch, pad, crop, got 'fill'"):
+        read_image(path, resize=4, fit="fill")
+
+
+@pytest.mark.parametrize("size", [(20, 20), (1, 300), (301, 2), (7, 5)])
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+def test_every_size_becomes_the_square(tmp_path, size, fit):
+    draw(tmp_path / "a.png", size)
+    found = read_image(tmp_path / "a.png", resize=16, fit=fit)
+    assert found.pixels.shape == (16, 16, 3) and found.size == size
+    if size == (20, 20):  # of a square all are the same
+        np.testing.assert_array_equal(
+            found.pixels, read_image(tmp_path / "a.png", resize=16).pixels
+        )
+
+
+def test_margins_are_shares_of_the_sides_and_end_at_the_image(tmp_path):
+    assert with_margin([(10, 20, 40, 10)], 0.1) == [(6, 19, 48, 12)]
+    assert with_margin([(0.5, 0, 2.2, 3)], 0) == [(0, 0, 3, 3)]
+    picture = np.arange(48).reshape(6, 8)
+    path = save(tmp_path / "a.png", picture)
+    (box,) = with_margin([(6, 4, 2, 2)], 0.5)  # 5 to 9 of 8, 3 to 7 of 6
+    np.testing.assert_array_equal(
+        read_image(path, resize=0, gray=True, box=box).pixels[:, :, 0], picture[3:, 5:]
+    )
+
+
+@pytest.mark.parametrize(
+    "titles, cells, box",
+    [
+        (["bbox_x", "bbox_y", "bbox_width", "bbox_height"], ["1", "2", "3,5", "4"], (1, 2, 3.5, 4)),
+        (["xmin", "ymin", "xmax", "ymax"], ["1", "2", "5", "4"], (1, 2, 4, 2)),
+        (["Left", "Top", "Right", "Bottom"], ["1", "2", "5", "4"], (1, 2, 4, 2)),
+    ],
+)
+def test_boxes_are_known_by_their_titles(titles, cells, box):
+    header = ["file", *titles]
+    found, note = read_boxes("t.csv", header, [Row(2, ["a", *cells])])
+    assert found == [box] and titles[0] in note
+    for wrong in (["", "", "", ""], ["1", "1", "0", "3"], ["x", "1", "1", "1"]):
+        with pytest.raises(ValueError, match="t.csv, line 7: .* which is no box"):
+            read_boxes("t.csv", header, [Row(7, ["a", *wrong])])
+
+
+def test_boxes_of_other_titles_are_named():
+    header, rows = ["file", "a", "b", "c", "d"], [Row(2, ["f", "1", "2", "3", "4"])]
+    assert read_boxes("t.csv", header, rows, ["a", "b", "c", "d"])[0] == [(1, 2, 3, 4)]
+    with pytest.raises(ValueError, match="name them with --box_columns"):
+        read_boxes("t.csv", header, rows)
+    with pytest.raises(ValueError, match="--box_columns takes four columns"):
+        read_boxes("t.csv", header, rows, ["a", "b", "c", "z"])
+
+
+CLASSES = ("Animals/Copepods", "Animals/Worms", "Plants")
+
+
+@pytest.fixture(scope="module")
+def boxed(tmp_path_factory):
+    """Images of three classes; a table with boxes and the same as a COCO file."""
+    root = make_learnable_folder(tmp_path_factory.mktemp("boxed"), CLASSES, 6)
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
+    rows = [["file", "kingdom", "label", "bbox_x", "bbox_y", "bbox_w", "bbox_h"]]
+    images, annotations = [], []
+    for i, file in enumerate(files):
+        folders, box = file.split("/")[:-1], [2, 1, 12, 6 + i % 3]
+        kingdom = folders[0] if len(folders) > 1 else ""
+        rows.append([file, kingdom, folders[-1], *box])
+        images.append({"id": i, "file_name": file})
+        annotations.append({"image_id": i, "category_id": len(folders[-1]), "bbox": box})
+    table = root.parent / f"{root.name}.csv"
+    with open(table, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    categories = [
+        {"id": 8, "name": "Copepods", "kingdom": "Animals"},
+        {"id": 5, "name": "Worms", "kingdom": "Animals"},
+        {"id": 6, "name": "Plants", "kingdom": ""},
+    ]
+    coco = root.parent / f"{root.name}.json"
+    coco.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
+    return root, table, coco
+
+
+def load(boxed, tmp_path, table=None, **options):
+    root = boxed[0]
+    options = {"table": str(table or boxed[1]), "resize": 16, "gray": True, **options}
+    return data.load(
+        {"dataset": "folder", "data_dir": str(root), "cache_dir": str(tmp_path), **options}
+    )
+
+
+def test_images_are_cut_to_their_boxes_in_the_cache_and_streamed(boxed, tmp_path):
+    whole = load(boxed, tmp_path)
+    cut = load(boxed, tmp_path, crop_box=0.0, fit="pad")
+    first = read_image(boxed[0] / cut.files[0], resize=16, gray=True, box=(2, 1, 12, 6), fit="pad")
+    np.testing.assert_array_equal(cut.pixels[0], first.pixels)
+    np.testing.assert_array_equal(cut.sizes, whole.sizes)  # for --size_inform
+    assert not (cut.pixels[0] == whole.pixels[0]).all()
+    for other in (
+        load(boxed, tmp_path, table=boxed[2], crop_box=0.0, fit="pad"),
+        load(boxed, tmp_path, crop_box=0.0, fit="pad", stream=True),
+    ):
+        np.testing.assert_array_equal(other.pixels[:], cut.pixels[:])
+        assert other.digest == cut.digest
+    wider = load(boxed, tmp_path, crop_box=0.25)
+    assert not (wider.pixels[:] == load(boxed, tmp_path, crop_box=0.0).pixels[:]).all()
+
+
+def test_two_objects_in_one_image_are_refused_with_their_lines(boxed, tmp_path):
+    lines = boxed[1].read_text().splitlines()
+    table = tmp_path / "two.csv"
+    table.write_text("\n".join([*lines, lines[3].rpartition(",")[0] + ",9"]) + "\n")
+    with pytest.raises(ValueError, match="line 20: .* is cut to '2 1 12 9', but cut .* in line 4"):
+        load(boxed, tmp_path, table=table, crop_box=0.0)
+    assert len(load(boxed, tmp_path, table=table).files) == 18  # whole images are the same
+
+
+def test_the_cache_tells_fits_apart_and_keeps_its_old_key(boxed, tmp_path):
+    root = boxed[0]
+    files = sorted(str(path.relative_to(root)) for path in root.rglob("*.png"))
+    how = {"resize": 16, "gray": True, "cache_dir": tmp_path}
+    caches = [build_cache(root, files, **how)]
+    caches += [build_cache(root, files, **how, fit=fit) for fit in ("stretch", "pad", "crop")]
+    folders = [cache.folder for cache in caches]
+    assert folders[0] == folders[1] and len(set(folders)) == 3
+    stream = Stream(root, files, resize=16, gray=True, fit="crop")
+    np.testing.assert_array_equal(stream[:], caches[3].pixels[:])
+
+
+def test_a_run_on_boxes_predicts_what_it_measured_from_a_table(boxed, tmp_path, capsys):
+    root, table, _ = boxed
+    flags = ["--table", str(table), "--gray", "--crop_box", "0.1", "--fit", "pad"]
+    flags += ["--cache_dir", str(tmp_path / "cache"), "--method", "softmax", "--epochs", "0"]
+    status, run = train_small(root, tmp_path / "record", *flags)
+    assert status == 0 and run.options["fit"] == "pad" and run.options["crop_box"] == 0.1
+    out, vectors = tmp_path / "answers.csv", tmp_path / "vectors.npz"
+    argv = [str(run.folder), str(root), "--table", str(table), "--out", str(out), "--GPU", "cpu"]
+    status, said, _ = run_main(
+        predict.main, capsys, *argv, "--embeddings", vectors, "--rule", "argmax"
+    )
+    assert status == 0 and "cut to their bounding boxes" not in said
+    found, test = np.load(vectors), run.arrays("test")
+    place = {file: i for i, file in enumerate(found["files"].tolist())}
+    rows = [place[str(root / file)] for file in test["files"].tolist()]
+    np.testing.assert_allclose(found["scores"][rows], test["scores"], rtol=1e-4, atol=1e-4)
+    argv = [str(run.folder), str(root), "--out", str(out), "--GPU", "cpu", "--rule", "argmax"]
+    status, said, _ = run_main(predict.main, capsys, *argv)
+    assert status == 0 and "or a table with boxes (--table)" in said
+
+
+def test_fits_and_boxes_without_what_they_need_are_refused(boxed, tmp_path, capsys):
+    for flags, message in (
+        (["--fit", "pad", "--resize", "0"], "--fit has no meaning here: it needs --resize"),
+        (["--crop_box", "0.1"], "--crop_box has no meaning here: it needs --table"),
+        (["--table", "t.csv", "--box_columns", "a"], "it needs --crop_box MARGIN"),
+    ):
+        with pytest.raises(SystemExit):
+            train_small(boxed[0], tmp_path, "--method", "DR", *flags)
+        assert message in capsys.readouterr().err
