@@ -11,6 +11,7 @@ Diagnostics are all that an epoch counts beside its steps, timed in epochs of th
 """  # noqa: E501
 
 import argparse
+import copy
 import io
 import os
 import sys
@@ -143,11 +144,14 @@ def diagnostics_share(epoch: Callable[[], None], repeats: int) -> np.ndarray:
     return np.median(shares, axis=0)
 
 
-def measure(backbone: str, folder: Path, options: argparse.Namespace) -> str:
-    """A line of the table."""
+def measure(backbone: str, folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """A line of the table, by the names of its columns: seconds, ratios and shares."""
     training, splits = prepare(backbone, folder, options)
     source = loop._training_batches(training, splits)
     batches = list(source)
+    if options.streamed:
+        source = copy.copy(source)
+        source._resident = None
     pairs = []
     for repeat in range(options.repeats + 1):
         runs = [
@@ -163,11 +167,26 @@ def measure(backbone: str, folder: Path, options: argparse.Namespace) -> str:
         lambda: engine_epoch(training, splits, source), max(1, options.repeats // 2)
     )
     saved = clocks(lambda: Run(folder / "run").save_checkpoint("last.pt", training.state()))[0]
-    return (
-        f"| {backbone} | {len(batches)} | {seconds[1]:.3f} | {seconds[0]:.3f} | {ratios[0]:.3f} |"
-        f" {ratios[1]:.3f} |"
-        f" {shares[0]:.2%} | {shares[1]:.2%} | {saved:.3f} |"
-    )
+    return {
+        "steps": len(batches),
+        "bare, s": seconds[1],
+        "epoch, s": seconds[0],
+        "wall ratio": ratios[0],
+        "processor ratio": ratios[1],
+        "diagnostics, wall": shares[0],
+        "processor": shares[1],
+        "saving, s": saved,
+    }
+
+
+def row_of(backbone: str, measured: dict[str, float]) -> str:
+    """The line in print: shares in percent."""
+    shares = ("diagnostics, wall", "processor")
+    cells = [
+        f"{value:.2%}" if name in shares else f"{value:.3f}" if name != "steps" else f"{value}"
+        for name, value in measured.items()
+    ]
+    return f"| {' | '.join([backbone, *cells])} |"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -201,6 +220,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--repeats", type=int, default=7, help="pairs of epochs that are timed (default: 7)")
     add("--device", help="cpu, or a GPU by index (default: a GPU where there is one)")
+    add(
+        "--streamed",
+        action="store_true",
+        help="read the images in every epoch, even where a GPU has room to keep them",
+    )
     return parser.parse_args(argv)
 
 
@@ -225,7 +249,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folder = Path(name)
         draw_images(folder / "images", options.images, options.classes, options.side)
         for backbone in options.backbones:
-            print(measure(backbone, folder, options), flush=True)
+            print(row_of(backbone, measure(backbone, folder, options)), flush=True)
     print(f"\nload at the end: {os.getloadavg()[0]:.1f}")
 
 

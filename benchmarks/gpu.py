@@ -9,6 +9,7 @@ words, and the next one starts. The file of results is written again after every
 """  # noqa: E501
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -17,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,17 +28,18 @@ if __name__ == "__main__":  # the folder of this script would hide the packages 
     sys.path[0] = str(ROOT)
 
 PLAN = {  # seconds that a part may take in all
-    "machine": 20,
-    "tests": 50,
-    "losses": 40,
-    "loss_in_a_step": 40,
-    "steps_resnet18": 25,
-    "steps_resnet50": 35,
-    "steps_compiled": 70,
+    "machine": 45,  # the first to import torch
+    "tests": 40,
+    "numbers": 20,
+    "losses": 30,
+    "loss_in_a_step": 35,
+    "steps_resnet18": 30,
+    "steps_resnet50": 45,
+    "steps_compiled": 65,
     "epoch_resnet18": 45,
-    "epoch_resnet50": 60,
-    "resume": 60,
-    "data_parallel": 15,
+    "epoch_resnet50": 50,
+    "resume": 40,
+    "data_parallel": 20,
 }
 
 
@@ -108,14 +112,19 @@ def write(results: dict, options: argparse.Namespace) -> None:
 def machine(device: str, reduced: bool) -> dict:
     """What it is measured on."""
     import torch
+    import torchvision
 
     gpu = torch.cuda.is_available()
     return {
         "device": torch.cuda.get_device_name() if gpu else "no GPU",
         "gpus": torch.cuda.device_count(),
+        "memory, GiB": torch.cuda.mem_get_info()[1] / 2**30 if gpu else 0.0,
         "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "timm": find_spec("timm") is not None,
         "cuda": torch.version.cuda if gpu else "none",
         "python": platform.python_version(),
+        "processors": os.cpu_count(),
         "date": time.strftime("%Y-%m-%d"),
         "bf16": gpu and torch.cuda.is_bf16_supported(),
     }
@@ -123,12 +132,40 @@ def machine(device: str, reduced: bool) -> dict:
 
 def tests(device: str, reduced: bool) -> dict:
     """The suite's tests that need a GPU."""
+    if find_spec("pytest") is None:
+        return {"left out": "pytest is not installed"}
+    if reduced:
+        return {"left out": "the suite has run them, or has none to run"}
     command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "tests/test_any_device.py"]
-    command += ["--collect-only"] if reduced else []
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
     return {"pytest": done.stdout.strip().splitlines()[-1]}
+
+
+def numbers(device: str, reduced: bool) -> dict:
+    """How far losses and gradients in float32 are from the CPU's; more than 1e-4 is an error."""
+    from benchmarks.losses import build, draw, random_tree
+
+    found = {}
+    for batch, classes in [(8, 30)] if reduced else [(256, 1010), (64, 10000)]:
+        tree = random_tree(classes, 7, 0)
+        scores, targets = draw(batch, classes, "cpu")
+        for name in build(tree, "cpu"):
+            values, slopes = [], []
+            for place in ("cpu", device):
+                x = scores.detach().mul(10).to(place).requires_grad_()
+                value = build(tree, place)[name](x, targets.to(place))
+                value.backward()
+                values.append(value.item())
+                slopes.append(x.grad.cpu())
+            off = abs(values[1] - values[0]) / values[0]
+            slope_off = ((slopes[1] - slopes[0]).abs().max() / slopes[0].abs().max()).item()
+            found[f"{classes} classes, {name}, off by"] = off
+            found[f"{classes} classes, {name}, its gradient off by"] = slope_off
+    if max(found.values()) > 1e-4:
+        sys.exit(f"a loss is not that of the CPU: {found}")
+    return found
 
 
 def losses(device: str, reduced: bool) -> dict:
@@ -157,72 +194,160 @@ def losses(device: str, reduced: bool) -> dict:
     return numbers
 
 
-def bare_steps(
-    device: str,
-    reduced: bool,
-    backbone: str,
-    side: int,
-    batch: int,
-    loss: str = "ce",
-    amp: bool = False,
-    compiled: bool = False,
-) -> float:
-    """Seconds of a training step on random images that are on the device already."""
+class Step:
+    """A training step on random images that are on the device already.
+
+    Args:
+        device: Where.
+        size: Backbone, side of the images in pixels, images in the batch.
+        amp: Whether the network computes in bfloat16.
+        backend: What torch.compile compiles the network with; None to leave it alone.
+    """
+
+    def __init__(
+        self, device: str, size: tuple[str, int, int], amp: bool = False, backend: str | None = None
+    ):
+        import torch
+
+        import models
+        from benchmarks.losses import random_tree
+        from losses import build_loss
+
+        backbone, side, batch = size
+        torch.manual_seed(0)
+        tree = random_tree(100, 5, 0)
+        network = models.build_backbone(
+            backbone, channels=3, dim=128, pretrained=False, image_size=(side, side)
+        )
+        model = models.Classifier(network, models.build_head("DR", 100, models.HeadOptions(128)))
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.network = torch.compile(model, backend=backend) if backend else model
+        self.losses = {
+            name: build_loss(name, tree).to(device)
+            for name in ("ce", "hierarchical", "soft_labels")
+        }
+        self.optimizer = torch.optim.Adam(model.parameters(), fused=device != "cpu")
+        self.images = torch.randint(256, (batch, 3, side, side), dtype=torch.uint8, device=device)
+        self.targets = torch.randint(100, (batch,), device=device)
+        self.autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=amp)
+
+    def __call__(self, loss: str = "ce") -> None:
+        with self.autocast:
+            embeddings = self.network(self.images)
+        value = self.losses[loss](self.model.head(embeddings), self.targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        self.optimizer.step()
+
+
+def seconds_of(runs: Sequence[Callable[[], None]], device: str, reduced: bool) -> list[float]:
+    """Seconds of one call of each, the least of several rounds in which all take turns."""
     import torch
 
-    import models
-    from benchmarks.losses import random_tree
-    from losses import build_loss
-
-    torch.manual_seed(0)
-    tree = random_tree(100, 5, 0)
-    network = models.build_backbone(
-        backbone, channels=3, dim=128, pretrained=False, image_size=(side, side)
-    )
-    model = models.Classifier(network, models.build_head("DR", 100, models.HeadOptions(128)))
-    model = model.to(device, memory_format=torch.channels_last)
-    criterion = build_loss(loss, tree).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), fused=device != "cpu")
-    call = torch.compile(model) if compiled else model
-    images = torch.randint(256, (batch, 3, side, side), dtype=torch.uint8, device=device)
-    targets = torch.randint(100, (batch,), device=device)
-
-    def one() -> None:
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=amp):
-            embeddings = call(images)
-        value = criterion(model.head(embeddings), targets)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-
     wait = torch.cuda.synchronize if device != "cpu" else lambda: None
-    for _ in range(1 if reduced else 10):
-        one()
-    wait()
-    count = 1 if reduced else 30
-    start = time.perf_counter()
-    for _ in range(count):
-        one()
-    wait()
-    return (time.perf_counter() - start) / count
+
+    def clock(run: Callable[[], None], calls: int) -> float:
+        wait()
+        start = time.perf_counter()
+        for _ in range(calls):
+            run()
+        wait()
+        return (time.perf_counter() - start) / calls
+
+    for run in runs:
+        clock(run, 1 if reduced else 3)  # what only first calls do
+    slowest = max(clock(run, 1) for run in runs)
+    calls = 1 if reduced else max(1, min(10, int(0.5 / slowest)))
+    rounds = [[clock(run, calls) for run in runs] for _ in range(1 if reduced else 5)]
+    return [min(times) for times in zip(*rounds)]
+
+
+def limits(device: str, amp: bool, reduced: bool) -> tuple[float, float]:
+    """What the card itself reaches: operations a second of a product of large matrices, in bfloat16
+    or, as cuDNN computes float32, in TF32; and bytes a second of a copy, read and written.
+    """
+    import torch
+
+    side = 64 if reduced else 8192
+    dtype = torch.bfloat16 if amp else torch.float32
+    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    before, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, True
+    try:
+        multiply, copy = seconds_of(
+            [lambda: torch.mm(one, other), lambda: one.copy_(other)], device, reduced
+        )
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    return 2 * side**3 / multiply, 2 * one.nbytes / copy
+
+
+def work_of(step: Step) -> tuple[int, int]:
+    """Of a step, the operations of its products and convolutions, and the bytes that its kernels
+    read and write if none keeps anything for the next.
+    """
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+    from torch.utils.flop_counter import FlopCounterMode
+
+    class Traffic(TorchDispatchMode):
+        bytes = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            if not func.is_view:
+                tensors = tree_leaves((args, kwargs, result))
+                Traffic.bytes += sum(getattr(tensor, "nbytes", 0) for tensor in tensors)
+            return result
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    with Traffic():
+        step()
+    return counter.get_total_flops(), Traffic.bytes
+
+
+def peak_of(step: Step, device: str) -> float:
+    """The most memory that is taken during a step, in MiB; 0 on the CPU, which does not tell."""
+    import torch
+
+    if device == "cpu":
+        return 0.0
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    return torch.cuda.max_memory_allocated() / 2**20
 
 
 def loss_in_a_step(device: str, reduced: bool) -> dict:
     """What a loss of the tree adds to a step of ResNet-18."""
-    size = ("conv4", 16, 4) if reduced else ("resnet18", 32, 256)
-    plain = bare_steps(device, reduced, *size)
-    numbers = {"ce, ms a step": plain * 1e3}
-    for loss in ("hierarchical", "soft_labels"):
-        numbers[f"{loss} / ce"] = bare_steps(device, reduced, *size, loss=loss) / plain
-    return numbers
+    found = {}
+    for precision, amp in (("float32", False), ("bf16", True)):
+        step = Step(device, ("conv4", 16, 4) if reduced else ("resnet18", 32, 256), amp)
+        runs = [partial(step, name) for name in step.losses]
+        plain, *others = seconds_of(runs, device, reduced)
+        found[f"{precision}, ce, ms a step"] = plain * 1e3
+        for name, seconds in zip(list(step.losses)[1:], others):
+            found[f"{precision}, {name} / ce"] = seconds / plain
+    return found
 
 
-def steps_of(device: str, reduced: bool, backbone: str, side: int, batch: int) -> dict:
-    size = ("conv4", 16, 4) if reduced else (backbone, side, batch)
-    return {
-        f"{name}, images a second": size[2] / bare_steps(device, reduced, *size, amp=amp)
-        for name, amp in (("float32", False), ("bf16", True))
-    }
+def steps_of(device: str, reduced: bool, *size: str | int) -> dict:
+    """Images a second, and what part of the card's limits that is."""
+    size = ("conv4", 16, 4) if reduced else size
+    found = {}
+    for precision, amp in (("float32", False), ("bf16", True)):
+        step = Step(device, size, amp)
+        (seconds,) = seconds_of([step], device, reduced)
+        operations, traffic = work_of(step)
+        per_second, bandwidth = limits(device, amp, reduced)
+        found |= {
+            f"{precision}, images a second": size[2] / seconds,
+            f"{precision}, peak memory, MiB": peak_of(step, device),
+            f"{precision}, the card multiplies, TFLOP/s": per_second / 1e12,
+            f"{precision}, the card copies, GB/s": bandwidth / 1e9,
+            f"{precision}, share of its products a second": operations / seconds / per_second,
+            f"{precision}, share of its bytes a second": traffic / seconds / bandwidth,
+        }
+    return found
 
 
 def steps_resnet18(device: str, reduced: bool) -> dict:
@@ -236,11 +361,19 @@ def steps_resnet50(device: str, reduced: bool) -> dict:
 
 
 def steps_compiled(device: str, reduced: bool) -> dict:
-    """Steps of ResNet-18 at 32 pixels under --compile."""
-    if reduced:
-        return {"left out": "compiling takes long on a CPU"}
-    seconds = bare_steps(device, reduced, "resnet18", 32, 256, amp=True, compiled=True)
-    return {"bf16 compiled, images a second": 256 / seconds}
+    """Steps of ResNet-18 at 32 pixels under --compile; the first one compiles."""
+    backend = "eager" if reduced else "inductor"
+    size = ("conv4", 16, 4) if reduced else ("resnet18", 32, 256)
+    step = Step(device, size, amp=True, backend=backend)
+    start = time.perf_counter()
+    step()
+    first = time.perf_counter() - start
+    (seconds,) = seconds_of([step], device, reduced)
+    return {
+        "compiled by": backend,  # in the reduced form torch only traces, as compiling takes minutes
+        "first step, s": first,
+        "bf16, images a second": size[2] / seconds,
+    }
 
 
 def draw(folder: str) -> list[str]:
@@ -255,34 +388,62 @@ def draw(folder: str) -> list[str]:
     ]
 
 
-def command_of(flags: Sequence[str], device: str) -> list[str]:
-    """train.py with these flags on that device: cpu, cuda, or GPUs by index."""
-    return [sys.executable, "train.py", *flags, "--GPU", "0" if device == "cuda" else device]
+class Stopped(BaseException):
+    """What a training is stopped by, as a program that is killed."""
 
 
-def train(flags: Sequence[str], device: str) -> None:
-    """Runs train.py to its end."""
-    done = subprocess.run(command_of(flags, device), capture_output=True, text=True, cwd=ROOT)
-    if done.returncode:
-        sys.exit(done.stdout[-1000:] + done.stderr[-1000:])
+def train(flags: Sequence[str], device: str, epochs: int | None = None) -> int:
+    """train.py with these flags on that device, cpu, cuda, or GPUs by index; returns the epochs
+    that the run has then.
+
+    Args:
+        epochs: Stops it once so many are recorded; None for never.
+    """
+    from options import command_line
+    from runs.folder import Run
+    from train import DATASETS
+    from training import experiment, start
+
+    class StoppingRun(Run):
+        def write_epochs(self, rows: list[dict]) -> None:
+            super().write_epochs(rows)
+            if len(rows) == epochs:
+                raise Stopped
+
+    argv = [*flags, "--GPU", "0" if device == "cuda" else device]
+    status, experiment.Run = 0, StoppingRun
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            status = start.main("", DATASETS, argv)
+        except Stopped:
+            pass
+        finally:
+            experiment.Run = Run
+        recorded = len(Run(command_line.parse(argv, "", DATASETS)[2]).epochs)
+    if status:
+        sys.exit(f"train.py ended with {status}")
+    return recorded
 
 
 def epoch_of(device: str, reduced: bool, backbone: str, flags: str) -> dict:
-    """A row of benchmarks/epoch.py: a training epoch with its data, beside bare steps."""
-    command = [
-        sys.executable,
-        "benchmarks/epoch.py",
-        *("--device", "cpu" if device == "cpu" else "0"),
-    ]
+    """Rows of benchmarks/epoch.py: a training epoch with its data, beside bare steps; with the
+    images on the device, and read in every epoch.
+    """
+    from benchmarks import epoch
+
     if reduced:
         backbone, flags = "conv4", "--images 24 --classes 3 --side 16 --batch_size 8 --repeats 1"
-    command += ["--backbones", backbone, *flags.split()]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    header, _, row = (line for line in done.stdout.splitlines() if line.startswith("|"))
-    names, values = ([cell.strip() for cell in line.split("|")[1:-1]] for line in (header, row))
-    return dict(zip(names, values))
+    argv = [*flags.split(), "--device", "cpu" if device == "cpu" else "0"]
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        options = epoch.parse(argv)
+        epoch.draw_images(Path(folder) / "images", options.images, options.classes, options.side)
+        for name in ("streamed",) if device == "cpu" else ("resident", "streamed"):
+            options.streamed = name == "streamed"
+            measured = epoch.measure(backbone, Path(folder), options)
+            found |= {f"{name}, {column}": float(value) for column, value in measured.items()}
+            found[f"{name}, bare / epoch"] = found[f"{name}, bare, s"] / found[f"{name}, epoch, s"]
+    return found
 
 
 def epoch_resnet18(device: str, reduced: bool) -> dict:
@@ -298,34 +459,13 @@ def epoch_resnet50(device: str, reduced: bool) -> dict:
 
 
 def resume(device: str, reduced: bool) -> dict:
-    """A run begun on the CPU and killed, resumed on the device and killed, ended on the CPU."""
+    """A run begun on the CPU and stopped, resumed on the device and stopped, ended on the CPU."""
     with tempfile.TemporaryDirectory() as folder:
-        flags = [*draw(folder), "--epochs", "12"]
-        begun = train_until(folder, flags, "cpu", 2)
-        gone_on = train_until(folder, [*flags, "--resume"], device, begun + 2)
-        train([*flags, "--resume"], "cpu")
-        ended = epochs_of(folder)
+        flags = [*draw(folder), "--epochs", "4"]
+        begun = train(flags, "cpu", 1)
+        gone_on = train([*flags, "--resume"], device, 3)
+        ended = train([*flags, "--resume"], "cpu")
     return {"epochs, begun on the CPU": begun, f"after {device}": gone_on, "at the end": ended}
-
-
-def train_until(folder: str, flags: Sequence[str], device: str, epochs: int) -> int:
-    """Kills train.py when it has recorded so many epochs; returns how many it has then."""
-    process = subprocess.Popen(
-        command_of(flags, device), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
-    )
-    while process.poll() is None and epochs_of(folder) < epochs:
-        time.sleep(0.02)
-    if process.poll() is not None:
-        sys.exit(f"train.py ended by itself with {process.returncode}, before it was killed")
-    process.kill()
-    process.wait()
-    return epochs_of(folder)
-
-
-def epochs_of(folder: str) -> int:
-    """Epochs recorded in the run below the folder."""
-    files = list(Path(folder, "runs").rglob("epochs.csv"))
-    return len(files[0].read_text().splitlines()) - 1 if files else 0
 
 
 def data_parallel(device: str, reduced: bool) -> dict:
@@ -335,8 +475,8 @@ def data_parallel(device: str, reduced: bool) -> dict:
     if torch.cuda.device_count() < 2:
         return {"left out": "needs two GPUs"}
     with tempfile.TemporaryDirectory() as folder:
-        train([*draw(folder), "--epochs", "1"], "0,1")
-    return {"trained on": "GPUs 0 and 1"}
+        epochs = train([*draw(folder), "--epochs", "1"], "0,1")
+    return {"epochs trained on GPUs 0 and 1": epochs}
 
 
 PARTS = {
@@ -344,6 +484,7 @@ PARTS = {
     for part in (
         machine,
         tests,
+        numbers,
         losses,
         loss_in_a_step,
         steps_resnet18,
