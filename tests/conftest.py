@@ -2,11 +2,21 @@
 tests from each other at the end, when one has nothing left to do.
 """
 
+import multiprocessing
 import os
+from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+
+TESTS = Path(__file__).parent
+
+# how many examples each property is tried on; EXAMPLES=1000 pytest ... for a thorough search
+settings.register_profile("suite", max_examples=int(os.environ.get("EXAMPLES", 25)), deadline=None)
+settings.load_profile("suite")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -15,3 +25,16 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def forked():
+    """Starts processes like `multiprocessing`, each forked from one that has only imported: without
+    the threads of this one, and without the seconds that imports take.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["all_imported"])
+    with pytest.MonkeyPatch.context() as patch:  # what the server imports is found by this alone
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS.parent), str(TESTS)]))
+        forkserver.ensure_running()
+    return context

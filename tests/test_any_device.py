@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from trees import TREE
@@ -170,9 +170,16 @@ def shared_gradients(step):
     return DistributedDataParallel(step, find_unused_parameters=True)
 
 
-def test_two_processes_have_the_gradients_of_one_under_every_head_and_loss(tmp_path):
+def test_two_processes_have_the_gradients_of_one_under_every_head_and_loss(tmp_path, forked):
     results = tmp_path / "gradients.pt"
-    multiprocessing.spawn(_share, (tmp_path / "meeting", results), nprocs=2)
+    processes = [
+        forked.Process(target=_share, args=(rank, tmp_path / "meeting", results)) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     shared = torch.load(results)
     assert len(shared) == len(separate_cases())
     for case, theirs in zip(separate_cases(), shared):

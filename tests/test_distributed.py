@@ -2,20 +2,22 @@
 one of them dies.
 """
 
-import os
+import runpy
 import shlex
-import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from forked_scripts import run_script
 from images import make_learnable_folder
 from test_batches import make_splits
 from torch import distributed as dist
 from torch import nn
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 import train
 from data import Batches
@@ -36,6 +38,28 @@ OPTIONS = (
 ).split()
 
 
+def as_torchrun(processes: int) -> NoReturn:
+    """Starts this script in so many processes, as torchrun on one machine does: by its agent, which
+    ends all when one of them dies. Only that they are forked saves them the time of the imports.
+    """
+    config = LaunchConfig(
+        *(1, 1, processes),
+        run_id="test",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+        start_method="fork",
+    )
+    elastic_launch(config, run_worker)()
+    sys.exit()
+
+
+def run_worker() -> None:
+    torch.set_num_threads(1)
+    runpy.run_path(str(WORKER), run_name="__main__")
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Five classes of ten grey images each."""
@@ -45,7 +69,7 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def launch(images, tmp_path_factory):
+def launch(images, tmp_path_factory, forked):
     """Trains in some processes; returns exit status, what was said, the run, and its folder of
     digests.
     """
@@ -54,26 +78,16 @@ def launch(images, tmp_path_factory):
         place = tmp_path_factory.getbasetemp() / name
         (place / "digests").mkdir(parents=True, exist_ok=True)
         argv = [*OPTIONS, "--data_dir", str(images), "--record", str(place / "record")]
-        launcher = [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node",
-            str(processes),
-        ]
-        done = subprocess.run(
-            [sys.executable, *(launcher if processes > 1 else []), str(WORKER), *argv, *flags],
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "DIGESTS": str(place / "digests"),
-                **environment,
-            },
-            capture_output=True,
-            text=True,
+        ended = run_script(
+            forked,
+            [WORKER, *argv, *flags],
+            place / "said.txt",
+            environment={"DIGESTS": str(place / "digests"), **environment},
+            prepare=as_torchrun if processes > 1 else None,
+            arguments=(processes,),
         )
         run = Run(command_line.parse(argv, "", train.DATASETS)[2])
-        return done.returncode, done.stdout + done.stderr, run, place / "digests"
+        return *ended, run, place / "digests"
 
     return call
 

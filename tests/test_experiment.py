@@ -1,5 +1,7 @@
 """Whole runs through the real command line, on a few small images."""
 
+import itertools
+import os
 import shutil
 
 import numpy as np
@@ -12,6 +14,7 @@ import train
 from runs.folder import Run
 from training import experiment, loop, start
 
+GRID = "GRID" in os.environ
 RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
 
 
@@ -32,26 +35,41 @@ def run(images, tmp_path):
     return call
 
 
-HEADS = [
+PROXIES = (
     [],
     ["--ema"],
     ["--dynamic"],
     ["--ema", "--dynamic"],
     ["--mds_W"],
     ["--mds_W", "--dynamic"],
+    ["--CORR", "--mds_W"],
+    ["--CORR", "--mds_W", "--corr_reduction", "sum"],
+)
+ALL_HEADS = list(
+    itertools.product(
+        PROXIES,
+        ("normface", "DR"),
+        ("euc", "arccos"),
+        ([], ["--use_val", "--size_inform"]),
+    )
+)
+# of the eight heads of each kind of proxies one and its opposite, so that every two choices meet
+HEADS = [
+    head
+    for i in range(len(PROXIES))
+    for head in (ALL_HEADS[8 * i + i % 4], ALL_HEADS[8 * i + 7 - i % 4])
 ]
-CORR = [["--CORR", "--mds_W"], ["--CORR", "--mds_W", "--corr_reduction", "sum"]]
 
 
-@pytest.mark.parametrize("distance", ["euc", "arccos"])
-@pytest.mark.parametrize("method", ["normface", "DR"])
-@pytest.mark.parametrize("options", [*HEADS, *CORR], ids=" ".join)
-@pytest.mark.parametrize("data", [[], ["--use_val", "--size_inform"]], ids=" ".join)
-def test_every_head_trains_and_is_recorded(run, method, distance, options, data):
-    status, record = run("--distance", distance, *options, *data, method=method)
+@pytest.mark.parametrize("proxies, method, distance, data", ALL_HEADS if GRID else HEADS)
+def test_every_head_trains_and_is_recorded(run, proxies, method, distance, data):
+    """Under every two choices of proxies, method, distance and data. With GRID in the environment
+    under all four of them together: GRID=1 pytest ...
+    """
+    status, record = run("--distance", distance, *proxies, *data, method=method)
     metrics = record.metrics.set_index("metric")["value"]
     assert status == 0 and 0 <= metrics["accuracy"] <= 1 and 0 <= metrics["prototype/accuracy"] <= 1
-    if "--mds_W" in options:
+    if "--mds_W" in proxies:
         assert metrics["W/corr"] > 0.999
 
 
@@ -83,9 +101,15 @@ LOSSES = (
 )
 
 
-@pytest.mark.parametrize("method", ["softmax", "normface", "DR"])
-@pytest.mark.parametrize("options", LOSSES, ids=" ".join)
-def test_every_loss_and_penalty_trains_under_every_head(run, method, options):
+METHODS = ("softmax", "normface", "DR")
+# each loss under one method; that losses go with all heads is tested on tensors, in
+# test_any_device.py
+SOME = [(method, options) for method, options in zip(METHODS * 2, LOSSES, strict=True)]
+
+
+@pytest.mark.parametrize("method, options", itertools.product(METHODS, LOSSES) if GRID else SOME)
+def test_every_loss_and_penalty_trains(run, method, options):
+    """Each under one method. With GRID in the environment under all: GRID=1 pytest ..."""
     status, record = run(*options, "--epochs", "2", method=method)
     assert status == 0
     assert any(name.startswith("penalty_") for name in record.epochs) == any(

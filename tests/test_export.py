@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import skbio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trees import FLAT, PATHS, TREE
 
@@ -64,7 +64,6 @@ def test_newick_shows_names_on_request():
     assert to_newick(tree, show_names=True) == "('Homo sapiens',n2)life;\n"
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.sets(st.lists(KEYS, min_size=1, max_size=4).map(tuple), min_size=1, max_size=12), KEYS)
 def test_newick_is_read_back_as_the_same_tree(paths, root):
     paths = {

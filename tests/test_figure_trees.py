@@ -7,7 +7,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 from drawable import uneven_tree
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scored_outputs import random_tree
 from trees import TREE
@@ -94,7 +94,6 @@ def test_one_tree_alone_is_turned_as_well_as_possible(seed):
     assert count_crossings(turn(drawn, position).order(), other) == best
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_turning_keeps_the_trees_and_never_adds_crossings(seed):
     reference = random_tree(seed, 20)

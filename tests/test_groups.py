@@ -1,10 +1,8 @@
 """Splits that never part a group, and are as even as groups allow."""
 
-import os
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.groups import joined_groups, share_out
@@ -28,7 +26,6 @@ def test_groups_of_one_image_give_the_shares_of_every_class():
     np.testing.assert_array_equal(counts, [[70, 10, 20], [35, 5, 10], [7, 1, 2]])
 
 
-@settings(max_examples=int(os.environ.get("EXAMPLES", 60)), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 12)), min_size=6, max_size=80),
     st.integers(0, 3),

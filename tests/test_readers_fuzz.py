@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 from hierarchies import Hierarchy, describe, to_ascii, to_graphviz, to_newick
 from hierarchies.readers import FORMATS, read_edges, read_hierarchy
 
-FUZZ = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 MARKS = st.text(alphabet="ab01/\\,;:()[]{}'\"- \t\n\r_.\x00é\ufeff\u2028", max_size=40)
 
 
@@ -93,7 +91,7 @@ def test_any_content_is_a_tree_or_a_value_error(tmp_path, format, data, self_lea
 def test_the_fuzzed_content_has_trees_and_faults(tmp_path, format):
     seen = set()
 
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=60, derandomize=True)
     @given(SHAPED[format])
     def try_one(text):
         (tmp_path / "fuzzed.file").write_text(text, encoding="utf-8")

@@ -1,6 +1,5 @@
 """A run's folder: what is written comes back, damage is named, nothing foreign is executed."""
 
-import multiprocessing
 import os
 import pickle
 
@@ -136,10 +135,9 @@ def hold(folder, held, done):
         done.wait(30)
 
 
-def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(tmp_path, held, done))
+def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path, forked):
+    held, done = forked.Event(), forked.Event()
+    process = forked.Process(target=hold, args=(tmp_path, held, done))
     process.start()
     assert held.wait(60)
     with pytest.raises(RunError, match="another process"), Run(tmp_path).lock():

@@ -23,10 +23,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked_scripts import ROOT, run_script, start_script
 from images import make_learnable_folder
-from tqdm import tqdm
 
-import evaluate
 import startup
 import train
 from data import Batches
@@ -35,7 +34,6 @@ from runs import folder as run_files
 from runs.folder import Run
 from training import loop, start
 
-ROOT = Path(__file__).resolve().parents[1]
 KILLS = int(os.environ.get("KILLS", 6))
 RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
 OPTIONS = (
@@ -196,32 +194,13 @@ def starve_reading(number: int) -> None:
     Batches._read = starve
 
 
-def train_here(
-    argv: list[str], output: Path, fault=None, number: int = 0, largest_file: int = UNLIMITED
-) -> None:
-    """What `python train.py ARGV` does, with output to a file; runs in the new process."""
-    with output.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+def break_something(fault, number: int, largest_file: int) -> None:
+    """What goes wrong in a process that trains."""
     resource.setrlimit(
         resource.RLIMIT_FSIZE, (largest_file, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     )
-    torch.set_num_threads(1)
-    tqdm.set_lock(threading.RLock())  # the usual one outlives a killed process
-    sys.argv = [str(ROOT / "train.py"), *argv]
     if fault is not None:
         fault(number)
-    sys.exit(start.main(train.__doc__, train.DATASETS, argv))
-
-
-def evaluate_here(folder: Path, number: int = 0) -> None:
-    """What `python evaluate.py RUN` does, killed at its number-th step of writing; runs in the new
-    process.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    torch.set_num_threads(1)
-    kill_at_write(number)
-    sys.exit(evaluate.main([str(folder)]))
 
 
 class Trainer:
@@ -243,12 +222,16 @@ class Trainer:
         ]
         self.run = Run(command_line.parse(self.argv, "", train.DATASETS)[2])
 
-    def start(self, *flags: str, **faults) -> multiprocessing.Process:
-        process = self.context.Process(
-            target=train_here, args=([*self.argv, *flags], self.output), kwargs=faults
+    def start(
+        self, *flags: str, fault=None, number: int = 0, largest_file: int = UNLIMITED
+    ) -> multiprocessing.Process:
+        return start_script(
+            self.context,
+            [ROOT / "train.py", *self.argv, *flags],
+            self.output,
+            prepare=break_something,
+            arguments=(fault, number, largest_file),
         )
-        process.start()
-        return process
 
     def __call__(self, *flags: str, **faults) -> int:
         """Exit status of a whole run; negative for the signal that ended it."""
@@ -275,19 +258,6 @@ class Trainer:
 
 
 @pytest.fixture(scope="module")
-def context():
-    """Processes forked from one that has only imported: quick to start, and without the threads of
-    this one.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.experiment", "train", "test_safety"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield context
-
-
-@pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Five classes of ten grey images each."""
     return make_learnable_folder(
@@ -296,9 +266,9 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(images, tmp_path_factory, context):
+def whole(images, tmp_path_factory, forked):
     """Results of a run that nothing disturbed, and how many seconds it took."""
-    trainer = Trainer(images, tmp_path_factory.mktemp("whole"), context, *MOVING)
+    trainer = Trainer(images, tmp_path_factory.mktemp("whole"), forked, *MOVING)
     trainer("--overwrite")  # starts the server, too
     start = time.monotonic()
     assert trainer("--overwrite") == 0, trainer.said
@@ -306,8 +276,8 @@ def whole(images, tmp_path_factory, context):
 
 
 @pytest.fixture
-def trainer(images, tmp_path, context):
-    return Trainer(images, tmp_path, context, *MOVING)
+def trainer(images, tmp_path, forked):
+    return Trainer(images, tmp_path, forked, *MOVING)
 
 
 def test_a_run_killed_again_and_again_ends_in_the_same_bytes(trainer, whole):
@@ -374,19 +344,19 @@ def test_a_half_built_cache_is_never_used(trainer, whole, fault, number):
 
 
 def test_an_evaluation_killed_while_it_writes_leaves_whole_files_and_the_results_alone(
-    trainer, whole, context
+    trainer, whole, forked
 ):
     def evaluate_in(folder, number=0):
-        process = context.Process(target=evaluate_here, args=(folder, number))
-        process.start()
-        process.join()
-        return process.exitcode
+        argv, output = [ROOT / "evaluate.py", folder], trainer.output
+        return run_script(forked, argv, output, prepare=kill_at_write, arguments=(number,)).status
 
     assert trainer() == 0, trainer.said
-    folder, undisturbed = trainer.run.folder, trainer.run.folder.parent / "undisturbed"
-    shutil.copytree(folder, undisturbed)
-    assert evaluate_in(undisturbed) == 0
-    expected = {path.name: path.read_bytes() for path in undisturbed.iterdir()}
+    folder, kept = trainer.run.folder, trainer.run.folder.parent / "kept"
+    shutil.copytree(folder, kept)
+    assert evaluate_in(folder) == 0
+    expected = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    kept.rename(folder)
     for number in (1, 2, 7):
         assert evaluate_in(folder, number) == -signal.SIGKILL
         found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".tmp"}
@@ -396,7 +366,7 @@ def test_an_evaluation_killed_while_it_writes_leaves_whole_files_and_the_results
     assert trainer.results() == whole[0]
 
 
-def test_sigterm_saves_and_says_the_command_that_goes_on(trainer, whole):
+def test_sigterm_saves_and_says_the_command_that_goes_on(trainer, whole, forked):
     process = trainer.start()
     trainer.wait_for(
         lambda: len(Run(trainer.run.folder).epochs) >= 2 if trainer.run.exists else False
@@ -408,13 +378,12 @@ def test_sigterm_saves_and_says_the_command_that_goes_on(trainer, whole):
     assert "of 8 epochs are saved" in trainer.said and command.endswith("--resume")
     program, *argv = shlex.split(command)
     assert program == "python" and not trainer.leftovers()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    again = subprocess.run([sys.executable, *argv], env=environment, capture_output=True, text=True)
-    assert again.returncode == 0 and "resumed after epoch" in again.stdout, again.stderr
+    again = run_script(forked, argv, trainer.output)
+    assert again.status == 0 and "resumed after epoch" in again.said, again.said
     assert trainer.results() == whole[0]
 
 
-def test_a_second_process_is_refused_and_a_dead_one_keeps_no_lock(trainer, images, context, whole):
+def test_a_second_process_is_refused_and_a_dead_one_keeps_no_lock(trainer, images, whole):
     first = trainer.start()
     trainer.wait_for(lambda: (trainer.run.folder / "last.pt").exists())
     os.kill(first.pid, signal.SIGSTOP)
@@ -443,9 +412,9 @@ def test_a_run_that_another_process_has_finished_meanwhile_is_not_dropped(
     assert "finished" in capsys.readouterr().out and trainer.results() == whole[0]
 
 
-def test_two_runs_of_a_sweep_that_start_at_once_share_one_cache(images, tmp_path, context):
+def test_two_runs_of_a_sweep_that_start_at_once_share_one_cache(images, tmp_path, forked):
     methods = [["--method", "softmax"], ["--method", "normface", "--mds_W"]]
-    trainers = [Trainer(images, tmp_path, context, *method, "--epochs", "1") for method in methods]
+    trainers = [Trainer(images, tmp_path, forked, *method, "--epochs", "1") for method in methods]
     processes = [trainer.start() for trainer in trainers]
     for process, trainer in zip(processes, trainers):
         process.join()
@@ -559,10 +528,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_leaves_what_was_good(trainer
 
 
 def test_weights_broken_by_the_last_step_of_an_epoch_never_become_the_best(
-    images, tmp_path, context
+    images, tmp_path, forked
 ):
     breaking = ["--batch_size", "64", "--lr", "1e30"]  # one step an epoch
-    trainer = Trainer(images, tmp_path, context, "--method", "softmax", "--use_val", *breaking)
+    trainer = Trainer(images, tmp_path, forked, "--method", "softmax", "--use_val", *breaking)
     assert trainer() == 1
     assert "validation split is nan at the end of epoch 1, with learning rate 1e+30" in trainer.said
     assert not list(trainer.run.folder.glob("*.pt"))

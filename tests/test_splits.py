@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from trees import TREE
 
@@ -92,7 +92,6 @@ def test_stratified_leaves_parts_of_size_zero_empty():
     assert (len(train), len(val), len(test)) == (30, 10, 0)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=30), st.booleans(), st.integers(0, 5))
 def test_stratified_covers_every_class_and_every_image_once(counts, use_val, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))

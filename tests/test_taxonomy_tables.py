@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_readers import read  # noqa: F401
 
@@ -317,7 +317,6 @@ NAMES = st.text(
 ).filter(lambda name: not ranks.is_empty(name) and name.strip() == name)
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     rows=st.lists(st.tuples(NAMES, NAMES, NAMES), min_size=3, max_size=6, unique_by=lambda r: r[2]),
     mark=st.sampled_from([",", ";", "\t"]),

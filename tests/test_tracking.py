@@ -1,6 +1,7 @@
 """Runs logged to MLflow: a real server and a local store, and what happens without them."""
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -10,7 +11,6 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,59 +145,64 @@ def wait_for(process, address, log, seconds=120):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    return tmp_path_factory.mktemp("served")
+    """Folder and port of a server, the URI where it answers, and what kills it. To start one takes
+    some ten seconds, so that the tests share it.
+    """
+    folder, port = tmp_path_factory.mktemp("served"), free_port()
+    with server(folder, port) as (uri, kill):
+        yield folder, port, uri, kill
 
 
 @needs_mlflow
 def test_a_run_is_read_back_from_a_server(run, served, tmp_path, capfd):
-    with server(served, free_port()) as (uri, _):
-        status, record = run("--mlflow", uri)
-        assert status == 0 and capfd.readouterr().err.count("MLflow") == 0
-        client, found = logged(uri, record)
-        assert (
-            found.info.run_name == f"{record.folder.parent.name}/seed1"
-            and found.info.status == "FINISHED"
-        )
-        assert found.data.params == {name: str(value) for name, value in record.options.items()}
-        assert found.data.tags["command"].split()[0] == "python"
-        row = record.epochs.iloc[0].drop("epoch").dropna()
-        assert {"train_loss", "val_accuracy"} <= set(row.index)
-        for name, value in row.items():
-            (entry,) = client.get_metric_history(found.info.run_id, mlflow_log.mlflow_name(name))
-            assert entry.step == 1 and entry.value == pytest.approx(value)
-        table = record.metrics[np.isfinite(record.metrics["value"])]
-        expected = {
-            f"test/{mlflow_log.mlflow_name(name)}": value
-            for name, value in zip(table["metric"], table["value"])
-        }
-        results = {
-            name: value for name, value in found.data.metrics.items() if name.startswith("test/")
-        }
-        assert results == pytest.approx(expected) and "test/accuracy" in results
-        assert {file.path for file in client.list_artifacts(found.info.run_id)} == {
-            *ARTEFACTS,
-            "best.pt",
-        }
-        for name in ("best.pt", "metrics.csv"):
-            copy = client.download_artifacts(found.info.run_id, name, str(tmp_path))
-            assert open(copy, "rb").read() == (record.folder / name).read_bytes()
+    _, _, uri, _ = served
+    status, record = run("--mlflow", uri)
+    assert status == 0 and capfd.readouterr().err.count("MLflow") == 0
+    client, found = logged(uri, record)
+    assert (
+        found.info.run_name == f"{record.folder.parent.name}/seed1"
+        and found.info.status == "FINISHED"
+    )
+    assert found.data.params == {name: str(value) for name, value in record.options.items()}
+    assert found.data.tags["command"].split()[0] == "python"
+    row = record.epochs.iloc[0].drop("epoch").dropna()
+    assert {"train_loss", "val_accuracy"} <= set(row.index)
+    for name, value in row.items():
+        (entry,) = client.get_metric_history(found.info.run_id, mlflow_log.mlflow_name(name))
+        assert entry.step == 1 and entry.value == pytest.approx(value)
+    table = record.metrics[np.isfinite(record.metrics["value"])]
+    expected = {
+        f"test/{mlflow_log.mlflow_name(name)}": value
+        for name, value in zip(table["metric"], table["value"])
+    }
+    results = {
+        name: value for name, value in found.data.metrics.items() if name.startswith("test/")
+    }
+    assert results == pytest.approx(expected) and "test/accuracy" in results
+    assert {file.path for file in client.list_artifacts(found.info.run_id)} == {
+        *ARTEFACTS,
+        "best.pt",
+    }
+    for name in ("best.pt", "metrics.csv"):
+        copy = client.download_artifacts(found.info.run_id, name, str(tmp_path))
+        assert open(copy, "rb").read() == (record.folder / name).read_bytes()
 
 
 @needs_mlflow
 def test_a_run_that_loses_its_server_goes_on_and_the_same_command_completes_it(
     run, served, monkeypatch, capfd
 ):
-    port, train_epoch, done = free_port(), loop._train_epoch, []
-    with server(served, port) as (uri, kill):
+    folder, port, uri, kill = served
+    train_epoch, done = loop._train_epoch, []
 
-        def kill_in_the_second(*arguments):
-            done.append(1)
-            if len(done) == 2:
-                kill()
-            return train_epoch(*arguments)
+    def kill_in_the_second(*arguments):
+        done.append(1)
+        if len(done) == 2:
+            kill()
+        return train_epoch(*arguments)
 
-        monkeypatch.setattr(loop, "_train_epoch", kill_in_the_second)
-        status, record = run("--mlflow", uri, "--epochs", "3")
+    monkeypatch.setattr(loop, "_train_epoch", kill_in_the_second)
+    status, record = run("--mlflow", uri, "--epochs", "3")
     said = [
         line for line in (record.folder / "log.txt").read_text().splitlines() if "mlflow:" in line
     ]
@@ -209,7 +214,7 @@ def test_a_run_that_loses_its_server_goes_on_and_the_same_command_completes_it(
         and "going on without" in said[1]
     )
     assert "urllib3" not in (error := capfd.readouterr().err) and "Retrying" not in error
-    with server(served, port) as (uri, _):
+    with server(folder, port) as (uri, _):
         client, found = logged(uri, record)
         assert found.info.status == "RUNNING" and steps(
             client, found.info.run_id, "train_loss"
@@ -428,24 +433,36 @@ def test_secrets_of_a_uri_are_recorded_nowhere(run, monkeypatch, capsys):
     assert record.config["command"][1:3] == ["--mlflow", mlflow_log.public_uri(uri)]
 
 
-def test_runs_that_start_at_once_on_a_new_store_are_all_logged(tmp_path):
+def log_at_once(uri, folders):
+    """Logs recorded runs, each in a process of its own that has imported MLflow already; runs in a
+    process that has no threads.
+    """
+    import mlflow  # noqa: F401
+
+    def log(folder):
+        with mlflow_log.Tracker(uri, Run(folder)) as tracker:
+            tracker._catch_up()
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=log, args=(folder,)) for folder in folders]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    sys.exit(any(process.exitcode for process in processes))
+
+
+@needs_mlflow
+def test_runs_that_start_at_once_on_a_new_store_are_all_logged(tmp_path, forked):
     store, records = tmp_path / "new.db", []
     for seed in (1, 2, 3):
         write_run(tmp_path, "DR-euc", seed, {"accuracy": 0.5})
         records.append(tmp_path / "demo" / "DR-euc" / f"seed{seed}")
-    program = "import sys; from runs.folder import Run; from runs.mlflow_log import Tracker\n"
-    program += "with Tracker(sys.argv[1], Run(sys.argv[2])) as tracker: tracker._catch_up()"
     uri = f"sqlite:///{store}"
-    command = [sys.executable, "-c", program, uri]
-    root = Path(__file__).resolve().parents[1]
-    started = [
-        subprocess.Popen(
-            [*command, str(folder)], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for folder in records
-    ]
-    outputs = [process.communicate(timeout=120)[0].decode() for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0], outputs
+    process = forked.Process(target=log_at_once, args=(uri, records))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0
     client = client_of(uri)
     (experiment,) = [e for e in client.search_experiments() if e.name == "demo"]
     assert len(client.search_runs([experiment.experiment_id])) == 3

@@ -20,6 +20,9 @@ PATHS = st.lists(
     st.lists(KEYS, min_size=1, max_size=4).map(tuple), min_size=2, max_size=6, unique=True
 )
 
+# every example overwrites the file of the one before
+ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
 
 def as_table(rows):
     text = io.StringIO()
@@ -53,9 +56,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("format", WRITERS)
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@ONE_FOLDER
 @given(paths=PATHS)
 def test_a_written_tree_is_read_back(tmp_path, format, paths):
     # two groups at the top, so that no common first key becomes the root
@@ -71,9 +72,7 @@ def test_a_written_tree_is_read_back(tmp_path, format, paths):
         assert found.class_paths == tuple(tree.class_paths[c] for c in tree.leaf_order)
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@ONE_FOLDER
 @given(paths=PATHS)
 def test_edges_with_a_file_of_names_are_read_back(tmp_path, paths):
     classes = [path for path in paths if not any(p[: len(path)] == path != p for p in paths)]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawable import METRICS, draw, finish, make_epochs
+from matplotlib.figure import Figure
 from PIL import Image
 from recorded import write_run
 
@@ -52,10 +53,30 @@ def draw_few_figures(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "FIGURES", FEW)
 
 
+def leave_figures_blank(patch: pytest.MonkeyPatch) -> None:
+    """Makes figures, but leaves them blank: that they are drawn is tested in test_figures.py."""
+
+    def write(figure, file, *, format, **options):
+        Image.new("RGB", (8, 8)).save(file, format)
+
+    patch.setattr(Figure, "savefig", write)
+
+
 @pytest.fixture
-def quick(monkeypatch):
+def blank(monkeypatch):
+    """Reports whose figures are blank."""
+    leave_figures_blank(monkeypatch)
+
+
+@pytest.fixture
+def few(monkeypatch):
     """Reports of runs with few figures."""
     draw_few_figures(monkeypatch)
+
+
+@pytest.fixture
+def quick(few, blank):
+    """Reports of runs with few figures, and blank ones."""
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +87,11 @@ def record(tmp_path_factory):
         for seed in (1, 2):
             finish(folder.parent, name, seed, accuracy=accuracy + seed / 100)
     with pytest.MonkeyPatch.context() as patch:
-        draw_few_figures(patch)
-        assert draw(folder) == 0
-    assert draw(folder / "DR-euc" / "seed1") == 0
+        leave_figures_blank(patch)
+        with pytest.MonkeyPatch.context() as fewer:
+            draw_few_figures(fewer)
+            assert draw(folder) == 0
+        assert draw(folder / "DR-euc" / "seed1") == 0
     return folder
 
 
@@ -181,7 +204,7 @@ def test_methods_without_common_seeds_are_not_tested(tmp_path):
     assert paired_tests(compared_rows(tmp_path, {"A": (1, 2), "B": (2, 3), "C": (4,)}))[0] == []
 
 
-def test_the_same_run_gives_the_same_bytes(tmp_path, quick):
+def test_the_same_run_gives_the_same_bytes(tmp_path, few):
     finish(tmp_path, "DR-euc", 1)
     run = tmp_path / "demo" / "DR-euc" / "seed1"
     contents = []
@@ -227,7 +250,7 @@ def test_damaged_and_unfinished_runs_are_named_and_the_others_drawn(tmp_path, ca
     )
 
 
-def test_a_row_whose_first_run_is_damaged_shows_the_tree_of_the_next(tmp_path):
+def test_a_row_whose_first_run_is_damaged_shows_the_tree_of_the_next(tmp_path, blank):
     for seed in (1, 2):
         finish(tmp_path, "DR-euc", seed)
     (tmp_path / "demo" / "DR-euc" / "seed1" / "test.pkl").unlink()
@@ -280,7 +303,7 @@ def test_runs_named_one_by_one_are_compared_without_the_others(record, tmp_path,
     assert all((out / unquote(link)).is_file() for link in page.links if not link.startswith("#"))
 
 
-def test_datasets_and_trees_are_compared_apart(tmp_path):
+def test_datasets_and_trees_are_compared_apart(tmp_path, blank):
     other = Hierarchy.from_paths([(f"g{c % 2}", f"c{c}") for c in range(5)])
     finish(tmp_path, "DR-euc", 1)
     finish(tmp_path, "DR-euc", 1, tree=other, dataset="fish & chips")
