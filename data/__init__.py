@@ -10,6 +10,7 @@ import numpy as np
 
 from data import cifar100, demo, folder, imagenet, inaturalist, nabirds, plankton, tinyimagenet
 from data.batches import Batches
+from data.inner_labels import at_depth, coarse_labels, raise_labels, shared_counts
 from data.mixing import mixer, mixes
 from data.options import AFTER_SPLIT, KINDS, SHARED
 from data.splits import (
@@ -20,12 +21,14 @@ from data.splits import (
     reduce_training,
     split_table,
 )
+from data.tails import BALANCE, draw_weights, drawn_counts, make_imbalanced
 from data.transforms import AUGMENTATIONS, augment, augmenter, augments
 from hierarchies.variants import cut
 from registry import Option, Registry, possible
 
 __all__ = [
     "AUGMENTATIONS",
+    "BALANCE",
     "DATASETS",
     "KINDS",
     "Batches",
@@ -34,9 +37,12 @@ __all__ = [
     "augmenter",
     "augments",
     "defaults",
+    "draw_weights",
+    "drawn_counts",
     "load",
     "mixer",
     "mixes",
+    "shared_counts",
     "split_table",
     "unused_options",
 ]
@@ -110,7 +116,9 @@ def load(options: Mapping) -> Splits:
             the training images, drawn by subset_seed; of every class if subset is 'stratified', of
             all images at once if it is 'published'; calibration is the share of the validation
             images that becomes the split of that name, None for none, as in runs of earlier
-            versions.
+            versions; coarse_labels says what a class is that has classes inside, see
+            `data.inner_labels`; imbalance and raise_labels change the training images, by
+            subset_seed.
 
     Raises: ValueError: If the dataset is unknown, does not take an option that is set, or cannot be
     read as it is.
@@ -128,6 +136,9 @@ def load(options: Mapping) -> Splits:
     splits = DATASETS[dataset].load(
         {name: value for name, value in settings.items() if name not in later}
     )
+    coarse = settings["coarse_labels"]
+    if coarse != "leaf":
+        splits = coarse_labels(splits, coarse)
     if options.get("calibration") and len(splits.val):
         if settings.get("split") != "stratified":
             raise ValueError(
@@ -142,6 +153,12 @@ def load(options: Mapping) -> Splits:
         splits = _reduce(
             splits, settings["reduction_factor"], settings["subset_seed"], settings["subset"]
         )
+    if settings["imbalance"] is not None:
+        splits = make_imbalanced(splits, settings["imbalance"], settings["subset_seed"])
+    if settings["raise_labels"] is not None:
+        if coarse == "leaf":
+            raise ValueError("raise_labels needs coarse_labels use or drop")
+        splits = raise_labels(splits, settings["raise_labels"], settings["subset_seed"], coarse)
     if settings["label_depth"] is not None:
         splits = _at_depth(splits, settings["label_depth"])
     return replace(splits, notes=(*splits.notes, *coverage_notes(splits)))
@@ -192,7 +209,7 @@ def _at_depth(splits: Splits, depth: int) -> Splits:
     return replace(
         splits,
         hierarchy=tree,
-        labels=above[splits.labels],
+        labels=at_depth(splits.hierarchy, tree, above, splits.labels),
         living=living,
         notes=(*splits.notes, note),
     )

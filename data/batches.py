@@ -12,6 +12,7 @@ import torch
 
 from data.memory import check_room_for_thread
 from data.splits import Splits
+from data.tails import draw
 
 AHEAD = 4  # batches read before they are asked for
 PIECE = 4096  # images read at once onto the device
@@ -35,6 +36,8 @@ class Batches:
         part: Picks from the positions (B,) of a batch those that this process gets, maybe none;
             None for all.
         device: Where the tensors are put; copies to a GPU are asynchronous.
+        weights: How often each of the images is drawn on average, (n,); see `data.tails.draw`. None
+            for once each.
         resident: Keep all these images on the device, if half of its free memory holds them;
             `is_resident` tells.
 
@@ -51,6 +54,7 @@ class Batches:
         merge_single: bool = False,
         part: Callable[[np.ndarray], np.ndarray] | None = None,
         device: str | torch.device = "cpu",
+        weights: np.ndarray | None = None,
         resident: bool = False,
     ):
         if batch_size < 1:
@@ -65,7 +69,7 @@ class Batches:
             merge_single,
             torch.device(device),
         )
-        self.part = part
+        self.part, self.weights = part, weights
         self._resident = self._load_all() if resident and self._fits() else None
 
     @property
@@ -129,9 +133,11 @@ class Batches:
         total = len(self.indices)
         order = np.arange(total)
         if self.shuffle_seed is not None:
-            order = torch.randperm(
-                total, generator=torch.Generator().manual_seed(self.shuffle_seed)
-            ).numpy()
+            generator = torch.Generator().manual_seed(self.shuffle_seed)
+            if self.weights is None:
+                order = torch.randperm(total, generator=generator).numpy()
+            else:
+                order = draw(self.weights, generator)
         batches = np.split(order, self._bounds()[1:-1]) if total else []
         return batches if self.part is None else list(map(self.part, batches))
 

@@ -35,6 +35,7 @@ SEED = Option(
 )
 STOPPING = "named in the log, instead of stopping"
 
+SEEDED = ("reduction_factor", "imbalance", "raise_labels")  # by --subset_seed
 # taken by every dataset, after its own split
 AFTER_SPLIT = (
     Option(
@@ -72,8 +73,41 @@ AFTER_SPLIT = (
         seed,
         42,
         "SEED",
-        "seed of the images that --reduction_factor keeps",
-        needs=with_flag("reduction_factor"),
+        "seed of the images that --reduction_factor and --imbalance keep, and of those whose label"
+        " --raise_labels raises",
+        needs=Need(
+            lambda options: any(map(options.get, SEEDED)),
+            "--reduction_factor, --imbalance or --raise_labels",
+        ),
+    ),
+    Option(
+        "coarse_labels",
+        one_of(("leaf", "use", "drop")),
+        "leaf",
+        help="what a class is that has classes inside. leaf: one more class; use: images labelled"
+        " only as far down as that superclass, which train and count so far; drop: images to leave"
+        " out",
+        off="leaf",
+    ),
+    Option(
+        "raise_labels",
+        Number(float, lambda x: 0 < x <= 1, "a number above 0, up to 1"),
+        None,
+        "SHARE",
+        "for experiments: label this share of the training images at a superclass one or two levels"
+        " up, then use or drop them as --coarse_labels says",
+        needs=Need(
+            lambda options: options.get("coarse_labels") in ("use", "drop"),
+            "--coarse_labels use or drop",
+        ),
+    ),
+    Option(
+        "imbalance",
+        Number(float, lambda x: 1 < x < float("inf"), "a finite number above 1"),
+        None,
+        "RATIO",
+        "for experiments: make the training split long-tailed, with this many times more images of"
+        " the largest class than of the smallest, in equal ratios between",
     ),
     Option(
         "label_depth",

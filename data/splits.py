@@ -41,7 +41,8 @@ class Splits:
         dataset: Name of the dataset.
         hierarchy: Tree of the C classes.
         files (S): Id of each image, a posix path relative to the data folder.
-        labels (S,): int64 class of each image.
+        labels (S,): int64 class of each image, or C + v where it is labelled at the inner node v of
+            the tree only.
         sizes (S, 2): float32 width and height of the original image, in pixels.
         pixels (S, H, W, channels): uint8 array or memory map.
         train, val, test, calibration: int64 sorted image indices, disjoint. val chooses the epoch
@@ -106,12 +107,26 @@ class Splits:
 
     @cached_property
     def train_counts(self) -> np.ndarray:
-        """Training images of each class, (C,) int64."""
-        return np.bincount(self.labels[self.train], minlength=self.num_classes)
+        """Training images labelled with each class, (C,) int64."""
+        return np.bincount(self.labels[self.train], minlength=self.num_classes)[: self.num_classes]
+
+    @cached_property
+    def has_class(self) -> np.ndarray:
+        """Whether each image is labelled with a class, not only at an inner node: (S,) bool."""
+        return self.labels < self.num_classes
+
+    @cached_property
+    def trains_coarse(self) -> bool:
+        """Whether some training image is labelled at an inner node."""
+        return not self.has_class[self.train].all()
+
+    def with_class(self, part: np.ndarray) -> np.ndarray:
+        """Those of the image indices that are labelled with a class."""
+        return part[self.has_class[part]]
 
     @cached_property
     def missing(self) -> dict[str, np.ndarray]:
-        """Classes without an image, for each split that has images."""
+        """Classes without an image of their own, for each split that has images."""
         present = {name: self.labels[getattr(self, name)] for name in SPLITS}
         return {
             name: np.setdiff1d(np.arange(self.num_classes), seen)
@@ -394,10 +409,14 @@ def reduce_training(
 
 
 def split_table(splits: Splits) -> "pd.DataFrame":
-    """One row an image: file, class (its path in the tree), label, split ('unused' where in none)
-    and the fingerprint of its content.
+    """One row an image: file, class (its path in the tree, or that of the inner node it is labelled
+    at), label, split ('unused' where in none) and the fingerprint of its content.
     """
-    paths = np.array([format_path(path) for path in splits.hierarchy.class_paths], dtype=object)
+    tree = splits.hierarchy
+    paths = np.array([format_path(path) for path in tree.class_paths], dtype=object)
+    if not splits.has_class.all():
+        nodes = [format_path(tree.path(v)) for v in range(tree.num_nodes)]
+        paths = np.concatenate([paths, np.array(nodes, dtype=object)])
     names = np.array([*SPLITS, "unused", CALIBRATION], dtype=object)
     columns = {"file": splits.files, "class": paths[splits.labels], "label": splits.labels}
     import pandas as pd
@@ -464,8 +483,13 @@ def _check_images(splits: Splits) -> None:
         )
     if len(set(splits.files)) != count:
         raise ValueError("every image needs a name of its own, but some come twice in files")
-    if count and not 0 <= splits.labels.min() <= splits.labels.max() < classes:
-        outside = splits.labels[(splits.labels < 0) | (splits.labels >= classes)][0]
+    barred = np.append(np.zeros(classes, bool), splits.hierarchy.class_of >= 0)
+    barred[classes] = True  # the root is no label
+    size = len(barred)
+    wrong = (splits.labels < 0) | (splits.labels >= size)
+    wrong |= barred[splits.labels.clip(0, size - 1)]
+    if wrong.any():
+        outside = splits.labels[wrong][0]
         raise ValueError(
             f"labels must lie in [0, {classes}), got {outside}; is the hierarchy of another"
             " dataset?"

@@ -26,7 +26,7 @@ def amended_scores(fine: Run, coarse: Run, split: str = "test") -> np.ndarray:
         above = coarse_classes(fine.hierarchy, coarse.hierarchy)
     except ValueError as error:
         raise ValueError(f"{coarse.folder}: {error} (train it with --label_depth)") from None
-    own, other = fine.arrays(split), coarse.arrays(split)
+    own, other = fine.arrays_of_classes(split), coarse.arrays(split)
     place = {file: row for row, file in enumerate(other["files"])}
     missing = [file for file in own["files"] if file not in place]
     if missing:

@@ -10,7 +10,7 @@ import pandas as pd
 from evaluation.measure import EvaluationOptions, SplitOutputs
 from hierarchies import Hierarchy, node_weights, to_newick
 from hierarchies.tree import format_path
-from metrics import Outputs, curves, flat, superclass, trees
+from metrics import Outputs, coarse_images, curves, flat, superclass, trees
 from metrics.nodes import VALUES
 from metrics.vectors import present, vector_sets
 from runs.folder import Run
@@ -137,6 +137,10 @@ def _class_tables(
     the confusions.
     """
     classes = flat.per_class(outputs).assign(wtd=superclass.wtd_per_class(outputs))
+    if outputs.train_counts is not None:
+        classes["n_train"] = outputs.train_counts
+    if outputs.coarse is not None and not kind:
+        classes = pd.concat([classes, coarse_images.per_label(outputs)], ignore_index=True)
     tables = {
         f"per_class{kind}{weighted}.csv": classes,
         f"per_level{kind}{other}.csv": flat.per_level(outputs),

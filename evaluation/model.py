@@ -43,6 +43,7 @@ def load_model(run: Run, checkpoint: str | None = None) -> models.Classifier:
         log_prior = state.get("head.log_prior")
         train_counts = np.ones(run.hierarchy.num_classes)
         if log_prior is not None:  # the same prior again, which the dynamic scale is built with
+            log_prior = log_prior / (options.get("tau") or 1.0)
             train_counts = (log_prior - log_prior.min()).double().exp().numpy()
         made_from = run.config.get("backbone")
         model = models.build_classifier(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
+import numpy as np
 from torch import Tensor, nn
 
 from hierarchies import Hierarchy
@@ -109,6 +110,12 @@ class Loss(nn.Module):
                 f"--loss {given['loss']} reads {words}, and --method {given['method']} has none:"
                 f" {head.lacks[what]}; {way_out}"
             )
+
+    def marginals(self, counts: np.ndarray) -> np.ndarray:
+        """How often each class is in the targets, (C,), for counts (C,) of images of the classes:
+        the same, unless targets are softened.
+        """
+        return counts
 
     def set_epoch(self, epoch: int) -> None:
         """Tells the loss which epoch begins, counted from 0."""

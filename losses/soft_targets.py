@@ -13,6 +13,8 @@ from losses.segments import LOWEST, Cut, Segments, join, level_nodes, level_size
 from losses.tree_loss import TreeLoss
 from registry import Option, fraction, nonnegative, one_of
 
+BLOCK = 256  # rows of a table of all classes that are held at a time
+
 
 class SoftTargetLoss(TreeLoss):
     """-sum over the classes j of q_yj log p_j, where q_yj depends on the segment of y that j is in;
@@ -56,6 +58,15 @@ class SoftTargetLoss(TreeLoss):
                 ratios.scatter_(1, best, 1.0).mul_(factor[:, None])
                 ratios.sub_(labels, alpha=1 / len(scores))
         return join(losses), gradient
+
+    def marginals(self, counts: np.ndarray) -> np.ndarray:
+        """Sum over the classes y of counts_y q_yj / (sum over k of q_yk), (C,)."""
+        total = np.zeros(self.num_classes)
+        for first in range(0, self.num_classes, BLOCK):
+            classes = torch.arange(first, min(first + BLOCK, self.num_classes))
+            q = self.distribution(classes).numpy()
+            total += counts[classes.numpy()] @ (q / q.sum(axis=1, keepdims=True))
+        return total
 
     def distribution(self, targets: Tensor) -> Tensor:
         """The target distributions (B, C) in float64, classes in class order; that of an inner node

@@ -35,6 +35,7 @@ MEASURES: tuple[Measure, ...] = tuple(
 COLUMNS = {
     "prototype/calibrated": "of prototypes, scores divided by the temperature",
     "prototype": "of prototypes in place of the class vectors",
+    "all_labels": "of all images, those labelled at superclasses down to their label",
     "hie": "of scores amended by those of a run on superclasses (evaluate.py --coarse)",
     "crm": "of the class of least expected path length",
     "crm_lca_height": "of the class of least expected height of the common ancestor",

@@ -10,7 +10,17 @@ import pandas as pd
 from hierarchies.tree import format_path
 from metrics.measure import ACCURACY, HIGHER, SHARE, Measure
 from metrics.outputs import Outputs
-from metrics.result import Result, mean_over_groups, mean_over_items, mean_over_samples, ratio
+from metrics.result import (
+    Result,
+    counted,
+    mean_over_groups,
+    mean_over_items,
+    mean_over_samples,
+    ratio,
+)
+
+# group of classes -> fewest and most training images of a class in it
+FREQUENCIES = {"many": (101, np.inf), "medium": (20, 100), "few": (0, 19)}
 
 
 def accuracy(outputs: Outputs) -> Result:
@@ -32,6 +42,23 @@ def macro_accuracy(outputs: Outputs) -> Result:
     return mean_over_groups(
         outputs.predictions == outputs.labels, outputs.labels, outputs.hierarchy.num_classes
     )
+
+
+def frequency_accuracies(outputs: Outputs) -> dict[str, Result]:
+    """Mean recall over the classes with many, medium or few training images, see `FREQUENCIES`; in
+    [0, 1], higher is better. n counts the classes of the group that occur, undefined the others of
+    the group; NaN with all classes undefined where a group is empty or the counts are not known.
+
+    Source: Liu et al. 2019, large-scale long-tailed recognition, who share test images out evenly.
+    """
+    classes = outputs.hierarchy.num_classes
+    n_true, _, n_correct = _counts(outputs.labels, outputs.predictions, classes)
+    recall, rows = ratio(n_correct, n_true), {}
+    for name, (fewest, most) in FREQUENCIES.items():
+        counts = np.full(classes, -1) if outputs.train_counts is None else outputs.train_counts
+        group = recall[(counts >= fewest) & (counts <= most)]
+        rows[f"{name}_accuracy"] = counted(mean_over_items(group), classes)
+    return rows
 
 
 def macro_precision(outputs: Outputs) -> Result:
@@ -143,6 +170,27 @@ MEASURES = (
         " as common ones.",
     ),
     Measure(
+        "many_accuracy",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Accuracy within each class that has more than 100 training images, averaged over them.",
+    ),
+    Measure(
+        "medium_accuracy",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Accuracy within each class that has 20 to 100 training images, averaged over them.",
+    ),
+    Measure(
+        "few_accuracy",
+        HIGHER,
+        ACCURACY,
+        SHARE,
+        "Accuracy within each class that has fewer than 20 training images, averaged over them.",
+    ),
+    Measure(
         "macro_precision",
         HIGHER,
         ACCURACY,
@@ -184,6 +232,7 @@ METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "accuracy": accuracy,
     "accuracy@5": top_k_accuracy,
     "macro_accuracy": macro_accuracy,
+    "frequency": frequency_accuracies,
     "macro_precision": macro_precision,
     "macro_f1": macro_f1,
     "level": level_macros,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,18 @@ class Predictions:
         return node_weights(self.hierarchy)
 
 
+class CoarseImages(NamedTuple):
+    """Images of a split that are labelled at inner nodes of the tree only.
+
+    Fields:
+        nodes: (K,) the inner node of each.
+        scores: (K, C) from the class vectors.
+    """
+
+    nodes: np.ndarray
+    scores: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class Outputs:
     """Scores, embeddings and class vectors of one split (S samples, C classes, D dimensions).
@@ -53,6 +66,9 @@ class Outputs:
         weights: (N,) node weights of the weighted measures; None for the balanced weighting.
         order: (S, K) classes by falling preference where a decision rule has ranked them; None for
             the order of scores.
+        coarse: Further images of the split, labelled at inner nodes; None without such. Only
+            `metrics.coarse_images` looks at them.
+        train_counts: (C,) training images labelled with each class, or None where not known.
 
     Raises: ValueError: If a shape, a label or a score does not fit.
     """
@@ -69,6 +85,8 @@ class Outputs:
     living: np.ndarray | None = None
     weights: np.ndarray | None = None
     order: np.ndarray | None = None
+    coarse: CoarseImages | None = None
+    train_counts: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         samples, classes, dim = (
@@ -83,6 +101,7 @@ class Outputs:
             "living": (classes,),
         }
         shapes |= {"prototype_scores": (samples, classes), "weights": (self.hierarchy.num_nodes,)}
+        shapes |= {"train_counts": (classes,)}
         for name, shape in shapes.items():
             array = getattr(self, name)
             if array is not None and array.shape != shape:
@@ -185,3 +204,30 @@ class Outputs:
         for name in {"path", "lca_height"} & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]
         return other
+
+
+def outputs_of(hierarchy: Hierarchy, labels: np.ndarray, **fields: object) -> Outputs:
+    """Outputs of a split whose labels (S,) are classes, or C + v at inner nodes v of the tree:
+    images there become `Outputs.coarse`.
+
+    Args:
+        fields: Those of `Outputs`, arrays of all S images among them.
+
+    Raises: ValueError: If a shape, a label or a score does not fit.
+    """
+    labels, classes = np.asarray(labels), hierarchy.num_classes
+    inner = np.append(np.zeros(classes, bool), hierarchy.class_of < 0)
+    coarse = np.zeros(len(labels), bool)
+    if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
+        known = (labels > classes) & (labels < len(inner))  # the root, C, is no label
+        coarse[known] = inner[labels[known]]
+    if not coarse.any():
+        return Outputs(hierarchy, labels=labels, **fields)
+    images = Outputs(hierarchy, labels=np.where(coarse, 0, labels), **fields)  # checks all of them
+    parts = {
+        name: getattr(images, name)[~coarse]
+        for name in ("scores", "embeddings", "prototype_scores")
+        if getattr(images, name) is not None
+    }
+    others = CoarseImages(labels[coarse] - classes, images.scores[coarse])
+    return replace(images, labels=labels[~coarse], coarse=others, **parts)

@@ -2,7 +2,7 @@
 module's METRICS and, with its direction, range and meaning, one in its MEASURES.
 
 Names: no prefix for the class vectors and argmax; `prototype/` for prototypes in their place;
-`crm/` for the class of
+`all_labels/` where images that are labelled at superclasses count, too; `crm/` for the class of
 least expected path length, `crm_lca_height/` for that of least expected LCA height (Karthik et al.
 2021); `calibrated/` and `prototype/calibrated/` for scores divided by a temperature; `majority/`
 ... for answers that back off; `W/` and `P/` for the structure of class vectors and of prototypes.
@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from hierarchies.weights import is_normalised, node_weights
 from metrics import catalogue, retrieval, superclass, trees
 from metrics.catalogue import describe
+from metrics.coarse_images import PREFIX, all_labels
 from metrics.decisions import crm_ranking
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
@@ -97,15 +98,28 @@ def evaluate(
     ]
     table = pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
     if bootstrap:
-        means = {name: result for name, result in results.items() if result.samples is not None}
-        samples, groups = (
-            np.column_stack([mean.samples for mean in means.values()]),
-            [m.groups for m in means.values()],
-        )
-        lower, upper = bootstrap_intervals(samples, bootstrap, seed, groups)
-        table["lower"] = table["metric"].map(dict(zip(means, lower)))
-        table["upper"] = table["metric"].map(dict(zip(means, upper)))
+        ends = _intervals(results, bootstrap, seed)
+        table["lower"] = table["metric"].map({name: lower for name, (lower, _) in ends.items()})
+        table["upper"] = table["metric"].map({name: upper for name, (_, upper) in ends.items()})
     return table
+
+
+def _intervals(results: Mapping[str, Result], bootstrap: int, seed: int) -> dict[str, tuple]:
+    """Ends of the interval of each mean over samples; those over all labels have samples of their
+    own.
+    """
+    ends = {}
+    for over_all in (False, True):
+        means = {
+            name: result
+            for name, result in results.items()
+            if result.samples is not None and name.startswith(PREFIX) == over_all
+        }
+        if means:
+            samples = np.column_stack([mean.samples for mean in means.values()])
+            groups = [mean.groups for mean in means.values()]
+            ends |= dict(zip(means, zip(*bootstrap_intervals(samples, bootstrap, seed, groups))))
+    return ends
 
 
 def bootstrap_intervals(
@@ -202,6 +216,8 @@ def _measure(
     """Names and results of all measures, under every kind of scores and decision."""
     structure = STRUCTURE if outputs.embeddings.shape[1] else {}  # of scores alone there is none
     yield from _computed({**RANKED, **ORDERED, **POSTERIOR, **structure}, outputs)
+    if outputs.coarse is not None:
+        yield from all_labels(outputs).items()
     yield from _computed({name: ON_REQUEST[name] for name in on_request}, outputs)
     if outputs.prototype_scores is not None:
         view = outputs.view(scores=outputs.prototype_scores)

@@ -8,8 +8,9 @@ from models.build import build_classifier
 from models.classifier import SIZE_INFORM, Classifier, Prototypes, PrototypeSums
 from models.freeze import FREEZE, FREEZE_OPTION, freeze, parts
 from models.head import Head
-from models.heads import HEADS, build_head, check_head_options, prior_from_counts
+from models.heads import HEADS, build_head, check_head_options
 from models.options import DISTANCES, HeadOptions
+from models.priors import PRIORS, prior_from_counts
 from models.proxies import SOLVERS, MDSProxies, mds_proxies, mds_targets, stress
 from models.syncnorm import synchronise_batch_norm
 
@@ -22,6 +23,7 @@ __all__ = [
     "FREEZE",
     "HEADS",
     "OPTIONS",
+    "PRIORS",
     "SOLVERS",
     "Backbone",
     "Classifier",

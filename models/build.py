@@ -1,6 +1,6 @@
 """The model of a run, from its resolved options."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from hierarchies.frame import frame_cosines
 from models.backbones import BACKBONES, build_backbone
 from models.classifier import Classifier
 from models.head import Head
-from models.heads import HEADS, build_head, prior_from_counts
+from models.heads import HEADS, build_head
 from models.options import HeadOptions
+from models.priors import PRIORS, present, prior_from_counts
 from models.proxies import cosine_targets, mds_proxies, mds_targets
 from models.proxy_heads import ProxyHead
 from models.vectors_file import read_vectors
@@ -24,6 +25,7 @@ def build_classifier(
     channels: int,
     image_size: tuple[int, int],
     made_from: Mapping | None = None,
+    soften: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Classifier:
     """Backbone, head and size branch for resolved options; random weights come from torch's global
     generator.
@@ -32,9 +34,10 @@ def build_classifier(
         options: By flag name: backbone, rand_backbone, weights, legacy_stem, no_normalize, dim,
             size_inform, and those of the head (see build_head_from).
         hierarchy: Tree of the C classes.
-        train_counts: Training images of each class, (C,).
+        train_counts: Training images of each class as an epoch draws them, (C,), for the prior.
         channels, image_size: Of the images: 1 or 3; height and width in pixels.
         made_from: What the backbone of a recorded run was made from (`Backbone.made_from`).
+        soften: What the loss makes of those counts, see `Loss.marginals`; None for nothing.
 
     Raises: ValueError: If the options do not fit each other, the images or the file of weights.
         RuntimeError: If pretrained weights are asked for that are neither here nor to be
@@ -53,20 +56,23 @@ def build_classifier(
         made_from=made_from,
         **{option.name: options.get(option.name) for option in own},
     )
-    head, notes = build_head_from(options, hierarchy, train_counts)
+    head, notes = build_head_from(options, hierarchy, train_counts, soften)
     return Classifier(
         backbone, head, size_inform=options["size_inform"], notes=(*backbone.notes, *notes)
     )
 
 
 def build_head_from(
-    options: Mapping, hierarchy: Hierarchy, train_counts: np.ndarray
+    options: Mapping,
+    hierarchy: Hierarchy,
+    train_counts: np.ndarray,
+    soften: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> tuple[Head, tuple[str, ...]]:
     """The head for resolved options, and what to tell the user about it.
 
     Options: method, dim, distance, ema, alpha, mds_W, mds_targets, beta, gamma, mds_solver,
-    class_vectors, dynamic, legacy_dynamic, share_parents, clspri, lr, seed, and what the head alone
-    declares.
+    class_vectors, dynamic, legacy_dynamic, share_parents, prior, tau, lr, seed, and what the head
+    alone declares.
     """
     notes, fixed, proxies = [], None, "ema" if options["ema"] else "gradient"
     dim = HEADS.find(options["method"]).fixed_dim(hierarchy) or options["dim"]
@@ -91,9 +97,10 @@ def build_head_from(
                 f"--class_vectors {options['class_vectors']} has vectors of {fixed.shape[1]}"
                 f" numbers: add --dim {fixed.shape[1]}"
             )
-    prior = None
-    if options["clspri"]:
-        prior = prior_from_counts(train_counts)
+    prior, kind = None, options["prior"] or PRIORS.option.default
+    if kind != "none":
+        counts = present(train_counts)
+        prior = prior_from_counts(counts if soften is None else soften(counts))
         if absent := int((np.asarray(train_counts) == 0).sum()):
             notes.append(
                 f"{absent} classes without training images count as one image in the class prior"
@@ -107,6 +114,8 @@ def build_head_from(
         dynamic=bool(options["dynamic"]),
         legacy_dynamic=bool(options["legacy_dynamic"]),
         prior=prior,
+        prior_kind=kind,
+        tau=options["tau"] or 1.0,
         lr=options["lr"],
         hierarchy=hierarchy,
         share_parents=bool(options.get("share_parents")),

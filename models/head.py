@@ -12,7 +12,8 @@ from torch.nn.utils import parametrize
 
 from hierarchies import Hierarchy
 from models.nodes import NodeOrder, PathSum
-from models.options import CLSPRI, SHARE_PARENTS, HeadOptions
+from models.options import SHARE_PARENTS, HeadOptions
+from models.priors import PRIORS
 from models.sphere import unit, widen, without_autocast
 from registry import Option
 
@@ -39,7 +40,7 @@ class Head(nn.Module):
         label: How the names of runs spell the method; None: as --method does.
     """
 
-    options: tuple[Option, ...] = (CLSPRI,)
+    options: tuple[Option, ...] = (PRIORS.option,)
     summary: str = ""
     aliases: tuple[str, ...] = ()
     label: str | None = None
@@ -60,8 +61,10 @@ class Head(nn.Module):
         prior = options.prior
         self.tree = None
         if prior is not None and (prior.shape != (num_classes,) or not (prior > 0).all()):
-            raise ValueError(f"--clspri needs {num_classes} positive class priors, got {prior}")
-        self.register_buffer("log_prior", None if prior is None else prior.double().log().float())
+            raise ValueError(f"--prior needs {num_classes} positive class priors, got {prior}")
+        shift = None if prior is None else (options.tau * prior.double().log()).float()
+        self.register_buffer("log_prior", shift)  # times tau
+        self.prior_use, self.tau = PRIORS[options.prior_kind], options.tau
 
     @classmethod
     def check(cls, given: Mapping[str, object]) -> None:
@@ -100,6 +103,13 @@ class Head(nn.Module):
         """The factor s on the scores; 1 for softmax."""
         return 1.0
 
+    @property
+    def prior_times(self) -> int:
+        """How often `log_prior` is added now: 1, 0 or -1, in training and in prediction."""
+        if self.log_prior is None:
+            return 0
+        return self.prior_use.training if self.training else self.prior_use.prediction
+
     def forward(self, embeddings: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
         """Scores of embeddings of any length against the class vectors, or against others in their
         place.
@@ -113,8 +123,8 @@ class Head(nn.Module):
         """
         with without_autocast(embeddings.device):
             scores = self.plain_scores(embeddings, self.weight if weight is None else weight)
-            if self.log_prior is not None:
-                scores = scores + self.log_prior
+            if self.prior_times:
+                scores = scores + self.prior_times * self.log_prior
         return (
             scores
             if weight is None
@@ -159,9 +169,9 @@ class Head(nn.Module):
         """Scores of all nodes, with --share_parents: (B, D) -> (B, N)."""
         with without_autocast(embeddings.device):
             scores = self.plain_scores(embeddings, self.of_nodes("weight"))
-            if self.log_prior is None:
-                return scores
-            return scores + self.tree.log_sums(self.log_prior)
+            if self.prior_times:
+                scores = scores + self.prior_times * self.tree.log_sums(self.log_prior)
+            return scores
 
     @property
     def updates_after_step(self) -> bool:

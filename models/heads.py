@@ -1,9 +1,6 @@
 """The registry of heads, and how one is checked and built from options."""
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-import torch
+from collections.abc import Mapping
 
 from models.conditional import Conditional
 from models.head import Head, Softmax
@@ -76,11 +73,3 @@ def build_head(method: str, num_classes: int, options: HeadOptions | None = None
     flags["class_vectors"] = "a file" if options.proxies == "file" else None
     check_head_options({**options.own, **flags, "method": method})
     return head(num_classes, options)
-
-
-def prior_from_counts(counts: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Class prior pi (C,) float32 from counts (C,) of training images; an absent class counts as
-    one image.
-    """
-    counts = np.maximum(np.asarray(counts).astype(np.float64), 1)
-    return torch.from_numpy(counts / counts.sum()).float()

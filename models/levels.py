@@ -120,8 +120,11 @@ class Levels(Head):
             found = [self.plain_scores(embeddings, self.weight)]
             for depth in reversed(range(len(self.above))):
                 found.insert(0, self._upper(depth, embeddings, found[0]))
-            if self.log_prior is not None:
-                found = [scores + getattr(self, f"prior{i}") for i, scores in enumerate(found)]
+            if self.prior_times:
+                found = [
+                    scores + self.prior_times * getattr(self, f"prior{i}")
+                    for i, scores in enumerate(found)
+                ]
         return tuple(found)
 
     def node_scores(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -155,8 +158,8 @@ class Levels(Head):
         for i, level in enumerate(found):
             column = torch.from_numpy(level.column.copy())
             shares = self.log_prior.new_zeros(len(level.nodes))
-            shares.index_add_(0, column, self.log_prior.exp())
-            self.register_buffer(f"prior{i}", shares.log(), persistent=False)
+            shares.index_add_(0, column, (self.log_prior / self.tau).exp())
+            self.register_buffer(f"prior{i}", self.tau * shares.log(), persistent=False)
 
 
 def _link(finer: int, coarser: int) -> nn.Sequential:

@@ -6,21 +6,13 @@ from dataclasses import dataclass, field
 import torch
 
 from hierarchies import Hierarchy
+from models.priors import PRIORS
 from models.proxies import SOLVERS, TARGETS
 from registry import Need, Option, filled, fraction, one_of, positive, switch, with_flag
 
 DISTANCES = ("euc", "arccos")
 PROXIES = ("gradient", "ema", "mds", "file")
 
-CLSPRI = Option(
-    "clspri",
-    switch,
-    False,
-    help="add the log share of each class in the training split to its score; with --loss corr,"
-    " which trains on cosines, this acts when images are scored: on the best epoch and on the"
-    " results",
-    tag="prior",
-)
 DISTANCE = Option(
     "distance",
     one_of(DISTANCES),
@@ -131,7 +123,9 @@ class HeadOptions:
         alpha: Share of a batch's mean in a moving average, in (0, 1]; default 0.01.
         fixed: (C, D) class vectors, with "mds" and "file".
         dynamic: Whether the scale follows the angles; legacy_dynamic: by the published update.
-        prior: (C,) positive class prior, whose logarithm is added to the scores.
+        prior: (C,) positive class prior, tau times whose logarithm is added to the scores.
+        prior_kind: When it is, a key of `models.priors.PRIORS`.
+        tau: That factor, > 0.
         lr: Learning rate of the dynamic scale.
         hierarchy: The class tree, for heads that look at it.
         share_parents: Whether class vectors are sums of node vectors.
@@ -146,7 +140,19 @@ class HeadOptions:
     dynamic: bool = False
     legacy_dynamic: bool = False
     prior: torch.Tensor | None = None
+    prior_kind: str = "fit"
+    tau: float = 1.0
     lr: float = 1e-4
     hierarchy: Hierarchy | None = None
     share_parents: bool = False
     own: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def training_prior(self) -> torch.Tensor | None:
+        """The prior (C,) that the posterior has in training, or None."""
+        if self.prior is None or not PRIORS[self.prior_kind].training:
+            return None
+        if self.tau == 1:
+            return self.prior
+        power = self.prior.double() ** self.tau
+        return (power / power.sum()).float()

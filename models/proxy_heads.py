@@ -113,7 +113,7 @@ class ProxyHead(Head):
             self.inflections[self.distance],
             num_classes,
             lr=options.lr,
-            prior=options.prior,
+            prior=options.training_prior,
             legacy=options.legacy_dynamic,
         )
         self.note = scale.note

@@ -39,7 +39,8 @@ def run_folder(collection: Path, options: Mapping, defaults: Mapping) -> Path:
     declared_ones = possible(declared())
     head = models.HEADS[options["method"]]
     method = [head.label or options["method"], options["distance"]]
-    tags = {name: option.tag for name, option in declared_ones.items() if option.tag is not None}
+    tags = {name: _tag(option, options.get(name)) for name, option in declared_ones.items()}
+    tags = {name: tag for name, tag in tags.items() if tag is not None}
     switches = sorted((tag for name, tag in tags.items() if options[name]), key=_place)
     named = {"dataset", "method", "distance", "seed", "loss", *tags}
     loss = [options["loss"]] if options["loss"] != losses.LOSSES.option.default else []
@@ -63,6 +64,13 @@ def _differs(name: str, options: Mapping, defaults: Mapping) -> bool:
         return False  # does not apply, or could not be otherwise
     default = defaults.get(name)
     return value != (False if default is None else default)  # an unset flag is False
+
+
+def _tag(option: Option, value: object) -> str | None:
+    """The short form of an option, or of the part that it chooses."""
+    if option.parts is None:
+        return option.tag
+    return getattr(option.parts.get(value), "tag", None)
 
 
 def _place(tag: str) -> tuple[int, str]:

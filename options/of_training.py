@@ -4,6 +4,7 @@ They stand here because training knows the command line and not the other way ro
 """
 
 from data.options import SEED
+from data.tails import BALANCE
 from data.transforms import OPTIONS as AUGMENTATION
 from optimization import OPTIONS as OPTIMIZATION
 from options.parser import GPU
@@ -20,6 +21,7 @@ TRAINING = (
     Option("batch_size", positive_int, 32, "N", "images in a step"),
     *OPTIMIZATION,
     *AUGMENTATION,
+    BALANCE,
     SEED,
     Option(
         "last",

@@ -118,14 +118,17 @@ def resolve(given: Mapping[str, object], usual: Mapping[str, object]) -> tuple[d
 
 def _write_out_short_forms(given: Mapping[str, object]) -> dict[str, object]:
     given = dict(given)
-    for name, loss in losses.LOSSES.items():
-        if loss.short_flag is not None and given.pop(loss.short_flag, False):
-            if given.get("loss", name) != name:
+    for registry in (losses.LOSSES, models.PRIORS):
+        chooses = registry.option.name
+        for name, part in registry.items():
+            if part.short_flag is None or not given.pop(part.short_flag, False):
+                continue
+            if given.get(chooses, name) != name:
                 raise ValueError(
-                    f"--{loss.short_flag} is short for --loss {name}, but --loss is"
-                    f" {given['loss']}: choose one"
+                    f"--{part.short_flag} is short for --{chooses} {name}, but --{chooses} is"
+                    f" {given[chooses]}: choose one"
                 )
-            given["loss"] = name
+            given[chooses] = name
     return given
 
 
@@ -149,6 +152,24 @@ def _check_parts(options: Mapping[str, object]) -> None:
         raise ValueError(
             f"--mixup and --cutmix have no meaning for --loss {options['loss']}: {loss.mixes}"
         )
+    if options["prior"] == "balanced" and not _reads_scores(loss, head, options):
+        raise ValueError(
+            f"--prior balanced acts on scores in training alone, and --loss {options['loss']} reads"
+            " none: choose --prior posthoc, or another loss"
+        )
+    reason = (loss.on(head.offered(options)) or loss).inner_targets
+    if options["coarse_labels"] == "use" and reason is not True:
+        raise ValueError(
+            f"--loss {options['loss']} takes no images labelled at superclasses: {reason}; choose"
+            " another loss, or --coarse_labels drop"
+        )
+
+
+def _reads_scores(loss: type, head: type, options: Mapping[str, object]) -> bool:
+    """Whether the loss reads what the prior is added to."""
+    read = {"scores", "level_scores", "node_scores"}
+    built = loss.on(head.offered(options)) or loss
+    return bool(read & {*built.inputs}) or bool(options.get("corr_ce"))
 
 
 def _plain(value: object) -> object:

@@ -81,7 +81,7 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
     if run.result_checkpoint == "best.pt" and "epoch" in epochs.columns:
         numbers = epochs.apply(pd.to_numeric, errors="coerce")
         best = best_epoch(numbers.to_dict("records"), run.options.get("choose"))
-    files = run.arrays("test").get("files")
+    files = run.arrays_of_classes("test").get("files")
     reader = partial(
         open_image,
         folder=image_folder(run, data_dir),

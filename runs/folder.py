@@ -27,7 +27,7 @@ from files.pickles import dump_arrays, load_arrays
 from files.text import for_people, one_line
 from files.writing import open_to_append, remove_leftovers, write_whole
 from hierarchies import Hierarchy
-from metrics.outputs import Outputs
+from metrics.outputs import Outputs, outputs_of
 
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer run
 # what evaluate.py and visualize.py make of a run
@@ -44,6 +44,8 @@ DERIVED = (
 )
 SCORES = "scores"  # `source` in config.json of predictions that come from elsewhere
 ARRAYS = ("test", "val", "calibration")  # splits whose outputs are recorded
+# arrays with a row for each image
+_OF_IMAGES = ("labels", "files", "sizes", "embeddings", "scores", "prototype_scores")
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
 _READ_ONCE = ("config", "hierarchy", "split", "epochs", "metrics")  # properties, by their files
 _OLD_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # of earlier versions, which held no lock on them
@@ -112,7 +114,13 @@ class Run:
 
     @property
     def options(self) -> dict:
-        return self.config["options"]
+        """The options of the run, by the names that they have today."""
+        options = self.config["options"]
+        if "clspri" not in options:
+            return options
+        on = bool(options["clspri"])  # of earlier versions, now --prior fit
+        kept = {name: value for name, value in options.items() if name != "clspri"}
+        return {**kept, "prior": "fit" if on else None, "tau": 1.0 if on else None}
 
     @cached_property
     def hierarchy(self) -> Hierarchy:
@@ -276,8 +284,10 @@ class Run:
         return name
 
     def outputs(self, name: str = "test") -> Outputs:
-        """What the metrics need of one split. Raises: RunError: Also if the arrays do not belong to
-        the hierarchy.
+        """What the metrics need of one split: of its images with a class, and those labelled at
+        inner nodes as `Outputs.coarse`.
+
+        Raises: RunError: Also if the arrays do not belong to the hierarchy.
         """
         arrays, options = self.arrays(name), self.options
         similarity = {
@@ -298,15 +308,24 @@ class Run:
                 " --overwrite"
             )
         optional = {field: arrays.get(field) for field in ("prototype_scores", "living")}
+        given = {**{field: arrays[field] for field in fields}, **optional}
+        given["train_counts"] = arrays.get("prototype_counts")
         try:
-            return Outputs(
-                self.hierarchy,
-                **{field: arrays[field] for field in fields},
-                **optional,
-                **similarity,
-            )
+            return outputs_of(self.hierarchy, **given, **similarity)
         except ValueError as error:
             raise RunError(f"{self.folder / name}.pkl: {error}") from error
+
+    def arrays_of_classes(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a split without the images that are labelled at inner nodes, in the order
+        of `outputs`. Raises: RunError.
+        """
+        arrays = self.arrays(name)
+        labels = np.asarray(arrays.get("labels", ()))
+        if not np.issubdtype(labels.dtype, np.integer):
+            return arrays
+        kept = labels < self.hierarchy.num_classes
+        own = {key: arrays[key][kept] for key in _OF_IMAGES if arrays.get(key) is not None}
+        return arrays if kept.all() else {**arrays, **own}
 
     # ---- writing
 

@@ -263,7 +263,7 @@ def test_seeds_end_where_tables_and_torch_can_still_hold_them(capsys, flag):
 
 def test_the_prior_stays_in_the_scores_of_a_model_trained_by_corr():
     options = parse("DR", "--CORR", "--mds_W", "--clspri")[0]
-    assert options["loss"] == "corr" and options["clspri"] is True
+    assert options["loss"] == "corr" and options["prior"] == "fit"
     counts = torch.tensor([30.0, 10.0])
     weight, prior = torch.eye(2), prior_from_counts(counts.numpy())
     plain, informed = (

@@ -179,7 +179,7 @@ def test_the_class_prior_is_added_in_log_space_and_an_absent_class_counts_once()
 
 @pytest.mark.parametrize("prior", [torch.ones(2) / 2, torch.tensor([0.5, 0.5, 0.0])])
 def test_a_prior_of_another_length_or_with_zeros_is_refused(prior):
-    with pytest.raises(ValueError, match="--clspri"):
+    with pytest.raises(ValueError, match="--prior"):
         make("DR", prior=prior)
 
 

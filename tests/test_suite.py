@@ -10,6 +10,7 @@ from hierarchies.weights import node_weights
 from metrics import catalogue, evaluate, suite
 from metrics.decisions import crm_ranking
 from metrics.measure import ACCURACY, Measure
+from metrics.outputs import CoarseImages
 from metrics.suite import METRICS, ON_REQUEST, bootstrap_intervals
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -117,7 +118,8 @@ def test_crm_by_lca_heights_has_rows_of_its_own():
 
 
 def test_the_catalogue_knows_every_column():
-    outputs = usual()
+    coarse = CoarseImages(np.array([2]), random_scores(3, 1, 7))
+    outputs = usual(coarse=coarse)
     temperatures = {"temperature": 2.0, "prototype_temperature": 2.0}
     names = evaluate(outputs, hie_scores=outputs.scores, **temperatures)["metric"]
     assert {catalogue.split(name)[0] for name in names} == {"value", *catalogue.COLUMNS}
@@ -303,7 +305,7 @@ def test_the_bootstrap_of_a_mean_over_groups_leaves_out_groups_that_are_not_draw
 
 @pytest.mark.filterwarnings("default")  # constant columns of a resample are no matter here
 def test_intervals_are_those_of_measuring_every_resample():
-    outputs, bootstrap = usual(30), 6
+    outputs, bootstrap = usual(30, train_counts=np.array([200, 200, 50, 50, 5, 5, 5])), 6
     table = evaluate(outputs, bootstrap=bootstrap, seed=5).set_index("metric")
     tables = []
     for drawn in np.random.default_rng(5).integers(0, 30, (bootstrap, 30)):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from hierarchies import Hierarchy
 from metrics.geometry import diagnostics
 from models import PrototypeSums
+from training.coarse_targets import CoarseTargets
 from training.team import ALONE, Team
 
 CHECK_EVERY = 20  # steps between two looks at the loss: each one waits for the device
@@ -24,6 +25,10 @@ class EpochStats:
     The embeddings are those of the training pass itself, so the diagnostics cost no second pass
     over the images: they see the model as it was at each step and images as they were augmented.
     Where images are `mixed` they have no class of their own: what is counted by class is NaN.
+
+    Args:
+        coarse: Where targets may be inner nodes. An image there counts as right if its class is
+            below; angles and diagnostics are those of images with a class alone.
     """
 
     def __init__(
@@ -34,15 +39,16 @@ class EpochStats:
         device: torch.device,
         team: Team = ALONE,
         mixed: bool = False,
+        coarse: CoarseTargets | None = None,
     ):
-        self.team, self.mixed = team, mixed
+        self.team, self.mixed, self.coarse = team, mixed, coarse
         self.penalties: dict[str, torch.Tensor] = {}
         self.losses = torch.zeros(
             steps, dtype=torch.float64, device=device
         )  # sums over the images of a step
         self.correct, self.own_angle = torch.zeros(2, dtype=torch.float64, device=device)
         self.sums = PrototypeSums(num_classes, dim, device)
-        self.steps = self.samples = self.checked = 0
+        self.steps = self.samples = self.with_class = self.checked = 0
 
     @torch.no_grad()
     def add(
@@ -68,10 +74,16 @@ class EpochStats:
         self.steps += 1
         if self.mixed:
             return
-        self.correct += (scores.argmax(1) == targets).sum()
+        if self.coarse is None:
+            self.correct += (scores.argmax(1) == targets).sum()
+        else:
+            self.correct += self.coarse.holds(targets, scores.argmax(1)).sum()
+            kept = self.coarse.has_class(targets)
+            embeddings, targets = embeddings[kept], targets[kept]
         own = F.cosine_similarity(embeddings.float(), head.weight[targets].float())
         self.own_angle += torch.acos(own.clamp(-1, 1)).sum()
         self.sums.add(embeddings, targets)
+        self.with_class += len(targets)
 
     def progress(self) -> dict[str, str]:
         """Mean loss and accuracy so far. Raises: Diverged: If the loss of a step is not finite,
@@ -98,8 +110,8 @@ class EpochStats:
         """Columns of epochs.csv: loss, accuracy, scale, and how class vectors lie in the tree and
         among embeddings.
         """
-        loss, correct, angle, samples = self._total(
-            self.losses.sum(), self.correct, self.own_angle, self.samples
+        loss, correct, angle, samples, with_class = self._total(
+            self.losses.sum(), self.correct, self.own_angle, self.samples, self.with_class
         )
         correct, angle = (math.nan, math.nan) if self.mixed else (correct, angle)
         self.team.sum(self.sums.sums, self.sums.squares, self.sums.counts)
@@ -111,7 +123,7 @@ class EpochStats:
             },
             "train_accuracy": correct / samples,
             "scale": float(head.scale),
-            "angle_embedding_proxy": angle / samples,
+            "angle_embedding_proxy": angle / with_class if with_class else math.nan,
             **diagnostics(
                 head.class_vectors(),
                 **self.sums.arrays(),

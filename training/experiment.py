@@ -247,6 +247,13 @@ def _open(
 def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
     """Everything unusual that data and model report."""
     notes = [*splits.notes, *training.model.notes]
+    if splits.trains_coarse:
+        others = int((~splits.has_class[splits.train]).sum())
+        notes.append(
+            f"{others} of {len(splits.train)} training images are labelled at superclasses:"
+            " prototypes, moving averages, the dynamic scale and the columns on class vectors in"
+            " epochs.csv are of the others"
+        )
     return (
         notes
         if len(splits.val)

@@ -18,6 +18,7 @@ from data.mixing import Mixture
 from data.progress import progress
 from optimization.choosing import CHOICES
 from runs.folder import Run
+from training.coarse_targets import CoarseTargets
 from training.epoch_stats import CHECK_EVERY, Diverged, EpochStats
 from training.outputs import embed
 from training.setup import TrainingState, seed_everything
@@ -76,6 +77,9 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
     model.train()
     model.head.set_lr(training.lr)
     training.loss.set_epoch(training.epoch)
+    coarse = None
+    if splits.trains_coarse:
+        coarse = CoarseTargets(splits.hierarchy, training.devices.main)
     stats = EpochStats(
         splits.num_classes,
         model.dim,
@@ -83,6 +87,7 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
         training.devices.main,
         team,
         mixed=data.mixes(options),
+        coarse=coarse,
     )
     bar.set_description(f"epoch {training.epoch + 1}/{options['epochs']}", refresh=False)
     for step, ((images, sizes, targets), total) in enumerate(zip(batches, batches.totals)):
@@ -141,8 +146,12 @@ def _step(training: TrainingState, embeddings: Tensor, targets: Tensor, total: i
     training.optimizer.step()
     head = model.head
     if head.updates_after_step:
-        whole = team.gather_rows(embeddings, total), team.gather_rows(targets, total)
-        head.update_after_step(*whole)
+        embeddings, targets = team.gather_rows(embeddings, total), team.gather_rows(targets, total)
+        if training.loss.coarse:  # what moves without a gradient belongs to classes
+            kept = targets < training.loss.num_classes
+            embeddings, targets = embeddings[kept], targets[kept]
+        if len(targets):
+            head.update_after_step(embeddings, targets)
     if training.average is not None:
         training.average.update_parameters(model)
 
@@ -180,6 +189,9 @@ def _training_batches(training: TrainingState, splits: Splits) -> Batches:
         merge_single=True,
         part=team.my_share,
         device=device,
+        weights=data.draw_weights(
+            training.options["balance"] or "none", splits.hierarchy, splits.labels[splits.train]
+        ),
         resident=device.type == "cuda",
     )
 

@@ -32,17 +32,20 @@ def embed(
 def compute_outputs(
     training: TrainingState, splits: Splits, names: Iterable[str] = ("test",)
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Embeddings and scores of whole splits, after a clean pass over the training images for the
-    prototypes.
+    """Embeddings and scores of whole splits, after a clean pass over the training images with a
+    class for the prototypes.
 
-    Returns: For each split named (those of split.csv) a dict of arrays: labels (S,), files
+    Returns: For each split named (those of split.csv) a dict of arrays: labels (S,), as in
+    `Splits`, files
     (S,), sizes (S, 2), embeddings (S, D), scores (S, C), class_vectors (C, D), prototypes (C, D)
     with NaN rows for classes without training images, prototype_counts (C,); for heads with proxies
     prototype_scores (S, C); living (C,) where known. Of several processes only the first has the
     arrays of single images.
     """
     sums = PrototypeSums(splits.num_classes, training.model.dim, training.devices.main)
-    for embeddings, targets in embed(training, splits, splits.train, "prototypes"):
+    for embeddings, targets in embed(
+        training, splits, splits.with_class(splits.train), "prototypes"
+    ):
         sums.add(embeddings, targets)
     training.team.sum(sums.sums, sums.squares, sums.counts)
     prototypes, counts, _ = sums.result()

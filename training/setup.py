@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+import data
 import losses
 import models
 from data import Splits
@@ -170,17 +171,22 @@ def _check_devices(options: Mapping, devices: Devices) -> None:
 def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> TrainingState:
     """Everything but what spreads the network over devices."""
     seed_everything(options["seed"])
+    offered = models.HEADS[options["method"]].offered(options)
+    loss = losses.build_loss(
+        options["loss"], splits.hierarchy, offered, **losses.select_options(options)
+    )
+    loss.coarse = splits.trains_coarse
+    drawn = data.drawn_counts(
+        options["balance"] or "none", splits.hierarchy, splits.labels[splits.train]
+    )
     model = models.build_classifier(
-        options, splits.hierarchy, splits.train_counts, splits.channels, splits.image_size
+        options, splits.hierarchy, drawn, splits.channels, splits.image_size, loss.marginals
     )
     models.freeze(model, options["freeze"] or "none")
     if team.size > 1:
         models.synchronise_batch_norm(model, devices.main)
     model.to(devices.main, memory_format=torch.channels_last)
-    offered = models.HEADS[options["method"]].offered(options)
-    loss = losses.build_loss(
-        options["loss"], splits.hierarchy, offered, **losses.select_options(options)
-    ).to(devices.main)
+    loss = loss.to(devices.main)
     penalties = Penalties(options, splits.hierarchy, model, model.head, model.fresh_parts()).to(
         devices.main
     )
