@@ -180,7 +180,12 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
         options["balance"] or "none", splits.hierarchy, splits.labels[splits.train]
     )
     model = models.build_classifier(
-        options, splits.hierarchy, drawn, splits.channels, splits.image_size, loss.marginals
+        options,
+        splits.hierarchy,
+        drawn,
+        splits.channels,
+        splits.image_size,
+        soften=loss.marginals,
     )
     models.freeze(model, options["freeze"] or "none")
     if team.size > 1:
