@@ -97,7 +97,7 @@ def build_head_from(
                 f"--class_vectors {options['class_vectors']} has vectors of {fixed.shape[1]}"
                 f" numbers: add --dim {fixed.shape[1]}"
             )
-    prior, kind = None, options["prior"] or PRIORS.option.default
+    prior, kind = None, options.get("prior") or PRIORS.option.default
     if kind != "none":
         counts = present(train_counts)
         prior = prior_from_counts(counts if soften is None else soften(counts))
@@ -115,7 +115,7 @@ def build_head_from(
         legacy_dynamic=bool(options["legacy_dynamic"]),
         prior=prior,
         prior_kind=kind,
-        tau=options["tau"] or 1.0,
+        tau=options.get("tau") or 1.0,
         lr=options["lr"],
         hierarchy=hierarchy,
         share_parents=bool(options.get("share_parents")),

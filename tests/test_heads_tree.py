@@ -314,7 +314,7 @@ def test_the_frame_of_unrelated_classes_is_a_simplex():
 
 OPTIONS = {
     "method": "DR", "dim": 12, "distance": "euc", "ema": False, "alpha": None, "mds_W": True,
-    "beta": None, "mds_solver": "auto", "dynamic": False, "legacy_dynamic": False, "clspri": False,
+    "beta": None, "mds_solver": "auto", "dynamic": False, "legacy_dynamic": False, "prior": None,
     "lr": 1e-3, "seed": 0, "gamma": 2.0,
 }  # fmt: skip
 

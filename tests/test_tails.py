@@ -118,9 +118,9 @@ def test_the_loop_draws_what_balance_says(monkeypatch):
     told = []
     original = loop._forward_backward
 
-    def spy(training, images, sizes, targets, total):
-        told.append(targets)
-        return original(training, images, sizes, targets, total)
+    def spy(training, batch, sizes, total):
+        told.append(batch.targets)
+        return original(training, batch, sizes, total)
 
     monkeypatch.setattr(loop, "_forward_backward", spy)
     fit("--epochs", "1", "--balance", "class")
