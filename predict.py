@@ -36,15 +36,15 @@ from evaluation.answers import Answerer, Counts, Decision, Known, choose_decisio
 from evaluation.known_images import SPLITS, KnownImages
 from evaluation.model import Embedder, image_shape, load_model, read_prototypes
 from evaluation.predictor import Predictor
+from metrics import RULES
 from metrics.calibration import Temperature
-from metrics.conformal import NEEDED, OPTION
-from options.parser import GPU, Parser, add_option, filled, fraction, nonnegative, positive_int
+from options.parser import GPU, Parser, add_option, filled, fraction, positive_int
+from registry import possible
 from runs.folder import Run
 from training.devices import choose_devices
 
 TARGET = 0.95
 OF_TABLE = ("file_column", "where", "box_columns")  # how --table is read
-RULES = ("argmax", "crm", "threshold", "darts", "majority")
 
 
 def build_parser() -> Parser:
@@ -88,7 +88,7 @@ def build_parser() -> Parser:
         action="store_true",
         help="use each image's folder name as its true class, and say how often answers are right",
     )
-    _answer_flags(parser.add_argument_group("answers").add_argument)
+    _answer_flags(parser.add_argument_group("answers"))
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--batch_size", type=positive_int, default=64, metavar="N", help="images embedded at once"
@@ -97,39 +97,25 @@ def build_parser() -> Parser:
     return parser
 
 
-def _answer_flags(add) -> None:
-    add(
-        "--rule",
-        choices=RULES,
-        default="threshold",
-        help="threshold: the most specific node above"
-        " a probability;"
-        " darts: that of most information times probability; majority: the deepest above 1/2; crm:"
-        " the class of least"
-        " expected tree distance; argmax: the most probable class",
-    )
+def _promising() -> list[str]:
+    """The rules whose setting can promise an accuracy."""
+    return [name for name, rule in RULES.items() if rule.needed is not None]
+
+
+def _answer_flags(group) -> None:
+    add = group.add_argument
+    summaries = f"{RULES.option.help}. {RULES.summaries()}"
+    add_option(group, RULES.option, default=RULES.option.default, help=summaries)
     add(
         "--target_accuracy",
         type=fraction,
         metavar="SHARE",
-        help="how often threshold or darts"
-        " shall be right: the"
-        f" true class is the answer or below it (default: {TARGET})",
+        help=f"how often {', '.join(_promising())} shall be right: the true class is the answer"
+        f" or below it (default: {TARGET})",
     )
-    add(
-        "--threshold",
-        type=fraction,
-        metavar="P",
-        help="probability that an answer of --rule"
-        " threshold must exceed,"
-        " instead of calibrating it",
-    )
-    add(
-        "--darts_lambda",
-        type=nonnegative,
-        metavar="BITS",
-        help="what --rule darts adds to the information of every node, instead of calibrating it",
-    )
+    for name, option in possible([RULES.option]).items():
+        if name != RULES.option.name:
+            add_option(group, option)
     add(
         "--topk",
         type=positive_int,
@@ -167,25 +153,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if counts.answered else 1
 
 
-def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, float]:
+def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, object]:
     """Settings by hand. Refuses those that the rule does not read."""
-    given = {
-        name: getattr(args, name) for name in OPTION.values() if getattr(args, name) is not None
-    }
-    for name in given:
-        if OPTION.get(args.rule) != name:
+    rule = RULES[args.rule]
+    own = {option.name: option for option in rule.options}
+    given = {}
+    for name in possible([RULES.option]):
+        value = getattr(args, name)
+        if name == RULES.option.name or value is None:
+            continue
+        if name not in own:
             parser.error(f"--{name} has no meaning for --rule {args.rule}")
-        if args.target_accuracy is not None:
+        if name == rule.setting and args.target_accuracy is not None:
             parser.error(
                 f"--{name} sets by hand what --target_accuracy calibrates: give one of the two"
             )
-    if args.target_accuracy is not None and args.rule not in NEEDED:
+        given[name] = value
+    if args.target_accuracy is not None and rule.needed is None:
         parser.error(
             f"--target_accuracy has no meaning for --rule {args.rule}; it sets"
-            f" {' and '.join(NEEDED)}"
+            f" {' and '.join(_promising())}"
         )
-    if given.get("threshold") == 1:
-        parser.error("--threshold must be below 1: no probability exceeds that")
     return given
 
 
@@ -297,7 +285,10 @@ def introduce(run: Run, decision: Decision, found: Found, target: float, cut: bo
             "note: probabilities are not calibrated: there are no results on a validation split"
             " (--use_val)"
         )
-    settings = "".join(f", {name} {value:.4g}" for name, value in decision.options.items())
+    settings = "".join(
+        f", {name} {value if isinstance(value, str) else f'{value:.4g}'}"
+        for name, value in decision.options.items()
+    )
     print(f"rule {decision.rule}{settings}")
     if decision.promise is not None:
         print(describe_promise(decision, target))

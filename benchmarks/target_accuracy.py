@@ -21,10 +21,9 @@ import numpy as np
 
 from hierarchies import Hierarchy
 from metrics.calibration import calibrate
-from metrics.conformal import NEEDED
-from metrics.pareto import Front, above_threshold, most_valuable, pareto_front
+from metrics.decisions import RULES
+from metrics.pareto import Front, above_threshold, most_valuable
 from metrics.posterior import information, lca_nodes, node_probabilities, softmax
-from metrics.selective import LADDERS
 from runs.folder import Run
 
 
@@ -48,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"target {args.target:g}")
     print("| rule | bias (points) | spread (points) | coverage | coverage at target |")
     print("|---|---|---|---|---|")
-    for rule in NEEDED:
+    for rule in [name for name, rule in RULES.items() if rule.needed is not None]:
         row = simulate(rule, tree, scores, labels, args)
         print(
             f"| {rule} | {row[0]:+.3f} | {row[1]:.3f} | {row[2]:.4f} | {row[3]:.4f} |", flush=True
@@ -87,9 +86,9 @@ def simulate(
     rule: str, tree: Hierarchy, scores: np.ndarray, labels: np.ndarray, args: argparse.Namespace
 ) -> tuple[float, float, float, float]:
     """Bias and spread in points, coverage, coverage at the target."""
-    front = LADDERS.get(rule, pareto_front)(tree, node_probabilities(tree, softmax(scores)))
+    front = RULES[rule].front(tree, node_probabilities(tree, softmax(scores)))
     leaves = tree.leaves[labels]
-    needed = NEEDED[rule](tree, front, leaves)
+    needed = RULES[rule].needed(tree, front, leaves)
     k = max(math.ceil(round((args.calibration + 1) * args.target, 9)), 1)
     rng = np.random.default_rng(0)
     reached, covered = np.empty(args.repetitions), np.empty(args.repetitions)

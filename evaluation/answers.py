@@ -17,7 +17,7 @@ from hierarchies import Hierarchy
 from hierarchies.tree import format_path, parse_path
 from metrics import RULES
 from metrics.calibration import Temperature, calibrate
-from metrics.conformal import NEEDED, OPTION, Promise, promise
+from metrics.conformal import Promise, promise
 from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
 from runs.folder import Run
 
@@ -69,8 +69,8 @@ def choose_decision(
         run: A finished run; without validation split, rules that need a setting must be given it.
         rule: A name in `metrics.RULES`.
         target_accuracy: How often answers shall be right: the truth is the answer or below it. For
-            the rules in `metrics.conformal.NEEDED`, unless options set them; see there what is
-            promised.
+            rules with a setting that can promise it, unless options give that; see
+            `metrics.conformal` what is promised.
         scores: "W", of the class vectors, or "prototypes".
         options: Of the rule: its setting by hand.
 
@@ -78,14 +78,14 @@ def choose_decision(
     are no such scores.
     """
     options, promised = dict(options or {}), None
-    needs = rule in NEEDED and OPTION[rule] not in options
+    setting = RULES.find(rule).setting
+    needs = setting is not None and options.get(setting) is None
     validated = (run.folder / "val.pkl").is_file() or bool(run.options.get("use_val") and needs)
     if needs and not validated:
         raise ValueError(
             f"{run.folder} has no validation split to calibrate --rule {rule} on: train with"
-            " --use_val, set"
-            f" --{OPTION[rule]} by hand, or take a rule that needs no setting, such as --rule"
-            " majority"
+            f" --use_val, set --{setting} by hand, or take a rule that needs no setting, such as"
+            " --rule majority"
         )
     if not validated:
         return Decision(rule, options)
@@ -93,15 +93,17 @@ def choose_decision(
     held_out = _scored(run, "calibration", scores) if _has_calibration(run) else None
     fit = calibrate(*val)
     values, labels = val if held_out is None else held_out
-    if needs:
+    if needs and RULES[rule].needed is None:
+        options[setting] = RULES[rule].fit(run.hierarchy, values / fit.value, labels)
+    elif needs:
         try:
             promised = promise(rule, run.hierarchy, values / fit.value, labels, target_accuracy)
         except ValueError as error:
             raise ValueError(
-                f"{error}. Or train with more images, set --{OPTION[rule]} by hand, or take a rule"
+                f"{error}. Or train with more images, set --{setting} by hand, or take a rule"
                 " that needs no setting, such as --rule majority"
             ) from None
-        options[OPTION[rule]] = promised.value
+        options[setting] = promised.value
     estimated = held_out is None and run.result_checkpoint == "best.pt"
     reference = _reference(run, scores, None if estimated else values)
     return Decision(rule, options, fit.value, fit, promised, estimated, reference)
@@ -192,7 +194,7 @@ class Answerer:
         tree = self.hierarchy
         p = softmax(scores / self.decision.temperature)
         by_node = np.minimum(node_probabilities(tree, p), 1.0)  # sums may exceed 1 by rounding
-        nodes = RULES[self.decision.rule](tree, by_node, **self.decision.options)
+        nodes = RULES[self.decision.rule].answer(tree, by_node, **self.decision.options)
         best = top_k(p, self.topk)
         columns = {"decision": self.paths[nodes], "decision_name": self.names[nodes]}
         columns |= {

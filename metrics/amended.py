@@ -56,17 +56,19 @@ def stop_shares(hierarchy: Hierarchy, probabilities: np.ndarray, factor: float =
     seen.
 
     Of what reaches an inner node the share f h / (1 + f h) stops, h the entropy in nats of the
-    posterior over its children, f the factor; at the root h is the entropy over all classes. A node
-    with one child never stops. factor 0 leaves the posterior over the classes, infinity answers the
-    root.
+    posterior over its children, f the factor. A node with one child never stops. factor 0 leaves
+    the posterior over the classes, infinity answers the highest node with several possible
+    children.
 
     Args:
         probabilities: (S, N) posterior over the nodes.
         factor: f >= 0; to be calibrated on images of classes held out.
 
     Raises: ValueError: If the factor is negative or not finite.
-    Source: Wallin et al. 2025 (ProHOC), with one posterior in place of a network for each depth;
-    the factor is ours, since masses of children then always sum to their parent's.
+    Source: Wallin et al. 2025 (ProHOC), with one posterior in place of a network for each depth.
+    The factor is ours, since masses of children then always sum to their parent's; and the root is
+    a node like others: their entropy over all classes would stop there whatever is unsure within
+    one group, too.
     """
     if not 0 <= factor < np.inf:
         raise ValueError(f"factor must be a finite number >= 0, got {factor}")
@@ -74,9 +76,6 @@ def stop_shares(hierarchy: Hierarchy, probabilities: np.ndarray, factor: float =
     surprise = -np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0.0)
     entropy = np.zeros_like(share)
     np.add.at(entropy.T, hierarchy.parent[1:], surprise.T[1:])
-    leaves = probabilities[:, hierarchy.leaves]
-    at_root = -np.where(leaves > 0, leaves * np.log(np.where(leaves > 0, leaves, 1.0)), 0.0)
-    entropy[:, 0] = at_root.sum(axis=1) if hierarchy.n_children[0] > 1 else 0.0
     entropy[:, hierarchy.n_children <= 1] = 0.0
     reaching = np.ones_like(share)
     stops = np.empty_like(share)

@@ -9,19 +9,23 @@ more.
 """
 
 from collections.abc import Callable
-from inspect import signature
 
 import numpy as np
 
 from hierarchies import Hierarchy
 from hierarchies.weights import cumulative, node_weights
+from metrics.needed import needed_lambdas, needed_thresholds
 from metrics.nodes import node_measures
 from metrics.outputs import RANKED, Outputs
 from metrics.pareto import above_threshold, most_valuable, pareto_front
 from metrics.posterior import node_probabilities, path_sums, row_blocks, softmax, top_k
+from metrics.prohoc import fit_stop_factor, prohoc
 from metrics.result import Result
+from metrics.rule import Rule
 from metrics.selective import climbing_ladder, jumping_ladder
+from registry import Number, Option, Registry, nonnegative, one_of
 
+below_one = Number(float, lambda x: 0 <= x < 1, "a probability from 0 to below 1")
 _DECIMALS = 12  # costs are sums of many probabilities: what agrees so far is a tie
 
 
@@ -84,11 +88,11 @@ def argmax(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
 
 
 def crm(
-    hierarchy: Hierarchy, probabilities: np.ndarray, distance: str | np.ndarray = "path"
+    hierarchy: Hierarchy, probabilities: np.ndarray, crm_distance: str | np.ndarray = "path"
 ) -> np.ndarray:
     """The leaf of least expected tree cost (Karthik et al. 2021)."""
     p = probabilities[:, hierarchy.leaves]
-    best = top_k(np.round(crm_gain(hierarchy, p, distance), _DECIMALS), 1, tie_break=p)
+    best = top_k(np.round(crm_gain(hierarchy, p, crm_distance), _DECIMALS), 1, tie_break=p)
     return hierarchy.leaves[best[:, 0]]
 
 
@@ -180,17 +184,96 @@ def _check_threshold(threshold: float) -> None:
         raise ValueError(f"threshold is a probability and must lie in [0, 1), got {threshold}")
 
 
-RULES: dict[str, Callable[..., np.ndarray]] = {
-    "argmax": argmax,
-    "crm": crm,
-    "threshold": threshold,
-    "climbing": climbing,
-    "jumping": jumping,
-    "majority": majority,
-    "plurality": plurality,
-    "expected_information": expected_information,
-    "darts": darts,
-}
+THRESHOLD = Option(
+    "threshold",
+    below_one,
+    None,
+    "P",
+    "probability that an answer of --rule threshold, climbing or jumping must exceed (default: so"
+    " that --target_accuracy is reached)",
+)
+RULES = Registry(
+    Option("rule", default="threshold", help="how answers are chosen"),
+    {
+        "argmax": Rule(argmax, "the most probable class"),
+        "crm": Rule(
+            crm,
+            "the class of least expected tree distance",
+            (
+                Option(
+                    "crm_distance",
+                    one_of(("path", "lca_height")),
+                    "path",
+                    help="tree distance that --rule crm expects the least of: path length, or"
+                    " height of the lowest common ancestor",
+                ),
+            ),
+        ),
+        "threshold": Rule(
+            threshold,
+            "the most specific node above a probability",
+            (THRESHOLD,),
+            "threshold",
+            needed_thresholds,
+        ),
+        "climbing": Rule(
+            climbing,
+            "the same among the superclasses of the most probable class",
+            (THRESHOLD,),
+            "threshold",
+            needed_thresholds,
+            climbing_ladder,
+        ),
+        "jumping": Rule(
+            jumping,
+            "the most probable node of the least height at which one is above a probability",
+            (THRESHOLD,),
+            "threshold",
+            needed_thresholds,
+            jumping_ladder,
+        ),
+        "majority": Rule(majority, "the deepest node above 1/2"),
+        "plurality": Rule(
+            plurality, "the most specific node above every second-best sibling of the tree"
+        ),
+        "expected_information": Rule(
+            expected_information, "the node of most information times probability"
+        ),
+        "darts": Rule(
+            darts,
+            "the same, with a bonus for every node",
+            (
+                Option(
+                    "darts_lambda",
+                    nonnegative,
+                    None,
+                    "BITS",
+                    "what --rule darts adds to the information of every node (default: so that"
+                    " --target_accuracy is reached)",
+                ),
+            ),
+            "darts_lambda",
+            needed_lambdas,
+        ),
+        "prohoc": Rule(
+            prohoc,
+            "a superclass where no class below it is likely, as for classes never seen",
+            (
+                Option(
+                    "stop_factor",
+                    nonnegative,
+                    None,
+                    "F",
+                    "how readily --rule prohoc stops at a superclass; 0 never (default: what parts"
+                    " validation images of known classes best from the same images with their class"
+                    " taken out of the tree)",
+                ),
+            ),
+            "stop_factor",
+            fit=fit_stop_factor,
+        ),
+    },
+)
 
 
 def decide(hierarchy: Hierarchy, scores: np.ndarray, rule: str, **options) -> np.ndarray:
@@ -200,22 +283,20 @@ def decide(hierarchy: Hierarchy, scores: np.ndarray, rule: str, **options) -> np
         hierarchy: The class tree.
         scores: (S, C), calibrated where probabilities matter: divide by the temperature first.
         rule: A name from `RULES`.
-        options: What the rule takes: `distance` (crm), `threshold` (threshold), `darts_lambda`
-            (darts).
+        options: What the rule takes, see its row.
 
     Raises: ValueError: If the rule is unknown, or an option is out of range or not one of the
     rule's.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule must be one of {', '.join(RULES)}, got {rule!r}")
-    allowed = list(signature(RULES[rule]).parameters)[2:]
+    chosen = RULES.find(rule)
+    allowed = [option.name for option in chosen.options]
     for name in options:
         if name not in allowed:
             takes = f"only {', '.join(allowed)}" if allowed else "no option"
             raise ValueError(f"the rule {rule!r} takes {takes}; leave out {name}={options[name]!r}")
     nodes = np.empty(len(scores), np.int64)
     for rows in row_blocks(len(scores), hierarchy.num_nodes):
-        nodes[rows] = RULES[rule](
+        nodes[rows] = chosen.answer(
             hierarchy, node_probabilities(hierarchy, softmax(scores[rows])), **options
         )
     return nodes

@@ -214,8 +214,9 @@ def _measure(
     on_request: list[str],
 ) -> Iterator[tuple[str, Result]]:
     """Names and results of all measures, under every kind of scores and decision."""
-    structure = STRUCTURE if outputs.embeddings.shape[1] else {}  # of scores alone there is none
-    yield from _computed({**RANKED, **ORDERED, **POSTERIOR, **structure}, outputs)
+    absent = () if outputs.embeddings.shape[1] else STRUCTURE  # of scores alone there is none
+    own = {name: metric for name, metric in METRICS.items() if name not in absent}
+    yield from _computed(own, outputs)
     if outputs.coarse is not None:
         yield from all_labels(outputs).items()
     yield from _computed({name: ON_REQUEST[name] for name in on_request}, outputs)

@@ -9,12 +9,17 @@ import pytest
 from scored_outputs import A1, A2A, A2B, C, Y, log, random_scores, random_tree
 from trees import TREE
 
+from metrics import RULES
 from metrics.calibration import fit_temperature
-from metrics.conformal import NEEDED, OPTION, needed_lambdas, needed_thresholds, promise
+from metrics.conformal import promise
 from metrics.decisions import decide
+from metrics.needed import needed_lambdas, needed_thresholds
 from metrics.pareto import pareto_front
 from metrics.posterior import node_probabilities, softmax
 from metrics.selective import LADDERS
+
+NEEDED = {name: rule.needed for name, rule in RULES.items() if rule.needed is not None}
+OPTION = {name: rule.setting for name, rule in RULES.items()}
 
 pytestmark = pytest.mark.filterwarnings("error")
 MIXED = np.array(

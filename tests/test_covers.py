@@ -24,7 +24,9 @@ from trees import TREE
 from hierarchies import Hierarchy
 from metrics.amended import coarse_classes, hie, stop_shares
 from metrics.covers import least_covers, set_threshold
+from metrics.decisions import decide
 from metrics.posterior import node_probabilities
+from metrics.prohoc import FACTORS, fit_stop_factor, prohoc, unseen_nodes
 
 
 def members(*classes):
@@ -111,10 +113,10 @@ def test_trees_that_do_not_belong_together_are_refused():
 
 
 def test_stop_shares_by_hand():
-    # y and z .5 each: at the root h = ln 2 over the classes, at B2 again ln 2, B has certain B2
+    # y and z .5 each: root and B have one child with all the mass, at B2 the entropy is ln 2
     probabilities = node_probabilities(TREE, np.array([[0, 0, 0, 0, 0, 0.5, 0.5]]))
     shares, h = stop_shares(TREE, probabilities)[0], np.log(2)
-    expected = {ROOT: h / (1 + h), NODE_B2: h / (1 + h) ** 2, NODE_Y: 0.5 / (1 + h) ** 2}
+    expected = {ROOT: 0, NODE_B2: h / (1 + h), NODE_Y: 0.5 / (1 + h)}
     for node, value in expected.items():
         assert shares[node] == pytest.approx(value)
     assert shares.sum() == pytest.approx(1)
@@ -134,3 +136,43 @@ def test_a_certain_posterior_stops_nowhere_and_an_only_child_is_passed():
     assert certain[0, NODE_X] == pytest.approx(1)
     mixed = stop_shares(TREE, node_probabilities(TREE, np.full((1, 7), 1 / 7)))
     assert mixed[0, NODE_X - 1] == 0.0  # B1, whose only child is x
+
+
+def test_prohoc_answers_the_class_without_a_factor_and_the_root_with_a_large_one():
+    scores = np.random.default_rng(0).standard_normal((20, 7))
+    best = TREE.leaves[scores.argmax(axis=1)]
+    assert (decide(TREE, scores, "prohoc", stop_factor=0.0) == best).all()
+    assert (decide(TREE, scores, "prohoc", stop_factor=1e9) == ROOT).all()
+
+
+def test_prohoc_stops_by_hand_where_siblings_are_alike():
+    # of what reaches A2, all of it, 1/2 goes to each child: entropy ln 2, so with f = 2 the share
+    # 2 ln 2 / (1 + 2 ln 2) = .581 stops there; with f = 1 it is .409, still more than .295 each
+    nodes = node_probabilities(TREE, np.array([[0, 0.5, 0, 0, 0.5, 0, 0]]))
+    stop = 2 * np.log(2) / (1 + 2 * np.log(2))
+    assert stop_shares(TREE, nodes, 2.0)[0, NODE_A2] == pytest.approx(stop)
+    assert prohoc(TREE, nodes, 2.0).tolist() == prohoc(TREE, nodes, 1.0).tolist() == [NODE_A2]
+    assert prohoc(TREE, nodes, 0.5).tolist() == [TREE.leaves[A2A]]  # .257 against .371 each
+
+
+def test_what_is_right_for_a_class_never_seen_is_the_deepest_node_with_others():
+    # C: the root; A2a and A2b: A2; x, the only class below B1: B; A1: A; y and z: B2
+    names = [TREE.names[v] for v in unseen_nodes(TREE)]
+    assert names == ["root", "A2", "B", "A", "A2", "B2", "B2"]
+
+
+def test_the_factor_parts_sure_images_from_those_whose_class_is_taken_away():
+    tree = Hierarchy.from_paths([(f"g{c // 4}", f"c{c}") for c in range(12)])
+    rng = np.random.default_rng(1)
+    labels = np.repeat(np.arange(12), 10)
+    group = np.arange(12)[None] // 4 == labels[:, None] // 4
+    scores = 8.0 * np.eye(12)[labels] + 4.0 * group + 0.1 * rng.standard_normal((120, 12))
+    factor = fit_stop_factor(tree, scores, labels)
+    assert 0 < factor < FACTORS[-1]
+    assert (decide(tree, scores, "prohoc", stop_factor=factor) == tree.leaves[labels]).all()
+    away = np.where(np.eye(12)[labels] > 0, -np.inf, scores)
+    truth = unseen_nodes(tree)[labels]
+    assert (decide(tree, away, "prohoc", stop_factor=factor) == truth).all()
+    assert not (decide(tree, away, "prohoc", stop_factor=0.0) == truth).any()
+    with pytest.raises(ValueError, match="at least two classes"):
+        fit_stop_factor(tree, scores[:0], labels[:0])

@@ -114,7 +114,7 @@ def test_crm_with_equal_costs_for_all_errors_is_argmax():
     tree = random_tree(0)
     scores, weights = random_scores(1, 300, 12), node_weights(tree, "leaf")
     np.testing.assert_array_equal(
-        decide(tree, scores, "crm", distance=weights), tree.leaves[scores.argmax(axis=1)]
+        decide(tree, scores, "crm", crm_distance=weights), tree.leaves[scores.argmax(axis=1)]
     )
 
 
@@ -255,7 +255,7 @@ def test_unknown_rules_and_options_are_errors():
         with pytest.raises(ValueError, match="must be >= 0"):
             decide(TREE, scores, "darts", darts_lambda=darts_lambda)
     with pytest.raises(ValueError, match="'path', 'lca_height' or an array"):
-        decide(TREE, scores, "crm", distance="max_path")
+        decide(TREE, scores, "crm", crm_distance="max_path")
 
 
 def noisy(seed, num_samples, tree, strength=3.0):

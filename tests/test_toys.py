@@ -20,14 +20,17 @@ import data
 import evaluate
 import losses
 import models
+import predict
 import visualize
 from data.options import SEED, SHARED
+from evaluation.answers import Answerer, choose_decision
 from hierarchies import Hierarchy
 from losses.base import Loss, check_batch
 from losses.penalties import Penalty
-from metrics import METRICS, catalogue
+from metrics import METRICS, RULES, catalogue
 from metrics.measure import ACCURACY, Measure
 from metrics.result import Result
+from metrics.rule import Rule
 from models.backbones import Spec
 from models.proxy_heads import ProxyHead, dissimilarity_ratio
 from models.scale import Inflection
@@ -48,6 +51,7 @@ TOUCHED = {
     "backbone": ("models/<name>.py", "models/backbones.py"),
     "dataset": ("data/<name>.py", "data/__init__.py"),
     "measure": ("metrics/<name>.py", "metrics/catalogue.py"),
+    "rule": ("metrics/<name>.py", "metrics/decisions.py"),
 }
 
 
@@ -142,6 +146,13 @@ def toy_measure(outputs):
     return Result((outputs.scores.argmax(axis=1) == 0).mean(), outputs.num_samples, 0)
 
 
+def toy_rule(hierarchy, probabilities, toy_depth=1):
+    """The superclass of the most probable class at a depth."""
+    best = probabilities[:, hierarchy.leaves].argmax(axis=1)
+    return hierarchy.level_table[best, toy_depth - 1]
+
+
+TOY_DEPTH = Option("toy_depth", positive_int, 1, "DEPTH", "depth of the answers of the toy rule")
 TOY_MEASURES = (
     Measure("toy_first", "lower", ACCURACY, "0 to 1", "How often the first class wins."),
 )
@@ -154,6 +165,7 @@ ROWS = (
     (data.DATASETS, "toy", data.Dataset(
         load_toy, {"split": "given", "seed": 1, "use_val": False}, ("given",), (COUNT,))),
     (METRICS, "toy_first", toy_measure),
+    (RULES, "toy", Rule(toy_rule, "a superclass at a depth", (TOY_DEPTH,))),
 )  # fmt: skip
 OWN = {"toy_strength": "3", "toy_bias": "0.25", "toy_pull": "0.1", "toy_width": "9",
        "toy_count": "12"}  # fmt: skip
@@ -213,6 +225,12 @@ def test_toys_train_with_a_dynamic_scale_and_are_evaluated_and_reported(tmp_path
     assert "toy-euc-dynamic" in capsys.readouterr().out
     assert catalogue.direction("toy_first") == "lower"
     assert "toy_first" in set(pd.read_csv(tmp_path / "summary.csv")["metric"])
+    parser = predict.build_parser()
+    assert "a superclass at a depth" in " ".join(parser.format_help().split())
+    args = parser.parse_args([str(run.folder), "x.png", "--rule", "toy", "--toy_depth", "1"])
+    decision = choose_decision(run, args.rule, options=predict._rule_options(parser, args))
+    answered = Answerer(run.hierarchy, decision)(run.outputs("test").scores).table
+    assert set(answered["decision"]) <= {"a", "d"}
     assert visualize.main([str(run.folder), "--format", "png"]) == 0
     assert "toy_first" in (run.folder / "report.html").read_text("utf-8")
 
