@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from images import make_learnable_folder
-from test_any_device import COEFFICIENTS, make_head, make_losses, run_all
+from test_any_device import COEFFICIENTS, make_head, make_loss, run_all
 from torch.nn import functional as F
 from trained import train_small
 from trees import TREE
@@ -163,8 +163,8 @@ def steps_on(device, options, loss):
 @pytest.mark.parametrize("options", [{}, {"proxies": "ema"}, {"dynamic": True}], ids=str)
 def test_steps_of_a_network_with_penalties_are_those_of_the_cpu(options):
     for name in ("hierarchical", "urbani"):
-        here = steps_on("cpu", options, make_losses()[name])
-        there = steps_on("fake", options, make_losses()[name])
+        here = steps_on("cpu", options, make_loss(name, "DR", options))
+        there = steps_on("fake", options, make_loss(name, "DR", options))
         torch.testing.assert_close(there, here, rtol=1e-6, atol=1e-6)
 
 
