@@ -24,6 +24,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from hierarchies import Hierarchy  # noqa: E402
+from hierarchies.levels import levels  # noqa: E402
 from losses import build_loss  # noqa: E402
 
 SIZES = [
@@ -32,7 +33,21 @@ SIZES = [
     (256, 10000, 8, 2.5),
     (128, 200, 16, 6.0),
 ]  # batch, classes, depth, limit
-LOSSES = ("hierarchical", "hxe", "soft_labels", "label_smoothing")
+LOSSES = (
+    *("hierarchical", "hxe", "soft_labels", "label_smoothing", "level_ce", "tk", "margin"),
+    *("margin hard", "random_cut", "haframe", "devise"),
+)
+# of heads that offer more than scores: name -> what they read
+WIDE = {
+    "level_ce": ("level_scores",),
+    "tk": ("level_scores",),
+    "haf": ("level_scores", "level_vectors"),
+    "margin": ("node_scores",),
+    "margin hard": ("node_scores",),
+    "random_cut": ("node_scores",),
+    "hiercos": ("axes",),
+}
+LIMIT = 6.0  # of every other loss, AIGDL aside, whose matrix has the square of the classes
 LARGE = SIZES[2]  # memory is measured where it matters and where the resident size tells it
 
 
@@ -65,7 +80,7 @@ def random_tree(classes: int, depth: int, seed: int, shuffled: bool = True) -> H
 def step(loss: Callable, scores: torch.Tensor, targets: torch.Tensor) -> None:
     """Forward and backward."""
     scores.grad = None
-    loss(scores, targets).backward()
+    loss(*(scores for _ in getattr(loss, "inputs", ("scores",))), targets).backward()
 
 
 def draw(batch: int, classes: int, device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,7 +105,50 @@ def seconds(run: Callable[[], None], device: str) -> float:
 
 def build(tree: Hierarchy, device: str) -> dict[str, Callable]:
     """Cross-entropy as torch has it, and the losses of the tree with their default options."""
-    return {"ce": F.cross_entropy, **{name: build_loss(name, tree).to(device) for name in LOSSES}}
+    return {"ce": F.cross_entropy, **{name: make(name, tree).to(device) for name in LOSSES}}
+
+
+def make(name: str, tree: Hierarchy, offered: Sequence[str] = ("scores", "cosines")) -> Callable:
+    """A loss with its default options; "margin hard" is the margin of the other kind."""
+    name, _, kind = name.partition(" ")
+    return build_loss(name, tree, offered, **({"margin_kind": kind} if kind else {}))
+
+
+def time_wide(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[str, float]:
+    """Median seconds of a step under losses of what few heads offer, as shares of cross-entropy on
+    as many columns.
+    """
+    columns = levels(tree)
+    widths = {
+        "level_scores": [len(level.nodes) for level in columns],
+        "node_scores": [tree.num_nodes],
+        "axes": [tree.num_nodes - 1],
+    }
+    targets = torch.randint(tree.num_classes, (batch,), device=device)
+    runs = {}
+    for name, inputs in WIDE.items():
+        loss = make(name, tree, ("scores", *inputs)).to(device)
+        drawn = [
+            torch.randn(batch, k, device=device, requires_grad=True) for k in widths[inputs[0]]
+        ]
+        vectors = [
+            torch.randn(k, 128, device=device, requires_grad=True) for k in widths[inputs[0]]
+        ]
+        several = inputs[0] == "level_scores"
+        given = (drawn if several else drawn[0], *([vectors] if len(inputs) > 1 else []))
+        wide = torch.randn(batch, sum(widths[inputs[0]]), device=device, requires_grad=True)
+        pair = (
+            partial(step_on, loss, given, targets),
+            partial(step, F.cross_entropy, wide, targets),
+        )
+        times = [[seconds(run, device) for _ in range(repeats + 3)][3:] for run in pair]
+        runs[name] = float(np.median(times[0]) / np.median(times[1]))
+    return runs
+
+
+def step_on(loss: Callable, given: Sequence, targets: torch.Tensor) -> None:
+    """Forward and backward of inputs of any kind."""
+    loss(*given, targets).backward()
 
 
 def time_losses(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[str, float]:
@@ -111,7 +169,8 @@ def peak_memory(name: str, device: str) -> float:
     fresh process.
     """
     batch, classes, depth, _ = LARGE
-    loss = build(random_tree(classes, depth, 0), device)[name]
+    tree = random_tree(classes, depth, 0)
+    loss = F.cross_entropy if name == "ce" else make(name, tree).to(device)
     scores, targets = draw(batch, classes, device)
     few = scores[:8].detach().requires_grad_()
     step(loss, few, targets[:8])  # what a first call leaves behind for good is no part of a step
@@ -197,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(
         "| batch | classes | depth | class order | ce, ms |",
         *(f"{name} |" for name in LOSSES),
-        "limit |",
+        "limit of the first four |",
     )
     print("|---" * (6 + len(LOSSES)) + "|")
     for batch, classes, depth, limit in SIZES:
@@ -214,6 +273,17 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"{limit} |",
                 flush=True,
             )
+    print(
+        "\nlosses of heads that offer more than scores, as shares of cross-entropy on as many"
+        f" columns; limit {LIMIT}\n"
+    )
+    print("| batch | classes | depth |", *(f"{name} |" for name in WIDE))
+    print("|---" * (3 + len(WIDE)) + "|")
+    for batch, classes, depth, _ in SIZES:
+        repeats = max(1, arguments.repeats // (40 if classes == LARGE[1] else 4))
+        ratios = time_wide(random_tree(classes, depth, 0), batch, arguments.device, repeats)
+        cells = (f"{ratio:.2f} |" for ratio in ratios.values())
+        print(f"| {batch} | {classes} | {depth} |", *cells, flush=True)
     print(
         f"\npeak memory above the scores, batch {LARGE[0]}, {LARGE[1]} classes shuffled, in"
         " score-sized tensors\n"

@@ -57,8 +57,15 @@ class HierCOSLoss(Loss):
         wanted /= wanted.sum(axis=1, keepdims=True)
         entropy = -np.where(exists, wanted * np.log(np.where(exists, wanted, 1.0)), 0.0).sum(axis=1)
         edges = np.searchsorted(hierarchy.depth[1:][order], np.arange(1, table.shape[1] + 2))
-        self.sizes = np.diff(edges).tolist()
-        tables = {"order": order, "own": place[np.maximum(table, 1) - 1], "exists": exists}
+        self.sizes = np.diff(edges).tolist()  # nodes of each depth
+        level = np.repeat(np.arange(len(self.sizes)), self.sizes)
+        tables = {
+            "order": order,
+            "place": place,
+            "level": level,
+            "own": place[np.maximum(table, 1) - 1],
+            "exists": exists,
+        }
         tables |= {"wanted": wanted.astype(np.float32), "entropy": entropy.astype(np.float32)}
         for name, values in tables.items():
             self.register_buffer(name, torch.from_numpy(values), persistent=False)
@@ -69,22 +76,51 @@ class HierCOSLoss(Loss):
                 f"coordinates must be (B, {len(self.order)}), got {tuple(axes.shape)}; is the"
                 " hierarchy of another dataset?"
             )
-        sizes = full_precision(axes).abs()[:, self.order]  # depth by depth
-        own = sizes.gather(1, self.own[targets])  # (B, H), without meaning below the class
-        wanted, exists = self.wanted[targets], self.exists[targets]
-        surprise = sizes.logsumexp(dim=1) - (wanted * own).sum(dim=1)
-        loss = (surprise - self.entropy[targets]).mean()
-        if self.alpha == 0:
-            return loss
+        return _MeanHierCOS.apply(full_precision(axes), targets, self)
+
+    def values(self, axes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and its gradient (B, N - 1)."""
+        batch = len(axes)
+        sizes = axes.abs().index_select(1, self.order)  # depth by depth
+        place, exists = self.own[targets], self.exists[targets]
+        own = sizes.gather(1, place)  # (B, H), without meaning below the class
+        wanted = self.wanted[targets].to(sizes.dtype)
+        total = sizes.logsumexp(dim=1, keepdim=True)
+        loss = total[:, 0] - (wanted * own).sum(dim=1) - self.entropy[targets]
+        slopes = (sizes - total).exp_().div_(batch)
+        at_own = -wanted / batch
         levels = sizes.split(self.sizes, dim=1)
         sums = torch.stack([level.sum(dim=1) for level in levels], dim=1)  # (B, H)
         lengths = torch.stack([torch.linalg.vector_norm(level, dim=1) for level in levels], dim=1)
-        present = 1 + (sums - 2 * own) / lengths.clamp(min=TINY)
-        rest = _mean(present, exists) + _mean(sums, ~exists)
-        return loss + self.alpha * rest.sum()
+        lengths.clamp_(min=TINY)
+        # |onehot - x / r| summed is 1 + (sum - 2 x_own) / r, as x_own <= r
+        share, rest = _shares(exists, sizes.dtype), _shares(~exists, sizes.dtype)
+        excess = (sums - 2 * own) / lengths
+        loss = loss.mean() + self.alpha * (share * (1 + excess) + rest * sums).sum()
+        along = share / lengths
+        slopes += (self.alpha * (along + rest)).index_select(1, self.level)
+        slopes -= (self.alpha * along * excess / lengths).index_select(1, self.level).mul_(sizes)
+        slopes.scatter_add_(1, place, torch.where(exists, at_own - 2 * self.alpha * along, 0.0))
+        return loss, slopes.index_select(1, self.place).mul_(axes.sign())
 
 
-def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """Means over the rows for which `where` holds, (B, H) -> (H,); 0 if there are none."""
-    where = where.to(values.dtype)
-    return (values * where).sum(dim=0) / where.sum(dim=0).clamp(min=1)
+class _MeanHierCOS(torch.autograd.Function):
+    """The loss with its gradient by hand: a third of the passes over the coordinates."""
+
+    @staticmethod
+    def forward(ctx, axes: Tensor, targets: Tensor, loss: HierCOSLoss) -> Tensor:
+        value, gradient = loss.values(axes.detach(), targets)
+        ctx.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_output, None, None
+
+
+def _shares(where: Tensor, dtype: torch.dtype) -> Tensor:
+    """What each row counts in a mean over those for which `where` (B, H) holds."""
+    where = where.to(dtype)
+    return where / where.sum(dim=0).clamp(min=1)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from hierarchies import Hierarchy
 from losses.base import Loss, check_batch, full_precision
 from losses.inner_targets import target_nodes
-from losses.segments import Cut, join, level_nodes
+from losses.segments import TINY, Cut, join, level_nodes
 from losses.tree_loss import TreeLoss
 from registry import Option, nonnegative, one_of
 
@@ -88,40 +88,19 @@ class _MarginOfPosterior(TreeLoss):
         self._table("own", torch.from_numpy((own + 1) * self.rest)[:, None])  # (C + N, 1)
         depth = hierarchy.depth[hierarchy.leaves] + self.rest
         self._table("depth", torch.from_numpy(depth))  # (C,)
-        nodes = {"right": level_nodes(hierarchy), "start": hierarchy.start, "stop": hierarchy.stop}
-        nodes |= {"order": hierarchy.leaf_order, "place": np.argsort(hierarchy.leaf_order)}
-        for name, table in nodes.items():
+        inner = np.flatnonzero(hierarchy.height > 0)
+        place = np.full(hierarchy.num_nodes, len(inner))  # of classes: beyond the last
+        place[inner] = np.arange(len(inner))
+        tables = {"start": hierarchy.start[inner], "stop": hierarchy.stop[inner]}
+        tables |= {"right": place[level_nodes(hierarchy)]}  # (C, H + 1)
+        for name, table in tables.items():
             self._table(name, torch.from_numpy(np.array(table)))
-
-    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
-        if not self.hard:
-            return super().forward(scores, targets)
-        scores = full_precision(scores)
-        if self.check(scores, targets):
-            scores, targets = self.pool(scores, targets)
-        surprise = F.cross_entropy(scores, targets, reduction="none")
-        with torch.no_grad():
-            first, last = self._worst(scores, targets)
-        inside = (self.place >= first) & (self.place < last)
-        wrong = scores.masked_fill(~inside, -torch.inf).logsumexp(dim=1)
-        own = scores.gather(1, targets[:, None])[:, 0]
-        # the root has log P = 0, so that the surprise itself is a competitor
-        return torch.maximum(surprise, self.tau + wrong - own).mean()
-
-    def _worst(self, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the classes of the wrong node of most mass begin and end, (B, 1) each; with a
-        single path, where no node is wrong, nowhere.
-        """
-        mass = scores.softmax(dim=1).double()[:, self.order]
-        sums = F.pad(mass.cumsum(dim=1), (1, 0))
-        # differences of sums are exact enough: such a node decides only where its mass is large
-        masses = sums[:, self.stop] - sums[:, self.start]
-        most, node = masses.scatter_(1, self.right[targets], -1.0).max(dim=1, keepdim=True)
-        return self.start[node], torch.where(most >= 0, self.stop[node], 0)
 
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
     ) -> tuple[Tensor, Tensor]:
+        if self.hard:
+            return self._hard_rows(scores, targets, cut)
         gradient, losses = torch.empty_like(scores), []
         for part, segments in cut:
             shared = segments.spread(self.shared[targets[part]].to(scores.dtype))
@@ -135,3 +114,38 @@ class _MarginOfPosterior(TreeLoss):
                 slopes = torch.sub(x, total, out=gradient[part]).exp_().div_(len(scores))
                 slopes.scatter_add_(1, own, torch.full_like(total, -1 / len(scores)))
         return join(losses), gradient
+
+    def _hard_rows(self, scores: Tensor, targets: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
+        """The root has log P = 0, so -log p itself competes with the wrong node v of most mass: the
+        slopes of the first are p - onehot, those of log P(v) - log p are p / P(v) below v - onehot.
+        """
+        gradient, losses = torch.empty_like(scores), []
+        for part, _ in cut:
+            x = scores[part]
+            own = self.pool.within[targets[part]][:, None]
+            p = torch.softmax(x, dim=1, out=gradient[part])
+            surprise = x.logsumexp(dim=1, keepdim=True) - x.gather(1, own)
+            wrong, first, last = self._worst(p, own)
+            decides = wrong * np.exp(self.tau) > 1
+            most = torch.where(decides, self.tau + wrong.clamp(min=TINY).log(), 0.0)
+            losses.append((surprise + most)[:, 0].double())
+            below = (self.tree.places >= first) & (self.tree.places < last)
+            factor = torch.where(decides, 1 / wrong.clamp(min=TINY), 1.0).div_(len(scores))
+            p.mul_(factor).masked_fill_(decides & ~below, 0.0)
+            p.scatter_add_(1, own, torch.full_like(factor, -1 / len(scores)))
+        return join(losses), gradient
+
+    def _worst(self, p: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The most mass of a wrong node, and where its classes begin and end, (b, 1) each."""
+        value, chosen = p.scatter(1, own, -1.0).max(dim=1, keepdim=True)
+        first = self.tree.places[chosen]
+        in_order = p if self.tree.order is None else p.index_select(1, self.tree.order)
+        sums = F.pad(in_order.cumsum(dim=1, dtype=torch.float64), (1, 0))
+        # differences of sums are exact enough: such a node decides only where its mass is large
+        masses = sums.index_select(1, self.stop) - sums.index_select(1, self.start)
+        masses = F.pad(masses, (0, 1)).scatter_(1, self.right[own[:, 0]], -1.0)
+        mass, node = masses[:, :-1].max(dim=1, keepdim=True)
+        inner = mass > value
+        value = torch.where(inner, mass.to(value.dtype), value).clamp(min=0.0)
+        last = torch.where(inner, self.stop[node], first + 1)
+        return value, torch.where(inner, self.start[node], first), last

@@ -1,9 +1,9 @@
-"""Penalties on weights: two that pull the class vectors towards the tree, and two that keep all
+"""Penalties on weights: three that pull the class vectors towards the tree, and two that keep all
 weights small.
 
-A penalty is computed without its coefficient, which `Penalties` multiplies by. HR and HRGamma act
-on the class vectors that the head scores with; L2SP and WeightDecay on the weights of linear and
-convolutional layers, never on biases or on scales of normalisation layers.
+A penalty is computed without its coefficient, which `Penalties` multiplies by. HR, HRGamma and
+Distortion act on the class vectors that the head scores with; L2SP and WeightDecay on the weights
+of linear and convolutional layers, never on biases or on scales of normalisation layers.
 """
 
 from __future__ import annotations
@@ -14,10 +14,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hierarchies import Hierarchy, node_weights
+from hierarchies.distances import path_length
 from hierarchies.weights import cumulative
-from registry import Option, nonnegative
+from registry import Option, fraction, nonnegative, one_of, settle, with_flag
+
+MOST_PAIRED = 2000  # classes, up to which all pairs are compared
+SAMPLED = 2**16  # pairs above that
+SHORTEST = 1e-12  # squared distance below which its root has no slope
 
 
 class Held(NamedTuple):
@@ -30,6 +36,7 @@ class Held(NamedTuple):
         fresh: The parts, head included, that no pretrained weights fill.
         covered: Names of the weights that the run's other penalties cover; complete for a penalty
             that `comes_last`.
+        options: Values of the options of the run, by name; what was not given is None or missing.
     """
 
     hierarchy: Hierarchy
@@ -37,6 +44,7 @@ class Held(NamedTuple):
     head: nn.Module
     fresh: nn.Module
     covered: tuple[str, ...] = ()
+    options: Mapping[str, object] = {}
 
 
 def _coefficient(name: str, help: str) -> Option:
@@ -49,11 +57,13 @@ class Penalty(nn.Module):
 
     Attributes:
         coefficient: The option that is its coefficient; its name is that of the penalty.
+        options: Further options, which need the coefficient.
         reads: What it is called with: "class_vectors" (C, D), or the "model".
         comes_last: Whether it needs to know what all others cover.
     """
 
     coefficient: Option
+    options: tuple[Option, ...] = ()
     reads = "model"
     comes_last = False
 
@@ -67,10 +77,8 @@ class Penalty(nn.Module):
         return _names(held.model, held.head, inside=True) if self.reads == "class_vectors" else ()
 
 
-class _UpTheTree(Penalty):
-    """Class vectors (C, D) -> one vector for each node, (N, D), collected from the leaves upwards:
-    O(N D).
-    """
+class _OfClassVectors(Penalty):
+    """A penalty on the class vectors (C, D)."""
 
     reads = "class_vectors"
 
@@ -78,10 +86,28 @@ class _UpTheTree(Penalty):
     def build(cls, held: Held) -> Penalty:
         if not held.head.weight.requires_grad:
             raise ValueError(
-                "hr and hr_gamma act on class vectors that train; --ema, --mds_W or --freeze leave"
-                " none"
+                f"{cls.coefficient.name} acts on class vectors that train; --ema, --mds_W,"
+                " --class_vectors, --freeze and --method hiercos leave none"
             )
-        return cls(held.hierarchy)
+        given = {option.name: held.options.get(option.name) for option in cls.options}
+        return cls(held.hierarchy, **settle(cls.options, given, f"--{cls.coefficient.name}"))
+
+    def check(self, weight: Tensor) -> None:
+        """Raises: ValueError: If the class vectors are not those of the tree."""
+        if weight.ndim != 2 or len(weight) != self.num_classes:
+            raise ValueError(
+                f"class vectors must be ({self.num_classes}, D), got {tuple(weight.shape)}; is the"
+                " hierarchy another's?"
+            )
+
+    def _table(self, name: str, values: np.ndarray) -> None:
+        self.register_buffer(name, torch.from_numpy(np.array(values)), persistent=False)
+
+
+class _UpTheTree(_OfClassVectors):
+    """Class vectors (C, D) -> one vector for each node, (N, D), collected from the leaves upwards:
+    O(N D).
+    """
 
     def __init__(self, hierarchy: Hierarchy):
         super().__init__()
@@ -99,11 +125,7 @@ class _UpTheTree(Penalty):
         """Sum over the children, times their factor (N, 1) if there is one, for all nodes from the
         leaves upwards.
         """
-        if weight.ndim != 2 or len(weight) != self.num_classes:
-            raise ValueError(
-                f"class vectors must be ({self.num_classes}, D), got {tuple(weight.shape)}; is the"
-                " hierarchy another's?"
-            )
+        self.check(weight)
         vectors = weight.new_zeros(self.num_nodes, weight.shape[1]).index_copy(
             0, self.leaves, weight
         )
@@ -113,15 +135,18 @@ class _UpTheTree(Penalty):
             vectors = vectors.index_add_(0, self.parent[nodes], below)
         return vectors
 
-    def _table(self, name: str, values: np.ndarray) -> None:
-        self.register_buffer(name, torch.from_numpy(np.array(values)), persistent=False)
-
 
 class HR(_UpTheTree):
-    """Hierarchical weight penalty: sum over the edges p -> c of |s_c - n_c / n_p s_p|^2.
+    """Hierarchical weight penalty: sum over the edges p -> c of hr_decay^depth(p) |s_c - n_c / n_p
+    s_p|^2.
 
     s_v is the sum of the class vectors below v, n_v their number. >= 0, and 0 exactly if all class
     vectors are equal.
+
+    Args:
+        hierarchy: The class tree.
+        hr_decay: Factor from a level to the one below, in (0, 1]; 1 in Urbani et al.'s runs, .5 as
+            their other choice.
 
     Shape: class vectors (C, D) -> scalar.
     Source: Urbani et al. 2024.
@@ -131,14 +156,28 @@ class HR(_UpTheTree):
         "hr", "the penalty that pulls class vectors towards those of their relatives"
     )
 
-    def __init__(self, hierarchy: Hierarchy):
+    options = (
+        Option(
+            "hr_decay",
+            fraction,
+            1.0,
+            "FACTOR",
+            "by what --hr counts less from each level of the tree to the one below",
+            needs=with_flag("hr"),
+            rebuilt=None,
+        ),
+    )
+
+    def __init__(self, hierarchy: Hierarchy, hr_decay: float = 1.0):
         super().__init__(hierarchy)
         share = hierarchy.n_leaves / hierarchy.n_leaves[self.parent.numpy()]
         self._table("share", share[:, None])
+        self._table("factor", hr_decay ** (hierarchy.depth - 1.0)[1:, None])
 
     def forward(self, weight: Tensor) -> Tensor:
         sums = self.collect(weight)
-        return (sums - self.share.to(weight.dtype) * sums[self.parent])[1:].square().sum()
+        gaps = (sums - self.share.to(weight.dtype) * sums[self.parent])[1:]
+        return (self.factor.to(weight.dtype) * gaps.square()).sum()
 
 
 class HRGamma(_UpTheTree):
@@ -182,6 +221,82 @@ class HRGamma(_UpTheTree):
         )
         steps = (means - means[self.parent])[1:]
         return (precision[1:] * steps.square()).sum() + precision[0, 0] * means[0].square().sum()
+
+
+class Distortion(_OfClassVectors):
+    """How far the distances d of class vectors are from a multiple of those D of the tree: the mean
+    over pairs of classes of (s d - D)^2 / D^2 at the best s; in [0, 1).
+
+    With r = d / D the best s is sum r / sum r^2, and the mean is 1 - mean(r)^2 / mean(r^2): 0 if
+    all ratios are equal. D is the path length in edges. Above 2,000 classes a random sample of
+    pairs stands for all, another one in each step.
+
+    Args:
+        hierarchy: The class tree, of at least 2 classes.
+        distortion_of: d is the length of the difference ("vectors"), or 1 - cosine ("cosines").
+
+    Shape: class vectors (C, D) -> scalar.
+    Raises: ValueError: If there is one class.
+    Source: Garnot & Landrieu 2021 (metric-guided prototypes).
+    """
+
+    coefficient = _coefficient(
+        "distortion", "how far the distances of class vectors are from a multiple of the tree's"
+    )
+    options = (
+        Option(
+            "distortion_of",
+            one_of(("vectors", "cosines")),
+            "vectors",
+            help="the distances that --distortion looks at: between class vectors as they are, or"
+            " 1 less their cosines",
+            needs=with_flag("distortion"),
+            rebuilt=None,
+        ),
+    )
+
+    def __init__(self, hierarchy: Hierarchy, distortion_of: str = "vectors"):
+        super().__init__()
+        self.num_classes = hierarchy.num_classes
+        if self.num_classes < 2:
+            raise ValueError("distortion compares distances of classes, of which there is one")
+        self.cosines = distortion_of == "cosines"
+        if self.num_classes <= MOST_PAIRED:
+            nearness = 1 / np.maximum(path_length(hierarchy), 1)
+            np.fill_diagonal(nearness, 0.0)
+            self._table("nearness", nearness.astype(np.float32))  # 1 / D, (C, C)
+        else:
+            self._table("levels", hierarchy.level_table)
+            self._table("depth", hierarchy.depth[hierarchy.leaves])
+
+    def forward(self, weight: Tensor) -> Tensor:
+        self.check(weight)
+        if self.cosines:
+            weight = F.normalize(weight, dim=1)
+        sampled = self.num_classes > MOST_PAIRED
+        ratios = self._of_sample(weight) if sampled else self._of_all(weight)
+        pairs = SAMPLED if sampled else self.num_classes * (self.num_classes - 1)
+        mean, square = ratios.sum() / pairs, ratios.square().sum() / pairs
+        return 1 - mean.square() / square.clamp(min=SHORTEST)
+
+    def _of_all(self, weight: Tensor) -> Tensor:
+        products = weight @ weight.T
+        if self.cosines:
+            return (1 - products) * self.nearness
+        squares = products.diagonal()
+        lengths = squares[:, None] + squares - 2 * products
+        return lengths.clamp(min=SHORTEST).sqrt() * self.nearness
+
+    def _of_sample(self, weight: Tensor) -> Tensor:
+        first = torch.randint(self.num_classes, (SAMPLED,)).to(weight.device)
+        other = torch.randint(1, self.num_classes, (SAMPLED,)).to(weight.device)
+        second = (first + other) % self.num_classes
+        shared = (self.levels[first] == self.levels[second]).sum(dim=1)
+        distances = self.depth[first] + self.depth[second] - 2 * shared
+        one, two = weight[first], weight[second]
+        if self.cosines:
+            return (1 - (one * two).sum(dim=1)) / distances
+        return (one - two).square().sum(dim=1).clamp(min=SHORTEST).sqrt() / distances
 
 
 class L2SP(Penalty):
@@ -260,7 +375,7 @@ class WeightDecay(Penalty):
 
 
 PENALTIES: dict[str, type[Penalty]] = {
-    penalty.coefficient.name: penalty for penalty in (HR, HRGamma, L2SP, WeightDecay)
+    penalty.coefficient.name: penalty for penalty in (HR, HRGamma, Distortion, L2SP, WeightDecay)
 }
 
 
@@ -268,8 +383,8 @@ class Penalties(nn.Module):
     """All penalties of a run, each with its coefficient and by the name of its flag.
 
     Args:
-        coefficients: Those of `PENALTIES` by name; a penalty whose coefficient is 0 or None is left
-            out, and is None as an attribute.
+        coefficients: Those of `PENALTIES` by name, beside any other options of the run; a penalty
+            whose coefficient is 0 or None is left out, and is None as an attribute.
         hierarchy: The class tree.
         model: The network with its starting weights.
         head: The part of it that holds the class vectors, as `head.weight` (C, D).
@@ -290,8 +405,10 @@ class Penalties(nn.Module):
         fresh: nn.Module,
     ):
         super().__init__()
-        self.coefficients = {name: coefficients[name] for name in PENALTIES if coefficients[name]}
-        held, covered = Held(hierarchy, model, head, fresh), []
+        self.coefficients = {
+            name: coefficients[name] for name in PENALTIES if coefficients.get(name)
+        }
+        held, covered = Held(hierarchy, model, head, fresh, options=coefficients), []
         for name in sorted(PENALTIES, key=lambda name: PENALTIES[name].comes_last):
             penalty = None
             if name in self.coefficients:

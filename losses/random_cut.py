@@ -71,7 +71,7 @@ class _RandomCutOfPosterior(PathLoss):
 
     def weights_of(self, targets: Tensor) -> Tensor:
         reached = torch.from_numpy(self.cuts.reached()).to(targets.device, non_blocking=True)
-        reached = reached[self.pool.within[targets]]
+        reached = reached[self.pool.within[targets]].flip(1)  # outwards
         shares = super().weights_of(targets)[:, : self.tree.depth] * reached
         steps = -F.pad(shares, (1, 1)).diff(dim=1)
         return torch.cat([shares, steps], dim=1)
@@ -83,31 +83,18 @@ class _Cuts:
     def __init__(self, hierarchy: Hierarchy, probability: float):
         self.tree, self.probability = hierarchy, probability
         self.inner = np.flatnonzero(hierarchy.height[1:] > 0) + 1
-        self.levels = [
-            np.flatnonzero(hierarchy.depth == depth) for depth in range(1, hierarchy.max_depth + 1)
-        ]
-
-    def _beyond(self) -> tuple[np.ndarray, np.ndarray]:
-        """Whether each node ends the tree, and whether it lies beyond its end: (N,) bool each."""
-        ends = np.zeros(self.tree.num_nodes, bool)
-        ends[self.inner] = torch.rand(len(self.inner)).numpy() < self.probability
-        beyond = np.zeros_like(ends)
-        for nodes in self.levels:
-            above = self.tree.parent[nodes]
-            beyond[nodes] = beyond[above] | ends[above]
-        return ends, beyond
-
-    def draw(self) -> tuple[np.ndarray, np.ndarray]:
-        """The nodes at which paths end, and that of each class, (C,)."""
-        ends, beyond = self._beyond()
-        ends[self.tree.leaves] = True
-        found = np.flatnonzero(ends & ~beyond)
-        deepest = (~beyond[self.tree.level_table]).sum(axis=1) - 1
-        return found, self.tree.level_table[np.arange(self.tree.num_classes), deepest]
 
     def reached(self) -> np.ndarray:
-        """Whether the node of each class at each depth is within the cut: (C, H) bool, from the
-        class outwards.
-        """
-        _, beyond = self._beyond()
-        return ~beyond[self.tree.level_table[:, ::-1]]
+        """Whether the node of each class at each depth is within a new cut: (C, H) bool."""
+        ends = np.zeros(self.tree.num_nodes, bool)
+        ends[self.inner] = torch.rand(len(self.inner)).numpy() < self.probability
+        reached = np.ones(self.tree.level_table.shape, bool)
+        ended = np.logical_or.accumulate(ends[self.tree.level_table[:, :-1]], axis=1)
+        np.logical_not(ended, out=reached[:, 1:])
+        return reached
+
+    def draw(self) -> tuple[np.ndarray, np.ndarray]:
+        """The nodes at which a new cut ends paths, and that of each class, (C,)."""
+        deepest = self.reached().sum(axis=1) - 1
+        end = self.tree.level_table[np.arange(self.tree.num_classes), deepest]
+        return np.unique(end), end

@@ -29,7 +29,11 @@ def groups() -> dict[str, tuple[Option, ...]]:
         "method (the head)": (models.HEADS.option,),
         "loss": (
             losses.LOSSES.option,
-            *(penalty.coefficient for penalty in losses.PENALTIES.values()),
+            *(
+                option
+                for penalty in losses.PENALTIES.values()
+                for option in (penalty.coefficient, *penalty.options)
+            ),
         ),
         "training": TRAINING,
         "machine (not part of a run's identity)": MACHINE,

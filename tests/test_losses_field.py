@@ -377,9 +377,12 @@ def naive_hiercos(tree, x, alpha):
 @pytest.mark.parametrize("alpha", [0.0, 0.05, 2.0])
 @pytest.mark.parametrize("tree", TREES, ids=IDS)
 def test_the_loss_of_hiercos_by_loops_over_images_and_depths(tree, alpha):
-    x = draw(B, tree.num_nodes - 1)
+    x = draw(B, tree.num_nodes - 1).requires_grad_()
     loss = build("hiercos", tree, ("scores", "axes"), hiercos_alpha=alpha)
-    assert_close(loss(x, labels(tree)), naive_hiercos(tree, x, alpha), rtol=1e-5, atol=1e-6)
+    value, expected = loss(x, labels(tree)), naive_hiercos(tree, x, alpha)
+    assert_close(value, expected, rtol=1e-5, atol=1e-6)
+    slopes = [torch.autograd.grad(one, x)[0] for one in (value, expected)]
+    assert_close(*slopes, rtol=1e-5, atol=1e-6)
 
 
 def test_the_loss_of_hiercos_on_a_flat_tree_without_its_rest_is_cross_entropy_of_sizes():

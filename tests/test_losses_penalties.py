@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from trees import FLAT, TREE
+from trees import FLAT, TELLING, TREE
 
 from benchmarks.losses import random_tree
 from hierarchies import Hierarchy, node_weights
-from hierarchies.distances import weighted
-from losses.penalties import HR, L2SP, PENALTIES, HRGamma, Penalties, WeightDecay
+from hierarchies.distances import path_length, weighted
+from losses.penalties import HR, L2SP, PENALTIES, Distortion, HRGamma, Penalties, WeightDecay
 from models.backbones import build_backbone
 from models.classifier import Classifier
 from models.heads import build_head
@@ -68,6 +68,74 @@ def test_hr_is_zero_for_equal_class_vectors_and_positive_otherwise(tree):
     assert HR(tree)(nudged) > 1e-7
 
 
+def test_hr_counts_less_down_the_tree_by_hand():
+    # as above; the edges to a and b are at the root, those to b/x and b/y a level below
+    tree = Hierarchy.from_paths([("a",), ("b", "x"), ("b", "y")])
+    weight = torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64)
+    value = HR(tree, hr_decay=0.5)(weight)
+    assert value.item() == pytest.approx(16 / 9 + 16 / 9 + 0.5 * (1 + 1), rel=1e-12)
+
+
+@pytest.mark.parametrize("of", ["vectors", "cosines"])
+@pytest.mark.parametrize("tree", [TREE, TELLING, FLAT], ids=["drawn", "telling", "flat"])
+def test_distortion_by_a_loop_over_pairs_at_the_best_scale(tree, of):
+    weight, table = draw(tree), path_length(tree)
+    found, wanted = [], []
+    for i in range(tree.num_classes):
+        for j in range(tree.num_classes):
+            if i != j:
+                pair = weight[i], weight[j]
+                cosine = torch.cosine_similarity(*pair, dim=0)
+                found.append((pair[0] - pair[1]).norm() if of == "vectors" else 1 - cosine)
+                wanted.append(float(table[i, j]))
+    d, wanted = torch.stack(found), torch.tensor(wanted, dtype=torch.float64)
+    scale = (d / wanted).sum() / (d / wanted).square().sum()
+    expected = ((scale * d - wanted) / wanted).square().mean()
+    torch.testing.assert_close(Distortion(tree, of)(weight), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_distortion_is_zero_for_a_simplex_over_a_flat_tree_of_any_size():
+    for scale in (0.1, 1.0, 30.0):
+        value = Distortion(FLAT)(scale * torch.eye(4, dtype=torch.float64))
+        assert value.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_distortion_by_hand_and_of_equal_class_vectors():
+    # distances 1, 2, 3 of a-x, x-y, a-y; path lengths 3, 2, 3
+    tree = Hierarchy.from_paths([("a",), ("b", "x"), ("b", "y")])
+    weight = torch.tensor([[0.0], [1.0], [3.0]], dtype=torch.float64)
+    r = np.array([1 / 3, 1.0, 1.0])
+    value = Distortion(tree)(weight).item()
+    assert value == pytest.approx(1 - r.mean() ** 2 / (r**2).mean(), rel=1e-6)
+    equal = torch.ones(3, 2, dtype=torch.float64, requires_grad=True)
+    Distortion(tree)(equal).backward()
+    assert equal.grad.isfinite().all()
+    with pytest.raises(ValueError, match="of which there is one"):
+        Distortion(Hierarchy.from_paths([("a",)]))
+
+
+def test_distortion_of_sampled_pairs_is_near_that_of_all(monkeypatch):
+    tree = random_tree(60, 6, 1)
+    weight = draw(tree)
+    expected = Distortion(tree)(weight).item()
+    monkeypatch.setattr("losses.penalties.MOST_PAIRED", 10)
+    torch.manual_seed(0)
+    sampled = [Distortion(tree, of)(weight) for of in ("vectors", "cosines")]
+    assert sampled[0].item() == pytest.approx(expected, rel=0.03)
+    monkeypatch.undo()
+    assert sampled[1].item() == pytest.approx(Distortion(tree, "cosines")(weight).item(), rel=0.03)
+
+
+def test_options_of_a_penalty_reach_it():
+    model = network()
+    terms = penalise(model, hr=1.0, distortion=2.0, hr_decay=0.5, distortion_of="cosines")
+    found = terms(model, model.head.weight)
+    torch.testing.assert_close(found["hr"], HR(TREE, 0.5)(model.head.weight))
+    torch.testing.assert_close(
+        found["distortion"], 2 * Distortion(TREE, "cosines")(model.head.weight)
+    )
+
+
 def test_hr_gamma_by_hand():
     # two classes below the root: dW = 1, K = [[1, 1/2], [1/2, 1]], K^-1 = [[4, -2], [-2, 4]] / 3
     value = HRGamma(Hierarchy.from_paths([("a",), ("b",)]))(
@@ -107,12 +175,12 @@ def test_the_published_matrix_is_indefinite_and_the_corrected_penalty_is_not():
     assert HRGamma(CIFAR100)(worst) > 0
 
 
-@pytest.mark.parametrize("penalty", [HR, HRGamma])
+@pytest.mark.parametrize("penalty", [HR, HRGamma, Distortion])
 def test_gradients_of_penalties_are_those_of_finite_differences(penalty):
     assert torch.autograd.gradcheck(penalty(TREE), draw(TREE))
 
 
-@pytest.mark.parametrize("penalty", [HR, HRGamma])
+@pytest.mark.parametrize("penalty", [HR, HRGamma, Distortion])
 def test_a_penalty_keeps_the_precision_of_its_class_vectors_and_refuses_others(penalty):
     assert penalty(TREE)(draw(TREE).float()).dtype == torch.float32
     with pytest.raises(ValueError, match=r"class vectors must be \(7, D\), got \(4, 3\)"):
@@ -283,13 +351,13 @@ def test_weight_decay_covers_exactly_the_weights_that_no_other_penalty_does(othe
         )  # no weight is forgotten, no bias or scale is touched
 
 
-@pytest.mark.parametrize("name", ["hr", "hr_gamma"])
+@pytest.mark.parametrize("name", ["hr", "hr_gamma", "distortion"])
 def test_penalties_on_class_vectors_that_do_not_train_are_an_error(name):
     model = network()
     model.head.requires_grad_(False)
     with pytest.raises(
         ValueError,
-        match="hr and hr_gamma act on class vectors that train; --ema, --mds_W or --freeze",
+        match=f"{name} acts on class vectors that train; --ema, --mds_W, .* --freeze",
     ):
         penalise(model, **{name: 1.0})
     assert set(penalise(model, weight_decay=1.0)(model, model.head.weight)) == {"weight_decay"}
