@@ -6,6 +6,7 @@ error there as on a GPU, and the numbers are the CPU's.
 compiles the device, `fake_device.cpp`, which takes about 12 seconds of processor time.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -118,12 +119,15 @@ def test_heads_losses_and_updates_give_the_numbers_of_the_cpu():
 def test_tree_losses_and_gradients_are_those_of_the_cpu(spread):
     tree = random_tree(300, 6, 3)
     torch.manual_seed(0)
-    scores, targets = torch.randn(24, 300).double() * spread, torch.randint(300, (24,))
-    for name in LOSSES:
+    scores, classes = torch.randn(24, 300).double() * spread, torch.randint(300, (24,))
+    nodes = torch.where(torch.arange(24) % 3 == 0, 300 + 1 + torch.arange(24), classes)
+    for name, targets in itertools.product(LOSSES, (classes, nodes)):
         found = []
         for device in ("cpu", "fake"):
             x = scores.to(device).detach().requires_grad_()
-            value = build_loss(name, tree).to(device)(x, targets.to(device))
+            loss = build_loss(name, tree).to(device)
+            loss.coarse = targets is nodes  # which only the CPU could see for itself
+            value = loss(x, targets.to(device))
             value.backward()
             assert x.grad.device.type == device
             found.append((value.detach().cpu(), x.grad.cpu()))
