@@ -15,6 +15,7 @@ from data.mixing import mixer, mixes
 from data.options import AFTER_SPLIT, KINDS, SHARED
 from data.splits import (
     Splits,
+    cap_training,
     choose_split_seed,
     coverage_notes,
     hold_out_calibration,
@@ -114,11 +115,11 @@ def load(options: Mapping) -> Splits:
         options: Options of the dataset, see its module; None is the dataset's default, names that
             belong to no dataset are passed over. For all datasets: reduction_factor R keeps 1/R of
             the training images, drawn by subset_seed; of every class if subset is 'stratified', of
-            all images at once if it is 'published'; calibration is the share of the validation
-            images that becomes the split of that name, None for none, as in runs of earlier
-            versions; coarse_labels says what a class is that has classes inside, see
-            `data.inner_labels`; imbalance and raise_labels change the training images, by
-            subset_seed.
+            all images at once if it is 'published'; max_images keeps so many of each class, also
+            drawn by subset_seed; calibration is the share of the validation images that becomes the
+            split of that name, None for none, as in runs of earlier versions; coarse_labels says
+            what a class is that has classes inside, see `data.inner_labels`; imbalance and
+            raise_labels change the training images, by subset_seed.
 
     Raises: ValueError: If the dataset is unknown, does not take an option that is set, or cannot be
     read as it is.
@@ -146,6 +147,8 @@ def load(options: Mapping) -> Splits:
                 f" {settings.get('split') or 'that of the dataset'!r}"
             )
         splits = _calibrate(splits, options["calibration"], choose_split_seed(settings))
+    if settings["max_images"] is not None:
+        splits = _cap(splits, settings["max_images"], settings["subset_seed"])
     if settings["reduction_factor"] == 1:
         note = "a reduction_factor of 1 keeps all training images"
         splits = replace(splits, notes=(*splits.notes, note))
@@ -175,6 +178,15 @@ def _calibrate(splits: Splits, share: float, seed: int) -> Splits:
         )
         return replace(splits, notes=(*splits.notes, note))
     return replace(splits, val=val, calibration=calibration)
+
+
+def _cap(splits: Splits, most: int, seed: int) -> Splits:
+    kept, larger = cap_training(splits.train, splits.labels, most, seed)
+    note = (
+        f"{larger} classes have more than {most} training images: {len(splits.train) - len(kept)}"
+        f" of {len(splits.train)} are not used (--max_images)"
+    )
+    return replace(splits, train=kept, notes=(*splits.notes, note))
 
 
 def _reduce(splits: Splits, factor: float, seed: int, subset: str) -> Splits:

@@ -10,9 +10,11 @@ import numpy as np
 
 from data.boxes import with_margin
 from data.collection import Collection, split_of_folders
-from data.groups import joined_groups
+from data.folds import fold_split
+from data.groups import group_names, joined_groups, parted
 from data.matching import match_folders
 from data.splits import (
+    SPLITS,
     Splits,
     choose_split_seed,
     given_split,
@@ -21,6 +23,7 @@ from data.splits import (
 )
 from data.store import open_images
 from data.table import read_table
+from files.text import printable
 from hierarchies import (
     FolderTree,
     Hierarchy,
@@ -46,6 +49,10 @@ DEFAULTS = {
     "seed": 1,
     "split": "stratified",
     "split_list": None,
+    "fold": None,
+    "group_copies": False,
+    "strict_groups": False,
+    "min_images": None,
     "split_seed": None,
     "use_val": False,
     "collapse": False,
@@ -88,6 +95,10 @@ def load(options: Mapping) -> Splits:
             resize (side in pixels, 0 keeps the size), gray, grey_range, truncated_images, fit,
             cache_dir, skip_bad_images: see `build_cache`. stream: see `open_images`.
             seed, split_seed, split, use_val: see `split_indices` and `choose_split_seed`.
+            fold: 'K/N': the K-th of N folds is tested, see `fold_split`.
+            group_copies: Equal images are of one group. strict_groups: Refuse a given split that
+                parts a group, instead of a note.
+            min_images: Leave out classes with fewer images, with a note.
             split_list: CSV file that lists the images in the order which 'published' permutes;
                 sorted paths without it.
             hierarchy: File with the class tree, for folders that do not spell it out; see
@@ -121,6 +132,11 @@ def load(options: Mapping) -> Splits:
     tree = _collection(root, options)
     hierarchy, labels, tree_notes = _classes(tree, options)
     notes = [*tree.notes, *tree_notes]
+    if options["min_images"] is not None:
+        tree, hierarchy, labels, small_notes = _without_small_classes(
+            tree, hierarchy, labels, options["min_images"]
+        )
+        notes += small_notes
     living = (
         None if options["nonliving"] is None else living_classes(hierarchy, options["nonliving"])
     )
@@ -137,19 +153,10 @@ def load(options: Mapping) -> Splits:
         boxes = dict(zip(tree.files, with_margin(tree.boxes, options["crop_box"])))
     images = open_images(root, tree.files, {**options, "upscale": 0}, boxes)
     files, labels, order = keep_readable(images.kept, tree.files, labels, order, hierarchy)
-    seed = choose_split_seed(options)
-    kept, groups = tree.select(images.kept), None
-    if kept.parts is not None:
-        parts, given_notes = given_split(kept.parts, labels, options["use_val"], seed)
-        notes += given_notes
-    elif kept.groups is not None:
-        groups = joined_groups(kept.groups.astype(str))
-        parts = grouped_split(labels, groups, seed=seed, use_val=options["use_val"])
-    else:
-        parts = split_indices(
-            labels, seed=seed, use_val=options["use_val"], split=options["split"], order=order
-        )
-    notes += images.notes
+    kept = tree.select(images.kept)
+    groups, names = _groups(kept, images.fingerprints, options)
+    parts, split_notes = _split(kept, labels, groups, names, order, options)
+    notes += [*split_notes, *images.notes]
     if images.cache is not None:
         notes += copy_notes(images.fingerprints, labels, parts)
     hierarchy = hierarchy.collapse() if options["collapse"] else hierarchy
@@ -166,7 +173,109 @@ def load(options: Mapping) -> Splits:
         images.fingerprints,
         images.fingerprints_of,
         groups=groups,
+        group_names=names,
     )
+
+
+def _groups(
+    kept: Collection, fingerprints: np.ndarray, options: Mapping
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Number of the group of each image, and the groups' names; None where there are none."""
+    named = None if kept.groups is None else kept.groups.astype(str)
+    keys = [] if named is None else [named]
+    if options["group_copies"]:
+        keys.append(fingerprints)
+    if not keys:
+        return None, ()
+    groups = joined_groups(*keys)
+    return groups, tuple(group_names(groups, named, kept.files))
+
+
+def _split(
+    kept: Collection,
+    labels: np.ndarray,
+    groups: np.ndarray | None,
+    names: Sequence[str],
+    order: np.ndarray,
+    options: Mapping,
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[str]]:
+    """Training, validation and test, and notes. Raises: ValueError: If it is asked for a split that
+    there cannot be.
+    """
+    seed, use_val = choose_split_seed(options), options["use_val"]
+    if kept.parts is not None:
+        parts, notes = given_split(kept.parts, labels, use_val, seed, groups)
+        if groups is not None:
+            notes += _across(groups, names, parts, options["strict_groups"])
+        return parts, notes
+    if groups is not None and options["split"] == "published":
+        raise ValueError(
+            "--split published parts groups: use --split stratified, or images without groups (no"
+            " --group_column or --group_copies, and no export of EcoTaxa, whose samples are groups)"
+        )
+    if options["fold"] is not None:
+        fold = options["fold"]
+        return fold_split(labels, fold, seed=seed, use_val=use_val, groups=groups), []
+    if groups is not None:
+        return grouped_split(labels, groups, seed=seed, use_val=use_val), []
+    parts = split_indices(labels, seed=seed, use_val=use_val, split=options["split"], order=order)
+    return parts, []
+
+
+def _across(
+    groups: np.ndarray, names: Sequence[str], parts: Sequence[np.ndarray], strict: bool
+) -> list[str]:
+    """A note on groups that the split that is given parts. Raises: ValueError: If strict."""
+    found = parted(groups, parts)
+    if not found:
+        return []
+    shown = "; ".join(
+        f"{printable(names[group])!r} has "
+        + ", ".join(f"{count} {name}" for count, name in zip(counts, SPLITS) if count)
+        for group, counts in found[:3]
+    )
+    tested = sum(counts[2] for _, counts in found)
+    total = int(groups.max()) + 1
+    text = (
+        f"the split that is given parts {len(found)} of {total} groups ({shown}"
+        f"{', ...' if len(found) > 3 else ''})"
+    )
+    if strict:
+        raise ValueError(f"{text}; correct it, or leave out --strict_groups to use it as it is")
+    return [
+        f"{text}: {tested} of {len(parts[2])} test images are of groups with images in other"
+        " splits, and measures may promise too much of new groups (--strict_groups stops there)"
+    ]
+
+
+def _without_small_classes(
+    tree: Collection, hierarchy: Hierarchy, labels: np.ndarray, least: int
+) -> tuple[Collection, Hierarchy, np.ndarray, list[str]]:
+    """All of it without the classes with fewer than `least` images and without these, and notes.
+
+    Raises: ValueError: If fewer than two classes are left.
+    """
+    counts = np.bincount(labels, minlength=hierarchy.num_classes)
+    kept = np.flatnonzero(counts >= least)
+    small = np.flatnonzero(counts < least)
+    if not len(small):
+        return tree, hierarchy, labels, []
+    if len(kept) < 2:
+        raise ValueError(
+            f"--min_images {least} leaves {len(kept)} of {hierarchy.num_classes} classes, and there"
+            f" is nothing to tell apart: the largest have {np.sort(counts)[-2:].tolist()} images"
+        )
+    rows = np.flatnonzero(counts[labels] >= least)
+    listed = ", ".join(
+        f"{printable(format_path(hierarchy.class_paths[c]))} ({counts[c]})" for c in small[:20]
+    )
+    more = f" and {len(small) - 20} more" if len(small) > 20 else ""
+    note = (
+        f"{len(small)} classes with fewer than {least} images are left out, with their"
+        f" {len(tree.files) - len(rows)} images (--min_images): {listed}{more}"
+    )
+    own = np.searchsorted(kept, labels[rows])
+    return tree.select(rows), hierarchy.subset(kept.tolist()), own, [note]
 
 
 def living_classes(hierarchy: Hierarchy, nonliving: Sequence[str]) -> np.ndarray:
@@ -304,8 +413,6 @@ def _collection(root: Path, options: Mapping) -> Collection:
     if options["table"] is not None:
         if given and options["split_column"] is None:
             raise ValueError("--split given takes the split from the table: add --split_column")
-        if options["group_column"] is not None and options["split"] == "published":
-            raise ValueError("--split published parts groups: leave out it or --group_column")
         names = ("file_column", "levels", "split_column", "group_column", "where", "box_columns")
         levels = None if options["hierarchy"] is not None else options["levels"]
         wanted = {name: options[name] for name in names} | {"levels": levels}

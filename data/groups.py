@@ -5,7 +5,7 @@ never part them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,44 @@ def joined_groups(*keys: np.ndarray) -> np.ndarray:
     graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(width, width))
     _, component = connected_components(graph, directed=False)
     return np.unique(component[:count], return_inverse=True)[1].astype(np.int64)
+
+
+def group_names(groups: np.ndarray, keys: np.ndarray | None, files: Sequence[str]) -> list[str]:
+    """A name for each of G groups: the key of its first image that has one, else the path of its
+    first image.
+    """
+    names: dict[int, str] = {}
+    for group, key in zip(groups.tolist(), () if keys is None else keys.tolist()):
+        if str(key).strip():
+            names.setdefault(group, str(key))
+    for group, file in zip(groups.tolist(), files):
+        names.setdefault(group, file)
+    return [names[group] for group in range(len(names))]
+
+
+class Parted(NamedTuple):
+    """A group that a split parts.
+
+    Fields:
+        group: Its number.
+        counts: Its images in training, validation and test.
+    """
+
+    group: int
+    counts: tuple[int, int, int]
+
+
+def parted(groups: np.ndarray, parts: Sequence[np.ndarray]) -> list[Parted]:
+    """The groups with images in more than one part, by number.
+
+    Args:
+        groups: Group of each image, (S,) int64.
+        parts: Indices of the images of training, validation and test.
+    """
+    total = int(groups.max()) + 1 if len(groups) else 0
+    counts = np.stack([np.bincount(groups[part], minlength=total) for part in parts], axis=1)
+    several = np.flatnonzero((counts > 0).sum(axis=1) > 1)
+    return [Parted(int(group), tuple(counts[group].tolist())) for group in several]
 
 
 def _is_missing(values: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ takes is declared there, too.
 """
 
 from data.decoding import FITS
+from data.folds import Fold
 from hierarchies import FORMATS
 from registry import (
     Need,
@@ -35,7 +36,8 @@ SEED = Option(
 )
 STOPPING = "named in the log, instead of stopping"
 
-SEEDED = ("reduction_factor", "imbalance", "raise_labels")  # by --subset_seed
+# by --subset_seed
+SEEDED = ("reduction_factor", "max_images", "imbalance", "raise_labels")
 # taken by every dataset, after its own split
 AFTER_SPLIT = (
     Option(
@@ -69,15 +71,22 @@ AFTER_SPLIT = (
         needs=with_flag("reduction_factor"),
     ),
     Option(
+        "max_images",
+        positive_int,
+        None,
+        "N",
+        "train on at most N images of each class, drawn at random; the others are in no split",
+    ),
+    Option(
         "subset_seed",
         seed,
         42,
         "SEED",
-        "seed of the images that --reduction_factor and --imbalance keep, and of those whose label"
-        " --raise_labels raises",
+        "seed of the images that --reduction_factor, --max_images and --imbalance keep, and of"
+        " those whose label --raise_labels raises",
         needs=Need(
             lambda options: any(map(options.get, SEEDED)),
-            "--reduction_factor, --imbalance or --raise_labels",
+            "--reduction_factor, --max_images, --imbalance or --raise_labels",
         ),
     ),
     Option(
@@ -142,6 +151,35 @@ SHARED: dict[str, Option] = {
             " with --split published that of --seed)",
         ),
         *AFTER_SPLIT,
+        Option(
+            "fold",
+            Fold(),
+            None,
+            "K/N",
+            "cross-validation: test the K-th of N folds, which share out every class evenly and"
+            " part no group; evaluate.py pools the N runs",
+            needs=with_value("split", "stratified"),
+        ),
+        Option(
+            "group_copies",
+            switch,
+            False,
+            help="equal images, known by their pixels, are one group, which no random split parts",
+        ),
+        Option(
+            "strict_groups",
+            switch,
+            False,
+            help="stop where the split that is given parts a group, instead of noting it",
+            needs=with_value("split", "given"),
+        ),
+        Option(
+            "min_images",
+            positive_int,
+            None,
+            "N",
+            "leave out classes that have fewer images in all, named in the log",
+        ),
         Option(
             "split_list",
             filled,

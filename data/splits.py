@@ -52,7 +52,9 @@ class Splits:
         fingerprints (S,): uint64 hashes of the images' content, equal for equal images; None where
             they are made of the pixels, an array, when they are asked for.
         fingerprints_of: 'pixels', as stored, or 'files': what the fingerprints are made of.
-        groups (S,): int64 group of each image, which no split parts; None where there are none.
+        groups (S,): int64 group of each image, which no split parts but one that was given; None
+            where there are none.
+        group_names (G): Name of each group, by its number.
 
     Raises: ValueError: If shapes, types or ranges do not fit, splits overlap, or training or test
     is empty.
@@ -73,6 +75,7 @@ class Splits:
     fingerprints_of: str = "pixels"
     calibration: np.ndarray = ()
     groups: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
 
     def __post_init__(self):
         _store(self, "labels", _frozen(self.labels, np.int64, "labels"))
@@ -222,7 +225,11 @@ def split_indices(
 
 
 def given_split(
-    parts: np.ndarray, labels: np.ndarray, use_val: bool, seed: int
+    parts: np.ndarray,
+    labels: np.ndarray,
+    use_val: bool,
+    seed: int,
+    groups: np.ndarray | None = None,
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], list[str]]:
     """Training, validation and test as the collection gives them, and notes.
 
@@ -230,8 +237,9 @@ def given_split(
         parts: 0, 1, 2 for train, val, test of each image, other numbers for none, (S,).
         labels: Class of each image, (S,).
         use_val: Whether a validation split is wanted. Where none is given, a tenth of the training
-            images is held out, the same share of every class.
+            images is held out, the same share of every class, or whole groups.
         seed: Of what is held out.
+        groups: Group of each image, (S,) int64; None for none.
 
     Raises: ValueError: If there is no training or no test image, or too few to hold some out.
     """
@@ -248,9 +256,14 @@ def given_split(
         held = len(train) // 10
         if not held:
             raise ValueError(f"{len(train)} training images leave none for the val split")
-        sizes = (len(train) - held, held, 0)
-        kept, held_out, _ = stratified_split(labels[train], sizes, seed)
-        note = f"{held} training images validate, as the split that is given has no val"
+        if groups is None:
+            sizes = (len(train) - held, held, 0)
+            kept, held_out, _ = stratified_split(labels[train], sizes, seed)
+        else:
+            _, own = np.unique(groups[train], return_inverse=True)
+            part = share_out(labels[train], own, (0.9, 0.1), seed)
+            kept, held_out = np.flatnonzero(part == 0), np.flatnonzero(part == 1)
+        note = f"{len(held_out)} training images validate, as the split that is given has no val"
         return (train[kept], train[held_out], test), [note]
     return (train, val, test), []
 
@@ -408,6 +421,30 @@ def reduce_training(
     return np.sort(indices[kept]), np.setdiff1d(classes, classes[own[kept]])
 
 
+def cap_training(
+    indices: np.ndarray, labels: np.ndarray, most: int, seed: int
+) -> tuple[np.ndarray, int]:
+    """At most so many training images of each class, drawn at random.
+
+    Args:
+        indices: Training images, (n,).
+        labels: Class of every image of the dataset, (S,).
+        most: Images that a class keeps, 1 or more.
+        seed: Seed of a generator of its own.
+
+    Returns: The kept indices, sorted, and the number of classes that had more.
+    """
+    indices = np.asarray(indices)
+    classes, own = np.unique(labels[indices], return_inverse=True)
+    order, rank = _shuffled_by_class(own, torch.Generator().manual_seed(seed))
+    return np.sort(indices[order[rank < most]]), int((np.bincount(own) > most).sum())
+
+
+def by_class_shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
+    """The images class by class, shuffled inside each, (S,)."""
+    return _shuffled_by_class(labels, torch.Generator().manual_seed(seed))[0]
+
+
 def split_table(splits: Splits) -> "pd.DataFrame":
     """One row an image: file, class (its path in the tree, or that of the inner node it is labelled
     at), label, split ('unused' where in none) and the fingerprint of its content.
@@ -418,11 +455,14 @@ def split_table(splits: Splits) -> "pd.DataFrame":
         nodes = [format_path(tree.path(v)) for v in range(tree.num_nodes)]
         paths = np.concatenate([paths, np.array(nodes, dtype=object)])
     names = np.array([*SPLITS, "unused", CALIBRATION], dtype=object)
+    more = {}
+    if splits.groups is not None:
+        more["group"] = np.array(splits.group_names, dtype=object)[splits.groups]
     columns = {"file": splits.files, "class": paths[splits.labels], "label": splits.labels}
     import pandas as pd
 
     return pd.DataFrame(
-        {**columns, "split": names[splits.membership], "fingerprint": splits.content}
+        {**columns, "split": names[splits.membership], "fingerprint": splits.content, **more}
     )
 
 

@@ -222,7 +222,7 @@ def test_clspri_is_short_for_prior_fit_and_names_runs_as_before():
         (("--prior", "fit", "--tau", "0"), "tau"),
         (("--CORR", "--mds_W", "--prior", "balanced"), "--prior posthoc"),
         (("--imbalance", "1"), "imbalance"),
-        (("--subset_seed", "3"), "--reduction_factor, --imbalance or --raise_labels"),
+        (("--subset_seed", "3"), "--reduction_factor, --max_images, --imbalance or --raise_labels"),
     ],
 )
 def test_priors_and_tails_that_make_no_sense_are_refused(flags, message, capsys):
