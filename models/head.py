@@ -170,7 +170,8 @@ class Head(nn.Module):
         with without_autocast(embeddings.device):
             scores = self.plain_scores(embeddings, self.of_nodes("weight"))
             if self.prior_times:
-                scores = scores + self.prior_times * self.tree.log_sums(self.log_prior)
+                shares = self.tree.log_sums(self.log_prior / self.tau)
+                scores = scores + self.prior_times * self.tau * shares
             return scores
 
     @property
