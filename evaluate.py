@@ -22,7 +22,16 @@ from typing import TYPE_CHECKING
 from files.text import shortened
 from hierarchies import WEIGHTINGS
 from hierarchies.weights import weighting_options
-from options.parser import GPU, Parser, add_option, filled, natural, nonnegative
+from options.parser import (
+    GPU,
+    Parser,
+    add_option,
+    filled,
+    fraction,
+    natural,
+    nonnegative,
+    positive_int,
+)
 from registry import possible
 from reports.formats import SUMMARIES
 
@@ -41,6 +50,9 @@ OF_RUNS = (
     "on_request",
     "shuffled",
     "coarse",
+    "rules",
+    "cover",
+    "target_accuracy",
     "tree",
     "tolerance",
     "data_dir",
@@ -132,6 +144,26 @@ def _run_flags(group) -> None:
         metavar="RUN",
         help="also measure with the posterior multiplied by that of this run, trained with"
         " --label_depth on superclasses of the same images: the measures hie/*",
+    )
+    add(
+        "--rules",
+        nargs="+",
+        metavar="NAME",
+        help="also compare decision rules, or all: how often each is right, and how much it says;"
+        " the names are those of predict.py --rule",
+    )
+    add(
+        "--cover",
+        type=positive_int,
+        metavar="R",
+        help="also answers of up to R nodes that hold the true class as often as --target_accuracy",
+    )
+    add(
+        "--target_accuracy",
+        type=fraction,
+        default=0.95,
+        metavar="SHARE",
+        help="what --rules and --cover are set for on the run's calibration images",
     )
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
     add(
@@ -334,6 +366,14 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
             parser.error(f"--{name} has no meaning for --weighting {args.weighting}")
     if args.coarse is not None and args.data_dir is not None:
         parser.error("--coarse reads the arrays of both runs: leave out --data_dir")
+    if args.data_dir is not None and (args.rules or args.cover):
+        parser.error("--rules and --cover read the arrays of the run: leave out --data_dir")
+    if args.rules and args.rules != ["all"]:
+        from metrics import RULES
+
+        for name in args.rules:
+            if name not in RULES:
+                parser.error(f"--rules: {name!r} is not one of {', '.join(['all', *RULES])}")
     if args.on_request:
         from metrics.suite import ON_REQUEST
 
@@ -404,6 +444,7 @@ def evaluate_runs(args: argparse.Namespace) -> int:
 
 def _request(args: argparse.Namespace) -> measure.EvaluationOptions:
     from evaluation import measure
+    from metrics import RULES
     from training.devices import choose_devices
 
     options = {name: getattr(args, name) for name in _of_weightings()}
@@ -425,6 +466,9 @@ def _request(args: argparse.Namespace) -> measure.EvaluationOptions:
         args.tree,
         args.shuffled,
         args.coarse,
+        tuple(RULES if args.rules == ["all"] else args.rules or ()),
+        args.cover or 0,
+        args.target_accuracy,
     )
 
 
@@ -546,6 +590,8 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
             .partition("\n")[2]
         )
         print(f"UPGMA tree of the class vectors\n{upgma}\n")
+    if request.rules or request.cover:
+        names.append(_compare_rules(run, request))
     if request.shuffled:
         names.append(_compare_trees(run, source, request, checkpoint))
     print(
@@ -560,6 +606,17 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
         )
     print(f"these are the measures of {checkpoint}; there are no recorded ones to compare with\n")
     return True
+
+
+def _compare_rules(run: Run, request: measure.EvaluationOptions) -> str:
+    """Writes and prints how decision rules answer; returns the name of the file."""
+    from evaluation import rules_table
+    from reports import formats, tables
+
+    table = rules_table.compare_rules(run, request.rules, request.target_accuracy, request.cover)
+    run.write_table_for_people("answers.csv", table)
+    print(formats.terminal(tables.rules_table(table, request.target_accuracy)), end="\n\n")
+    return "answers.csv"
 
 
 def _compare_trees(

@@ -18,6 +18,7 @@ from hierarchies.tree import format_path, parse_path
 from metrics import RULES
 from metrics.calibration import Temperature, calibrate
 from metrics.conformal import Promise, promise
+from metrics.covers import set_threshold
 from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
 from runs.folder import Run
 
@@ -107,6 +108,28 @@ def choose_decision(
     estimated = held_out is None and run.result_checkpoint == "best.pt"
     reference = _reference(run, scores, None if estimated else values)
     return Decision(rule, options, fit.value, fit, promised, estimated, reference)
+
+
+def cover_threshold(run: Run, target_accuracy: float, scores: str = "W") -> tuple[float, float]:
+    """Least probability of the classes in an answer of several nodes, so that it holds the true
+    class as often as asked, and the temperature; from the same images as the setting of a rule.
+
+    Raises: ValueError: If the run has no images to calibrate on, or too few.
+    """
+    if not (run.folder / "val.pkl").is_file():
+        raise ValueError(
+            f"{run.folder} has no validation split to calibrate --cover on: train with --use_val"
+        )
+    val = _scored(run, "val", scores)
+    values, labels = _scored(run, "calibration", scores) if _has_calibration(run) else val
+    temperature = calibrate(*val).value
+    if len(labels) * (1 - target_accuracy) < target_accuracy:  # (n + 1) target > n
+        raise ValueError(
+            f"an answer that holds the true class with probability {target_accuracy:g} cannot be"
+            f" promised with {len(labels)} images that calibrate: lower --target_accuracy"
+        )
+    p = softmax(values / np.float32(temperature))
+    return set_threshold(p[np.arange(len(p)), labels], target_accuracy), temperature
 
 
 def _reference(run: Run, scores: str, calibrating: np.ndarray | None) -> np.ndarray | None:

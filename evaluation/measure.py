@@ -53,6 +53,8 @@ class EvaluationOptions(NamedTuple):
         tree: Whether to print the tree of the class vectors.
         shuffled: Number of shuffled trees to compare with; 0 for none.
         coarse: Folder of a run on superclasses, to multiply posteriors with; None for none.
+        rules, cover, target_accuracy: Decision rules to compare, largest number of nodes of an
+            answer of several, and what both are set for.
     """
 
     bootstrap: int = 0
@@ -65,6 +67,9 @@ class EvaluationOptions(NamedTuple):
     tree: bool = False
     shuffled: int = 0
     coarse: str | None = None
+    rules: tuple[str, ...] = ()
+    cover: int = 0
+    target_accuracy: float = 0.95
 
 
 class SplitOutputs(NamedTuple):

@@ -210,6 +210,22 @@ def controls_table(controls: pd.DataFrame, wanted: Sequence[str] | None = None) 
     return Table("what the tree is worth", columns, tuple(rows), notes=notes)
 
 
+def rules_table(answers: pd.DataFrame, target: float) -> Table:
+    """How decision rules answer, see `evaluation.rules_table.compare_rules`, for the terminal."""
+    measures = [name for name in answers.columns if name not in ("rule", "setting")]
+    rows = [
+        (row["rule"], *(number(row[name], 4) for name in measures), row["setting"])
+        for _, row in answers.iterrows()
+    ]
+    notes = (
+        f"rules with a calibrated setting are set to be right for a share {target:g} of the images;"
+        " correct: the true class is the answer or below it",
+        "coverage: information of the answers as a share of that of a class; compare it between"
+        " rules that are equally often correct",
+    )
+    return Table("how rules answer", ("rule", *measures, "setting"), tuple(rows), notes=notes)
+
+
 def number(value: float, decimals: int | None = None) -> str:
     """A number for print: three decimals, fewer for large ones; '–' for NaN."""
     if np.isnan(value):

@@ -1,0 +1,93 @@
+"""Decision rules side by side: how often each is right on the test images, and how much it says."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from evaluation.answers import choose_decision, cover_threshold
+from metrics.covers import least_covers
+from metrics.decisions import decide
+from metrics.nodes import node_measures
+from metrics.posterior import information, row_blocks, softmax
+from runs.folder import Run
+
+
+def compare_rules(
+    run: Run, rules: Sequence[str], target_accuracy: float, cover: int = 0
+) -> pd.DataFrame:
+    """One row a rule, and one for each number of nodes up to `cover`.
+
+    Columns: rule; setting, with its name; correct, the share of test images whose class is the
+    answer or below it; exact, whose class is the answer; coverage, the mean information of the
+    answers as a share of that of a class; h_f1; depth, in edges; nodes, in an answer; classes,
+    below an answer, both means.
+
+    Args:
+        run: A finished run; rules with a setting take it from its validation or calibration images,
+            see `choose_decision`.
+        rules: Names in RULES.
+        target_accuracy: What rules are set for that can promise it.
+        cover: Largest number of nodes of an answer of several, see `metrics.covers`; 0 for none.
+
+    Raises: ValueError: If a rule cannot be set.
+    """
+    outputs, tree = run.outputs("test"), run.hierarchy
+    truths = tree.leaves[outputs.labels]
+    share = information(tree) / max(np.log2(tree.num_classes), 1e-300)
+    rows = []
+    for name in rules:
+        decision = choose_decision(run, name, target_accuracy)
+        scores = outputs.scores / np.float32(decision.temperature)
+        nodes = decide(tree, scores, name, **decision.options)
+        found = node_measures(tree, nodes, truths)
+        rows.append(
+            {
+                "rule": name,
+                "setting": ", ".join(f"{k} {_shown(v)}" for k, v in decision.options.items()),
+                "correct": found["correct"].value,
+                "exact": found["exact"].value,
+                "coverage": float(np.mean(share[nodes])),
+                "h_f1": found["h_f1"].value,
+                "depth": found["depth"].value,
+                "nodes": 1.0,
+                "classes": float(np.mean(tree.n_leaves[nodes])),
+            }
+        )
+    rows += _covers(run, outputs, target_accuracy, cover) if cover else []
+    return pd.DataFrame(rows)
+
+
+def _covers(run: Run, outputs, target_accuracy: float, cover: int) -> list[dict]:
+    tree = run.hierarchy
+    least, temperature = cover_threshold(run, target_accuracy)
+    rows = []
+    for most in range(1, cover + 1):
+        right, counts, sizes = [], [], []
+        for part in row_blocks(outputs.num_samples, tree.num_nodes * (most + 1)):
+            members = softmax(outputs.scores[part] / np.float32(temperature)) >= least
+            nodes, size = least_covers(tree, members, most)
+            right.append(_inside(tree, nodes, outputs.labels[part]))
+            counts.append((nodes >= 0).sum(axis=1))
+            sizes.append(size)
+        rows.append(
+            {
+                "rule": f"cover of {most}" if most > 1 else "cover of 1",
+                "setting": f"classes of probability {_shown(least)} or more",
+                "correct": float(np.concatenate(right).mean()),
+                "nodes": float(np.concatenate(counts).mean()),
+                "classes": float(np.concatenate(sizes).mean()),
+            }
+        )
+    return rows
+
+
+def _inside(tree, nodes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether the class is below one of the nodes (S, r), which are padded with -1."""
+    place = tree.start[tree.leaves[labels]][:, None]
+    inside = (tree.start[nodes] <= place) & (place < tree.stop[nodes]) & (nodes >= 0)
+    return inside.any(axis=1)
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,56 @@
+"""Decision rules side by side on the test images: evaluate.py --rules and --cover."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from recorded import run_main, write_whole_run
+
+import evaluate
+from evaluation.rules_table import compare_rules
+from metrics import RULES
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_whole_run(tmp_path_factory.mktemp("rules"), val=True, use_val=True)
+
+
+def test_every_rule_is_set_and_judged_on_the_test_images(run):
+    table = compare_rules(run, tuple(RULES), 0.9, cover=2).set_index("rule")
+    outputs = run.outputs("test")
+    accuracy = (outputs.scores.argmax(axis=1) == outputs.labels).mean()
+    assert table.loc["argmax", "correct"] == table.loc["argmax", "exact"] == accuracy
+    assert table.loc["argmax", "coverage"] == table.loc["argmax", "classes"] == 1
+    assert table.loc["majority", "correct"] >= accuracy
+    assert table.loc["threshold", "setting"].startswith("threshold 0.")
+    assert table.loc["prohoc", "setting"].startswith("stop_factor ")
+    # more nodes cover the same classes more tightly
+    assert table.loc["cover of 2", "classes"] <= table.loc["cover of 1", "classes"]
+    assert table.loc["cover of 2", "nodes"] <= 2 and table.loc["cover of 1", "nodes"] == 1
+    # 120 images each: .9 within 4 standard errors of both samplings
+    spread = 4 * np.sqrt(0.9 * 0.1 * 2 / 120)
+    assert table.loc["climbing", "correct"] > 0.9 - spread
+    assert table.loc["cover of 2", "correct"] > 0.9 - spread
+
+
+def test_the_table_is_printed_and_kept(run, capsys):
+    status, out, err = run_main(
+        evaluate.main, capsys, run.folder, "--rules", "climbing", "darts", "--cover", "1"
+    )
+    assert status == 0 and not err and "how rules answer" in out
+    kept = pd.read_csv(run.folder / "answers.csv")
+    assert kept["rule"].tolist() == ["climbing", "darts", "cover of 1"]
+
+
+def test_what_cannot_be_done_is_refused(run, tmp_path, capsys):
+    status, _, err = run_main(evaluate.main, capsys, run.folder, "--rules", "guess")
+    assert status == 2 and "'guess' is not one of all, argmax" in err
+    status, _, err = run_main(
+        evaluate.main, capsys, run.folder, "--cover", "2", "--target_accuracy", "0.999"
+    )
+    assert status == 2 and "cannot be promised with 120 images" in err
+    plain = write_whole_run(tmp_path)
+    status, _, err = run_main(evaluate.main, capsys, plain.folder, "--cover", "2")
+    assert status == 2 and "no validation split" in err
+    status, _, err = run_main(evaluate.main, capsys, "--rules", "darts")
+    assert status == 2 and "--rules needs a RUN" in err
