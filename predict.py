@@ -32,7 +32,15 @@ from data.options import SHARED
 from data.table import list_images
 from data.unlabelled import Found, find_images
 from evaluation import batch_check
-from evaluation.answers import Answerer, Counts, Decision, Known, choose_decision, true_classes
+from evaluation.answers import (
+    Answerer,
+    Counts,
+    Decision,
+    Known,
+    choose_decision,
+    cover_threshold,
+    true_classes,
+)
 from evaluation.known_images import SPLITS, KnownImages
 from evaluation.model import Embedder, image_shape, load_model, read_prototypes
 from evaluation.predictor import Predictor
@@ -117,6 +125,13 @@ def _answer_flags(group) -> None:
         if name != RULES.option.name:
             add_option(group, option)
     add(
+        "--cover",
+        type=positive_int,
+        metavar="R",
+        help="also answer with up to R classes or superclasses, in the columns cover and"
+        " cover_classes: the fewest classes that hold the true one as often as --target_accuracy",
+    )
+    add(
         "--topk",
         type=positive_int,
         default=3,
@@ -169,10 +184,10 @@ def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, object]
                 f"--{name} sets by hand what --target_accuracy calibrates: give one of the two"
             )
         given[name] = value
-    if args.target_accuracy is not None and rule.needed is None:
+    if args.target_accuracy is not None and rule.needed is None and args.cover is None:
         parser.error(
             f"--target_accuracy has no meaning for --rule {args.rule}; it sets"
-            f" {' and '.join(_promising())}"
+            f" {', '.join(_promising())} and --cover"
         )
     return given
 
@@ -224,6 +239,9 @@ def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
     run = Run(args.run)
     target = TARGET if args.target_accuracy is None else args.target_accuracy
     decision = choose_decision(run, args.rule, target, scores=args.scores, options=options)
+    if args.cover is not None:
+        least, _ = cover_threshold(run, target, args.scores)
+        decision = decision._replace(cover=(args.cover, least))
     found, boxes = _find(run, args)
     _refuse_to_overwrite_images(found.files, args.out, args.embeddings)
     answers = Answerer(run.hierarchy, decision, args.topk)

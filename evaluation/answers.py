@@ -18,7 +18,7 @@ from hierarchies.tree import format_path, parse_path
 from metrics import RULES
 from metrics.calibration import Temperature, calibrate
 from metrics.conformal import Promise, promise
-from metrics.covers import set_threshold
+from metrics.covers import least_covers, set_threshold
 from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
 from runs.folder import Run
 
@@ -40,6 +40,8 @@ class Decision(NamedTuple):
             chose the epoch.
         reference: (n, C) scores of images of the run that chose nothing, to compare new ones with;
             None without.
+        cover: Largest number of nodes of a second answer, and the least probability of the classes
+            that it holds, see `cover_threshold`; None without.
     """
 
     rule: str = "argmax"
@@ -49,6 +51,7 @@ class Decision(NamedTuple):
     promise: Promise | None = None
     estimated: bool = False
     reference: np.ndarray | None = None
+    cover: tuple[int, float] | None = None
 
 
 def choose_decision(
@@ -212,7 +215,9 @@ class Answerer:
         Columns of the table: decision (path of the answered node), decision_name, decision_depth
         (edges below the root), decision_probability; class (path of the most probable one),
         class_name, probability; class_2, probability_2 ...; probability_level_1 ...: of the nodes
-        on the class's path, from the top down, NaN below it.
+        on the class's path, from the top down, NaN below it. With a cover also cover (paths of its
+        nodes, joined by ' | '; empty where no class is probable enough) and cover_classes (how many
+        are below them).
         """
         tree = self.hierarchy
         p = softmax(scores / self.decision.temperature)
@@ -233,6 +238,11 @@ class Answerer:
             columns[f"probability_level_{level}"] = np.where(
                 above >= 0, _at(by_node, above), np.nan
             )
+        if self.decision.cover is not None:
+            most, least = self.decision.cover
+            found, sizes = least_covers(tree, p >= least, most)
+            columns["cover"] = [" | ".join(self.paths[row[row >= 0]]) for row in found]
+            columns["cover_classes"] = sizes
         traits = batch_check.traits(scores, self.decision.temperature)
         return Answered(nodes, best[:, 0], traits, pd.DataFrame(columns))
 

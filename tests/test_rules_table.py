@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from recorded import run_main, write_whole_run
+from trees import PATHS
 
 import evaluate
+from evaluation.answers import Answerer, choose_decision, cover_threshold
 from evaluation.rules_table import compare_rules
 from metrics import RULES
+from metrics.posterior import softmax
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +57,22 @@ def test_what_cannot_be_done_is_refused(run, tmp_path, capsys):
     assert status == 2 and "no validation split" in err
     status, _, err = run_main(evaluate.main, capsys, "--rules", "darts")
     assert status == 2 and "--rules needs a RUN" in err
+
+
+def test_an_answer_of_several_nodes_stands_beside_the_answer(run):
+    outputs = run.outputs("test")
+    least, _ = cover_threshold(run, 0.9)
+    decision = choose_decision(run, "argmax")._replace(cover=(2, least))
+    answered = Answerer(run.hierarchy, decision)(outputs.scores)
+    p = softmax(outputs.scores / decision.temperature)
+    for row, members in zip(answered.table.itertuples(), p >= least):
+        named = [tuple(path.split("/")) for path in row.cover.split(" | ") if path]
+        named = [()] if named == [("root",)] else named
+        assert len(named) <= 2
+        below = [any(path[: len(one)] == one for one in named) for path in PATHS]
+        assert sum(below) == row.cover_classes and np.all(np.array(below) >= members)
+    assert (
+        not Answerer(run.hierarchy, choose_decision(run, "argmax"))(outputs.scores)
+        .table.filter(like="cover")
+        .size
+    )
