@@ -17,10 +17,14 @@ from evaluation.files import _class_tables
 from metrics.coarse_images import all_labels
 from metrics.outputs import Outputs, outputs_of
 from metrics.suite import evaluate
+from models.proxy_heads import ProxyDR
 from options import command_line
+from runs.folder import Run
 from training import loop
+from training.coarse_targets import CoarseTargets
 from training.outputs import compute_outputs
 from training.setup import assemble
+from training.validation_stats import ValidationStats
 
 A, A2, B = (7 + next(v for v in range(TREE.num_nodes) if "/".join(TREE.path(v)) == path)
             for path in ("A", "A/A2", "B"))  # fmt: skip
@@ -160,8 +164,6 @@ def test_what_moves_without_a_gradient_sees_images_with_a_class_alone(monkeypatc
         told.append(targets)
         assert len(embeddings) == len(targets)
 
-    from models.proxy_heads import ProxyDR
-
     monkeypatch.setattr(ProxyDR, "update_after_step", spy)
     _, splits, _ = fit_coarse("--ema")
     seen = torch.cat(told)
@@ -178,8 +180,6 @@ def test_a_step_without_any_image_with_a_class_moves_nothing(monkeypatch):
 
 
 def test_training_accuracy_asks_whether_the_class_is_below_the_label():
-    from training.coarse_targets import CoarseTargets
-
     coarse = CoarseTargets(TREE)
     targets = torch.tensor([A, A, A2, A2, B, 1, 1])
     classes = torch.tensor([3, 2, 4, 3, 6, 1, 4])
@@ -257,3 +257,49 @@ def test_labels_that_are_neither_classes_nor_inner_nodes_are_refused():
         with pytest.raises(ValueError, match="labels must be integers"):
             made([0, A, wrong], np.eye(7)[:3])
     assert isinstance(made([0, 1], np.eye(7)[:2]), Outputs)
+
+
+def test_a_row_of_a_table_without_its_lower_ranks_is_labelled_so_far(tmp_path):
+    make_folder(tmp_path, {"x": 24})
+    rows = ["file,class,genus"]
+    genera = ("Calanus", "Oithona", "")
+    rows += [f"x/{i:02}.png,Copepoda,{genera[i % 3]}" for i in range(24)]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    splits = load(tmp_path, table=str(tmp_path / "labels.csv"), coarse_labels="use")
+    assert ["/".join(path) for path in splits.hierarchy.class_paths] == [
+        "Copepoda/Calanus",
+        "Copepoda/Oithona",
+    ]
+    table = split_table(splits).set_index("file")["class"]
+    assert table["x/02.png"] == "Copepoda" and table["x/00.png"] == "Copepoda/Calanus"
+
+
+def test_validation_is_of_the_images_with_a_class():
+    labels = SPLITS.labels.copy()
+    labels[SPLITS.val[0]] = A
+    splits = raised(labels)
+    stats = ValidationStats(splits, torch.device("cpu"))
+    scores = torch.zeros(len(splits.val), 7)
+    own = labels[splits.val[1:]]
+    scores[np.arange(1, len(splits.val)), own] = 3.0
+    stats.add(scores, torch.from_numpy(labels[splits.val]))
+    row = stats.row()
+    assert row["val_accuracy"] == 1.0
+    assert row["val_loss"] == pytest.approx(np.log(np.exp(3) + 6) - 3, rel=1e-5)
+
+
+def test_files_go_with_the_outputs_of_images_with_a_class(tmp_path):
+    run = Run(tmp_path)
+    run.write_json("hierarchy.json", TREE.to_dict())
+    arrays = {"labels": np.array([0, A, 3]), "files": np.array(["a", "b", "c"]),
+              "scores": np.eye(7)[:3], "living": np.ones(7, bool)}  # fmt: skip
+    run.write_arrays("test", arrays)
+    kept = run.arrays_of_classes("test")
+    assert kept["files"].tolist() == ["a", "c"] and kept["labels"].tolist() == [0, 3]
+    assert kept["scores"].shape == (2, 7) and kept["living"].shape == (7,)
+
+
+def test_a_share_of_the_calibration_images_may_have_no_class(root):
+    splits = load(root, coarse_labels="use", use_val=True, calibration=0.5)
+    held = np.concatenate([splits.val, splits.calibration])
+    assert (~splits.has_class[held]).any() and splits.has_class[splits.val].any()
