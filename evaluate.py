@@ -2,6 +2,7 @@
 
 python evaluate.py record/demo/DR-euc-val/seed1              all measures of a run, from its test.pkl alone
 python evaluate.py RUN --data_dir DIR                        the same from images and checkpoint, on any machine
+python evaluate.py --pack RUN                                a copy of a run to carry away
 python evaluate.py                                           every run under record/, aggregated over seeds
 python evaluate.py --compare NormFace-euc DR-euc --format latex
 python evaluate.py --scores scores.csv --hierarchy tree.csv  predictions of any classifier become a run
@@ -53,6 +54,7 @@ OF_RUNS = (
     "rules",
     "cover",
     "target_accuracy",
+    "pack",
     "tree",
     "tolerance",
     "data_dir",
@@ -164,6 +166,12 @@ def _run_flags(group) -> None:
         default=0.95,
         metavar="SHARE",
         help="what --rules and --cover are set for on the run's calibration images",
+    )
+    add(
+        "--pack",
+        action="store_true",
+        help="instead of measuring, copy each RUN, with the frozen network that it shares with"
+        " others, into a new folder here that can be carried away",
     )
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
     add(
@@ -314,6 +322,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(parser, args)
     try:
         _check_folders(args)
+        if args.pack:
+            return pack_runs(args.run)
         if args.classifier is not None:
             status = _inspect_classifier(args)
         elif args.scores is not None:
@@ -423,6 +433,26 @@ def _check_folders(args: argparse.Namespace) -> None:
         raise ValueError(f"--coarse {shortened(args.coarse, 200)}: there is no such folder")
     if args.data_dir is not None and not Path(args.data_dir).is_dir():
         raise ValueError(f"--data_dir {args.data_dir}: there is no such folder")
+
+
+def pack_runs(folders: Sequence[str]) -> int:
+    """Packs every run that is named, whatever happens to the others; returns 0, or 2 if one could
+    not be packed.
+    """
+    from runs.folder import Run
+    from runs.packing import pack, packed_name
+
+    status = 0
+    for folder in folders:
+        run = Run(folder)
+        try:
+            out = Path(packed_name(run))
+            pack(run, out)
+            print(f"packed {run.folder}: python predict.py {out} IMAGES works wherever it is put")
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 2
+    return status
 
 
 def evaluate_runs(args: argparse.Namespace) -> int:

@@ -1,4 +1,6 @@
-"""Batches of cached images, read ahead by a thread so that reading overlaps with computing."""
+"""Batches of cached images, read ahead by a thread so that reading overlaps with computing, or of
+their features.
+"""
 
 import contextlib
 import copy
@@ -23,8 +25,9 @@ Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 class Batches:
     """Goes through some images of a dataset once, in batches, every time it is iterated over.
 
-    Yields: images uint8 (B, channels, H, W), original sizes float32 (B, 2) as width and height in
-    pixels, targets int64 (B,), on the device. No image is dropped; the last batch may be smaller.
+    Yields: images uint8 (B, channels, H, W), or features (B, F); original sizes float32 (B, 2) as
+    width and height in pixels; targets int64 (B,), on the device. No image is dropped; the last
+    batch may be smaller.
 
     Args:
         splits: The dataset.
@@ -40,6 +43,9 @@ class Batches:
             for once each.
         resident: Keep all these images on the device, if half of its free memory holds them;
             `is_resident` tells.
+        features: (S, F) of all images of the dataset, on the device or the CPU: the batches have
+            rows of them, (B, F), in the place of images. Of a file that the memory does not hold
+            they are read ahead, too.
 
     Raises: ValueError: If batch_size is below 1.
     """
@@ -56,6 +62,7 @@ class Batches:
         device: str | torch.device = "cpu",
         weights: np.ndarray | None = None,
         resident: bool = False,
+        features: torch.Tensor | None = None,
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
@@ -70,11 +77,16 @@ class Batches:
             torch.device(device),
         )
         self.part, self.weights = part, weights
-        self._resident = self._load_all() if resident and self._fits() else None
+        self._features, self._resident = features, None
+        self._rows = np.arange(len(self.indices))  # of what is resident, by position in indices
+        if features is not None and self._features_fit():
+            self._resident, self._rows = self._load_labels(), self.indices
+        elif features is None and resident and self._fits():
+            self._resident = self._load_all()
 
     @property
     def is_resident(self) -> bool:
-        """Whether the images are on the device already."""
+        """Whether the images, or their features, are on the device already."""
         return self._resident is not None
 
     def reshuffled(self, shuffle_seed: int | None) -> "Batches":
@@ -90,7 +102,7 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         if self.is_resident:
             for positions in self._plan():
-                chosen = torch.from_numpy(positions).to(self.device)
+                chosen = torch.from_numpy(self._rows[positions]).to(self.device)
                 yield tuple(tensor.index_select(0, chosen) for tensor in self._resident)
             return
         stop, ready = threading.Event(), queue.Queue(maxsize=AHEAD)
@@ -152,10 +164,13 @@ class Batches:
             ready.put(error)
 
     def _read(self, rows: np.ndarray, pin: bool = False) -> Batch:
-        images = np.ascontiguousarray(np.asarray(self.splits.pixels[rows]).transpose(0, 3, 1, 2))
-        batch = tuple(
-            map(torch.from_numpy, (images, self.splits.sizes[rows], self.splits.labels[rows]))
-        )
+        if self._features is None:
+            pixels = np.asarray(self.splits.pixels[rows]).transpose(0, 3, 1, 2)
+            images = torch.from_numpy(np.ascontiguousarray(pixels))
+        else:
+            images = self._features.index_select(0, torch.from_numpy(rows))
+        others = map(torch.from_numpy, (self.splits.sizes[rows], self.splits.labels[rows]))
+        batch = (images, *others)
         return tuple(tensor.pin_memory() for tensor in batch) if pin else batch
 
     def _load_all(self) -> Batch:
@@ -177,9 +192,31 @@ class Batches:
             torch.from_numpy(labels).to(self.device),
         )
 
+    def _load_labels(self) -> Batch:
+        """The features, and sizes and labels of all images of the dataset on their device."""
+        others = (torch.tensor(values) for values in (self.splits.sizes, self.splits.labels))
+        return (self._features, *(values.to(self.device) for values in others))
+
+    def _features_fit(self) -> bool:
+        """Whether rows can be picked where the features are: on the device, or in a mapped file
+        that half of the memory holds.
+        """
+        if self._features.device.type != self.device.type:
+            return False
+        needed = self._features.numel() * self._features.element_size()
+        return self.device.type != "cpu" or needed <= _memory_bytes() / 2
+
     def _fits(self) -> bool:
         needed = len(self.indices) * int(np.prod(self.splits.pixels.shape[1:]))
         return needed <= _free_bytes(self.device) / 2
+
+
+def _memory_bytes() -> int:
+    """All of the main memory; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -166,12 +166,12 @@ def build_cache(
     # those that are not given leave no mark
     named = "".join(f" {name} {value}" for name, value in others.items() if value)
     digest = files_digest(root, files, f"{FORMAT} {resize} {gray}{named}", boxes)
-    places = [Path(cache_dir)] if cache_dir is not None else [root / FOLDER, _user_folder()]
+    places = [Path(cache_dir)] if cache_dir is not None else [root / FOLDER, user_folder()]
     folders = {place: place / key_in(place, root, digest) for place in places}
     read = partial(read_or_reason, root=root, resize=resize, gray=gray, boxes=boxes, **others)
     cache = next(filter(None, (_open(folder, read) for folder in folders.values())), None)
     if cache is None:
-        folder = folders[_writable(places)]
+        folder = folders[writable(places)]
         _sweep(folder.parent)
         waiting = "another process is reading the same images into the cache: waiting for it"
         with file_lock(folder.with_suffix(".lock"), waiting=waiting):
@@ -228,7 +228,8 @@ def key_in(place: Path, root: Path, digest: str) -> str:
     return digest[:24]
 
 
-def _user_folder() -> Path:
+def user_folder() -> Path:
+    """Where caches are kept that cannot be kept beside their images."""
     try:
         home = Path.home()
     except RuntimeError:  # a user without a home, as in some containers
@@ -236,7 +237,10 @@ def _user_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / FOLDER.lstrip(".")
 
 
-def _writable(places: Sequence[Path]) -> Path:
+def writable(places: Sequence[Path]) -> Path:
+    """The first of the folders, made if need be, in which a file can be written. Raises: OSError:
+    If there is none.
+    """
     reasons = []
     for place in places:
         probe = place / f"{uuid.uuid4().hex}.tmp"

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.decoding import pixels_fingerprint
 from data.splits import SPLITS, Splits, choose_split_seed, random_split, stratified_split
+from data.stream import Upscaled
 from files.pickles import load_arrays
 from hierarchies import Hierarchy, check_same_classes, read_hierarchy
 
@@ -24,6 +26,8 @@ DEFAULTS = {
     "use_val": False,
     "small": False,
     "resize": 0,
+    "upscale": 0,
+    "cache_dir": None,
     "gray": False,
     "collapse": False,
     "hierarchy": None,
@@ -45,6 +49,7 @@ def load(options: Mapping) -> Splits:
                 validate.
             split, seed, split_seed: How and by what seed they are drawn, see `choose_split_seed`.
             resize: Side in pixels that images are stretched to; 0 keeps 32.
+            upscale: Side that they are then enlarged to whenever they are used; 0 leaves them.
             gray, collapse: One channel; no inner node with a single child.
             hierarchy: File with another tree of the hundred classes, by their official names, such
                 as hierarchies/cifar100_5levels.txt.
@@ -70,6 +75,11 @@ def load(options: Mapping) -> Splits:
     )
     n_train = len(parts[0]["fine_labels"])
     train, val = _held_out(labels[:n_train], options)
+    pixels = _convert(pixels, options["resize"], options["gray"])
+    fingerprints = None
+    if options["upscale"]:
+        fingerprints = [pixels_fingerprint(image, (SIDE, SIDE)) for image in pixels]
+        pixels = Upscaled(pixels, options["upscale"])
     return Splits(
         dataset="CIFAR100",
         hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,
@@ -80,7 +90,8 @@ def load(options: Mapping) -> Splits:
         ],
         labels=labels,
         sizes=np.full((len(labels), 2), SIDE),
-        pixels=_convert(pixels, options["resize"], options["gray"]),
+        pixels=pixels,
+        fingerprints=fingerprints,
         train=train,
         val=val,
         test=np.arange(n_train, len(labels)),

@@ -13,6 +13,7 @@ from models.options import DISTANCES, HeadOptions
 from models.priors import PRIORS, prior_from_counts
 from models.proxies import SOLVERS, MDSProxies, mds_proxies, mds_targets, stress
 from models.syncnorm import synchronise_batch_norm
+from models.trunk import has_frozen_trunk, split_state, trunk_digest
 
 # of every model, beside those of its head
 OPTIONS = (*backbones.OPTIONS, SIZE_INFORM, FREEZE_OPTION)
@@ -37,11 +38,14 @@ __all__ = [
     "build_head",
     "check_head_options",
     "freeze",
+    "has_frozen_trunk",
     "has_pretrained",
     "mds_proxies",
     "mds_targets",
     "parts",
+    "split_state",
     "prior_from_counts",
     "stress",
     "synchronise_batch_norm",
+    "trunk_digest",
 ]

@@ -51,6 +51,15 @@ class Classifier(nn.Module):
         self.backbone, self.head, self.dim, self.notes = backbone, head, dim, tuple(notes)
         self.size_branch = nn.Linear(2, dim) if size_inform else None
 
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """What the backbone's trunk makes of images (B, channels, H, W), uint8 or floats in [0, 1]:
+        (B, F).
+        """
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        # the faster layout
+        return self.backbone.trunk(images.contiguous(memory_format=torch.channels_last))
+
     def embed(self, images: torch.Tensor, sizes: torch.Tensor | None = None) -> torch.Tensor:
         """Embeddings (B, D), of any length.
 
@@ -60,13 +69,8 @@ class Classifier(nn.Module):
             sizes: (B, 2) width and height of the original images in pixels, >= 1; looked at with
                 size_inform only.
         """
-        if images.ndim == 2:
-            embeddings = self.backbone.project(images.to(self.backbone.projection.weight.dtype))
-        else:
-            if images.dtype == torch.uint8:
-                images = images.float() / 255
-            # the faster layout
-            embeddings = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        features = images if images.ndim == 2 else self.features(images)
+        embeddings = self.backbone.project(features.to(self.backbone.projection.weight.dtype))
         if self.size_branch is None:
             return self.head.prepare(embeddings)
         if sizes is None:
@@ -131,9 +135,14 @@ class PrototypeSums:
     @torch.no_grad()
     def add(self, embeddings: torch.Tensor, targets: torch.Tensor) -> None:
         """Takes a batch in: embeddings (B, D) of any length, targets (B,) int64."""
-        features = unit(widen(embeddings)).double()
-        self.sums.index_add_(0, targets, features)
-        self.squares.index_add_(0, targets, features.square().sum(dim=1))
+        self.add_directions(unit(widen(embeddings)), targets)
+
+    @torch.no_grad()
+    def add_directions(self, directions: torch.Tensor, targets: torch.Tensor) -> None:
+        """Takes in a batch whose embeddings (B, D) are of length 1 or 0 already."""
+        directions = directions.double()
+        self.sums.index_add_(0, targets, directions)
+        self.squares.index_add_(0, targets, directions.square().sum(dim=1))
         self.counts.index_add_(0, targets, torch.ones_like(targets))
 
     def result(self) -> Prototypes:

@@ -18,7 +18,7 @@ def widen(embeddings: torch.Tensor) -> torch.Tensor:
 def unit(vectors: torch.Tensor) -> torch.Tensor:
     """Rows of length 1. A zero row stays zero, with a zero gradient; a row with NaN stays NaN."""
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return torch.where(length <= SHORTEST, 0.0, vectors / length.clamp(min=SHORTEST))
+    return vectors / torch.where(length <= SHORTEST, torch.inf, length)
 
 
 def angle(cosines: torch.Tensor) -> torch.Tensor:
@@ -33,5 +33,7 @@ def without_autocast(device: torch.device) -> AbstractContextManager:
     that know no autocast.
     """
     if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    if not torch.is_autocast_enabled(device.type):  # which costs less than to disable it
         return nullcontext()
     return torch.autocast(device.type, enabled=False)

@@ -14,6 +14,7 @@ from torch import nn
 
 from files.regular import check_regular
 from files.text import printable, shortened
+from files.trunks import find_trunk
 
 if TYPE_CHECKING:
     from models.timm_networks import Network
@@ -52,7 +53,10 @@ def read_weights(file: str | Path) -> dict[str, torch.Tensor]:
     NaN or infinite.
     """
     name = f"--weights {printable(str(file))}"
-    content = _load_safetensors(file, name) if _check_kind(file, name) else _load_torch(file, name)
+    if _check_kind(file, name):
+        content = _load_safetensors(file, name)
+    else:
+        content = _with_trunk(file, _load_torch(file, name))
     for key in _KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -71,6 +75,23 @@ def read_weights(file: str | Path) -> dict[str, torch.Tensor]:
                 " training that diverged; take an earlier checkpoint"
             )
     return dict(content)
+
+
+def _with_trunk(file: str | Path, content: object) -> object:
+    """A checkpoint of this project with the frozen trunk that it names, see `files.trunks`."""
+    digest = content.get("trunk") if isinstance(content, Mapping) else None
+    if not isinstance(digest, str) or not isinstance(content.get("model"), Mapping):
+        return content
+    trunk = find_trunk(Path(file).parent, digest) if re.fullmatch("[0-9a-f]{32}", digest) else None
+    try:
+        state = torch.load(trunk, map_location="cpu", weights_only=True)["model"]
+    except Exception as error:  # missing, or damaged bytes, which can raise anything
+        raise ValueError(
+            f"--weights {printable(str(file))} is a checkpoint whose frozen trunk,"
+            f" trunks/{printable(shortened(digest))}.pt in its record, is missing or damaged: name"
+            " the checkpoint in its record, or pack its run there with evaluate.py --pack"
+        ) from error
+    return {**content, "model": {**state, **content["model"]}}
 
 
 def fill(

@@ -3,12 +3,13 @@
 They stand here because training knows the command line and not the other way round.
 """
 
+from data import augments
 from data.options import SEED
 from data.tails import BALANCE
 from data.transforms import OPTIONS as AUGMENTATION
 from optimization import OPTIONS as OPTIMIZATION
 from options.parser import GPU
-from registry import Need, Option, filled, natural, positive_int, switch, with_flag
+from registry import Need, Option, filled, natural, one_of, positive_int, switch, with_flag
 
 TRAINING = (
     Option(
@@ -22,6 +23,20 @@ TRAINING = (
     *OPTIMIZATION,
     *AUGMENTATION,
     BALANCE,
+    Option(
+        "features",
+        one_of(("float32", "float16", "off")),
+        "float32",
+        help="with a frozen network, compute what it makes of each image once, keep that beside the"
+        " decoded images in this precision, and train on it; off: images go through the network in"
+        " every epoch",
+        needs=Need(
+            lambda options: options["freeze"] in ("butlast", "all") and not augments(options),
+            "--freeze butlast and no augmentation: only then an image gives the same features in"
+            " every epoch",
+        ),
+        rebuilt=None,
+    ),
     SEED,
     Option(
         "last",

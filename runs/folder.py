@@ -25,6 +25,8 @@ from tqdm import tqdm
 from files.locks import file_lock
 from files.pickles import dump_arrays, load_arrays
 from files.text import for_people, one_line
+from files.trunks import FOLDER as TRUNKS
+from files.trunks import find_trunk, shared_place
 from files.writing import open_to_append, remove_leftovers, write_whole
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs, outputs_of
@@ -48,6 +50,10 @@ ARRAYS = ("test", "val", "calibration")  # splits whose outputs are recorded
 _OF_IMAGES = ("labels", "files", "sizes", "embeddings", "scores", "prototype_scores")
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
 _READ_ONCE = ("config", "hierarchy", "split", "epochs", "metrics")  # properties, by their files
+_WRITES_TRUNK = (
+    "any run of the record that starts from the same network writes it again, this one with"
+    " --resume if it is not finished"
+)
 _OLD_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # of earlier versions, which held no lock on them
 
 
@@ -61,7 +67,8 @@ class Run:
     Files: config.json, hierarchy.json, split.csv, epochs.csv, last.pt (last-1.pt, the one before),
     best.pt, metrics.csv (written last: its presence says that the run is finished),
     checksums.json, test.pkl, val.pkl, calibration.pkl, log.txt,
-    mlflow.json.
+    mlflow.json. A frozen trunk is not in the checkpoints: they name a file in `trunks` at the top
+    of the record, which all runs on that trunk share.
 
     What is read is checked: arrays and checkpoints carry their own checksums, config.json has its
     own and those of hierarchy.json and split.csv, checksums.json those of the tables of a finished
@@ -217,19 +224,18 @@ class Run:
             raise RunError(f"{error}; run it again with --overwrite") from error
 
     def checkpoint(self, name: str, check: bool = True) -> dict:
-        """Content of a checkpoint, on the CPU, loaded with weights_only=True.
+        """Content of a checkpoint, on the CPU, loaded with weights_only=True; a trunk that it names
+        is part of its model.
 
         Args:
             name: Of the file in the run's folder.
-            check: Whether to compute its checksums, for which all of it is read.
+            check: Whether to compute checksums, for which all of the files is read.
 
         Raises: RunError.
         """
         path = self.folder / Path(name).name  # config.json names it, which may come from others
         try:
-            if check:
-                _check_archive(path)
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = _load_tensors(path, check)
         except FileNotFoundError as error:
             raise RunError(
                 f"{path} is missing; continue the run with --resume or start it with --overwrite"
@@ -243,7 +249,31 @@ class Run:
             raise RunError(
                 f"{path} is a checkpoint of another version (format {found!r}, expected {FORMAT})"
             )
+        if content.get("trunk") is not None:
+            content["model"] = {**self._trunk(path, content["trunk"], check), **content["model"]}
         return content
+
+    def _trunk(self, checkpoint: Path, digest: str, check: bool) -> dict:
+        """The trunk that a checkpoint names. Raises: RunError."""
+        file = find_trunk(self.folder, digest) if _is_digest(digest) else None
+        if file is None:
+            raise RunError(
+                f"{checkpoint} needs the frozen trunk {TRUNKS}/{digest}.pt of its record, which is"
+                " not there. Copy it from the record that the run comes from to"
+                f" {shared_place(self.folder, str(digest))}; {_WRITES_TRUNK};"
+                " evaluate.py --pack makes a copy of a run that has all it needs"
+            )
+        try:
+            content = _load_tensors(file, check)
+            if content["trunk"] != digest:
+                raise ValueError("it is another trunk")
+            return content["model"]
+        except Exception as error:  # damaged bytes can raise almost anything
+            raise RunError(
+                f"{file}, the frozen trunk of {checkpoint}, cannot be read"
+                f" ({type(error).__name__}); it may be damaged: put a copy of the original"
+                f" back; {_WRITES_TRUNK}"
+            ) from error
 
     def latest(self) -> dict | None:
         """The newest readable checkpoint to resume from; None before the first epoch ended.
@@ -473,6 +503,27 @@ class Run:
         torch.save(_canonical({"format": FORMAT, **content}), buffer)
         self._replace(name, buffer.getvalue(), "last-1.pt" if name == "last.pt" else None)
 
+    def save_trunk(self, digest: str, state: Mapping[str, torch.Tensor]) -> None:
+        """Puts a frozen trunk where all runs of the record find it, if it is not there already or
+        damaged.
+
+        Args:
+            digest: Its hash, see `models.trunk_digest`.
+            state: Its part of a classifier's state dict.
+        """
+        path = shared_place(self.folder, digest)
+        try:
+            if _load_tensors(path, check=True)["trunk"] == digest:
+                return
+        except Exception:  # missing or damaged
+            pass
+        buffer = io.BytesIO()
+        torch.save(_canonical({"format": FORMAT, "trunk": digest, "model": state}), buffer)
+        try:
+            write_whole(path, buffer.getvalue())
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
     def _replace(self, name: str, content: bytes, keep: str | None = None) -> None:
         """Writes a file that appears whole, once it is on the disk; the one it replaces stays under
         the name `keep`.
@@ -546,6 +597,9 @@ class Bystander(Run):
     def log(self, line: str) -> None:
         pass
 
+    def save_trunk(self, digest: str, state: Mapping[str, torch.Tensor]) -> None:
+        pass
+
     def _replace(self, name: str, content: bytes, keep: str | None = None) -> None:
         pass
 
@@ -573,6 +627,16 @@ def _changed(path: Path) -> RunError:
         f"{path} is not as the run wrote it: {cause if table else 'it was damaged or changed'}; put"
         f" a copy of the original back, or {again}"
     )
+
+
+def _load_tensors(path: Path, check: bool) -> dict:
+    if check:
+        _check_archive(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_digest(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{32}", text) is not None
 
 
 def _check_archive(path: Path) -> None:

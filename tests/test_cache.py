@@ -495,7 +495,7 @@ def test_a_user_without_a_home_needs_none(tmp_path, monkeypatch):
 def test_an_existing_cache_is_used_where_nothing_can_be_written(tmp_path, monkeypatch):
     make_folder(tmp_path, {"a": 2})
     folder = build_cache(tmp_path, ["a/00.png", "a/01.png"]).folder
-    monkeypatch.setattr(cache_module, "_writable", None)
+    monkeypatch.setattr(cache_module, "writable", None)
     assert build_cache(tmp_path, ["a/00.png", "a/01.png"]).folder == folder
 
 

@@ -4,15 +4,16 @@ import math
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from hierarchies import Hierarchy
 from metrics.geometry import diagnostics
 from models import PrototypeSums
+from models.sphere import SHORTEST, unit, widen
 from training.coarse_targets import CoarseTargets
 from training.team import ALONE, Team
 
 CHECK_EVERY = 20  # steps between two looks at the loss: each one waits for the device
+WAITING = 2**19  # bytes of embeddings that wait to be counted, which caches of processors hold
 
 
 class Diverged(RuntimeError):
@@ -49,6 +50,7 @@ class EpochStats:
         self.correct, self.own_angle = torch.zeros(2, dtype=torch.float64, device=device)
         self.sums = PrototypeSums(num_classes, dim, device)
         self.steps = self.samples = self.with_class = self.checked = 0
+        self._waiting: list[tuple[torch.Tensor, ...]] = []
 
     @torch.no_grad()
     def add(
@@ -74,16 +76,29 @@ class EpochStats:
         self.steps += 1
         if self.mixed:
             return
+        answers = scores.argmax(1)
         if self.coarse is None:
-            self.correct += (scores.argmax(1) == targets).sum()
+            self.correct += (answers == targets).sum()
         else:
-            self.correct += self.coarse.holds(targets, scores.argmax(1)).sum()
+            self.correct += self.coarse.holds(targets, answers).sum()
             kept = self.coarse.has_class(targets)
             embeddings, targets = embeddings[kept], targets[kept]
-        own = F.cosine_similarity(embeddings.float(), head.weight[targets].float())
-        self.own_angle += torch.acos(own.clamp(-1, 1)).sum()
-        self.sums.add(embeddings, targets)
         self.with_class += len(targets)
+        self._waiting.append((embeddings, head.weight.index_select(0, targets), targets))
+        if len(self._waiting) * embeddings.nbytes >= WAITING:
+            self._take_in()
+
+    @torch.no_grad()
+    def _take_in(self) -> None:
+        """Counts the embeddings that wait: a few small steps at once cost little more than one."""
+        if not self._waiting:
+            return
+        embeddings, own, targets = (torch.cat(parts) for parts in zip(*self._waiting))
+        self._waiting.clear()
+        directions = unit(widen(embeddings))
+        cosines = (directions * own).sum(dim=1) / own.norm(dim=1).clamp(min=SHORTEST)
+        self.own_angle += torch.acos(cosines.clamp(-1, 1)).sum()
+        self.sums.add_directions(directions, targets)
 
     def progress(self) -> dict[str, str]:
         """Mean loss and accuracy so far. Raises: Diverged: If the loss of a step is not finite,
@@ -110,6 +125,7 @@ class EpochStats:
         """Columns of epochs.csv: loss, accuracy, scale, and how class vectors lie in the tree and
         among embeddings.
         """
+        self._take_in()
         loss, correct, angle, samples, with_class = self._total(
             self.losses.sum(), self.correct, self.own_angle, self.samples, self.with_class
         )

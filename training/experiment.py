@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import data
+import models
 import startup
 from files.text import printable
 from metrics import suite
@@ -23,8 +24,10 @@ from runs.provenance import provenance
 from training import loop
 from training.devices import Devices, choose_devices, count_gpus, lacks_memory
 from training.epoch_stats import Diverged
+from training.features import open_features
 from training.outputs import compute_outputs
 from training.setup import TrainingState, assemble
+from training.shared import Shared
 from training.team import FirstFailed, Team, join
 
 __all__ = ["Terminated", "run", "run_to_status", "summary"]
@@ -47,7 +50,9 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, as a queue sends before it takes a machine back; handled like Ctrl-C."""
 
 
-def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
+def run(
+    options: Mapping, machine: Mapping, folder: str | os.PathLike, shared: Shared | None = None
+) -> int:
     """Trains and evaluates one run in its folder, or continues or refuses it; returns the process's
     exit status.
 
@@ -57,15 +62,18 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
         options: Everything that decides the result, resolved (see command_line.parse).
         machine: What differs from machine to machine, see command_line.MACHINE.
         folder: The run's folder.
+        shared: What the runs before this one in this process have read, which need not be read
+            again; None: this is the only one.
 
     Raises: ValueError: If data, options or the folder do not allow the run; the message says the
     way out.
     """
     check_uri(machine["mlflow"])
+    shared = Shared() if shared is None else shared
     with join(on_cpu=machine["GPU"] == "cpu" or not count_gpus()) as team:
         record = Run(folder) if team.first else Bystander(folder)
         options = team.on_first(_as_started, record, options, machine)
-        if team.on_first(_is_done, record, options, machine):
+        if team.on_first(_is_done, record, options, machine, shared):
             with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
                 tracker.finish()
             return 0
@@ -74,7 +82,7 @@ def run(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
         try:
             with ExitStack() as held:
                 team.on_first(_lock, held, record)
-                return _run_locked(record, options, machine, devices, team)
+                return _run_locked(record, options, machine, devices, team, shared)
         except (KeyboardInterrupt, RuntimeError) as error:
             signal.signal(
                 signal.SIGTERM, signal.SIG_IGN
@@ -116,22 +124,30 @@ def _explained(error: RuntimeError, record: Run, options: Mapping, team: Team) -
 
 
 def _run_locked(
-    record: Run, options: Mapping, machine: Mapping, devices: Devices, team: Team
+    record: Run,
+    options: Mapping,
+    machine: Mapping,
+    devices: Devices,
+    team: Team,
+    shared: Shared,
 ) -> int:
     start = time.perf_counter()
-    if team.on_first(_is_done, record, options, machine):  # by now, by whoever had the lock
+    if team.on_first(_is_done, record, options, machine, shared):  # by now, by whoever had the lock
         return 0
     team.on_first(_check_unfinished, record, machine)
-    splits = team.first_then_others(_load, options, machine)
+    splits = team.first_then_others(_load, options, machine, shared)
     team.check_equal(
         splits.digest,
         "the processes see different images or splits; is --data_dir the same everywhere?",
     )
     training = assemble(options, splits, devices, team)
+    _keep_trunk(record, training)  # first: checkpoints to go on from may miss theirs
     team.on_first(_open, record, options, machine, splits, training)
     _introduce(record, training, splits)
     if machine["resume"]:
         _resume(record, training)
+        _keep_trunk(record, training)
+    _use_features(record, training, splits, machine, shared)
     with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
         loop.fit(training, splits, record, tracker.epoch)
         _evaluate(record, training, splits)
@@ -167,8 +183,10 @@ def _lock(held: ExitStack, record: Run) -> None:
     held.enter_context(record.lock())
 
 
-def _load(options: Mapping, machine: Mapping) -> data.Splits:
-    return data.load({**options, **machine})
+def _load(options: Mapping, machine: Mapping, shared: Shared) -> data.Splits:
+    asked = {**options, **machine}
+    own = {name: asked.get(name) for name in ("dataset", *data.defaults(options["dataset"]))}
+    return shared.get("images", repr(sorted(own.items())), lambda: data.load(asked))
 
 
 def _identity(options: Mapping, splits: data.Splits) -> dict:
@@ -181,19 +199,22 @@ def _identity(options: Mapping, splits: data.Splits) -> dict:
 
 
 def _as_started(record: Run, options: Mapping, machine: Mapping) -> Mapping:
-    """The options, without the calibration images that runs of earlier versions do not have."""
-    if record.exists and not machine["overwrite"] and "calibration" not in record.options:
-        return {**options, "calibration": None}
-    return options
+    """The options, without the calibration images and the features that runs of earlier versions do
+    not have.
+    """
+    if not record.exists or machine["overwrite"]:
+        return options
+    younger = {name: None for name in ("calibration", "features") if name not in record.options}
+    return {**options, **younger}
 
 
-def _is_done(record: Run, options: Mapping, machine: Mapping) -> bool:
+def _is_done(record: Run, options: Mapping, machine: Mapping, shared: Shared) -> bool:
     """Whether this very run is finished. Raises: RunError: If what is finished there was another
     run, on other images.
     """
     if not record.finished or machine["overwrite"]:
         return False
-    for note in _check_same(record, options, machine, _load(options, machine)):
+    for note in _check_same(record, options, machine, _load(options, machine, shared)):
         print(f"note: {note}")
     print(f"this run is finished; use --overwrite to do it again\n{summary(record)}")
     return True
@@ -444,6 +465,30 @@ def _resume(record: Run, training: TrainingState) -> None:
     record.log(f"resumed after {after}, by the code at revision {provenance()['git']}")
 
 
+def _keep_trunk(record: Run, training: TrainingState) -> None:
+    """Puts a frozen trunk into the record, once for all runs on it, and leaves it out of the
+    checkpoints.
+    """
+    if not models.has_frozen_trunk(training.model):
+        return
+    trunk = models.split_state(training.model.state_dict())[0]
+    training.trunk = models.trunk_digest(trunk)
+    training.team.on_first(record.save_trunk, training.trunk, trunk)
+
+
+def _use_features(
+    record: Run, training: TrainingState, splits: data.Splits, machine: Mapping, shared: Shared
+) -> None:
+    training.features, told = open_features(training, splits, machine, shared)
+    if told is not None:
+        record.log(told)
+    elif models.has_frozen_trunk(training.model) and data.augments(training.options):
+        record.log(
+            "note: augmentation makes other images in every epoch, so that all go through the"
+            " frozen network each time; without it (--aug none) they do so once, see --features"
+        )
+
+
 def summary(record: Run) -> str:
     """The main numbers of a finished run, one a line, and where they are."""
     lines = [
@@ -475,10 +520,12 @@ def _command_to_resume(team: Team) -> str:
     return f"go on with: {team.launcher} {shlex.join(shown)} --resume{again}"
 
 
-def run_to_status(options: Mapping, machine: Mapping, folder: str | os.PathLike) -> int:
+def run_to_status(
+    options: Mapping, machine: Mapping, folder: str | os.PathLike, shared: Shared | None = None
+) -> int:
     """`run`, with an error as one line on stderr and its exit status."""
     try:
-        return run(options, machine, folder)
+        return run(options, machine, folder, shared)
     except FirstFailed:
         return 2
     except (ValueError, OSError, RuntimeError, MemoryError) as error:

@@ -53,7 +53,7 @@ def fit(
             training.history.append(row)
             training.epoch += 1
             if training.best_epoch == training.epoch:
-                best = {"model": training.result.model.state_dict(), "epoch": training.epoch}
+                best = {**training.model_state(), "epoch": training.epoch}
                 run.save_checkpoint("best.pt", best)
             run.save_checkpoint("last.pt", training.state())
             run.write_epochs(training.history)
@@ -193,6 +193,7 @@ def _training_batches(training: TrainingState, splits: Splits) -> Batches:
             training.options["balance"] or "none", splits.hierarchy, splits.labels[splits.train]
         ),
         resident=device.type == "cuda",
+        features=training.features,
     )
 
 

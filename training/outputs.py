@@ -19,7 +19,13 @@ def embed(
     """
     training.model.eval()
     team, device = training.team, training.devices.main
-    batches = Batches(splits, team.my_share(indices), training.options["batch_size"], device=device)
+    batches = Batches(
+        splits,
+        team.my_share(indices),
+        training.options["batch_size"],
+        device=device,
+        features=training.features,
+    )
     for images, sizes, targets in progress(
         batches, desc=what, disable=what is None or not team.first, leave=False
     ):

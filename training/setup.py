@@ -5,6 +5,7 @@ schedule.
 import inspect
 import random
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,6 +54,8 @@ class TrainingState:
     epoch: int = 0  # epochs completed
     history: list[dict] = None  # a row of epochs.csv for each
     average: AveragedModel | None = None  # of the weights, with --average
+    features: torch.Tensor | None = None  # (S, F) of all images, which then need no trunk
+    trunk: str | None = None  # hash of a frozen trunk that the record keeps; checkpoints name it
 
     @property
     def lr(self) -> float:
@@ -82,26 +85,24 @@ class TrainingState:
         waited = out_of_patience(self.history, choose, patience)
         return waited or self.epoch >= self.options["epochs"]
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager:
         """The precision that the network computes in: bfloat16 with --amp."""
-        return torch.autocast(
-            self.devices.main.type, torch.bfloat16, enabled=bool(self.options["amp"])
-        )
+        if not self.options["amp"]:
+            return nullcontext()
+        return torch.autocast(self.devices.main.type, torch.bfloat16)
 
     def state(self) -> dict:
         """Tensors and builtins from which `restore` goes on to the same numbers. "model" is what
         is evaluated; the weights that train stand beside it where they are others.
         """
-        trained = (
-            {
-                "trained": self.model.state_dict(),
+        trained = {}
+        if self.average is not None:
+            trained = {
+                "trained": self._without_trunk(self.model.state_dict()),
                 "averaged_steps": int(self.average.n_averaged),
             }
-            if self.average
-            else {}
-        )
         return {
-            "model": self.result.model.state_dict(),
+            **self.model_state(),
             **trained,
             "penalties": self.penalties.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -110,10 +111,20 @@ class TrainingState:
             "history": self.history,
         }
 
+    def model_state(self) -> dict:
+        """The part of `state` that evaluation needs: "model" and, where the record keeps a frozen
+        trunk, its hash in the place of its weights.
+        """
+        state = self._without_trunk(self.result.model.state_dict())
+        return {"model": state} if self.trunk is None else {"model": state, "trunk": self.trunk}
+
+    def _without_trunk(self, state: Mapping) -> Mapping:
+        return state if self.trunk is None else models.split_state(state)[1]
+
     def restore(self, state: Mapping) -> None:
         self.result.model.load_state_dict(state["model"])
         if self.average is not None:
-            self.model.load_state_dict(state["trained"])
+            self.model.load_state_dict({**state["model"], **state["trained"]})
             self.average.n_averaged.fill_(state["averaged_steps"])
         self.penalties.load_state_dict(state["penalties"])
         fused = self.optimizer.defaults["fused"]  # that of this machine, not of the one that saved

@@ -1,0 +1,41 @@
+"""A copy of a run that can be carried away: its own files, and beside them the trunk that it shares
+with others of its record.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from files.trunks import FOLDER, find_trunk
+from runs.folder import ARRAYS, CHECKSUMS, Run, RunError
+
+TABLES = ("config.json", "hierarchy.json", "split.csv", "epochs.csv", "metrics.csv", CHECKSUMS)
+
+
+def packed_name(run: Run) -> str:
+    """<dataset>-<method and options>-seed<k>, the last folders of the run's own path."""
+    return "-".join(Path(os.path.abspath(run.folder)).parts[-3:])
+
+
+def pack(run: Run, folder: str | os.PathLike) -> None:
+    """Copies what evaluating and predicting with a run needs into a new folder: all but what only
+    going on with its training takes.
+
+    Raises: RunError: If the run's checkpoint, or its trunk, is missing or damaged, or the folder is
+    there or cannot be written.
+    """
+    folder, checkpoint = Path(folder), run.result_checkpoint
+    trunk = run.checkpoint(checkpoint).get("trunk")  # which also checks all that is read of it
+    if folder.exists():
+        raise RunError(f"{folder} is there already: move it away, or pack in another folder")
+    try:
+        folder.mkdir(parents=True)
+        for name in (checkpoint, *TABLES, *(f"{name}.pkl" for name in ARRAYS), "log.txt"):
+            if (run.folder / name).is_file():
+                shutil.copyfile(run.folder / name, folder / name)
+        if trunk is not None:
+            (folder / FOLDER).mkdir()
+            shutil.copyfile(find_trunk(run.folder, trunk), folder / FOLDER / f"{trunk}.pt")
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise RunError(f"{folder} cannot be written: {error.strerror or error}") from error
