@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,15 @@ from torch.nn import functional as F
 from trained import train_small
 from trees import TREE
 
+from benchmarks import gpu
 from benchmarks.losses import LOSSES, random_tree
+from data import Batches
 from losses import build_loss
 from losses.penalties import Penalties
 from models.backbones import build_backbone
 from models.classifier import Classifier
-from training import devices, experiment
+from runs.folder import Run
+from training import devices, experiment, loop
 
 SOURCE = Path(__file__).with_name("fake_device.cpp")
 pytestmark = [
@@ -172,7 +176,15 @@ def test_steps_of_a_network_with_penalties_are_those_of_the_cpu(options):
         torch.testing.assert_close(there, here, rtol=1e-6, atol=1e-6)
 
 
-def test_a_run_of_train_py_is_that_of_the_cpu(tmp_path, monkeypatch):
+def keep_images(stay, *arguments, **options):
+    """Batches whose images stay on the device, as on a GPU, or are read in every epoch."""
+    batches = Batches(*arguments, **{**options, "resident": stay})
+    assert batches.is_resident == stay
+    return batches
+
+
+@pytest.mark.parametrize("resident", [False, True], ids=["streamed", "resident"])
+def test_a_run_of_train_py_is_that_of_the_cpu(tmp_path, monkeypatch, resident):
     names = ("Animals/a", "Animals/b", "Plants/c", "Plants/d")
     make_learnable_folder(tmp_path / "images", names, 10)
     flags = ["--loss", "hierarchical", "--use_val", "--dynamic", "--method", "DR", "--epochs", "2"]
@@ -180,8 +192,24 @@ def test_a_run_of_train_py_is_that_of_the_cpu(tmp_path, monkeypatch):
     assert status == 0
     chosen = devices.Devices(torch.device("fake", 0))
     monkeypatch.setattr(experiment, "choose_devices", lambda *_: chosen)
+    monkeypatch.setattr(loop, "Batches", partial(keep_images, resident))
     status, there = train_small(tmp_path / "images", tmp_path / "there", *flags)
     assert status == 0
     assert list(there.metrics["metric"]) == list(here.metrics["metric"])
     expected = here.epochs["train_loss"].to_list()
-    assert there.epochs["train_loss"].to_list() == pytest.approx(expected, rel=1e-3)
+    assert there.epochs["train_loss"].to_list() == pytest.approx(expected, rel=1e-2)
+
+
+def test_a_run_goes_on_where_another_device_left_it(tmp_path, monkeypatch):
+    flags = [*gpu.draw(tmp_path), "--epochs", "4"]
+    fake, choose = devices.Devices(torch.device("fake", 0)), experiment.choose_devices
+    assert gpu.train(flags, "cpu", 1) == 1
+    monkeypatch.setattr(experiment, "choose_devices", lambda *_: fake)
+    assert gpu.train([*flags, "--resume"], "cpu", 3) == 3
+    monkeypatch.setattr(experiment, "choose_devices", choose)
+    assert gpu.train([*flags, "--resume"], "cpu") == 4
+    moved = next(Path(tmp_path, "runs").rglob("config.json")).parent
+    assert gpu.train([*flags, "--record", str(tmp_path / "stayed")], "cpu") == 4
+    stayed = next(Path(tmp_path, "stayed").rglob("config.json")).parent
+    expected = Run(stayed).epochs["train_loss"].to_list()
+    assert Run(moved).epochs["train_loss"].to_list() == pytest.approx(expected, rel=1e-2)
