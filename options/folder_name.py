@@ -83,6 +83,8 @@ def _part(option: Option, value: object) -> str:
         # a folder with a network counts by what it holds
         files = sorted(path for path in Path(value).iterdir() if path.name in _OF_A_NETWORK)
         value = "+".join([Path(value).name, *(_content_digest(name, path) for path in files)])
+    elif option.names_run:
+        value = f"{Path(value).name}.{_run_digest(name, Path(value))}"
     elif option.names_file:
         value = f"{Path(value).stem}.{_content_digest(name, value)}"
     if isinstance(value, float) and value.is_integer() and value < 1e15:
@@ -96,6 +98,21 @@ def _part(option: Option, value: object) -> str:
         if plain == text
         else f"{plain}.{hashlib.sha256(repr(value).encode()).hexdigest()[:6]}"
     )
+
+
+def _run_digest(name: str, folder: Path) -> str:
+    """Short fingerprint of what a run learned: of its checkpoints. Raises: ValueError: If the
+    folder is not that of a run.
+    """
+    if not os.path.isfile(os.path.join(folder, "config.json")):
+        raise ValueError(
+            f"--{name} {folder} is not a run: it has no config.json; a run's folder ends in"
+            " .../seed<k>"
+        )
+    files = [file for one in ("best.pt", "last.pt") if (file := folder / one).is_file()]
+    parts = [_content_digest(name, folder / "config.json")]
+    parts += [_content_digest(name, file) for file in files]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:8]
 
 
 def _content_digest(name: str, path: str) -> str:
@@ -113,5 +130,6 @@ def _content_digest(name: str, path: str) -> str:
 
 
 def file_options() -> set[str]:
-    """Names of the options that name a file."""
-    return {name for name, option in possible(declared()).items() if option.names_file}
+    """Names of the options that name a file, or a run."""
+    everything = possible(declared()).items()
+    return {name for name, option in everything if option.names_file or option.names_run}

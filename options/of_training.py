@@ -19,6 +19,16 @@ TRAINING = (
         "N",
         "passes over the training split; 0 evaluates the untrained network",
     ),
+    Option(
+        "start_from",
+        filled,
+        None,
+        "RUN",
+        "start from what the run in this folder learned, also on new images, more or fewer classes"
+        " or another tree: class vectors are kept by class",
+        names_run=True,
+        rebuilt=None,
+    ),
     Option("batch_size", positive_int, 32, "N", "images in a step"),
     *OPTIMIZATION,
     *AUGMENTATION,

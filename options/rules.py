@@ -19,6 +19,10 @@ CLASHES: list[tuple[Callable[[Mapping], bool], str]] = [
         "--weights and --rand_backbone are two different starts: choose one",
     ),
     (
+        lambda o: o["start_from"] and (o["weights"] or o["rand_backbone"]),
+        "--start_from is a start of all weights: leave out --weights and --rand_backbone",
+    ),
+    (
         lambda o: o["freeze"] in ("last", "all") and (o["ema"] or o["dynamic"]),
         "--freeze last and all keep the head as it is, --ema and --dynamic move it: choose one of"
         " them",
@@ -69,7 +73,9 @@ CLASHES: list[tuple[Callable[[Mapping], bool], str]] = [
 
 
 def _starts_random(options: Mapping[str, object]) -> bool:
-    return not options["weights"] and not models.has_pretrained(options["backbone"])
+    if options["weights"] or options["start_from"]:
+        return False
+    return not models.has_pretrained(options["backbone"])
 
 
 def resolve(given: Mapping[str, object], usual: Mapping[str, object]) -> tuple[dict, dict]:

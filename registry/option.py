@@ -52,6 +52,7 @@ class Option:
         off: A value that says the same as not giving the option; recorded as None.
         tag: Short form in the name of a run's folder, of a switch that methods are known by.
         names_file: Whether it names a file, which then counts by its content.
+        names_run: Whether it names the folder of a run, which then counts by what it learned.
         machine: Whether it differs from machine to machine: no part of what a run is.
         needs: Without this it has no meaning.
         rebuilt: The value with which a recorded model is rebuilt, whose weights all come from its
@@ -70,6 +71,7 @@ class Option:
     off: object = None
     tag: str | None = None
     names_file: bool = False
+    names_run: bool = False
     machine: bool = False
     needs: Need | None = None
     rebuilt: object = KEEP

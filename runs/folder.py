@@ -67,8 +67,8 @@ class Run:
     Files: config.json, hierarchy.json, split.csv, epochs.csv, last.pt (last-1.pt, the one before),
     best.pt, metrics.csv (written last: its presence says that the run is finished),
     checksums.json, test.pkl, val.pkl, calibration.pkl, log.txt,
-    mlflow.json. A frozen trunk is not in the checkpoints: they name a file in `trunks` at the top
-    of the record, which all runs on that trunk share.
+    mlflow.json, started_from.csv (with --start_from). A frozen trunk is not in the checkpoints:
+    they name a file in `trunks` at the top of the record, which all runs on that trunk share.
 
     What is read is checked: arrays and checkpoints carry their own checksums, config.json has its
     own and those of hierarchy.json and split.csv, checksums.json those of the tables of a finished
@@ -425,6 +425,7 @@ class Run:
             *arrays,
             "log.txt",
             "mlflow.json",
+            "started_from.csv",
         ]
         for name in [
             *names,

@@ -25,6 +25,7 @@ from training import loop
 from training.devices import Devices, choose_devices, count_gpus, lacks_memory
 from training.epoch_stats import Diverged
 from training.features import open_features
+from training.going_on import TABLE, check_start
 from training.outputs import compute_outputs
 from training.setup import TrainingState, assemble
 from training.shared import Shared
@@ -77,6 +78,7 @@ def run(
             with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
                 tracker.finish()
             return 0
+        team.on_first(check_start, options)
         devices = team.first_then_others(_choose_devices, options, machine, team)
         previous = signal.signal(signal.SIGTERM, _terminate)
         try:
@@ -255,6 +257,9 @@ def _open(
         "notes": _notes(training, splits),
         "backbone": training.model.backbone.made_from,
     }
+    if training.started_from is not None:
+        result["started_from"], table = training.started_from
+        record.write_table(TABLE, table)
     devices = {"device": training.devices.name, "processes": training.team.size}
     places = {**{name: machine[name] for name in command_line.PLACES}, "data_dir": _place(machine)}
     arguments = without_secrets(argument_files.read_argument_files(sys.argv[1:]))
@@ -275,6 +280,8 @@ def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
             " prototypes, moving averages, the dynamic scale and the columns on class vectors in"
             " epochs.csv are of the others"
         )
+    if training.started_from is not None:
+        notes += training.started_from[0]["notes"]
     return (
         notes
         if len(splits.val)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -29,6 +30,7 @@ from optimization import (
 )
 from optimization.choosing import best_epoch, out_of_patience
 from training.devices import Devices, EvenDataParallel
+from training.going_on import start_from
 from training.team import ALONE, Team
 
 # torch 2.15 gave the argument a new name
@@ -56,6 +58,8 @@ class TrainingState:
     average: AveragedModel | None = None  # of the weights, with --average
     features: torch.Tensor | None = None  # (S, F) of all images, which then need no trunk
     trunk: str | None = None  # hash of a frozen trunk that the record keeps; checkpoints name it
+    # with --start_from: what to record of that run, and what became of each class
+    started_from: tuple[dict, pd.DataFrame] | None = None
 
     @property
     def lr(self) -> float:
@@ -190,14 +194,16 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
     drawn = data.drawn_counts(
         options["balance"] or "none", splits.hierarchy, splits.labels[splits.train]
     )
+    start = options["start_from"]
     model = models.build_classifier(
-        options,
+        {**options, "rand_backbone": True, "weights": None} if start else options,
         splits.hierarchy,
         drawn,
         splits.channels,
         splits.image_size,
         soften=loss.marginals,
     )
+    started_from = start_from(model, options, splits.hierarchy) if start else None
     models.freeze(model, options["freeze"] or "none")
     if team.size > 1:
         models.synchronise_batch_norm(model, devices.main)
@@ -226,6 +232,7 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
     training = TrainingState(
         model, network, loss, penalties, optimizer, schedule, devices, options, team, history=[]
     )
+    training.started_from = started_from
     if options["average"]:
         average = get_ema_multi_avg_fn(options["average"])
         training.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)

@@ -1,0 +1,212 @@
+"""A model goes on from another one, on other classes or another tree: backbone, projection and size
+branch as they are, class vectors by class.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+from hierarchies import Hierarchy
+from hierarchies.tree import format_path
+from models.classifier import Classifier
+from models.head import Head
+from models.sphere import unit
+
+OF_DATA = ("log_prior", "dynamic_scale.prior")  # follow from the images of a run
+BY_CLASS = ("weight", "bias", "seen")  # tensors of heads with a row for each class
+SHORTEST_MEAN = 1e-6  # directions that cancel to less have no mean
+
+
+class Move(NamedTuple):
+    """What becomes of a class.
+
+    Fields:
+        path: Of the class, in the new tree; a class that is gone, in the old one.
+        status: "kept": the same path in both trees; "moved": another path, but the only class of
+            its name in either tree; "new"; "gone".
+        sources: Classes of the old tree whose vectors it starts from; none: it starts at random.
+        of: What these are, in words.
+    """
+
+    path: tuple[str, ...]
+    status: str
+    sources: tuple[int, ...] = ()
+    of: str = ""
+
+
+def moves(before: Hierarchy, now: Hierarchy) -> list[Move]:
+    """What becomes of each class: those of the new tree in their order, then those that are gone.
+
+    A new class starts from its siblings that are kept; else from the classes of the old tree that
+    were one with it (a class that was split, classes that were merged); else from all that is kept
+    below its parent, or the next superclass above with something kept below it; else at random.
+    """
+    old = {_path(before, c): c for c in range(before.num_classes)}
+    own = [_path(now, c) for c in range(now.num_classes)]
+    kept = {c: old[path] for c, path in enumerate(own) if path in old}
+    moved = _moved(old, own, kept)
+    carried = {**kept, **moved}
+    result = []
+    for c, path in enumerate(own):
+        if c in kept:
+            result.append(Move(path, "kept", (kept[c],), "itself"))
+        elif c in moved:
+            place = format_path(_path(before, moved[c]))
+            result.append(Move(path, "moved", (moved[c],), f"itself, which was {place}"))
+        else:
+            result.append(Move(path, "new", *_start_of(c, path, old, carried, now)))
+    used = set(carried.values())
+    result += [Move(path, "gone") for path, c in old.items() if c not in used]
+    return result
+
+
+def _path(tree: Hierarchy, c: int) -> tuple[str, ...]:
+    """The path of a class; the leaf of its own that an inner node has goes by the node's."""
+    path = tree.class_paths[c]
+    return path[:-1] if len(path) > 1 and path[-1] == "." else path
+
+
+def _moved(
+    old: Mapping[tuple[str, ...], int], own: Sequence[tuple[str, ...]], kept: Mapping[int, int]
+) -> dict[int, int]:
+    """New class -> old class, where a name is that of one class in each tree."""
+    names: tuple[dict, dict] = (defaultdict(list), defaultdict(list))
+    for path, c in old.items():
+        names[0][path[-1]].append(c)
+    for c, path in enumerate(own):
+        names[1][path[-1]].append(c)
+    return {
+        classes[0]: names[0][name][0]
+        for name, classes in names[1].items()
+        if len(classes) == 1 and len(names[0].get(name, ())) == 1 and classes[0] not in kept
+    }
+
+
+def _start_of(
+    c: int,
+    path: tuple[str, ...],
+    old: Mapping[tuple[str, ...], int],
+    carried: Mapping[int, int],
+    now: Hierarchy,
+) -> tuple[tuple[int, ...], str]:
+    leaf = int(now.leaves[c])
+    parent = int(now.parent[leaf])
+    siblings = [i for i in range(now.num_classes) if now.parent[now.leaves[i]] == parent]
+    if sources := tuple(carried[i] for i in siblings if i in carried):
+        return sources, "its siblings"
+    for length in range(len(path) - 1, 0, -1):
+        if path[:length] in old:
+            return (old[path[:length]],), f"{format_path(path[:length])}, which was a class"
+    if sources := tuple(i for one, i in old.items() if one[: len(path)] == path):
+        return sources, "the classes that were below it"
+    node = parent
+    while node > 0:
+        below = now.leaf_order[now.start[node] : now.stop[node]]
+        if sources := tuple(carried[int(i)] for i in below if int(i) in carried):
+            return sources, f"what is below {format_path(now.path(node))}"
+        node = int(now.parent[node])
+    return (), "chance"
+
+
+def go_on(
+    model: Classifier, state: Mapping[str, torch.Tensor], before: Hierarchy, now: Hierarchy
+) -> tuple[list[Move], list[str]]:
+    """Fills a model with what another one learned.
+
+    Args:
+        model: Of the new classes; changed in place.
+        state: State dict of the other model, of the same backbone and head.
+        before, now: The class trees of the other model and of this one.
+
+    Returns: What became of each class, and what else to tell the user.
+    Raises: ValueError: If backbone or size branch do not fit.
+    """
+    parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
+    for key, value in state.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = value
+    _load(model.backbone, parts["backbone"])
+    notes = []
+    if model.size_branch is not None:
+        if "size_branch" in parts:
+            _load(model.size_branch, parts["size_branch"])
+        else:
+            notes.append("--size_inform is new: its branch starts at random")
+    changes = moves(before, now)
+    notes += _fill_head(model.head, parts["head"], changes, before == now)
+    return changes, notes
+
+
+def _load(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            "its network does not fit this one, is one for grey images (--gray) and the other not,"
+            f" or --resize another? ({str(error).strip().splitlines()[-1].strip()})"
+        ) from error
+
+
+@torch.no_grad()
+def _fill_head(
+    head: Head, old: Mapping[str, torch.Tensor], changes: Sequence[Move], same_tree: bool
+) -> list[str]:
+    state, notes = head.state_dict(), []
+    placed = getattr(head, "proxies", None) == "mds"
+    met = old.get("seen")
+    if placed:
+        notes.append("class vectors are placed by the new tree (--mds_W), none are kept")
+    for name, fresh in state.items():
+        if name in OF_DATA or (name == "weight" and placed):
+            continue
+        if name == "seen":
+            state[name] = torch.tensor(
+                [
+                    move.status in ("kept", "moved") and (met is None or bool(met[move.sources[0]]))
+                    for move in changes[: len(fresh)]
+                ]
+            )
+        elif name not in old:
+            notes.append(f"{name} of the head was not there before and starts anew")
+        elif name in BY_CLASS and old[name].shape[1:] == fresh.shape[1:]:
+            directions = head.has_proxies and name == "weight"
+            state[name] = torch.stack(
+                [
+                    _start(old[name], _met(move, met), own, directions)
+                    for move, own in zip(changes, fresh)
+                ]
+            )
+        elif old[name].shape == fresh.shape and (same_tree or fresh.numel() == 1):
+            state[name] = old[name]
+        else:
+            notes.append(f"{name} of the head belongs to the old classes and starts anew")
+    if any(name.startswith("dynamic_scale.") for name in old) and not any(
+        name.startswith("dynamic_scale.") for name in state
+    ):
+        notes.append("that run moved its scale (--dynamic), this one does not: it starts at 10")
+    head.load_state_dict(state)
+    return notes
+
+
+def _met(move: Move, met: torch.Tensor | None) -> tuple[int, ...]:
+    """Its sources; of several those alone that moving averages have met."""
+    if met is None or move.status != "new":
+        return move.sources
+    return tuple(source for source in move.sources if met[source])
+
+
+def _start(
+    old: torch.Tensor, sources: Sequence[int], fresh: torch.Tensor, directions: bool
+) -> torch.Tensor:
+    """A class's row: that of the one source, the mean of several, or the fresh one."""
+    if not sources:
+        return fresh
+    rows = old[list(sources)]
+    if len(rows) == 1 or not directions:
+        return rows.mean(dim=0).to(fresh.dtype)
+    mean = unit(rows).mean(dim=0)
+    if mean.norm() < SHORTEST_MEAN:
+        return fresh
+    return unit(mean) * rows.norm(dim=1).mean()

@@ -1,0 +1,93 @@
+"""--start_from: a run goes on from what an earlier one learned, on new images, classes or another
+tree.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from hierarchies import Hierarchy
+from hierarchies.tree import format_path
+from models import Classifier, going_on
+from runs.folder import Run, RunError
+
+TABLE = "started_from.csv"  # in a run's folder
+# what decides which weights a model has, and what its class vectors mean
+SAME = ("backbone", "method", "dim", "distance", "legacy_stem", "no_normalize")
+
+
+def check_start(options: Mapping) -> None:
+    """Looks whether the run that this one starts from can be gone on from, before any work.
+
+    Raises: RunError: If it is not finished, or had other options that decide which weights there
+    are.
+    """
+    if options["start_from"] is None:
+        return
+    run = _finished(options["start_from"])
+    before = run.options
+    wrong = [name for name in SAME if (before.get(name) or None) != (options.get(name) or None)]
+    if before.get("size_inform") and not options["size_inform"]:
+        wrong.append("size_inform")
+    if not wrong:
+        return
+    theirs = " ".join(_flag(name, before.get(name)) for name in wrong)
+    ours = " ".join(_flag(name, options.get(name)) for name in wrong)
+    raise RunError(
+        f"--start_from {run.folder}: that run had {theirs}, this one has {ours}, so its weights do"
+        " not fit: give this one the same"
+    )
+
+
+def start_from(
+    model: Classifier, options: Mapping, hierarchy: Hierarchy
+) -> tuple[dict, pd.DataFrame]:
+    """Fills a model with what the run of --start_from learned.
+
+    Returns: What to record of that run, with notes for the user; and what became of each class:
+    columns class, status, from.
+    Raises: RunError: If it cannot be read or does not fit.
+    """
+    run = _finished(options["start_from"])
+    name = run.result_checkpoint
+    state = run.checkpoint(name)["model"]
+    try:
+        changes, notes = going_on.go_on(model, state, run.hierarchy, hierarchy)
+    except ValueError as error:
+        raise RunError(f"--start_from {run.folder}: {error}") from error
+    counts = Counter(move.status for move in changes)
+    shown = ", ".join(f"{counts[status]} {status}" for status in ("kept", "moved", "new", "gone"))
+    random = sum(move.status == "new" and not move.sources for move in changes)
+    chance = f", {random} of them at random" if random else ""
+    note = f"started from {run.folder} ({name}): classes {shown}{chance}; see {TABLE}"
+    table = pd.DataFrame(
+        {
+            "class": [format_path(move.path) for move in changes],
+            "status": [move.status for move in changes],
+            "from": [move.of for move in changes],
+        }
+    )
+    record = {"run": str(run.folder.resolve()), "checkpoint": name, "classes": dict(counts)}
+    return {**record, "notes": [note, *notes]}, table
+
+
+def _finished(folder: str) -> Run:
+    run = Run(Path(folder))
+    try:
+        _ = run.config
+    except RunError as error:
+        raise RunError(f"--start_from: {error}") from error
+    if not run.finished:
+        raise RunError(
+            f"--start_from {folder}: that run did not finish; continue it first, with its own"
+            " command and --resume"
+        )
+    return run
+
+
+def _flag(name: str, value: object) -> str:
+    if value is None or value is False:
+        return f"no --{name}"
+    return f"--{name}" if value is True else f"--{name} {value}"
