@@ -222,6 +222,7 @@ class Backbone(nn.Module):
         projection: The linear layer from features to embeddings, (D, F).
         dim: D. feature_dim: F.
         mean, std: Normalisation, (1, channels of the first convolution, 1, 1).
+        last: Names of the last layer in files of weights, in whose place the projection is.
         made_from: What makes the network again where its weights are known (see `Network`).
         notes: What to tell the user once about how it was made.
     """
@@ -235,7 +236,7 @@ class Backbone(nn.Module):
     ):
         super().__init__()
         self.network, self.made_from, self.notes = network.module, network.made_from, ()
-        self._last = network.last
+        self.last = network.last
         self.dropout, self.projection = nn.Dropout(dropout), nn.Linear(network.feature_dim, dim)
         for name, values in zip(("mean", "std"), normalisation):
             self.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1))
@@ -264,7 +265,7 @@ class Backbone(nn.Module):
 
 def _take_over_last_layer(backbone: Backbone, state: dict, prefix: str, *_: object) -> None:
     """Runs of earlier versions have the projection in the place of the network's last layer."""
-    for last in backbone._last:
+    for last in backbone.last:
         for part in ("weight", "bias"):
             before = f"{prefix}network.{last}.{part}"
             if before in state:

@@ -48,6 +48,7 @@ def moves(before: Hierarchy, now: Hierarchy) -> list[Move]:
     kept = {c: old[path] for c, path in enumerate(own) if path in old}
     moved = _moved(old, own, kept)
     carried = {**kept, **moved}
+    starts = _Starts(old, carried, now)
     result = []
     for c, path in enumerate(own):
         if c in kept:
@@ -56,7 +57,7 @@ def moves(before: Hierarchy, now: Hierarchy) -> list[Move]:
             place = format_path(_path(before, moved[c]))
             result.append(Move(path, "moved", (moved[c],), f"itself, which was {place}"))
         else:
-            result.append(Move(path, "new", *_start_of(c, path, old, carried, now)))
+            result.append(Move(path, "new", *starts.of(c, path)))
     used = set(carried.values())
     result += [Move(path, "gone") for path, c in old.items() if c not in used]
     return result
@@ -84,30 +85,44 @@ def _moved(
     }
 
 
-def _start_of(
-    c: int,
-    path: tuple[str, ...],
-    old: Mapping[tuple[str, ...], int],
-    carried: Mapping[int, int],
-    now: Hierarchy,
-) -> tuple[tuple[int, ...], str]:
-    leaf = int(now.leaves[c])
-    parent = int(now.parent[leaf])
-    siblings = [i for i in range(now.num_classes) if now.parent[now.leaves[i]] == parent]
-    if sources := tuple(carried[i] for i in siblings if i in carried):
-        return sources, "its siblings"
-    for length in range(len(path) - 1, 0, -1):
-        if path[:length] in old:
-            return (old[path[:length]],), f"{format_path(path[:length])}, which was a class"
-    if sources := tuple(i for one, i in old.items() if one[: len(path)] == path):
-        return sources, "the classes that were below it"
-    node = parent
-    while node > 0:
-        below = now.leaf_order[now.start[node] : now.stop[node]]
-        if sources := tuple(carried[int(i)] for i in below if int(i) in carried):
-            return sources, f"what is below {format_path(now.path(node))}"
-        node = int(now.parent[node])
-    return (), "chance"
+class _Starts:
+    """What new classes start from.
+
+    Args:
+        old: Path -> class, in the old tree.
+        carried: Class of the new tree -> class of the old one, for those that keep their vector.
+        now: The new tree.
+    """
+
+    def __init__(
+        self, old: Mapping[tuple[str, ...], int], carried: Mapping[int, int], now: Hierarchy
+    ):
+        self.old, self.carried, self.now = old, carried, now
+        self.siblings, self.below = defaultdict(list), defaultdict(list)
+        for c, source in sorted(carried.items()):
+            self.siblings[int(now.parent[now.leaves[c]])].append(source)
+        for path, c in old.items():
+            for length in range(1, len(path)):
+                self.below[path[:length]].append(c)
+
+    def of(self, c: int, path: tuple[str, ...]) -> tuple[tuple[int, ...], str]:
+        """The classes of the old tree that a new class starts from, and what they are in words."""
+        parent = int(self.now.parent[self.now.leaves[c]])
+        if parent in self.siblings:
+            return tuple(self.siblings[parent]), "its siblings"
+        for length in range(len(path) - 1, 0, -1):
+            if path[:length] in self.old:
+                return (
+                    self.old[path[:length]],
+                ), f"{format_path(path[:length])}, which was a class"
+        if path in self.below:
+            return tuple(self.below[path]), "the classes that were below it"
+        while parent > 0:
+            covered = self.now.leaf_order[self.now.start[parent] : self.now.stop[parent]].tolist()
+            if sources := tuple(self.carried[one] for one in covered if one in self.carried):
+                return sources, f"what is below {format_path(self.now.path(parent))}"
+            parent = int(self.now.parent[parent])
+        return (), "chance"
 
 
 def go_on(
@@ -135,7 +150,9 @@ def go_on(
         else:
             notes.append("--size_inform is new: its branch starts at random")
     changes = moves(before, now)
-    notes += _fill_head(model.head, parts["head"], changes, before == now)
+    notes += _fill_head(model.head, parts["head"], changes, before, now)
+    if parts["loss"]:
+        notes.append("what the loss itself had learned starts anew")
     return changes, notes
 
 
@@ -151,7 +168,11 @@ def _load(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 @torch.no_grad()
 def _fill_head(
-    head: Head, old: Mapping[str, torch.Tensor], changes: Sequence[Move], same_tree: bool
+    head: Head,
+    old: Mapping[str, torch.Tensor],
+    changes: Sequence[Move],
+    before: Hierarchy,
+    now: Hierarchy,
 ) -> list[str]:
     state, notes = head.state_dict(), []
     placed = getattr(head, "proxies", None) == "mds"
@@ -170,7 +191,10 @@ def _fill_head(
             )
         elif name not in old:
             notes.append(f"{name} of the head was not there before and starts anew")
-        elif name in BY_CLASS and old[name].shape[1:] == fresh.shape[1:]:
+        elif name in BY_CLASS and (
+            (old[name].shape, fresh.shape)
+            == ((before.num_classes, *fresh.shape[1:]), (now.num_classes, *fresh.shape[1:]))
+        ):
             directions = head.has_proxies and name == "weight"
             state[name] = torch.stack(
                 [
@@ -178,10 +202,10 @@ def _fill_head(
                     for move, own in zip(changes, fresh)
                 ]
             )
-        elif old[name].shape == fresh.shape and (same_tree or fresh.numel() == 1):
+        elif old[name].shape == fresh.shape and (before == now or fresh.numel() == 1):
             state[name] = old[name]
         else:
-            notes.append(f"{name} of the head belongs to the old classes and starts anew")
+            notes.append(f"{name} of the head belongs to the old tree and starts anew")
     if any(name.startswith("dynamic_scale.") for name in old) and not any(
         name.startswith("dynamic_scale.") for name in state
     ):

@@ -130,6 +130,20 @@ def test_moving_averages_remember_whom_they_met_and_the_scale_goes_on():
     assert "it starts at 10" in go_on(plain, first.state_dict(), OLD, NEW)[1][0]
 
 
+def test_vectors_of_nodes_are_kept_with_their_tree_and_start_anew_with_another():
+    def make_conditional(tree):
+        backbone = build_backbone("conv4", channels=1, dim=3, pretrained=False)
+        options = HeadOptions(dim=3, hierarchy=tree)
+        return Classifier(backbone, build_head("conditional", tree.num_classes, options))
+
+    torch.manual_seed(0)
+    first, same, other = (make_conditional(tree) for tree in (OLD, OLD, NEW))
+    _, notes = go_on(same, first.state_dict(), OLD, OLD)
+    assert notes == [] and torch.equal(same.head.weight, first.head.weight)
+    _, notes = go_on(other, first.state_dict(), OLD, NEW)
+    assert len(notes) == 2 and all("old tree and starts anew" in note for note in notes)
+
+
 def test_placed_class_vectors_stay_where_the_new_tree_puts_them():
     placed = unit(torch.randn(11, 3))
     second = make(NEW, proxies="mds", fixed=placed)
