@@ -10,6 +10,7 @@ import numpy as np
 
 from data import cifar100, demo, folder, imagenet, inaturalist, nabirds, plankton, tinyimagenet
 from data.batches import Batches
+from data.held_out import hold_out
 from data.inner_labels import at_depth, coarse_labels, raise_labels, shared_counts
 from data.mixing import mixer, mixes
 from data.options import AFTER_SPLIT, KINDS, SHARED
@@ -140,6 +141,8 @@ def load(options: Mapping) -> Splits:
     coarse = settings["coarse_labels"]
     if coarse != "leaf":
         splits = coarse_labels(splits, coarse)
+    if settings["hold_out"]:
+        splits = hold_out(splits, settings["hold_out"])
     if options.get("calibration") and len(splits.val):
         if settings.get("split") != "stratified":
             raise ValueError(

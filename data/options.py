@@ -119,6 +119,15 @@ AFTER_SPLIT = (
         " the largest class than of the smallest, in equal ratios between",
     ),
     Option(
+        "hold_out",
+        filled,
+        None,
+        "CLASS",
+        "classes or superclasses that training shall never see: their images become a split of"
+        " their own, to see what is answered for them (evaluate.py --rules)",
+        several=True,
+    ),
+    Option(
         "label_depth",
         positive_int,
         None,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = ("train", "val", "test")
+HELD_OUT = "held_out"  # images of classes that training never sees
 CALIBRATION = "calibration"  # the part of the validation images that chooses nothing
 FRACTIONS = {
     True: (0.7, 0.1),
@@ -47,6 +48,8 @@ class Splits:
         pixels (S, H, W, channels): uint8 array or memory map.
         train, val, test, calibration: int64 sorted image indices, disjoint. val chooses the epoch
             and may be empty, calibration chooses nothing and mostly is; images may be in no split.
+        held_out: int64 sorted image indices of classes that are not in the tree, labelled at the
+            deepest node above them that is, the root included; mostly empty.
         living (C,): bool, or None where the dataset does not say.
         notes: What the user should be told once.
         fingerprints (S,): uint64 hashes of the images' content, equal for equal images; None where
@@ -74,13 +77,14 @@ class Splits:
     fingerprints: np.ndarray | None = None
     fingerprints_of: str = "pixels"
     calibration: np.ndarray = ()
+    held_out: np.ndarray = ()
     groups: np.ndarray | None = None
     group_names: tuple[str, ...] = ()
 
     def __post_init__(self):
         _store(self, "labels", _frozen(self.labels, np.int64, "labels"))
         _store(self, "sizes", _frozen(self.sizes, np.float32, "sizes"))
-        for name in (*SPLITS, CALIBRATION):
+        for name in (*SPLITS, CALIBRATION, HELD_OUT):
             _store(self, name, _frozen(np.sort(getattr(self, name)), np.int64, name))
         if self.groups is not None:
             _store(self, "groups", _frozen(self.groups, np.int64, "groups"))
@@ -139,11 +143,14 @@ class Splits:
 
     @cached_property
     def membership(self) -> np.ndarray:
-        """Split of each image, (S,) int64: 0, 1, 2 as in SPLITS, 3 for none, 4 for calibration."""
+        """Split of each image, (S,) int64: 0, 1, 2 as in SPLITS, 3 for none, 4 for calibration, 5
+        for held out.
+        """
         member = np.full(len(self.files), len(SPLITS))
         for code, name in enumerate(SPLITS):
             member[getattr(self, name)] = code
         member[self.calibration] = len(SPLITS) + 1
+        member[self.held_out] = len(SPLITS) + 2
         return member
 
     @cached_property
@@ -454,7 +461,7 @@ def split_table(splits: Splits) -> "pd.DataFrame":
     if not splits.has_class.all():
         nodes = [format_path(tree.path(v)) for v in range(tree.num_nodes)]
         paths = np.concatenate([paths, np.array(nodes, dtype=object)])
-    names = np.array([*SPLITS, "unused", CALIBRATION], dtype=object)
+    names = np.array([*SPLITS, "unused", CALIBRATION, HELD_OUT], dtype=object)
     more = {}
     if splits.groups is not None:
         more["group"] = np.array(splits.group_names, dtype=object)[splits.groups]
@@ -528,6 +535,9 @@ def _check_images(splits: Splits) -> None:
     size = len(barred)
     wrong = (splits.labels < 0) | (splits.labels >= size)
     wrong |= barred[splits.labels.clip(0, size - 1)]
+    # but of images of no class of the tree, which are held out or in no split
+    used = np.concatenate([getattr(splits, name) for name in (*SPLITS, CALIBRATION)])
+    wrong &= (splits.labels != classes) | np.isin(np.arange(count), used)
     if wrong.any():
         outside = splits.labels[wrong][0]
         raise ValueError(
@@ -542,13 +552,13 @@ def _check_images(splits: Splits) -> None:
 
 
 def _check_membership(splits: Splits) -> None:
-    for name in (*SPLITS, CALIBRATION):
+    for name in (*SPLITS, CALIBRATION, HELD_OUT):
         part = getattr(splits, name)
         if len(part) == 0 and name in ("train", "test"):
             raise ValueError(f"the {name} split of {splits.dataset} has no image")
         if part.ndim != 1 or (len(part) and not 0 <= part[0] <= part[-1] < len(splits.files)):
             raise ValueError(f"the {name} split must hold indices in [0, {len(splits.files)})")
-    parts = [getattr(splits, name) for name in (*SPLITS, CALIBRATION)]
+    parts = [getattr(splits, name) for name in (*SPLITS, CALIBRATION, HELD_OUT)]
     times = np.bincount(np.concatenate(parts))
     if times.max() > 1:
         raise ValueError(

@@ -9,7 +9,7 @@ from data.headers import file_fingerprint
 from runs.folder import Run
 
 # of images with copies in several splits the first counts
-SPLITS = ("train", "val", "calibration", "test", "unused")
+SPLITS = ("train", "val", "calibration", "test", "held_out", "unused")
 
 
 class KnownImages:

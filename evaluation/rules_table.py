@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from evaluation.answers import choose_decision, cover_threshold
+from hierarchies import Hierarchy
 from metrics.covers import least_covers
 from metrics.decisions import decide
 from metrics.nodes import node_measures
-from metrics.posterior import information, row_blocks, softmax
+from metrics.posterior import information, lca_nodes, row_blocks, softmax
 from runs.folder import Run
 
 
@@ -21,7 +22,10 @@ def compare_rules(
     Columns: rule; setting, with its name; correct, the share of test images whose class is the
     answer or below it; exact, whose class is the answer; coverage, the mean information of the
     answers as a share of that of a class; h_f1; depth, in edges; nodes, in an answer; classes,
-    below an answer, both means.
+    below an answer, both means; known_accuracy and known_distance, exact and the path length from
+    answer to class in edges, both averaged over the classes; of a run with classes held out also
+    unseen_accuracy and unseen_distance, the same for their images, where what is right is the
+    deepest superclass that is left, averaged over these superclasses (Wallin et al. 2025).
 
     Args:
         run: A finished run; rules with a setting take it from its validation or calibration images,
@@ -35,12 +39,17 @@ def compare_rules(
     outputs, tree = run.outputs("test"), run.hierarchy
     truths = tree.leaves[outputs.labels]
     share = information(tree) / max(np.log2(tree.num_classes), 1e-300)
+    unseen = _held_out(run)
     rows = []
     for name in rules:
         decision = choose_decision(run, name, target_accuracy)
         scores = outputs.scores / np.float32(decision.temperature)
         nodes = decide(tree, scores, name, **decision.options)
         found = node_measures(tree, nodes, truths)
+        balanced = {"known": (nodes, truths)}
+        if unseen is not None:
+            others = unseen[0] / np.float32(decision.temperature)
+            balanced["unseen"] = (decide(tree, others, name, **decision.options), unseen[1])
         rows.append(
             {
                 "rule": name,
@@ -52,10 +61,42 @@ def compare_rules(
                 "depth": found["depth"].value,
                 "nodes": 1.0,
                 "classes": float(np.mean(tree.n_leaves[nodes])),
+                **{
+                    f"{kind}_{measure}": value
+                    for kind, (answers, right) in balanced.items()
+                    for measure, value in _balanced(tree, answers, right).items()
+                },
             }
         )
     rows += _covers(run, outputs, target_accuracy, cover) if cover else []
     return pd.DataFrame(rows)
+
+
+def _held_out(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
+    """Scores (S, C) of images of classes held out, and the deepest node that is left above each."""
+    if not (run.folder / "held_out.pkl").is_file():
+        return None
+    arrays, tree = run.arrays("held_out"), run.hierarchy
+    labels = arrays["labels"]
+    nodes = np.where(
+        labels < tree.num_classes,
+        tree.leaves[np.minimum(labels, tree.num_classes - 1)],
+        labels - tree.num_classes,
+    )
+    return arrays["scores"], nodes
+
+
+def _balanced(tree: Hierarchy, nodes: np.ndarray, truths: np.ndarray) -> dict[str, float]:
+    """Share of answers that are right, and path length to what is, averaged over what is right."""
+    shared = lca_nodes(tree, nodes, truths)
+    length = tree.depth[nodes] + tree.depth[truths] - 2 * tree.depth[shared]
+    _, group = np.unique(truths, return_inverse=True)
+    counts = np.bincount(group)
+    found = {"accuracy": nodes == truths, "distance": length}
+    return {
+        name: float((np.bincount(group, weights=values) / counts).mean()) if len(counts) else np.nan
+        for name, values in found.items()
+    }
 
 
 def _covers(run: Run, outputs, target_accuracy: float, cover: int) -> list[dict]:

@@ -45,7 +45,7 @@ DERIVED = (
     "report.html",
 )
 SCORES = "scores"  # `source` in config.json of predictions that come from elsewhere
-ARRAYS = ("test", "val", "calibration")  # splits whose outputs are recorded
+ARRAYS = ("test", "val", "calibration", "held_out")  # splits whose outputs are recorded
 # arrays with a row for each image
 _OF_IMAGES = ("labels", "files", "sizes", "embeddings", "scores", "prototype_scores")
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run

@@ -18,7 +18,7 @@ import startup
 from files.text import printable
 from metrics import suite
 from options import argument_files, command_line, folder_name
-from runs.folder import FORMAT, Bystander, Run, RunError
+from runs.folder import ARRAYS, FORMAT, Bystander, Run, RunError
 from runs.mlflow_log import Tracker, check_uri, without_secrets
 from runs.provenance import provenance
 from training import loop
@@ -168,7 +168,7 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
     training = training.result
     if best is not None:
         training.model.load_state_dict(best["model"])
-    names = [name for name in ("test", "val", "calibration") if len(getattr(splits, name))]
+    names = [name for name in ARRAYS if len(getattr(splits, name))]
     outputs = compute_outputs(training, splits, names)
     if training.team.first:
         for name, arrays in outputs.items():
@@ -447,11 +447,12 @@ def _introduce(record: Run, training: TrainingState, splits: data.Splits) -> Non
     """Says once what is about to be trained on what, and everything unusual about it."""
     tree, team = splits.hierarchy, training.team
     calibration = f"{len(splits.calibration)} calibration, " if len(splits.calibration) else ""
+    held_out = f", {len(splits.held_out)} of classes held out" if len(splits.held_out) else ""
     record.log(
         f"{splits.dataset}: {tree.num_classes} classes, {tree.num_nodes} nodes, height"
         f" {tree.max_depth};"
         f" {len(splits.train)} training, {len(splits.val)} validation,"
-        f" {calibration}{len(splits.test)} test images"
+        f" {calibration}{len(splits.test)} test images{held_out}"
     )
     for note in _notes(training, splits):
         record.log(f"note: {note}")

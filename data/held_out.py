@@ -1,0 +1,86 @@
+"""Classes that training never sees: their images form a split of their own, labelled at the deepest
+superclass that is left, to see what is answered for what has no class.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from data.splits import CALIBRATION, SPLITS, Splits
+from files.text import printable
+from hierarchies import Hierarchy
+from hierarchies.tree import format_path, parse_path
+
+
+def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
+    """The same images without the classes named in tree and splits; those of their images that were
+    in a split are the split `held_out`, labelled at the deepest node above them that is left:
+    C + v, the root included.
+
+    Args:
+        splits: The dataset.
+        names: Of classes or superclasses, as paths or ends of paths; of a superclass all classes
+            below.
+
+    Raises: ValueError: If a name means nothing or several things, or fewer than two classes or a
+    split without images are left.
+    """
+    tree = splits.hierarchy
+    gone = np.zeros(tree.num_classes, bool)
+    for name in names:
+        gone |= _below(tree, name)
+    kept = np.flatnonzero(~gone)
+    if len(kept) < 2:
+        raise ValueError(f"--hold_out leaves {len(kept)} classes: training needs two or more")
+    small = tree.subset(kept.tolist())
+    node_of = {small.path(v): v for v in range(small.num_nodes)}
+    new = np.full(tree.num_classes + tree.num_nodes, -1)
+    new[kept] = np.arange(len(kept))
+    for label in np.unique(splits.labels).tolist():
+        if new[label] >= 0:
+            continue
+        node = tree.leaves[label] if label < tree.num_classes else label - tree.num_classes
+        path = tree.path(node)
+        while path not in node_of:
+            path = path[:-1]
+        own = int(small.class_of[node_of[path]])
+        new[label] = own if own >= 0 else small.num_classes + node_of[path]
+    away = np.zeros(len(splits.files), bool)
+    away[splits.labels < tree.num_classes] = gone[splits.labels[splits.labels < tree.num_classes]]
+    parts = {name: getattr(splits, name) for name in (*SPLITS, CALIBRATION)}
+    used = np.zeros(len(splits.files), bool)
+    for part in parts.values():
+        used[part] = True
+    left = {name: part[~away[part]] for name, part in parts.items()}
+    for name, part in left.items():
+        if len(parts[name]) and not len(part):
+            raise ValueError(f"--hold_out leaves no {name} image: hold out fewer classes")
+    held = np.flatnonzero(away & used)
+    some = ", ".join(printable(format_path(tree.class_paths[c])) for c in np.flatnonzero(gone)[:5])
+    more = ", ..." if gone.sum() > 5 else ""
+    note = f"{int(gone.sum())} classes are held out, {len(held)} images of theirs: {some}{more}"
+    return replace(
+        splits,
+        hierarchy=small,
+        labels=new[splits.labels],
+        living=None if splits.living is None else splits.living[kept],
+        held_out=held,
+        notes=(*splits.notes, note),
+        **left,
+    )
+
+
+def _below(tree: Hierarchy, name: str) -> np.ndarray:
+    """The classes at or below the node that a name means, (C,) bool."""
+    wanted = parse_path(name)
+    paths = {v: tree.path(v) for v in range(1, tree.num_nodes) if tree.keys[v] != "."}
+    whole = [v for v, path in paths.items() if path == wanted]
+    found = whole or [v for v, path in paths.items() if path[-len(wanted) :] == wanted]
+    if len(found) != 1:
+        listed = ", ".join(repr(printable(format_path(paths[v]))) for v in found[:3])
+        what = f"means several: {listed}; write a longer path" if found else "is not in the tree"
+        raise ValueError(f"--hold_out {printable(name)}: the name {what}")
+    below = np.zeros(tree.num_classes, bool)
+    below[tree.leaf_order[tree.start[found[0]] : tree.stop[found[0]]]] = True
+    return below
