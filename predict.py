@@ -23,35 +23,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-from scipy.stats import binomtest
-
-from data.boxes import with_margin
-from data.decoding import Box
 from data.options import SHARED
-from data.table import list_images
-from data.unlabelled import Found, find_images
-from evaluation import batch_check
-from evaluation.answers import (
-    Answerer,
-    Counts,
-    Decision,
-    Known,
-    choose_decision,
-    cover_threshold,
-    true_classes,
-)
-from evaluation.known_images import SPLITS, KnownImages
-from evaluation.model import Embedder, image_shape, load_model, read_prototypes
-from evaluation.predictor import Predictor
+from files.text import shortened
 from metrics import RULES
-from metrics.calibration import Temperature
+from metrics.rule import TARGET_ACCURACY
 from options.parser import GPU, Parser, add_option, filled, fraction, positive_int
 from registry import possible
-from runs.folder import Run
-from training.devices import choose_devices
 
-TARGET = 0.95
 OF_TABLE = ("file_column", "where", "box_columns")  # how --table is read
 
 
@@ -119,7 +97,7 @@ def _answer_flags(group) -> None:
         type=fraction,
         metavar="SHARE",
         help=f"how often {', '.join(_promising())} shall be right: the true class is the answer"
-        f" or below it (default: {TARGET})",
+        f" or below it (default: {TARGET_ACCURACY})",
     )
     for name, option in possible([RULES.option]).items():
         if name != RULES.option.name:
@@ -155,10 +133,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     startup.set_up_streams()
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
-    options = _rule_options(parser, args)
+    settings = _rule_options(parser, args)
     _check_table(parser, args)
     try:
-        counts = predict(args, options)
+        _check_folder(args)
+        # what reads images and models takes seconds to import, which a slip need not wait for
+        from evaluation.prediction import PredictionOptions, predict
+
+        asked = {name: getattr(args, name) for name in PredictionOptions._fields if name in args}
+        counts = predict(PredictionOptions(**asked, settings=settings))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -206,214 +189,10 @@ def _check_table(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--labels takes classes from folders: leave out it or --table")
 
 
-def _find(run: Run, args: argparse.Namespace) -> tuple[Found, dict[str, Box] | None]:
-    """The images, and where in them the objects are, if the run is on objects cut out.
-
-    Raises: ValueError: If there are none.
-    """
-    if args.table is None:
-        return find_images(args.images), None
-    margin = run.options.get("crop_box")
-    if args.box_columns and margin is None:
-        raise ValueError(
-            f"--box_columns: {run.folder} was trained on whole images (without --crop_box)"
-        )
-    names = {
-        # columns of another table may have other names
-        name: getattr(args, name) or (run.options.get(name) if name != "where" else None)
-        for name in OF_TABLE
-    }
-    root = args.images[0]
-    listed = list_images(args.table, root, boxes=margin is not None, **names)
-    files = [os.path.join(root, file) for file in listed.files]
-    boxes = None
-    if margin is not None:
-        boxes = dict(zip(files, with_margin(listed.boxes, margin)))
-    return Found(files, 0, tuple(listed.notes)), boxes
-
-
-def predict(args: argparse.Namespace, options: dict[str, float]) -> Counts:
-    """Does what the flags ask for and says so. Raises: ValueError, OSError, RuntimeError: If it is
-    impossible.
-    """
-    run = Run(args.run)
-    target = TARGET if args.target_accuracy is None else args.target_accuracy
-    decision = choose_decision(run, args.rule, target, scores=args.scores, options=options)
-    if args.cover is not None:
-        least, _ = cover_threshold(run, target, args.scores)
-        decision = decision._replace(cover=(args.cover, least))
-    found, boxes = _find(run, args)
-    _refuse_to_overwrite_images(found.files, args.out, args.embeddings)
-    answers = Answerer(run.hierarchy, decision, args.topk)
-    truths = true_classes(run, found.files) if args.labels else None
-    if truths is not None and not (truths >= 0).any():
-        example = answers.paths[run.hierarchy.leaves[0]]
-        raise ValueError(
-            f"--labels: no image is in a folder named as a class of {run.folder}, such as"
-            f" {example!r}"
-        )
-    prototypes = read_prototypes(run) if args.scores == "prototypes" else None
-    embedder = Embedder(
-        load_model(run), choose_devices(args.GPU), run.options.get("amp"), prototypes
-    )
-    introduce(run, decision, found, target, cut=boxes is not None)
-    known = KnownImages(run)
-    predictor = Predictor(embedder, answers, image_shape(run), args.batch_size, known)
-    counts = predictor.write(found.files, args.out, args.embeddings, truths, boxes)
-    summarise(counts, truths is not None)
-    for line in warnings(run, counts, decision):
-        print(f"warning: {line}")
-    print(f"{'written':<28}{args.out}" + (f", {args.embeddings}" if args.embeddings else ""))
-    return counts
-
-
-def _refuse_to_overwrite_images(images: Sequence[str], *outputs: str | None) -> None:
-    """Raises: ValueError: If what is to be written would replace an image, or the other file to be
-    written.
-    """
-    outputs = [os.path.realpath(path) for path in outputs if path is not None]
-    if len(set(outputs)) < len(outputs):
-        raise ValueError(f"--out and --embeddings are both {outputs[0]}: give them different names")
-    names = {os.path.basename(path) for path in outputs}
-    for image in images:
-        if os.path.basename(image) in names and os.path.realpath(image) in outputs:
-            raise ValueError(
-                f"{image} is one of the images and would be replaced; name another file to write"
-            )
-
-
-def introduce(run: Run, decision: Decision, found: Found, target: float, cut: bool = False) -> None:
-    """Says which model answers how, and everything unusual about it."""
-    others = f"; {found.others} other files are passed over" if found.others else ""
-    print(f"{run.folder}, {run.result_checkpoint}, {run.hierarchy.num_classes} classes")
-    print(f"{len(found.files)} images{others}")
-    for note in found.notes:
-        print(f"note: {note}")
-    if not run.finished:
-        print("note: this run is not finished; its best or last epoch so far answers")
-    if run.options.get("crop_boxes") or (run.options.get("crop_box") is not None and not cut):
-        print(
-            "note: this run was trained on images cut to their bounding boxes; give it images cut"
-            " likewise, or a table with boxes (--table)"
-        )
-    if decision.fit is not None:
-        print(describe_temperature(decision.fit))
-    else:
-        print(
-            "note: probabilities are not calibrated: there are no results on a validation split"
-            " (--use_val)"
-        )
-    settings = "".join(
-        f", {name} {value if isinstance(value, str) else f'{value:.4g}'}"
-        for name, value in decision.options.items()
-    )
-    print(f"rule {decision.rule}{settings}")
-    if decision.promise is not None:
-        print(describe_promise(decision, target))
-
-
-def describe_temperature(fit: Temperature) -> str:
-    """The temperature, and what is to be known of probabilities that come from it."""
-    if not fit.determined:
-        return (
-            f"temperature 1: the {fit.n} validation images do not determine it, as their true"
-            " classes score no higher than others; probabilities are not calibrated"
-        )
-    text = f"temperature {fit.value:.4g}, fitted on {fit.n} validation images"
-    if fit.separable:
-        text += (
-            f"\nnote: all {fit.n} are answered right, so they do not say how often a sure answer is"
-            f" wrong;\n      the temperature is that of {fit.n} right images and one of any class"
-        )
-    return text
-
-
-def describe_promise(decision: Decision, target: float) -> str:
-    """How often answers are right, on which condition, and whether that is promised."""
-    promise = decision.promise
-    low, high = promise.range
-    if decision.estimated:
-        text = (
-            f"estimated, not promised: a new image like the {promise.n} validation images is"
-            f" answered right with\n          probability {target:g}, or somewhat less often, as"
-            " those images also chose the epoch;\n          a promise takes images that chose"
-            " nothing: train with --use_val and --split stratified, or with --last"
-        )
-    else:
-        text = (
-            f"promised, if new images are drawn like the {promise.n} that calibrate (the same"
-            " classes in the same mix, taken\n          and sorted the same way): answers are right"
-            f" with probability {target:g} or more, on average over\n          such draws; 95 % of"
-            f" draws of {promise.n} images give between {low:.3f} and {high:.3f}"
-        )
-    if not promise.value:
-        text += (
-            "\nnote: none of those images needs a superclass, so no answer backs off, not even\n"
-            "      for images of another kind"
-        )
-    return text
-
-
-def warnings(run: Run, counts: Counts, decision: Decision) -> list[str]:
-    """What makes the figures of a batch mean something else than they seem to."""
-    lines = []
-    made_by = ("train", "val") if run.result_checkpoint == "best.pt" else ("train",)
-    used = {name: counts.known[name].images for name in made_by if name in counts.known}
-    if used:
-        listed = ", ".join(f"{count} of split {name}" for name, count in used.items())
-        lines.append(
-            f"{sum(used.values())} of these images trained this model or chose its epoch"
-            f" ({listed}): on them it is right more often than on new ones"
-        )
-    if decision.reference is not None and counts.traits:
-        reference = batch_check.traits(decision.reference, decision.temperature)
-        if batch_check.is_unlike(np.concatenate(counts.traits), reference):
-            what = "what is promised above" if decision.promise else "the probabilities"
-            lines.append(
-                f"the model sees these images otherwise than {len(reference)} of the run that chose"
-                " nothing (other objects, another mix of classes or another way of taking them?):"
-                f" {what} may not hold for them; check some answers by eye"
-            )
-    return lines
-
-
-def summarise(counts: Counts, labelled: bool) -> None:
-    """Says what came out, and with labels how often it was right, with an exact binomial
-    interval.
-    """
-    hint = " (see column error)" if counts.errors else ""
-    print(f"\n{'images':<28}{counts.images}\n{'unreadable':<28}{counts.errors}{hint}")
-    if counts.answered:
-        depth, class_depth = counts.depth / counts.answered, counts.class_depth / counts.answered
-        print(
-            f"{'mean depth of answers':<28}{depth:.3f} (of the most probable classes"
-            f" {class_depth:.3f})"
-        )
-        print(f"{'answers that are classes':<28}{counts.leaves / counts.answered:.3f}")
-    if labelled and counts.judged:
-        print(f"{'with a known class':<28}{counts.judged}")
-        for name, count in (
-            ("most probable class is true", counts.accurate),
-            ("answer is right", counts.right),
-        ):
-            print(f"{name:<28}{_share(count, counts.judged)}")
-        if set(counts.known) - {""}:
-            for name in ("", *SPLITS):
-                if name in counts.known and counts.known[name].judged:
-                    _say_of_split(name, counts.known[name])
-
-
-def _say_of_split(name: str, known: Known) -> None:
-    title = f"  in the run's {name} split" if name else "  new to the run"
-    print(
-        f"{title:<34}{known.judged}: class true {known.accurate / known.judged:.4f}, answer right"
-        f" {_share(known.right, known.judged)}"
-    )
-
-
-def _share(count: int, total: int) -> str:
-    interval = binomtest(count, total).proportion_ci(0.95)
-    return f"{count / total:.4f}  (95 % interval {interval.low:.3f} to {interval.high:.3f})"
+def _check_folder(args: argparse.Namespace) -> None:
+    """Raises: ValueError: If there is no such run."""
+    if not os.path.isdir(args.run):
+        raise ValueError(f"{shortened(args.run, 200)}: there is no such folder")
 
 
 if __name__ == "__main__":

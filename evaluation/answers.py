@@ -20,6 +20,7 @@ from metrics.calibration import Temperature, calibrate
 from metrics.conformal import Promise, promise
 from metrics.covers import least_covers, set_threshold
 from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
+from metrics.rule import TARGET_ACCURACY
 from runs.folder import Run
 
 pd.set_option(
@@ -57,7 +58,7 @@ class Decision(NamedTuple):
 def choose_decision(
     run: Run,
     rule: str,
-    target_accuracy: float | None = 0.95,
+    target_accuracy: float | None = TARGET_ACCURACY,
     *,
     scores: str = "W",
     options: Mapping | None = None,

@@ -16,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from figures import fonts
+from figures import PICTURE_FORMATS, fonts
 
-FORMATS = ("png", "pdf")
 DPI = 144
 INK, FAINT, EMPTY = "#222222", "#9a9a9a", "#e6e6e6"
 SMALLEST, LARGEST = 4.5, 9.0  # font sizes in points
@@ -85,7 +84,7 @@ def styled() -> Iterator[None]:
 
 
 def render(
-    draw: Callable[..., Drawing], *arguments: object, formats: Iterable[str] = FORMATS
+    draw: Callable[..., Drawing], *arguments: object, formats: Iterable[str] = PICTURE_FORMATS
 ) -> Rendered:
     """Draws and writes one figure in memory; always also as PNG. Equal input gives equal bytes."""
     while True:

@@ -2,23 +2,27 @@
 numpy arrays.
 
 Nothing here needs torch, though scikit-bio, which infers the trees, imports it where it is
-installed.
+installed. A name is imported when it is first used: predict.py, whose --help shows the decision
+rules, need not wait for the libraries behind the measures.
 """
 
-from metrics.calibration import fit_temperature
-from metrics.decisions import RULES, decide
-from metrics.geometry import diagnostics
-from metrics.outputs import Outputs
-from metrics.result import Result
-from metrics.suite import METRICS, evaluate
+from importlib import import_module
 
-__all__ = [
-    "METRICS",
-    "RULES",
-    "Outputs",
-    "Result",
-    "decide",
-    "diagnostics",
-    "evaluate",
-    "fit_temperature",
-]
+HOMES = {
+    "METRICS": "suite",
+    "RULES": "decisions",
+    "Outputs": "outputs",
+    "Result": "result",
+    "decide": "decisions",
+    "diagnostics": "geometry",
+    "evaluate": "suite",
+    "fit_temperature": "calibration",
+}
+
+__all__ = list(HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

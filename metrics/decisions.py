@@ -17,7 +17,7 @@ from hierarchies.weights import cumulative, node_weights
 from metrics.needed import needed_lambdas, needed_thresholds
 from metrics.nodes import node_measures
 from metrics.outputs import RANKED, Outputs
-from metrics.pareto import above_threshold, most_valuable, pareto_front
+from metrics.pareto import Front, above_threshold, most_valuable, pareto_front
 from metrics.posterior import node_probabilities, path_sums, row_blocks, softmax, top_k
 from metrics.prohoc import fit_stop_factor, prohoc
 from metrics.result import Result
@@ -128,9 +128,11 @@ def jumping(hierarchy: Hierarchy, probabilities: np.ndarray, threshold: float = 
     return above_threshold(hierarchy, jumping_ladder(hierarchy, probabilities), threshold)
 
 
-def majority(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
+def majority(
+    hierarchy: Hierarchy, probabilities: np.ndarray, front: Front | None = None
+) -> np.ndarray:
     """The deepest node with P > 1/2: those nodes form one chain."""
-    return threshold(hierarchy, probabilities, 0.5)
+    return above_threshold(hierarchy, _front(hierarchy, probabilities, front), 0.5)
 
 
 def plurality_thresholds(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
@@ -153,17 +155,21 @@ def plurality_thresholds(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.
     return np.maximum(behind, np.where(shared, best, 0.0).max(axis=0))
 
 
-def plurality(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
+def plurality(
+    hierarchy: Hierarchy, probabilities: np.ndarray, front: Front | None = None
+) -> np.ndarray:
     """The node of largest information that is more probable than every second-best sibling in the
     tree.
     """
     thresholds = plurality_thresholds(hierarchy, probabilities)
-    return above_threshold(hierarchy, pareto_front(hierarchy, probabilities), thresholds)
+    return above_threshold(hierarchy, _front(hierarchy, probabilities, front), thresholds)
 
 
-def expected_information(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.ndarray:
+def expected_information(
+    hierarchy: Hierarchy, probabilities: np.ndarray, front: Front | None = None
+) -> np.ndarray:
     """argmax of P(v) info(v)."""
-    return most_valuable(hierarchy, pareto_front(hierarchy, probabilities), 0.0)
+    return most_valuable(hierarchy, _front(hierarchy, probabilities, front), 0.0)
 
 
 def darts(hierarchy: Hierarchy, probabilities: np.ndarray, darts_lambda: float = 0.0) -> np.ndarray:
@@ -177,6 +183,10 @@ def darts(hierarchy: Hierarchy, probabilities: np.ndarray, darts_lambda: float =
     if not darts_lambda >= 0:
         raise ValueError(f"darts_lambda is in bits and must be >= 0, got {darts_lambda}")
     return most_valuable(hierarchy, pareto_front(hierarchy, probabilities), darts_lambda)
+
+
+def _front(hierarchy: Hierarchy, probabilities: np.ndarray, known: Front | None) -> Front:
+    return pareto_front(hierarchy, probabilities) if known is None else known
 
 
 def _check_threshold(threshold: float) -> None:
@@ -232,12 +242,18 @@ RULES = Registry(
             needed_thresholds,
             jumping_ladder,
         ),
-        "majority": Rule(majority, "the deepest node above 1/2"),
+        "majority": Rule(majority, "the deepest node above 1/2", measured=True, reads_front=True),
         "plurality": Rule(
-            plurality, "the most specific node above every second-best sibling of the tree"
+            plurality,
+            "the most specific node above every second-best sibling of the tree",
+            measured=True,
+            reads_front=True,
         ),
         "expected_information": Rule(
-            expected_information, "the node of most information times probability"
+            expected_information,
+            "the node of most information times probability",
+            measured=True,
+            reads_front=True,
         ),
         "darts": Rule(
             darts,
@@ -303,18 +319,17 @@ def decide(hierarchy: Hierarchy, scores: np.ndarray, rule: str, **options) -> np
 
 
 def backing_off(outputs: Outputs) -> dict[str, Result]:
-    """Measures of the nodes that the rules without a setting answer: `majority/correct`,
-    `plurality/h_f1` ...
+    """Measures of the nodes that the rules answer which say that they are measured:
+    `majority/correct`, `plurality/h_f1` ...
     """
     tree, truths = outputs.hierarchy, outputs.hierarchy.leaves[outputs.labels]
-    thresholds = [plurality_thresholds(tree, nodes) for _, nodes in outputs.node_blocks()]
-    answers = {
-        "majority": above_threshold(tree, outputs.front, 0.5),
-        "plurality": above_threshold(
-            tree, outputs.front, np.concatenate([np.empty(0), *thresholds])
-        ),
-        "expected_information": most_valuable(tree, outputs.front, 0.0),
-    }
+    rules = {name: rule for name, rule in RULES.items() if rule.measured}
+    answers = {name: np.empty(outputs.num_samples, np.int64) for name in rules}
+    for rows, probabilities in outputs.node_blocks():
+        front = Front(*(part[rows] for part in outputs.front))
+        for name, rule in rules.items():
+            known = {"front": front} if rule.reads_front else {}
+            answers[name][rows] = rule.answer(tree, probabilities, **known)
     return {
         f"{rule}/{name}": result
         for rule, nodes in answers.items()

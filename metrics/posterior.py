@@ -2,13 +2,18 @@
 go by blocks.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from hierarchies import Hierarchy
+
+if TYPE_CHECKING:  # imported where it is used, as --help need not wait for it
+    from scipy.sparse import csr_array
 
 _BLOCK_ENTRIES = 1 << 21  # of float64: 16 MiB for one temporary array
 
@@ -84,6 +89,8 @@ def _above(hierarchy: Hierarchy) -> csr_array:
 @lru_cache(maxsize=4)
 def _below(hierarchy: Hierarchy) -> csr_array:
     """1 where a class is below a node (N, C)."""
+    from scipy.sparse import csr_array
+
     first, count = hierarchy.start, hierarchy.n_leaves
     pointers = np.concatenate([[0], np.cumsum(count)])
     columns = hierarchy.leaf_order[

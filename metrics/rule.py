@@ -9,6 +9,7 @@ from hierarchies import Hierarchy
 from metrics.pareto import Front, pareto_front
 from registry import Option
 
+TARGET_ACCURACY = 0.95  # that rules are set for where no other is asked for
 Answer = Callable[..., np.ndarray]  # (hierarchy, (S, N) probabilities, **options) -> (S,) nodes
 
 
@@ -28,6 +29,10 @@ class Rule:
             chooses from.
         fit: Of a rule whose setting promises nothing: (hierarchy, (S, C) scores, (S,) labels) ->
             the setting.
+        measured: Whether the answers of every run are measured, as `<rule>/correct` and so on: of a
+            rule that needs no setting.
+        reads_front: Whether `answer` takes the Pareto front of the probabilities as `front` where
+            it is known already, which saves the time to find it.
     """
 
     answer: Answer
@@ -37,3 +42,5 @@ class Rule:
     needed: Callable[[Hierarchy, Front, np.ndarray], np.ndarray] | None = None
     front: Callable[[Hierarchy, np.ndarray], Front] = pareto_front
     fit: Callable[[Hierarchy, np.ndarray, np.ndarray], float] | None = None
+    measured: bool = False
+    reads_front: bool = False

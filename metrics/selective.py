@@ -10,10 +10,12 @@ needs, and draws their curves:
 - `selective`: the most probable class, or nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from hierarchies import Hierarchy
 from metrics.measure import CURVES, LOWER, SHARE, Measure
@@ -21,6 +23,9 @@ from metrics.outputs import Outputs
 from metrics.pareto import Front, concatenate, pareto_front, top_node
 from metrics.posterior import ancestors, information, lca_nodes
 from metrics.result import Result, ratio
+
+if TYPE_CHECKING:  # imported where it is used, as --help need not wait for it
+    import pandas as pd
 
 
 def climbing_ladder(hierarchy: Hierarchy, probabilities: np.ndarray) -> Front:
@@ -133,6 +138,8 @@ def hierarchical_risk_coverage(
         steps = np.diff(values, axis=1)[used][order]
         totals = values[:, 0].sum() + np.append(0.0, np.cumsum(steps)[last])
         curve[name] = np.clip(ratio(totals, len(truths)), 0.0, 1.0)  # rounding of the sums
+    import pandas as pd
+
     return pd.DataFrame(curve)
 
 

@@ -11,7 +11,10 @@ import evaluate
 import predict
 import train
 import visualize
+from evaluation import prediction
+from evaluation.answers import Counts
 from options import command_line, flags
+from reports import visualization
 from training import experiment
 
 VALUES = {
@@ -64,9 +67,9 @@ def only_the_command_line(monkeypatch, tmp_path):
     monkeypatch.setattr(experiment, "run_to_status", take)
     monkeypatch.setattr(evaluate, "evaluate_runs", take)
     monkeypatch.setattr(evaluate, "_overview", take)
-    monkeypatch.setattr(visualize, "visualize", take)
-    monkeypatch.setattr(visualize, "find_folders", lambda folders: [])
-    monkeypatch.setattr(predict, "predict", lambda *_: predict.Counts())
+    (tmp_path / "RUN").mkdir()
+    monkeypatch.setattr(visualization, "visualize", lambda *_, **others: 0)
+    monkeypatch.setattr(prediction, "predict", lambda *_: Counts())
     monkeypatch.setattr(command_line, "_describe", take)  # for --help
     build = cache(lambda datasets: flags.build_parser("", list(datasets)))
     monkeypatch.setattr(command_line, "build_parser", lambda _, datasets: build(tuple(datasets)))

@@ -115,8 +115,8 @@ def test_options_of_another_weighting_are_refused_before_a_run_is_read(capsys):
 
 
 def test_a_folder_that_is_no_run_is_named_as_such(tmp_path, capsys):
-    assert visualize.main([str(tmp_path / "nowhere")]) == 2
-    assert "nowhere is not a run" in capsys.readouterr().err
+    assert visualize.main([str(tmp_path)]) == 2
+    assert f"{tmp_path} is not a run" in capsys.readouterr().err
 
 
 def _heed_interrupts():

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from drawable import draw, finish
 
-import visualize
 from figures import FIGURES
-from reports import run_report
+from reports import run_report, visualization
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -57,7 +56,7 @@ def record(tmp_path_factory):
     few = {name: FIGURES[name] for name in ("training_curves", "tanglegram", "mistake_images")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_report, "FIGURES", few)
-        patch.setattr(visualize, "FIGURES", few)
+        patch.setattr(visualization, "FIGURES", few)
         assert draw(folder / "demo") == 0
     return folder / "demo"
 

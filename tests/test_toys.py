@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,7 +24,6 @@ import models
 import predict
 import visualize
 from data.options import SEED, SHARED
-from evaluation.answers import Answerer, choose_decision
 from hierarchies import Hierarchy
 from losses.base import Loss, check_batch
 from losses.penalties import Penalty
@@ -126,7 +126,7 @@ def load_toy(options):
     """Noise as bright as its class; every fourth image is for the test, as given."""
     count = options["toy_count"]
     labels = np.repeat(np.arange(TREE.num_classes), count)
-    noise = np.random.default_rng(0).integers(0, 40, (len(labels), 16, 16, 1))
+    noise = np.random.default_rng(0).integers(0, 40, (len(labels), 16, 16, 3))
     order = np.arange(len(labels))
     return data.Splits(
         dataset=options["dataset"],
@@ -165,7 +165,8 @@ ROWS = (
     (data.DATASETS, "toy", data.Dataset(
         load_toy, {"split": "given", "seed": 1, "use_val": False}, ("given",), (COUNT,))),
     (METRICS, "toy_first", toy_measure),
-    (RULES, "toy", Rule(toy_rule, "a superclass at a depth", (TOY_DEPTH,))),
+    (RULES, "toy", Rule(
+        toy_rule, "a superclass at a depth", (TOY_DEPTH,), measured=True)),
 )  # fmt: skip
 OWN = {"toy_strength": "3", "toy_bias": "0.25", "toy_pull": "0.1", "toy_width": "9",
        "toy_count": "12"}  # fmt: skip
@@ -215,7 +216,7 @@ def test_toys_train_with_a_dynamic_scale_and_are_evaluated_and_reported(tmp_path
     epochs = run.epochs.iloc[-1]
     assert epochs["scale"] != 10  # it moved: a start of its own, then steps
     measures = run.metrics.set_index("metric")["value"]
-    assert 0 <= measures["toy_first"] <= 1
+    assert 0 <= measures["toy_first"] <= 1 and measures["toy/depth"] == 1
     assert len(run.outputs("test").labels) == 12  # every fourth of 4 x 12
     capsys.readouterr()
     assert evaluate.main([str(run.folder)]) == 0
@@ -225,14 +226,30 @@ def test_toys_train_with_a_dynamic_scale_and_are_evaluated_and_reported(tmp_path
     assert "toy-euc-dynamic" in capsys.readouterr().out
     assert catalogue.direction("toy_first") == "lower"
     assert "toy_first" in set(pd.read_csv(tmp_path / "summary.csv")["metric"])
-    parser = predict.build_parser()
-    assert "a superclass at a depth" in " ".join(parser.format_help().split())
-    args = parser.parse_args([str(run.folder), "x.png", "--rule", "toy", "--toy_depth", "1"])
-    decision = choose_decision(run, args.rule, options=predict._rule_options(parser, args))
-    answered = Answerer(run.hierarchy, decision)(run.outputs("test").scores).table
-    assert set(answered["decision"]) <= {"a", "d"}
+    assert evaluate.main([str(run.folder), "--metrics", "toy/*"]) == 0
+    assert "backing off: toy" in capsys.readouterr().out
+    answered_by_a_toy(run, tmp_path, capsys)
     assert visualize.main([str(run.folder), "--format", "png"]) == 0
     assert "toy_first" in (run.folder / "report.html").read_text("utf-8")
+
+
+def answered_by_a_toy(run, folder, capsys):
+    """predict.py takes the toy rule and its option, and refuses the option under another rule."""
+    Image.fromarray(np.full((16, 16), 99, np.uint8)).save(folder / "image.png")
+    out = folder / "predictions.csv"
+    argv = [str(run.folder), str(folder / "image.png"), "--out", str(out), "--GPU", "cpu"]
+    for flags, depth in (([], 1), (["--toy_depth", "1"], 1), (["--toy_depth", "2"], 2)):
+        assert predict.main([*argv, "--rule", "toy", *flags]) == 0
+        assert pd.read_csv(out)["decision_depth"].tolist() == [depth]
+    assert "rule toy, toy_depth 2" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        predict.main([*argv, "--rule", "crm", "--toy_depth", "1"])
+    assert "--toy_depth has no meaning for --rule crm" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        predict.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "toy: a superclass at a depth" in text
+    assert "depth of the answers of the toy rule" in text
 
 
 def test_toys_change_what_is_minimised():
@@ -306,6 +323,8 @@ HEAVY = ("torchvision", "timm", "skbio", "sklearn", "mlflow", "matplotlib", "sci
 PARSERS = {
     "train": "from options.flags import build_parser; build_parser('', list(train.DATASETS))",
     "evaluate": "evaluate.build_parser()",
+    "predict": "predict.build_parser()",
+    "visualize": "visualize.build_parser()",
 }
 
 
@@ -324,6 +343,8 @@ def test_parsing_imports_nothing_heavy(script):
     [
         ("train.py", ["--dataset", "folder", "--data_dir", "nowhere", "--method", "DR"]),
         ("evaluate.py", ["nowhere"]),
+        ("predict.py", ["nowhere", "image.png"]),
+        ("visualize.py", ["nowhere"]),
     ],
 )
 def test_a_missing_folder_is_named_before_anything_heavy_is_imported(script, argv, tmp_path):
