@@ -22,6 +22,7 @@ from metrics.covers import least_covers, set_threshold
 from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
 from metrics.rule import TARGET_ACCURACY
 from runs.folder import Run
+from training.scores import read_outputs
 
 pd.set_option(
     "mode.string_storage", "python"
@@ -148,7 +149,7 @@ def _reference(run: Run, scores: str, calibrating: np.ndarray | None) -> np.ndar
 
 def _scored(run: Run, split: str, scores: str) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of a split. Raises: ValueError: If there are no such scores."""
-    outputs = run.outputs(split)
+    outputs = read_outputs(run, split)
     values = outputs.scores if scores == "W" else outputs.prototype_scores
     if values is None:
         raise ValueError(no_prototypes(run))

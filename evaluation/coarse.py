@@ -6,6 +6,7 @@ from files.text import printable
 from metrics.amended import coarse_classes, hie
 from metrics.posterior import row_blocks, softmax
 from runs.folder import Run, RunError
+from training.scores import read_outputs
 
 
 def amended_scores(fine: Run, coarse: Run, split: str = "test") -> np.ndarray:
@@ -36,9 +37,10 @@ def amended_scores(fine: Run, coarse: Run, split: str = "test") -> np.ndarray:
             " must have been trained on one split (the same --split and --split_seed)"
         )
     rows = np.array([place[file] for file in own["files"]], np.int64)
-    scores = np.empty(own["scores"].shape, np.float32)
-    for part in row_blocks(*own["scores"].shape):
-        scores[part] = combine(own["scores"][part], other["scores"][rows[part]], above)
+    of_fine, of_coarse = (read_outputs(run, split).scores for run in (fine, coarse))
+    scores = np.empty(of_fine.shape, np.float32)
+    for part in row_blocks(*scores.shape):
+        scores[part] = combine(of_fine[part], of_coarse[rows[part]], above)
     return scores
 
 

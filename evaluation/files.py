@@ -12,6 +12,7 @@ from hierarchies import Hierarchy, node_weights, to_newick
 from hierarchies.tree import format_path
 from metrics import Outputs, coarse_images, curves, flat, superclass, trees
 from metrics.nodes import VALUES
+from metrics.outputs import SAMPLE
 from metrics.vectors import present, vector_sets
 from runs.folder import Run
 from runs.provenance import provenance
@@ -91,15 +92,17 @@ def weighting_suffix(request: EvaluationOptions) -> str:
 
 def learned_trees(outputs: Outputs) -> dict[str, tuple[trees.LearnedTree, list[str]]]:
     """Trees of the class vectors and prototypes, `W_upgma`, `W_nj`, `P_upgma`, `P_nj`, each with
-    its items' names.
+    its items' names; of more than 2,000 classes `W_of_2000_upgma` ... of so many drawn at random.
     """
+    every, outputs = outputs.hierarchy.num_classes, outputs.sample(SAMPLE)
     labels, learned = tip_labels(outputs.hierarchy), {}
+    drawn = "" if outputs.hierarchy.num_classes == every else f"_of_{SAMPLE}"
     for prefix, vectors in vector_sets(outputs):
         kept = np.flatnonzero(present(vectors))
         found = trees.infer_trees(np.asarray(vectors[kept], np.float64), outputs.distance)
         names = [labels[c] for c in kept]
         learned |= {
-            f"{prefix}_{method}": (tree, names)
+            f"{prefix}{drawn}_{method}": (tree, names)
             for method, tree in found.items()
             if tree is not None
         }
@@ -164,10 +167,7 @@ def _confusions(outputs: Outputs) -> Iterator[tuple[str, pd.DataFrame]]:
     """
     tree = outputs.hierarchy
     for level in (*range(1, tree.max_depth), None):
-        nodes, counts = flat.confusion(outputs, level)
-        true, predicted = counts.nonzero()
+        nodes, true, predicted, counts = flat.confused(outputs, level)
         paths = np.array([format_path(tree.path(v)) for v in nodes], dtype=object)
-        table = pd.DataFrame(
-            {"true": paths[true], "predicted": paths[predicted], "count": counts[true, predicted]}
-        )
+        table = pd.DataFrame({"true": paths[true], "predicted": paths[predicted], "count": counts})
         yield "confusion_classes" if level is None else f"confusion_level{level}", table

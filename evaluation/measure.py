@@ -21,6 +21,7 @@ from runs.folder import Run, RunError
 from training.devices import Devices
 from training.outputs import compute_outputs
 from training.rebuild import rebuilding
+from training.scores import read_outputs
 from training.setup import hold_model
 
 
@@ -116,7 +117,8 @@ def read_source(run: Run) -> SplitOutputs:
             " changed?"
         )
     return SplitOutputs(
-        run.outputs("test"), run.outputs("val") if (run.folder / "val.pkl").is_file() else None
+        read_outputs(run, "test"),
+        read_outputs(run, "val") if (run.folder / "val.pkl").is_file() else None,
     )
 
 
@@ -154,7 +156,7 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
     names = ("test", "val") if len(splits.val) else ("test",)  # calibration is for predict.py
     embedded = _Embedded(run, compute_outputs(training, splits, names))
     return SplitOutputs(
-        embedded.outputs("test"), embedded.outputs("val") if len(splits.val) else None
+        read_outputs(embedded, "test"), read_outputs(embedded, "val") if len(splits.val) else None
     )
 
 

@@ -40,11 +40,9 @@ def load_model(run: Run, checkpoint: str | None = None) -> models.Classifier:
     channels = 1 if options.get("gray") else 3
     try:
         state = run.checkpoint(name)["model"]
-        log_prior = state.get("head.log_prior")
-        train_counts = np.ones(run.hierarchy.num_classes)
-        if log_prior is not None:  # the same prior again, which the dynamic scale is built with
-            log_prior = log_prior / (options.get("tau") or 1.0)
-            train_counts = (log_prior - log_prior.min()).double().exp().numpy()
+        prior = state.get("head.log_prior")
+        classes, tau = run.hierarchy.num_classes, options.get("tau")
+        train_counts = models.counts_of_prior(prior, classes, tau or 1.0)
         made_from = run.config.get("backbone")
         model = models.build_classifier(
             options, run.hierarchy, train_counts, channels, side, made_from

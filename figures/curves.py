@@ -20,6 +20,7 @@ from figures.style import (
     new_figure,
 )
 from figures.subject import Subject
+from metrics.geometry import EPOCH_SAMPLE
 
 # title of a panel -> its axis, and the columns of epochs.csv with their names in the legend
 PANELS = {
@@ -28,7 +29,12 @@ PANELS = {
     "Scale of the scores": ("factor", {"scale": "scale"}),
     "Class distances against the tree": (
         "rank correlation",
-        {"W/corr": "class vectors (W)", "P/corr": "prototypes (P)"},
+        {
+            "W/corr": "class vectors (W)",
+            "P/corr": "prototypes (P)",
+            f"W_of_{EPOCH_SAMPLE}/corr": f"class vectors (W) of {EPOCH_SAMPLE} classes",
+            f"P_of_{EPOCH_SAMPLE}/corr": f"prototypes (P) of {EPOCH_SAMPLE} classes",
+        },
     ),
 }
 # of several methods, one column a panel: the first that any of them has
@@ -38,7 +44,10 @@ COMPARED = {
     "Training loss": ("mean loss of an image", ("train_loss",)),
     "Training accuracy": ("share of images", ("train_accuracy",)),
     "Scale of the scores": ("factor", ("scale",)),
-    "Class vectors (W) against the tree": ("rank correlation", ("W/corr",)),
+    "Class vectors (W) against the tree": (
+        "rank correlation",
+        ("W/corr", f"W_of_{EPOCH_SAMPLE}/corr"),
+    ),
 }
 _RANGES = {"mean loss of an image": (0.0, np.inf), "share of images": (0.0, 1.02)}
 

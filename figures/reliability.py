@@ -21,9 +21,7 @@ def reliability_diagram(subject: Subject) -> Drawing:
         raise NothingToDraw("There is no test image, so there are no confidences.")
     views, temperature = {"as trained": outputs}, _temperature(subject.validation)
     if temperature is not None:
-        views[f"scores divided by {temperature:.3g}"] = outputs.view(
-            scores=outputs.scores / np.float32(temperature)
-        )
+        views[f"scores divided by {temperature:.3g}"] = outputs.view(temperature=temperature)
     figure = new_figure(4.2 * len(views) + 0.2, 5.2)
     axes = figure.subplots(
         2, len(views), squeeze=False, height_ratios=(3, 1), sharex=True, sharey="row"

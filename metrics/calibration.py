@@ -102,7 +102,7 @@ def _single_confidence(outputs: Outputs) -> np.ndarray:
     """
     confidence = np.empty(outputs.num_samples)
     for rows in row_blocks(outputs.num_samples, outputs.hierarchy.num_classes):
-        z = outputs.scores[rows].astype(np.float32)
+        z = outputs.scores_of(rows).astype(np.float32)
         e = np.exp(z - z.max(axis=1, keepdims=True))
         confidence[rows] = e.max(axis=1) / e.sum(axis=1, dtype=np.float32)
     return confidence

@@ -1,5 +1,6 @@
 """Every registered measure, and what is known about a value from its name in metrics.csv."""
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ from metrics import (
     trees,
 )
 from metrics.measure import SECTIONS, Measure
+from metrics.outputs import SAMPLE
 
 # what the measures of a module are of; a new module needs a row here and no other file
 RANKED = (flat, hierarchical)  # the ranked classes: they make sense under any decision
@@ -40,6 +42,9 @@ COLUMNS = {
     "crm": "of the class of least expected path length",
     "crm_lca_height": "of the class of least expected height of the common ancestor",
     "calibrated": "of scores divided by the temperature",
+    f"W_of_{SAMPLE}": f"of the class vectors of {SAMPLE} classes drawn at random",
+    f"P_of_{SAMPLE}": f"of the prototypes of {SAMPLE} classes drawn at random",
+    f"of_{SAMPLE}": f"of {SAMPLE} classes drawn at random",
     "W": "of the class vectors",
     "P": "of the prototypes",
 }
@@ -78,10 +83,22 @@ def split(metric: str) -> tuple[str, str, str]:
     """The column ('value' if none), the rule that backs off ('' if none) and the name of a
     measure.
     """
-    column = next((prefix for prefix in COLUMNS if metric.startswith(f"{prefix}/")), "value")
+    drawn = re.match(r"((?:[WP]_)?of_\d+)/", metric)
+    known = (prefix for prefix in COLUMNS if metric.startswith(f"{prefix}/"))
+    column = drawn[1] if drawn else next(known, "value")
     name = metric.removeprefix(f"{column}/")
     rule, slash, answer = name.partition("/")
     return (column, rule, answer) if slash and rule != "nc" else (column, "", name)
+
+
+def of_sample(metric: str, size: int) -> str:
+    """The name of a measure where it is of `size` classes drawn at random: W_of_2000/corr for
+    W/corr.
+    """
+    vectors, slash, name = metric.partition("/")
+    if slash and vectors in ("W", "P"):
+        return f"{vectors}_of_{size}/{name}"
+    return f"of_{size}/{metric}"
 
 
 @lru_cache(maxsize=4096)

@@ -133,6 +133,20 @@ def confusion(outputs: Outputs, level: int | None = None) -> tuple[np.ndarray, n
     Returns: The nodes (n,) and the counts (n, n) int64.
     Raises: ValueError: If the tree has no such level.
     """
+    nodes, true, predicted, counts = confused(outputs, level)
+    table = np.zeros((len(nodes), len(nodes)), np.int64)
+    table[true, predicted] = counts
+    return nodes, table
+
+
+def confused(
+    outputs: Outputs, level: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """`confusion` without its zeros.
+
+    Returns: The nodes (n,), and of each pair that occurs the places of the true and of the
+        predicted node among them, and how often it does.
+    """
     tree = outputs.hierarchy
     if level is None:
         nodes, truths, predicted = tree.leaves, outputs.labels, outputs.predictions
@@ -142,8 +156,8 @@ def confusion(outputs: Outputs, level: int | None = None) -> tuple[np.ndarray, n
         raise ValueError(
             f"level must lie in 1..{tree.max_depth}, the height of the tree, got {level}"
         )
-    pairs = np.bincount(truths * len(nodes) + predicted, minlength=len(nodes) ** 2)
-    return nodes, pairs.reshape(len(nodes), len(nodes))
+    pairs, counts = np.unique(truths * len(nodes) + predicted, return_counts=True)
+    return nodes, pairs // len(nodes), pairs % len(nodes), counts
 
 
 MEASURES = (

@@ -3,6 +3,7 @@ epoch.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -11,11 +12,12 @@ from scipy.special import logsumexp
 from hierarchies import Hierarchy, distances
 from metrics.inference import classwise_correlation
 from metrics.measure import DESCRIBES, GEOMETRY, HIGHER, SHARE, Measure
-from metrics.outputs import Outputs
+from metrics.outputs import Outputs, sample_classes
 from metrics.posterior import row_blocks
 from metrics.result import Result, counted, mean_over_items, mean_over_samples, ratio
 from metrics.retrieval import level_retrieval
 from metrics.vectors import (
+    cosines_of,
     pairwise_cosines,
     pairwise_distances,
     present,
@@ -23,6 +25,9 @@ from metrics.vectors import (
     vector_sets,
 )
 
+# classes of whose pairs the figures of an epoch are, and how many are drawn where there are more:
+# a tenth of a second, which is little beside an epoch over more than a thousand classes
+EPOCH_CLASSES, EPOCH_SAMPLE = 1000, 500
 _TINY = 1e-12  # below this a squared distance or a step is rounding
 _TINY_ANGLE = 1e-6  # radians
 ANGLES = ("angle_true", "angle_nearest", "angle_nearest_wrong", "angle_mean", "intensity")
@@ -105,13 +110,14 @@ def embedding_angles(
     kept = np.flatnonzero(present(vectors))
     column = np.full(len(vectors), -1)
     column[kept] = np.arange(len(kept))
-    directions, cosines_between = unit(vectors[kept]), pairwise_cosines(vectors[kept])
+    directions = unit(vectors[kept])
     usable = np.flatnonzero(present(embeddings) & np.any(embeddings, axis=1))
     samples = {name: np.full(len(labels), np.nan) for name in ANGLES}
     for block in row_blocks(len(usable) if len(kept) else 0, len(vectors)):
         rows = usable[block]
         cosines = np.clip(unit(embeddings[rows]) @ directions.T, -1, 1)
-        samples["intensity"][rows] = intensity(cosines, cosines_between)
+        nearest = directions[cosines.argmax(axis=1)]
+        samples["intensity"][rows] = intensity(cosines, cosines_of(nearest, directions))
         angles, own = np.arccos(cosines), column[labels[rows]]
         known = np.flatnonzero(own >= 0)
         samples["angle_nearest"][rows], samples["angle_mean"][rows] = (
@@ -125,7 +131,7 @@ def embedding_angles(
     return samples
 
 
-def intensity(cosines: np.ndarray, cosines_between: np.ndarray) -> np.ndarray:
+def intensity(cosines: np.ndarray, of_nearest: np.ndarray) -> np.ndarray:
     """d_B / (d_1 + d_B) of unit embeddings, (S,) in [0, 1]: 1 on the nearest class vector, 0 on the
     border of its cell.
 
@@ -134,11 +140,12 @@ def intensity(cosines: np.ndarray, cosines_between: np.ndarray) -> np.ndarray:
     vector differs from P1.
 
     Args:
-        cosines: With the class vectors, (S, C); cosines_between: of the class vectors, (C, C).
+        cosines: With the class vectors, (S, C); of_nearest: those of the nearest class vector with
+            all, (S, C).
     """
     nearest = cosines.argmax(axis=1)
     closest = cosines[np.arange(len(cosines)), nearest]
-    gap = 1 - cosines_between[nearest]  # (S, C)
+    gap = 1 - of_nearest
     slope = gap + cosines - closest[:, None]
     crosses = (gap > _TINY) & (slope > _TINY)
     step = np.divide(gap, slope, out=np.full(gap.shape, np.inf), where=crosses).min(
@@ -196,7 +203,10 @@ def angles_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def neural_collapse(
-    class_vectors: np.ndarray, means: np.ndarray, target: np.ndarray | None = None
+    class_vectors: np.ndarray,
+    means: np.ndarray,
+    target: np.ndarray | None = None,
+    drawn_from: int | None = None,
 ) -> dict[str, Result]:
     """How close class vectors and class means (C, D) are to a frame; 0 is collapse.
 
@@ -206,12 +216,14 @@ def neural_collapse(
     [0, 4]. Classes with NaN (no samples) are left out and counted.
 
     Args:
-        target: Cosines of the frame, (C, C); None for -1 / (C - 1), those of a simplex.
+        target: Cosines of the frame, (C, C); None for those of a simplex, -1 / (C - 1).
+        drawn_from: C of the simplex, where these are a sample of its classes.
 
     Source: Papyan et al. 2020; Liang & Davis 2023.
     """
     size, kept = len(means), present(means) & present(class_vectors)
-    target = np.full((size, size), -1 / max(size - 1, 1)) if target is None else target
+    if target is None:
+        target = np.full((size, size), -1 / max((drawn_from or size) - 1, 1))
     target, n = target[np.ix_(kept, kept)], int(kept.sum())
     centred = means[kept] - (means[kept].mean(axis=0) if n else 0)
     results, upper = {}, np.triu_indices(n, 1)
@@ -245,6 +257,9 @@ def diagnostics(
 ) -> dict[str, float]:
     """The figures for one epoch's row, cheap enough to compute after each; NaN where undefined.
 
+    Of more than 1,000 classes those of the tree are of 500 drawn at random, always the same, and
+    their names say so: `W_of_500/corr`.
+
     `var_inter`, `var_intra`, `discriminability`; `proxy_prototype_angle` in radians, mean over
     classes; `W/corr`, and `W/p@1_level1`, `W/r_precision_level1`, `W/map@r_level1` ... for each
     level; the last two also for prototypes (P).
@@ -255,14 +270,28 @@ def diagnostics(
     """
     results = discriminability(class_sums, class_sumsq, counts)
     results["proxy_prototype_angle"] = mean_over_items(angles_between(class_vectors, prototypes))
-    tree = distances.path_length(hierarchy)
-    for name, vectors in (("W", class_vectors), ("P", prototypes)):
+    everything = len(class_vectors) <= EPOCH_CLASSES
+    classes = sample_classes(len(class_vectors), EPOCH_CLASSES if everything else EPOCH_SAMPLE)
+    drawn = "" if everything else f"_of_{EPOCH_SAMPLE}"
+    hierarchy, tree = _drawn_tree(hierarchy, tuple(classes.tolist()))
+    for name, vectors in (("W", class_vectors[classes]), ("P", prototypes[classes])):
         kept = present(vectors)
         learned = pairwise_distances(vectors[kept], distance)
-        results[f"{name}/corr"] = classwise_correlation(learned, tree[np.ix_(kept, kept)])
+        correlation = classwise_correlation(learned, tree[np.ix_(kept, kept)])
         levels = level_retrieval(vectors, hierarchy, distance)
-        results |= {f"{name}/{key}": result for key, result in levels.items()}
+        results |= {
+            f"{name}{drawn}/{key}": result
+            for key, result in {"corr": correlation, **levels}.items()
+        }
     return {name: result.value for name, result in results.items()}
+
+
+@lru_cache(maxsize=1)
+def _drawn_tree(hierarchy: Hierarchy, classes: tuple[int, ...]) -> tuple[Hierarchy, np.ndarray]:
+    """The tree of some classes and the path lengths between them, which no epoch changes."""
+    if len(classes) < hierarchy.num_classes:
+        hierarchy = hierarchy.subset(classes)
+    return hierarchy, distances.path_length(hierarchy)
 
 
 def discriminability_of(outputs: Outputs) -> dict[str, Result]:
@@ -307,7 +336,8 @@ def neural_collapse_of(outputs: Outputs) -> dict[str, Result]:
     sums, _, counts = class_sums(
         outputs.embeddings, outputs.labels, outputs.hierarchy.num_classes, normalise=False
     )
-    return neural_collapse(outputs.class_vectors, ratio(sums, counts[:, None]))
+    means = ratio(sums, counts[:, None])
+    return neural_collapse(outputs.class_vectors, means, drawn_from=outputs.drawn_from)
 
 
 MEASURES = (

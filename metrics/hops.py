@@ -55,23 +55,22 @@ def hops(outputs: Outputs) -> dict[str, Result]:
 
     Source: Sani & Anand 2025 (Hier-COS) and their code.
     """
-    tree, labels, scores = outputs.hierarchy, outputs.labels, outputs.scores
-    table = tiers(outputs.lca_height)
-    ideal = np.sort(table, axis=1)  # (C, C), tiers in the best order
-    weights = np.stack([position_weights(np.bincount(row)) for row in ideal])
-    cuts = {f"hops@{k}": min(k, tree.num_classes) for k in AT} | {"hops": tree.num_classes}
-    worst = {name: _loss(weights, ideal, ideal[:, :k][:, ::-1]) for name, k in cuts.items()}
+    classes, labels = outputs.hierarchy.num_classes, outputs.labels
+    cuts = {f"hops@{k}": min(k, classes) for k in AT} | {"hops": classes}
     values = {name: np.empty(len(labels)) for name in cuts}
     tied = np.empty(len(labels), bool)
-    for rows in row_blocks(len(labels), tree.num_classes):
-        order = np.argsort(-scores[rows], axis=1, kind="stable")
-        ranked = np.take_along_axis(scores[rows], order, axis=1)
-        tied[rows] = (ranked[:, 1:] == ranked[:, :-1]).any(axis=1)
-        truths = labels[rows]
+    by_class = np.argsort(labels, kind="stable")  # a block has few classes, and each few blocks
+    for block in row_blocks(len(labels), classes):
+        rows = by_class[block]
+        order, tied[rows] = _order(outputs.scores[rows])
+        present, truths = np.unique(labels[rows], return_inverse=True)
+        table = tiers(outputs.lca_height[present])
+        ideal = np.sort(table, axis=1)  # tiers in the best order
+        weights = np.stack([position_weights(np.bincount(row)) for row in ideal])
         tier = table[truths[:, None], order]
         for name, k in cuts.items():
             lost = _loss(weights[truths], ideal[truths], tier[:, :k])
-            most = worst[name][truths]
+            most = _loss(weights, ideal, ideal[:, :k][:, ::-1])[truths]
             with np.errstate(invalid="ignore", divide="ignore"):
                 share = np.where(most > 0, 1 - lost / most, tier[:, 0] == 0)
             values[name][rows] = np.clip(share, 0.0, 1.0)
@@ -79,6 +78,27 @@ def hops(outputs: Outputs) -> dict[str, Result]:
         **{name: mean_over_samples(value) for name, value in sorted(values.items())},
         "hops_ties": mean_over_samples(tied),
     }
+
+
+def _order(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Classes by falling score, equal ones by class, (rows, C); whether a row has equal ones,
+    (rows,).
+
+    Of float32 a key is sorted whose upper half falls with the score and whose lower half is the
+    class: several times as fast as a stable sort of the scores.
+    """
+    if scores.dtype != np.float32:
+        order = np.argsort(-scores, axis=1, kind="stable")
+        ranked = np.take_along_axis(scores, order, axis=1)
+        return order, (ranked[:, 1:] == ranked[:, :-1]).any(axis=1)
+    bits = (scores + np.float32(0)).view(np.uint32)  # -0 has become 0
+    negative = bits >> 31 == 1
+    falling = np.where(negative, bits, ~bits & np.uint32(0x7FFFFFFF))
+    keys = falling.astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(scores.shape[1], dtype=np.uint64)
+    keys.sort(axis=1)
+    upper = keys >> np.uint64(32)
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64), (upper[:, 1:] == upper[:, :-1]).any(1)
 
 
 def _loss(weights: np.ndarray, ideal: np.ndarray, tier: np.ndarray) -> np.ndarray:

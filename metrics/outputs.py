@@ -12,7 +12,15 @@ from hierarchies.weights import node_weights
 from metrics.pareto import Front, concatenate, pareto_front
 from metrics.posterior import node_probabilities, row_blocks, softmax, top_k
 
+SAMPLE = 2000  # classes of whose pairs measures are, where a tree has more: 2 million pairs
 RANKED = 20  # how many of the best classes are kept for the measures at k
+
+
+def sample_classes(num_classes: int, size: int, seed: int = 0) -> np.ndarray:
+    """`size` of the classes drawn at random, in order; all of them where there are no more."""
+    if num_classes <= size:
+        return np.arange(num_classes)
+    return np.sort(np.random.default_rng(seed).choice(num_classes, size, replace=False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +77,10 @@ class Outputs:
         coarse: Further images of the split, labelled at inner nodes; None without such. Only
             `metrics.coarse_images` looks at them.
         train_counts: (C,) training images labelled with each class, or None where not known.
+        temperature: The scores are divided by it, in float32, where they become a posterior; None
+            for 1.
+        drawn_from: Number of classes of the tree of which these are a sample (`sample`); None for
+            all of it.
 
     Raises: ValueError: If a shape, a label or a score does not fit.
     """
@@ -87,6 +99,8 @@ class Outputs:
     order: np.ndarray | None = None
     coarse: CoarseImages | None = None
     train_counts: np.ndarray | None = None
+    temperature: float | None = None
+    drawn_from: int | None = None
 
     def __post_init__(self) -> None:
         samples, classes, dim = (
@@ -189,7 +203,39 @@ class Outputs:
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Rows and their posterior over the classes, block by block: (slice, (rows, C) float64)."""
         for rows in row_blocks(self.num_samples, self.hierarchy.num_nodes):
-            yield rows, softmax(self.scores[rows])
+            yield rows, softmax(self.scores_of(rows))
+
+    def scores_of(self, rows: slice) -> np.ndarray:
+        """Scores of some samples, divided by the temperature, (rows, C)."""
+        scores = self.scores[rows]
+        return scores if self.temperature is None else scores / np.float32(self.temperature)
+
+    def sample(self, size: int, seed: int = 0) -> "Outputs":
+        """These outputs for `size` classes drawn at random, always the same of a tree, with their
+        samples and without scores: what measures of pairs of classes read. All of them where there
+        are no more.
+        """
+        classes = sample_classes(self.hierarchy.num_classes, size, seed)
+        if len(classes) == self.hierarchy.num_classes:
+            return self
+        place = np.full(self.hierarchy.num_classes, -1)
+        place[classes] = np.arange(len(classes))
+        rows = np.flatnonzero(place[self.labels] >= 0)
+        of_classes = {
+            name: None if array is None else array[classes]
+            for name in ("class_vectors", "prototypes", "living")
+            for array in [getattr(self, name)]
+        }
+        return Outputs(
+            self.hierarchy.subset(classes),
+            place[self.labels[rows]],
+            np.broadcast_to(np.float32(0), (len(rows), len(classes))),
+            self.embeddings[rows],
+            distance=self.distance,
+            beta=self.beta,
+            drawn_from=self.hierarchy.num_classes,
+            **of_classes,
+        )
 
     def node_blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Rows and their posterior over the nodes, block by block: (slice, (rows, N) float64)."""

@@ -5,10 +5,12 @@ Names: no prefix for the class vectors and argmax; `prototype/` for prototypes i
 `all_labels/` where images that are labelled at superclasses count, too; `crm/` for the class of
 least expected path length, `crm_lca_height/` for that of least expected LCA height (Karthik et al.
 2021); `calibrated/` and `prototype/calibrated/` for scores divided by a temperature; `majority/`
-... for answers that back off; `W/` and `P/` for the structure of class vectors and of prototypes.
+... for answers that back off; `W/` and `P/` for the structure of class vectors and of prototypes,
+`W_of_2000/`, `P_of_2000/` and `of_2000/` for that of 2,000 classes drawn at random of more.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,9 +21,10 @@ from metrics import catalogue, retrieval, superclass, trees
 from metrics.catalogue import describe
 from metrics.coarse_images import PREFIX, all_labels
 from metrics.decisions import crm_ranking
-from metrics.outputs import Outputs
+from metrics.outputs import SAMPLE, Outputs
 from metrics.posterior import row_blocks
 from metrics.result import Result, ratio
+from metrics.threads import in_threads
 
 Metrics = Mapping[str, Callable[[Outputs], Result | dict[str, Result]]]
 
@@ -36,6 +39,20 @@ POSTERIOR: Metrics = _of(catalogue.POSTERIOR)
 STRUCTURE: Metrics = _of(catalogue.STRUCTURE)
 METRICS: Metrics = {**RANKED, **ORDERED, **POSTERIOR, **STRUCTURE}
 ON_REQUEST: Metrics = {**trees.ON_REQUEST, **retrieval.ON_REQUEST}
+# whose cost grows with the square of the number of classes, or more: above `SAMPLE` classes they
+# are of so many, drawn at random, and their names say so
+OF_PAIRS = frozenset(
+    {
+        "class_retrieval",
+        "corr",
+        "corr_published",
+        "cophenetic",
+        "trees",
+        "hypersphere",
+        "neural_collapse",
+        "rf_published",
+    }
+)
 CRM = {
     "crm/": "path",
     "crm_lca_height/": "lca_height",
@@ -216,19 +233,20 @@ def _measure(
     """Names and results of all measures, under every kind of scores and decision."""
     absent = () if outputs.embeddings.shape[1] else STRUCTURE  # of scores alone there is none
     own = {name: metric for name, metric in METRICS.items() if name not in absent}
-    yield from _computed(own, outputs)
+    own |= {name: ON_REQUEST[name] for name in on_request}
+    of_scores = {**RANKED, **ORDERED, **POSTERIOR}
+    drawn, tasks = outputs.sample(SAMPLE), []
+    for name, metric in own.items():
+        sampled = name in OF_PAIRS and drawn is not outputs
+        tasks.append(({name: metric}, drawn if sampled else outputs, "", sampled))
     if outputs.coarse is not None:
-        yield from all_labels(outputs).items()
-    yield from _computed({name: ON_REQUEST[name] for name in on_request}, outputs)
-    if outputs.prototype_scores is not None:
-        view = outputs.view(scores=outputs.prototype_scores)
-        yield from _computed({**RANKED, **ORDERED, **POSTERIOR}, view, "prototype/")
-    if hie_scores is not None:
-        view = outputs.view(scores=hie_scores)
-        yield from _computed({**RANKED, **ORDERED, **POSTERIOR}, view, "hie/")
+        tasks.append(({PREFIX: all_labels}, outputs))
+    for prefix, scores in (("prototype/", outputs.prototype_scores), ("hie/", hie_scores)):
+        if scores is not None:
+            tasks.append((of_scores, outputs.view(scores=scores), prefix))
     for prefix, distance in CRM.items():
         order = crm_ranking(outputs.hierarchy, outputs.scores, distance)
-        yield from _computed(RANKED, outputs.view(order=order), prefix)
+        tasks.append((RANKED, outputs.view(order=order), prefix))
     calibrated = {"calibrated/": (outputs.scores, temperatures["temperature"])}
     calibrated["prototype/calibrated/"] = (
         outputs.prototype_scores,
@@ -236,13 +254,17 @@ def _measure(
     )
     for prefix, (scores, temperature) in calibrated.items():
         if scores is not None and temperature is not None:
-            yield from _computed(
-                POSTERIOR, outputs.view(scores=scores / np.float32(temperature)), prefix
-            )
+            view = outputs.view(scores=scores, temperature=temperature)
+            tasks.append((POSTERIOR, view, prefix))
+    for results in in_threads([partial(_computed, *task) for task in tasks]):
+        yield from results.items()
 
 
-def _computed(metrics: Metrics, outputs: Outputs, prefix: str = "") -> Iterator[tuple[str, Result]]:
-    normalised = is_normalised(outputs.hierarchy, outputs.node_weights)
+def _computed(
+    metrics: Metrics, outputs: Outputs, prefix: str = "", sampled: bool = False
+) -> dict[str, Result]:
+    """The results of some measures by name."""
+    normalised, results = is_normalised(outputs.hierarchy, outputs.node_weights), {}
     for name, metric in metrics.items():
         if name in superclass.NEED_NORMALISED and not normalised:
             result = dict.fromkeys(
@@ -251,4 +273,5 @@ def _computed(metrics: Metrics, outputs: Outputs, prefix: str = "") -> Iterator[
         else:
             result = metric(outputs)
         for key, value in (result if isinstance(result, dict) else {name: result}).items():
-            yield prefix + key, value
+            results[prefix + (catalogue.of_sample(key, SAMPLE) if sampled else key)] = value
+    return results

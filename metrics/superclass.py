@@ -10,7 +10,7 @@ from metrics.decisions import crm_ranking
 from metrics.flat import accuracy, macro_accuracy
 from metrics.measure import HIGHER, LOWER, POSTERIOR, SHARE, Measure
 from metrics.outputs import Outputs
-from metrics.posterior import ancestors, lca_nodes
+from metrics.posterior import ancestors, lca_nodes, row_blocks
 from metrics.result import Result, mean_over_groups, mean_over_samples, ratio
 
 _SMALLEST_GAP = 1e-5  # cumulated weights closer than this are one cut of the tree
@@ -77,7 +77,16 @@ def wasserstein_accuracy(outputs: Outputs) -> dict[str, Result]:
 
     Raises: ValueError: If the weights do not sum to 1 on every path.
     """
-    ranking = crm_ranking(outputs.hierarchy, outputs.scores, _normalised(outputs), k=1)
+    tree, weights = outputs.hierarchy, _normalised(outputs)
+    ranking = np.concatenate(
+        [
+            np.empty((0, 1), np.int64),
+            *(
+                crm_ranking(tree, outputs.scores_of(rows), weights, k=1)
+                for rows in row_blocks(outputs.num_samples, tree.num_nodes)
+            ),
+        ]
+    )
     decided = outputs.view(order=ranking)
     return {
         "wasserstein_accuracy": accuracy(decided),

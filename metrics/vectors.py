@@ -51,6 +51,11 @@ def pairwise_cosines(vectors: np.ndarray) -> np.ndarray:
     return np.clip(cosines, -1, 1)
 
 
+def cosines_of(directions: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Cosines of unit rows with other unit rows, (n, m), rounded as `pairwise_cosines` are."""
+    return np.clip(np.round(directions @ others.T, 13), -1, 1)
+
+
 def pairwise_distances(vectors: np.ndarray, distance: str) -> np.ndarray:
     """Distances of the directions of the rows, (C, C) float64, symmetric, 0 on the diagonal; see
     `angular`.

@@ -4,7 +4,7 @@ hierarchy.
 
 from models import backbones
 from models.backbones import BACKBONES, Backbone, build_backbone, has_pretrained
-from models.build import build_classifier
+from models.build import build_classifier, counts_of_prior, rebuild_head
 from models.classifier import SIZE_INFORM, Classifier, Prototypes, PrototypeSums
 from models.freeze import FREEZE, FREEZE_OPTION, freeze, parts
 from models.head import Head
@@ -37,6 +37,7 @@ __all__ = [
     "build_classifier",
     "build_head",
     "check_head_options",
+    "counts_of_prior",
     "freeze",
     "has_frozen_trunk",
     "has_pretrained",
@@ -45,6 +46,7 @@ __all__ = [
     "parts",
     "split_state",
     "prior_from_counts",
+    "rebuild_head",
     "stress",
     "synchronise_batch_norm",
     "trunk_digest",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 
 from hierarchies import Hierarchy
 from hierarchies.distances import of_lca, path_length
@@ -135,6 +136,33 @@ def _targets(options: Mapping, hierarchy: Hierarchy) -> np.ndarray:
     else:
         cosines = 1 - hierarchy.height / hierarchy.max_depth
     return cosine_targets(of_lca(hierarchy, cosines), distance)
+
+
+def rebuild_head(options: Mapping, hierarchy: Hierarchy, state: Mapping[str, torch.Tensor]) -> Head:
+    """The head of a recorded run with its weights.
+
+    Args:
+        options: Those that the model is rebuilt with.
+        hierarchy: Of the run.
+        state: The head's state dict.
+    """
+    tau = options.get("tau") or 1.0
+    counts = counts_of_prior(state.get("log_prior"), hierarchy.num_classes, tau)
+    head, _ = build_head_from(options, hierarchy, counts)
+    head.load_state_dict(state)
+    return head
+
+
+def counts_of_prior(
+    log_prior: torch.Tensor | None, num_classes: int, tau: float = 1.0
+) -> np.ndarray:
+    """Counts of training images that give a recorded class prior again, (C,), which the dynamic
+    scale is built with; ones where there is none.
+    """
+    if log_prior is None:
+        return np.ones(num_classes)
+    log_prior = log_prior / tau
+    return (log_prior - log_prior.min()).double().exp().numpy()
 
 
 def _own_options(options: Mapping) -> dict[str, object]:

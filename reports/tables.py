@@ -12,6 +12,7 @@ import pandas as pd
 
 from metrics.catalogue import direction, place
 from metrics.measure import SECTIONS
+from metrics.outputs import SAMPLE
 from reports.formats import MARK, Table, latex, markdown, terminal
 from reports.labels import method_labels, relabel
 
@@ -27,6 +28,8 @@ DEFAULT_METRICS = (
     "ahs@*",
     "W/corr",
     "P/corr",
+    f"W_of_{SAMPLE}/corr",
+    f"P_of_{SAMPLE}/corr",
     "hierarchical_accuracy",
     "wtd",
 )

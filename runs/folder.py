@@ -313,13 +313,17 @@ class Run:
             )
         return name
 
-    def outputs(self, name: str = "test") -> Outputs:
+    def outputs(self, name: str = "test", scores: Mapping[str, np.ndarray] = {}) -> Outputs:
         """What the metrics need of one split: of its images with a class, and those labelled at
         inner nodes as `Outputs.coarse`.
 
+        Args:
+            name: Of the split.
+            scores: Those that the run does not keep, see `training.scores.read_outputs`.
+
         Raises: RunError: Also if the arrays do not belong to the hierarchy.
         """
-        arrays, options = self.arrays(name), self.options
+        arrays, options = {**self.arrays(name), **scores}, self.options
         similarity = {
             "distance": options.get("distance") or "euc",
             "beta": options.get("beta") or 1.0,

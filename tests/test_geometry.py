@@ -21,7 +21,7 @@ from metrics.geometry import (
     neural_collapse,
     neural_collapse_of,
 )
-from metrics.vectors import angular, pairwise_cosines, unit
+from metrics.vectors import angular, cosines_of, unit
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -90,23 +90,29 @@ def test_an_embedding_with_nan_is_left_out_of_the_sums():
     assert (squares[0], counts[0]) == (pytest.approx(1), 1)
 
 
+def shares(images, proxies):
+    """Intensity of unit embeddings among unit class vectors."""
+    cosines = images @ proxies.T
+    return intensity(cosines, cosines_of(proxies[cosines.argmax(axis=1)], proxies))
+
+
 def test_intensity_is_the_worked_share_between_two_proxies_at_0_and_90_degrees():
     proxies = circle([0, 90])
-    found = intensity(circle([0, 20, 44, 80]) @ proxies.T, pairwise_cosines(proxies))
+    found = shares(circle([0, 20, 44, 80]), proxies)
     np.testing.assert_allclose(found, [1, 25 / 45, 1 / 45, 35 / 45])
-    assert intensity(circle([45]) @ proxies.T, pairwise_cosines(proxies))[0] == pytest.approx(0)
+    assert shares(circle([45]), proxies)[0] == pytest.approx(0)
 
 
 def test_intensity_is_measured_to_the_nearest_border_that_the_ray_meets():
     proxies = circle([0, 60, 140])
-    found = intensity(circle([20, 70]) @ proxies.T, pairwise_cosines(proxies))
+    found = shares(circle([20, 70]), proxies)
     np.testing.assert_allclose(found, [10 / 30, 30 / 40])
 
 
 def test_intensity_ends_where_two_class_vectors_are_equally_near():
     rng = np.random.default_rng(0)
     proxies, images = unit(rng.standard_normal((6, 3))), unit(rng.standard_normal((50, 3)))
-    found = intensity(images @ proxies.T, pairwise_cosines(proxies))
+    found = shares(images, proxies)
     assert np.isfinite(found).sum() > 20
     for image, share in zip(images, found):
         nearest = proxies[(proxies @ image).argmax()]
@@ -122,11 +128,10 @@ def test_intensity_ends_where_two_class_vectors_are_equally_near():
 
 def test_intensity_is_undefined_where_the_ray_leaves_no_cell():
     away = np.array([[np.cos(np.pi / 6), -np.sin(np.pi / 6)]])
-    assert np.isnan(intensity(away @ np.eye(2), np.eye(2)))[0]
-    assert np.isnan(intensity(np.ones((3, 1)), np.ones((1, 1)))).all()
-    assert np.isnan(
-        intensity(np.ones((3, 2)), np.ones((2, 2)))
-    ).all()  # two class vectors in one place
+    assert np.isnan(shares(away, np.eye(2)))[0]
+    assert np.isnan(shares(np.eye(1), np.eye(1))).all()
+    together = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert np.isnan(shares(together, together)).all()  # two class vectors in one place
 
 
 def test_angles_of_an_embedding_are_the_worked_ones():

@@ -27,6 +27,7 @@ from training.epoch_stats import Diverged
 from training.features import open_features
 from training.going_on import TABLE, check_start
 from training.outputs import compute_outputs
+from training.scores import read_outputs
 from training.setup import TrainingState, assemble
 from training.shared import Shared
 from training.team import FirstFailed, Team, join
@@ -43,7 +44,7 @@ MAIN_METRICS = (
     r"severity",
     r"hp@5",
     r"ahs@\d+",
-    r"[WP]/corr",
+    r"[WP](_of_\d+)?/corr",
 )
 
 
@@ -173,7 +174,7 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
     if training.team.first:
         for name, arrays in outputs.items():
             record.write_arrays(name, arrays)
-        record.finish(suite.evaluate(record.outputs("test")))
+        record.finish(suite.evaluate(read_outputs(record, "test")))
 
 
 def _best(record: Run) -> dict | None:

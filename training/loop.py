@@ -4,6 +4,7 @@ Read from `fit` downwards. What changes where several processes train one model 
 has its share of every batch, gradients are averaged, and what is counted is summed.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -232,4 +233,5 @@ def _line(row: Mapping, options: Mapping) -> str:
     chosen_by = f"val_{options['choose']}"
     if chosen_by in row:
         parts.append(f"{chosen_by} {row[chosen_by]:.3f}")
-    return "  ".join([*parts, f"W/corr {row['W/corr']:.3f}", f"scale {row['scale']:.2f}"])
+    parts += [f"{name} {row[name]:.3f}" for name in row if re.fullmatch(r"W(_of_\d+)?/corr", name)]
+    return "  ".join([*parts, f"scale {row['scale']:.2f}"])

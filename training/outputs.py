@@ -1,6 +1,7 @@
 """What a trained network makes of the images of whole splits: embeddings, scores, prototypes."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ import torch
 from data import Batches, Splits
 from data.progress import progress
 from models import PrototypeSums
+from training.scores import KEPT_SCORES, head_arrays
 from training.setup import TrainingState
 
 
@@ -45,8 +47,9 @@ def compute_outputs(
     `Splits`, files
     (S,), sizes (S, 2), embeddings (S, D), scores (S, C), class_vectors (C, D), prototypes (C, D)
     with NaN rows for classes without training images, prototype_counts (C,); for heads with proxies
-    prototype_scores (S, C); living (C,) where known. Of several processes only the first has the
-    arrays of single images.
+    prototype_scores (S, C); living (C,) where known. Where a split has more scores than
+    `KEPT_SCORES`, the arrays of the head stand in their place. Of several processes only the first
+    has the arrays of single images.
     """
     sums = PrototypeSums(splits.num_classes, training.model.dim, training.devices.main)
     for embeddings, targets in embed(
@@ -67,14 +70,15 @@ def _outputs(
 ) -> dict[str, np.ndarray]:
     """What belongs to the images of one split, gathered batch by batch on the CPU."""
     head, indices = training.model.head, getattr(splits, name)
-    parts = {"embeddings": [], "scores": []}
-    if head.has_proxies:
-        parts["prototype_scores"] = []
+    kept = len(indices) * splits.num_classes <= KEPT_SCORES
+    scorers = {"scores": head} if kept else {}
+    if kept and head.has_proxies:
+        scorers["prototype_scores"] = partial(head, weight=prototypes)
+    parts = {key: [] for key in ("embeddings", *scorers)}
     for embeddings, _ in embed(training, splits, indices, name):
         parts["embeddings"].append(embeddings.cpu())
-        parts["scores"].append(head(embeddings).cpu())
-        if head.has_proxies:
-            parts["prototype_scores"].append(head(embeddings, weight=prototypes).cpu())
+        for key, scorer in scorers.items():
+            parts[key].append(scorer(embeddings).cpu())
     gathered = training.team.gather(parts)
     if not gathered:
         return {}
@@ -82,6 +86,7 @@ def _outputs(
         "labels": splits.labels[indices],
         "files": np.array([splits.files[i] for i in indices]),
         "sizes": np.asarray(splits.sizes[indices]),
+        **({} if kept else head_arrays(head)),
         **{
             key: torch.cat([batch for one in gathered for batch in one[key]]).numpy()
             for key in parts
