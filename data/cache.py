@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data.cache_writer import checksums, fill, read_or_reason, refusal
-from data.decoding import PASSING, Box, pixels_fingerprint
+from data.decoding import DECODERS, PASSING, Box, pixels_fingerprint
 from files.locks import file_lock
 from files.writing import out_of_space, sync_folder
 
@@ -132,11 +132,13 @@ def build_cache(
     grey_range: int | None = None,
     truncated_images: str = "refuse",
     fit: str = "stretch",
+    decoder: str = "pillow",
 ) -> ImageCache:
     """Reads the images into a cache, or opens the one that an earlier or parallel run has made of
     the same files.
 
-    The cache is found by names, sizes and modification times of the files, resize, gray and boxes;
+    The cache is found by names, sizes and modification times of the files, resize, gray, boxes and
+    what else decides the pixels;
     outside of the data folder, where those of several may lie, by its path too. So a collection
     moves and is copied together with the cache inside it. It appears complete or not at all; others
     that want the same one wait for it.
@@ -154,6 +156,7 @@ def build_cache(
         grey_range: See `read_image`.
         truncated_images: 'use' or 'refuse' JPEG files that end early.
         fit: How images of other proportions become squares, see `read_image`.
+        decoder: Of `data.decoding.DECODERS`; another one's pixels are another cache.
 
     Raises:
         ValueError: If files cannot be read (all are counted, 20 listed with reasons) or differ in
@@ -163,6 +166,7 @@ def build_cache(
     root, resize, gray = Path(root), _side(resize), bool(gray)
     others = {"grey_range": grey_range, "truncated": truncated_images == "use"}
     others |= {} if fit == "stretch" or not resize else {"fit": fit}
+    others |= {"decoder": decoder} if decoder != DECODERS[0] else {}
     # those that are not given leave no mark
     named = "".join(f" {name} {value}" for name, value in others.items() if value)
     digest = files_digest(root, files, f"{FORMAT} {resize} {gray}{named}", boxes)

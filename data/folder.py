@@ -46,6 +46,7 @@ DEFAULTS = {
     "grey_range": None,
     "truncated_images": "refuse",
     "fit": "stretch",
+    "decoder": "pillow",
     "seed": 1,
     "split": "stratified",
     "split_list": None,

@@ -21,6 +21,7 @@ DEFAULTS = {
     "grey_range": None,
     "truncated_images": "refuse",
     "fit": "stretch",
+    "decoder": "pillow",
     "crop_boxes": False,
     "seed": 1,
     "split": "stratified",

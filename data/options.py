@@ -4,7 +4,7 @@ A dataset names those that it takes, with its own defaults, in DEFAULTS of its m
 takes is declared there, too.
 """
 
-from data.decoding import FITS
+from data.decoding import DECODERS, FITS
 from data.folds import Fold
 from hierarchies import FORMATS
 from registry import (
@@ -237,6 +237,15 @@ SHARED: dict[str, Option] = {
             "refuse",
             help="JPEG files that end early: refuse them, or use them as far as they go, with the"
             " rest grey",
+        ),
+        Option(
+            "decoder",
+            one_of(DECODERS),
+            "pillow",
+            help="what reads JPEG files: torchvision takes about half the time, and one value in a"
+            " thousand differs by 1 of 255; all else is read by Pillow",
+            off="pillow",
+            needs=Need(lambda options: options.get("fit") in (None, "stretch"), "--fit stretch"),
         ),
         Option(
             "crop_boxes",

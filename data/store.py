@@ -25,6 +25,7 @@ READING = (
     "gray",
     "grey_range",
     "truncated_images",
+    "decoder",
     "fit",
     "cache_dir",
     "skip_bad_images",
@@ -38,6 +39,7 @@ DEFAULTS = {
     "grey_range": None,
     "truncated_images": "refuse",
     "fit": "stretch",
+    "decoder": "pillow",
     "skip_bad_images": False,
     "stream": None,
 }
@@ -76,7 +78,8 @@ def open_images(
     Args:
         root: The data folder.
         files: Paths below it.
-        options: cache_dir, resize, gray, grey_range, truncated_images, fit, skip_bad_images: see
+        options: cache_dir, resize, gray, grey_range, truncated_images, fit, decoder,
+            skip_bad_images: see
             `build_cache`. stream: decode images
             each time they are used instead of once; None: where the decoded ones would take more
             than CACHE_LIMIT. upscale: side in pixels to which the resized images are enlarged; 0
@@ -141,6 +144,7 @@ def _stream(
         truncated=options["truncated_images"] == "use",
         fit=options["fit"],
         boxes=boxes,
+        decoder=options["decoder"],
     )
     return Images(
         stream, headers.sizes[kept], kept, tuple(notes), headers.fingerprints[kept], "files"

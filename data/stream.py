@@ -44,15 +44,15 @@ class Stream(_Rows):
     would hold.
 
     For sets that do not fit the disk when decoded: ImageNet at 224 pixels would take 200 GB.
-    `Batches` reads ahead, so decoding goes on while the model computes; Pillow does not hold
-    Python's lock meanwhile.
+    `Batches` reads ahead, so decoding goes on while the model computes; no decoder holds Python's
+    lock meanwhile.
 
     Args:
         root: The data folder.
         files: Paths below it, S of them.
         resize: Side in pixels that both sides of an image are stretched to, above 0.
         gray: One channel instead of three.
-        grey_range, truncated, fit: See `read_image`.
+        grey_range, truncated, fit, decoder: See `read_image`.
         boxes: For each file the part of it to cut out before resizing; None for whole images.
         workers: Threads that decode; as many as there are cores by default.
 
@@ -72,6 +72,7 @@ class Stream(_Rows):
         truncated: bool = False,
         fit: str = "stretch",
         boxes: Mapping[str, Box] | None = None,
+        decoder: str = "pillow",
         workers: int | None = None,
     ):
         if resize < 1:
@@ -83,6 +84,7 @@ class Stream(_Rows):
         self._root, self._files = Path(root), files
         self._how = {"gray": bool(gray), "grey_range": grey_range, "truncated": truncated}
         self._how["fit"], self._boxes = fit, boxes
+        self._how["decoder"] = decoder
         self._pool = ThreadPoolExecutor(workers or cores(), "image decoder")
 
     def _fetch(self, rows: np.ndarray) -> np.ndarray:

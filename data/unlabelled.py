@@ -46,7 +46,7 @@ class Shape(NamedTuple):
         height, width: In pixels, to which images are brought.
         gray: One channel instead of three.
         upscale: Side in pixels to which the stretched images are then enlarged; 0 leaves them.
-        grey_range, truncated, fit: See `data.decoding.read_image`.
+        grey_range, truncated, fit, decoder: See `data.decoding.read_image`.
     """
 
     height: int
@@ -56,6 +56,7 @@ class Shape(NamedTuple):
     grey_range: int | None = None
     truncated: bool = False
     fit: str = "stretch"
+    decoder: str = "pillow"
 
 
 class Batch(NamedTuple):
@@ -216,6 +217,7 @@ def _read(
             grey_range=shape.grey_range,
             truncated=shape.truncated,
             fit=shape.fit,
+            decoder=shape.decoder,
         )
         pixels = image.pixels if square else _stretch(image.pixels, shape)
     except Exception as error:  # damaged bytes can raise anything

@@ -28,6 +28,8 @@ def amended_scores(fine: Run, coarse: Run, split: str = "test") -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{coarse.folder}: {error} (train it with --label_depth)") from None
     own, other = fine.arrays_of_classes(split), coarse.arrays(split)
+    if "scores" not in other:
+        other = coarse.arrays_of_classes(split)
     place = {file: row for row, file in enumerate(other["files"])}
     missing = [file for file in own["files"] if file not in place]
     if missing:
@@ -37,7 +39,10 @@ def amended_scores(fine: Run, coarse: Run, split: str = "test") -> np.ndarray:
             " must have been trained on one split (the same --split and --split_seed)"
         )
     rows = np.array([place[file] for file in own["files"]], np.int64)
-    of_fine, of_coarse = (read_outputs(run, split).scores for run in (fine, coarse))
+    of_fine, of_coarse = (
+        arrays["scores"] if "scores" in arrays else read_outputs(run, split).scores
+        for run, arrays in ((fine, own), (coarse, other))
+    )
     scores = np.empty(of_fine.shape, np.float32)
     for part in row_blocks(*scores.shape):
         scores[part] = combine(of_fine[part], of_coarse[rows[part]], above)

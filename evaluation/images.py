@@ -34,7 +34,7 @@ class Content(NamedTuple):
     Attributes:
         fingerprints: By file, 16 hexadecimal digits.
         of: 'pixels' or 'files', see `data.Splits`.
-        resize, gray, grey_range, truncated, fit: As which the run reads them.
+        resize, gray, grey_range, truncated, fit, decoder: As which the run reads them.
     """
 
     fingerprints: Mapping[str, str]
@@ -44,6 +44,7 @@ class Content(NamedTuple):
     grey_range: int | None = None
     truncated: bool = False
     fit: str = "stretch"
+    decoder: str = "pillow"
 
 
 def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
@@ -83,6 +84,7 @@ def _content(run: Run) -> Content:
         grey_range,
         options.get("truncated_images") == "use",
         fit if isinstance(fit, str) else "stretch",
+        options.get("decoder") or "pillow",
     )
 
 
@@ -91,10 +93,7 @@ def _has_content(path: Path, file: str, content: Content) -> bool:
     if content.of == "files":
         found = file_fingerprint(path)
     else:
-        _, _, resize, gray, grey_range, truncated, fit = content
-        found = read_image(
-            path, resize=resize, gray=gray, grey_range=grey_range, truncated=truncated, fit=fit
-        ).fingerprint
+        found = read_image(path, **dict(list(content._asdict().items())[2:])).fingerprint
     return content.fingerprints.get(file) == f"{found:016x}"
 
 

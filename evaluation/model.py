@@ -81,6 +81,7 @@ def image_shape(run: Run) -> Shape:
         options.get("grey_range"),
         options.get("truncated_images") == "use",
         fit,
+        options.get("decoder") or "pillow",
     )
 
 

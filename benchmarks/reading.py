@@ -1,0 +1,139 @@
+"""How fast JPEG files become pixels: the stream, the cache and predicting, against bare decoders, all in one run.
+
+    python benchmarks/reading.py                        # photographs of 500 x 375 to 224 pixels, two threads
+    python benchmarks/reading.py --images 200 --rounds 3
+
+Draws photographs with the statistics of camera JPEGs (quality 90) and reads each by Pillow, and by torchvision's
+decode_jpeg and torch's resizing of bytes, with nothing around them, and by the project with --decoder torchvision. The
+ways take turns; the median over the rounds counts, so that a busy machine slows all alike. The project must reach 1.6
+times bare Pillow and .95 of bare torchvision.
+"""  # noqa: E501
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    sys.path[0] = str(ROOT)  # this script's folder would hide packages of the same name
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+from torchvision.io import ImageReadMode, decode_jpeg  # noqa: E402
+
+from data.cache import build_cache  # noqa: E402
+from data.stream import Stream  # noqa: E402
+from data.unlabelled import Shape, read_batches  # noqa: E402
+
+OVER_PILLOW, OF_TORCHVISION = 1.6, 0.95
+
+
+def draw(folder: Path, count: int, size: tuple[int, int] = (500, 375)) -> list[str]:
+    """Writes photographs: coarse shapes, finer ones with less contrast, and a little noise."""
+    generator, names = np.random.default_rng(0), []
+    for number in range(count):
+        pixels = np.full((size[1], size[0], 3), 128.0)
+        for cells, contrast in ((4, 60), (16, 30), (64, 12)):
+            coarse = generator.normal(0, contrast, (cells * 3 // 4, cells, 3)).astype(np.float32)
+            for channel in range(3):
+                layer = Image.fromarray(coarse[:, :, channel]).resize(size, Image.BICUBIC)
+                pixels[:, :, channel] += np.asarray(layer)
+        pixels += generator.normal(0, 3, pixels.shape)
+        names.append(f"{number}.jpg")
+        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        image.save(folder / names[-1], quality=90)
+    return names
+
+
+def bare_pillow(path: Path, side: int) -> np.ndarray:
+    """Pixels (side, side, 3) by Pillow alone."""
+    with Image.open(path) as image:
+        resized = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def bare_torchvision(path: Path, side: int) -> np.ndarray:
+    """Pixels (side, side, 3) by torchvision and torch alone."""
+    image = decode_jpeg(torch.from_numpy(np.fromfile(path, np.uint8)), ImageReadMode.RGB)
+    resized = F.interpolate(image[None], (side, side), mode="bilinear", antialias=True)[0]
+    return resized.permute(1, 2, 0).numpy()
+
+
+def ways(folder: Path, names: Sequence[str], side: int, threads: int) -> dict[str, Callable]:
+    """Name -> a function that reads all images once."""
+    pool = ThreadPoolExecutor(threads)
+    paths = [folder / name for name in names]
+    stream = Stream(folder, names, resize=side, decoder="torchvision", workers=threads)
+    shape = Shape(side, side, decoder="torchvision")
+
+    def read_bare(one: Callable) -> None:
+        for _ in pool.map(lambda path: one(path, side), paths):
+            pass
+
+    def through_cache() -> None:
+        place = folder / "cache"
+        how = {"resize": side, "decoder": "torchvision", "workers": threads}
+        build_cache(folder, names, cache_dir=place, **how)
+        shutil.rmtree(place)
+
+    def through_stream() -> None:
+        for first in range(0, len(names), 64):
+            stream[first : first + 64]
+
+    def predicting() -> None:
+        for _ in read_batches([str(path) for path in paths], shape, 64, workers=threads):
+            pass
+
+    return {
+        "bare Pillow": lambda: read_bare(bare_pillow),
+        "bare torchvision": lambda: read_bare(bare_torchvision),
+        "stream": through_stream,
+        "cache": through_cache,
+        "predicting": predicting,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints a row for each way; returns 0 if the limits hold, else 1."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=400, help="number of images")
+    parser.add_argument("--side", type=int, default=224, help="wanted, in pixels")
+    parser.add_argument("--threads", type=int, default=2, help="that decode")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each way")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)  # threads read one image each
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        names = draw(folder, args.images)
+        times = {name: [] for name in ways(folder, names, args.side, args.threads)}
+        for _ in range(args.rounds):
+            for name, read in ways(folder, names, args.side, args.threads).items():
+                start = time.perf_counter()
+                read()
+                times[name].append(time.perf_counter() - start)
+    speed = {name: args.images / statistics.median(found) for name, found in times.items()}
+    print("| way | images/s | of bare Pillow | of bare torchvision |\n|---|---|---|---|")
+    pillow, torchvision = speed["bare Pillow"], speed["bare torchvision"]
+    for name, rate in speed.items():
+        print(f"| {name} | {rate:.0f} | {rate / pillow:.2f} | {rate / torchvision:.2f} |")
+    own = [speed[name] for name in ("stream", "cache", "predicting")]
+    holds = min(own) >= max(OVER_PILLOW * pillow, OF_TORCHVISION * torchvision)
+    print(
+        f"\nlimits: {OVER_PILLOW} of bare Pillow and {OF_TORCHVISION} of bare torchvision:"
+        f" {'reached' if holds else 'not reached'}"
+    )
+    return int(not holds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""JPEG files by torchvision's decoder: Pillow's pixels, resized with at most 1 of 255 between them;
+everything else is read as ever.
+"""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import train
+from benchmarks import reading
+from data import decoding
+from data.cache import build_cache
+from data.decoding import read_image
+from data.stream import Stream
+from data.unlabelled import Shape, read_batches
+from options import command_line
+
+BOX = (5, 3, 30, 20)
+
+
+def picture(mode="RGB", size=(50, 37)):
+    generator = np.random.default_rng(0)
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    small = generator.integers(0, 256, (6, 8, channels), dtype=np.uint8)
+    image = Image.fromarray(small[:, :, 0] if channels == 1 else small, mode=None)
+    image = image if image.mode == mode else Image.frombytes(mode, (8, 6), small.tobytes())
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def save(path, image, orientation=1, **options):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif, **options)
+    return path
+
+
+def both(path, **how):
+    return [read_image(path, decoder=decoder, **how) for decoder in decoding.DECODERS]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How often torchvision decoded."""
+    seen, original = [], decoding.decode_jpeg
+    spy = lambda *a, **k: seen.append(1) or original(*a, **k)  # noqa: E731
+    monkeypatch.setattr(decoding, "decode_jpeg", spy)
+    return seen
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_photographs_have_the_same_pixels(tmp_path, calls, orientation):
+    path = save(tmp_path / "a.jpg", picture(), orientation)
+    for how in ({}, {"box": BOX}, {"gray": True}):
+        pillow, fast = both(path, resize=None, **how)
+        assert np.array_equal(fast.pixels, pillow.pixels) and fast[1:] == pillow[1:]
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize("side", [16, 64])
+def test_resized_pixels_differ_by_rounding_alone(tmp_path, calls, mode, gray, side):
+    path = save(tmp_path / "a.JPEG", picture(mode), orientation=6, quality=95)
+    pillow, fast = both(path, resize=side, gray=gray)
+    assert fast.pixels.shape == (side, side, 1 if gray else 3) and fast.pixels.flags.c_contiguous
+    gap = np.abs(fast.pixels.astype(int) - pillow.pixels)
+    assert gap.max() <= 1 and gap.mean() < 0.05 and fast.size == pillow.size == (37, 50)
+    assert fast.fingerprint == decoding.pixels_fingerprint(fast.pixels, fast.size)
+    assert calls
+
+
+def test_what_is_no_plain_jpeg_is_read_by_pillow(tmp_path, calls):
+    deep = np.arange(37 * 50, dtype=np.uint16).reshape(37, 50) * 30
+    clear = picture("RGBA")
+    files = {
+        "plain.png": lambda path: picture().save(path),
+        "deep.png": lambda path: Image.fromarray(deep).save(path),
+        "clear.png": lambda path: clear.save(path),
+        "inks.jpg": lambda path: picture("CMYK").save(path),
+        "a png.jpg": lambda path: picture().save(path, "PNG"),
+        "a jpeg.png": lambda path: picture().save(path, "JPEG"),
+    }
+    for name, write in files.items():
+        write(tmp_path / name)
+        pillow, fast = both(tmp_path / name, resize=16)
+        assert np.array_equal(fast.pixels, pillow.pixels) and fast[1:] == pillow[1:], name
+    path = save(tmp_path / "padded.jpg", picture())
+    assert np.array_equal(*(one.pixels for one in both(path, resize=16, fit="pad")))
+    assert not calls
+
+
+def test_damaged_files_are_refused_in_the_same_words(tmp_path):
+    content = io.BytesIO()
+    picture(size=(300, 200)).save(content, "JPEG")
+    (tmp_path / "early.jpg").write_bytes(content.getvalue()[:-2000])
+    (tmp_path / "no image.jpg").write_bytes(b"\xff\xd8\xff" + bytes(500))
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    for path in sorted(tmp_path.iterdir()):
+        said = []
+        for decoder in decoding.DECODERS:
+            with pytest.raises(ValueError) as error:
+                read_image(path, decoder=decoder)
+            said.append(str(error.value))
+        assert said[0] == said[1], path
+    pillow, fast = both(tmp_path / "early.jpg", resize=16, truncated=True)
+    assert fast.truncated and np.array_equal(fast.pixels, pillow.pixels)
+    with pytest.raises(ValueError, match="has nothing of the image"):
+        read_image(save(tmp_path / "a.jpg", picture()), box=(90, 0, 5, 5), decoder="torchvision")
+
+
+def test_cache_stream_and_predicting_share_the_decoder(tmp_path, calls):
+    files = ["a.jpg", "b.jpg"]
+    for place, name in enumerate(files):
+        save(tmp_path / name, picture(size=(50 + place, 37)))
+    how = {"resize": 24, "decoder": "torchvision"}
+    cache = build_cache(tmp_path, files, **how)
+    assert len(calls) == 2
+    stream = Stream(tmp_path, files, **how)
+    assert np.array_equal(stream[:], cache.pixels[:]) and len(calls) == 4
+    paths = [str(tmp_path / name) for name in files]
+    (batch,) = read_batches(paths, Shape(24, 24, decoder="torchvision"), 5)
+    assert np.array_equal(batch.pixels, cache.pixels[:]) and len(calls) == 6
+    assert np.array_equal(batch.fingerprints, cache.fingerprints)
+    usual = build_cache(tmp_path, files, resize=24)
+    assert usual.folder != cache.folder and len(calls) == 6
+    assert build_cache(tmp_path, files, resize=24, decoder="pillow").folder == usual.folder
+
+
+def test_a_torchvision_without_a_decoder_is_said_and_not_passed_over(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.jpg", picture())
+    monkeypatch.delattr("torchvision.io.decode_jpeg")
+    with pytest.raises(ValueError, match="--decoder torchvision: this version has none"):
+        read_image(path, decoder="torchvision")
+
+
+def test_the_decoder_is_recorded_where_it_is_not_that_of_earlier_runs():
+    argv = ["--dataset", "folder", "--data_dir", "none", "--method", "DR", "--backbone", "conv4"]
+    usual, _, folder = command_line.parse(argv, "", train.DATASETS)
+    named, _, same = command_line.parse([*argv, "--decoder", "pillow"], "", train.DATASETS)
+    fast, _, other = command_line.parse([*argv, "--decoder", "torchvision"], "", train.DATASETS)
+    assert usual["decoder"] is named["decoder"] is None and fast["decoder"] == "torchvision"
+    assert folder == same != other and "decoder=torchvision" in str(other)
+    with pytest.raises(SystemExit):
+        command_line.parse([*argv, "--decoder", "torchvision", "--fit", "pad"], "", train.DATASETS)
+
+
+def test_the_benchmark_of_reading_has_a_row_for_each_way(capsys):
+    assert reading.main("--images 12 --rounds 1 --side 32".split()) in (0, 1)
+    rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[2:7]]
+    assert rows == ["bare Pillow", "bare torchvision", "stream", "cache", "predicting"]
