@@ -242,6 +242,10 @@ class Outputs:
         for rows, probabilities in self.blocks():
             yield rows, node_probabilities(self.hierarchy, probabilities)
 
+    def share_tables(self) -> None:
+        """Computes the tables of the tree, so that views made from now on have them, too."""
+        _ = self.path, self.lca_height
+
     def view(self, **changes) -> "Outputs":
         """The same split with other scores, or an `order` of a decision rule; tables of the tree
         are shared.

@@ -236,6 +236,7 @@ def _measure(
     own |= {name: ON_REQUEST[name] for name in on_request}
     of_scores = {**RANKED, **ORDERED, **POSTERIOR}
     drawn, tasks = outputs.sample(SAMPLE), []
+    outputs.share_tables()  # before there are views of them
     for name, metric in own.items():
         sampled = name in OF_PAIRS and drawn is not outputs
         tasks.append(({name: metric}, drawn if sampled else outputs, "", sampled))

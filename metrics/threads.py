@@ -4,11 +4,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+MOST = 4  # each has blocks of its own in memory
+
 
 def count_threads() -> int:
-    """How many threads may compute: OMP_NUM_THREADS, as in torch and numpy, or one a core."""
+    """How many threads may compute: OMP_NUM_THREADS, as in torch and numpy, or one a core; 4 at
+    most.
+    """
     given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(given) if given.isdecimal() and int(given) > 0 else os.cpu_count() or 1
+    wanted = int(given) if given.isdecimal() and int(given) > 0 else os.cpu_count() or 1
+    return min(wanted, MOST)
 
 
 def in_threads(tasks: Iterable[Callable[[], object]]) -> Iterator[object]:

@@ -12,6 +12,7 @@ from trees import TREE
 from benchmarks import many_classes
 from data import split_table
 from metrics import catalogue, flat, geometry, hops, inference, suite
+from metrics import outputs as metric_outputs
 from metrics.outputs import Outputs, sample_classes
 from metrics.threads import in_threads
 from metrics.vectors import pairwise_cosines
@@ -150,6 +151,16 @@ def test_results_of_threads_keep_their_order(monkeypatch, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", threads)
     tasks = [lambda number=number: number**2 for number in range(20)]
     assert list(in_threads(tasks)) == [number**2 for number in range(20)]
+
+
+def test_tables_of_the_tree_are_made_once(monkeypatch):
+    made = []
+    for name in ("path_length", "lca_height"):
+        original = getattr(metric_outputs.distances, name)
+        spy = lambda tree, name=name, original=original: made.append(name) or original(tree)  # noqa: E731
+        monkeypatch.setattr(metric_outputs.distances, name, spy)
+    suite.evaluate(usual(), temperature=2.0)
+    assert sorted(made) == ["lca_height", "path_length"]
 
 
 def test_the_temperature_of_a_view_divides_its_scores():
