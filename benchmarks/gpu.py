@@ -38,7 +38,7 @@ PLAN = {  # seconds that a part may take in all
     "steps_compiled": 65,
     "epoch_resnet18": 45,
     "epoch_resnet50": 50,
-    "resume": 40,
+    "resume": 50,
     "data_parallel": 20,
 }
 
