@@ -1,13 +1,18 @@
-"""Lists the runs of a grid on a dataset, with what became of each: the part of sweep.sh that needs
-python.
+"""Lists the runs of a grid on a dataset, with what became of each, or runs them one after another:
+the part of sweep.sh that needs python.
 
     python scripts/grid.py demo --left
     python scripts/grid.py MicroS --seeds "1 2" --commands -- --data_dir plankton/MicroS
+    python scripts/grid.py MicroS --in_process -- --data_dir plankton/MicroS --freeze butlast
 
-Flags after '--' go to every run. Prints state and command of each run, one a line.
+Flags after '--' go to every run. Prints state and command of each run, one a line; with
+--in_process, what becomes of each that is not finished. That starts Python and reads the images
+once for all runs, which matters where a run takes seconds.
 """
 
 import argparse
+import contextlib
+import gc
 import importlib
 import itertools
 import os
@@ -15,13 +20,18 @@ import re
 import shlex
 import signal
 import sys
+import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+STOPPED = (130, 143)  # exit statuses of a run after Ctrl-C and SIGTERM
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
+
+import startup  # noqa: F401  isort: skip
 
 from files.locks import file_lock
 from options import command_line
@@ -144,6 +154,103 @@ def state(folder: Path) -> str:
     return f"{'running' if _locked(folder / '.lock') else 'interrupted'} at {reached}"
 
 
+def run_here(planned: Sequence[Planned], dataset: str, claims: Path | None = None) -> int:
+    """Runs one after another in this process what nobody has finished or is running. What a run
+    prints goes to <its folder>.out; one that fails stops no other.
+
+    Args:
+        planned: The runs.
+        dataset: Its name, for what is said at the end.
+        claims: A folder in which processes that share the runs out between them claim those that
+            they take, by their number, and leave the exit status.
+
+    Returns: 0; 1 if a run failed; 130 or 143 if it was stopped by Ctrl-C or SIGTERM.
+    """
+    from training.shared import Shared
+
+    shared, statuses = Shared(), {}
+    for number, run in enumerate(planned):
+        if run.word in ("finished", "running") or not _claim(claims, number):
+            continue
+        head, start = f"[{number + 1}/{len(planned)}]", time.perf_counter()
+        print(f"{head} starts     {run.folder}", flush=True)
+        status, said = _run_one(run, shared)
+        statuses[number] = status
+        if claims is not None:
+            (claims / str(number) / "status").write_text(f"{status}\n")
+        if status in STOPPED:
+            break
+        if status == 0:
+            print(f"{head} finished   {run.folder}  ({time.perf_counter() - start:.0f} s)")
+        else:
+            print(f"{head} FAILED     {run.folder}  (status {status}: {said})", flush=True)
+        gc.collect()  # models hold themselves in circles
+    stopped = next((status for status in statuses.values() if status in STOPPED), None)
+    failed = [planned[n].folder for n, status in statuses.items() if status not in (0, *STOPPED)]
+    if claims is None:
+        finished = sum((run.folder / "metrics.csv").is_file() for run in planned)
+        left = len(planned) - finished - len(failed)
+        print(
+            f"{dataset}: {finished} of {len(planned)} runs finished, {len(failed)} failed,"
+            f" {left} left"
+        )
+        for folder in failed:
+            print(f"failed  {folder}  (see {folder}.out)")
+    return stopped or int(bool(failed))
+
+
+def _claim(claims: Path | None, number: int) -> bool:
+    if claims is None:
+        return True
+    try:
+        (claims / str(number)).mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _run_one(run: Planned, shared: object) -> tuple[int, str]:
+    """Exit status of a run, as if its command had been called, and the last line it printed."""
+    from training import start
+
+    script = importlib.import_module(Path(run.command[1]).stem)
+    out = Path(f"{run.folder}.out")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    before, sys.argv = sys.argv, run.command[1:]
+    try:
+        with _printing_to(out):
+            try:
+                status = start.main(script.__doc__, script.DATASETS, run.command[2:], shared)
+            except SystemExit as stop:
+                status = stop.code if isinstance(stop.code, int) else 2
+            except KeyboardInterrupt:
+                status = STOPPED[0]
+            except Exception:  # a mistake in this program; the next run may not meet it
+                traceback.print_exc()
+                status = 1
+    finally:
+        sys.argv = before
+    lines = out.read_text("utf-8", "replace").replace("\r", "\n").strip().splitlines()
+    return status, lines[-1] if lines else ""
+
+
+@contextlib.contextmanager
+def _printing_to(path: Path) -> Iterator[None]:
+    """Appends all that this process prints to a file, also what libraries print."""
+    kept = [os.dup(number) for number in (1, 2)]
+    try:
+        with open(path, "a", encoding="utf-8", errors="replace", buffering=1) as file:
+            sys.stdout.flush()
+            for number in (1, 2):
+                os.dup2(file.fileno(), number)
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                yield
+    finally:
+        for number, old in zip((1, 2), kept):
+            os.dup2(old, number)
+            os.close(old)
+
+
 def _locked(lock: Path) -> bool:
     if not lock.exists():
         return False
@@ -181,6 +288,16 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print state, folder and command, separated by tabs, for sweep.sh",
     )
+    shown(
+        "--in_process",
+        action="store_true",
+        help="run what is left, one after another in this process",
+    )
+    add(
+        "--claims",
+        metavar="DIR",
+        help="with --in_process, for sweep.sh: folder in which several such processes claim runs",
+    )
     return parser
 
 
@@ -194,6 +311,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if asked.in_process:
+        return run_here(planned, asked.dataset, asked.claims and Path(asked.claims))
     for run in planned:
         if asked.left and run.state == "finished":
             continue
@@ -214,6 +333,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    if hasattr(signal, "SIGPIPE"):
+    if hasattr(signal, "SIGPIPE") and "--in_process" not in sys.argv:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly behind `| head`
     sys.exit(main())

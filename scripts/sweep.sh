@@ -5,6 +5,8 @@
 #
 #   --seeds "1 2 3"  seeds instead of the grid's
 #   --jobs N         runs at a time (default: one for each of the GPUs named)
+#   --in_process     start Python and read the images once for all runs of a job, not once a run: for runs of seconds, as
+#                    with --freeze butlast
 #   --GPU 0,1        GPUs that the runs are spread over, one each; cpu for none (default: left to the training script)
 #   --grid FILE      table of the runs (default: scripts/kim2023.txt, which says how to write another)
 #   --list           only print each run's state and command
@@ -13,6 +15,7 @@
 #                    scripts/sweep.sh demo --commands | tr '\n' '\0' | xargs -0 -n 1 -P 4 bash -c
 #
 #   scripts/sweep.sh demo --seeds 1 --jobs 2 --GPU cpu -- --epochs 3
+#   scripts/sweep.sh MicroS --jobs 2 --in_process -- --data_dir plankton/MicroS --freeze butlast
 #   scripts/sweep.sh MicroS --GPU 0,1,2,3 --jobs 8 -- --data_dir plankton/MicroS
 #
 # What a run prints goes to <its folder>.out. The exit status is 0 if no run failed, 1 if some did, 2 if the grid or the
@@ -22,7 +25,7 @@
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-dataset='' jobs='' gpus='' only_print='' selection=() extra=()
+dataset='' jobs='' gpus='' only_print='' in_process='' selection=() extra=()
 
 usage() { sed -n '2,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
@@ -42,6 +45,7 @@ while (($#)); do
             esac
             shift ;;
         --list) only_print=$1 ;;
+        --in_process) in_process=$1 ;;
         --commands | --left) only_print=$1 selection+=("$1") ;;
         -h | --help) usage && exit ;;
         --) shift && extra=("$@") && break ;;
@@ -51,7 +55,7 @@ while (($#)); do
     shift
 done
 [ -n "$dataset" ] || refuse "which dataset?"
-[ -z "$only_print" ] || [ -z "$jobs$gpus" ] || refuse "$only_print starts nothing: no --jobs, and --GPU only behind --"
+[ -z "$only_print" ] || [ -z "$jobs$gpus$in_process" ] || refuse "$only_print starts nothing: no --jobs or --in_process, and --GPU only behind --"
 IFS=, read -ra devices <<<"$gpus"
 jobs=${jobs:-$((${#devices[@]} > 0 ? ${#devices[@]} : 1))}
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || refuse "--jobs must be a whole number above 0, got $jobs"
@@ -112,11 +116,21 @@ work() {
     done
 }
 
+# The same in one process, which says itself what becomes of the runs that it takes.
+work_in_process() {
+    local device=$1 child=''
+    trap '' INT
+    trap '[ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' TERM
+    "${runs[@]}" --in_process --claims "$scratch" "${extra[@]}" ${device:+--GPU "$device"} &
+    child=$!
+    while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done
+}
+
 workers=() signalled=''
 for ((slot = 0; slot < jobs; slot++)); do
     device=''
     ((${#devices[@]} == 0)) || device=${devices[slot % ${#devices[@]}]}
-    work "$device" &
+    work${in_process:+_in_process} "$device" &
     workers+=($!)
 done
 trap 'signalled=1; kill -TERM "${workers[@]}" 2>/dev/null || true' INT TERM

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import epoch, target_accuracy, trees
+from benchmarks import epoch, features, target_accuracy, trees
 from models import stress
 
 
@@ -46,6 +46,18 @@ def test_an_epoch_is_timed_and_its_diagnostics_are_a_part_of_it(capsys):
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[:2] == ["conv4", "4"] and all(float(cell) > 0 for cell in cells[2:6])
     assert 0 < float(cells[6].rstrip("%")) < 100
+
+
+def test_an_epoch_on_features_is_timed_beside_its_bare_steps(capsys):
+    argv = "--images 600 --width 40 --classes 6 --batch_size 60 --repeats 2 --flags".split()
+    features.main([*argv, "--method DR --ema", "--method softmax"])
+    rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()[4:6]]
+    assert [row[0].strip() for row in rows] == ["--method DR --ema", "--method softmax"]
+    for _, steps, bare, whole, _, wall, processor in rows:
+        assert int(steps) == 10 and 0 < float(bare) and 0 < float(whole)
+        # fixed costs of an epoch weigh more in one that is this small; it reads no image
+        assert 0 < float(wall) < 20 and 0 < float(processor) < 20
+        assert float(whole) < 20
 
 
 def test_rules_reach_the_accuracy_they_are_set_for(capsys):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from images import make_folder
 
+import data
 import train
 from files.locks import file_lock
 from training import loop, start
@@ -229,6 +230,14 @@ STUB = """#!/usr/bin/env bash
 # Stands for python: lists three runs, which wait for a signal.
 for i in 1 2 3; do
     command="bash '{0}/wait.sh' '{0}/run$i'"
+    if [[ " $* " == *" --in_process "* ]]; then
+        mkdir "{0}/taken$i" 2>/dev/null || continue
+        trap 'kill -TERM $child; wait $child; exit 143' TERM
+        bash -c "exec $command" &
+        child=$!
+        wait $child
+        continue
+    fi
     [[ " $* " == *" --commands "* ]] || printf 'not started\\t%s\\t' "{0}/run$i"
     echo "$command"
 done
@@ -312,6 +321,19 @@ def test_a_signal_stops_all_runs_of_a_sweep_and_starts_no_more(stub, tmp_path, s
     assert not list(tmp_path.glob("run3*"))
 
 
+def test_jobs_of_one_process_each_run_all_and_get_signals(stub, tmp_path):
+    (tmp_path / "quick").touch()
+    status, printed = call("sweep.sh", "any", "--jobs", "2", "--in_process", **stub)
+    assert status == 0 and "any: 3 of 3 runs finished, 0 failed, 0 left" in printed
+    (tmp_path / "quick").unlink()
+    for place in tmp_path.glob("*[0-9]*"):
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    argv = ["sweep.sh", "any", "--jobs", "2", "--in_process"]
+    printed, status = stop_with(signal.SIGTERM, argv, stub, started=2)
+    assert status == 143 and "0 of 3 runs finished, 0 failed, 3 left" in printed
+    assert len(list(tmp_path.glob("*.stopped"))) == 2
+
+
 def test_a_slurm_task_is_the_line_of_its_number_and_queued_again_before_its_time_is_up(
     stub, tmp_path
 ):
@@ -379,3 +401,76 @@ def test_help_of_the_sweep_is_its_header():
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shell_scripts_pass_shellcheck():
     subprocess.run(["shellcheck", *SCRIPTS.glob("*.sh")], check=True)
+
+
+@pytest.fixture
+def small_grid(tmp_path):
+    """A table of three methods on a few images, the second of which fails; and its plan."""
+    images = make_folder(tmp_path / "data" / "images", {"a/b": 8, "a/c": 8, "d": 8})
+    flags = f"--data_dir '{images}' --backbone conv4 --dim 4 --resize 16 --batch_size 8 --use_val"
+    flags += f" --epochs 2 --GPU cpu --record '{tmp_path / 'record'}' --freeze butlast"
+    choices = ["softmax", "normface --mds_W --hr 1", "DR --ema"]
+    text = f"[datasets]\ntiny train.py --dataset folder {flags} --rand_backbone\n[methods]\n"
+    text += "\n".join(f"--method {choice}" for choice in choices)
+    grid = write_grid(tmp_path / "grid.txt", text)
+    return grid, list(sweeps.plan(sweeps.read_grid(grid), "tiny"))
+
+
+def test_a_grid_in_one_process_reads_images_once_and_makes_what_single_runs_make(
+    small_grid, tmp_path, monkeypatch, capfd
+):
+    grid, planned = small_grid
+    loads, original = [], data.load
+    monkeypatch.setattr(data, "load", lambda options: loads.append(1) or original(options))
+    assert sweeps.main(["tiny", "--grid", str(grid), "--in_process"]) == 1
+    printed = capfd.readouterr().out
+    assert len(loads) == 1
+    assert "tiny: 2 of 3 runs finished, 1 failed, 0 left" in printed
+    assert f"[2/3] FAILED     {planned[1].folder}  (status 2: error: " in printed
+    assert "accuracy" not in printed and "computed before" in printed_by(planned[2])
+    made = {run.folder: contents(run.folder) for run in (planned[0], planned[2])}
+    shutil.rmtree(tmp_path / "record")
+    for run in (planned[0], planned[2]):
+        assert start.main("", train.DATASETS, run.command[2:]) == 0
+        assert contents(run.folder) == made[run.folder]
+    assert sweeps.main(["tiny", "--grid", str(grid), "--in_process"]) == 1  # only what is left
+    assert "[1/3]" not in capfd.readouterr().out
+
+
+def printed_by(run):
+    return Path(f"{run.folder}.out").read_text()
+
+
+def contents(folder):
+    names = ("last.pt", "best.pt", "epochs.csv", "metrics.csv", "test.pkl")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemError])
+def test_ctrl_c_ends_a_grid_in_one_process_and_a_mistake_in_it_does_not(
+    small_grid, monkeypatch, capfd, stop
+):
+    grid, planned = small_grid
+
+    def fail(*arguments):
+        raise stop("a mistake")
+
+    monkeypatch.setattr(loop, "_train_epoch", fail)
+    status = sweeps.main(["tiny", "--grid", str(grid), "--in_process"])
+    printed = capfd.readouterr().out
+    if stop is KeyboardInterrupt:
+        assert status == 130 and "[2/3]" not in printed and "0 failed, 3 left" in printed
+    else:
+        assert status == 1 and "[3/3] FAILED" in printed and "3 failed, 0 left" in printed
+        assert "Traceback" in printed_by(planned[0])
+
+
+def test_processes_share_the_runs_of_a_grid_by_claims(small_grid, tmp_path, monkeypatch, capfd):
+    grid, planned = small_grid
+    (tmp_path / "claims" / "0").mkdir(parents=True)
+    monkeypatch.setattr(sweeps, "_run_one", lambda run, shared: (0, ""))
+    argv = ["tiny", "--grid", str(grid), "--in_process", "--claims", str(tmp_path / "claims")]
+    assert sweeps.main(argv) == 0
+    assert "[1/3]" not in capfd.readouterr().out
+    assert (tmp_path / "claims" / "2" / "status").read_text() == "0\n"
+    assert not (tmp_path / "claims" / "0" / "status").exists()

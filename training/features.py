@@ -27,6 +27,7 @@ READING = (
     "gray",
     "grey_range",
     "truncated_images",
+    "decoder",
     "crop_boxes",
     "crop_box",
     "box_columns",

@@ -7,13 +7,17 @@ from pathlib import Path
 import data
 import startup
 from options import command_line
+from training.shared import Shared
 
 
 def main(
-    description: str, datasets: Mapping[str, Mapping], argv: Sequence[str] | None = None
+    description: str,
+    datasets: Mapping[str, Mapping],
+    argv: Sequence[str] | None = None,
+    shared: Shared | None = None,
 ) -> int:
     """A training script: its description, the datasets it offers with their defaults; returns the
-    exit status.
+    exit status. `shared` is what the runs before this one in this process have read.
     """
     startup.set_up_streams()
     options, machine, folder = command_line.parse(argv, description, datasets)
@@ -22,7 +26,7 @@ def main(
         # what trains and measures takes seconds to import, which a slip need not wait for
         from training import experiment
 
-        return experiment.run_to_status(options, machine, folder)
+        return experiment.run_to_status(options, machine, folder, shared)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,179 @@
+"""What an epoch on cached features costs above its steps, which are those of a head: forward, backward, optimizer.
+
+    python benchmarks/features.py
+    python benchmarks/features.py --images 5000 --repeats 3 --flags "--method normface"
+
+Draws features into a file as training keeps them (training/features.py), and times a training epoch of the engine against
+a bare loop over the same numbers in memory, with the same model, optimizer and updates of moving averages and scale, and
+without anything that is counted; both in turn, in one process, on one CPU thread. A ratio is that of the shortest times
+of both, by wall time and by processor time, which other programs disturb less.
+"""  # noqa: E501
+
+import argparse
+import io
+import os
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+if __name__ == "__main__":  # the folder of this script would hide the packages of the same name
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import startup  # noqa: E402, F401  isort: skip
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+import data  # noqa: E402
+import train  # noqa: E402
+from data.progress import progress  # noqa: E402
+from data.row_file import CHUNK, open_rows  # noqa: E402
+from hierarchies import Hierarchy  # noqa: E402
+from options import command_line  # noqa: E402
+from training import loop  # noqa: E402
+from training.devices import Devices  # noqa: E402
+from training.setup import TrainingState, assemble  # noqa: E402
+
+LIMIT = 1.10
+FLAGS = ("--method DR", "--method DR --ema --dynamic")
+CPU = Devices(torch.device("cpu"))
+
+
+def draw_splits(images: int, classes: int) -> data.Splits:
+    """A collection whose pixels nobody looks at, in a tree of classes four levels high."""
+    paths = [(f"a{c // 50}", f"b{c // 20}", f"c{c // 5}", f"d{c}") for c in range(classes)]
+    rows, pixels = np.arange(images + 2), np.zeros((1, 16, 16, 3), np.uint8)
+    return data.Splits(
+        "drawn",
+        Hierarchy.from_paths(paths),
+        [str(row) for row in rows],
+        np.random.default_rng(0).permutation(rows % classes),
+        np.full((len(rows), 2), 32.0),
+        np.broadcast_to(pixels, (len(rows), *pixels.shape[1:])),
+        train=rows[:images],
+        val=rows[images : images + 1],
+        test=rows[images + 1 :],
+    )
+
+
+def prepare(
+    flags: str, options: argparse.Namespace, folder: str
+) -> tuple[TrainingState, data.Splits]:
+    """A training as train.py would assemble it, whose trunk's features are drawn."""
+    argv = ["--dataset", "folder", "--data_dir", folder, "--backbone", "conv4", "--rand_backbone"]
+    argv += ["--freeze", "butlast", "--batch_size", str(options.batch_size), *shlex.split(flags)]
+    resolved, _, _ = command_line.parse(argv, "", train.DATASETS)
+    splits = draw_splits(options.images, options.classes)
+    training = assemble(resolved, splits, CPU)
+    shape = (len(splits.files), options.width)
+    projection = nn.Linear(options.width, training.model.dim)
+    training.model.backbone.projection = projection
+    trained = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
+    training.optimizer = torch.optim.Adam(trained, lr=resolved["lr"])
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(rows: np.ndarray):
+        for start in range(0, len(rows), CHUNK):
+            count = len(rows[start : start + CHUNK])
+            yield torch.randn(count, options.width, generator=generator).numpy()
+
+    drawn = open_rows("drawn.features", shape, options.precision, draw, data_dir=folder)
+    training.features = torch.from_numpy(drawn)
+    return training, splits
+
+
+def engine_epoch(training: TrainingState, splits: data.Splits, batches: data.Batches) -> None:
+    """An epoch as `loop.fit` trains it."""
+    with progress(total=1, file=io.StringIO()) as bar:
+        loop._train_epoch(training, splits, batches, bar)
+
+
+def bare_epoch(training: TrainingState, inputs: Sequence[Tensor], batch_size: int) -> None:
+    """Forward, backward, optimizer and what moves without a gradient, on tensors in memory."""
+    model, optimizer = training.model.train(), training.optimizer
+    features, sizes, targets = inputs
+    for rows in torch.randperm(len(features)).split(batch_size):
+        own = targets.index_select(0, rows)
+        batch = features.index_select(0, rows).float()
+        embeddings = model(batch, sizes.index_select(0, rows))
+        loss = training.loss(model.head(embeddings), own)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if model.head.updates_after_step:
+            model.head.update_after_step(embeddings.detach(), own)
+
+
+def clocks(run: Callable[[], None]) -> np.ndarray:
+    """Wall time and processor time of one call, in seconds."""
+    start = time.perf_counter(), time.process_time()
+    run()
+    return np.array([time.perf_counter() - start[0], time.process_time() - start[1]])
+
+
+def measure(flags: str, options: argparse.Namespace) -> str:
+    """A line of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        training, splits = prepare(flags, options, folder)
+        batches = loop._training_batches(training, splits)
+        rows = torch.from_numpy(splits.train.copy())
+        whole = (training.features, torch.tensor(splits.sizes), torch.tensor(splits.labels))
+        inputs = [tensor.index_select(0, rows) for tensor in whole]
+        runs = [
+            lambda: engine_epoch(training, splits, batches),
+            lambda: bare_epoch(training, inputs, options.batch_size),
+        ]
+        times = []
+        for repeat in range(options.repeats + 1):
+            pair = [clocks(run) for run in (runs if repeat % 2 else runs[::-1])]
+            times.append(pair if repeat % 2 else pair[::-1])
+    engine, bare = np.array(times[1:]).min(axis=0)  # (wall and processor)
+    ratios, steps = engine / bare, len(batches)
+    return (
+        f"| {flags} | {steps} | {bare[1] / steps * 1e3:.2f} | {engine[1] / steps * 1e3:.2f} |"
+        f" {engine[0]:.2f} | {ratios[0]:.3f} | {ratios[1]:.3f} |"
+    )
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the flags."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--images", type=int, default=45000, help="training images (default: 45000)")
+    add("--width", type=int, default=1280, help="features of an image (default: 1280)")
+    add("--classes", type=int, default=100, help="classes (default: 100)")
+    add("--batch_size", type=int, default=256, help="images in a step (default: 256)")
+    add("--precision", default="float32", choices=("float32", "float16"), help="of the features")
+    add("--repeats", type=int, default=5, help="pairs of epochs that are timed (default: 5)")
+    add(
+        "--flags", nargs="+", default=FLAGS, help="of the training script, a line of the table each"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints the table."""
+    options = parse(argv)
+    torch.set_num_threads(1)
+    print(
+        f"{options.images} x {options.width} features in {options.precision}, {options.classes}"
+        f" classes; torch {torch.__version__}, load {os.getloadavg()[0]:.1f}; limit: {LIMIT}\n"
+    )
+    columns = ("flags", "steps", "bare, ms a step", "epoch, ms a step", "epoch, s", "wall ratio")
+    print(*(f"| {name}" for name in (*columns, "processor ratio")), "|")
+    print("|---" * 7 + "|")
+    for flags in options.flags:
+        print(measure(flags, options), flush=True)
+    print(f"\nload at the end: {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
