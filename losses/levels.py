@@ -219,41 +219,102 @@ class HAF(Loss):
         self.margin = self.settle(options)["haf_margin"]
         self.columns = _Columns(hierarchy)
         found = levels(hierarchy)
-        self.height = len(found)
-        for k, finer in enumerate(found[1:]):
-            self.register_buffer(f"above{k}", torch.from_numpy(finer.above), persistent=False)
+        self.sizes = [len(level.nodes) for level in found]
+        starts = np.cumsum([0, *self.sizes])[:-1]
+        # side by side, the levels above the classes; and what each member of a finer one is part of
+        self._table("level", np.repeat(np.arange(len(found) - 1), self.sizes[:-1]))
+        above = [starts[k] + finer.above for k, finer in enumerate(found[1:])]
+        self._table("above", np.concatenate([np.zeros(0, np.int64), *above]))
+        shares = np.repeat([1 / size for size in self.sizes[:-1]], self.sizes[:-1])
+        self._table("share", shares.astype(np.float32))
 
     def forward(
         self, scores: Sequence[Tensor], vectors: Sequence[Tensor], targets: Tensor
     ) -> Tensor:
         self.check(scores[-1], targets)
-        scores = [full_precision(one) for one in scores]
         columns = self.columns(targets)
-        loss = F.cross_entropy(scores[-1], columns[-1])
-        posteriors = [one.softmax(dim=1) for one in scores]
-        order = torch.randperm(len(targets)).to(targets.device)
-        directions = [F.normalize(one) for one in vectors]
-        for k in range(self.height - 1):
-            above, p = getattr(self, f"above{k}"), posteriors[k]
-            q = torch.zeros_like(p).index_add(1, above, posteriors[k + 1])
-            loss = loss + ((to_mixture(q, p) + to_mixture(p, q)) / 2).mean()
-            loss = loss + self._apart(p[order], columns[k][order])
-            sums = torch.zeros_like(vectors[k]).index_add(0, above, directions[k + 1])
-            loss = loss - F.cosine_similarity(directions[k], sums).mean()
-        return loss
+        log_p = torch.cat([full_precision(one).log_softmax(dim=1) for one in scores], dim=1)
+        loss = _HAFOfPosteriors.apply(log_p, columns, self)
+        directions = F.normalize(torch.cat(tuple(vectors)), dim=1)
+        upper, finer = directions[: len(self.level)], directions[self.sizes[0] :]
+        sums = F.normalize(torch.zeros_like(upper).index_add(0, self.above, finer), dim=1)
+        return loss - (self.share * (upper * sums).sum(dim=1)).sum()
 
-    def _apart(self, posteriors: Tensor, labels: Tensor) -> Tensor:
-        first, second = posteriors[:-1], posteriors[1:]
-        differ = (labels[:-1] != labels[1:]).to(posteriors.dtype)
-        terms = (self.margin - to_mixture(first, second)).clamp(min=0)
-        terms = terms + (self.margin - to_mixture(second, first)).clamp(min=0)
-        return (terms * differ).sum() / (2 * differ.sum().clamp(min=1))
+    def of_posteriors(self, log_p: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and the terms of the posteriors, and their gradient.
+
+        With m = (p + q) / 2 the slopes of KL(p || m) are log(p / m) + 1 - p / (2 m) in p and
+        -p / (2 m) in q; so those of JSD are half of log(p / m) and of log(q / m).
+
+        Args:
+            log_p (B, M): Of all levels side by side.
+            columns (H, B): The true member on each level.
+        """
+        batch, upper = len(log_p), len(self.level)
+        loss = F.nll_loss(log_p[:, -self.sizes[-1] :], columns[-1])
+        p = log_p.exp()
+        slopes = torch.zeros_like(p)  # in p
+        if upper:
+            own, finer = p[:, :upper], p[:, self.sizes[0] :]
+            sums = torch.zeros_like(own).index_add_(1, self.above, finer)
+            log_m = ((own + sums) / 2).clamp_(min=SMALLEST).log_()
+            in_own = log_p[:, :upper] - log_m
+            in_sums = sums.clamp(min=TINY).log_().sub_(log_m)
+            loss = loss + ((own * in_own).sum() + (sums * in_sums).sum()) / (2 * batch)
+            slopes[:, :upper] = in_own
+            slopes[:, self.sizes[0] :] += in_sums.index_select(1, self.above)
+            slopes /= 2 * batch
+            order = torch.randperm(batch).to(log_p.device)
+            value, of_pairs = self._apart(
+                own[order], log_p[order, :upper], columns[:-1, order].T.contiguous()
+            )
+            loss = loss + value
+            slopes[:, :upper].index_add_(0, order, of_pairs)
+        slopes *= p  # in log p
+        last = columns[-1][:, None] + upper
+        slopes.scatter_add_(1, last, torch.full_like(last, -1 / batch, dtype=p.dtype))
+        return loss, slopes
+
+    def _apart(self, p: Tensor, log_p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The sum of M_k for neighbours in p (B, M), and its slopes (B, M)."""
+        differ = (labels[:-1] != labels[1:]).to(p.dtype)  # (B - 1, H - 1)
+        weights = differ / (2 * differ.sum(dim=0).clamp(min=1))
+        first, second = p[:-1], p[1:]
+        m = ((first + second) / 2).clamp_(min=SMALLEST)
+        log_m = m.log()
+        slopes, value, parts = torch.zeros_like(p), 0.0, []
+        for one, log_one in ((first, log_p[:-1]), (second, log_p[1:])):
+            surprise = log_one - log_m
+            sizes = self.sizes[:-1]
+            apart = torch.stack([x.sum(dim=1) for x in (one * surprise).split(sizes, dim=1)], dim=1)
+            value = value + (weights * (self.margin - apart).clamp(min=0)).sum()
+            counts = (weights * (apart < self.margin)).index_select(1, self.level)
+            parts.append((surprise, one / (2 * m), counts))
+        for (surprise, share, own), (_, other_share, other), rows in (
+            (parts[0], parts[1], slopes[:-1]),
+            (parts[1], parts[0], slopes[1:]),
+        ):
+            rows -= own * (surprise + 1 - share) - other * other_share
+        return value, slopes
+
+    def _table(self, name: str, values: np.ndarray) -> None:
+        self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
 
-def to_mixture(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || (p + q) / 2) of rows, in nats, in [0, log 2]: (B, K) -> (B,)."""
-    mixture = ((p + q) / 2).clamp(min=SMALLEST)
-    return (p * (p.clamp(min=TINY).log() - mixture.log())).sum(dim=1)
+class _HAFOfPosteriors(torch.autograd.Function):
+    """What HAF asks of posteriors, its gradient by hand: a third of the passes over them."""
+
+    @staticmethod
+    def forward(ctx, log_p: Tensor, columns: Tensor, loss: HAF) -> Tensor:
+        value, slopes = loss.of_posteriors(log_p.detach(), columns)
+        ctx.save_for_backward(slopes)
+        return value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return slopes * grad_output, None, None
 
 
 def level_weights(hierarchy: Hierarchy, decay: float) -> list[float]:

@@ -144,17 +144,17 @@ def naive_haf(tree, scores, vectors, order, margin):
             [p[k + 1][:, found[k + 1].above == v].sum(1) for v in range(len(found[k].nodes))], 1
         )
         m = (p[k] + sums) / 2
-        loss += ((p[k] * (p[k] / m).log() + sums * (sums / m).log()).sum(1) / 2).mean()
+        loss = loss + ((p[k] * (p[k] / m).log() + sums * (sums / m).log()).sum(1) / 2).mean()
         terms = []
         for (i, a), (j, b) in zip(zip(order, y), list(zip(order, y))[1:]):
             if found[k].column[a] != found[k].column[b]:
                 m = (p[k][i] + p[k][j]) / 2
                 for q in (p[k][i], p[k][j]):
-                    terms.append(max(0, margin - float((q * (q / m).log()).sum())))
-        loss += np.mean(terms) if terms else 0
+                    terms.append((margin - (q * (q / m).log()).sum()).clamp(min=0))
+        loss = loss + (sum(terms) / len(terms) if terms else 0)
         for v in range(len(found[k].nodes)):
             below = F.normalize(vectors[k + 1], dim=1)[found[k + 1].above == v].sum(0)
-            loss -= F.cosine_similarity(vectors[k][v], below, dim=0) / len(found[k].nodes)
+            loss = loss - F.cosine_similarity(vectors[k][v], below, dim=0) / len(found[k].nodes)
     return loss
 
 
@@ -163,12 +163,15 @@ def naive_haf(tree, scores, vectors, order, margin):
 def test_haf_by_loops_over_levels_pairs_and_nodes(tree, margin):
     torch.manual_seed(5)
     order = torch.randperm(B)
+    scores = tuple(one.requires_grad_() for one in level_scores(tree))
+    vectors = tuple(one.requires_grad_() for one in level_vectors(tree))
+    expected = naive_haf(tree, scores, vectors, order, margin)
     torch.manual_seed(5)
-    expected = naive_haf(tree, level_scores(tree), level_vectors(tree), order, margin)
-    value = build("haf", tree, LEVELS, haf_margin=margin)(
-        level_scores(tree), level_vectors(tree), labels(tree)
-    )
+    value = build("haf", tree, LEVELS, haf_margin=margin)(scores, vectors, labels(tree))
     assert_close(value, expected)
+    moved = [*scores, *(vectors if len(vectors) > 1 else ())]
+    for slopes in zip(*(torch.autograd.grad(one, moved) for one in (value, expected))):
+        assert_close(*slopes)
 
 
 def test_haf_of_levels_that_agree_is_cross_entropy_less_a_constant():
