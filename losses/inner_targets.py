@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hierarchies import Hierarchy
 
 LOWEST = -1e30  # stands for log 0: finite, so that no difference is a NaN
+SMALLEST = -80.0  # exp of less is no normal float32, and counts for nothing beside 1
 
 
 def target_nodes(hierarchy: Hierarchy) -> np.ndarray:
@@ -60,9 +61,9 @@ class Pooling(nn.Module):
         super().__init__()
         self.num_classes = hierarchy.num_classes
         nodes = target_nodes(hierarchy)
-        self._table("places", np.argsort(hierarchy.leaf_order))
-        self._table("start", hierarchy.start[nodes])
-        self._table("stop", hierarchy.stop[nodes])
+        self._table("places", np.argsort(hierarchy.leaf_order).astype(np.int32))
+        self._table("start", hierarchy.start[nodes].astype(np.int32))
+        self._table("stop", hierarchy.stop[nodes].astype(np.int32))
         self._table("within", class_within(hierarchy))
 
     def forward(self, scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,19 +89,20 @@ class _Pool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, scores: Tensor, below: Tensor, into: Tensor, rows: Tensor | None) -> Tensor:
-        own = scores if rows is None else scores[rows]
-        inside = own.masked_fill(~below, -torch.inf)
-        top = inside.amax(dim=1, keepdim=True).clamp_(min=LOWEST)
-        shares = inside.sub_(top).exp_()
+        own = scores if rows is None else scores.index_select(0, rows)
+        inside = torch.where(below, own, -torch.inf)
+        top = inside.amax(dim=1, keepdim=True)
+        # exp of -inf takes three times as long as that of other numbers
+        shares = inside.sub_(top.clamp(min=LOWEST)).clamp_(min=SMALLEST).exp_().mul_(below)
         sums = shares.sum(dim=1, keepdim=True)
         pooled = own.masked_fill(below, -torch.inf).scatter_(1, into, sums.log() + top)
-        ctx.save_for_backward(below, into, rows, shares.div_(sums.clamp_(min=1e-30)))
+        ctx.save_for_backward(below, into, rows, shares.div_(sums))
         return pooled if rows is None else scores.index_copy(0, rows, pooled)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         below, into, rows, shares = ctx.saved_tensors
-        own = gradient if rows is None else gradient[rows]
+        own = gradient if rows is None else gradient.index_select(0, rows)
         own = torch.where(below, shares * own.gather(1, into), own)
         return own if rows is None else gradient.index_copy(0, rows, own), None, None, None
