@@ -58,6 +58,7 @@ OF_RUNS = (
     "tree",
     "tolerance",
     "data_dir",
+    "pool_folds",
 )
 OF_RECORD = ("record", "format", "compare")
 OF_CLASSIFIER = ("classifier_key", "distance")
@@ -120,8 +121,8 @@ def _run_flags(group) -> None:
         type=_resamples,
         default=0,
         metavar="N",
-        help="resamples of the test images for 95%% intervals, 100 or more (1000 are"
-        " usual); 0 for none",
+        help="resamples of the test images, or of their groups, for 95%% intervals, 100 or more"
+        " (1000 are usual); 0 for none",
     )
     add(
         "--on_request",
@@ -172,6 +173,11 @@ def _run_flags(group) -> None:
         action="store_true",
         help="instead of measuring, copy each RUN, with the frozen network that it shares with"
         " others, into a new folder here that can be carried away",
+    )
+    add(
+        "--pool_folds",
+        action="store_true",
+        help="measure the runs of each cross-validation among RUN (--fold) as one, on all images",
     )
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
     add(
@@ -371,6 +377,10 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     for name, need in needs.items():
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name} needs {need}")
+    if args.pool_folds:
+        for name in ("data_dir", "coarse", "tree", "shuffled", "tolerance", "rules", "cover"):
+            if getattr(args, name) != parser.get_default(name):
+                parser.error(f"--{name} has no meaning for --pool_folds, which has several models")
     for name in sorted(_of_weightings() - weighting_options(args.weighting).keys()):
         if getattr(args, name) is not None:
             parser.error(f"--{name} has no meaning for --weighting {args.weighting}")
@@ -462,6 +472,8 @@ def evaluate_runs(args: argparse.Namespace) -> int:
     from evaluation import measure
 
     request = _request(args)
+    if args.pool_folds:
+        return _pool_folds(args, request)
     states = [evaluate_run(folder, request) for folder in measure.find_folders(args.run)]
     if len(states) > 1:
         read = len(states) - states.count(None)
@@ -470,6 +482,25 @@ def evaluate_runs(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 2 if set(states) == {None} else int(not all(states))
+
+
+def _pool_folds(args: argparse.Namespace, request: measure.EvaluationOptions) -> int:
+    """Measures the runs of each cross-validation as one."""
+    from evaluation import measure, pooled
+    from metrics import flat
+    from runs.folder import Run
+
+    for folds in pooled.find_folds(map(Run, measure.find_folders(args.run))):
+        outputs = pooled.pool(folds)
+        table, _ = measure.measure(measure.SplitOutputs(outputs, None), request)
+        tables = {"": table}
+        if outputs.clusters is not None:
+            tables["per_group"] = flat.per_group(outputs)
+        paths = pooled.write(folds, tables)
+        print(f"{len(folds.runs)} folds of {folds.runs[0].folder}: {outputs.num_samples} images")
+        print_measures(table, request.wanted, paths[0].name)
+        print(f"wrote {' and '.join(map(str, paths))}\n")
+    return 0
 
 
 def _request(args: argparse.Namespace) -> measure.EvaluationOptions:

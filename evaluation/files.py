@@ -47,6 +47,8 @@ def write_results(
         written |= _class_tables(
             outputs.view(scores=outputs.prototype_scores), "-prototype", weighted, other
         )
+    if outputs.clusters is not None:
+        written[f"per_group{other}.csv"] = flat.per_group(outputs)
     for name, table in written.items():
         run.write_table_for_people(name, table)
     made = f"evaluation{weighted}.json"

@@ -107,6 +107,26 @@ def per_class(outputs: Outputs) -> pd.DataFrame:
     return _shares(labels, outputs.labels, outputs.predictions)
 
 
+def per_group(outputs: Outputs) -> pd.DataFrame:
+    """One row a group of images, in the order of their names: group, n, n_correct, accuracy, and
+    ahc, the mean path length from the true to the predicted class in edges; the worst groups are
+    what a mean over images hides. Empty without groups.
+    """
+    if outputs.clusters is None:
+        return pd.DataFrame(columns=["group", "n", "n_correct", "accuracy", "ahc"])
+    table = pd.DataFrame(
+        {
+            "group": outputs.clusters,
+            "correct": outputs.predictions == outputs.labels,
+            "path": outputs.path[outputs.labels, outputs.predictions],
+        }
+    )
+    grouped = table.groupby("group", sort=True)
+    found = grouped.agg(n=("correct", "size"), n_correct=("correct", "sum"), ahc=("path", "mean"))
+    found.insert(2, "accuracy", found["n_correct"] / found["n"])
+    return found.reset_index()
+
+
 def per_level(outputs: Outputs) -> pd.DataFrame:
     """The same for the nodes of every level l = 1..H, shallow classes carried down: level, node,
     name, path ...

@@ -76,6 +76,8 @@ class Outputs:
             the order of scores.
         coarse: Further images of the split, labelled at inner nodes; None without such. Only
             `metrics.coarse_images` looks at them.
+        clusters: (S,) name or number of the group of each image, of those that belong together, as
+            of one sample; None where each stands alone. Intervals draw whole groups.
         train_counts: (C,) training images labelled with each class, or None where not known.
         temperature: The scores are divided by it, in float32, where they become a posterior; None
             for 1.
@@ -101,6 +103,7 @@ class Outputs:
     train_counts: np.ndarray | None = None
     temperature: float | None = None
     drawn_from: int | None = None
+    clusters: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         samples, classes, dim = (
@@ -115,7 +118,7 @@ class Outputs:
             "living": (classes,),
         }
         shapes |= {"prototype_scores": (samples, classes), "weights": (self.hierarchy.num_nodes,)}
-        shapes |= {"train_counts": (classes,)}
+        shapes |= {"train_counts": (classes,), "clusters": (samples,)}
         for name, shape in shapes.items():
             array = getattr(self, name)
             if array is not None and array.shape != shape:
@@ -276,7 +279,7 @@ def outputs_of(hierarchy: Hierarchy, labels: np.ndarray, **fields: object) -> Ou
     images = Outputs(hierarchy, labels=np.where(coarse, 0, labels), **fields)  # checks all of them
     parts = {
         name: getattr(images, name)[~coarse]
-        for name in ("scores", "embeddings", "prototype_scores")
+        for name in ("scores", "embeddings", "prototype_scores", "clusters")
         if getattr(images, name) is not None
     }
     others = CoarseImages(labels[coarse] - classes, images.scores[coarse])

@@ -76,7 +76,8 @@ def evaluate(
     Args:
         outputs: The evaluated split. Without dimensions, D = 0, there are no measures of embeddings
             and class vectors.
-        bootstrap: Number of resamples of the images for 95 % percentile intervals; 0 for no
+        bootstrap: Number of resamples of the images, or of their groups where the outputs have
+            `clusters`, for 95 % percentile intervals; 0 for no
             intervals. Means over samples get one, and means over classes or nodes of the means of
             their samples (`macro_accuracy`, `level_recall@l`, `wtd_macro` ...). The images
             retrieved stay what they are, only queries are drawn. All others have NaN there: what is
@@ -115,13 +116,15 @@ def evaluate(
     ]
     table = pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
     if bootstrap:
-        ends = _intervals(results, bootstrap, seed)
+        ends = _intervals(results, bootstrap, seed, outputs.clusters)
         table["lower"] = table["metric"].map({name: lower for name, (lower, _) in ends.items()})
         table["upper"] = table["metric"].map({name: upper for name, (_, upper) in ends.items()})
     return table
 
 
-def _intervals(results: Mapping[str, Result], bootstrap: int, seed: int) -> dict[str, tuple]:
+def _intervals(
+    results: Mapping[str, Result], bootstrap: int, seed: int, clusters: np.ndarray | None
+) -> dict[str, tuple]:
     """Ends of the interval of each mean over samples; those over all labels have samples of their
     own.
     """
@@ -135,7 +138,10 @@ def _intervals(results: Mapping[str, Result], bootstrap: int, seed: int) -> dict
         if means:
             samples = np.column_stack([mean.samples for mean in means.values()])
             groups = [mean.groups for mean in means.values()]
-            ends |= dict(zip(means, zip(*bootstrap_intervals(samples, bootstrap, seed, groups))))
+            # of images that are labelled at superclasses the groups are not known
+            drawn = None if over_all else clusters
+            both = bootstrap_intervals(samples, bootstrap, seed, groups, drawn)
+            ends |= dict(zip(means, zip(*both)))
     return ends
 
 
@@ -144,6 +150,7 @@ def bootstrap_intervals(
     bootstrap: int,
     seed: int = 0,
     groups: Sequence[np.ndarray | None] | None = None,
+    clusters: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """95 % percentile intervals of means over samples, all measures on the same resamples of the
     images.
@@ -154,26 +161,26 @@ def bootstrap_intervals(
         seed: Of the resampling.
         groups: For each measure None, or (S,) int where it is the mean over groups, those that are
             drawn, of the means of their samples, none of them NaN. None for no groups at all.
+        clusters: (S,) of any type: whole clusters of images are drawn, as many as there are, and a
+            mean is over all images of those drawn; None draws single images.
 
     Returns: Lower and upper ends, (M,) each; NaN where no resample has a defined value.
     """
     num_samples, generator = len(samples), np.random.default_rng(seed)
     values, means = np.nan_to_num(samples), np.full((bootstrap, samples.shape[1]), np.nan)
     partly = np.isnan(samples).any(axis=0)  # the other columns are divided by S
+    units, member = num_samples, None
+    if clusters is not None and num_samples:
+        _, member = np.unique(clusters, return_inverse=True)
+        units = int(member.max()) + 1
     defined = (~np.isnan(samples[:, partly])).astype(np.float64)
     grouped = _grouped_columns(groups or [])
     for rows in row_blocks(bootstrap if num_samples else 0, num_samples):
         size = rows.stop - rows.start
-        drawn = (
-            generator.integers(0, num_samples, (size, num_samples))
-            + num_samples * np.arange(size)[:, None]
-        )
-        counts = (
-            np.bincount(drawn.ravel(), minlength=size * num_samples)
-            .reshape(size, num_samples)
-            .astype(np.float64)
-        )
-        sizes = np.full((size, samples.shape[1]), float(num_samples))
+        drawn = generator.integers(0, units, (size, units)) + units * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
+        counts = (counts if member is None else counts[:, member]).astype(np.float64)
+        sizes = np.repeat(counts.sum(axis=1, keepdims=True), samples.shape[1], axis=1)
         sizes[:, partly] = counts @ defined
         means[rows] = ratio(counts @ values, sizes)
         for columns, members in grouped:

@@ -36,6 +36,7 @@ FORMAT = 1  # of the folder; raised when an older reader would misread a newer r
 DERIVED = (
     "evaluation*",
     "per_class*.csv",
+    "per_group*.csv",
     "per_level*.csv",
     "confusion_*.csv",
     "curve_*.csv",
@@ -47,7 +48,15 @@ DERIVED = (
 SCORES = "scores"  # `source` in config.json of predictions that come from elsewhere
 ARRAYS = ("test", "val", "calibration", "held_out")  # splits whose outputs are recorded
 # arrays with a row for each image
-_OF_IMAGES = ("labels", "files", "sizes", "embeddings", "scores", "prototype_scores")
+_OF_IMAGES = (
+    "labels",
+    "files",
+    "sizes",
+    "groups",
+    "embeddings",
+    "scores",
+    "prototype_scores",
+)
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
 _READ_ONCE = ("config", "hierarchy", "split", "epochs", "metrics")  # properties, by their files
 _WRITES_TRUNK = (
@@ -344,6 +353,7 @@ class Run:
         optional = {field: arrays.get(field) for field in ("prototype_scores", "living")}
         given = {**{field: arrays[field] for field in fields}, **optional}
         given["train_counts"] = arrays.get("prototype_counts")
+        given["clusters"] = arrays.get("groups")
         try:
             return outputs_of(self.hierarchy, **given, **similarity)
         except ValueError as error:

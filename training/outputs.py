@@ -44,12 +44,11 @@ def compute_outputs(
     class for the prototypes.
 
     Returns: For each split named (those of split.csv) a dict of arrays: labels (S,), as in
-    `Splits`, files
-    (S,), sizes (S, 2), embeddings (S, D), scores (S, C), class_vectors (C, D), prototypes (C, D)
-    with NaN rows for classes without training images, prototype_counts (C,); for heads with proxies
-    prototype_scores (S, C); living (C,) where known. Where a split has more scores than
-    `KEPT_SCORES`, the arrays of the head stand in their place. Of several processes only the first
-    has the arrays of single images.
+    `Splits`, files (S,), sizes (S, 2), groups (S,), names, where there are some, embeddings (S, D),
+    scores (S, C), class_vectors (C, D), prototypes (C, D) with NaN rows for classes without
+    training images, prototype_counts (C,); for heads with proxies prototype_scores (S, C); living
+    (C,) where known. Where a split has more scores than `KEPT_SCORES`, the arrays of the head stand
+    in their place. Of several processes only the first has the arrays of single images.
     """
     sums = PrototypeSums(splits.num_classes, training.model.dim, training.devices.main)
     for embeddings, targets in embed(
@@ -63,6 +62,12 @@ def compute_outputs(
     if splits.living is not None:
         shared["living"] = splits.living
     return {name: {**_outputs(training, splits, name, prototypes), **shared} for name in names}
+
+
+def _groups(splits: Splits, indices: np.ndarray) -> dict[str, np.ndarray]:
+    if splits.groups is None:
+        return {}
+    return {"groups": np.array([splits.group_names[group] for group in splits.groups[indices]])}
 
 
 def _outputs(
@@ -86,6 +91,7 @@ def _outputs(
         "labels": splits.labels[indices],
         "files": np.array([splits.files[i] for i in indices]),
         "sizes": np.asarray(splits.sizes[indices]),
+        **_groups(splits, indices),
         **({} if kept else head_arrays(head)),
         **{
             key: torch.cat([batch for one in gathered for batch in one[key]]).numpy()
