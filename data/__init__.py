@@ -8,7 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data import cifar100, demo, folder, imagenet, inaturalist, nabirds, plankton, tinyimagenet
+from data import (
+    aircraft,
+    cifar100,
+    cub,
+    demo,
+    folder,
+    imagenet,
+    inaturalist,
+    inaturalist2021,
+    nabirds,
+    plankton,
+    tieredimagenet,
+    tinyimagenet,
+)
 from data.batches import Batches
 from data.held_out import hold_out
 from data.inner_labels import at_depth, coarse_labels, raise_labels, shared_counts
@@ -88,6 +101,10 @@ DATASETS = Registry(
         "TinyImageNet": Dataset(tinyimagenet.load, tinyimagenet.DEFAULTS),
         "iNaturalist": Dataset(inaturalist.load, inaturalist.DEFAULTS),
         "ImageNet": Dataset(imagenet.load, imagenet.DEFAULTS),
+        "TieredImageNet": Dataset(tieredimagenet.load, tieredimagenet.DEFAULTS),
+        "iNaturalist2021": Dataset(inaturalist2021.load, inaturalist2021.DEFAULTS),
+        "CUB": Dataset(cub.load, cub.DEFAULTS),
+        "Aircraft": Dataset(aircraft.load, aircraft.DEFAULTS),
     },
     spoken="the dataset",
 )

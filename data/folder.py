@@ -12,6 +12,7 @@ from data.boxes import with_margin
 from data.collection import Collection, split_of_folders
 from data.folds import fold_split
 from data.groups import group_names, joined_groups, parted
+from data.label_map import apply_label_map
 from data.matching import match_folders
 from data.splits import (
     SPLITS,
@@ -54,6 +55,9 @@ DEFAULTS = {
     "group_copies": False,
     "strict_groups": False,
     "min_images": None,
+    "label_map": None,
+    "label_map_set": None,
+    "label_map_levels": None,
     "split_seed": None,
     "use_val": False,
     "collapse": False,
@@ -99,6 +103,8 @@ def load(options: Mapping) -> Splits:
             fold: 'K/N': the K-th of N folds is tested, see `fold_split`.
             group_copies: Equal images are of one group. strict_groups: Refuse a given split that
                 parts a group, instead of a note.
+            label_map, label_map_set, label_map_levels: A table with the taxa of the classes, see
+                `apply_label_map`.
             min_images: Leave out classes with fewer images, with a note.
             split_list: CSV file that lists the images in the order which 'published' permutes;
                 sorted paths without it.
@@ -409,6 +415,16 @@ def tree_options(options: Mapping) -> dict:
 
 
 def _collection(root: Path, options: Mapping) -> Collection:
+    """The images and their classes, as they are or as a label map says."""
+    found = _as_labelled(root, options)
+    if options["label_map"] is not None:
+        how = {"of": options["label_map_set"], "levels": options["label_map_levels"]}
+        found = apply_label_map(found, options["label_map"], **how)
+        _check_size(found, options["label_map"])
+    return found
+
+
+def _as_labelled(root: Path, options: Mapping) -> Collection:
     """The images and their classes, from a table or from the folders."""
     given = options["split"] == "given"
     if options["table"] is not None:

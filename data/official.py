@@ -1,15 +1,17 @@
 """Datasets that come with their own splits and keep their images under class ids, such as wnids."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from data import store
+from data.decoding import Box
 from data.folder import copy_notes, left_out_notes, tree_options
 from data.splits import SPLITS, STRATIFIED_SEED, Splits, stratified_split
+from files.text import printable
 from hierarchies import (
     TreeFile,
     check_same_classes,
@@ -19,6 +21,7 @@ from hierarchies import (
     read_tree,
     scan_folders,
 )
+from hierarchies.readers import read_text
 
 TREES = Path(__file__).resolve().parents[1] / "hierarchies"
 # one in so many training images validates where the dataset has no validation split of its own
@@ -47,6 +50,7 @@ class Filed(NamedTuple):
         ids (S,): Id of each image's class, text.
         parts (S,): Split of each image: TRAIN, VAL or TEST.
         notes: What the user should be told.
+        boxes: For each file the part of it to cut out; None for whole images.
     """
 
     root: Path
@@ -54,6 +58,7 @@ class Filed(NamedTuple):
     ids: np.ndarray
     parts: np.ndarray
     notes: tuple[str, ...] = ()
+    boxes: Mapping[str, Box] | None = None
 
 
 def data_folder(options: Mapping) -> Path:
@@ -80,6 +85,30 @@ def shipped_tree(name: str, options: Mapping) -> TreeFile:
     if options["hierarchy"] is not None:
         return read_tree(options["hierarchy"], **how)
     return TreeFile(read_edges(TREES / f"{name}.edges", TREES / f"{name}.names"), ())
+
+
+def check_there(root: Path, files: Sequence[str], listed: str) -> None:
+    """Raises: ValueError: If files that `listed` names are not below the folder."""
+    missing = [file for file in files if not (root / file).is_file()]
+    if missing:
+        raise ValueError(
+            f"{listed}: {len(missing)} of {len(files)} images are not below {root}, such as"
+            f" {printable(missing[0])!r}"
+        )
+
+
+def read_lines(path: Path) -> list[tuple[str, str]]:
+    """The first word of each line and what follows it. Raises: ValueError: If a line has no two
+    parts; it is named. OSError: If the file cannot be read.
+    """
+    pairs = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        first, _, rest = line.strip().partition(" ")
+        if line.strip() and not rest.strip():
+            raise ValueError(f"{path}, line {number}: expected two entries, got {line!r}")
+        if line.strip():
+            pairs.append((first, rest.strip()))
+    return pairs
 
 
 def scan_splits(root: Path) -> Filed:
@@ -141,7 +170,7 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
     tree_notes = [*tree.notes, *pruned_note(whole, found.tolist(), source)]
     if options["hierarchy"] is not None:
         tree_notes += check_shared(hierarchy, source)
-    images = store.open_images(filed.root, filed.files, options)
+    images = store.open_images(filed.root, filed.files, options, filed.boxes)
     labels, parts = labels[images.kept], filed.parts[images.kept]
     train, val, test = (np.flatnonzero(parts == part) for part in range(len(SPLITS)))
     notes = [*filed.notes, *tree_notes, *images.notes]

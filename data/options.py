@@ -183,6 +183,33 @@ SHARED: dict[str, Option] = {
             needs=with_value("split", "given"),
         ),
         Option(
+            "label_map",
+            filled,
+            None,
+            "FILE",
+            "CSV or TSV that says which taxon each class is: a column of raw labels, and ranks or a"
+            " path; labels of one taxon become one class",
+            names_file=True,
+        ),
+        Option(
+            "label_map_set",
+            filled,
+            None,
+            "NAME",
+            "use only the rows of --label_map whose column dataset has this value",
+            needs=with_flag("label_map"),
+        ),
+        Option(
+            "label_map_levels",
+            filled,
+            None,
+            "COLUMN",
+            "columns of --label_map that are the ranks, from the top down (default: those that are"
+            " named like ranks)",
+            several=True,
+            needs=with_flag("label_map"),
+        ),
+        Option(
             "min_images",
             positive_int,
             None,
@@ -197,6 +224,13 @@ SHARED: dict[str, Option] = {
             "image files in the published order, for --split published",
             names_file=True,
             needs=with_value("split", "published"),
+        ),
+        Option(
+            "split_lists",
+            filled,
+            None,
+            "DIR",
+            "folder with the authors' lists of images, <split>/<wnid>.txt",
         ),
         Option(
             "resize",
@@ -342,7 +376,10 @@ SHARED: dict[str, Option] = {
             "MARGIN",
             "cut every image to its bounding box in --table and so much around it, as a share of"
             " the box's width and height: 0 is the box itself, 0.1 a fifth more of either",
-            needs=with_flag("table"),
+            needs=Need(
+                lambda options: options.get("table") or options.get("dataset") == "CUB",
+                "--table",
+            ),
         ),
         Option(
             "box_columns",

@@ -21,6 +21,10 @@ _OWN = (
     "folders_are_classes",
     "nonliving",
     "exclude",
+    "label_map",
+    "label_map_set",
+    "label_map_levels",
+    "strict_groups",
     *folder.TABLE_OPTIONS,
 )
 DEFAULTS = {name: value for name, value in folder.DEFAULTS.items() if name not in _OWN}

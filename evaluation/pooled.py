@@ -70,6 +70,11 @@ def pool(folds: Folds) -> Outputs:
     Raises: RunError: If an image is tested twice.
     """
     arrays = [run.arrays_of_classes("test") for run in folds.runs]
+    if not all("scores" in one for one in arrays):
+        raise RunError(
+            f"{folds.runs[0].folder} has so many classes that its scores are not kept: folds of"
+            " such runs are not pooled"
+        )
     files = np.concatenate([one["files"] for one in arrays])
     names, counts = np.unique(files, return_counts=True)
     if (counts > 1).any():

@@ -22,7 +22,15 @@ METHOD_ORDER = ("softmax", "normface", "DR")
 GROUP = ["dataset", "hierarchy"]
 ROW = [*GROUP, "method", "options"]
 # options that name a file, as options.folder_name.file_options() has them
-FILES = ("weights", "hierarchy", "split_list", "table", "class_vectors", "start_from")
+FILES = (
+    "weights",
+    "hierarchy",
+    "split_list",
+    "table",
+    "label_map",
+    "class_vectors",
+    "start_from",
+)
 pd.set_option(
     "mode.string_storage", "python"
 )  # pyarrow, where it is installed, refuses file names that are not valid UTF-8

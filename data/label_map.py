@@ -1,0 +1,128 @@
+"""Raw labels of a collection -> taxa: a table that says for each label, of one collection or many,
+where it belongs, such as the taxonomy of planktonzilla for fifteen plankton sets.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from data.collection import Collection, collect
+from files.text import printable
+from hierarchies import ranks
+from hierarchies.readers import read_text
+from hierarchies.tables import paths_of_rows, read_rows
+from hierarchies.tree import format_path
+
+# titles of the column of raw labels, without blanks, marks and capitals, the first that is there
+RAW = (
+    "rawlabel rawlabels rawname originallabel sourcelabel sourcename folder foldername label labels"
+    " classname"
+).split()
+SETS = ("dataset", "datasetname", "set", "source", "collection")
+_SHOWN = 5
+
+
+def apply_label_map(
+    collection: Collection,
+    table: str | os.PathLike,
+    *,
+    of: str | None = None,
+    levels: Sequence[str] | None = None,
+) -> Collection:
+    """The collection with the taxa of a table in the place of its classes. Labels of one taxon
+    become one class.
+
+    A class is looked up by its whole path, 'Animals/Copepods', or by its last name.
+
+    Args:
+        collection: Of any source.
+        table: CSV or TSV with a row for each label: a column of raw labels, see RAW, and columns of
+            ranks, a path or a name.
+        of: Only rows with this value in the table's column of collections, see SETS.
+        levels: Columns of the ranks from the top down; by default those known by their titles.
+
+    Raises: ValueError: If a class is not in the table or is there with two taxa, or the table has
+        several collections and none is named; the line or the classes are named.
+        OSError: If the table cannot be read.
+    """
+    source = os.fspath(table)
+    header, rows = read_rows(read_text(table), source)
+    titles = [ranks.plain(title) for title in header]
+    raw = next((titles.index(title) for title in RAW if title in titles), None)
+    if raw is None:
+        raise ValueError(
+            f"{source}: no column is named like one of raw labels ('raw_label', 'label', 'folder'"
+            f" ...), only {', '.join(map(repr, header))}"
+        )
+    at = next((titles.index(title) for title in SETS if title in titles), None)
+    rows = _of_one(source, header, rows, at, of)
+    classes = collection.hierarchy.class_paths
+    # of labels that nothing here has, taxa may be missing
+    wanted = {"/".join(path) for path in classes} | {path[-1] for path in classes}
+    rows = [row for row in rows if _label(row.cells[raw]) in wanted]
+    # the raw label is no rank, and what it is called by must not become one
+    left_out = [column for column in (raw, at) if column is not None and not levels]
+    kept = [column for column in range(len(header)) if column not in left_out]
+    if not rows:
+        raise ValueError(
+            f"{source}: the column {header[raw]!r} has none of the {len(classes)} classes, such as"
+            f" {printable(format_path(classes[0]))!r}"
+        )
+    narrow = [row._replace(cells=[row.cells[column] for column in kept]) for row in rows]
+    paths, notes = paths_of_rows(source, [header[column] for column in kept], narrow, levels)
+    found: dict[str, tuple[tuple[str, ...], int]] = {}
+    for row, path in zip(rows, paths):
+        label = _label(row.cells[raw])
+        before = found.setdefault(label, (path, row.line))
+        if before[0] != path:
+            raise ValueError(
+                f"{source}, line {row.line}: {printable(label)!r} is {format_path(path)!r}, but"
+                f" {format_path(before[0])!r} in line {before[1]}; remove one of the lines, or name"
+                " the collection with --label_map_set"
+            )
+    taxa = [found.get("/".join(path)) or found.get(path[-1]) for path in classes]
+    missing = [format_path(path) for path, taxon in zip(classes, taxa) if taxon is None]
+    if missing:
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise ValueError(
+            f"{source}: {len(missing)} of {len(classes)} classes are no raw label in the column"
+            f" {header[raw]!r}: {', '.join(map(printable, missing[:_SHOWN]))}{more}; add them"
+        )
+    own = [taxa[label][0] for label in collection.labels.tolist()]
+    mapped = collect(
+        collection.files,
+        own,
+        parts=collection.parts,
+        groups=collection.groups,
+        boxes=collection.boxes,
+        order=[f"{i:012}" for i in range(len(own))],  # as they are
+        notes=(*collection.notes, *(f"{source}: {note}" for note in notes)),
+    )
+    note = (
+        f"{source}: {len(classes)} labels become {mapped.hierarchy.num_classes} classes"
+        " (--label_map)"
+    )
+    return replace(mapped, notes=(*mapped.notes, note))
+
+
+def _label(cell: str) -> str:
+    return cell.strip().strip("/")
+
+
+def _of_one(source: str, header: Sequence[str], rows: list, at: int | None, of: str | None) -> list:
+    """The rows of the collection that is named."""
+    if of is None:
+        return rows
+    if at is None:
+        raise ValueError(
+            f"{source}: --label_map_set names {of!r}, but no column is called"
+            f" {' or '.join(map(repr, SETS))}"
+        )
+    kept = [row for row in rows if row.cells[at].strip() == of]
+    if not kept:
+        known = sorted({row.cells[at] for row in rows})
+        raise ValueError(
+            f"{source}: no row has {header[at]} = {of!r}; there are"
+            f" {', '.join(map(printable, known[:30]))}"
+        )
+    return kept

@@ -1,0 +1,75 @@
+"""Raw labels that a table turns into taxa: several into one, of one collection among many."""
+
+import numpy as np
+import pytest
+from images import make_learnable_folder
+
+import data
+from hierarchies import scan_folders
+
+# as planktonzilla's taxonomy: empty ranks in the middle, rows without any, labels of other sets
+MAP = """Dataset,Raw_Labels,Kingdom,Phylum,Class,Genus,proposed_label,qualifier
+Lake,cal_f,Animalia,Arthropoda,Copepoda,Calanus,Calanus,female
+Lake,cal_m,Animalia,Arthropoda,Copepoda,Calanus,Calanus,male
+Lake,diatom,Chromista,,Bacillariophyceae,,Bacillariophyceae,
+Lake,fish,Animalia,Chordata,,,Pisces,
+Other,fish,Animalia,Chordata,Actinopterygii,,fish,
+Other,sand,,,,,detritus,
+"""
+CLASSES = ("cal_f", "cal_m", "diatom", "fish")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return make_learnable_folder(tmp_path_factory.mktemp("images"), CLASSES, 6)
+
+
+def load(images, tmp_path, text=MAP, **options):
+    (tmp_path / "map.csv").write_text(text)
+    options = {"dataset": "folder", "data_dir": str(images), "resize": 16, "gray": True, **options}
+    options |= {"label_map": str(tmp_path / "map.csv"), "cache_dir": str(tmp_path / "cache")}
+    return data.load(options)
+
+
+def test_labels_become_their_taxa_and_those_of_one_taxon_one_class(images, tmp_path):
+    splits = load(images, tmp_path, label_map_set="Lake")
+    assert splits.hierarchy.class_paths == (
+        ("Animalia", "Arthropoda", "Copepoda", "Calanus"),
+        ("Animalia", "Chordata"),
+        ("Chromista", "Bacillariophyceae"),
+    )
+    assert splits.files == scan_folders(images).files
+    np.testing.assert_array_equal(splits.labels, np.repeat([0, 0, 2, 1], 6))
+    assert any("4 labels become 3 classes (--label_map)" in note for note in splits.notes)
+
+
+def test_levels_may_be_named(images, tmp_path):
+    levels = ["Kingdom", "proposed_label", "qualifier"]
+    splits = load(images, tmp_path, label_map_set="Lake", label_map_levels=levels)
+    assert splits.hierarchy.class_paths == (
+        ("Animalia", "Calanus", "female"),
+        ("Animalia", "Calanus", "male"),
+        ("Animalia", "Pisces"),
+        ("Chromista", "Bacillariophyceae"),
+    )
+
+
+@pytest.mark.parametrize(
+    "text, options, message",
+    [
+        (MAP, {}, "line 6: 'fish' is 'Animalia/Chordata/Actinopterygii', but 'Animalia/Chordata'"),
+        (MAP, {"label_map_set": "Sea"}, "no row has Dataset = 'Sea'; there are Lake, Other"),
+        (MAP, {"label_map_set": "Other"}, "3 of 4 classes are no raw label .*: cal_f, cal_m, diat"),
+        (MAP.replace("fish", "eel"), {}, "1 of 4 classes are no raw label .*'Raw_Labels': fish"),
+        (MAP.replace("Raw_Labels", "x"), {}, "no column is named like one of raw labels"),
+        ("label,genus\na,b\n", {}, "the column 'label' has none of the 4 classes, such as 'cal_f'"),
+        (
+            MAP.replace("fish,Animalia,Chordata,", "fish,,,"),
+            {"label_map_set": "Lake"},
+            "line 5: no level is filled",
+        ),
+    ],
+)
+def test_labels_that_are_missing_or_ambiguous_are_named(images, tmp_path, text, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(images, tmp_path, text, **options)
