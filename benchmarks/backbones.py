@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train  # noqa: E402
 from evaluation.model import load_model  # noqa: E402
-from models import Classifier, build_backbone  # noqa: E402
+from models import Backbone, build_backbone  # noqa: E402
 from options import command_line  # noqa: E402
 from runs.folder import Run  # noqa: E402
 from training import start  # noqa: E402
@@ -70,13 +70,12 @@ def train_an_epoch(name: str, folder: Path, options: argparse.Namespace, grey: b
     return Run(command_line.parse(argv, "", train.DATASETS)[2])
 
 
-def read_back(model: Classifier, name: str, folder: Path, side: int, channels: int) -> float:
-    """The largest difference between the embeddings of a model and of its weights read from a file
-    that has timm's names, with a prefix, as a share of the largest number in them.
+def read_back(backbone: Backbone, name: str, folder: Path, side: int, channels: int) -> float:
+    """The largest difference between the embeddings of a backbone and of its weights, read from a
+    file that has timm's names, with a prefix, as a share of the largest number in them.
     """
     from safetensors.torch import save_file
 
-    backbone = model.backbone
     last = backbone.last[0]
     state = {f"module.{key}": value for key, value in backbone.network.state_dict().items()}
     state |= {
@@ -107,7 +106,7 @@ def measure(name: str, options: argparse.Namespace, grey: bool, folder: Path) ->
         torch.allclose(getattr(model.backbone, key).flatten(), torch.tensor(config[key]))
         for key in ("mean", "std")
     )
-    difference = read_back(model, name, folder, options.resize, 1 if grey else 3)
+    difference = read_back(model.backbone, name, folder, options.resize, 1 if grey else 3)
     accuracy = run.metrics.set_index("metric")["value"]["accuracy"]
     return Result(seconds, float(accuracy), difference, as_timm)
 

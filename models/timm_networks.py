@@ -263,18 +263,22 @@ class TimmNetwork:
         )
 
     def _try_build(self, settings: Mapping[str, object]) -> nn.Module | None:
-        """The network without memory for its weights; None where its settings do not go together
-        or it cannot be made so.
+        """The network without memory for its weights, where it can be made so; None where its
+        settings do not go together.
         """
-        try:
-            return self._build(settings, "meta").eval()
-        except Exception:  # every network has errors of its own
-            return None
+        for device in ("meta", "cpu"):  # some ask for values of tensors while they are made
+            try:
+                return self._build(settings, device).eval()
+            except Exception:  # every network has errors of its own
+                continue
+        return None
 
+    @torch.no_grad()
     def _shape(self, network: nn.Module | None, size: tuple[int, int]) -> tuple[int, ...] | None:
         """The shape of the features of one image; None where the network does not take it."""
         try:
-            return tuple(network(torch.zeros(1, self.channels, *size, device="meta")).shape)
+            device = next(network.parameters()).device
+            return tuple(network(torch.zeros(1, self.channels, *size, device=device)).shape)
         except Exception:  # every network has errors of its own
             return None
 

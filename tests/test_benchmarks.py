@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import epoch, features, target_accuracy, trees
-from models import stress
+from benchmarks import backbones, epoch, features, target_accuracy, trees
+from models import build_backbone, stress
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +70,11 @@ def test_rules_reach_the_accuracy_they_are_set_for(capsys):
         # this
         assert abs(float(bias)) < 1.5 and 0 < float(spread) < 5
         assert 0 < float(coverage) <= 1 and 0 < float(at_target) <= 1
+
+
+def test_weights_of_a_network_of_timm_are_read_back_to_the_same_embeddings(tmp_path):
+    backbone = build_backbone("test_vit", channels=3, dim=4, pretrained=False, image_size=32).eval()
+    assert backbones.read_back(backbone, "test_vit", tmp_path, 32, 3) <= backbones.TOLERANCE
+    with torch.no_grad():
+        backbone.mean += 0.1  # which no file of weights has
+    assert backbones.read_back(backbone, "test_vit", tmp_path, 32, 3) > backbones.TOLERANCE
