@@ -618,7 +618,7 @@ def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | Non
         print(f"{run.folder}: {run.options.get('dataset')}, seed {run.options.get('seed')}")
         if request.images is None and not run.finished:
             advice = "go on with --resume, or evaluate its checkpoint with --data_dir"
-            print(f"unfinished: {records.progress(run)}; {advice}\n")
+            print(f"unfinished: {records.epochs_done(run)}; {advice}\n")
             return True
         return _evaluate(run, request)
     except BrokenPipeError:

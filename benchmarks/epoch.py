@@ -125,9 +125,9 @@ class TimedStats(EpochStats):
         )
         return rows[0]
 
-    def progress(self) -> dict:
+    def bar_values(self) -> dict:
         shown = []
-        TimedStats.spent += clocks(lambda: shown.append(super(TimedStats, self).progress()))
+        TimedStats.spent += clocks(lambda: shown.append(super(TimedStats, self).bar_values()))
         return shown[0]
 
 

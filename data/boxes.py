@@ -54,8 +54,8 @@ def read_boxes(
             cells = ", ".join(printable(row.cells[column]) or "nothing" for column in at)
             raise ValueError(
                 f"{source}, line {row.line}: {', '.join(header[column] for column in at)} are"
-                f" {cells}, which is no box; fill it in, leave the row out (--where), or leave out"
-                " --crop_box"
+                f" {cells}, which is not a box; fill it in, leave the row out (--where), or leave"
+                " out --crop_box"
             )
         boxes.append((left, top, width, height))
     return boxes, f"boxes of {source}: {', '.join(header[column] for column in at)}"

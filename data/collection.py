@@ -81,7 +81,7 @@ def collect(
         parts, groups, boxes: See Collection.
         order: What to sort by instead of the files, all different.
 
-    Raises: ValueError: If the paths are no tree.
+    Raises: ValueError: If the paths are not a tree.
     """
     rank = sorted(range(len(files)), key=lambda i: (order or files)[i])
     classes = sorted(set(paths))

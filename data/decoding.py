@@ -39,7 +39,7 @@ except ImportError:  # before Pillow 11.3
 
 # what else Pillow opens is not all images: of EPS, whatever its suffix, it has Ghostscript run the
 # program in it
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", *(["AVIF"] if AVIF else []))
+IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", *(["AVIF"] if AVIF else []))
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -294,7 +294,7 @@ def read_head(path: str | os.PathLike) -> Head:
             if file.read(4) in TIFF_MAGIC:
                 return _tiff_head(read_tags(file))
         for source in itertools.chain([path], bare_copies(path)):
-            with contextlib.suppress(*_DAMAGE), Image.open(source, formats=FORMATS) as image:
+            with contextlib.suppress(*_DAMAGE), Image.open(source, formats=IMAGE_FORMATS) as image:
                 deep = _is_deep_colour(image)
                 turned = TURNS.get(orientation(image)) in _SWAPPING
                 size = image.size[::-1] if turned else image.size
@@ -361,7 +361,7 @@ def _read(file: str | os.PathLike | io.BytesIO, path: str | os.PathLike, how: _H
 
 
 def _read_with_pillow(file: str | os.PathLike | io.BytesIO, how: _How) -> Decoded:
-    with Image.open(file, formats=FORMATS) as image:
+    with Image.open(file, formats=IMAGE_FORMATS) as image:
         frames, deep = _frames(image), _is_deep_colour(image)
         if deep and isinstance(image.info.get("transparency"), tuple):
             # of 16 bits, of which the pixels keep the upper ones
@@ -429,8 +429,8 @@ def what_it_is(path: str | os.PathLike) -> str:
                 return unread(read_tags(file))
         for place, starts, name in _NOT_READ:
             if head[place:].startswith(starts):
-                return f"this is no image that Pillow can read, but {name}"
-    return "this is no image that Pillow can read"
+                return f"this is not an image that Pillow can read, but {name}"
+    return "this is not an image that Pillow can read"
 
 
 def _frames(image: Image.Image) -> int:

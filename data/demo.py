@@ -171,7 +171,7 @@ def draw_demo(
 def check_demo(folder: str | os.PathLike) -> dict:
     """Compares the demo in a folder with its manifest, byte by byte, and returns the manifest.
 
-    Raises: ValueError: If the folder is no demo, of another version, or an image is missing,
+    Raises: ValueError: If the folder is not a demo, of another version, or an image is missing,
     changed or was added.
     """
     folder = Path(folder)

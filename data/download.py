@@ -80,7 +80,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, top: str) -> P
         (temporary / top).rename(folder / top)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(
-            f"{archive} is no readable ZIP archive ({error}); remove it and get it again"
+            f"{archive} is not a readable ZIP archive ({error}); remove it and get it again"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -20,7 +20,7 @@ class Fold:
     rule = f"K/N, such as 2/5 for the second of five folds, with N from 2 to {MOST}"
 
     def __call__(self, value: object) -> str:
-        """The text. Raises: ValueError: If it is no fold."""
+        """The text. Raises: ValueError: If it is not a fold."""
         number, count = self.parts(value)
         if not 1 <= number <= count or not 2 <= count <= MOST:
             raise ValueError(f"{value!r} is not {self.rule}")
@@ -28,7 +28,7 @@ class Fold:
 
     @staticmethod
     def parts(value: object) -> tuple[int, int]:
-        """Number and count; 0, 0 of what is no fold."""
+        """Number and count; 0, 0 of what is not a fold."""
         found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", str(value))
         return (int(found[1]), int(found[2])) if found else (0, 0)
 

@@ -31,7 +31,7 @@ class Headers(NamedTuple):
             bad files.
         fingerprints (S,): uint64, see `file_fingerprint`; 0 for bad files.
         deep, colour (S,): See `data.decoding.Head`; False for bad files.
-        bad: Path and reason of each file that is no image.
+        bad: Path and reason of each file that is not an image.
         kept: Whether the sizes could be written down for the next time.
     """
 

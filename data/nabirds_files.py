@@ -20,7 +20,7 @@ SIZES = "sizes.txt"
 BOXES = "bounding_boxes.txt"
 
 
-class Entry(NamedTuple):
+class Numbered(NamedTuple):
     """What a line says of its id, and the number of the line."""
 
     line: int
@@ -92,11 +92,11 @@ def read_official(root: Path) -> Official:
 
 def _entries(
     path: Path, expected: str, parse: Callable[[str], object], parse_id: Callable = str
-) -> dict[str, Entry]:
+) -> dict[str, Numbered]:
     """Id -> what follows the first blank of its line. Raises: ValueError: Naming the line that is
     not as expected.
     """
-    entries: dict[str, Entry] = {}
+    entries: dict[str, Numbered] = {}
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -115,7 +115,7 @@ def _entries(
             raise fault(
                 str(path), number, f"the id {key} comes twice, before in line {entries[key].line}"
             )
-        entries[key] = Entry(number, value)
+        entries[key] = Numbered(number, value)
     if not entries:
         raise fault(str(path), None, "the file is empty")
     return entries
@@ -159,7 +159,7 @@ def _box(text: str) -> Box:
 
 
 def _check_same(
-    first: Path, images: dict[str, Entry], second: Path, others: dict[str, Entry]
+    first: Path, images: dict[str, Numbered], second: Path, others: dict[str, Numbered]
 ) -> None:
     """Both files must list the same images."""
     for path, entries, other, known in (
@@ -171,7 +171,7 @@ def _check_same(
                 raise fault(str(path), entry.line, f"the image {image} is not in {other.name}")
 
 
-def _check_paths(root: Path, images: dict[str, Entry], labels: dict[str, Entry]) -> None:
+def _check_paths(root: Path, images: dict[str, Numbered], labels: dict[str, Numbered]) -> None:
     """Every image has a path of its own, in the folder of its class."""
     lines: dict[str, int] = {}
     for image, (line, path) in images.items():
@@ -188,7 +188,7 @@ def _check_paths(root: Path, images: dict[str, Entry], labels: dict[str, Entry])
             raise ValueError(f"{source}, but of class {label.value} in {LABELS}, line {label.line}")
 
 
-def _tree(root: Path, labels: dict[str, Entry]) -> Hierarchy:
+def _tree(root: Path, labels: dict[str, Numbered]) -> Hierarchy:
     """The tree of hierarchy.txt with the names of classes.txt; its leaves are the classes."""
     edges = _entries(root / HIERARCHY, "the ids of a child and its parent", _class_id, _class_id)
     names = _entries(root / CLASSES, "a class id and its name", str, _class_id)
@@ -203,7 +203,7 @@ def _tree(root: Path, labels: dict[str, Entry]) -> Hierarchy:
     )
 
 
-def _check_names(root: Path, edges: dict[str, Entry], names: dict[str, Entry]) -> None:
+def _check_names(root: Path, edges: dict[str, Numbered], names: dict[str, Numbered]) -> None:
     """Every node has a name, and every name a node."""
     for child, entry in edges.items():
         for node in (child, entry.value):
@@ -217,7 +217,7 @@ def _check_names(root: Path, edges: dict[str, Entry], names: dict[str, Entry]) -
             raise fault(str(root / CLASSES), entry.line, f"the id {node} is not in {HIERARCHY}")
 
 
-def _check_leaves(root: Path, edges: dict[str, Entry], labels: dict[str, Entry]) -> None:
+def _check_leaves(root: Path, edges: dict[str, Numbered], labels: dict[str, Numbered]) -> None:
     """Every image belongs to a leaf, and every leaf has an image."""
     parents = {entry.value for entry in edges.values()}
     for image, entry in labels.items():

@@ -6,7 +6,7 @@ takes is declared there, too.
 
 from data.decoding import DECODERS, FITS
 from data.folds import Fold
-from hierarchies import FORMATS
+from hierarchies import TREE_FORMATS
 from registry import (
     Need,
     Number,
@@ -304,7 +304,7 @@ SHARED: dict[str, Option] = {
         ),
         Option(
             "hierarchy_format",
-            one_of(FORMATS),
+            one_of(TREE_FORMATS),
             None,
             help="what the file of --hierarchy is, where its suffix and content do not tell",
             needs=with_flag("hierarchy"),

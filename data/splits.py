@@ -531,7 +531,7 @@ def _check_images(splits: Splits) -> None:
     if len(set(splits.files)) != count:
         raise ValueError("every image needs a name of its own, but some come twice in files")
     barred = np.append(np.zeros(classes, bool), splits.hierarchy.class_of >= 0)
-    barred[classes] = True  # the root is no label
+    barred[classes] = True  # the root is not a label
     size = len(barred)
     wrong = (splits.labels < 0) | (splits.labels >= size)
     wrong |= barred[splits.labels.clip(0, size - 1)]

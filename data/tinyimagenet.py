@@ -71,7 +71,7 @@ def read_annotations(
                 f" {line[:60]!r}"
             )
         elif cells[1] not in classes:
-            faults.append(f"line {number}: {cells[1]!r} is no folder of train")
+            faults.append(f"line {number}: {cells[1]!r} is not a folder of train")
         elif cells[0] not in images:
             faults.append(f"line {number}: there is no image {cells[0]!r} in val/images")
         elif cells[0] in wnids:

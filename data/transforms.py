@@ -162,7 +162,7 @@ def randomresizedcrop(
 
 def dihedral(images: torch.Tensor, generator: torch.Generator, fill: float = 0.0) -> torch.Tensor:
     """Each image turned by 0, 90, 180 or 270 degrees and mirrored or not, all eight equally often:
-    for objects that lie any way round. No pixel changes its value. Images that are no squares are
+    for objects that lie any way round. No pixel changes its value. Images that are not squares are
     turned by 0 or 180 degrees.
     """
     draws = torch.randint(8, (len(images),), generator=generator)

@@ -26,7 +26,7 @@ from training.scores import read_outputs
 
 pd.set_option(
     "mode.string_storage", "python"
-)  # pyarrow, where it is installed, refuses names that are no UTF-8
+)  # pyarrow, where it is installed, refuses names that are not valid UTF-8
 
 
 class Decision(NamedTuple):

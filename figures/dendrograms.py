@@ -17,8 +17,8 @@ from figures.style import (
     Drawing,
     Rows,
     inch_axes,
+    name_rows,
     new_figure,
-    spread,
     text_width,
 )
 from figures.subject import Subject
@@ -36,7 +36,7 @@ def dendrogram(subject: Subject) -> Drawing:
 
 def _upright(subject: Subject) -> Drawing:
     tree, groups = _turned(subject), subject.groups
-    rows = spread(len(subject.with_vector), 20.0)
+    rows = name_rows(len(subject.with_vector), 20.0)
     start, order = axis_start(tree), tree.order()
     figure = new_figure(7.5, len(order) * rows.pitch + 1.1)
     axes = figure.add_subplot(
@@ -60,7 +60,7 @@ def _upright(subject: Subject) -> Drawing:
 def _circular(subject: Subject) -> Drawing:
     tree, groups = _turned(subject), subject.groups
     count = len(subject.with_vector)
-    rows = spread(count, _WIDEST * np.pi * (1 - _GAP / 2 / np.pi))
+    rows = name_rows(count, _WIDEST * np.pi * (1 - _GAP / 2 / np.pi))
     radius = max(3.0, count * rows.pitch / (2 * np.pi - _GAP))
     names = [subject.names[c] for c in subject.with_vector]
     figure, axes = _round_page(names, rows, radius, len(groups.handles()))

@@ -16,8 +16,8 @@ from figures.style import (
     Drawing,
     NothingToDraw,
     counted,
+    name_rows,
     new_figure,
-    spread,
 )
 from figures.subject import Subject
 from metrics import flat
@@ -144,7 +144,7 @@ def _between_groups(ax: Axes, subject: Subject, frame: _Frame, counts: np.ndarra
 
 def _frame(subject: Subject, smallest: float, largest: float) -> _Frame:
     order = np.asarray(subject.hierarchy.leaf_order)
-    rows = spread(len(order), largest, roomy=0.17)
+    rows = name_rows(len(order), largest, roomy=0.17)
     named = len(order) <= NAMED_CLASSES
     side = max(smallest, len(order) * rows.pitch) if named else 6.0
     return _Frame(order, side, named)
@@ -184,7 +184,7 @@ def _decorate(ax: Axes, subject: Subject, frame: _Frame, line: str, *, names: bo
 
 
 def _name_classes(ax: Axes, names: list[str], frame: _Frame) -> None:
-    rows = spread(len(names), frame.side)
+    rows = name_rows(len(names), frame.side)
     places = rows.shown(len(names))
     shown, size = [names[i] for i in places], min(8.5, rows.size)
     ax.set_yticks(places, shown, size=size)
@@ -308,7 +308,7 @@ def _confusion_caption(subject: Subject, frame: _Frame, counts: np.ndarray) -> s
 def _frame_note(subject: Subject, frame: _Frame) -> str:
     note, count = subject.groups.note(), len(frame.order)
     if frame.classes:
-        note += spread(count, frame.side).note()
+        note += name_rows(count, frame.side).note()
     else:
         note += (
             f" With {count} classes, only groups are named, and of these only those wide enough."

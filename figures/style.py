@@ -172,7 +172,7 @@ class Rows(NamedTuple):
         return "" if self.step == 1 else f" Only every {ordinal(self.step)} of the {what} is named."
 
 
-def spread(count: int, longest: float, roomy: float = 0.19) -> Rows:
+def name_rows(count: int, longest: float, roomy: float = 0.19) -> Rows:
     """Rows for `count` names along at most `longest` inches: `roomy` for a few, closer the more
     there are.
     """

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from figures.groups import MIXED, OTHERS, Groups
 from figures.layout import DrawnTree, axis_start
-from figures.style import INK, Drawing, Rows, counted, inch_axes, spread, text_width
+from figures.style import INK, Drawing, Rows, counted, inch_axes, name_rows, text_width
 from figures.subject import Subject
 
 TALLEST = 42.0  # inches of the longest list of classes
@@ -32,7 +32,7 @@ def tanglegram(subject: Subject, title: str | None = None) -> Drawing:
     """
     found, groups = subject.untangled, subject.groups
     names = [subject.names[c] for c in subject.with_vector]
-    rows = spread(len(names), TALLEST)
+    rows = name_rows(len(names), TALLEST)
     colours = np.array(groups.class_colours())[subject.with_vector]
     figure, axes, columns = _page(names, rows, groups)
     start = axis_start(found.right)

@@ -3,10 +3,10 @@ torch here.
 """
 
 from hierarchies.distances import DISTANCES
-from hierarchies.export import describe, format_description, to_ascii, to_graphviz, to_newick
+from hierarchies.export import describe, format_description, to_newick
 from hierarchies.folders import FolderTree, scan_folders
 from hierarchies.readers import (
-    FORMATS,
+    TREE_FORMATS,
     TreeFile,
     check_same_classes,
     check_shared,
@@ -22,7 +22,7 @@ from hierarchies.weights import WEIGHTINGS, node_weights
 __all__ = [
     "DISTANCES",
     "FolderTree",
-    "FORMATS",
+    "TREE_FORMATS",
     "Hierarchy",
     "TreeFile",
     "WEIGHTINGS",
@@ -37,7 +37,5 @@ __all__ = [
     "read_tree",
     "repeated_names",
     "scan_folders",
-    "to_ascii",
-    "to_graphviz",
     "to_newick",
 ]

@@ -1,15 +1,9 @@
-"""Writes a hierarchy for other programs and for people: Newick, Graphviz, plain text,
-statistics.
-"""
-
-from collections.abc import Mapping, Sequence
+"""Writes a hierarchy for other programs and for people: Newick, statistics."""
 
 import numpy as np
 
-from files.text import printable
 from hierarchies.phylogeny import is_support
 from hierarchies.tree import Hierarchy
-from hierarchies.weights import is_leaf
 
 
 def to_newick(
@@ -47,48 +41,6 @@ def to_newick(
         written.append("(" if is_inner[node] else labels[node])
         open_nodes += [node] if is_inner[node] else []
     return "".join([*written, *(")" + labels[node] for node in reversed(open_nodes)), ";\n"])
-
-
-def to_ascii(
-    hierarchy: Hierarchy, *, counts: Mapping[int, int] | Sequence[int] | np.ndarray | None = None
-) -> str:
-    """The tree as text with lines of box-drawing characters, one node a line, with a final newline.
-
-    Args:
-        hierarchy: The class tree.
-        counts: Number of images of each class, shown behind it: by class index, or an array (C,).
-            None shows none.
-
-    Raises: ValueError: If the counts are not those of the classes.
-    """
-    behind = _counts_behind(hierarchy, counts)
-    last_child = np.zeros(hierarchy.num_nodes, dtype=np.int64)
-    np.maximum.at(last_child, hierarchy.parent[1:], np.arange(1, hierarchy.num_nodes))
-    lines, rails = [], [""]
-    for node, depth in enumerate(hierarchy.depth.tolist()):
-        name = printable(hierarchy.names[node]) + behind[node]
-        if node == 0:
-            lines.append(name)
-            continue
-        is_last = last_child[hierarchy.parent[node]] == node
-        del rails[depth:]
-        lines.append(rails[-1] + ("└── " if is_last else "├── ") + name)
-        rails.append(rails[-1] + ("    " if is_last else "│   "))
-    return "\n".join(lines) + "\n"
-
-
-def to_graphviz(hierarchy: Hierarchy) -> str:
-    """The tree as a Graphviz digraph drawn from left to right, classes as boxes, with the names to
-    show as labels.
-    """
-    lines = ["digraph hierarchy {", "  rankdir=LR;", "  node [shape=ellipse];"]
-    leaves = is_leaf(hierarchy)
-    for node, above in enumerate(hierarchy.parent.tolist()):
-        name = hierarchy.names[node].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        lines.append(f'  n{node} [label="{name}"' + (", shape=box];" if leaves[node] else "];"))
-        if node:
-            lines.append(f"  n{above} -> n{node};")
-    return "\n".join([*lines, "}"]) + "\n"
 
 
 def describe(hierarchy: Hierarchy) -> dict[str, object]:
@@ -140,27 +92,3 @@ def _newick_label(name: str, is_inner: bool) -> str:
     # most, and a name of other marks needs quotes in any case.
     plain = name.isalnum() and name.isascii() and not (is_inner and is_support(name))
     return name if plain else "'" + name.replace("'", "''") + "'"
-
-
-def _counts_behind(
-    hierarchy: Hierarchy, counts: Mapping[int, int] | Sequence[int] | np.ndarray | None
-) -> list[str]:
-    behind, classes = [""] * hierarchy.num_nodes, hierarchy.num_classes
-    if counts is None:
-        return behind
-    if not isinstance(counts, Mapping):
-        if len(counts) != classes:
-            raise ValueError(
-                f"counts must have one number for each of the {classes} classes, got {len(counts)}"
-            )
-        counts = dict(enumerate(counts))
-    unknown = [
-        index
-        for index in counts
-        if not (isinstance(index, (int, np.integer)) and 0 <= index < classes)
-    ]
-    if unknown:
-        raise ValueError(f"counts are by class index in [0, {classes}), got {unknown[0]!r}")
-    for index, leaf in enumerate(hierarchy.leaves.tolist()):
-        behind[leaf] = f" ({int(counts.get(index, 0))})"
-    return behind

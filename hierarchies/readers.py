@@ -27,7 +27,7 @@ from hierarchies.tables import (
 )
 from hierarchies.tree import Hierarchy, Path, format_path
 
-FORMATS: dict[str, Callable[[str, str], Draft]] = {
+TREE_FORMATS: dict[str, Callable[[str, str], Draft]] = {
     "paths": parse_paths,
     "table": parse_table,
     "edges": parse_edges,
@@ -45,7 +45,7 @@ SUFFIXES = {
     ".json": "json",
 }
 MAX_BYTES = 64 << 20  # the tree of 10,000 species with all ranks takes about 1 MB
-_FORMAT_FLAG = f"say what it is with --hierarchy_format: {', '.join(FORMATS)}"
+_FORMAT_FLAG = f"say what it is with --hierarchy_format: {', '.join(TREE_FORMATS)}"
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
@@ -78,8 +78,8 @@ def read_tree(
 
     Args:
         file: The file.
-        format: One of `FORMATS`, described at its parser; None goes by the suffix (see `SUFFIXES`)
-            and, for all other suffixes, by the content.
+        format: One of `TREE_FORMATS`, described at its parser; None goes by the suffix (see
+            `SUFFIXES`) and, for all other suffixes, by the content.
         levels: Titles of the columns of a table that are the levels, from the top down.
         self_leaves: Give a class that is also an inner node a leaf of its own instead of an error
             (paths and tables; in the other formats the classes are the leaves anyway).
@@ -89,8 +89,8 @@ def read_tree(
     single valid tree, is not a regular file or larger than `MAX_BYTES`.
         OSError: If the file cannot be read.
     """
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if format is not None and format not in TREE_FORMATS:
+        raise ValueError(f"format must be one of {', '.join(TREE_FORMATS)}, got {format!r}")
     text, source = read_text(file), str(file)
     if format is None:
         format = "table" if levels else _format(text, PurePath(file).suffix.lower(), source)
@@ -100,7 +100,7 @@ def read_tree(
             " or say --hierarchy_format table"
         )
     options = {} if levels is None else {"levels": levels}
-    draft = FORMATS[format](text, source, **options)
+    draft = TREE_FORMATS[format](text, source, **options)
     hierarchy = draft.build(source, self_leaves)
     notes = [f"{source}: {printable(note)}" for note in (*draft.notes, *repeated_names(hierarchy))]
     return TreeFile(hierarchy.collapse() if collapse else hierarchy, tuple(notes))

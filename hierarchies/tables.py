@@ -252,7 +252,10 @@ def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
     if separator == "/":
         return tuple(checked_key(source, line, key) for key in parse_path(written))
     keys = written.strip(f" {separator}").split(separator)
-    return tuple(checked_key(source, line, key) for key in keys if key.strip())
+    path = tuple(checked_key(source, line, key) for key in keys if key.strip())
+    if not path:
+        raise fault(source, line, f"{written!r} has no name beside its separators")
+    return path
 
 
 def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:

@@ -39,8 +39,8 @@ def severity(outputs: Outputs, distance: str = "path") -> Result:
     """Mean distance of the predicted class to the label over the mistakes only, in edges; lower is
     better.
 
-    It is hdist@1 / (1 - accuracy). undefined counts the correct samples; NaN with n = 0 where there
-    is no mistake.
+    It is hdist@1 / (1 - accuracy). undefined counts the correct samples; NaN with n = 0 where no
+    sample is a mistake.
     """
     at_one = _distances(outputs, 1, distance)[:, 0].astype(np.float64)
     return mean_over_samples(np.where(outputs.predictions == outputs.labels, np.nan, at_one))

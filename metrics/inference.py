@@ -146,8 +146,8 @@ def published_correlation(distances: np.ndarray, tree: np.ndarray) -> tuple[Resu
     harmonic mean p-value.
 
     The zeros on both diagonals raise the value by 0.03 to 0.06, and the harmonic mean of two-sided
-    p-values is no valid
-    test: for comparison with published figures only.
+    p-values is not a
+    valid test: for comparison with published figures only.
     """
     size = len(distances)
     if size < 2:
@@ -329,7 +329,7 @@ MEASURES = (
         DESCRIBES,
         VECTORS,
         SHARE,
-        "The p-value of Kim et al.'s published code, which is no valid test, for comparison with"
+        "The p-value of Kim et al.'s published code, which is not a valid test, for comparison with"
         " their figures only.",
     ),
     Measure(
@@ -377,7 +377,7 @@ MEASURES = (
         DESCRIBES,
         VECTORS,
         SHARE,
-        "The p-value of Kim et al.'s published code, which is no valid test, for comparison with"
+        "The p-value of Kim et al.'s published code, which is not a valid test, for comparison with"
         " their figures only, among living classes alone.",
     ),
     Measure(

@@ -272,7 +272,7 @@ def outputs_of(hierarchy: Hierarchy, labels: np.ndarray, **fields: object) -> Ou
     inner = np.append(np.zeros(classes, bool), hierarchy.class_of < 0)
     coarse = np.zeros(len(labels), bool)
     if labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer):
-        known = (labels > classes) & (labels < len(inner))  # the root, C, is no label
+        known = (labels > classes) & (labels < len(inner))  # the root, C, is not a label
         coarse[known] = inner[labels[known]]
     if not coarse.any():
         return Outputs(hierarchy, labels=labels, **fields)

@@ -44,7 +44,7 @@ def mds_targets(path_distances: np.ndarray, beta: float = 1.0, distance: str = "
         distance: "euc", targets in [0, sqrt 2), or "arccos", in [0, pi/2).
 
     Shape: (C, C) -> (C, C) float64.
-    Raises: ValueError: If C < 2, beta <= 0, or the distances are no symmetric table with a zero
+    Raises: ValueError: If C < 2, beta <= 0, or the distances are not a symmetric table with a zero
     diagonal.
     Source: Kim et al. 2023.
     """

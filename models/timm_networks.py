@@ -258,7 +258,7 @@ class TimmNetwork:
         }
         raise ValueError(
             f"--backbone {self.name} cuts images into patches of {patch[0]} x {patch[1]} pixels,"
-            f" and {image_size[0]} x {image_size[1]} is no multiple of that: use --resize"
+            f" and {image_size[0]} x {image_size[1]} is not a multiple of that: use --resize"
             f" {' or '.join(str(side) for side in sorted(near) if side)}"
         )
 

@@ -189,7 +189,7 @@ def _load_torch(file: str | Path, name: str) -> object:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise anything
-        raise ValueError(f"{name} is no file of weights {_reason(error)}") from error
+        raise ValueError(f"{name} is not a file of weights {_reason(error)}") from error
 
 
 def _load_safetensors(file: str | Path, name: str) -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ class Registry(dict):
             is followed by the summaries.
         parts: The rows.
         spoken: How messages refer to the choice; "--loss" for the option loss if None.
-        others: Name -> part, for names that another library owns: they are no rows, and a name is
+        others: Name -> part, for names that another library owns: they are not rows, and a name is
             looked up when it is used, since that library may take long to import. Raises
             ValueError where there is no such part.
     """

@@ -16,8 +16,6 @@ from runs import records
 from runs.folder import Run
 from runs.records import Record
 
-FORMATS = formats.SUMMARIES
-
 
 def show(
     record: str | os.PathLike,
@@ -31,7 +29,7 @@ def show(
 
     Args:
         record: The folder.
-        layout: Key of FORMATS.
+        layout: Key of `formats.SUMMARIES`.
         wanted: Names or patterns of the measures to show; None for those of the papers.
         pairs: Rows to compare, two names each.
         aliases: Other names of methods.
@@ -50,11 +48,12 @@ def show(
     comparisons, refused = _comparisons(found, metrics, [_names(pair, aliases) for pair in pairs])
     compared = [table for table, _ in comparisons]
     text = _layout(summary, metrics, compared, layout)
+    file = formats.SUMMARIES[layout]
     try:
-        _write(Run(record), summary, [numbers for _, numbers in comparisons], FORMATS[layout], text)
+        _write(Run(record), summary, [numbers for _, numbers in comparisons], file, text)
     finally:
         print(text)  # the tables are worth as much where nothing can be written
-    written = ["summary.csv", "comparisons.csv" if comparisons else None, FORMATS[layout]]
+    written = ["summary.csv", "comparisons.csv" if comparisons else None, file]
     print(
         f"{_counts(found)}; wrote {', '.join(filter(None, written))} into {record}", file=sys.stderr
     )
@@ -109,7 +108,7 @@ def _layout(
     if layout == "terminal":
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         return "\n\n".join(formats.terminal(table, width) for table in shown) + "\n"
-    return "\n".join(tables.FORMATS[layout](table) for table in shown).rstrip("\n")
+    return "\n".join(tables.LAYOUTS[layout](table) for table in shown).rstrip("\n")
 
 
 def _names(pair: Sequence[str], aliases: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -75,7 +75,7 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
     damaged.
     """
     if run.exists and not run.finished:
-        raise RunError(f"unfinished: {records.progress(run)}; go on with --resume, then draw it")
+        raise RunError(f"unfinished: {records.epochs_done(run)}; go on with --resume, then draw it")
     source, epochs = read_source(run), run.epochs
     best = None
     if run.result_checkpoint == "best.pt" and "epoch" in epochs.columns:

@@ -253,7 +253,7 @@ def wide(summary: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return rows.reset_index()
 
 
-FORMATS: dict[str, Callable[..., str]] = {
+LAYOUTS: dict[str, Callable[..., str]] = {
     "terminal": terminal,
     "markdown": markdown,
     "latex": latex,

@@ -463,7 +463,9 @@ class Run:
             raise _unwritable(path, error) from error
 
     def write_text(self, name: str, text: str) -> None:
-        """A text file in UTF-8; folder names that are no text come back as the bytes they were."""
+        """A text file in UTF-8; folder names that are not valid text come back as the bytes they
+        were.
+        """
         self._replace(name, _encoded(text))
 
     def write_json(self, name: str, content: object) -> None:

@@ -32,8 +32,8 @@ from runs.folder import Run
 
 STATE = "mlflow.json"  # in the run's folder: where the run is in MLflow, and how much of it
 ARTEFACTS = ("config.json", "hierarchy.json", "epochs.csv", "metrics.csv", "log.txt")
-PATIENCE = 5  # seconds that one answer may take while training waits; a second try doubles it
-PATIENCE_FOR_FILES = 30  # the same while files are sent, when training is over
+SECONDS_FOR_ANSWERS = 5  # for one answer, while training waits; a second try doubles it
+SECONDS_FOR_FILES = 30  # the same while files are sent, when training is over
 QUIET = ("mlflow", "alembic", "urllib3")  # their warnings repeat what is said once here
 NEEDED = {"http": ("mlflow",), "https": ("mlflow",), "sqlite": ("mlflow", "sqlalchemy", "alembic")}
 LONGEST_PARAMETER = 500  # characters, of the older servers
@@ -190,7 +190,7 @@ class Tracker:
             return
         lost = self.lost
         if self._attempt(self._catch_up) and self._attempt(self._send_metrics):
-            whole = self._attempt(self._send_files, PATIENCE_FOR_FILES)
+            whole = self._attempt(self._send_files, SECONDS_FOR_FILES)
             if self._attempt(lambda: self._end("FINISHED", complete=whole)) and whole and lost:
                 self.record.log(f"mlflow: the store is back and has everything: {self._address}")
 
@@ -203,7 +203,7 @@ class Tracker:
     def _attempt(self, send: Callable[[], None], seconds: int | None = None) -> bool:
         """Whether the store took what `send` sends; the first failure is logged, none is raised."""
         try:
-            with _short_timeouts(PATIENCE if seconds is None else seconds):
+            with _short_timeouts(SECONDS_FOR_ANSWERS if seconds is None else seconds):
                 send()
         except (
             Exception

@@ -104,7 +104,7 @@ def read_record(record: str | os.PathLike) -> Record:
         run = Run(folder)
         try:
             if run.exists and not run.finished:
-                unfinished.append(progress(run))
+                unfinished.append(epochs_done(run))
             else:
                 entries.append(_read_entry(run))
             warnings += _damaged_results(run)
@@ -117,7 +117,7 @@ def read_record(record: str | os.PathLike) -> Record:
     return Record(values, options, len(entries), tuple(unfinished), tuple(damaged), said)
 
 
-def progress(run: Run) -> str:
+def epochs_done(run: Run) -> str:
     """'<folder>: 3 of 20 epochs' for a run without results. Raises: RunError."""
     total = run.options.get("epochs", "an unknown number of")
     return f"{run.folder}: {len(run.epochs)} of {total} epochs"
@@ -207,7 +207,7 @@ def _checked_metrics(run: Run) -> pd.DataFrame:
 
 def _damaged_results(run: Run) -> list[str]:
     """Messages about results that are there but cannot be used; files that were not copied along
-    are no damage.
+    are not damage.
     """
     found = []
     name = run.config.get("result_checkpoint") if run.finished else "last.pt"

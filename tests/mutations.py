@@ -63,7 +63,7 @@ MUTATIONS = (
         "weighed.backward()",
         WIRING,
     ),
-    Mutation("update after step", LOOP, "head.update_after_step(*whole)", "pass", WIRING),
+    Mutation("update after step", LOOP, "head.update_after_step(embeddings, targets)", "pass", WIRING),
     Mutation(
         "single image on a GPU", "training/devices.py", "if self.training:", "if False:", DEVICES
     ),

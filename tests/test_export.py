@@ -8,15 +8,13 @@ import pytest
 import skbio
 from hypothesis import given
 from hypothesis import strategies as st
-from trees import FLAT, PATHS, TREE
+from trees import PATHS, TREE
 
 from hierarchies import (
     Hierarchy,
     describe,
     format_description,
     node_weights,
-    to_ascii,
-    to_graphviz,
     to_newick,
 )
 from hierarchies.distances import path_length
@@ -86,49 +84,6 @@ def test_another_program_reads_our_newick():
     assert read.find("other").length == 0.5
 
 
-def test_the_drawing_has_a_line_for_each_node_and_counts_behind_classes():
-    assert to_ascii(TREE, counts={0: 5, 2: 1}) == (
-        "root\n"
-        "├── C (5)\n"
-        "├── A\n"
-        "│   ├── A2\n"
-        "│   │   ├── A2a (0)\n"
-        "│   │   └── A2b (0)\n"
-        "│   └── A1 (0)\n"
-        "└── B\n"
-        "    ├── B1\n"
-        "    │   └── x (1)\n"
-        "    └── B2\n"
-        "        ├── y (0)\n"
-        "        └── z (0)\n"
-    )
-    assert to_ascii(FLAT) == "root\n├── a\n├── b\n├── c\n└── d\n"
-    assert to_ascii(FLAT, counts=np.arange(4)).splitlines()[-1] == "└── d (3)"
-
-
-@pytest.mark.parametrize("counts", [[1, 2], {7: 1}, {-1: 1}, {"C": 1}])
-def test_counts_of_other_classes_are_refused(counts):
-    with pytest.raises(ValueError, match="counts"):
-        to_ascii(TREE, counts=counts)
-
-
-def test_graphviz_escapes_names():
-    tree = Hierarchy.from_paths([('say "x"', "back\\slash"), ("two\nlines",)])
-    assert to_graphviz(tree) == (
-        "digraph hierarchy {\n"
-        "  rankdir=LR;\n"
-        "  node [shape=ellipse];\n"
-        '  n0 [label="root"];\n'
-        '  n1 [label="say \\"x\\""];\n'
-        "  n0 -> n1;\n"
-        '  n2 [label="back\\\\slash", shape=box];\n'
-        "  n1 -> n2;\n"
-        '  n3 [label="two\\nlines", shape=box];\n'
-        "  n0 -> n3;\n"
-        "}\n"
-    )
-
-
 def test_statistics_of_the_drawn_tree():
     found = describe(TREE)
     assert found.pop("mean_path") == pytest.approx(
@@ -167,7 +122,6 @@ def test_the_description_gives_the_numbers_in_words():
 def test_deep_trees_are_written_without_recursion():
     tree = Hierarchy.from_paths([tuple(f"n{d}" for d in range(2000))])
     assert to_newick(tree).count("(") == 2000
-    assert to_ascii(tree).count("\n") == to_graphviz(tree).count("label") == 2001
 
 
 def test_the_class_order_of_the_tree_does_not_change_its_drawing():

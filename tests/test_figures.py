@@ -27,7 +27,7 @@ from figures.maps import draw_sample, mds_map, place_by_stress
 from figures.mistakes import mistake_heights, mistake_images, random_heights, worst_mistakes
 from figures.operating import operating_curves
 from figures.reliability import reliability_diagram
-from figures.style import LONGEST_NAME, distinct, ordinal, printable, spread, styled
+from figures.style import LONGEST_NAME, distinct, name_rows, ordinal, printable, styled
 from figures.subject import short_names
 from figures.tanglegrams import tanglegram
 from hierarchies import Hierarchy
@@ -101,7 +101,7 @@ def test_classes_of_the_same_name_show_their_parents():
 
 
 def test_names_get_closer_smaller_and_fewer_the_more_there_are():
-    few, many, most = (spread(count, 42.0) for count in (10, 555, 2000))
+    few, many, most = (name_rows(count, 42.0) for count in (10, 555, 2000))
     assert few.size > many.size >= 4.5 and few.step == many.step == 1 and many.pitch * 555 <= 42.001
     assert (
         most.step == 4

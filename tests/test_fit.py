@@ -87,7 +87,7 @@ def test_boxes_are_known_by_their_titles(titles, cells, box):
     found, note = read_boxes("t.csv", header, [Row(2, ["a", *cells])])
     assert found == [box] and titles[0] in note
     for wrong in (["", "", "", ""], ["1", "1", "0", "3"], ["x", "1", "1", "1"]):
-        with pytest.raises(ValueError, match="t.csv, line 7: .* which is no box"):
+        with pytest.raises(ValueError, match="t.csv, line 7: .* which is not a box"):
             read_boxes("t.csv", header, [Row(7, ["a", *wrong])])
 
 

@@ -230,7 +230,7 @@ def test_unreadable_images_become_rows_with_an_error(runs, call, tmp_path):
         ]
         assert table["error"].isna().tolist() == [True, False, True, False, False]
         assert (
-            table["error"][1] == "this is no image that Pillow can read"
+            table["error"][1] == "this is not an image that Pillow can read"
             and "8 or 16 bits" in table["error"][4]
         )
         assert table.loc[[1, 3, 4]].drop(columns=["file", "error"]).isna().all(axis=None)

@@ -28,6 +28,7 @@ def test_bytes_that_are_no_text_are_refused_with_their_line(read, format):
         ("paths", "/r/a\n", "line 1: a name is empty"),
         ("paths", "r/a/\n", "line 1: a name is empty"),
         ("paths", "r/a/b\n\nr/c\nr/a/b\n", "line 4: the class 'a/b' comes twice, before in line 1"),
+        ("paths", "r>a\n>\n", "line 2: '>' has no name beside its separators"),
         ("paths", "r/a\nr/a/b\n", "class 'a' is also an inner node"),
         ("table", "path\n", "the table is empty"),
         ("table", "path\na/b\na/b\n", "line 3: the class 'b' comes twice, before in line 2"),

@@ -184,7 +184,7 @@ def test_files_that_are_no_images_stop_the_reading_or_are_named(root):
     with pytest.raises(
         ValueError,
         match="(?s)2 images cannot be read.*--skip_bad_images.*3.png: the file is empty.*5.png:"
-        " this is no image",
+        " this is not an image",
     ):
         store.open_images(root, FILES, options(stream=True))
     for _ in range(2):  # read, then kept

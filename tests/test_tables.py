@@ -19,7 +19,7 @@ from reports import page
 from reports.formats import Table, terminal
 from reports.statistics import compare, summarise
 from reports.tables import (
-    FORMATS,
+    LAYOUTS,
     comparison_table,
     number,
     run_tables,
@@ -139,13 +139,13 @@ def test_terminal_columns_that_do_not_fit_follow_below():
 
 
 def test_markdown_escapes_what_would_break_a_table():
-    text = FORMATS["markdown"](table_of([("a|b*c_d", "1.0")], {(0, 1)}))
+    text = LAYOUTS["markdown"](table_of([("a|b*c_d", "1.0")], {(0, 1)}))
     line = next(line for line in text.splitlines() if "a" in line and "1.0" in line)
     assert line == r"| a\|b\*c\_d | **1.0** |" and "- bold: best" in text
 
 
 def test_latex_escapes_what_would_break_a_table():
-    text = FORMATS["latex"](table_of([(r"a_b&50%#$~^\{}", "0.1 ±0.2"), ("–", "x ↑")], {(0, 1)}))
+    text = LAYOUTS["latex"](table_of([(r"a_b&50%#$~^\{}", "0.1 ±0.2"), ("–", "x ↑")], {(0, 1)}))
     assert (
         r"a\_b\&50\%\#\$\textasciitilde{}\textasciicircum{}\textbackslash{}\{\}"
         r" & \textbf{0.1 $\pm$0.2} \\" in text
@@ -160,7 +160,7 @@ def test_latex_escapes_what_would_break_a_table():
 
 def test_names_with_braces_are_left_alone():
     table = comparison_table(pd.DataFrame(columns=["metric"]), "{a}", "{0}", "{title}", ["{note}"])
-    for layout in FORMATS.values():
+    for layout in LAYOUTS.values():
         assert "note" in layout(table)
 
 
@@ -362,7 +362,7 @@ def test_similarities_of_different_distances_have_no_best(tmp_path):
 
 
 def test_latex_keeps_comparison_signs_hyphens_and_brackets():
-    text = FORMATS["latex"](
+    text = LAYOUTS["latex"](
         Table("t", ("name", "x"), (('[a] <b>|"c"', "--d"),), notes=("use --compare A",))
     )
     assert (

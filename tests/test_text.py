@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from files.text import printable, shortened, spreadsheet_cell
-from hierarchies import Hierarchy, to_ascii
 
 
 @pytest.mark.parametrize(
@@ -48,9 +47,3 @@ def test_numbers_and_names_are_cells_as_they_are(text):
 
 def test_long_text_is_shortened():
     assert shortened("abcdef", 6) == "abcdef" and shortened("abcdefg", 6) == "abc..."
-
-
-def test_a_tree_on_a_terminal_has_a_line_a_node_whatever_its_names():
-    tree = Hierarchy.from_paths([("a\nb", "\x1b[2J"), ("c",)])
-    assert to_ascii(tree).splitlines()[1:3] == ["├── a\\nb", "│   └── \\x1b[2J"]
-    assert tree.class_names == ("\x1b[2J", "c")

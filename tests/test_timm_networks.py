@@ -158,7 +158,7 @@ def test_a_folder_of_timm_is_a_backbone_with_its_own_settings_and_normalisation(
 @pytest.mark.parametrize(
     "name, size, message",
     [
-        (TRANSFORMER, 40, "patches of 16 x 16 pixels, and 40 x 40 is no multiple .* 32 or 48"),
+        (TRANSFORMER, 40, "patches of 16 x 16 pixels, and 40 x 40 is not a multiple .* 32 or 48"),
         (CONVOLUTIONAL, 8, "needs images of at least [0-9]+ x [0-9]+ pixels, got 8 x 8"),
     ],
 )

@@ -165,7 +165,7 @@ def test_every_malformed_annotation_is_named_with_its_line(folder):
         1: "expected a file, a wnid",
         3: "expected",
         4: "expected",
-        5: "'n00000000' is no folder of train",
+        5: "'n00000000' is not a folder of train",
         6: "there is no image '../val_5.JPEG'",
         8: "'val_6.JPEG' has come before",
     }

@@ -232,7 +232,7 @@ def test_a_run_that_loses_its_server_goes_on_and_the_same_command_completes_it(
 
 @needs_mlflow
 def test_training_hardly_waits_for_a_server_that_does_not_answer(run, monkeypatch, capfd):
-    monkeypatch.setattr(mlflow_log, "PATIENCE", 1)
+    monkeypatch.setattr(mlflow_log, "SECONDS_FOR_ANSWERS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
         status, record = run(
@@ -420,7 +420,7 @@ def test_a_command_is_shown_without_the_secrets_of_its_uri():
 def test_secrets_of_a_uri_are_recorded_nowhere(run, monkeypatch, capsys):
     secrets = ("T0KEN", "SECR3T", "K3Y")
     uri = f"http://T0KEN@127.0.0.1:{free_port()}/SECR3T?api_key=K3Y"
-    monkeypatch.setattr(mlflow_log, "PATIENCE", 1)
+    monkeypatch.setattr(mlflow_log, "SECONDS_FOR_ANSWERS", 1)
     original = train.__name__  # the command line is that of the process
     monkeypatch.setattr("sys.argv", [f"{original}.py", "--mlflow", uri, f"--mlflow={uri}"])
     status, record = run("--mlflow", uri)

@@ -371,7 +371,7 @@ def test_pictures_are_small_and_grey_where_the_run_was(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert open_image("a.png", ImageFolder([tmp_path]), gray=False).shape == (320, 213, 3)
     assert open_image("a.png", ImageFolder([tmp_path]), gray=True).shape == (320, 213)
-    with pytest.raises(ValueError, match=r"broken\.png: this is no image"):
+    with pytest.raises(ValueError, match=r"broken\.png: this is not an image"):
         open_image("broken.png", ImageFolder([tmp_path]), gray=False)
 
 

@@ -100,7 +100,7 @@ class EpochStats:
         self.own_angle += torch.acos(cosines.clamp(-1, 1)).sum()
         self.sums.add_directions(directions, targets)
 
-    def progress(self) -> dict[str, str]:
+    def bar_values(self) -> dict[str, str]:
         """Mean loss and accuracy so far. Raises: Diverged: If the loss of a step is not finite,
         with that step.
         """

@@ -99,8 +99,8 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
         _step(training, embeddings, targets, total)
         bar.update()
         if step % CHECK_EVERY == CHECK_EVERY - 1:
-            bar.set_postfix(stats.progress(), refresh=False)
-    bar.set_postfix(stats.progress(), refresh=False)
+            bar.set_postfix(stats.bar_values(), refresh=False)
+    bar.set_postfix(stats.bar_values(), refresh=False)
     _check_weights(model)
     return {
         "epoch": training.epoch + 1,

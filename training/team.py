@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import distributed as dist
 
-PATIENCE = timedelta(
+LONGEST_SILENCE = timedelta(
     days=1
 )  # others wait while the first one decodes images; torchrun notices who died
 
 
 class FirstFailed(RuntimeError):
-    """The first process of the team failed, and says why; the others only end."""
+    """The first process of the team failed, and says why; the other processes exit quietly."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def join(on_cpu: bool) -> Iterator[Team]:
             "the environment has WORLD_SIZE but no LOCAL_RANK: start several processes with"
             " torchrun"
         )
-    dist.init_process_group("gloo" if on_cpu else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
+    dist.init_process_group("gloo" if on_cpu else "cpu:gloo,cuda:nccl", timeout=LONGEST_SILENCE)
     try:
         yield Team(dist.get_rank(), dist.get_world_size(), int(os.environ["LOCAL_RANK"]))
     finally:
