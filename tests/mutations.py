@@ -52,8 +52,8 @@ MUTATIONS = (
     Mutation(
         "restored prior",
         "evaluation/model.py",
-        "train_counts = (log_prior - log_prior.min()).double().exp().numpy()",
-        "pass",
+        'prior = state.get("head.log_prior")',
+        "prior = None",
         WIRING,
     ),
     Mutation(
@@ -63,7 +63,9 @@ MUTATIONS = (
         "weighed.backward()",
         WIRING,
     ),
-    Mutation("update after step", LOOP, "head.update_after_step(embeddings, targets)", "pass", WIRING),
+    Mutation(
+        "update after step", LOOP, "head.update_after_step(embeddings, targets)", "pass", WIRING
+    ),
     Mutation(
         "single image on a GPU", "training/devices.py", "if self.training:", "if False:", DEVICES
     ),
