@@ -12,6 +12,7 @@ from metrics.decisions import decide
 from metrics.nodes import node_measures
 from metrics.posterior import information, lca_nodes, row_blocks, softmax
 from runs.folder import Run
+from training.scores import read_outputs, recompute_scores
 
 
 def compare_rules(
@@ -36,7 +37,7 @@ def compare_rules(
 
     Raises: ValueError: If a rule cannot be set.
     """
-    outputs, tree = run.outputs("test"), run.hierarchy
+    outputs, tree = read_outputs(run, "test"), run.hierarchy
     truths = tree.leaves[outputs.labels]
     share = information(tree) / max(np.log2(tree.num_classes), 1e-300)
     unseen = _held_out(run)
@@ -83,6 +84,8 @@ def _held_out(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
         tree.leaves[np.minimum(labels, tree.num_classes - 1)],
         labels - tree.num_classes,
     )
+    if "scores" not in arrays:
+        arrays = recompute_scores(run, "held_out", arrays)
     return arrays["scores"], nodes
 
 

@@ -37,12 +37,21 @@ def read_outputs(run: Run, name: str = "test") -> Outputs:
     arrays = run.arrays(name)
     if "scores" in arrays or f"{_HEAD}weight" not in arrays:
         return run.outputs(name)
+    return run.outputs(name, recompute_scores(run, name, arrays))
+
+
+def recompute_scores(
+    run: Run, name: str, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """`scores` (S, C), and `prototype_scores` where the head has proxies, of the arrays of a split
+    that have the head's in their place. Raises: RunError: If they do not fit the run.
+    """
     head, embeddings = _head(run, arrays, name), torch.from_numpy(np.array(arrays["embeddings"]))
     scores = {"scores": _in_blocks(head, embeddings)}
     if head.has_proxies:
         prototypes = torch.from_numpy(np.array(arrays["prototypes"]))
         scores["prototype_scores"] = _in_blocks(lambda e: head(e, weight=prototypes), embeddings)
-    return run.outputs(name, scores)
+    return scores
 
 
 def _head(run: Run, arrays: Mapping[str, np.ndarray], name: str) -> models.Head:
