@@ -125,7 +125,7 @@ class Hierarchical(PathLoss):
         if self.epoch < self.switch_epoch:
             scores = full_precision(scores)
             if self.check(scores, targets):
-                scores, targets = self.pool(scores, targets)
+                return self.pool.entropy(scores, targets)
             return F.cross_entropy(scores, targets)
         return super().forward(scores, targets)
 

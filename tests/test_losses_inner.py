@@ -9,7 +9,7 @@ from trees import TELLING, TREE
 
 from losses import LOSSES, build_loss
 from losses.base import check_batch
-from losses.inner_targets import _Pool
+from losses.inner_targets import _Entropy, _Pool
 
 # p of the classes C, A2a, x, A1, A2b, y, z: P(A) = 0.4, P(A2) = 0.3, P(B) = 0.5
 P = torch.tensor([[0.1, 0.2, 0.1, 0.1, 0.1, 0.3, 0.1]], dtype=torch.float64)
@@ -183,3 +183,19 @@ def test_sharp_soft_labels_of_an_inner_node_are_its_log_probability():
         assert value(loss, node) == pytest.approx(expected, rel=1e-6)
     loss = build_loss("soft_labels", TREE, soft_beta=200.0, soft_labels_variant="urbani")
     assert loss.mass.isfinite().all() and loss.q.isfinite().all()
+
+
+def test_cross_entropy_in_one_pass_is_that_of_the_pooled_scores():
+    loss = build_loss("ce", TREE)
+    targets = torch.tensor([0, A, 3, A2, B, 5])
+    scores = torch.randn(6, 7, generator=torch.Generator().manual_seed(5)).requires_grad_()
+    pooled = torch.nn.functional.cross_entropy(*loss.pool(scores, targets))
+    found = loss(scores, targets)
+    torch.testing.assert_close(found, pooled)
+    both = [torch.autograd.grad(value, scores)[0] for value in (found, pooled)]
+    torch.testing.assert_close(*both)
+    below = torch.stack([loss.pool.below(target[None])[0][0] if target > 6 else
+                         torch.arange(7) == target for target in targets])  # fmt: skip
+    on_device = _Entropy.apply(scores, loss.pool.within[targets], below, None)
+    torch.testing.assert_close(on_device, pooled)
+    torch.testing.assert_close(torch.autograd.grad(on_device, scores)[0], both[1])
