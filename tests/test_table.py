@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from images import make_learnable_folder
+from trained import train_small
 
 import data
 from data.folder import DEFAULTS
@@ -239,3 +240,18 @@ def test_folders_of_a_split_are_used_as_the_split_they_are(images, tree, tmp_pat
 
 def test_every_option_of_a_table_is_one_of_folders():
     assert set(data.folder.TABLE_OPTIONS) < set(DEFAULTS)
+
+
+def test_a_run_from_an_export_is_the_run_from_its_folders(images, tree, tmp_path):
+    rows = ecotaxa(tree)
+    at = rows[0].index("sample_id")  # samples would be groups, of which folders know nothing
+    rows = [[*row[:at], *row[at + 1 :]] for row in rows]
+    export = write(tmp_path / "export.tsv", rows, "\t")
+    flags = ["--method", "DR", "--gray", "--use_val", "--cache_dir", str(tmp_path / "cache")]
+    runs = [
+        train_small(images, tmp_path / name, *flags, *more)[1]
+        for name, more in (("folders", ()), ("table", ("--table", str(export))))
+    ]
+    for name in ("epochs.csv", "metrics.csv"):
+        first, second = ((run.folder / name).read_bytes() for run in runs)
+        assert first == second and len(first) > 100
