@@ -48,10 +48,12 @@ class CoarseImages(NamedTuple):
     Fields:
         nodes: (K,) the inner node of each.
         scores: (K, C) from the class vectors.
+        clusters: (K,) groups, as in `Outputs`.
     """
 
     nodes: np.ndarray
     scores: np.ndarray
+    clusters: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,5 +284,6 @@ def outputs_of(hierarchy: Hierarchy, labels: np.ndarray, **fields: object) -> Ou
         for name in ("scores", "embeddings", "prototype_scores", "clusters")
         if getattr(images, name) is not None
     }
-    others = CoarseImages(labels[coarse] - classes, images.scores[coarse])
+    groups = None if images.clusters is None else images.clusters[coarse]
+    others = CoarseImages(labels[coarse] - classes, images.scores[coarse], groups)
     return replace(images, labels=labels[~coarse], coarse=others, **parts)

@@ -116,14 +116,14 @@ def evaluate(
     ]
     table = pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
     if bootstrap:
-        ends = _intervals(results, bootstrap, seed, outputs.clusters)
+        ends = _intervals(results, bootstrap, seed, outputs)
         table["lower"] = table["metric"].map({name: lower for name, (lower, _) in ends.items()})
         table["upper"] = table["metric"].map({name: upper for name, (_, upper) in ends.items()})
     return table
 
 
 def _intervals(
-    results: Mapping[str, Result], bootstrap: int, seed: int, clusters: np.ndarray | None
+    results: Mapping[str, Result], bootstrap: int, seed: int, outputs: Outputs
 ) -> dict[str, tuple]:
     """Ends of the interval of each mean over samples; those over all labels have samples of their
     own.
@@ -138,8 +138,9 @@ def _intervals(
         if means:
             samples = np.column_stack([mean.samples for mean in means.values()])
             groups = [mean.groups for mean in means.values()]
-            # of images that are labelled at superclasses the groups are not known
-            drawn = None if over_all else clusters
+            drawn = outputs.clusters
+            if over_all and drawn is not None:
+                drawn = np.concatenate([drawn, outputs.coarse.clusters])
             both = bootstrap_intervals(samples, bootstrap, seed, groups, drawn)
             ends |= dict(zip(means, zip(*both)))
     return ends

@@ -303,3 +303,16 @@ def test_a_share_of_the_calibration_images_may_have_no_class(root):
     splits = load(root, coarse_labels="use", use_val=True, calibration=0.5)
     held = np.concatenate([splits.val, splits.calibration])
     assert (~splits.has_class[held]).any() and splits.has_class[splits.val].any()
+
+
+def test_intervals_over_all_labels_draw_whole_groups():
+    scores = random_scores(0, 8, 7)
+    labels = np.array([0, 1, A, A, 2, 3, A2, 5])
+    one_group = dict(clusters=np.zeros(8, int))
+    vectors = np.ones((7, 2))
+    outputs = outputs_of(
+        TREE, labels, scores=scores, embeddings=np.ones((8, 2), np.float32),
+        class_vectors=vectors, prototypes=vectors, **one_group,
+    )  # fmt: skip
+    row = evaluate(outputs, bootstrap=100).set_index("metric").loc["all_labels/accuracy"]
+    np.testing.assert_allclose(row[["lower", "upper"]].astype(float), row["value"])  # one draw
