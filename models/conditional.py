@@ -27,7 +27,9 @@ class Conditional(Head):
 
     def __init__(self, num_classes: int, options: HeadOptions):
         super().__init__(num_classes, options)
-        self.weight = nn.Parameter(torch.randn(num_classes, options.dim))
+        # as torch starts a linear layer, which the authors' network has
+        bound = options.dim**-0.5
+        self.weight = nn.Parameter(torch.empty(num_classes, options.dim).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(num_classes))
         self.share(options.hierarchy)
 

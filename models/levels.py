@@ -73,7 +73,8 @@ class Levels(Head):
                 )
             edges = [width * i for i in range(len(found))] + [options.dim]
         self.edges = edges  # where the slice of each level starts
-        self.weight = nn.Parameter(torch.randn(num_classes, options.dim))
+        self.weight = nn.Parameter(torch.empty(num_classes, options.dim))
+        self._start(self.weight, options.dim - edges[-2])
         with torch.no_grad():  # what the classes do not see has no gradient and stays 0
             self.weight[:, : edges[-2]] = 0
         self.bias = nn.Parameter(torch.zeros(num_classes))
@@ -83,7 +84,7 @@ class Levels(Head):
                 self.above.append(_link(len(finer.nodes), len(level.nodes)))
             else:
                 layer = nn.Linear(options.dim - edges[depth], len(level.nodes))
-                nn.init.normal_(layer.weight)
+                self._start(layer.weight, layer.in_features)
                 nn.init.zeros_(layer.bias)
                 self.above.append(layer)
         # column of each node among the scores of all levels, from the top; the root has none
@@ -95,6 +96,13 @@ class Levels(Head):
             first += len(own)
         self.register_buffer("columns", columns[1:], persistent=False)
         self._keep_priors(found)
+
+    @staticmethod
+    def _start(weight: torch.Tensor, width: int) -> None:
+        """As torch starts a linear layer, which the authors' networks have: uniform, up to 1 /
+        sqrt(width). Long vectors would let levels start from confident disagreement.
+        """
+        nn.init.uniform_(weight, -(width**-0.5), width**-0.5)
 
     @classmethod
     def offered(cls, given: Mapping[str, object]) -> tuple[str, ...]:
