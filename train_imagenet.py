@@ -16,9 +16,6 @@ schedule; batches of 128 as they have on each of two GPUs. The weights have been
 none. The tree follows Bertinetto et al. 2020, but some of WordNet's equally long paths were chosen by hand in theirs:
 class and node counts agree, a few levels do not; --hierarchy reads theirs. Here, a linear layer to --dim numbers lies
 between the network and the class vectors, and the last, smaller batch of an epoch is trained on.
-
---dataset TieredImageNet --split_lists LISTS trains on the 608 classes and the images of ImageNet that Bertinetto et al.'s
-lists of tieredImageNet-H name, <split>/<wnid>.txt.
 """  # noqa: E501
 
 import startup  # isort: skip
@@ -33,7 +30,7 @@ PAPER = {
     "schedule": "cosine",
     "aug": "autoaugment",
 }
-DATASETS = {"ImageNet": PAPER, "TieredImageNet": PAPER}
+DATASETS = {"ImageNet": PAPER}
 
 if __name__ == "__main__":
     startup.leave(main(__doc__, DATASETS))

@@ -15,9 +15,6 @@ stretched to 224 pixels; batches of 128 as they have on each of two GPUs. That r
 second line's loss, too. Decoded once, the images take 40 GB beside the dataset; --stream saves that and costs time.
 Here, a linear layer to --dim numbers lies between the network and the class vectors, and the last, smaller batch of an
 epoch is trained on.
-
---dataset iNaturalist2021 takes the archives of 2021 as they unpack: train or train_mini, and val, which is tested; the
-folders' names are the tree.
 """  # noqa: E501
 
 import startup  # isort: skip
@@ -32,7 +29,7 @@ PAPER = {
     "schedule": "cosine",
     "aug": "autoaugment",
 }
-DATASETS = {"iNaturalist": PAPER, "iNaturalist2021": PAPER}
+DATASETS = {"iNaturalist": PAPER}
 
 if __name__ == "__main__":
     startup.leave(main(__doc__, DATASETS))

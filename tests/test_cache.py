@@ -179,7 +179,8 @@ def test_all_bad_files_are_listed_with_their_reasons(tmp_path):
         and "good.png" not in message
     )
     for file, reason in zip(
-        files[1:5], ("the file is empty", "no image that Pillow can read", "truncated", "truncated")
+        files[1:5],
+        ("the file is empty", "not an image that Pillow can read", "truncated", "truncated"),
     ):
         assert any(file in line and reason in line for line in message.splitlines()), (
             file,

@@ -112,7 +112,7 @@ def everything(folder: Path) -> str:
     source = read_source(run)
     outputs = [
         getattr(part, name)
-        for part in source
+        for part in (source.test, source.val)
         for name in ("labels", "scores", "embeddings", "class_vectors", "prototypes")
     ]
     checkpoints = [run.checkpoint(name)["model"] for name in ("last.pt", "last-1.pt", "best.pt")]

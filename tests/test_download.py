@@ -63,9 +63,9 @@ def test_a_damaged_or_other_archive_is_named(tmp_path):
     flipped = bytearray(whole)
     flipped[len(whole) // 3 : len(whole) // 3 + 50] = bytes(50)
     for content, reason in (
-        (b"nothing", "no readable ZIP"),
-        (whole[:-200], "no readable ZIP"),
-        (bytes(flipped), "no readable ZIP"),
+        (b"nothing", "not a readable ZIP"),
+        (whole[:-200], "not a readable ZIP"),
+        (bytes(flipped), "not a readable ZIP"),
     ):
         with pytest.raises(ValueError, match=reason):
             download.unpack(put(tmp_path / "x.zip", content), tmp_path / "to", "tiny-imagenet-200")

@@ -109,7 +109,7 @@ def test_calls_in_checkpoints_and_weights_are_refused(tmp_path, zipped):
     torch.save(content, tmp_path / "last.pt", _use_new_zipfile_serialization=zipped)
     with pytest.raises(RunError, match=r"last\.pt cannot be read as a checkpoint"):
         Run(tmp_path).checkpoint("last.pt")
-    with pytest.raises(ValueError, match="no file of weights"):
+    with pytest.raises(ValueError, match="not a file of weights"):
         read_weights(tmp_path / "last.pt")
     assert not (tmp_path / "mark").exists()
 

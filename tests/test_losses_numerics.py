@@ -306,5 +306,5 @@ def test_the_benchmark_draws_trees_of_the_size_it_names():
 
 def test_the_benchmark_times_every_loss():
     times = time_losses(FLAT, batch=4, device="cpu", repeats=2)
-    assert set(times) == {"ce", "hierarchical", "hxe", "soft_labels", "label_smoothing"}
+    assert {"ce", "hierarchical", "hxe", "soft_labels", "label_smoothing"} < set(times)
     assert all(value > 0 for value in times.values())

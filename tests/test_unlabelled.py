@@ -84,7 +84,7 @@ def test_images_that_cannot_be_read_are_found_and_hidden_ones_named(folder):
     assert advice.startswith("3 files (1 .heic, 1 .nef, 1 .pdf) are images in formats that are not")
     assert hidden.startswith("3 hidden ones with images left out") and ".cache/" in hidden
     (batch,) = read_batches([str(folder / "phone.HEIC"), found.files[0]], Shape(4, 4), 5)
-    assert "no image that Pillow can read" in batch.errors[0] and batch.errors[1] is None
+    assert "not an image that Pillow can read" in batch.errors[0] and batch.errors[1] is None
 
 
 def test_a_run_s_grey_range_and_cut_photographs_are_read_as_in_training(tmp_path):
