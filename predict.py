@@ -124,6 +124,13 @@ def _answer_flags(group) -> None:
         " vectors, or with the"
         " mean direction of each class's training images",
     )
+    add(
+        "--coarse",
+        type=filled,
+        metavar="RUN",
+        help="multiply the probabilities by those of this run, trained with --label_depth on"
+        " superclasses of the same images",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,6 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     settings = _rule_options(parser, args)
+    if args.coarse is not None and args.scores != "W":
+        parser.error("--coarse multiplies the probabilities of the class vectors: leave --scores W")
     _check_table(parser, args)
     try:
         _check_folder(args)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation import batch_check
+from evaluation.coarse import amended_scores
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path, parse_path
 from metrics import RULES
@@ -63,6 +64,7 @@ def choose_decision(
     *,
     scores: str = "W",
     options: Mapping | None = None,
+    coarse: Run | None = None,
 ) -> Decision:
     """A rule for new images: the temperature from the validation split of a run, the setting of
     the rule from its calibration images, which chose neither the epoch nor the temperature.
@@ -79,6 +81,7 @@ def choose_decision(
             `metrics.conformal` what is promised.
         scores: "W", of the class vectors, or "prototypes".
         options: Of the rule: its setting by hand.
+        coarse: A run on superclasses by which the scores are amended, see `evaluation.coarse`.
 
     Raises: ValueError: If the accuracy cannot be promised, there is no validation split, or there
     are no such scores.
@@ -95,8 +98,8 @@ def choose_decision(
         )
     if not validated:
         return Decision(rule, options)
-    val = _scored(run, "val", scores)
-    held_out = _scored(run, "calibration", scores) if _has_calibration(run) else None
+    val = _scored(run, "val", scores, coarse)
+    held_out = _scored(run, "calibration", scores, coarse) if _has_calibration(run) else None
     fit = calibrate(*val)
     values, labels = val if held_out is None else held_out
     if needs and RULES[rule].needed is None:
@@ -111,11 +114,13 @@ def choose_decision(
             ) from None
         options[setting] = promised.value
     estimated = held_out is None and run.result_checkpoint == "best.pt"
-    reference = _reference(run, scores, None if estimated else values)
+    reference = _reference(run, scores, coarse, None if estimated else values)
     return Decision(rule, options, fit.value, fit, promised, estimated, reference)
 
 
-def cover_threshold(run: Run, target_accuracy: float, scores: str = "W") -> tuple[float, float]:
+def cover_threshold(
+    run: Run, target_accuracy: float, scores: str = "W", coarse: Run | None = None
+) -> tuple[float, float]:
     """Least probability of the classes in an answer of several nodes, so that it holds the true
     class as often as asked, and the temperature; from the same images as the setting of a rule.
 
@@ -125,8 +130,9 @@ def cover_threshold(run: Run, target_accuracy: float, scores: str = "W") -> tupl
         raise ValueError(
             f"{run.folder} has no validation split to calibrate --cover on: train with --use_val"
         )
-    val = _scored(run, "val", scores)
-    values, labels = _scored(run, "calibration", scores) if _has_calibration(run) else val
+    val = _scored(run, "val", scores, coarse)
+    held_out = _has_calibration(run)
+    values, labels = _scored(run, "calibration", scores, coarse) if held_out else val
     temperature = calibrate(*val).value
     if len(labels) * (1 - target_accuracy) < target_accuracy:  # (n + 1) target > n
         raise ValueError(
@@ -137,19 +143,23 @@ def cover_threshold(run: Run, target_accuracy: float, scores: str = "W") -> tupl
     return set_threshold(p[np.arange(len(p)), labels], target_accuracy), temperature
 
 
-def _reference(run: Run, scores: str, calibrating: np.ndarray | None) -> np.ndarray | None:
+def _reference(
+    run: Run, scores: str, coarse: Run | None, calibrating: np.ndarray | None
+) -> np.ndarray | None:
     """Scores of images that chose nothing: those that calibrate, and where they are few those of
     the test split, too.
     """
     parts = [] if calibrating is None else [calibrating]
     if sum(map(len, parts)) < batch_check.ENOUGH and (run.folder / "test.pkl").is_file():
-        parts.append(_scored(run, "test", scores)[0])
+        parts.append(_scored(run, "test", scores, coarse)[0])
     return np.concatenate(parts) if parts else None
 
 
-def _scored(run: Run, split: str, scores: str) -> tuple[np.ndarray, np.ndarray]:
+def _scored(run: Run, split: str, scores: str, coarse: Run | None) -> tuple[np.ndarray, np.ndarray]:
     """Scores and labels of a split. Raises: ValueError: If there are no such scores."""
     outputs = read_outputs(run, split)
+    if coarse is not None:
+        return amended_scores(run, coarse, split), outputs.labels
     values = outputs.scores if scores == "W" else outputs.prototype_scores
     if values is None:
         raise ValueError(no_prototypes(run))

@@ -8,6 +8,7 @@ import models
 from data.decoding import FITS
 from data.unlabelled import Shape
 from evaluation.answers import no_prototypes
+from evaluation.coarse import combine
 from runs.folder import SCORES, Run, RunError
 from training.devices import Devices
 from training.rebuild import rebuilding
@@ -144,3 +145,23 @@ class Embedder:
                 "the model gives scores that are not finite; did its training diverge?"
             )
         return embeddings.cpu().numpy(), scores.cpu().numpy()
+
+
+class AmendedEmbedder:
+    """Two models on the same images: embeddings of the fine one, and scores amended by the coarse
+    one, see `evaluation.coarse`.
+
+    Args:
+        fine, coarse: Of the two runs.
+        above: (C,) coarse class of each class.
+    """
+
+    def __init__(self, fine: Embedder, coarse: Embedder, above: np.ndarray):
+        self.fine, self.coarse, self.above = fine, coarse, above
+        self.model = fine.model
+
+    def __call__(self, pixels: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Embedder`."""
+        embeddings, scores = self.fine(pixels, sizes)
+        _, others = self.coarse(pixels, sizes)
+        return embeddings, combine(scores, others, self.above).astype(np.float32)

@@ -22,8 +22,15 @@ from evaluation.answers import (
     true_classes,
 )
 from evaluation.known_images import SPLITS, KnownImages
-from evaluation.model import Embedder, image_shape, load_model, read_prototypes
+from evaluation.model import (
+    AmendedEmbedder,
+    Embedder,
+    image_shape,
+    load_model,
+    read_prototypes,
+)
 from evaluation.predictor import Predictor
+from metrics.amended import coarse_classes
 from metrics.calibration import Temperature
 from metrics.rule import TARGET_ACCURACY
 from runs.folder import Run
@@ -53,6 +60,7 @@ class PredictionOptions(NamedTuple):
     topk: int = 3
     cover: int | None = None
     scores: str = "W"
+    coarse: str | None = None
     batch_size: int = 64
     GPU: object = None
 
@@ -91,9 +99,11 @@ def predict(asked: PredictionOptions) -> Counts:
     """
     run = Run(asked.run)
     target = TARGET_ACCURACY if asked.target_accuracy is None else asked.target_accuracy
-    decision = choose_decision(run, asked.rule, target, scores=asked.scores, options=asked.settings)
+    coarse = None if asked.coarse is None else _coarse_run(run, asked.coarse)
+    of = {"scores": asked.scores, "coarse": coarse}
+    decision = choose_decision(run, asked.rule, target, options=asked.settings, **of)
     if asked.cover is not None:
-        least, _ = cover_threshold(run, target, asked.scores)
+        least, _ = cover_threshold(run, target, **of)
         decision = decision._replace(cover=(asked.cover, least))
     found, boxes = _find(run, asked)
     _refuse_to_overwrite_images(found.files, asked.out, asked.embeddings)
@@ -106,9 +116,13 @@ def predict(asked: PredictionOptions) -> Counts:
             f" {example!r}"
         )
     prototypes = read_prototypes(run) if asked.scores == "prototypes" else None
-    embedder = Embedder(
-        load_model(run), choose_devices(asked.GPU), run.options.get("amp"), prototypes
-    )
+    devices = choose_devices(asked.GPU)
+    embedder = Embedder(load_model(run), devices, run.options.get("amp"), prototypes)
+    if coarse is not None:
+        other = Embedder(load_model(coarse), devices, coarse.options.get("amp"))
+        above = coarse_classes(run.hierarchy, coarse.hierarchy)
+        embedder = AmendedEmbedder(embedder, other, above)
+        print(f"amended by {coarse.folder}, {coarse.hierarchy.num_classes} superclasses")
     introduce(run, decision, found, target, cut=boxes is not None)
     known = KnownImages(run)
     predictor = Predictor(embedder, answers, image_shape(run), asked.batch_size, known)
@@ -118,6 +132,17 @@ def predict(asked: PredictionOptions) -> Counts:
         print(f"warning: {line}")
     print(f"{'written':<28}{asked.out}" + (f", {asked.embeddings}" if asked.embeddings else ""))
     return counts
+
+
+def _coarse_run(run: Run, folder: str) -> Run:
+    """The run on superclasses. Raises: ValueError: If it takes its images otherwise."""
+    coarse = Run(folder)
+    if image_shape(coarse) != image_shape(run):
+        raise ValueError(
+            f"--coarse {folder}: it takes its images otherwise than {run.folder} (--resize, --gray,"
+            " --upscale, --fit and the like must be the same)"
+        )
+    return coarse
 
 
 def _refuse_to_overwrite_images(images: Sequence[str], *outputs: str | None) -> None:

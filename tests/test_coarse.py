@@ -7,8 +7,12 @@ from recorded import make_arrays, run_main, write_run, write_whole_run
 from trees import FLAT, TREE
 
 import evaluate
+import predict
+from evaluation.answers import choose_decision, cover_threshold
 from evaluation.coarse import amended_scores, combine
+from evaluation.model import AmendedEmbedder
 from hierarchies.variants import cut
+from metrics.calibration import calibrate
 from runs.folder import RunError
 
 COARSE, ABOVE = cut(TREE, 1)  # C, A, B
@@ -96,3 +100,44 @@ def test_a_run_of_other_images_or_of_another_tree_is_refused(tmp_path, capsys):
         evaluate.main, capsys, fine.folder, "--coarse", fine.folder, "--data_dir", tmp_path
     )
     assert status == 2 and "leave out --data_dir" in err
+
+
+def test_answers_for_new_images_are_calibrated_on_amended_scores(tmp_path):
+    fine = write_whole_run(tmp_path, val=True, use_val=True)
+    coarse = coarse_run(tmp_path, fine)
+    own = fine.arrays("val")
+    labels = ABOVE[own["labels"]]
+    arrays = make_arrays(COARSE, samples=len(labels)) | {"labels": labels, "files": own["files"]}
+    arrays["scores"] = np.log(np.where(np.arange(3) == labels[:, None], 0.9, 0.05))
+    coarse.write_arrays("val", arrays)
+    decision = choose_decision(fine, "threshold", 0.9, coarse=coarse)
+    scores = amended_scores(fine, coarse, "val")
+    assert decision.temperature == calibrate(scores, own["labels"]).value
+    assert decision.temperature != choose_decision(fine, "threshold", 0.9).temperature
+    least, _ = cover_threshold(fine, 0.9, coarse=coarse)
+    assert least != cover_threshold(fine, 0.9)[0]
+
+
+def test_new_images_get_the_embeddings_of_the_fine_and_the_scores_of_both():
+    class Stub:
+        def __init__(self, scores):
+            self.model, self.scores = "model", np.asarray(scores)
+
+        def __call__(self, pixels, sizes):
+            return pixels + len(self.scores[0]), self.scores
+
+    fine, coarse = Stub(np.log([[0.2, 0.3, 0.5]])), Stub(np.log([[0.75, 0.25]]))
+    both = AmendedEmbedder(fine, coarse, np.array([0, 0, 1]))
+    embeddings, scores = both(np.zeros((1, 2)), None)
+    assert embeddings.tolist() == [[3, 3]] and both.model == "model"
+    np.testing.assert_allclose(np.exp(scores), [[0.3, 0.45, 0.25]], rtol=1e-6)
+
+
+def test_a_coarse_run_that_takes_its_images_otherwise_is_refused(tmp_path, capsys):
+    fine = write_whole_run(tmp_path, val=True, use_val=True, resize=32)
+    coarse = write_run(tmp_path, "DR-coarse", 1, {"accuracy": 1.0}, tree=COARSE, resize=64)
+    argv = fine.folder, tmp_path, "--coarse", coarse.folder
+    status, _, err = run_main(predict.main, capsys, *argv)
+    assert status == 2 and "takes its images otherwise" in err
+    status, _, err = run_main(predict.main, capsys, *argv, "--scores", "prototypes")
+    assert status == 2 and "leave --scores W" in err
