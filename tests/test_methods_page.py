@@ -9,6 +9,7 @@ import pytest
 
 import train
 from losses import LOSSES, PENALTIES
+from metrics import RULES
 from models import HEADS
 from options import command_line
 
@@ -42,6 +43,8 @@ def test_every_head_loss_and_penalty_is_on_the_page():
             for line in LINES for name in HEADS if line.split()[1] == name}  # fmt: skip
     assert all(any(f"--loss {name}" in line for line in LINES) for name in LOSSES)
     assert all(any(f"--{name} " in line for line in LINES) for name in PENALTIES)
+    rules = MADE[MADE.index("## Decision rules") :]
+    assert all(name.replace("_", " ") in rules.lower() for name in RULES)
     rows = [row.count("|") for row in MADE.splitlines() if row.startswith("| ")]
     assert set(rows) == {6} and len(LINES) > 35
 
