@@ -3,8 +3,8 @@ no losses here.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -63,10 +63,11 @@ __all__ = [
 ]
 
 
-class Dataset(NamedTuple):
+@dataclass(frozen=True)
+class Dataset:
     """A function from options to Splits, and what it takes.
 
-    Fields:
+    Attributes:
         load: Values of its options, by name, and its own name as "dataset" -> Splits.
         defaults: Those of the options in `data.options` that it takes, with their values when
             nothing is given.
@@ -79,7 +80,7 @@ class Dataset(NamedTuple):
     splits: tuple[str, ...] = ("stratified", "published")
     own: tuple[Option, ...] = ()
 
-    @property
+    @cached_property  # a command line asks for it some hundred times
     def options(self) -> tuple[Option, ...]:
         """All options that it takes, those of every dataset included."""
         shared = (

@@ -3,7 +3,7 @@ declare.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import data
@@ -58,9 +58,9 @@ def build_parser(description: str, datasets: Sequence[str]) -> Parser:
     if len(datasets) > 1:
         epilog += "\n--dataset NAME --help shows the flags and defaults of that dataset alone."
     parser = Parser(description=description, epilog=epilog)
-    everything = possible(declared())
+    everything, takers = possible(declared()), _takers()
     placed = {"dataset"} if len(datasets) == 1 else set()
-    _add(parser, "first of all", [everything[name] for name in FIRST], datasets, placed)
+    _add(parser, "first of all", [everything[name] for name in FIRST], datasets, placed, takers)
     later = {option.name for option in declared()}  # in their own group, whoever else takes them
     for title, options in groups().items():
         members = []
@@ -69,7 +69,7 @@ def build_parser(description: str, datasets: Sequence[str]) -> Parser:
             members += [option, *(other for other in below if not other.machine)]
         if options is MACHINE:
             members += [option for option in everything.values() if option.machine]
-        _add(parser, title, members, datasets, placed)
+        _add(parser, title, members, datasets, placed, takers)
     return parser
 
 
@@ -79,6 +79,7 @@ def _add(
     options: Sequence[Option],
     datasets: Sequence[str],
     placed: set[str],
+    takers: Mapping[str, Mapping[str, Collection[str]]],
 ) -> None:
     group = parser.add_argument_group(title)
     for option in options:
@@ -92,7 +93,7 @@ def _add(
             changes["choices"] = datasets
         if option.name == "split":
             option = _split_option(option, datasets)
-        add_option(group, replace(option, help=_help(option)), **changes)
+        add_option(group, replace(option, help=_help(option, takers)), **changes)
         for name, part in (option.parts or {}).items():
             if flag := getattr(part, "short_flag", None):
                 group.add_argument(
@@ -109,13 +110,24 @@ def _split_option(option: Option, datasets: Sequence[str]) -> Option:
     return replace(option, values=one_of(kinds), help="; ".join([option.help, *texts]))
 
 
-def _help(option: Option) -> str:
+def _takers() -> dict[str, dict[str, Collection[str]]]:
+    """How a message speaks of a registry -> name of each of its parts -> options that the part
+    takes.
+    """
+    registries = (models.HEADS, models.BACKBONES, losses.LOSSES)
+    return {
+        registry.spoken: {name: possible(part.options) for name, part in registry.items()}
+        for registry in registries
+    }
+
+
+def _help(option: Option, takers: Mapping[str, Mapping[str, Collection[str]]]) -> str:
     """The help of an option, with what can be chosen, and whose it is where not all take it."""
     text = option.help
     if option.parts is not None and (summaries := option.parts.summaries()):
         text += f". {summaries}"
-    for registry in (models.HEADS, models.BACKBONES, losses.LOSSES):
-        takers = [name for name in registry if option.name in possible(registry[name].options)]
-        if takers and len(takers) < len(registry) and registry.spoken not in text:
-            text += f" (with {registry.spoken} {', '.join(takers)})"
+    for spoken, parts in takers.items():
+        names = [name for name, options in parts.items() if option.name in options]
+        if names and len(names) < len(parts) and spoken not in text:
+            text += f" (with {spoken} {', '.join(names)})"
     return text
