@@ -2,8 +2,10 @@
 already: see `forked` in conftest.py.
 """
 
+import multiprocessing
 import os
 import runpy
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -44,10 +46,64 @@ def run_script(forked, argv, output, **options) -> Ended:
     return Ended(process.exitcode, Path(output).read_text())
 
 
+ASKS = """#!{python} -SI
+import os, socket, sys
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    words = [os.environ.get("OMP_NUM_THREADS", "1"), *sys.argv[1:]]
+    socket.send_fds(server, ["\\n".join(words).encode()], [1, 2])
+    sys.exit(int(server.recv(9)))
+"""
+
+
+def quick_python(place):
+    """Writes a program into a folder that does what python does with a script, without importing
+    anything: `serve`, in another process, runs the script. Returns its path.
+    """
+    path = place / "quick_python"
+    path.write_text(ASKS.format(python=sys.executable, address=str(place / "socket")))
+    path.chmod(0o755)
+    return path
+
+
+def serve(path):
+    """Runs what the program of that path asks for, each in a process of its own, until it is ended
+    from outside.
+    """
+    fork = multiprocessing.get_context("fork")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path.with_name("socket")))
+        listener.listen()
+        while True:
+            connection, _ = listener.accept()
+            fork.Process(target=_answer, args=(fork, connection, path)).start()
+            connection.close()
+
+
+def _answer(fork, connection, path):
+    message, outputs, _, _ = socket.recv_fds(connection, 100_000, 2)
+    threads, *argv = message.decode().split("\n")
+    process = fork.Process(target=_asked, args=(argv, threads, outputs, path))
+    process.start()
+    process.join()
+    connection.send(str(process.exitcode).encode())
+
+
+def _asked(argv, threads, outputs, path):
+    for number, output in enumerate(outputs, 1):
+        os.dup2(output, number)
+    sys.executable = str(path)  # a script that writes commands names the program again
+    _play(argv, {"OMP_NUM_THREADS": threads})
+
+
 def _run(argv, output, environment, prepare, arguments):
     with open(output, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    _play(argv, environment, prepare, arguments)
+
+
+def _play(argv, environment, prepare=None, arguments=()):
     os.environ.update(environment)
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # the usual one outlives a killed process

@@ -7,10 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from forked_scripts import quick_python, serve
 from images import make_folder
 
 import data
@@ -139,8 +141,22 @@ def test_flags_that_a_run_refuses_are_named_with_its_command(capsys):
     assert "--distance" in error and "--method softmax --distance arccos --resume" in error
 
 
+@pytest.fixture
+def served_python(forked):
+    """A program that does what python does with a script, without the seconds that imports take."""
+    with tempfile.TemporaryDirectory() as place:  # the name of a socket must be short
+        path = quick_python(Path(place))
+        server = forked.Process(target=serve, args=(path,))
+        server.start()
+        while not path.with_name("socket").exists() and server.is_alive():
+            time.sleep(0.02)
+        yield path
+        server.kill()
+        server.join()
+
+
 def test_a_sweep_skips_finished_runs_goes_on_with_interrupted_ones_and_starts_the_others(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, capsys, served_python
 ):
     images = make_folder(tmp_path / "my images", {"a/b": 8, "a/c": 8, "d": 8})
     shared = [
@@ -185,7 +201,8 @@ def test_a_sweep_skips_finished_runs_goes_on_with_interrupted_ones_and_starts_th
     ]
     assert counts.strip() == "3 runs: 1 finished, 1 interrupted, 1 not started"
 
-    status, printed = call("sweep.sh", "tiny", "--grid", grid, "--jobs", "2", OMP_NUM_THREADS="1")
+    python = {"PYTHON": str(served_python), "OMP_NUM_THREADS": "1"}
+    status, printed = call("sweep.sh", "tiny", "--grid", grid, "--jobs", "2", **python)
     assert status == 0 and "tiny: 3 of 3 runs finished, 0 failed, 0 left, 0 running" in printed
     assert (planned["softmax"].folder / "metrics.csv").stat().st_mtime_ns == finished
     assert "resumed after epoch 1 of 2" in (planned["normface"].folder / "log.txt").read_text()
