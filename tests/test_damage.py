@@ -1,7 +1,7 @@
 """Damage: a bit that flips anywhere in what a command reads is noticed, or changes nothing.
 
 The bits are drawn; the seed is in the message of a failure. FLIPS in the environment says how many
-in each of three places, 12 by default: FLIPS=100 pytest tests/test_damage.py
+in each of three places, 8 by default: FLIPS=100 pytest tests/test_damage.py
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from options import command_line
 from runs.folder import Run, RunError
 from training.start import main
 
-FLIPS = int(os.environ.get("FLIPS", 12))
+FLIPS = int(os.environ.get("FLIPS", 8))
 SEED = 20
 CLASSES = ("A/a", "A/b", "B/c")
 OPTIONS = "--dataset folder --GPU cpu --resize 16 --gray --backbone conv4 --dim 8 --batch_size 8"

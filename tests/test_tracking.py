@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -55,8 +56,10 @@ def run(images, tmp_path):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """The URI of a local store, its tables made on first use."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    """The URI of a local store with its tables, which take two seconds to make."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    client_of(uri).search_experiments()
+    return uri
 
 
 def client_of(uri):
@@ -292,6 +295,8 @@ def test_a_resumed_run_continues_the_same_mlflow_run(run, store, monkeypatch):
 def test_epochs_trained_without_mlflow_are_sent_when_it_is_asked_for(
     run, store, monkeypatch, capsys
 ):
+    other = store.replace(".db", "-2.db")  # a store that has nothing of it yet
+    shutil.copy(store.removeprefix("sqlite:///"), other.removeprefix("sqlite:///"))
     _, record = run("--epochs", "2")
     assert not (record.folder / mlflow_log.STATE).exists()
     assert run("--epochs", "2", "--mlflow", store)[0] == 0
@@ -300,7 +305,6 @@ def test_epochs_trained_without_mlflow_are_sent_when_it_is_asked_for(
         steps(client, found.info.run_id, "train_loss") == [1, 2]
         and "test/accuracy" in found.data.metrics
     )
-    other = store.replace(".db", "-2.db")  # another store has nothing of it yet
     assert run("--epochs", "2", "--mlflow", other)[0] == 0
     client, elsewhere = logged(other, record)
     assert (
@@ -468,14 +472,14 @@ def test_runs_that_start_at_once_on_a_new_store_are_all_logged(tmp_path, forked)
     assert len(client.search_runs([experiment.experiment_id])) == 3
 
 
-def test_an_epoch_that_was_sent_but_not_noted_is_not_sent_again(run, tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    status, record = run("--mlflow", uri, "--epochs", "2")
+@needs_mlflow
+def test_an_epoch_that_was_sent_but_not_noted_is_not_sent_again(run, store):
+    status, record = run("--mlflow", store, "--epochs", "2")
     assert status == 0
-    client, found = logged(uri, record)
+    client, found = logged(store, record)
     state = json.loads((record.folder / "mlflow.json").read_text())
     # as after a kill between the two: the store has both epochs, mlflow.json one
     record.write_json("mlflow.json", {**state, "epochs": 1, "complete": False})
-    with mlflow_log.Tracker(uri, Run(record.folder)) as tracker:
+    with mlflow_log.Tracker(store, Run(record.folder)) as tracker:
         tracker.finish()
     assert steps(client, found.info.run_id, "train_loss") == [1, 2]
