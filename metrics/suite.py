@@ -20,7 +20,7 @@ from hierarchies.weights import is_normalised, node_weights
 from metrics import catalogue, retrieval, superclass, trees
 from metrics.catalogue import describe
 from metrics.coarse_images import PREFIX, all_labels
-from metrics.decisions import crm_ranking
+from metrics.decisions import crm_ranking, crm_scores
 from metrics.outputs import SAMPLE, Outputs
 from metrics.posterior import row_blocks
 from metrics.result import Result, ratio
@@ -53,6 +53,7 @@ OF_PAIRS = frozenset(
         "rf_published",
     }
 )
+MOST_SCORES = 2**24  # images x classes up to which CRM ranks all classes, not the best twenty only
 CRM = {
     "crm/": "path",
     "crm_lca_height/": "lca_height",
@@ -256,6 +257,9 @@ def _measure(
     for prefix, distance in CRM.items():
         order = crm_ranking(outputs.hierarchy, outputs.scores, distance)
         tasks.append((RANKED, outputs.view(order=order), prefix))
+        if outputs.scores.size <= MOST_SCORES:
+            gains = crm_scores(outputs.hierarchy, outputs.scores, distance)
+            tasks.append((ORDERED, outputs.view(scores=gains), prefix))
     calibrated = {"calibrated/": (outputs.scores, temperatures["temperature"])}
     calibrated["prototype/calibrated/"] = (
         outputs.prototype_scores,

@@ -29,6 +29,7 @@ from metrics.decisions import (
     backing_off,
     crm_gain,
     crm_ranking,
+    crm_scores,
     decide,
     plurality_thresholds,
 )
@@ -282,3 +283,18 @@ def test_the_measures_of_backing_off_are_those_of_the_answers():
     assert {
         perfect[f"{rule}/exact"].value for rule in ("majority", "plurality", "expected_information")
     } == {1}
+
+
+@pytest.mark.parametrize("distance", ["path", "lca_height"])
+def test_scores_of_crm_rank_all_classes_as_their_expected_costs(distance):
+    scores = random_scores(0, 30, 7)
+    gains = crm_scores(TREE, scores, distance)
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    table = distances.path_length(TREE) if distance == "path" else distances.lca_height(TREE)
+    costs = p @ table  # the expected distance of each class
+    for gain, cost in zip(gains, costs):
+        order = np.argsort(-gain, kind="stable")
+        assert (np.diff(cost[order]) > -1e-9).all()
+    first = crm_ranking(TREE, scores, distance, 1)[:, 0]
+    np.testing.assert_allclose(gains[np.arange(30), first], gains.max(axis=1))
