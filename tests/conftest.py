@@ -4,6 +4,8 @@ tests from each other at the end, when one has nothing left to do.
 
 import multiprocessing
 import os
+import tempfile
+import time
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -38,3 +40,19 @@ def forked():
         patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS.parent), str(TESTS)]))
         forkserver.ensure_running()
     return context
+
+
+@pytest.fixture
+def served_python(forked):
+    """A program that does what python does with a script, without the seconds that imports take."""
+    from forked_scripts import quick_python, serve  # which imports torch
+
+    with tempfile.TemporaryDirectory() as place:  # the name of a socket must be short
+        path = quick_python(Path(place))
+        server = forked.Process(target=serve, args=(path,))
+        server.start()
+        while not path.with_name("socket").exists() and server.is_alive():
+            time.sleep(0.02)
+        yield path
+        server.kill()
+        server.join()

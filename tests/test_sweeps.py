@@ -7,12 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import pytest
-from forked_scripts import quick_python, serve
 from images import make_folder
 
 import data
@@ -139,20 +137,6 @@ def test_flags_that_a_run_refuses_are_named_with_its_command(capsys):
         sweeps.main(["demo", "--", "--distance", "arccos"])  # softmax has no distance
     error = capsys.readouterr().err
     assert "--distance" in error and "--method softmax --distance arccos --resume" in error
-
-
-@pytest.fixture
-def served_python(forked):
-    """A program that does what python does with a script, without the seconds that imports take."""
-    with tempfile.TemporaryDirectory() as place:  # the name of a socket must be short
-        path = quick_python(Path(place))
-        server = forked.Process(target=serve, args=(path,))
-        server.start()
-        while not path.with_name("socket").exists() and server.is_alive():
-            time.sleep(0.02)
-        yield path
-        server.kill()
-        server.join()
 
 
 def test_a_sweep_skips_finished_runs_goes_on_with_interrupted_ones_and_starts_the_others(
