@@ -98,6 +98,7 @@ def write(results: dict, options: argparse.Namespace) -> None:
     """gpu.json, and the same as a table, gpu.md."""
     folder = Path(options.out)
     content = {"device": options.device, "reduced": options.reduced, "parts": results}
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "gpu.json").write_text(json.dumps(content, indent=1) + "\n")
     lines = ["| part | status | seconds | what | value |", "|---|---|---|---|---|"]
     for name, result in results.items():
