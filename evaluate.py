@@ -567,7 +567,6 @@ def _inspect_classifier(args: argparse.Namespace) -> int:
     from figures import FIGURES, Subject, render
     from files.text import for_people
     from files.writing import write_whole
-    from metrics import trees
 
     if not Path(args.hierarchy).is_file():
         raise ValueError(f"--hierarchy {shortened(args.hierarchy, 200)}: there is no such file")
@@ -583,10 +582,8 @@ def _inspect_classifier(args: argparse.Namespace) -> int:
     outputs = classifier.inspect(found.vectors, tree, args.distance)
     measures = classifier.structure_measures(outputs)
     folder = Path(args.record, "classifiers", Path(args.classifier).stem)
-    drawn = files.learned_trees(outputs)
-    texts = {f"{name}.nwk": text for name, text in files.newick_trees(outputs, drawn).items()}
+    texts = files.tree_texts(outputs)
     texts["class_vectors.csv"] = for_people(measures).to_csv(index=False)
-    texts["trees.txt"] = "\n".join(f"{name}\n{trees.draw(*drawn[name])}\n" for name in drawn)
     for name, text in texts.items():
         write_whole(folder / name, text.encode("utf-8", "surrogateescape"))
     figure = render(

@@ -53,11 +53,7 @@ def write_results(
         run.write_table_for_people(name, table)
     made = f"evaluation{weighted}.json"
     run.write_json(made, {"checkpoint": checkpoint, **_asked(request), **provenance()})
-    drawn = learned_trees(outputs)
-    texts = {f"{name}{other}.nwk": text for name, text in newick_trees(outputs, drawn).items()}
-    texts |= {
-        f"trees{other}.txt": "\n".join(f"{name}\n{trees.draw(*drawn[name])}\n" for name in drawn)
-    }
+    texts = tree_texts(outputs, other)
     for name, text in texts.items():
         run.write_text(name, text)
     return [*written, made, *texts]
@@ -120,6 +116,18 @@ def newick_trees(outputs: Outputs, learned: Mapping | None = None) -> dict[str, 
     newicks = {"taxonomy": to_newick(named, show_names=True)}
     learned = learned_trees(outputs) if learned is None else learned
     return newicks | {name: trees.to_newick(*inferred) + "\n" for name, inferred in learned.items()}
+
+
+def tree_texts(outputs: Outputs, other: str = "") -> dict[str, str]:
+    """Texts by file name: the taxonomy and the learned trees in Newick, and the latter drawn.
+
+    Args:
+        other: What stands before the extensions.
+    """
+    drawn = learned_trees(outputs)
+    texts = {f"{name}{other}.nwk": text for name, text in newick_trees(outputs, drawn).items()}
+    lines = "\n".join(f"{name}\n{trees.draw(*drawn[name])}\n" for name in drawn)
+    return texts | {f"trees{other}.txt": lines}
 
 
 def tip_labels(hierarchy: Hierarchy) -> list[str]:

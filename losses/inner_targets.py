@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hierarchies import Hierarchy
+from losses.gradients import times
 
 LOWEST = -1e30  # stands for log 0: finite, so that no difference is a NaN
 SMALLEST = -80.0  # exp of less is no normal float32, and counts for nothing beside 1
@@ -153,7 +154,4 @@ class _Entropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        # mostly 1, and the product would cost as much as the loss; asking is free on the CPU alone
-        if grad_output.device.type == "cpu" and grad_output.item() == 1:
-            return gradient, None, None, None
-        return gradient * grad_output, None, None, None
+        return times(gradient, grad_output), None, None, None

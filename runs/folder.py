@@ -34,7 +34,9 @@ from metrics.outputs import Outputs, outputs_of
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer run
 # what evaluate.py and visualize.py make of a run
 DERIVED = (
+    "answers.csv",
     "evaluation*",
+    "shuffled*.csv",
     "per_class*.csv",
     "per_group*.csv",
     "per_level*.csv",
