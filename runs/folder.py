@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from files.exact_tables import read_exactly
 from files.locks import file_lock
 from files.pickles import dump_arrays, load_arrays
 from files.text import for_people, one_line
@@ -588,9 +589,8 @@ class Run:
     def _read_csv(self, name: str) -> pd.DataFrame:
         path = self.folder / name
         try:
-            text = io.StringIO(self._read(name), newline="")
-            # this engine reads floats exactly; fingerprints may look like numbers
-            return pd.read_csv(text, engine="python", dtype={"fingerprint": str})
+            # fingerprints may look like numbers
+            return read_exactly(self._read(name), dtype={"fingerprint": str})
         except FileNotFoundError as error:
             raise RunError(
                 f"{path} is missing; the run did not finish: continue it with --resume"

@@ -24,6 +24,7 @@ import evaluate
 import metrics
 from evaluation.files import newick_trees, tip_labels
 from evaluation.measure import differences, find_folders
+from files.exact_tables import read_exactly
 from hierarchies import Hierarchy
 from metrics import Outputs
 from runs.folder import Run
@@ -50,7 +51,7 @@ def test_a_run_is_reproduced_from_its_folder_alone(tmp_path, call):
     ):
         assert f"\n{section}\n" in out
     pd.testing.assert_frame_equal(
-        pd.read_csv(folder / "evaluation.csv", engine="python"), Run(folder).metrics
+        read_exactly((folder / "evaluation.csv").read_text()), Run(folder).metrics
     )
 
 

@@ -4,9 +4,11 @@ import threading
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from files import writing
+from files.exact_tables import read_exactly
 from files.locks import file_lock
 from files.writing import RowStore, replacing, write_whole
 
@@ -99,3 +101,9 @@ def test_a_temporary_file_taken_for_a_leftover_before_it_was_locked_is_made_agai
 def test_a_long_name_is_written_too(tmp_path):
     write_whole(tmp_path / ("ö" * 120 + ".csv"), b"x")
     assert [len(path.name) for path in tmp_path.iterdir()] == [124]
+
+
+def test_floats_come_back_from_csv_to_the_last_digit():
+    values = np.random.default_rng(0).random(2000) * 10.0 ** np.arange(-1000, 1000).clip(-300, 300)
+    text = pd.DataFrame({"x": values}).to_csv(index=False)
+    assert (read_exactly(text)["x"].to_numpy() == values).all()
