@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from models import timm_networks
+from models.small_images import cifar_resnet18, wide_resnet28_8
 from models.timm_networks import LEGACY_STEM, Network, TimmNetwork
 from models.weights_file import fill, read_weights
 from registry import Option, Registry, filled, positive_int, settle, switch
@@ -152,6 +153,22 @@ BACKBONES = Registry(
             smallest=16,
             own_stem=True,
             summary="four small convolutions, without pretrained weights",
+        ),
+        "wide_resnet28_8": Spec(
+            wide_resnet28_8,
+            stem="stem",
+            last="head.fc",
+            smallest=8,
+            own_stem=True,
+            summary="WideResNet-28-8, for images of 32 pixels, without pretrained weights",
+        ),
+        "cifar_resnet18": Spec(
+            cifar_resnet18,
+            stem="conv1",
+            last="fc",
+            smallest=8,
+            own_stem=True,
+            summary="ResNet-18 for images of 32 pixels, without pretrained weights",
         ),
     },
     others=timm_networks.find,

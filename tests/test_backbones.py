@@ -19,6 +19,8 @@ FEATURES = {
     "resnet18": 512,
     "mobilenet_v3_small": 1024,
     "conv4": 256,
+    "wide_resnet28_8": 512,
+    "cifar_resnet18": 512,
 }
 
 
@@ -367,5 +369,22 @@ def test_options_without_meaning_are_refused(name, options, message):
         build_backbone(name, **{"channels": 3, **options})
 
 
-def test_there_are_no_pretrained_weights_for_the_small_network():
-    assert [name for name in BACKBONES if not has_pretrained(name)] == ["conv4"]
+def test_there_are_no_pretrained_weights_for_the_networks_of_small_images():
+    without = ["conv4", "wide_resnet28_8", "cifar_resnet18"]
+    assert [name for name in BACKBONES if not has_pretrained(name)] == without
+
+
+@pytest.mark.parametrize("name, weights", [("wide_resnet28_8", 23.40), ("cifar_resnet18", 11.22)])
+def test_the_networks_of_the_cifar_tables_have_their_published_sizes(name, weights):
+    """Millions of weights with a last layer for 100 classes; the first convolution leaves images
+    of 32 pixels at their size, and the last one sees 8 x 8 or 4 x 4.
+    """
+    backbone = build_backbone(name, channels=3, dim=100, pretrained=False, image_size=32)
+    count = sum(parameter.numel() for parameter in backbone.parameters())
+    assert abs(count / 1e6 - weights) < 0.005
+    sides = []
+    for module in backbone.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda *call: sides.append(call[2].shape[-1]))
+    backbone(torch.rand(2, 3, 32, 32))
+    assert sides[0] == 32 and sides[-1] == {"wide_resnet28_8": 8, "cifar_resnet18": 4}[name]

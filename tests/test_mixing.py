@@ -2,6 +2,8 @@
 mixture by hand, what refuses them, and that training uses them.
 """
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,25 @@ def test_erasing_changes_one_rectangle_of_a_share_of_the_images():
         if len(rows):  # noise is rarely 77, so nearly all of the rectangle is changed
             area = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
             assert image.sum() > 0.8 * area and area <= 0.4 * 256
+
+
+def test_crop_shifts_by_whole_pixels_and_mirrors_half_of_the_images():
+    image = torch.arange(1, 257, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    margin = torch.nn.functional.pad(image, (2, 2, 2, 2), value=51)
+    wanted = [
+        bytes(one.flatten().tolist())
+        for row in range(5)
+        for column in range(5)
+        for part in [margin[..., row : row + 16, column : column + 16]]
+        for one in (part, part.flip(3))
+    ]
+    found = augment("crop", fill=0.2)(image.expand(2000, 3, 16, 16), seeded())
+    assert torch.equal(found[:, 0], found[:, 2])
+    counts = Counter(bytes(one.flatten().tolist()) for one in found[:, 0])
+    assert set(counts) == set(wanted) and len(wanted) == 50
+    assert min(counts.values()) > 10  # of 40 expected
+    small = torch.rand(3, 1, 7, 9)  # nothing to shift on one side
+    assert augment("crop")(small, seeded()).shape == small.shape
 
 
 def test_jitter_scales_brightness_and_keeps_hue_and_grey():
