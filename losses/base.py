@@ -43,6 +43,9 @@ class Loss(nn.Module):
             as part of a message.
         coarse: Whether batches may hold such targets. On the CPU, where looking is free, each batch
             tells; elsewhere only this does.
+        replayable: Whether batches of one shape take the same kernels each time, whatever they
+            hold, with nothing drawn at random on the way; what is recorded of one batch is then
+            right for all.
         mixes: True where its value is a mean, or sum, over single images, so that a mixture of two
             images has the mean of their losses; else the reason why it has none, for --mixup.
         options: The options it takes as keyword arguments, see `registry.Option`; the constructor
@@ -56,6 +59,7 @@ class Loss(nn.Module):
     reduction: str = "mean"
     inner_targets: bool | str = "its formula needs the class of every image"
     coarse: bool = False
+    replayable: bool = True
     mixes: bool | str = True
     options: tuple[Option, ...] = ()
     summary: str = ""

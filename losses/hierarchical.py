@@ -115,6 +115,11 @@ class Hierarchical(PathLoss):
         super().__init__(hierarchy, np.cumsum(on_path[:, ::-1], axis=1)[:, ::-1])
         self.switch_epoch, self.epoch = switch_epoch, 0
 
+    @property
+    def replayable(self) -> bool:
+        """Not before it took over."""
+        return self.epoch >= self.switch_epoch
+
     def set_epoch(self, epoch: int) -> None:
         """Cross-entropy in epochs below `switch_epoch`, counted from 0, the hierarchical loss from
         then on.

@@ -32,6 +32,7 @@ class RandomCut(Loss):
     """
 
     inputs = ("node_scores",)
+    replayable = False  # every cut is another
     inner_targets = "a cut may end below a superclass, where no single end is the true one"
     summary = "cross-entropy over the ends of a tree that is cut at random"
     options = (
@@ -63,7 +64,7 @@ class RandomCut(Loss):
 
 
 class _RandomCutOfPosterior(PathLoss):
-    options, summary = RandomCut.options, RandomCut.summary
+    options, summary, replayable = RandomCut.options, RandomCut.summary, False
 
     def __init__(self, hierarchy: Hierarchy, **options: float | None):
         super().__init__(hierarchy, np.where(target_paths(hierarchy) < 0, 0.0, 1.0))

@@ -78,6 +78,8 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
     model.train()
     model.head.set_lr(training.lr)
     training.loss.set_epoch(training.epoch)
+    if training.replayed is not None:
+        training.replayed.start_epoch()
     coarse = None
     if splits.trains_coarse:
         coarse = CoarseTargets(splits.hierarchy, training.devices.main)
@@ -118,12 +120,13 @@ def _forward_backward(
     first.
     """
     head, loss, team = training.model.head, training.loss, training.team
+    compute = training.replayed or loss
     with training.autocast():
         embeddings = training.network(batch.images, sizes)  # (B, D)
     scores = head(embeddings)  # (B, C)
     read = [scores if name == "scores" else getattr(head, name)(embeddings) for name in loss.inputs]
     count = len(batch.targets)
-    value = batch.loss(lambda targets: loss(*read, targets)) if count else _nothing(read)
+    value = batch.loss(lambda targets: compute(*read, targets)) if count else _nothing(read)
     penalties = training.penalties(training.model, head.weight)
     training.optimizer.zero_grad(set_to_none=True)
     weighed = team.weigh(value, count, total, loss.reduction)

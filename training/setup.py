@@ -31,6 +31,7 @@ from optimization import (
 from optimization.choosing import best_epoch, out_of_patience
 from training.devices import Devices, EvenDataParallel
 from training.going_on import start_from
+from training.replay import ReplayedLoss
 from training.team import ALONE, Team
 
 # torch 2.15 gave the argument a new name
@@ -46,7 +47,7 @@ class TrainingState:
 
     model: Classifier
     network: nn.Module  # the model, or what spreads it over devices; calling it embeds a batch
-    loss: nn.Module
+    loss: losses.Loss
     penalties: Penalties
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler | None
@@ -60,6 +61,7 @@ class TrainingState:
     trunk: str | None = None  # hash of a frozen trunk that the record keeps; checkpoints name it
     # with --start_from: what to record of that run, and what became of each class
     started_from: tuple[dict, pd.DataFrame] | None = None
+    replayed: ReplayedLoss | None = None  # what computes the loss, where that is faster
 
     @property
     def lr(self) -> float:
@@ -233,10 +235,20 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
         model, network, loss, penalties, optimizer, schedule, devices, options, team, history=[]
     )
     training.started_from = started_from
+    if _can_replay(loss, options, devices):
+        training.replayed = ReplayedLoss(loss)
     if options["average"]:
         average = get_ema_multi_avg_fn(options["average"])
         training.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     return training
+
+
+def _can_replay(loss: losses.Loss, options: Mapping, devices: Devices) -> bool:
+    """Whether the loss may become a CUDA graph: without weights of its own, and looking at nothing
+    that a batch holds, as for labels at inner nodes.
+    """
+    plain = not (loss.coarse or data.mixes(options) or any(True for _ in loss.parameters()))
+    return devices.main.type == "cuda" and plain
 
 
 def _optimizer(
