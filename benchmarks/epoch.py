@@ -74,11 +74,14 @@ def prepare(
     return assemble(resolved, splits, choose_devices(options.device)), splits
 
 
-def engine_epoch(training: TrainingState, splits: data.Splits, batches: data.Batches) -> None:
-    """An epoch as `loop.fit` trains it, and as the first of a process, which compares every image
-    with its fingerprint.
+def engine_epoch(
+    training: TrainingState, splits: data.Splits, batches: data.Batches, first: bool = False
+) -> None:
+    """An epoch as `loop.fit` trains it; the first of a process compares every image with its
+    fingerprint.
     """
-    splits.pixels.check_again()
+    if first:
+        splits.pixels.check_again()
     with progress(total=1, file=io.StringIO()) as bar:
         loop._train_epoch(training, splits, batches, bar)
 
@@ -155,7 +158,7 @@ def measure(backbone: str, folder: Path, options: argparse.Namespace) -> dict[st
     pairs = []
     for repeat in range(options.repeats + 1):
         runs = [
-            lambda: engine_epoch(training, splits, source),
+            lambda: engine_epoch(training, splits, source, options.first),
             lambda: bare_epoch(training, batches),
         ]
         times = [clocks(run) for run in (runs if repeat % 2 else runs[::-1])]
@@ -220,6 +223,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("--repeats", type=int, default=7, help="pairs of epochs that are timed (default: 7)")
     add("--device", help="cpu, or a GPU by index (default: a GPU where there is one)")
+    add(
+        "--first",
+        action="store_true",
+        help="every epoch compares the images with their fingerprints, as the first of a process",
+    )
     add(
         "--streamed",
         action="store_true",

@@ -137,7 +137,8 @@ def tests(device: str, reduced: bool) -> dict:
         return {"left out": "pytest is not installed"}
     if reduced:
         return {"left out": "the suite has run them, or has none to run"}
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "tests/test_any_device.py"]
+    files = [f"tests/test_{name}.py" for name in ("any_device", "batches", "transforms")]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", *files]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
@@ -214,6 +215,7 @@ class Step:
         import models
         from benchmarks.losses import random_tree
         from losses import build_loss
+        from training.replay import ReplayedLoss
 
         backbone, side, batch = size
         torch.manual_seed(0)
@@ -228,10 +230,20 @@ class Step:
             name: build_loss(name, tree).to(device)
             for name in ("ce", "hierarchical", "soft_labels")
         }
+        replayed = {name: ReplayedLoss(loss) for name, loss in self.losses.items()}
+        if device != "cpu":
+            self.losses |= {f"{name}, replayed": loss for name, loss in replayed.items()}
         self.optimizer = torch.optim.Adam(model.parameters(), fused=device != "cpu")
         self.images = torch.randint(256, (batch, 3, side, side), dtype=torch.uint8, device=device)
         self.targets = torch.randint(100, (batch,), device=device)
         self.autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=amp)
+
+    def start_epoch(self) -> None:
+        """From here on losses are replayed."""
+        for name, loss in self.losses.items():
+            if name.endswith("replayed"):
+                self(name)
+                loss.start_epoch()
 
     def __call__(self, loss: str = "ce") -> None:
         with self.autocast:
@@ -324,6 +336,7 @@ def loss_in_a_step(device: str, reduced: bool) -> dict:
     found = {}
     for precision, amp in (("float32", False), ("bf16", True)):
         step = Step(device, ("conv4", 16, 4) if reduced else ("resnet18", 32, 256), amp)
+        step.start_epoch()
         runs = [partial(step, name) for name in step.losses]
         plain, *others = seconds_of(runs, device, reduced)
         found[f"{precision}, ce, ms a step"] = plain * 1e3
@@ -394,12 +407,9 @@ class Stopped(BaseException):
     """What a training is stopped by, as a program that is killed."""
 
 
-def train(flags: Sequence[str], device: str, epochs: int | None = None) -> int:
-    """train.py with these flags on that device, cpu, cuda, or GPUs by index; returns the epochs
-    that the run has then.
-
-    Args:
-        epochs: Stops it once so many are recorded; None for never.
+def train(flags: Sequence[str], device: str, epochs: int) -> int:
+    """train.py with these flags on that device, cpu, cuda, or GPUs by index, stopped once so many
+    epochs are recorded; returns the epochs that the run has then.
     """
     from options import command_line
     from runs.folder import Run
@@ -456,7 +466,7 @@ def epoch_resnet18(device: str, reduced: bool) -> dict:
 
 def epoch_resnet50(device: str, reduced: bool) -> dict:
     """Epochs of ResNet-50 at 224 pixels."""
-    flags = "--images 700 --side 224 --batch_size 64 --repeats 2"
+    flags = "--images 2200 --side 224 --batch_size 64 --repeats 2"
     return epoch_of(device, reduced, "resnet50", flags)
 
 
@@ -466,7 +476,7 @@ def resume(device: str, reduced: bool) -> dict:
         flags = [*draw(folder), "--epochs", "4"]
         begun = train(flags, "cpu", 1)
         gone_on = train([*flags, "--resume"], device, 3)
-        ended = train([*flags, "--resume"], "cpu")
+        ended = train([*flags, "--resume"], "cpu", 4)  # before what needs scikit-bio
     return {"epochs, begun on the CPU": begun, f"after {device}": gone_on, "at the end": ended}
 
 
@@ -477,7 +487,7 @@ def data_parallel(device: str, reduced: bool) -> dict:
     if torch.cuda.device_count() < 2:
         return {"left out": "needs two GPUs"}
     with tempfile.TemporaryDirectory() as folder:
-        epochs = train([*draw(folder), "--epochs", "1"], "0,1")
+        epochs = train([*draw(folder), "--epochs", "1"], "0,1", 1)
     return {"epochs trained on GPUs 0 and 1": epochs}
 
 

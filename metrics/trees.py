@@ -1,22 +1,23 @@
-"""Trees inferred from distances between class vectors, and how much of the hierarchy they
-recover.
+"""Trees inferred from distances between class vectors, and how much of the hierarchy they recover.
+scikit-bio is imported when a tree is inferred: nothing else needs it.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
-from skbio import DistanceMatrix, TreeNode
-from skbio.tree import nj
 
 from hierarchies import Hierarchy
 from metrics.measure import HIGHER, LOWER, SHARE, VECTORS, Measure
 from metrics.outputs import Outputs
 from metrics.result import Result, ratio
 from metrics.vectors import pairwise_distances, present, vector_sets
+
+if TYPE_CHECKING:
+    from skbio import TreeNode
 
 COMPARED = ("recovered", "rf", "rf_normalised")
 NJ_CLASSES = 3000  # neighbour joining takes cubic time: seconds up to here
@@ -42,6 +43,8 @@ def upgma(distances: np.ndarray) -> LearnedTree:
     """
     if len(distances) < 2:
         return LearnedTree([-1] * len(distances), [0] * len(distances), [0.0] * len(distances))
+    from skbio import TreeNode
+
     merges = linkage(squareform(distances, checks=False), "average")
     return _as_arrays(TreeNode.from_linkage_matrix(merges, _item_names(distances)))
 
@@ -54,6 +57,9 @@ def neighbour_joining(distances: np.ndarray) -> LearnedTree:
     """
     if len(distances) < 3:
         return upgma(distances)
+    from skbio import DistanceMatrix
+    from skbio.tree import nj
+
     return _as_arrays(nj(DistanceMatrix(distances, _item_names(distances))))
 
 
@@ -227,7 +233,7 @@ def _item_names(distances: np.ndarray) -> list[str]:
     return [str(i) for i in range(len(distances))]
 
 
-def _as_arrays(root: TreeNode) -> LearnedTree:
+def _as_arrays(root: "TreeNode") -> LearnedTree:
     nodes = list(root.preorder())
     index = {id(node): v for v, node in enumerate(nodes)}
     parent = [-1 if node.parent is None else index[id(node.parent)] for node in nodes]

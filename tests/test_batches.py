@@ -171,6 +171,7 @@ def test_what_does_not_fit_on_the_device_is_streamed(monkeypatch):
     assert not batches.is_resident and sum(len(targets) for _, _, targets in batches) == SIZE
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("resident", [False, True])
 def test_batches_on_a_gpu_are_those_of_the_cpu(resident):

@@ -2,6 +2,7 @@
 one of them dies.
 """
 
+import os
 import runpy
 import shlex
 import sys
@@ -42,6 +43,8 @@ def as_torchrun(processes: int) -> NoReturn:
     """Starts this script in so many processes, as torchrun on one machine does: by its agent, which
     ends all when one of them dies. Only that they are forked saves them the time of the imports.
     """
+    # a process that is forked cannot use a GPU that was looked for before
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     config = LaunchConfig(
         *(1, 1, processes),
         run_id="test",

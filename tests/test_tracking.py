@@ -421,6 +421,7 @@ def test_a_command_is_shown_without_the_secrets_of_its_uri():
     assert mlflow_log.without_secrets(given) == shown
 
 
+@needs_mlflow
 def test_secrets_of_a_uri_are_recorded_nowhere(run, monkeypatch, capsys):
     secrets = ("T0KEN", "SECR3T", "K3Y")
     uri = f"http://T0KEN@127.0.0.1:{free_port()}/SECR3T?api_key=K3Y"

@@ -142,6 +142,7 @@ def test_an_unknown_name_and_an_impossible_fill_are_refused():
         augment("affine", fill=255)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_the_device_makes_no_difference(name):
