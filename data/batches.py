@@ -7,7 +7,7 @@ import copy
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -101,8 +101,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         if self.is_resident:
-            for positions in self._plan():
-                chosen = torch.from_numpy(self._rows[positions]).to(self.device)
+            for chosen in self._chosen():
                 yield tuple(tensor.index_select(0, chosen) for tensor in self._resident)
             return
         stop, ready = threading.Event(), queue.Queue(maxsize=AHEAD)
@@ -152,6 +151,14 @@ class Batches:
                 order = draw(self.weights, generator)
         batches = np.split(order, self._bounds()[1:-1]) if total else []
         return batches if self.part is None else list(map(self.part, batches))
+
+    def _chosen(self) -> Sequence[torch.Tensor]:
+        """For each batch, its rows of what is resident; copied to the device all at once, since
+        each copy from memory that is not pinned waits for all that the device has to do.
+        """
+        plan = self._plan()
+        rows = self._rows[np.concatenate(plan)] if plan else self._rows[:0]
+        return torch.from_numpy(rows).to(self.device).split([len(one) for one in plan])
 
     def _read_ahead(self, ready: queue.Queue, stop: threading.Event) -> None:
         try:

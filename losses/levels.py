@@ -201,6 +201,7 @@ class HAF(Loss):
 
     inputs = ("level_scores", "level_vectors")
     separate = False
+    replayable = False  # pairs are drawn at random
     inner_targets = "its pairs need a member on every level"
     mixes = "it compares pairs of images by the classes of both, and a mixture has two"
     summary = "levels that agree, of which superclasses lie among their classes"

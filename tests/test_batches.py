@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from data import Batches, Splits
 from data import batches as batches_module
@@ -202,3 +203,19 @@ def test_no_bar_is_shown_without_room_for_its_thread(monkeypatch):
     monkeypatch.setattr(progress_module, "check_room_for_thread", refuse)
     with pytest.raises(OSError, match="no memory is left"):
         progress_module.progress(total=1)
+
+
+def test_an_epoch_of_resident_images_copies_its_order_to_the_device_at_once():
+    batches = Batches(
+        make_splits(), np.arange(SIZE), 2, shuffle_seed=1, device="meta", resident=True
+    )
+    copies = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            copies.extend([function] * (function.overloadpacket is torch.ops.aten._to_copy))
+            return function(*args, **(kwargs or {}))
+
+    with Copies():
+        assert len(list(batches)) == len(batches) > 2
+    assert len(copies) == 1  # each one waits for a GPU
