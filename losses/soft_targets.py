@@ -42,7 +42,7 @@ class SoftTargetLoss(TreeLoss):
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
     ) -> tuple[Tensor, Tensor]:
-        gradient, mass = torch.empty_like(scores), self.mass[targets]
+        gradient, mass = torch.empty_like(scores), self.mass.index_select(0, targets)
         losses = []
         for part, segments in cut:
             x, below = scores[part], gradient[part]
@@ -81,7 +81,7 @@ class SoftTargetLoss(TreeLoss):
 
     def labels(self, segments: Segments, targets: Tensor, dtype: torch.dtype) -> Tensor:
         """The target distributions (B, C), classes in class order."""
-        return segments.spread(self.q[targets].to(dtype))
+        return segments.spread(self.q.index_select(0, targets).to(dtype))
 
 
 class SoftLabels(SoftTargetLoss):
