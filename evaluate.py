@@ -56,6 +56,7 @@ OF_RUNS = (
     "target_accuracy",
     "pack",
     "tree",
+    "worst",
     "tolerance",
     "data_dir",
     "pool_folds",
@@ -178,6 +179,14 @@ def _run_flags(group) -> None:
         "--pool_folds",
         action="store_true",
         help="measure the runs of each cross-validation among RUN (--fold) as one, on all images",
+    )
+    add(
+        "--worst",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="print the N wrong answers that are farthest from the truth, each with its file"
+        " (default: 0)",
     )
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
     add(
@@ -378,7 +387,9 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name} needs {need}")
     if args.pool_folds:
-        for name in ("data_dir", "coarse", "tree", "shuffled", "tolerance", "rules", "cover"):
+        for name in (
+            *("data_dir", "coarse", "tree", "worst", "shuffled", "tolerance", "rules", "cover"),
+        ):
             if getattr(args, name) != parser.get_default(name):
                 parser.error(f"--{name} has no meaning for --pool_folds, which has several models")
     for name in sorted(_of_weightings() - weighting_options(args.weighting).keys()):
@@ -530,6 +541,7 @@ def _request(args: argparse.Namespace) -> measure.EvaluationOptions:
         tuple(RULES if args.rules == ["all"] else args.rules or ()),
         args.cover or 0,
         args.target_accuracy,
+        args.worst,
     )
 
 
@@ -627,6 +639,8 @@ def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | Non
 
 def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
     from evaluation import coarse, files, measure
+    from metrics.per_image import per_image, worst
+    from reports.worst import worst_text
     from runs.folder import Run, RunError
 
     if "result_checkpoint" not in run.config:
@@ -648,6 +662,8 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
             .partition("\n")[2]
         )
         print(f"UPGMA tree of the class vectors\n{upgma}\n")
+    if request.worst:
+        print(f"{worst_text(worst(per_image(source.test), request.worst))}\n")
     if request.rules or request.cover:
         names.append(_compare_rules(run, request))
     if request.shuffled:

@@ -13,6 +13,7 @@ from hierarchies.tree import format_path
 from metrics import Outputs, coarse_images, curves, flat, superclass, trees
 from metrics.nodes import VALUES
 from metrics.outputs import SAMPLE
+from metrics.per_image import per_image
 from metrics.vectors import present, vector_sets
 from runs.folder import Run
 from runs.provenance import provenance
@@ -25,8 +26,8 @@ def write_results(
     request: EvaluationOptions,
     checkpoint: str,
 ) -> list[str]:
-    """Writes the measures, tables of classes, levels and confusions, curves and the trees into the
-    run's folder.
+    """Writes the measures, tables of classes, levels, images and confusions, curves and the trees
+    into the run's folder.
 
     Before the extensions stands '-prototype' where the prediction is that of the prototypes,
     '-best' or '-last' where the checkpoint is not that of the run's results, and the weighting with
@@ -147,7 +148,7 @@ def _class_tables(
     outputs: Outputs, kind: str, weighted: str, other: str
 ) -> dict[str, pd.DataFrame]:
     """Tables by file name: the classes with their weighted tree distance, the nodes of the levels,
-    the confusions.
+    the images, the confusions.
     """
     classes = flat.per_class(outputs).assign(wtd=superclass.wtd_per_class(outputs))
     if outputs.train_counts is not None:
@@ -157,6 +158,7 @@ def _class_tables(
     tables = {
         f"per_class{kind}{weighted}.csv": classes,
         f"per_level{kind}{other}.csv": flat.per_level(outputs),
+        f"predictions_test{kind}{other}.csv": per_image(outputs),
     }
     others = {**dict(_confusions(outputs)), **_curves(outputs)}
     return tables | {f"{name}{kind}{other}.csv": table for name, table in others.items()}

@@ -56,6 +56,7 @@ class EvaluationOptions(NamedTuple):
         coarse: Folder of a run on superclasses, to multiply posteriors with; None for none.
         rules, cover, target_accuracy: Decision rules to compare, largest number of nodes of an
             answer of several, and what both are set for.
+        worst: Number of the worst answers to print.
     """
 
     bootstrap: int = 0
@@ -71,6 +72,7 @@ class EvaluationOptions(NamedTuple):
     rules: tuple[str, ...] = ()
     cover: int = 0
     target_accuracy: float = 0.95
+    worst: int = 0
 
 
 class SplitOutputs(NamedTuple):

@@ -80,6 +80,7 @@ class Outputs:
             `metrics.coarse_images` looks at them.
         clusters: (S,) name or number of the group of each image, of those that belong together, as
             of one sample; None where each stands alone. Intervals draw whole groups.
+        files: (S,) names of the images, as the dataset has them, or None.
         train_counts: (C,) training images labelled with each class, or None where not known.
         temperature: The scores are divided by it, in float32, where they become a posterior; None
             for 1.
@@ -106,6 +107,7 @@ class Outputs:
     temperature: float | None = None
     drawn_from: int | None = None
     clusters: np.ndarray | None = None
+    files: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         samples, classes, dim = (
@@ -120,7 +122,7 @@ class Outputs:
             "living": (classes,),
         }
         shapes |= {"prototype_scores": (samples, classes), "weights": (self.hierarchy.num_nodes,)}
-        shapes |= {"train_counts": (classes,), "clusters": (samples,)}
+        shapes |= {"train_counts": (classes,), "clusters": (samples,), "files": (samples,)}
         for name, shape in shapes.items():
             array = getattr(self, name)
             if array is not None and array.shape != shape:
@@ -281,7 +283,7 @@ def outputs_of(hierarchy: Hierarchy, labels: np.ndarray, **fields: object) -> Ou
     images = Outputs(hierarchy, labels=np.where(coarse, 0, labels), **fields)  # checks all of them
     parts = {
         name: getattr(images, name)[~coarse]
-        for name in ("scores", "embeddings", "prototype_scores", "clusters")
+        for name in ("scores", "embeddings", "prototype_scores", "clusters", "files")
         if getattr(images, name) is not None
     }
     groups = None if images.clusters is None else images.clusters[coarse]

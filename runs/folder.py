@@ -38,6 +38,7 @@ DERIVED = (
     "answers.csv",
     "evaluation*",
     "shuffled*.csv",
+    "predictions_test*.csv",
     "per_class*.csv",
     "per_group*.csv",
     "per_level*.csv",
@@ -356,7 +357,7 @@ class Run:
         optional = {field: arrays.get(field) for field in ("prototype_scores", "living")}
         given = {**{field: arrays[field] for field in fields}, **optional}
         given["train_counts"] = arrays.get("prototype_counts")
-        given["clusters"] = arrays.get("groups")
+        given["clusters"], given["files"] = arrays.get("groups"), arrays.get("files")
         try:
             return outputs_of(self.hierarchy, **given, **similarity)
         except ValueError as error:

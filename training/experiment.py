@@ -17,6 +17,7 @@ import models
 import startup
 from files.text import printable
 from metrics import suite
+from metrics.per_image import per_image
 from options import argument_files, command_line, folder_name
 from runs.folder import ARRAYS, FORMAT, Bystander, Run, RunError
 from runs.mlflow_log import Tracker, check_uri, without_secrets
@@ -174,7 +175,9 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
     if training.team.first:
         for name, arrays in outputs.items():
             record.write_arrays(name, arrays)
-        record.finish(suite.evaluate(read_outputs(record, "test")))
+        test = read_outputs(record, "test")
+        record.write_table_for_people("predictions_test.csv", per_image(test))
+        record.finish(suite.evaluate(test))
 
 
 def _best(record: Run) -> dict | None:
@@ -509,7 +512,13 @@ def summary(record: Run) -> str:
             lines.append(
                 f"{row.metric:<24}{row.value:.4f}{f'  (n = {row.n})' if row.undefined else ''}"
             )
-    return "\n".join([*lines, f"{'all measures':<24}{record.folder / 'metrics.csv'}"])
+    ends = {"all measures": "metrics.csv", "each image": "predictions_test.csv"}
+    found = [
+        f"{what:<24}{record.folder / name}"
+        for what, name in ends.items()
+        if (record.folder / name).is_file()
+    ]
+    return "\n".join([*lines, *found])
 
 
 def _terminate(signum, frame) -> None:
