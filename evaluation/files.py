@@ -1,5 +1,6 @@
 """Writes what a run was measured to be into its folder."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -150,6 +151,7 @@ def _class_tables(
     """Tables by file name: the classes with their weighted tree distance, the nodes of the levels,
     the images, the confusions.
     """
+    outputs.read_together(itertools.chain(*curves.READS.values(), superclass.READS["wtd"]))
     classes = flat.per_class(outputs).assign(wtd=superclass.wtd_per_class(outputs))
     if outputs.train_counts is not None:
         classes["n_train"] = outputs.train_counts

@@ -11,7 +11,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import rankdata
 
 from metrics.measure import CALIBRATION, HIGHER, LOWER, SHARE, Measure
-from metrics.outputs import Outputs
+from metrics.outputs import Block, Outputs, Reader, confidences
 from metrics.posterior import log_softmax_at, row_blocks
 from metrics.result import Result, ratio
 
@@ -112,21 +112,25 @@ def level_errors(outputs: Outputs) -> dict[str, Result]:
     """`ece_level@l`: ECE of the most probable node at level l = 1..H, shallow classes carried
     down.
     """
-    table = outputs.hierarchy.level_table
-    levels = [np.unique(table[:, level]) for level in range(table.shape[1])]
-    shape = len(levels), outputs.num_samples
-    confidences, correct = np.empty(shape), np.empty(shape, bool)
-    for rows, p in outputs.node_blocks():
-        for level, nodes in enumerate(levels):
-            at_level = p.T[nodes]  # (n, rows)
-            best = at_level.argmax(axis=0)
-            confidences[level, rows] = at_level[best, np.arange(len(best))]
-            correct[level, rows] = nodes[best] == table[outputs.labels[rows], level]
-    confidences = np.minimum(confidences, 1.0)  # sums of a softmax may exceed 1 by rounding
-    eces = [calibration_error(*pair)[0] for pair in zip(confidences, correct)]
+    confidences, correct = outputs.read(_of_levels)
+    eces = [calibration_error(*pair)[0] for pair in zip(confidences.T, correct.T)]
     return {
         f"ece_level@{level}": Result(ece, outputs.num_samples) for level, ece in enumerate(eces, 1)
     }
+
+
+def _of_levels(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """P of the most probable node on each level, and whether it is the true one, (s, H) each."""
+    table = block.tree.level_table
+    shape = len(block.labels), table.shape[1]
+    confidences, correct = np.empty(shape), np.empty(shape, bool)
+    for level, own in enumerate(table.T):
+        nodes = np.unique(own)
+        at_level = block.nodes.T[nodes]  # (n, s)
+        best = at_level.argmax(axis=0)
+        confidences[:, level] = at_level[best, np.arange(len(best))]
+        correct[:, level] = nodes[best] == own[block.labels]
+    return confidences, correct
 
 
 def confidence_spearman(outputs: Outputs) -> Result:
@@ -283,6 +287,10 @@ METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "calibration_error_of_levels": level_errors,
     "confidence_spearman": confidence_spearman,
     "confidence_point_biserial": confidence_point_biserial,
+}
+READS: dict[str, tuple[Reader, ...]] = {
+    "calibration_error": (confidences,),
+    "calibration_error_of_levels": (_of_levels,),
 }
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from hierarchies import Hierarchy
 from metrics.measure import CURVES, HIGHER, LOWER, SHARE, Measure
 from metrics.nodes import VALUES, node_values
-from metrics.outputs import Outputs
+from metrics.outputs import Outputs, Reader, confidences, fronts
 from metrics.posterior import lca_nodes
 from metrics.result import Result, ratio
 
@@ -191,6 +191,7 @@ METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "operating": operating_measures,
     "aurc": risk_coverage_area,
 }
+READS: dict[str, tuple[Reader, ...]] = {"operating": (fronts,), "aurc": (confidences,)}
 
 
 def _answer_measures(

@@ -16,7 +16,7 @@ from hierarchies import Hierarchy
 from hierarchies.weights import cumulative, node_weights
 from metrics.needed import needed_lambdas, needed_thresholds
 from metrics.nodes import node_measures
-from metrics.outputs import RANKED, Outputs
+from metrics.outputs import RANKED, Block, Outputs, Reader, fronts
 from metrics.pareto import Front, above_threshold, most_valuable, pareto_front
 from metrics.posterior import node_probabilities, path_sums, row_blocks, softmax, top_k
 from metrics.prohoc import fit_stop_factor, prohoc
@@ -77,9 +77,16 @@ def crm_ranking(
     """
     ranking = np.empty((len(scores), min(k, hierarchy.num_classes)), np.int64)
     for rows in row_blocks(len(scores), hierarchy.num_nodes):
-        p = softmax(scores[rows])
-        ranking[rows] = top_k(np.round(crm_gain(hierarchy, p, distance), _DECIMALS), k, tie_break=p)
+        ranking[rows] = least_cost(hierarchy, softmax(scores[rows]), distance, k)
     return ranking
+
+
+def least_cost(
+    hierarchy: Hierarchy, probabilities: np.ndarray, distance: str | np.ndarray, k: int
+) -> np.ndarray:
+    """The same of a posterior (S, C)."""
+    gain = np.round(crm_gain(hierarchy, probabilities, distance), _DECIMALS)
+    return top_k(gain, k, tie_break=probabilities)
 
 
 def crm_scores(
@@ -103,8 +110,7 @@ def crm(
     hierarchy: Hierarchy, probabilities: np.ndarray, crm_distance: str | np.ndarray = "path"
 ) -> np.ndarray:
     """The leaf of least expected tree cost (Karthik et al. 2021)."""
-    p = probabilities[:, hierarchy.leaves]
-    best = top_k(np.round(crm_gain(hierarchy, p, crm_distance), _DECIMALS), 1, tie_break=p)
+    best = least_cost(hierarchy, probabilities[:, hierarchy.leaves], crm_distance, 1)
     return hierarchy.leaves[best[:, 0]]
 
 
@@ -335,18 +341,23 @@ def backing_off(outputs: Outputs) -> dict[str, Result]:
     `majority/correct`, `plurality/h_f1` ...
     """
     tree, truths = outputs.hierarchy, outputs.hierarchy.leaves[outputs.labels]
-    rules = {name: rule for name, rule in RULES.items() if rule.measured}
-    answers = {name: np.empty(outputs.num_samples, np.int64) for name in rules}
-    for rows, probabilities in outputs.node_blocks():
-        front = Front(*(part[rows] for part in outputs.front))
-        for name, rule in rules.items():
-            known = {"front": front} if rule.reads_front else {}
-            answers[name][rows] = rule.answer(tree, probabilities, **known)
+    rules = [name for name, rule in RULES.items() if rule.measured]
     return {
         f"{rule}/{name}": result
-        for rule, nodes in answers.items()
+        for rule, nodes in zip(rules, outputs.read(_measured_answers).T)
         for name, result in node_measures(tree, nodes, truths).items()
     }
 
 
+def _measured_answers(block: Block) -> np.ndarray:
+    """The nodes that the measured rules answer, (s, rules)."""
+    answers = []
+    for rule in RULES.values():
+        if rule.measured:
+            known = {"front": block.front} if rule.reads_front else {}
+            answers.append(rule.answer(block.tree, block.nodes, **known))
+    return np.stack(answers, axis=1)
+
+
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {"backing_off": backing_off}
+READS: dict[str, tuple[Reader, ...]] = {"backing_off": (fronts, _measured_answers)}

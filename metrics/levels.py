@@ -12,7 +12,7 @@ import numpy as np
 
 from hierarchies import Hierarchy
 from metrics.measure import ACCURACY, HIGHER, LOWER, SHARE, Measure
-from metrics.outputs import Outputs
+from metrics.outputs import Block, Outputs, Reader
 from metrics.posterior import ancestors
 from metrics.result import Result, mean_over_samples
 
@@ -56,22 +56,26 @@ def level_measures(outputs: Outputs) -> dict[str, Result]:
     carried = np.full((tree.num_nodes, tree.max_depth), -1)
     carried[tree.leaves] = tree.level_table  # a leaf's nodes on the levels
     truths = tree.level_table[outputs.labels]
-    answers = {"leaf": [], "topdown": [], "level": []}
-    for rows, nodes in outputs.node_blocks():
-        answers["leaf"].append(tree.level_table[outputs.predictions[rows]])
-        answers["topdown"].append(carried[decode_topdown(tree, nodes)])
-        answers["level"].append(decode_levels(tree, nodes))
+    topdown, level = outputs.read(_decoded)
+    answers = {
+        "leaf": tree.level_table[outputs.predictions],
+        "topdown": carried[topdown],
+        "level": level,
+    }
     sizes = np.array([len(np.unique(column)) for column in tree.level_table.T])
-    empty = np.empty((0, tree.max_depth), np.int64)
     results = {}
-    for way, blocks in answers.items():
-        answer = np.concatenate([empty, *blocks])
+    for way, answer in answers.items():
         right = answer == truths  # (S, H)
         results[f"fpa_{way}"] = mean_over_samples(right.all(axis=1))
         results[f"wap_{way}"] = mean_over_samples(right @ sizes / sizes.sum())
         if way == "level":
             results["tice_level"] = mean_over_samples(~is_path(tree, answer))
     return results
+
+
+def _decoded(block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """What top-down decoding ends in, (s,) nodes, and the most probable node of each level."""
+    return decode_topdown(block.tree, block.nodes), decode_levels(block.tree, block.nodes)
 
 
 def is_path(hierarchy: Hierarchy, answers: np.ndarray) -> np.ndarray:
@@ -150,3 +154,4 @@ MEASURES = (
     ),
 )
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {"levels": level_measures}
+READS: dict[str, tuple[Reader, ...]] = {"levels": (_decoded,)}

@@ -1,6 +1,8 @@
 """Everything that the metrics read about one evaluated split."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -54,6 +56,53 @@ class CoarseImages(NamedTuple):
     nodes: np.ndarray
     scores: np.ndarray
     clusters: np.ndarray | None = None
+
+
+class Block:
+    """Some samples of a split and their posterior, each kind of it computed once, when it is read.
+
+    Attributes:
+        outputs: The split.
+        rows: Its samples.
+    """
+
+    def __init__(self, outputs: Outputs, rows: slice):
+        self.outputs, self.rows, self.tree = outputs, rows, outputs.hierarchy
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(s,)."""
+        return self.outputs.labels[self.rows]
+
+    @cached_property
+    def classes(self) -> np.ndarray:
+        """Posterior over the classes, (s, C) float64."""
+        return softmax(self.outputs.scores_of(self.rows))
+
+    @cached_property
+    def nodes(self) -> np.ndarray:
+        """Posterior over the nodes, (s, N) float64."""
+        return node_probabilities(self.tree, self.classes)
+
+    @cached_property
+    def front(self) -> Front:
+        """The nodes that any trade between probability and information can choose."""
+        return pareto_front(self.tree, self.nodes)
+
+
+# what a measure wants to know of single samples, made of a block of them: an array whose rows are
+# the samples, a tuple of such, or a front
+Reader = Callable[[Block], np.ndarray | tuple[np.ndarray, ...] | Front]
+
+
+def confidences(block: Block) -> np.ndarray:
+    """Largest posterior probability of a class, (s,)."""
+    return block.classes.max(axis=1)
+
+
+def fronts(block: Block) -> Front:
+    """The front of each sample."""
+    return block.front
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,29 +244,47 @@ class Outputs:
         """Predicted class of each sample, (S,)."""
         return self.ranking[:, 0]
 
-    @cached_property
+    @property
     def confidence(self) -> np.ndarray:
         """Largest posterior probability of a class for each sample, (S,) float64."""
-        return np.concatenate(
-            [np.empty(0), *(probabilities.max(axis=1) for _, probabilities in self.blocks())]
-        )
+        return self.read(confidences)
 
-    @cached_property
+    @property
     def front(self) -> Front:
         """The nodes that any trade between probability and information can choose, per sample."""
-        return concatenate([pareto_front(self.hierarchy, nodes) for _, nodes in self.node_blocks()])
+        return self.read(fronts)
 
-    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Rows and their posterior over the classes, block by block: (slice, (rows, C) float64)."""
+    def read(self, reader: Reader) -> np.ndarray | tuple[np.ndarray, ...] | Front:
+        """What a reader makes of all samples, which is kept."""
+        self.read_together([reader])
+        return self._read[reader]
+
+    def read_together(self, readers: Iterable[Reader]) -> None:
+        """Lets several readers, those that have not read yet, look at the posterior while it goes
+        by once: it is computed block by block, and takes longer than most of them.
+        """
+        parts = {reader: [] for reader in readers if reader not in self._read}
+        if not parts:
+            return
         for rows in row_blocks(self.num_samples, self.hierarchy.num_nodes):
-            yield rows, softmax(self.scores_of(rows))
+            block = Block(self, rows)
+            for reader, found in parts.items():
+                found.append(reader(block))
+        if not self.num_samples:  # for the shapes
+            nobody = Block(self, slice(0, 0))
+            parts = {reader: [reader(nobody)] for reader in parts}
+        self._read.update({reader: _joined(found) for reader, found in parts.items()})
+
+    @cached_property
+    def _read(self) -> dict[Reader, np.ndarray | tuple[np.ndarray, ...] | Front]:
+        return {}
 
     def scores_of(self, rows: slice) -> np.ndarray:
         """Scores of some samples, divided by the temperature, (rows, C)."""
         scores = self.scores[rows]
         return scores if self.temperature is None else scores / np.float32(self.temperature)
 
-    def sample(self, size: int, seed: int = 0) -> "Outputs":
+    def sample(self, size: int, seed: int = 0) -> Outputs:
         """These outputs for `size` classes drawn at random, always the same of a tree, with their
         samples and without scores: what measures of pairs of classes read. All of them where there
         are no more.
@@ -244,16 +311,11 @@ class Outputs:
             **of_classes,
         )
 
-    def node_blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """Rows and their posterior over the nodes, block by block: (slice, (rows, N) float64)."""
-        for rows, probabilities in self.blocks():
-            yield rows, node_probabilities(self.hierarchy, probabilities)
-
     def share_tables(self) -> None:
         """Computes the tables of the tree, so that views made from now on have them, too."""
         _ = self.path, self.lca_height
 
-    def view(self, **changes) -> "Outputs":
+    def view(self, **changes) -> Outputs:
         """The same split with other scores, or an `order` of a decision rule; tables of the tree
         are shared.
         """
@@ -261,6 +323,15 @@ class Outputs:
         for name in {"path", "lca_height"} & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]
         return other
+
+
+def _joined(parts: list) -> np.ndarray | tuple[np.ndarray, ...] | Front:
+    """What a reader found, of all blocks."""
+    if isinstance(parts[0], Front):
+        return concatenate(parts)
+    if isinstance(parts[0], tuple):
+        return tuple(map(np.concatenate, zip(*parts)))
+    return np.concatenate(parts)
 
 
 def outputs_of(hierarchy: Hierarchy, labels: np.ndarray, **fields: object) -> Outputs:

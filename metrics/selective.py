@@ -13,14 +13,15 @@ needs, and draws their curves:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hierarchies import Hierarchy
 from metrics.measure import CURVES, LOWER, SHARE, Measure
-from metrics.outputs import Outputs
-from metrics.pareto import Front, concatenate, pareto_front, top_node
+from metrics.outputs import Block, Outputs, Reader, fronts
+from metrics.pareto import Front, pareto_front, top_node
 from metrics.posterior import ancestors, information, lca_nodes
 from metrics.result import Result, ratio
 
@@ -89,10 +90,15 @@ def ladder(outputs: Outputs, rule: str) -> Front:
     """The ladder of every sample. Raises: ValueError: If the rule is not in LADDERS."""
     if rule not in LADDERS:
         raise ValueError(f"rule must be one of {', '.join(LADDERS)}, got {rule!r}")
-    if rule == "threshold":
-        return outputs.front  # kept, as several measures need it
-    build = LADDERS[rule]
-    return concatenate([build(outputs.hierarchy, nodes) for _, nodes in outputs.node_blocks()])
+    return outputs.read(_READERS[rule])
+
+
+def _built(build: Callable[[Hierarchy, np.ndarray], Front], block: Block) -> Front:
+    return build(block.tree, block.nodes)
+
+
+_READERS: dict[str, Reader] = {rule: partial(_built, build) for rule, build in LADDERS.items()}
+_READERS["threshold"] = fronts  # which other measures read, too
 
 
 def hierarchical_risk_coverage(
@@ -229,3 +235,4 @@ MEASURES = (
     ),
 )
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {"risk_areas": risk_areas}
+READS: dict[str, tuple[Reader, ...]] = {"risk_areas": tuple(_READERS.values())}

@@ -21,7 +21,7 @@ from metrics import catalogue, retrieval, superclass, trees
 from metrics.catalogue import describe
 from metrics.coarse_images import PREFIX, all_labels
 from metrics.decisions import crm_ranking, crm_scores
-from metrics.outputs import SAMPLE, Outputs
+from metrics.outputs import SAMPLE, Outputs, Reader
 from metrics.posterior import row_blocks
 from metrics.result import Result, ratio
 from metrics.threads import in_threads
@@ -38,6 +38,10 @@ ORDERED: Metrics = _of(catalogue.ORDERED)
 POSTERIOR: Metrics = _of(catalogue.POSTERIOR)
 STRUCTURE: Metrics = _of(catalogue.STRUCTURE)
 METRICS: Metrics = {**RANKED, **ORDERED, **POSTERIOR, **STRUCTURE}
+# what the measures of the posterior read of it, by their names
+READS: Mapping[str, tuple[Reader, ...]] = {
+    name: readers for module in catalogue.POSTERIOR for name, readers in module.READS.items()
+}
 ON_REQUEST: Metrics = {**trees.ON_REQUEST, **retrieval.ON_REQUEST}
 # whose cost grows with the square of the number of classes, or more: above `SAMPLE` classes they
 # are of so many, drawn at random, and their names say so
@@ -245,21 +249,23 @@ def _measure(
     own |= {name: ON_REQUEST[name] for name in on_request}
     of_scores = {**RANKED, **ORDERED, **POSTERIOR}
     drawn, tasks = outputs.sample(SAMPLE), []
+
+    def add(*task) -> None:
+        tasks.append(partial(_computed, *task))
+
     outputs.share_tables()  # before there are views of them
     for name, metric in own.items():
         sampled = name in OF_PAIRS and drawn is not outputs
-        tasks.append(({name: metric}, drawn if sampled else outputs, "", sampled))
+        if name not in POSTERIOR:
+            add({name: metric}, drawn if sampled else outputs, "", sampled)
+        elif name == next(iter(POSTERIOR)):  # all of them together, as they read the same blocks
+            add(POSTERIOR, outputs)
     if outputs.coarse is not None:
-        tasks.append(({PREFIX: all_labels}, outputs))
+        add({PREFIX: all_labels}, outputs)
     for prefix, scores in (("prototype/", outputs.prototype_scores), ("hie/", hie_scores)):
         if scores is not None:
-            tasks.append((of_scores, outputs.view(scores=scores), prefix))
-    for prefix, distance in CRM.items():
-        order = crm_ranking(outputs.hierarchy, outputs.scores, distance)
-        tasks.append((RANKED, outputs.view(order=order), prefix))
-        if outputs.scores.size <= MOST_SCORES:
-            gains = crm_scores(outputs.hierarchy, outputs.scores, distance)
-            tasks.append((ORDERED, outputs.view(scores=gains), prefix))
+            add(of_scores, outputs.view(scores=scores), prefix)
+    tasks += [partial(_decided, outputs, *one) for one in CRM.items()]
     calibrated = {"calibrated/": (outputs.scores, temperatures["temperature"])}
     calibrated["prototype/calibrated/"] = (
         outputs.prototype_scores,
@@ -268,9 +274,19 @@ def _measure(
     for prefix, (scores, temperature) in calibrated.items():
         if scores is not None and temperature is not None:
             view = outputs.view(scores=scores, temperature=temperature)
-            tasks.append((POSTERIOR, view, prefix))
-    for results in in_threads([partial(_computed, *task) for task in tasks]):
+            add(POSTERIOR, view, prefix)
+    for results in in_threads(tasks):
         yield from results.items()
+
+
+def _decided(outputs: Outputs, prefix: str, distance: str) -> dict[str, Result]:
+    """The measures of the classes of least expected distance."""
+    tree, scores = outputs.hierarchy, outputs.scores
+    results = _computed(RANKED, outputs.view(order=crm_ranking(tree, scores, distance)), prefix)
+    if scores.size <= MOST_SCORES:
+        gains = crm_scores(tree, scores, distance)
+        results |= _computed(ORDERED, outputs.view(scores=gains), prefix)
+    return results
 
 
 def _computed(
@@ -278,6 +294,12 @@ def _computed(
 ) -> dict[str, Result]:
     """The results of some measures by name."""
     normalised, results = is_normalised(outputs.hierarchy, outputs.node_weights), {}
+    outputs.read_together(
+        reader
+        for name in metrics
+        if normalised or name not in superclass.NEED_NORMALISED
+        for reader in READS.get(name, ())
+    )
     for name, metric in metrics.items():
         if name in superclass.NEED_NORMALISED and not normalised:
             result = dict.fromkeys(

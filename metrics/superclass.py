@@ -1,16 +1,17 @@
 """Measures of the posterior over the nodes under node weights (Urbani et al. 2024)."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
 from hierarchies import Hierarchy
 from hierarchies.weights import cumulative, is_normalised, node_weights
-from metrics.decisions import crm_ranking
+from metrics.decisions import least_cost
 from metrics.flat import accuracy, macro_accuracy
 from metrics.measure import HIGHER, LOWER, POSTERIOR, SHARE, Measure
-from metrics.outputs import Outputs
-from metrics.posterior import ancestors, lca_nodes, row_blocks
+from metrics.outputs import Block, Outputs, Reader
+from metrics.posterior import ancestors, lca_nodes
 from metrics.result import Result, mean_over_groups, mean_over_samples, ratio
 
 _SMALLEST_GAP = 1e-5  # cumulated weights closer than this are one cut of the tree
@@ -23,19 +24,19 @@ def tree_distances(outputs: Outputs) -> np.ndarray:
     is better. Twice the expected weighted distance between the label and a class drawn from the
     posterior.
     """
-    tree, weights = outputs.hierarchy, outputs.node_weights
-    above = tree.path_table  # (C, H), the root and its weight of 0 left out
-    on_path = np.where(above < 0, 0.0, weights[above])
-    distances = np.empty(outputs.num_samples)
-    for rows, p in outputs.node_blocks():
-        nodes = above[outputs.labels[rows]]
-        true = np.take_along_axis(p, np.maximum(nodes, 0), axis=1)
-        off_path = p @ weights - (on_path[outputs.labels[rows]] * true).sum(axis=1)
-        missing = (on_path[outputs.labels[rows]] * (1.0 - true)).sum(axis=1)
-        distances[rows] = np.maximum(off_path, 0.0) + np.maximum(
-            missing, 0.0
-        )  # rounding must not give a negative one
-    return distances
+    return outputs.read(_tree_distances)
+
+
+def _tree_distances(block: Block) -> np.ndarray:
+    weights, above = block.outputs.node_weights, block.tree.path_table[block.labels]
+    on_path = np.where(
+        above < 0, 0.0, weights[above]
+    )  # (s, H), without the root, whose weight is 0
+    true = np.take_along_axis(block.nodes, np.maximum(above, 0), axis=1)
+    off_path = block.nodes @ weights - (on_path * true).sum(axis=1)
+    missing = (on_path * (1.0 - true)).sum(axis=1)
+    # rounding must not give a negative one
+    return np.maximum(off_path, 0.0) + np.maximum(missing, 0.0)
 
 
 def wasserstein(outputs: Outputs) -> dict[str, Result]:
@@ -77,21 +78,16 @@ def wasserstein_accuracy(outputs: Outputs) -> dict[str, Result]:
 
     Raises: ValueError: If the weights do not sum to 1 on every path.
     """
-    tree, weights = outputs.hierarchy, _normalised(outputs)
-    ranking = np.concatenate(
-        [
-            np.empty((0, 1), np.int64),
-            *(
-                crm_ranking(tree, outputs.scores_of(rows), weights, k=1)
-                for rows in row_blocks(outputs.num_samples, tree.num_nodes)
-            ),
-        ]
-    )
-    decided = outputs.view(order=ranking)
+    _normalised(outputs)
+    decided = outputs.view(order=outputs.read(_least_distance))
     return {
         "wasserstein_accuracy": accuracy(decided),
         "wasserstein_accuracy_macro": macro_accuracy(decided),
     }
+
+
+def _least_distance(block: Block) -> np.ndarray:
+    return least_cost(block.tree, block.classes, block.outputs.node_weights, 1)
 
 
 def cut_accuracy(outputs: Outputs) -> dict[str, Result]:
@@ -104,19 +100,29 @@ def cut_accuracy(outputs: Outputs) -> dict[str, Result]:
 
     Raises: ValueError: If the weights do not sum to 1 on every path.
     """
-    tree = outputs.hierarchy
-    total = cumulative(tree, _normalised(outputs))
-    levels = np.unique(np.append(total, 0.0))
-    gaps = np.diff(levels) >= _SMALLEST_GAP
-    thresholds = ((levels[1:] + levels[:-1]) / 2)[gaps]
-    correct = np.empty((len(thresholds), outputs.num_samples), bool)
-    true_groups = _groups(tree, total, thresholds)[:, outputs.labels]
-    for rows, p in outputs.node_blocks():
-        for cut, chosen in _best_groups(tree, total, thresholds, p.T):
-            correct[cut, rows] = chosen == true_groups[cut, rows]
+    _, thresholds = _cuts(outputs.hierarchy, _normalised(outputs))
+    correct = outputs.read(_right_groups).T
     return {
         f"cut_accuracy@{_name(t)}": mean_over_samples(hits) for t, hits in zip(thresholds, correct)
     }
+
+
+def _right_groups(block: Block) -> np.ndarray:
+    """Whether the true group of each cut is the most probable one, (s, cuts)."""
+    total, thresholds = _cuts(block.tree, block.outputs.node_weights)
+    correct = np.empty((len(block.labels), len(thresholds)), bool)
+    true_groups = _groups(block.tree, total, thresholds)[:, block.labels]
+    for cut, chosen in _best_groups(block.tree, total, thresholds, block.nodes.T):
+        correct[:, cut] = chosen == true_groups[cut]
+    return correct
+
+
+def _cuts(tree: Hierarchy, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cumulated weights of the nodes, and the thresholds that cut the tree between them."""
+    total = cumulative(tree, weights)
+    levels = np.unique(np.append(total, 0.0))
+    gaps = np.diff(levels) >= _SMALLEST_GAP
+    return total, ((levels[1:] + levels[:-1]) / 2)[gaps]
 
 
 MEASURES = (
@@ -197,6 +203,11 @@ NEED_NORMALISED: dict[str, tuple[str, ...]] = {
     "wasserstein_accuracy": ("wasserstein_accuracy", "wasserstein_accuracy_macro"),
     "cut_accuracy": (),
 }
+READS: dict[str, tuple[Reader, ...]] = {
+    "wtd": (_tree_distances,),
+    "wasserstein_accuracy": (_least_distance,),
+    "cut_accuracy": (_right_groups,),
+}
 
 
 def _normalised(outputs: Outputs) -> np.ndarray:
@@ -265,11 +276,13 @@ def _best_groups(tree: Hierarchy, total: np.ndarray, thresholds: np.ndarray, by_
         yield cut, best
 
 
+@lru_cache(maxsize=4)
 def _lowest_class(tree: Hierarchy) -> np.ndarray:
     """Lowest class index below each node, (N,)."""
     lowest = np.where(tree.class_of >= 0, tree.class_of, tree.num_classes)
     for node in range(tree.num_nodes - 1, 0, -1):
         lowest[tree.parent[node]] = min(lowest[tree.parent[node]], lowest[node])
+    lowest.flags.writeable = False
     return lowest
 
 

@@ -165,5 +165,4 @@ def test_no_probability_is_above_1_where_sums_round():
         outputs = scored(np.arange(6), random_scores(seed, 6, 7), tree)
         curve = operating_curve(outputs)
         assert curve["threshold"].max() <= 1.0
-        for _, nodes in outputs.node_blocks():
-            assert nodes.max() <= 1.0
+        assert outputs.read(lambda block: block.nodes).max() <= 1.0

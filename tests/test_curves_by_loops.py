@@ -73,9 +73,7 @@ def curve_points(outputs, phi, info):
     tree = outputs.hierarchy
     parents = tree.parent[1:].tolist()
     candidates = [v for v in range(tree.num_nodes) if parents.count(v) != 1]
-    posteriors = np.concatenate(
-        [p for _, p in outputs.node_blocks()]
-    )  # with its rounding: it decides what ties
+    posteriors = outputs.read(lambda block: block.nodes)  # with its rounding: it decides what ties
     points = []
     for threshold in [2.0, *sorted(set(posteriors.ravel().tolist()) | {0.0}, reverse=True)]:
         sums = [0.0, 0.0, 0.0]
@@ -137,7 +135,7 @@ def test_curves_are_those_of_plain_loops(seed, kind):
 def test_the_posterior_behind_the_curves_is_the_sum_over_the_classes_below(kind):
     outputs = draw(3, kind)
     below = classes_below(outputs.hierarchy)
-    posteriors = np.concatenate([p for _, p in outputs.node_blocks()])
+    posteriors = outputs.read(lambda block: block.nodes)
     for scores, p in zip(outputs.scores.astype(float).tolist(), posteriors):
         weights = [math.exp(score - max(scores)) for score in scores]
         expected = [

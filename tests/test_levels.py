@@ -74,8 +74,7 @@ def test_on_any_tree_the_full_path_of_the_best_class_is_right_as_often_as_the_cl
     outputs = scored(labels, random_scores(seed, 50, tree.num_classes), tree)
     results = level_measures(outputs)
     assert results["fpa_leaf"].value == (outputs.predictions == labels).mean()
-    for _, nodes in outputs.node_blocks():
-        assert (tree.class_of[decode_topdown(tree, nodes)] >= 0).all()
+    assert (tree.class_of[decode_topdown(tree, outputs.read(lambda block: block.nodes))] >= 0).all()
 
 
 def test_nodes_of_the_levels_are_a_path_if_each_is_below_the_one_before_and_the_last_is_a_class():

@@ -167,9 +167,37 @@ def test_the_temperature_of_a_view_divides_its_scores():
     outputs = usual()
     divided = outputs.view(scores=outputs.scores / np.float32(3))
     warm = outputs.view(temperature=3.0)
-    for (_, found), (_, expected) in zip(warm.blocks(), divided.blocks(), strict=True):
-        np.testing.assert_allclose(found, expected)
+    found, expected = (outputs.read(lambda block: block.nodes) for outputs in (warm, divided))
+    np.testing.assert_allclose(found, expected)
     assert isinstance(warm, Outputs)
+
+
+def test_the_posterior_of_a_kind_of_scores_is_computed_once_for_all_measures(monkeypatch):
+    outputs, computed = usual(), []
+    original = metric_outputs.softmax
+    spy = lambda scores: computed.append(len(scores)) or original(scores)  # noqa: E731
+    monkeypatch.setattr(metric_outputs, "softmax", spy)
+    together = suite._computed(suite.POSTERIOR, outputs)
+    assert sum(computed) == outputs.num_samples
+    alone = {}
+    for name, metric in suite.POSTERIOR.items():
+        result = metric(outputs.view())
+        alone |= result if isinstance(result, dict) else {name: result}
+    for name, result in together.items():
+        np.testing.assert_equal(result.value, alone[name].value)
+
+
+def test_blocks_of_samples_are_joined(monkeypatch):
+    at_once = suite._computed(suite.POSTERIOR, usual())
+    size = len(metric_outputs.Block(usual(), slice(0, 1)).nodes[0])
+    monkeypatch.setattr("metrics.posterior._BLOCK_ENTRIES", 7 * size)
+    for name, result in suite._computed(suite.POSTERIOR, usual()).items():
+        np.testing.assert_allclose(result.value, at_once[name].value, rtol=1e-12)
+
+
+def test_no_samples_have_measures_without_values():
+    results = suite._computed(suite.POSTERIOR, usual(0))
+    assert np.isnan(results["wtd"].value) and results["wtd"].n == 0
 
 
 def test_the_benchmark_draws_a_tree_of_four_levels(tmp_path):
