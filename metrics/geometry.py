@@ -10,12 +10,12 @@ from scipy.sparse import csr_array
 from scipy.special import logsumexp
 
 from hierarchies import Hierarchy, distances
-from metrics.inference import classwise_correlation
+from metrics.inference import correlation_of_ranks, rank_columns
 from metrics.measure import DESCRIBES, GEOMETRY, HIGHER, SHARE, Measure
 from metrics.outputs import Outputs, sample_classes
 from metrics.posterior import row_blocks
 from metrics.result import Result, counted, mean_over_items, mean_over_samples, ratio
-from metrics.retrieval import level_retrieval
+from metrics.retrieval import retrieval_by_distance
 from metrics.vectors import (
     cosines_of,
     pairwise_cosines,
@@ -273,12 +273,14 @@ def diagnostics(
     everything = len(class_vectors) <= EPOCH_CLASSES
     classes = sample_classes(len(class_vectors), EPOCH_CLASSES if everything else EPOCH_SAMPLE)
     drawn = "" if everything else f"_of_{EPOCH_SAMPLE}"
-    hierarchy, tree = _drawn_tree(hierarchy, tuple(classes.tolist()))
+    hierarchy, tree, ranks = _drawn_tree(hierarchy, tuple(classes.tolist()))
     for name, vectors in (("W", class_vectors[classes]), ("P", prototypes[classes])):
-        kept = present(vectors)
+        kept = np.flatnonzero(present(vectors))
         learned = pairwise_distances(vectors[kept], distance)
-        correlation = classwise_correlation(learned, tree[np.ix_(kept, kept)])
-        levels = level_retrieval(vectors, hierarchy, distance)
+        whole = len(kept) == len(vectors)
+        given = ranks if whole else rank_columns(tree[np.ix_(kept, kept)])
+        correlation = correlation_of_ranks(rank_columns(learned), given)
+        levels = retrieval_by_distance(learned, hierarchy, kept)
         results |= {
             f"{name}{drawn}/{key}": result
             for key, result in {"corr": correlation, **levels}.items()
@@ -287,11 +289,16 @@ def diagnostics(
 
 
 @lru_cache(maxsize=1)
-def _drawn_tree(hierarchy: Hierarchy, classes: tuple[int, ...]) -> tuple[Hierarchy, np.ndarray]:
-    """The tree of some classes and the path lengths between them, which no epoch changes."""
+def _drawn_tree(
+    hierarchy: Hierarchy, classes: tuple[int, ...]
+) -> tuple[Hierarchy, np.ndarray, np.ndarray]:
+    """The tree of some classes, the path lengths between them and their ranks: no epoch changes
+    them.
+    """
     if len(classes) < hierarchy.num_classes:
         hierarchy = hierarchy.subset(classes)
-    return hierarchy, distances.path_length(hierarchy)
+    table = distances.path_length(hierarchy)
+    return hierarchy, table, rank_columns(table)
 
 
 def discriminability_of(outputs: Outputs) -> dict[str, Result]:

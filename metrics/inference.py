@@ -62,24 +62,38 @@ def rank_distances(distances: np.ndarray) -> Ranks:
     Above 1,500 classes it leaves some of that, and a few equal distances do not tie.
     """
     size = len(distances)
-    columns, pairs = np.zeros((2, size, size))
+    columns, pairs = rank_columns(distances), np.zeros((size, size))
     if size < 2:
         return Ranks(columns, pairs, np.zeros(size, bool), False)
+    upper = np.triu(~np.eye(size, dtype=bool))
+    pairs[upper] = _standardise(rankdata(distances[upper]))
+    pairs += pairs.T
+    return Ranks(columns, pairs, columns.any(axis=1), bool(pairs.any()))
+
+
+def rank_columns(distances: np.ndarray) -> np.ndarray:
+    """`Ranks.columns` alone of a symmetric (C, C) table."""
+    size = len(distances)
+    columns = np.zeros((size, size))
+    if size < 2:
+        return columns
     others = ~np.eye(size, dtype=bool)
     columns[others] = _standardise(
         rankdata(distances[others].reshape(size, size - 1), axis=1)
     ).ravel()
-    upper = np.triu(others)
-    pairs[upper] = _standardise(rankdata(distances[upper]))
-    pairs += pairs.T
-    return Ranks(columns, pairs, columns.any(axis=1), bool(pairs.any()))
+    return columns
 
 
 def classwise(a: Ranks, b: Ranks) -> np.ndarray:
     """Spearman correlation of each class's distances to the others, (C,); NaN where a column is
     constant.
     """
-    return np.where(a.varies & b.varies, np.einsum("ij,ij->i", a.columns, b.columns), np.nan)
+    return _by_class(a.columns, b.columns)
+
+
+def _by_class(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    varies = a.any(axis=1) & b.any(axis=1)
+    return np.where(varies, np.einsum("ij,ij->i", a, b), np.nan)
 
 
 def elementwise(a: Ranks, b: Ranks) -> float:
@@ -106,7 +120,12 @@ def classwise_correlation(distances: np.ndarray, tree: np.ndarray) -> Result:
     n counts the classes in the mean, `undefined` those whose distances to all others are equal in
     either table.
     """
-    return _fisher_result(classwise(rank_distances(distances), rank_distances(tree)))
+    return correlation_of_ranks(rank_columns(distances), rank_columns(tree))
+
+
+def correlation_of_ranks(a: np.ndarray, b: np.ndarray) -> Result:
+    """The same of tables that `rank_columns` has ranked already."""
+    return _fisher_result(_by_class(a, b))
 
 
 def mantel(

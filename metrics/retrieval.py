@@ -244,7 +244,14 @@ def level_retrieval(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) ->
     Source: Musgrave, Belongie & Lim 2020.
     """
     kept = np.flatnonzero(present(vectors))
-    distances = pairwise_distances(vectors[kept], distance)
+    return retrieval_by_distance(pairwise_distances(vectors[kept], distance), hierarchy, kept)
+
+
+def retrieval_by_distance(
+    distances: np.ndarray, hierarchy: Hierarchy, kept: np.ndarray
+) -> dict[str, Result]:
+    """`level_retrieval` of the distances (n, n) between the vectors of n of the classes, `kept`."""
+    distances = distances.copy()
     np.fill_diagonal(distances, -1)
     order = np.argsort(distances, axis=1, kind="stable")[:, 1:]  # the first is the class itself
     results = {}
@@ -252,7 +259,9 @@ def level_retrieval(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) ->
         group = hierarchy.level_table[kept, level - 1]
         for name, values in rank_measures(order, group).items():
             mean = mean_over_items(values)
-            results[f"{name}_level{level}"] = mean._replace(undefined=len(vectors) - mean.n)
+            results[f"{name}_level{level}"] = mean._replace(
+                undefined=hierarchy.num_classes - mean.n
+            )
     return results
 
 

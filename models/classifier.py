@@ -142,7 +142,7 @@ class PrototypeSums:
         """Takes in a batch whose embeddings (B, D) are of length 1 or 0 already."""
         directions = directions.double()
         self.sums.index_add_(0, targets, directions)
-        self.squares.index_add_(0, targets, directions.square().sum(dim=1))
+        self.squares.index_add_(0, targets, torch.linalg.vector_norm(directions, dim=1).square_())
         self.counts.index_add_(0, targets, torch.ones_like(targets))
 
     def result(self) -> Prototypes:

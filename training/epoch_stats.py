@@ -50,6 +50,9 @@ class EpochStats:
         self.correct, self.own_angle = torch.zeros(2, dtype=torch.float64, device=device)
         self.sums = PrototypeSums(num_classes, dim, device)
         self.steps = self.samples = self.with_class = self.checked = 0
+        # what waits to be counted: losses; answers and targets; embeddings, class vectors, targets
+        self._losses: list[torch.Tensor] = []
+        self._answers: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._waiting: list[tuple[torch.Tensor, ...]] = []
 
     @torch.no_grad()
@@ -69,18 +72,15 @@ class EpochStats:
             terms: What is minimised, the loss first; of the loss its mean over these images if
                 `mean`, else its sum.
         """
-        self.losses[self.steps] = terms["loss"] * (len(targets) if mean else 1)
+        self._losses.append(terms["loss"] * len(targets) if mean else terms["loss"])
         for name in terms.keys() - {"loss"}:
             self.penalties[name] = self.penalties.get(name, 0) + terms[name].detach()
         self.samples += len(targets)
         self.steps += 1
         if self.mixed:
             return
-        answers = scores.argmax(1)
-        if self.coarse is None:
-            self.correct += (answers == targets).sum()
-        else:
-            self.correct += self.coarse.holds(targets, answers).sum()
+        self._answers.append((scores.argmax(1), targets))
+        if self.coarse is not None:
             kept = self.coarse.has_class(targets)
             embeddings, targets = embeddings[kept], targets[kept]
         self.with_class += len(targets)
@@ -90,13 +90,24 @@ class EpochStats:
 
     @torch.no_grad()
     def _take_in(self) -> None:
-        """Counts the embeddings that wait: a few small steps at once cost little more than one."""
+        """Counts what waits: a few small steps at once cost little more than one."""
+        if self._losses:
+            self.losses[self.steps - len(self._losses) : self.steps] = torch.stack(self._losses)
+            self._losses.clear()
+        if self._answers:
+            answers, targets = (torch.cat(parts) for parts in zip(*self._answers))
+            self._answers.clear()
+            right = (
+                answers == targets if self.coarse is None else self.coarse.holds(targets, answers)
+            )
+            self.correct += right.sum()
         if not self._waiting:
             return
         embeddings, own, targets = (torch.cat(parts) for parts in zip(*self._waiting))
         self._waiting.clear()
         directions = unit(widen(embeddings))
-        cosines = (directions * own).sum(dim=1) / own.norm(dim=1).clamp(min=SHORTEST)
+        lengths = torch.linalg.vector_norm(own, dim=1).clamp_(min=SHORTEST)
+        cosines = (directions * own).sum(dim=1) / lengths
         self.own_angle += torch.acos(cosines.clamp(-1, 1)).sum()
         self.sums.add_directions(directions, targets)
 
@@ -104,6 +115,7 @@ class EpochStats:
         """Mean loss and accuracy so far. Raises: Diverged: If the loss of a step is not finite,
         with that step.
         """
+        self._take_in()
         fresh = self.losses[self.checked : self.steps]
         loss, correct, samples, *losses = self._total(
             self.losses.sum(), self.correct, self.samples, *fresh
