@@ -76,10 +76,23 @@ def neighbour_precision(outputs: Outputs, k: int = 5) -> dict[str, Result]:
     rows = {}
     within = _distances(outputs, k, "path")
     for name, index in ((f"hp@{k}", k - 1), (f"hp@{k}_published", k + 1)):
-        radius, size = radii(outputs.path, index)
+        radius, size = outputs.of_tree(_path_radii, index)
         rows[name] = mean_over_samples((within <= radius[outputs.labels][:, None]).mean(axis=1))
         rows[f"{name}_set_size"] = mean_over_items(size)
     return rows
+
+
+def _path_radii(outputs: Outputs, index: int) -> tuple[np.ndarray, np.ndarray]:
+    return radii(outputs.path, index)
+
+
+def _nearest(outputs: Outputs, size: int) -> np.ndarray:
+    """The smallest distances from each class, rising, (C, size)."""
+    nearest = [np.empty((0, size), outputs.lca_height.dtype)]
+    for rows in row_blocks(*outputs.lca_height.shape):
+        smallest = np.partition(outputs.lca_height[rows], size - 1, axis=1)[:, :size]
+        nearest.append(np.sort(smallest, axis=1))
+    return np.concatenate(nearest)
 
 
 def hierarchical_precision(outputs: Outputs, k: int = 5) -> dict[str, Result]:
@@ -92,12 +105,7 @@ def hierarchical_precision(outputs: Outputs, k: int = 5) -> dict[str, Result]:
     """
     size = min(k, outputs.hierarchy.num_classes)
     largest = max(int(outputs.lca_height.max()), 1)  # a single class has distance 0 to itself
-    best = np.empty((outputs.hierarchy.num_classes, size))
-    for rows in row_blocks(*outputs.lca_height.shape):
-        nearest = np.sort(
-            np.partition(outputs.lca_height[rows], size - 1, axis=1)[:, :size], axis=1
-        )
-        best[rows] = np.cumsum(1 - nearest / largest, axis=1)
+    best = np.cumsum(1 - outputs.of_tree(_nearest, size) / largest, axis=1)
     gained = np.cumsum(1 - _distances(outputs, k, "lca_height") / largest, axis=1)
     share = (
         gained / best[outputs.labels]

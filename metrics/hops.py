@@ -17,11 +17,13 @@ def tiers(distances: np.ndarray) -> np.ndarray:
     others, and so on; (C, C) int16.
 
     Args:
-        distances: (C, C) table, 0 on its diagonal and nowhere else.
+        distances: (C, C) table in edges, int, 0 on its diagonal and nowhere else.
     """
     table = np.empty(distances.shape, np.int16)
     for row, values in zip(table, distances):
-        row[:] = np.unique(values, return_inverse=True)[1]
+        occurs = np.zeros(int(values.max(initial=0)) + 1, np.int16)
+        occurs[values] = 1
+        row[:] = (occurs.cumsum() - 1)[values]
     return table
 
 

@@ -311,16 +311,29 @@ class Outputs:
             **of_classes,
         )
 
+    def of_tree(self, compute: Callable, *args) -> object:
+        """compute(self, *args), which reads nothing but the tree and its tables: views made from
+        now on share it.
+        """
+        key = compute, *args
+        if key not in self._of_tree:
+            self._of_tree[key] = compute(self, *args)
+        return self._of_tree[key]
+
+    @cached_property
+    def _of_tree(self) -> dict[tuple, object]:
+        return {}
+
     def share_tables(self) -> None:
         """Computes the tables of the tree, so that views made from now on have them, too."""
-        _ = self.path, self.lca_height
+        _ = self.path, self.lca_height, self._of_tree
 
     def view(self, **changes) -> Outputs:
         """The same split with other scores, or an `order` of a decision rule; tables of the tree
         are shared.
         """
         other = replace(self, **changes)
-        for name in {"path", "lca_height"} & self.__dict__.keys():
+        for name in {"path", "lca_height", "_of_tree"} & self.__dict__.keys():
             other.__dict__[name] = self.__dict__[name]
         return other
 
