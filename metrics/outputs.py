@@ -239,10 +239,12 @@ class Outputs:
             )
         return top_k(self.scores, k)
 
-    @property
+    @cached_property
     def predictions(self) -> np.ndarray:
         """Predicted class of each sample, (S,)."""
-        return self.ranking[:, 0]
+        if self.order is not None or "ranking" in self.__dict__:
+            return self.ranking[:, 0]
+        return self.scores.argmax(axis=1)  # of equal ones the first, too, in a tenth of the time
 
     @property
     def confidence(self) -> np.ndarray:

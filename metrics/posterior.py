@@ -31,8 +31,9 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     """Posterior over the classes, (S, C) float64; scores may be -inf (probability 0) where not all
     of a row are.
     """
-    z = np.asarray(scores, np.float64)
-    z = np.exp(z - z.max(axis=1, keepdims=True))
+    z = np.array(scores, np.float64)
+    z -= z.max(axis=1, keepdims=True)
+    np.exp(z, out=z)
     z /= z.sum(axis=1, keepdims=True)
     return z
 

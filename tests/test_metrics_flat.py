@@ -165,3 +165,12 @@ def test_levels_of_a_flat_tree_are_the_classes():
         == flat.macro_accuracy(outputs).value
         == 0.75
     )
+
+
+def test_the_predicted_class_is_the_first_of_equal_scores_ranked_or_not():
+    outputs = scored([0] * 40, np.random.default_rng(0).integers(0, 3, (40, 7)))
+    predicted = outputs.predictions
+    ranked = scored([0] * 40, outputs.scores)
+    assert ranked.ranking.shape[0] == 40  # computed before the predictions, which then read it
+    np.testing.assert_array_equal(ranked.predictions, predicted)
+    np.testing.assert_array_equal(ranked.ranking[:, 0], predicted)
