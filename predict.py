@@ -3,7 +3,8 @@
     python predict.py record/demo/DR-euc-val/seed1 my_images --out predictions.csv
     python predict.py RUN photo.jpg more_images --target_accuracy 0.9 --topk 5 --embeddings embeddings.npz
     python predict.py RUN sorted_images --labels --rule majority
-    python predict.py RUN images --table objects.csv
+    python predict.py RUN images --table objects.csv --counts counts.csv --ecotaxa images/answers.tsv
+    python predict.py RUN1 RUN2 images --within Copepoda --at 2
 
 Each image gets a row: the answer of --rule, which may be an inner node of the class tree; the most probable classes;
 and the probabilities along the path of the best one, softmax of the scores after temperature scaling on the run's
@@ -13,7 +14,9 @@ probability or more, on average over draws of them. How much one draw may be off
 (--split published, official or given, --calibration 0, or of an earlier version) is calibrated on its validation split,
 which also chose the epoch, and the accuracy is but estimated. Images of another kind, such as those of another camera,
 of another mix of classes or of classes that the run has not seen, are promised nothing; a batch that looks unlike is
-pointed out. There may be as many images as you like: they are read batch by batch.
+pointed out. There may be as many images as you like: they are read batch by batch (--counts keeps the probabilities in memory).
+The column novelty_p is the share of validation images that are as far from all classes as the image: look at the
+smallest first.
 """  # noqa: E501
 
 import startup  # isort: skip
@@ -30,6 +33,8 @@ from metrics.rule import TARGET_ACCURACY
 from options.parser import GPU, Parser, add_option, filled, fraction, positive_int
 from registry import possible
 
+TREE = "hierarchy.json"  # of a run
+GROUP = "sample_id"  # as in exports of EcoTaxa
 OF_TABLE = ("file_column", "where", "box_columns")  # how --table is read
 
 
@@ -37,7 +42,13 @@ def build_parser() -> Parser:
     """The command line of this script."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("run", type=filled, metavar="RUN", help="folder of a recorded run, which ends in seed<k>")
+    add(
+        "run",
+        type=filled,
+        metavar="RUN",
+        help="folder of a recorded run, which ends in seed<k>; of several runs on the same classes,"
+        " one after the other, the probabilities are averaged, each calibrated first",
+    )
     add(
         "images",
         nargs="+",
@@ -72,8 +83,10 @@ def build_parser() -> Parser:
     add(
         "--labels",
         action="store_true",
-        help="use each image's folder name as its true class, and say how often answers are right",
+        help="use each image's folder name as its true class, and say how often answers are right,"
+        " apart for images that the run was trained on",
     )
+    _table_flags(parser.add_argument_group("further tables"))
     _answer_flags(parser.add_argument_group("answers"))
     machine = parser.add_argument_group("machine")
     machine.add_argument(
@@ -81,6 +94,31 @@ def build_parser() -> Parser:
     )
     add_option(machine, GPU)
     return parser
+
+
+def _table_flags(group) -> None:
+    add = group.add_argument
+    add(
+        "--counts",
+        type=filled,
+        metavar="CSV",
+        help="also write how many images of each taxon each sample holds: as answered, and"
+        " corrected for what the run confuses, by its validation images, with intervals",
+    )
+    add(
+        "--sample_column",
+        type=filled,
+        metavar="COLUMN",
+        help=f"column of --table that names the sample of each image for --counts (default: {GROUP}"
+        " where there is one, else the folder of the image)",
+    )
+    add(
+        "--ecotaxa",
+        type=filled,
+        metavar="TSV",
+        help="also write the answers as a table to import into EcoTaxa, with the status predicted;"
+        " best into the folder of the images",
+    )
 
 
 def _promising() -> list[str]:
@@ -108,6 +146,23 @@ def _answer_flags(group) -> None:
         metavar="R",
         help="also answer with up to R classes or superclasses, in the columns cover and"
         " cover_classes: the fewest classes that hold the true one as often as --target_accuracy",
+    )
+    add(
+        "--within",
+        nargs="+",
+        type=filled,
+        metavar="TAXON",
+        help="only classes at or below these taxa (names, or paths as Copepoda/Calanus) can be the"
+        " answer: probabilities, rule and promise are calibrated for them, on validation images of"
+        " them",
+    )
+    add(
+        "--at",
+        type=positive_int,
+        metavar="DEPTH",
+        help="answer at most so many steps below the top of the class tree, 1 for its first level:"
+        " the probability of a superclass is the sum of its classes', and the rule is calibrated"
+        " for superclasses",
     )
     add(
         "--topk",
@@ -145,11 +200,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--coarse multiplies the probabilities of the class vectors: leave --scores W")
     _check_table(parser, args)
     try:
-        _check_folder(args)
+        others, images = _split_runs(args)
+        _check_folder(args.run)
         # what reads images and models takes seconds to import, which a slip need not wait for
         from evaluation.prediction import PredictionOptions, predict
 
         asked = {name: getattr(args, name) for name in PredictionOptions._fields if name in args}
+        asked |= {"others": others, "images": images}
         counts = predict(PredictionOptions(**asked, settings=settings))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -186,11 +243,14 @@ def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, object]
 
 def _check_table(parser: Parser, args: argparse.Namespace) -> None:
     if args.table is None:
-        for name in OF_TABLE:
+        for name in (*OF_TABLE, "sample_column"):
             if getattr(args, name) is not None:
                 parser.error(f"--{name} needs --table")
         return
-    if len(args.images) != 1 or not os.path.isdir(args.images[0]):
+    if args.sample_column is not None and args.counts is None:
+        parser.error("--sample_column needs --counts")
+    images = [path for path in args.images if not _is_run(path)]
+    if len(images) != 1 or not os.path.isdir(images[0]):
         parser.error(
             "--table lists files relative to a folder: name that one folder in the place of images"
         )
@@ -198,10 +258,32 @@ def _check_table(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--labels takes classes from folders: leave out it or --table")
 
 
-def _check_folder(args: argparse.Namespace) -> None:
+def _check_folder(folder: str) -> None:
     """Raises: ValueError: If there is no such run."""
-    if not os.path.isdir(args.run):
-        raise ValueError(f"{shortened(args.run, 200)}: there is no such folder")
+    if not os.path.isdir(folder):
+        raise ValueError(f"{shortened(folder, 200)}: there is no such folder")
+
+
+def _is_run(path: str) -> bool:
+    return all(os.path.isfile(os.path.join(path, name)) for name in ("config.json", TREE))
+
+
+def _split_runs(args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Runs named after the first one, and images: what comes first of the paths and is a run.
+
+    Raises: ValueError: If there are no images, or a run comes after them.
+    """
+    paths = args.images
+    number = next((i for i, path in enumerate(paths) if not _is_run(path)), len(paths))
+    others, images = paths[:number], paths[number:]
+    if not images:
+        raise ValueError(
+            f"{shortened(paths[-1], 200)} is a run: name the images to answer after the runs"
+        )
+    late = next((path for path in images if _is_run(path)), None)
+    if late is not None:
+        raise ValueError(f"{shortened(late, 200)} is a run: name all runs before the images")
+    return others, images
 
 
 if __name__ == "__main__":

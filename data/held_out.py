@@ -10,7 +10,8 @@ import numpy as np
 from data.splits import CALIBRATION, SPLITS, Splits
 from files.text import printable
 from hierarchies import Hierarchy
-from hierarchies.tree import format_path, parse_path
+from hierarchies.naming import node_named
+from hierarchies.tree import format_path
 
 
 def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
@@ -73,14 +74,7 @@ def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
 
 def _below(tree: Hierarchy, name: str) -> np.ndarray:
     """The classes at or below the node that a name means, (C,) bool."""
-    wanted = parse_path(name)
-    paths = {v: tree.path(v) for v in range(1, tree.num_nodes) if tree.keys[v] != "."}
-    whole = [v for v, path in paths.items() if path == wanted]
-    found = whole or [v for v, path in paths.items() if path[-len(wanted) :] == wanted]
-    if len(found) != 1:
-        listed = ", ".join(repr(printable(format_path(paths[v]))) for v in found[:3])
-        what = f"means several: {listed}; write a longer path" if found else "is not in the tree"
-        raise ValueError(f"--hold_out {printable(name)}: the name {what}")
+    node = node_named(tree, name, "--hold_out")
     below = np.zeros(tree.num_classes, bool)
-    below[tree.leaf_order[tree.start[found[0]] : tree.stop[found[0]]]] = True
+    below[tree.leaf_order[tree.start[node] : tree.stop[node]]] = True
     return below

@@ -24,7 +24,7 @@ FILE_TITLES = (
     " relativepath objectimage"
 ).split()
 STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of EcoTaxa
-GROUP = "sample_id"
+GROUP, OBJECT = "sample_id", "object_id"
 SUPERCATEGORY = "supercategory"  # of a category of a COCO file
 _SHOWN = 5
 _WAITING = 8  # threads that ask for files, more than there are cores: they wait for the disk
@@ -101,11 +101,13 @@ class ListedImages(NamedTuple):
         files: Their paths below the folder, in the order of the rows, each once.
         boxes: left, top, width, height of what to cut out of each; None where not asked for.
         notes: What the user should be told.
+        columns: Other cells of the rows, by the names of their columns.
     """
 
     files: list[str]
     boxes: list[tuple[float, ...]] | None
     notes: list[str]
+    columns: dict[str, list[str]] = {}
 
 
 def list_images(
@@ -116,15 +118,26 @@ def list_images(
     where: Sequence[str] | None = None,
     boxes: bool = False,
     box_columns: Sequence[str] | None = None,
+    sample_column: str | None = None,
 ) -> ListedImages:
     """The images of a table or COCO file that are to be told apart, not to be learned from: it
     needs no classes, and of an export of EcoTaxa all rows count. See `read_table`.
+
+    Args:
+        sample_column: One that must be among `columns`, beside those of EcoTaxa's names, which are
+            where the table has them.
     """
-    _, _, _, files, notes, found_boxes = _images(
+    source, header, rows, files, notes, found_boxes = _images(
         table, root, file_column, where, boxes, box_columns, all_rows=True
     )
     kept = _distinct(files)
-    return ListedImages(_picked(files, kept), _picked(found_boxes, kept), notes)
+    titles = [title for title in (OBJECT, GROUP) if title in header]
+    if sample_column is not None:
+        _column(source, header, sample_column, "--sample_column")
+        titles = list(dict.fromkeys([*titles, sample_column]))
+    places = {title: list(header).index(title) for title in titles}
+    columns = {title: [rows[i].cells[at] for i in kept] for title, at in places.items()}
+    return ListedImages(_picked(files, kept), _picked(found_boxes, kept), notes, columns)
 
 
 def _images(

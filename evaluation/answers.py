@@ -13,17 +13,17 @@ import numpy as np
 import pandas as pd
 
 from evaluation import batch_check
-from evaluation.coarse import amended_scores
+from evaluation.scope import Scope
+from evaluation.sources import Source
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path, parse_path
 from metrics import RULES
-from metrics.calibration import Temperature, calibrate
+from metrics.calibration import Temperature
 from metrics.conformal import Promise, promise
 from metrics.covers import least_covers, set_threshold
 from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
 from metrics.rule import TARGET_ACCURACY
 from runs.folder import Run
-from training.scores import read_outputs
 
 pd.set_option(
     "mode.string_storage", "python"
@@ -43,6 +43,7 @@ class Decision(NamedTuple):
             chose the epoch.
         reference: (n, C) scores of images of the run that chose nothing, to compare new ones with;
             None without.
+        scope: Which classes can be the answer; None: all. `reference` has the scores of these.
         cover: Largest number of nodes of a second answer, and the least probability of the classes
             that it holds, see `cover_threshold`; None without.
     """
@@ -55,6 +56,18 @@ class Decision(NamedTuple):
     estimated: bool = False
     reference: np.ndarray | None = None
     cover: tuple[int, float] | None = None
+    scope: Scope | None = None
+
+    def kept(self, scores: np.ndarray) -> np.ndarray:
+        """Scores (S, K) of the classes that can be the answer, of scores (S, C)."""
+        return scores if self.scope is None else self.scope.kept(scores)
+
+    def calibrated(self, scores: np.ndarray) -> np.ndarray:
+        """Scores (S, C') whose softmax is the posterior over the classes of the answers, of scores
+        (S, C).
+        """
+        values = self.kept(scores) / self.temperature
+        return values if self.scope is None else self.scope.grouped_scores(values)
 
 
 def choose_decision(
@@ -65,6 +78,8 @@ def choose_decision(
     scores: str = "W",
     options: Mapping | None = None,
     coarse: Run | None = None,
+    others: Sequence[Run] = (),
+    scope: Scope | None = None,
 ) -> Decision:
     """A rule for new images: the temperature from the validation split of a run, the setting of
     the rule from its calibration images, which chose neither the epoch nor the temperature.
@@ -81,106 +96,114 @@ def choose_decision(
             `metrics.conformal` what is promised.
         scores: "W", of the class vectors, or "prototypes".
         options: Of the rule: its setting by hand.
-        coarse: A run on superclasses by which the scores are amended, see `evaluation.coarse`.
+        coarse, others, scope: See `evaluation.sources`. With a scope all is set on the images whose
+            class is in it; what is promised is of its answers. Of several runs it is set on
+            their mean posteriors, and takes the same images in their validation splits.
 
     Raises: ValueError: If the accuracy cannot be promised, there is no validation split, or there
     are no such scores.
     """
+    source = Source(run, scores, coarse, tuple(others), scope)
     options, promised = dict(options or {}), None
     setting = RULES.find(rule).setting
     needs = setting is not None and options.get(setting) is None
-    validated = (run.folder / "val.pkl").is_file() or bool(run.options.get("use_val") and needs)
+    validated = source.has("val") or bool(
+        run.options.get("use_val") and needs and not source.others
+    )
     if needs and not validated:
         raise ValueError(
-            f"{run.folder} has no validation split to calibrate --rule {rule} on: train with"
+            f"{_without_validation(source)} to calibrate --rule {rule} on: train with"
             f" --use_val, set --{setting} by hand, or take a rule that needs no setting, such as"
             " --rule majority"
         )
     if not validated:
-        return Decision(rule, options)
-    val = _scored(run, "val", scores, coarse)
-    held_out = _scored(run, "calibration", scores, coarse) if _has_calibration(run) else None
-    fit = calibrate(*val)
+        return Decision(rule, options, scope=scope)
+    val = source.split("val")
+    held_out = source.split("calibration") if source.has_calibration else None
     values, labels = val if held_out is None else held_out
+    if scope is not None and (not len(val[1]) or (needs and not len(labels))):
+        if needs:
+            raise ValueError(
+                f"{scope.said}: there is no validation image of these classes to calibrate --rule"
+                f" {rule} on: set --{setting} by hand, or take a rule that needs no setting, such"
+                " as --rule majority"
+            )
+        return Decision(rule, options, scope=scope)
+    fit = source.fit(*val)
+    tree, (calibrating, truths) = source.tree, source.calibrated(values, labels, fit.value)
     if needs and RULES[rule].needed is None:
-        options[setting] = RULES[rule].fit(run.hierarchy, values / fit.value, labels)
+        options[setting] = RULES[rule].fit(tree, calibrating, truths)
     elif needs:
         try:
-            promised = promise(rule, run.hierarchy, values / fit.value, labels, target_accuracy)
+            promised = promise(rule, tree, calibrating, truths, target_accuracy)
         except ValueError as error:
+            of = "" if scope is None else f"{scope.said}: "
             raise ValueError(
-                f"{error}. Or train with more images, set --{setting} by hand, or take a rule"
+                f"{of}{error}. Or train with more images, set --{setting} by hand, or take a rule"
                 " that needs no setting, such as --rule majority"
             ) from None
         options[setting] = promised.value
-    estimated = held_out is None and run.result_checkpoint == "best.pt"
-    reference = _reference(run, scores, coarse, None if estimated else values)
-    return Decision(rule, options, fit.value, fit, promised, estimated, reference)
+    chosen = any(each.result_checkpoint == "best.pt" for each in source.runs)
+    estimated = held_out is None and chosen
+    reference = _reference(source, None if estimated else values)
+    return Decision(rule, options, fit.value, fit, promised, estimated, reference, scope=scope)
+
+
+def _without_validation(source: Source) -> str:
+    """That there are no validation images, or not those of all runs."""
+    with_val = [run for run in source.runs if Source(run).has("val")]
+    if source.others and len(with_val) == len(source.runs):
+        listed = ", ".join(str(run.folder) for run in source.runs)
+        return (
+            f"{listed} have no validation split in common (the same --split and --split_seed), so"
+            " there is none"
+        )
+    without = next(run for run in source.runs if run not in with_val)
+    return f"{without.folder} has no validation split"
 
 
 def cover_threshold(
-    run: Run, target_accuracy: float, scores: str = "W", coarse: Run | None = None
+    run: Run,
+    target_accuracy: float,
+    scores: str = "W",
+    coarse: Run | None = None,
+    others: Sequence[Run] = (),
+    scope: Scope | None = None,
 ) -> tuple[float, float]:
     """Least probability of the classes in an answer of several nodes, so that it holds the true
     class as often as asked, and the temperature; from the same images as the setting of a rule.
 
     Raises: ValueError: If the run has no images to calibrate on, or too few.
     """
-    if not (run.folder / "val.pkl").is_file():
+    source = Source(run, scores, coarse, tuple(others), scope)
+    if not source.has("val"):
         raise ValueError(
-            f"{run.folder} has no validation split to calibrate --cover on: train with --use_val"
+            f"{_without_validation(source)} to calibrate --cover on: train with --use_val"
         )
-    val = _scored(run, "val", scores, coarse)
-    held_out = _has_calibration(run)
-    values, labels = _scored(run, "calibration", scores, coarse) if held_out else val
-    temperature = calibrate(*val).value
+    val = source.split("val")
+    values, labels = source.split("calibration") if source.has_calibration else val
     if len(labels) * (1 - target_accuracy) < target_accuracy:  # (n + 1) target > n
+        of = "" if scope is None else f"{scope.said}: "
         raise ValueError(
-            f"an answer that holds the true class with probability {target_accuracy:g} cannot be"
-            f" promised with {len(labels)} images that calibrate: lower --target_accuracy"
+            f"{of}an answer that holds the true class with probability {target_accuracy:g} cannot"
+            f" be promised with {len(labels)} images that calibrate: lower --target_accuracy"
         )
-    p = softmax(values / np.float32(temperature))
-    return set_threshold(p[np.arange(len(p)), labels], target_accuracy), temperature
+    if not len(val[1]):
+        raise ValueError(f"{scope.said}: there is no validation image of these classes")
+    temperature = source.fit(*val).value
+    calibrated, truths = source.calibrated(values, labels, np.float32(temperature))
+    p = softmax(calibrated)
+    return set_threshold(p[np.arange(len(p)), truths], target_accuracy), temperature
 
 
-def _reference(
-    run: Run, scores: str, coarse: Run | None, calibrating: np.ndarray | None
-) -> np.ndarray | None:
+def _reference(source: Source, calibrating: np.ndarray | None) -> np.ndarray | None:
     """Scores of images that chose nothing: those that calibrate, and where they are few those of
     the test split, too.
     """
     parts = [] if calibrating is None else [calibrating]
-    if sum(map(len, parts)) < batch_check.ENOUGH and (run.folder / "test.pkl").is_file():
-        parts.append(_scored(run, "test", scores, coarse)[0])
+    if sum(map(len, parts)) < batch_check.ENOUGH and source.has("test"):
+        parts.append(source.split("test")[0])
     return np.concatenate(parts) if parts else None
-
-
-def _scored(run: Run, split: str, scores: str, coarse: Run | None) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and labels of a split. Raises: ValueError: If there are no such scores."""
-    outputs = read_outputs(run, split)
-    if coarse is not None:
-        return amended_scores(run, coarse, split), outputs.labels
-    values = outputs.scores if scores == "W" else outputs.prototype_scores
-    if values is None:
-        raise ValueError(no_prototypes(run))
-    return values, outputs.labels
-
-
-def _has_calibration(run: Run) -> bool:
-    """Whether images of the run calibrate and do nothing else; their outputs may be missing all
-    the same, which is then said.
-    """
-    if (run.folder / "calibration.pkl").is_file():
-        return True
-    return bool(run.options.get("calibration")) and "calibration" in set(run.split["split"])
-
-
-def no_prototypes(run: Run) -> str:
-    """The message for a run whose head has none."""
-    return (
-        f"--scores prototypes compares directions, and --method {run.options.get('method')} has"
-        " none; use --scores W"
-    )
 
 
 class Answered(NamedTuple):
@@ -191,19 +214,21 @@ class Answered(NamedTuple):
         classes (B,): The most probable classes.
         traits (B, 2): See `batch_check.traits`.
         table: One row an image, see `Answerer`.
+        posterior (B, C'): Over the classes that can be the answer.
     """
 
     nodes: np.ndarray
     classes: np.ndarray
     traits: np.ndarray
     table: pd.DataFrame
+    posterior: np.ndarray
 
 
 class Answerer:
     """Answers scores.
 
     Args:
-        hierarchy: The class tree.
+        hierarchy: The class tree of the answers: of the run, or of the decision's scope.
         decision: How answers are chosen.
         topk: Number of classes to list.
 
@@ -232,7 +257,7 @@ class Answerer:
         are below them).
         """
         tree = self.hierarchy
-        p = softmax(scores / self.decision.temperature)
+        p = softmax(self.decision.calibrated(scores))
         by_node = np.minimum(node_probabilities(tree, p), 1.0)  # sums may exceed 1 by rounding
         nodes = RULES[self.decision.rule].answer(tree, by_node, **self.decision.options)
         best = top_k(p, self.topk)
@@ -255,8 +280,8 @@ class Answerer:
             found, sizes = least_covers(tree, p >= least, most)
             columns["cover"] = [" | ".join(self.paths[row[row >= 0]]) for row in found]
             columns["cover_classes"] = sizes
-        traits = batch_check.traits(scores, self.decision.temperature)
-        return Answered(nodes, best[:, 0], traits, pd.DataFrame(columns))
+        traits = batch_check.traits(self.decision.kept(scores), self.decision.temperature)
+        return Answered(nodes, best[:, 0], traits, pd.DataFrame(columns), p)
 
     def judge(self, answered: Answered, truths: np.ndarray) -> pd.DataFrame:
         """truth (path of the true class) and correct (whether it is the answer or below it), from
@@ -298,7 +323,8 @@ class Counts:
         judged: Answers for images of a known class; accurate: of them those whose most probable
             class is the true one;
             right: those whose answer is the true class or above it.
-        traits: Of the answered images, see `batch_check.traits`, batch by batch.
+        traits: Of the answered images, see `batch_check.traits`, batch by batch; distances: see
+            `evaluation.novelty`, likewise.
         known: By split of the run: counts of the images that are in it.
     """
 
@@ -311,6 +337,7 @@ class Counts:
     accurate: int = 0
     right: int = 0
     traits: list[np.ndarray] = field(default_factory=list)
+    distances: list[np.ndarray] = field(default_factory=list)
     known: dict[str, "Known"] = field(default_factory=dict)
 
     @property

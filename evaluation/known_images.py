@@ -55,3 +55,21 @@ class KnownImages:
         if self._root is None or not path.startswith(self._root + os.sep):
             return ""
         return os.path.relpath(path, self._root).replace(os.sep, "/")
+
+
+class KnownToAny:
+    """The images of several runs: of the splits that they have an image in, the first of SPLITS
+    counts, so that an image that trained any of them is in 'train'.
+
+    Args:
+        runs: One or more.
+    """
+
+    def __init__(self, runs: Sequence[Run]):
+        self._known = [KnownImages(run) for run in runs]
+
+    def splits(self, files: Sequence[str], fingerprints: np.ndarray) -> np.ndarray:
+        """As `KnownImages.splits`."""
+        order = [*SPLITS, ""]
+        found = [known.splits(files, fingerprints) for known in self._known]
+        return np.array([min(names, key=order.index) for names in zip(*found)], dtype=object)

@@ -1,5 +1,7 @@
 """Rebuilds the model of a recorded run."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -7,8 +9,9 @@ from torch import nn
 import models
 from data.decoding import FITS
 from data.unlabelled import Shape
-from evaluation.answers import no_prototypes
+from evaluation.averaged import mean_scores
 from evaluation.coarse import combine
+from evaluation.sources import no_prototypes
 from runs.folder import SCORES, Run, RunError
 from training.devices import Devices
 from training.rebuild import rebuilding
@@ -128,6 +131,11 @@ class Embedder:
         )
         self.prototypes = None if prototypes is None else prototypes.to(self.device)
 
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings."""
+        return self.model.dim
+
     @torch.no_grad()
     def __call__(self, pixels: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings (B, D) and scores (B, C), float32, of uint8 images (B, H, W, channels) of
@@ -160,8 +168,36 @@ class AmendedEmbedder:
         self.fine, self.coarse, self.above = fine, coarse, above
         self.model = fine.model
 
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings."""
+        return self.model.dim
+
     def __call__(self, pixels: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `Embedder`."""
         embeddings, scores = self.fine(pixels, sizes)
         _, others = self.coarse(pixels, sizes)
         return embeddings, combine(scores, others, self.above).astype(np.float32)
+
+
+class AveragedEmbedder:
+    """Several models on the same images: their embeddings side by side, (B, D + D' + ...), and
+    scores of which the softmax is their mean posterior, see `evaluation.averaged`.
+
+    Args:
+        embedders: Of the runs.
+        temperatures: Of each.
+    """
+
+    def __init__(self, embedders: Sequence[Embedder], temperatures: Sequence[float]):
+        self.embedders, self.temperatures = tuple(embedders), tuple(temperatures)
+
+    @property
+    def dim(self) -> int:
+        """Width of the embeddings."""
+        return sum(embedder.dim for embedder in self.embedders)
+
+    def __call__(self, pixels: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `Embedder`."""
+        embeddings, scores = zip(*(embedder(pixels, sizes) for embedder in self.embedders))
+        return np.concatenate(embeddings, axis=1), mean_scores(scores, self.temperatures)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.stats import binomtest
 
 from data.boxes import with_margin
 from data.decoding import Box
-from data.table import list_images
+from data.table import GROUP, OBJECT, list_images
 from data.unlabelled import Found, find_images
 from evaluation import batch_check
 from evaluation.answers import (
@@ -21,15 +22,24 @@ from evaluation.answers import (
     cover_threshold,
     true_classes,
 )
-from evaluation.known_images import SPLITS, KnownImages
+from evaluation.averaged import check_same_classes
+from evaluation.counting import count_samples, counting_images, write_counts
+from evaluation.ecotaxa import ecotaxa_rows, names_beside, object_ids, write_ecotaxa
+from evaluation.known_images import SPLITS, KnownImages, KnownToAny
 from evaluation.model import (
     AmendedEmbedder,
+    AveragedEmbedder,
     Embedder,
     image_shape,
     load_model,
     read_prototypes,
 )
-from evaluation.predictor import Predictor
+from evaluation.novelty import Novelty
+from evaluation.predictor import Collected, Predictor
+from evaluation.scope import choose_scope
+from evaluation.sources import Source
+from files.writing import replacing
+from hierarchies.tree import format_path
 from metrics.amended import coarse_classes
 from metrics.calibration import Temperature
 from metrics.rule import TARGET_ACCURACY
@@ -43,6 +53,7 @@ class PredictionOptions(NamedTuple):
     Attributes:
         settings: Options of the rule, set by hand.
         target_accuracy: None: its default.
+        others: Folders of the runs whose posteriors are averaged with those of `run`.
     """
 
     run: str
@@ -61,17 +72,34 @@ class PredictionOptions(NamedTuple):
     cover: int | None = None
     scores: str = "W"
     coarse: str | None = None
+    others: Sequence[str] = ()
+    within: Sequence[str] | None = None
+    at: int | None = None
+    counts: str | None = None
+    sample_column: str | None = None
+    ecotaxa: str | None = None
     batch_size: int = 64
     GPU: object = None
 
 
-def _find(run: Run, asked: PredictionOptions) -> tuple[Found, dict[str, Box] | None]:
-    """The images, and where in them the objects are, if the run is on objects cut out.
+class Images(NamedTuple):
+    """The images to answer.
 
-    Raises: ValueError: If there are none.
+    Fields:
+        found: Their files.
+        boxes: Where in them the objects are, if the run is on objects cut out.
+        columns: Cells of their rows in a table, by the names of the columns.
     """
+
+    found: Found
+    boxes: dict[str, Box] | None = None
+    columns: Mapping[str, Sequence[str]] = {}
+
+
+def _find(run: Run, asked: PredictionOptions) -> Images:
+    """The images. Raises: ValueError: If there are none."""
     if asked.table is None:
-        return find_images(asked.images), None
+        return Images(find_images(asked.images))
     margin = run.options.get("crop_box")
     if asked.box_columns and margin is None:
         raise ValueError(
@@ -82,6 +110,7 @@ def _find(run: Run, asked: PredictionOptions) -> tuple[Found, dict[str, Box] | N
         "file_column": asked.file_column or run.options.get("file_column"),
         "where": asked.where,
         "box_columns": asked.box_columns or run.options.get("box_columns"),
+        "sample_column": asked.sample_column,
     }
     root = asked.images[0]
     listed = list_images(asked.table, root, boxes=margin is not None, **names)
@@ -89,7 +118,7 @@ def _find(run: Run, asked: PredictionOptions) -> tuple[Found, dict[str, Box] | N
     boxes = None
     if margin is not None:
         boxes = dict(zip(files, with_margin(listed.boxes, margin)))
-    return Found(files, 0, tuple(listed.notes)), boxes
+    return Images(Found(files, 0, tuple(listed.notes)), boxes, listed.columns)
 
 
 def predict(asked: PredictionOptions) -> Counts:
@@ -97,41 +126,159 @@ def predict(asked: PredictionOptions) -> Counts:
 
     Raises: ValueError, OSError, RuntimeError: If it is impossible.
     """
-    run = Run(asked.run)
+    run, others = Run(asked.run), [Run(folder) for folder in asked.others]
+    runs = [run, *others]
+    if others:
+        _check_averaged(asked, runs)
     target = TARGET_ACCURACY if asked.target_accuracy is None else asked.target_accuracy
     coarse = None if asked.coarse is None else _coarse_run(run, asked.coarse)
-    of = {"scores": asked.scores, "coarse": coarse}
+    scoped = asked.within is not None or asked.at is not None
+    scope = choose_scope(run.hierarchy, asked.within, asked.at) if scoped else None
+    source = Source(run, asked.scores, coarse, tuple(others), scope)
+    of = {"scores": asked.scores, "coarse": coarse, "others": others, "scope": scope}
     decision = choose_decision(run, asked.rule, target, options=asked.settings, **of)
     if asked.cover is not None:
         least, _ = cover_threshold(run, target, **of)
         decision = decision._replace(cover=(asked.cover, least))
-    found, boxes = _find(run, asked)
-    _refuse_to_overwrite_images(found.files, asked.out, asked.embeddings)
-    answers = Answerer(run.hierarchy, decision, asked.topk)
-    truths = true_classes(run, found.files) if asked.labels else None
-    if truths is not None and not (truths >= 0).any():
-        example = answers.paths[run.hierarchy.leaves[0]]
+    validation = None if asked.counts is None else counting_images(source, decision)
+    images = _find(run, asked)
+    found, boxes, _ = images
+    _refuse_to_overwrite_images(
+        found.files,
+        {name: getattr(asked, name) for name in ("out", "embeddings", "counts", "ecotaxa")},
+    )
+    answers = Answerer(source.tree, decision, asked.topk)
+    truths = _truths(run, found.files, source) if asked.labels else None
+    embedder = _embedder(asked, source)
+    if coarse is not None:
+        print(f"amended by {coarse.folder}, {coarse.hierarchy.num_classes} superclasses")
+    introduce(source, decision, found, target, cut=boxes is not None)
+    known = KnownImages(run) if not others else KnownToAny(runs)
+    collected = Collected(posteriors=asked.counts is not None)
+    novelty = Novelty(source)
+    predictor = Predictor(
+        embedder, answers, image_shape(run), asked.batch_size, known, novelty, collected
+    )
+    with ExitStack() as stack:
+        tables = {
+            name: stack.enter_context(replacing(getattr(asked, name)))
+            for name in ("counts", "ecotaxa")
+            if getattr(asked, name) is not None
+        }
+        counts = predictor.write(found.files, asked.out, asked.embeddings, truths, boxes)
+        if "counts" in tables:
+            samples = _samples(asked, images, collected)
+            posterior = np.concatenate(collected.posterior)
+            write_counts(
+                tables["counts"], count_samples(source.tree, posterior, samples, validation)
+            )
+        if "ecotaxa" in tables:
+            write_ecotaxa(tables["ecotaxa"], _rows(asked, source, images, collected))
+    summarise(counts, truths is not None)
+    for line in warnings(runs, counts, decision, novelty):
+        print(f"warning: {line}")
+    written = [asked.out, asked.embeddings, asked.counts, asked.ecotaxa]
+    print(f"{'written':<28}{', '.join(path for path in written if path is not None)}")
+    return counts
+
+
+def _check_averaged(asked: PredictionOptions, runs: Sequence[Run]) -> None:
+    """Raises: ValueError: If the runs cannot be averaged."""
+    folders = [os.path.realpath(run.folder) for run in runs]
+    if len(set(folders)) < len(folders):
+        again = next(run for i, run in enumerate(runs) if folders[i] in folders[:i])
+        raise ValueError(f"{again.folder} is named twice: average different runs")
+    if asked.embeddings is not None:
+        raise ValueError(
+            "--embeddings writes those of one run: each run embeds the images in a space of its"
+            " own; leave it out, or name one run"
+        )
+    check_same_classes(runs)
+    shapes = [image_shape(run) for run in runs]
+    for run, shape in zip(runs, shapes):
+        differ = [
+            f"{name} {getattr(shapes[0], name)} and {getattr(shape, name)}"
+            for name in shape._fields
+            if getattr(shape, name) != getattr(shapes[0], name)
+        ]
+        if differ:
+            raise ValueError(
+                f"{runs[0].folder} and {run.folder} cannot be averaged, as they take their images"
+                f" otherwise: {', '.join(differ)}"
+            )
+
+
+def _truths(run: Run, files: Sequence[str], source: Source) -> np.ndarray:
+    """True classes (S,) of the tree of the answers; -1 where not known, or not in the scope."""
+    truths = true_classes(run, files)
+    if not (truths >= 0).any():
         raise ValueError(
             f"--labels: no image is in a folder named as a class of {run.folder}, such as"
-            f" {example!r}"
+            f" {format_path(run.hierarchy.class_paths[0])!r}"
         )
-    prototypes = read_prototypes(run) if asked.scores == "prototypes" else None
+    if source.scope is None:
+        return truths
+    inside = source.scope.answers_of(truths)
+    outside = int(((truths >= 0) & (inside < 0)).sum())
+    if outside:
+        print(
+            f"note: {outside} images are of a class that {source.scope.said} excludes; they get"
+            " answers, which cannot be right and are not counted"
+        )
+    return inside
+
+
+def _embedder(asked: PredictionOptions, source: Source):
+    """Of the run, or of all that work together."""
+    run, coarse = source.run, source.coarse
     devices = choose_devices(asked.GPU)
-    embedder = Embedder(load_model(run), devices, run.options.get("amp"), prototypes)
-    if coarse is not None:
-        other = Embedder(load_model(coarse), devices, coarse.options.get("amp"))
-        above = coarse_classes(run.hierarchy, coarse.hierarchy)
-        embedder = AmendedEmbedder(embedder, other, above)
-        print(f"amended by {coarse.folder}, {coarse.hierarchy.num_classes} superclasses")
-    introduce(run, decision, found, target, cut=boxes is not None)
-    known = KnownImages(run)
-    predictor = Predictor(embedder, answers, image_shape(run), asked.batch_size, known)
-    counts = predictor.write(found.files, asked.out, asked.embeddings, truths, boxes)
-    summarise(counts, truths is not None)
-    for line in warnings(run, counts, decision):
-        print(f"warning: {line}")
-    print(f"{'written':<28}{asked.out}" + (f", {asked.embeddings}" if asked.embeddings else ""))
-    return counts
+    embedders = []
+    for each in source.runs:
+        prototypes = read_prototypes(each) if asked.scores == "prototypes" else None
+        embedders.append(Embedder(load_model(each), devices, each.options.get("amp"), prototypes))
+    if source.others:
+        return AveragedEmbedder(embedders, source.temperatures)
+    if coarse is None:
+        return embedders[0]
+    other = Embedder(load_model(coarse), devices, coarse.options.get("amp"))
+    return AmendedEmbedder(embedders[0], other, coarse_classes(run.hierarchy, coarse.hierarchy))
+
+
+def _samples(asked: PredictionOptions, images: Images, collected: Collected) -> list[str]:
+    """The sample of each answered image: its cell in the table, or its folder."""
+    column = asked.sample_column or GROUP
+    files, read = images.found.files, np.concatenate(collected.read)
+    if column in images.columns:
+        return [images.columns[column][i] for i in read]
+    return [os.path.dirname(files[i]) for i in read]
+
+
+def _rows(asked: PredictionOptions, source: Source, images: Images, collected: Collected) -> list:
+    """Of the table for EcoTaxa, of the images that could be read."""
+    read = np.concatenate(collected.read)
+    files = [images.found.files[i] for i in read]
+    names = names_beside(asked.ecotaxa, files)
+    if names is None:
+        top = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
+        names = [os.path.relpath(os.path.abspath(file), top).replace(os.sep, "/") for file in files]
+        print(
+            f"note: EcoTaxa looks for images beside the table: move {asked.ecotaxa} to {top}, to"
+            " which its file names are relative"
+        )
+    given = {title: [cells[i] for i in read] for title, cells in images.columns.items()}
+    ids = given.pop(OBJECT, None)
+    if ids is None or not all(ids):
+        ids = object_ids(names)
+    others = {title: given[title] for title in (GROUP,) if title in given}
+    return ecotaxa_rows(
+        source.tree,
+        names,
+        np.concatenate(collected.nodes),
+        np.concatenate(collected.probability),
+        np.concatenate(collected.novelty),
+        ids,
+        others,
+    )
 
 
 def _coarse_run(run: Run, folder: str) -> Run:
@@ -145,13 +292,24 @@ def _coarse_run(run: Run, folder: str) -> Run:
     return coarse
 
 
-def _refuse_to_overwrite_images(images: Sequence[str], *outputs: str | None) -> None:
+def _refuse_to_overwrite_images(images: Sequence[str], asked: Mapping[str, str | None]) -> None:
     """Raises: ValueError: If what is to be written would replace an image, or the other file to be
     written.
+
+    Args:
+        asked: File to write, by its flag; None for none.
     """
-    outputs = [os.path.realpath(path) for path in outputs if path is not None]
-    if len(set(outputs)) < len(outputs):
-        raise ValueError(f"--out and --embeddings are both {outputs[0]}: give them different names")
+    first: dict[str, str] = {}
+    for name, path in asked.items():
+        if path is None:
+            continue
+        path = os.path.realpath(path)
+        if path in first:
+            raise ValueError(
+                f"--{first[path]} and --{name} are both {path}: give them different names"
+            )
+        first[path] = name
+    outputs = list(first)
     names = {os.path.basename(path) for path in outputs}
     for image in images:
         if os.path.basename(image) in names and os.path.realpath(image) in outputs:
@@ -160,27 +318,55 @@ def _refuse_to_overwrite_images(images: Sequence[str], *outputs: str | None) -> 
             )
 
 
-def introduce(run: Run, decision: Decision, found: Found, target: float, cut: bool = False) -> None:
+def introduce(
+    source: Source, decision: Decision, found: Found, target: float, cut: bool = False
+) -> None:
     """Says which model answers how, and everything unusual about it."""
+    run = source.run
     others = f"; {found.others} other files are passed over" if found.others else ""
-    print(f"{run.folder}, {run.result_checkpoint}, {run.hierarchy.num_classes} classes")
+    for each in source.runs:
+        print(f"{each.folder}, {each.result_checkpoint}, {each.hierarchy.num_classes} classes")
+    if source.scope is not None:
+        print(
+            f"{source.scope.said}: {len(source.scope.classes)} classes can be the answer, told"
+            f" apart as {source.tree.num_classes}"
+            if source.scope.grouped
+            else f"{source.scope.said}: {len(source.scope.classes)} classes can be the answer"
+        )
     print(f"{len(found.files)} images{others}")
     for note in found.notes:
         print(f"note: {note}")
-    if not run.finished:
+    if not all(each.finished for each in source.runs):
         print("note: this run is not finished; its best or last epoch so far answers")
     if run.options.get("crop_boxes") or (run.options.get("crop_box") is not None and not cut):
         print(
             "note: this run was trained on images cut to their bounding boxes; give it images cut"
             " likewise, or a table with boxes (--table)"
         )
-    if decision.fit is not None:
+    if source.others:
+        listed = ", ".join(f"{temperature:.4g}" for temperature in source.temperatures)
+        print(f"mean of the probabilities of {len(source.runs)} runs, at temperatures {listed}")
+        if decision.fit is None and all(Source(each).has("val") for each in source.runs):
+            print(
+                "note: each is calibrated on its own validation images; they have none in common to"
+                " calibrate the mean on"
+            )
+            return _say_rule(decision, target)
+    if decision.fit is not None and (not source.others or source.scope is not None):
         print(describe_temperature(decision.fit))
-    else:
+    elif decision.fit is None and source.scope is not None and source.has("val"):
+        print(
+            "note: probabilities are not calibrated: there is no validation image of these classes"
+        )
+    elif decision.fit is None:
         print(
             "note: probabilities are not calibrated: there are no results on a validation split"
             " (--use_val)"
         )
+    _say_rule(decision, target)
+
+
+def _say_rule(decision: Decision, target: float) -> None:
     settings = "".join(
         f", {name} {value if isinstance(value, str) else f'{value:.4g}'}"
         for name, value in decision.options.items()
@@ -232,10 +418,13 @@ def describe_promise(decision: Decision, target: float) -> str:
     return text
 
 
-def warnings(run: Run, counts: Counts, decision: Decision) -> list[str]:
+def warnings(
+    runs: Sequence[Run], counts: Counts, decision: Decision, novelty: Novelty
+) -> list[str]:
     """What makes the figures of a batch mean something else than they seem to."""
     lines = []
-    made_by = ("train", "val") if run.result_checkpoint == "best.pt" else ("train",)
+    chosen = any(run.result_checkpoint == "best.pt" for run in runs)
+    made_by = ("train", "val") if chosen else ("train",)
     used = {name: counts.known[name].images for name in made_by if name in counts.known}
     if used:
         listed = ", ".join(f"{count} of split {name}" for name, count in used.items())
@@ -243,16 +432,31 @@ def warnings(run: Run, counts: Counts, decision: Decision) -> list[str]:
             f"{sum(used.values())} of these images trained this model or chose its epoch"
             f" ({listed}): on them it is right more often than on new ones"
         )
-    if decision.reference is not None and counts.traits:
-        reference = batch_check.traits(decision.reference, decision.temperature)
-        if batch_check.is_unlike(np.concatenate(counts.traits), reference):
-            what = "what is promised above" if decision.promise else "the probabilities"
-            lines.append(
-                f"the model sees these images otherwise than {len(reference)} of the run that chose"
-                " nothing (other objects, another mix of classes or another way of taking them?):"
-                f" {what} may not hold for them; check some answers by eye"
-            )
+    unlike, compared = _unlike(counts, decision, novelty)
+    if unlike:
+        what = "what is promised above" if decision.promise else "the probabilities"
+        lines.append(
+            f"the model sees these images otherwise than {compared} of the run that chose"
+            " nothing (other objects, another mix of classes or another way of taking them?):"
+            f" {what} may not hold for them; check some answers by eye, those of the smallest"
+            " novelty_p first"
+        )
     return lines
+
+
+def _unlike(counts: Counts, decision: Decision, novelty: Novelty) -> tuple[bool, int]:
+    """Whether the batch is unlike images that chose nothing, by scores, or validation images, by
+    the distance to the nearest class; and the number of the former.
+    """
+    if decision.reference is None or not counts.traits:
+        return False, 0
+    reference = batch_check.traits(decision.reference, decision.temperature)
+    tests = reference.shape[1] + 1
+    unlike = batch_check.is_unlike(np.concatenate(counts.traits), reference, tests)
+    if counts.distances and len(novelty.reference):
+        distances = np.concatenate(counts.distances)[:, None]
+        unlike |= batch_check.is_unlike(distances, novelty.reference[:, None], tests)
+    return unlike, len(reference)
 
 
 def summarise(counts: Counts, labelled: bool) -> None:

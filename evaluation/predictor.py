@@ -5,6 +5,7 @@ says of them.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,36 @@ from data.unlabelled import Batch, Shape, read_batches
 from evaluation.answers import Answered, Answerer, Counts
 from evaluation.known_images import KnownImages
 from evaluation.model import Embedder
+from evaluation.novelty import Novelty
 from files.text import for_people
 from files.writing import RowStore, replacing
+
+
+@dataclass
+class Collected:
+    """What is kept of all answered images, batch by batch, for tables beside the one of answers.
+
+    Attributes:
+        posteriors: Whether they are kept, which takes 4 bytes for each image and class.
+        read: Places of the answered images among the files.
+        nodes, probability, novelty, posterior: See `Answered` and the columns of the table.
+    """
+
+    posteriors: bool = False
+    read: list[np.ndarray] = field(default_factory=list)
+    nodes: list[np.ndarray] = field(default_factory=list)
+    probability: list[np.ndarray] = field(default_factory=list)
+    novelty: list[np.ndarray] = field(default_factory=list)
+    posterior: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, read: np.ndarray, answered: Answered, novelty: np.ndarray) -> None:
+        """Keeps a batch."""
+        self.read.append(read)
+        self.nodes.append(answered.nodes)
+        self.probability.append(answered.table["decision_probability"].to_numpy())
+        self.novelty.append(novelty)
+        if self.posteriors:
+            self.posterior.append(answered.posterior.astype(np.float32))
 
 
 class Predictor:
@@ -27,6 +56,8 @@ class Predictor:
         shape: How the model takes its images.
         batch_size: Images embedded at once.
         known: The images of the run, to count those that are among the new ones; None counts none.
+        novelty: How unlike the run's images each is; None: it is not said.
+        collected: Where to keep more of the answers; None keeps none.
     """
 
     def __init__(
@@ -36,9 +67,12 @@ class Predictor:
         shape: Shape,
         batch_size: int = 64,
         known: KnownImages | None = None,
+        novelty: Novelty | None = None,
+        collected: Collected | None = None,
     ):
         self.embedder, self.answers, self.shape = embedder, answers, shape
         self.batch_size, self.known = batch_size, known
+        self.novelty, self.collected = novelty, collected
 
     def write(
         self,
@@ -53,8 +87,10 @@ class Predictor:
         Args:
             files: Paths of images.
             out: CSV file with the columns file; truth and correct where truths are given; those of
-                `Answerer`; split, that of the run in which an image of a known class is, empty for
-                new ones; error, why an image cannot be read, and all else is empty.
+                `Answerer`; novelty_p, the share of validation images that are as far from all
+                classes, see `metrics.novelty`; split, that of the run in which an image of a known
+                class is, empty for new ones; error, why an image cannot be read, and all else is
+                empty.
             embeddings: .npz file for the images that could be read: files (S,), embeddings (S, D),
                 not normalised, and scores (S, C), not divided by the temperature.
             truths: (S,) true classes, -1 where not known.
@@ -68,27 +104,42 @@ class Predictor:
                 vectors, scores = self._embed(batch)
                 answered = self.answers(scores)
                 known = None if truths is None else truths[counts.images :][: len(batch.files)]
-                write(self._frame(batch, answered, known, counts), vectors, scores)
+                write(self._frame(batch, answered, known, counts, vectors), vectors, scores)
                 bar.update(len(batch.files))
         return counts
 
     def _embed(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         if len(batch.pixels):
             return self.embedder(batch.pixels, batch.sizes)
-        widths = self.embedder.model.dim, self.answers.hierarchy.num_classes
+        scope, tree = self.answers.decision.scope, self.answers.hierarchy
+        classes = tree.num_classes if scope is None else scope.num_classes
+        widths = self.embedder.dim, classes
         return tuple(np.empty((0, width), np.float32) for width in widths)
 
     def _frame(
-        self, batch: Batch, answered: Answered, truths: np.ndarray | None, counts: Counts
+        self,
+        batch: Batch,
+        answered: Answered,
+        truths: np.ndarray | None,
+        counts: Counts,
+        vectors: np.ndarray,
     ) -> pd.DataFrame:
         """Rows of the CSV file, which are also counted; those of images that cannot be read say
         why.
         """
         read = np.array([error is None for error in batch.errors])
+        first = counts.images
         counts.count(self.answers.hierarchy, answered, int((~read).sum()))
         frame = answered.table.astype(
             {"decision_depth": "Int64"}
         )  # whole numbers also beside empty rows
+        novelty = np.full(len(vectors), np.nan)
+        if self.novelty is not None:
+            counts.distances.append(self.novelty.distances(vectors))
+            novelty = self.novelty.p_values(counts.distances[-1])
+            frame["novelty_p"] = novelty
+        if self.collected is not None:
+            self.collected.add(first + np.flatnonzero(read), answered, novelty)
         if truths is not None:
             judged = self.answers.judge(answered, truths[read])
             counts.count_right(answered, truths[read], judged["correct"])

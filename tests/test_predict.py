@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -589,6 +590,103 @@ def test_an_interrupted_prediction_leaves_an_older_table_alone(runs, call, monke
     assert (tmp_path / "predictions.csv").read_text() == "a\n1\n" and len(
         list(tmp_path.iterdir())
     ) == 1
+
+
+def test_only_classes_within_the_taxa_are_answered_down_to_a_depth(runs, call):
+    trained, kept = runs
+    run = trained["plain"]
+    status, out, err, table = call(
+        run.folder, kept, "--rule", "majority", "--labels", "--within", "Plants"
+    )
+    assert status == 0, err
+    inside = [p for p in map(format_path, run.hierarchy.class_paths) if p.startswith("Plants/")]
+    assert set(table["class"]) <= set(inside) and f"{len(inside)} classes can be" in out
+    own = table[table["truth"].notna()]
+    assert set(own["truth"]) <= set(inside) and f"{len(table) - len(own)} images are of a" in out
+    listed = table[[name for name in table if re.fullmatch(r"probability(_\d)?", name)]]
+    assert len(inside) > 3 or np.allclose(listed.sum(axis=1), 1, atol=1e-6)
+    status, out, _, top = call(run.folder, kept, "--rule", "argmax", "--at", "1", "--labels")
+    assert status == 0 and top["decision_depth"].max() == 1 and top["truth"].notna().all()
+    plain = call(run.folder, kept, "--rule", "argmax")[3]
+    place = plain["class"].str.split("/").str[0] == top["class"]
+    # where the best class lies below the best superclass its probability is that of this one
+    np.testing.assert_allclose(
+        top["probability"][place], plain["probability_level_1"][place], rtol=1e-5
+    )
+    assert "nearest are 'Plants'" in call(run.folder, kept, "--within", "Plant")[2]
+
+
+def test_counts_of_samples_and_the_table_for_ecotaxa_are_written_beside(runs, call, tmp_path):
+    run, kept = runs[0]["plain"], runs[1]
+    counts, ecotaxa = tmp_path / "counts.csv", tmp_path / "ecotaxa.tsv"
+    flags = "--rule", "majority", "--counts", counts, "--ecotaxa", ecotaxa
+    status, out, err, table = call(run.folder, kept, *flags, "--batch_size", "3")
+    assert status == 0 and str(counts) in out and str(ecotaxa) in out, err
+    found = pd.read_csv(counts)
+    sizes = table["file"].map(os.path.dirname).value_counts()
+    assert found.groupby("sample")["images"].first().to_dict() == sizes.to_dict()
+    tops = found[found["depth"] == 0]
+    for name in ("counted", "adjusted", "em"):
+        np.testing.assert_allclose(tops[name], tops["images"], rtol=1e-4)
+    answered = table["class"].value_counts()
+    of_classes = found.groupby("taxon")["counted"].sum()
+    assert all(of_classes[path] == count for path, count in answered.items())
+    written = pd.read_csv(ecotaxa, sep="\t", skiprows=[1], keep_default_na=False)
+    assert len(written) == len(table) and "note: EcoTaxa looks for images beside the table" in out
+    names = written["object_annotation_hierarchy"].str.replace(">", "/")
+    own = table["decision"].str.removesuffix("/.").replace("root", "")
+    assert names.tolist() == own.tolist()
+    assert table["novelty_p"].between(0, 1).all()
+    status, _, err, _ = call(runs[0]["unvalidated"].folder, kept, *flags)
+    assert status == 2 and "--counts corrects by validation images" in err
+
+
+def test_a_table_names_samples_and_objects(runs, call, tmp_path):
+    run, kept = runs[0]["plain"], runs[1]
+    files = sorted(os.path.relpath(path, kept) for path in Path(kept).rglob("*.png"))[:4]
+    listed = pd.DataFrame({"file": files, "object_id": list("wxyz"), "haul": [1, 1, 2, 2]})
+    listed.to_csv(tmp_path / "list.csv", index=False)
+    flags = "--rule", "argmax", "--table", tmp_path / "list.csv", "--counts", tmp_path / "c.csv"
+    ecotaxa = "--ecotaxa", tmp_path / "e.tsv"
+    status, _, err, _ = call(run.folder, kept, *flags, "--sample_column", "haul", *ecotaxa)
+    assert status == 0, err
+    found = pd.read_csv(tmp_path / "c.csv")
+    assert found.groupby("sample")["images"].first().to_dict() == {1: 2, 2: 2}
+    written = pd.read_csv(tmp_path / "e.tsv", sep="\t", skiprows=[1])
+    assert written["object_id"].tolist() == list("wxyz")
+    status, _, err, _ = call(run.folder, kept, *flags, "--sample_column", "net")
+    assert status == 2 and "--sample_column names the column 'net'" in err
+    status, _, err, _ = call(run.folder, kept, "--sample_column", "haul")
+    assert status == 2 and "--sample_column needs --table" in err
+
+
+def test_probabilities_of_several_runs_are_averaged(runs, call, tmp_path):
+    trained, kept = runs
+    pair = trained["plain"].folder, trained["placed"].folder
+    every = "--rule", "majority", "--topk", "5"
+    both = call(*pair, kept, *every)
+    assert both[0] == 0 and "mean of the probabilities of 2 runs, at temperatures" in both[1]
+    own = [call(folder, kept, *every)[3] for folder in pair]
+    for row in range(0, len(both[3]), 7):
+        mean = {}
+        for table in (both[3], *own):
+            names = table.loc[row, ["class", *(f"class_{k}" for k in range(2, 6))]]
+            values = table.loc[row, ["probability", *(f"probability_{k}" for k in range(2, 6))]]
+            for name, value in zip(names, values):
+                mean.setdefault(name, []).append(value)
+        for averaged, first, second in mean.values():
+            assert averaged == pytest.approx((first + second) / 2, abs=1e-5)
+    refused = [
+        ((pair[0], pair[0], kept), "is named twice"),
+        ((*pair, kept, "--embeddings", tmp_path / "e.npz"), "a space of its own"),
+        ((pair[0], trained["averages"].folder, kept), "as their classes differ"),
+        (pair, "is a run: name the images to answer after the runs"),
+        ((pair[0], kept, pair[1]), "is a run: name all runs before the images"),
+        ((pair[0], trained["sizes"].folder, kept), "take their images otherwise: gray"),
+    ]
+    for argv, message in refused:
+        status, _, err, _ = call(*argv)
+        assert status == 2 and message in err, (argv, err)
 
 
 def test_a_run_without_resizing_stretches_images_to_the_size_of_its_own(tmp_path, call):

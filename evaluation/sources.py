@@ -1,0 +1,135 @@
+"""The scores that recorded splits have as new images will get them: of one run or of several
+averaged, of class vectors or prototypes, amended by a coarse run, of all classes or of some.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from evaluation.averaged import mean_scores, order_like, same_images
+from evaluation.coarse import amended_scores
+from evaluation.scope import Scope
+from hierarchies import Hierarchy
+from metrics.calibration import Temperature, calibrate
+from runs.folder import Run
+from training.scores import read_outputs
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the scores come from.
+
+    Attributes:
+        run: A finished run.
+        scores: "W", of the class vectors, or "prototypes".
+        coarse: A run on superclasses by which the scores are amended, see `evaluation.coarse`.
+        others: Runs whose posteriors are averaged with this one's, see `evaluation.averaged`.
+        scope: Which classes can be the answer; None: all.
+    """
+
+    run: Run
+    scores: str = "W"
+    coarse: Run | None = None
+    others: tuple[Run, ...] = ()
+    scope: Scope | None = None
+
+    def __post_init__(self):
+        """Raises: ValueError: If several runs are to be amended by a coarse one."""
+        if self.coarse is not None and self.others:
+            raise ValueError("--coarse amends one run: leave it out, or name one run")
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs that are averaged."""
+        return (self.run, *self.others)
+
+    @property
+    def tree(self) -> Hierarchy:
+        """Of the answers."""
+        return self.run.hierarchy if self.scope is None else self.scope.tree
+
+    def has(self, split: str) -> bool:
+        """Whether there are outputs of a split, of several runs on the same images."""
+        if not self.others:
+            return (self.run.folder / f"{split}.pkl").is_file()
+        return same_images(self.runs, split)
+
+    @property
+    def has_calibration(self) -> bool:
+        """Whether images calibrate and do nothing else; their outputs may be missing all the same,
+        which is then said.
+        """
+        if self.others:
+            return self.has("calibration")
+        if self.has("calibration"):
+            return True
+        run = self.run
+        return bool(run.options.get("calibration")) and "calibration" in set(run.split["split"])
+
+    @cached_property
+    def temperatures(self) -> tuple[float, ...]:
+        """Of each of several runs, on its own validation split; 1 where it has none."""
+        found = []
+        for run in self.runs:
+            own = Source(run, self.scores)
+            found.append(calibrate(*own.all_classes("val")).value if own.has("val") else 1.0)
+        return tuple(found)
+
+    def all_classes(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (S, C) and labels (S,) of a split, whatever the scope.
+
+        Raises: ValueError: If there are no such scores.
+        """
+        outputs = read_outputs(self.run, split)
+        if self.coarse is not None:
+            return amended_scores(self.run, self.coarse, split), outputs.labels
+        if self.others:
+            own = [Source(run, self.scores).all_classes(split)[0] for run in self.runs]
+            ordered = [own[0]]
+            for run, scores in zip(self.others, own[1:]):
+                ordered.append(scores[order_like(self.run, run, split)])
+            return mean_scores(ordered, self.temperatures), outputs.labels
+        values = outputs.scores if self.scores == "W" else outputs.prototype_scores
+        if values is None:
+            raise ValueError(no_prototypes(self.run))
+        return values, outputs.labels
+
+    def split(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (S, K) and labels (S,) of the images of a split whose class is in the scope, of
+        its classes.
+        """
+        scores, labels = self.all_classes(split)
+        if self.scope is None:
+            return scores, labels
+        places = self.scope.labels(labels)
+        inside = places >= 0
+        return self.scope.kept(scores[inside]), places[inside]
+
+    def fit(self, scores: np.ndarray, labels: np.ndarray) -> Temperature:
+        """The temperature for scores of validation images, see `split`. Posteriors of several runs
+        are calibrated before they are averaged: theirs is 1 as long as all classes can be the
+        answer.
+        """
+        if self.others and self.scope is None:
+            return Temperature(1.0, len(labels), True, False)
+        return calibrate(scores, labels)
+
+    def calibrated(
+        self, scores: np.ndarray, labels: np.ndarray, temperature: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (S, C') whose softmax is the posterior over the classes of `tree`, and labels
+        (S,), of those of `split`.
+        """
+        values = scores / temperature
+        if self.scope is None:
+            return values, labels
+        return self.scope.grouped_scores(values), self.scope.groups[labels]
+
+
+def no_prototypes(run: Run) -> str:
+    """The message for a run whose head has none."""
+    return (
+        f"--scores prototypes compares directions, and --method {run.options.get('method')} has"
+        " none; use --scores W"
+    )

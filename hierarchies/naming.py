@@ -1,0 +1,41 @@
+"""Nodes of a tree by the names that a user writes."""
+
+import difflib
+
+from files.text import printable
+from hierarchies.tree import Hierarchy, format_path, parse_path
+
+
+def node_named(tree: Hierarchy, name: str, flag: str) -> int:
+    """The node that a name means: a path of keys, or the end of one node's path; a whole path
+    counts first.
+
+    Args:
+        tree: The class tree.
+        name: Written as by `format_path`.
+        flag: What it was given to, for messages.
+
+    Raises: ValueError: If it is the name of no node, with the nearest names, or of several.
+    """
+    wanted = parse_path(name)
+    paths = {v: tree.path(v) for v in range(1, tree.num_nodes) if tree.keys[v] != "."}
+    whole = [v for v, path in paths.items() if path == wanted]
+    found = whole or [v for v, path in paths.items() if path[-len(wanted) :] == wanted]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(repr(printable(format_path(paths[v]))) for v in found[:3])
+        what = f"means several: {listed}; write a longer path"
+    else:
+        what = f"is not in the tree{_nearest(wanted[-1], [path[-1] for path in paths.values()])}"
+    raise ValueError(f"{flag} {printable(name)}: the name {what}")
+
+
+def _nearest(wanted: str, keys: list[str]) -> str:
+    by_plain: dict[str, str] = {}
+    for key in keys:
+        by_plain.setdefault(key.lower(), key)
+    near = difflib.get_close_matches(wanted.lower(), by_plain, n=3, cutoff=0.6)
+    if not near:
+        return ""
+    return "; nearest are " + ", ".join(repr(printable(by_plain[key])) for key in near)

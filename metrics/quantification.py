@@ -1,0 +1,222 @@
+"""How many images of each class a batch holds, corrected for what a classifier confuses.
+
+To count answers (classify and count) is biased where the shares of the classes are others than those of the images
+that the classifier was made with: what it gives away from a common class to a rare one may outnumber the rare one.
+Two corrections learn from validation images what happens to each class, and assume that images of one class look
+alike in both places, while the shares of the classes may differ (label shift):
+
+- adjusted count: the shares whose images would be answered as the batch was, by the confusion of the validation images;
+- EM: the shares that make the posteriors of the batch the most probable.
+
+Neither knows of classes that the classifier was not taught.
+
+Source: Forman 2008 for counting and adjusted counting; Saerens, Latinne & Decaestecker 2002 for EM; Gonzalez et al.
+2017 and Esuli et al. 2023 for a review.
+"""  # noqa: E501
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+
+from hierarchies import Hierarchy
+from metrics.posterior import node_probabilities
+
+LEVEL = 0.95  # of the intervals
+DRAWS = 200  # of the bootstrap
+_MOST_STEPS, _ENOUGH = 2000, 1e-7  # of EM: steps, and the change of a share at which it ends
+_STEPS_OF_DRAWS, _ENOUGH_OF_DRAWS = 300, 1e-5
+_TINY = 1e-12
+_SUM = 1e3  # weight of the condition that shares sum to 1, beside shares of at most 1
+
+
+class Validation(NamedTuple):
+    """What is known of a classifier from images with known classes.
+
+    Fields:
+        labels (n,): Classes.
+        posterior (n, C): Their posteriors, calibrated.
+    """
+
+    labels: np.ndarray
+    posterior: np.ndarray
+
+
+class Shares(NamedTuple):
+    """Shares of the classes in a batch, each (C,) or, of draws of the bootstrap, (B, C).
+
+    Fields:
+        counted: Of the most probable classes.
+        adjusted: See `adjusted_count`.
+        em: See `saerens`.
+    """
+
+    counted: np.ndarray
+    adjusted: np.ndarray
+    em: np.ndarray
+
+
+def confusion(labels: np.ndarray, answers: np.ndarray, classes: int) -> np.ndarray:
+    """Number of images of class i that are answered j, (C, C) int64."""
+    flat = np.bincount(labels * classes + answers, minlength=classes * classes)
+    return flat.reshape(classes, classes)
+
+
+def confusion_rates(counts: np.ndarray) -> np.ndarray:
+    """P(answer j | class i) of a table of counts (C, C), (C, C); a class without images is taken
+    to be always answered right, as nothing is known of it.
+    """
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.where(totals > 0, counts / np.maximum(totals, 1), np.eye(len(counts)))
+
+
+def adjusted_count(answered: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """Shares q of the classes, at least 0 and of sum 1, for which sum_i q_i P(answer j | class i)
+    is nearest to the share of the answers j (least squares).
+
+    Of two classes, and where q needs no bound, it is (share - fpr) / (tpr - fpr).
+
+    Args:
+        answered: (C,) shares of the answers, of sum 1.
+        rates: (C, C) from `confusion_rates`.
+
+    Source: Forman 2008 for two classes; Firat 2016 and Bunse 2022 for several, with the bounds.
+    """
+    system = np.vstack([rates.T, np.full((1, len(rates)), _SUM)])
+    found, _ = nnls(system, np.append(answered, _SUM))
+    return found / found.sum()
+
+
+def saerens(
+    posterior: np.ndarray,
+    prior: np.ndarray,
+    weights: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
+    """Shares of the classes that make a batch most probable, by EM: from the shares q, each image
+    belongs to class c in proportion to p(c | image) q_c / prior_c; the new q is the mean of that.
+
+    Args:
+        posterior: (S, C), calibrated.
+        prior: (C,) or (B, C) shares of the classes that the posteriors come from. Theirs on
+            average over validation images: the posteriors of these then give their own shares,
+            whatever the calibration leaves (Alexandari et al. 2020).
+        weights: (B, S) weights of the images, for B answers at once; None: all alike, one answer.
+        start: (B, C) where to begin; the prior by default.
+
+    Returns: (C,), or (B, C) with weights. Without an image NaN.
+    Source: Saerens, Latinne & Decaestecker 2002.
+    """
+    samples, classes = posterior.shape
+    single = weights is None
+    weights = np.ones((1, samples)) if single else weights
+    if not samples:
+        return np.full(classes if single else (len(weights), classes), np.nan)
+    prior = np.maximum(np.broadcast_to(prior, (len(weights), classes)), _TINY)
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    shares = prior if start is None else start
+    most, enough = (_MOST_STEPS, _ENOUGH) if single else (_STEPS_OF_DRAWS, _ENOUGH_OF_DRAWS)
+    for _ in range(most):
+        ratio = shares / prior
+        of_image = ratio @ posterior.T  # (B, S): sum over the classes
+        scaled = weights / np.maximum(of_image, _TINY)
+        new = ratio * (scaled @ posterior)
+        new /= new.sum(axis=1, keepdims=True)
+        change = np.abs(new - shares).max()
+        shares = new
+        if change < enough:
+            break
+    return shares[0] if single else shares
+
+
+def class_shares(posterior: np.ndarray, validation: Validation) -> Shares:
+    """Shares of the classes among the images of posteriors (S, C), S >= 1, each (C,)."""
+    classes = posterior.shape[1]
+    answers = posterior.argmax(axis=1)
+    counted = np.bincount(answers, minlength=classes) / len(posterior)
+    table = confusion(validation.labels, validation.posterior.argmax(axis=1), classes)
+    return Shares(
+        counted,
+        adjusted_count(counted, confusion_rates(table)),
+        saerens(posterior, validation.posterior.mean(axis=0)),
+    )
+
+
+def drawn_shares(
+    posterior: np.ndarray, validation: Validation, draws: int = DRAWS, seed: int = 1
+) -> Shares:
+    """`class_shares` of batches drawn from the images, with replacement, by validation images drawn
+    likewise, class by class: each (draws, C).
+
+    Args:
+        posterior: (S, C), S >= 1.
+        validation: The temperature behind its posteriors is not fitted again.
+        draws, seed: Number of the draws, and of the generator.
+    """
+    rng = np.random.default_rng(seed)
+    samples, classes = posterior.shape
+    answers = posterior.argmax(axis=1)
+    weights = rng.multinomial(samples, np.full(samples, 1 / samples), size=draws)
+    counted = np.stack([np.bincount(answers, row, minlength=classes) for row in weights]) / samples
+    seen = confusion(validation.labels, validation.posterior.argmax(axis=1), classes)
+    rates, totals = confusion_rates(seen), seen.sum(axis=1)
+    adjusted, prior = np.empty((draws, classes)), np.zeros((draws, classes))
+    for draw in range(draws):
+        again = rng.multinomial(totals, rates)
+        adjusted[draw] = adjusted_count(counted[draw], confusion_rates(again))
+    for c in np.flatnonzero(totals):
+        own = validation.posterior[validation.labels == c]
+        drawn = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=draws)
+        prior += drawn @ own
+    prior /= totals.sum()
+    start = saerens(posterior, validation.posterior.mean(axis=0))
+    start = (start + prior) / 2  # from near 0 EM takes long to leave
+    return Shares(counted, adjusted, saerens(posterior, prior, weights.astype(float), start))
+
+
+def count_nodes(
+    hierarchy: Hierarchy,
+    posterior: np.ndarray,
+    validation: Validation,
+    draws: int = DRAWS,
+    seed: int = 1,
+) -> pd.DataFrame:
+    """How many of the images of posteriors (S, C) are of each node of the tree, one row a node in
+    their order.
+
+    Columns: counted, of the most probable classes; adjusted and em, shares of `adjusted_count` and
+    `saerens` times S, with the ends of an interval of 95 % each (`adjusted_low`, `adjusted_high`,
+    ...), the quantiles of `drawn_shares`. A superclass has the sum of its classes; its interval is
+    of these sums. The intervals are of the numbers among these images: as shares of the place that
+    they were drawn from they are too narrow for classes of which there is no image. With no image
+    all but `counted` is NaN.
+
+    Raises: ValueError: If there are no validation images.
+    """
+    samples = len(posterior)
+    if not len(validation.labels):
+        raise ValueError("counts are corrected by validation images, and there are none")
+    if not samples:
+        empty = pd.DataFrame({"counted": np.zeros(hierarchy.num_nodes)})
+        return empty.reindex(columns=COLUMNS)
+    found = class_shares(posterior, validation)
+    drawn = drawn_shares(posterior, validation, draws, seed)
+    columns = {"counted": np.round(_of_nodes(hierarchy, found.counted[None])[0] * samples)}
+    for name in ("adjusted", "em"):
+        columns[name] = _of_nodes(hierarchy, getattr(found, name)[None])[0] * samples
+        nodes = _of_nodes(hierarchy, getattr(drawn, name)) * samples
+        ends = np.quantile(nodes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        columns[f"{name}_low"], columns[f"{name}_high"] = ends
+    return pd.DataFrame(columns)
+
+
+COLUMNS = (
+    "counted",
+    *(f"{name}{end}" for name in ("adjusted", "em") for end in ("", "_low", "_high")),
+)
+
+
+def _of_nodes(hierarchy: Hierarchy, shares: np.ndarray) -> np.ndarray:
+    """Shares of the nodes, (B, N), of shares of the classes (B, C)."""
+    return node_probabilities(hierarchy, shares)

@@ -1,0 +1,147 @@
+"""How many of each class a batch holds: adjusted counts, EM, and their intervals."""
+
+import numpy as np
+import pytest
+from trees import TREE
+
+from hierarchies import Hierarchy
+from metrics.quantification import (
+    COLUMNS,
+    Validation,
+    adjusted_count,
+    class_shares,
+    confusion,
+    confusion_rates,
+    count_nodes,
+    drawn_shares,
+    saerens,
+)
+
+pytestmark = pytest.mark.filterwarnings("error")
+THREE = Hierarchy.from_paths([("a", "x"), ("a", "y"), ("b",)])
+CENTRES = np.array([[0.0, 0.0], [1.5, 0.0], [0.0, 2.5]])  # of three clouds of spread 1
+
+
+def test_two_classes_are_corrected_by_the_rates_of_true_and_false_answers():
+    # 8 of 10 of the first and 3 of 10 of the second are answered "first"; half of a batch is
+    rates = np.array([[0.8, 0.2], [0.3, 0.7]])
+    found = adjusted_count(np.array([0.5, 0.5]), rates)
+    np.testing.assert_allclose(found, [0.4, 0.6], atol=1e-6)  # (0.5 - 0.3) / (0.8 - 0.3)
+
+
+def test_shares_beyond_what_the_rates_allow_end_at_the_bounds():
+    rates = np.array([[0.8, 0.2], [0.3, 0.7]])
+    np.testing.assert_allclose(adjusted_count(np.array([0.9, 0.1]), rates), [1, 0], atol=1e-6)
+    np.testing.assert_allclose(adjusted_count(np.array([0.1, 0.9]), rates), [0, 1], atol=1e-6)
+
+
+def test_without_confusion_both_corrections_are_the_plain_count():
+    answered, prior = np.array([0.2, 0.5, 0.3]), np.array([0.5, 0.25, 0.25])
+    np.testing.assert_allclose(adjusted_count(answered, np.eye(3)), answered, atol=1e-6)
+    sure = np.eye(3)[[0, 0, 1, 1, 1, 1, 1, 2, 2, 2]]
+    np.testing.assert_allclose(saerens(sure, prior), answered, atol=1e-9)
+
+
+def test_em_ends_at_the_root_of_its_equation():
+    # of the share q of the first class the likelihood is (0.1 + 0.8 q)^2 (0.9 - 0.8 q), largest at
+    posterior = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]])
+    # 2 * 0.8 / (0.1 + 0.8 q) = 0.8 / (0.9 - 0.8 q): q = 1.7 / 2.4
+    np.testing.assert_allclose(
+        saerens(posterior, np.array([0.5, 0.5])), [1.7 / 2.4, 0.7 / 2.4], atol=1e-5
+    )
+
+
+def test_one_step_of_em_by_hand_from_uneven_shares():
+    # posterior (0.5, 0.5) that comes from shares (0.8, 0.2): the second class is four times as
+    # likely, and EM goes all the way there
+    found = saerens(np.array([[0.5, 0.5]] * 5), np.array([0.8, 0.2]))
+    np.testing.assert_allclose(found, [0, 1], atol=1e-5)
+
+
+def test_validation_images_have_by_em_the_shares_that_they_have_by_their_posteriors():
+    rng = np.random.default_rng(0)
+    posterior = rng.dirichlet([1, 2, 3], 50)
+    prior = posterior.mean(axis=0)
+    np.testing.assert_allclose(saerens(posterior, prior), prior, atol=1e-9)
+
+
+def test_a_class_without_validation_images_is_taken_as_it_is_answered():
+    counts = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 3)
+    assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+    rates = confusion_rates(counts)
+    np.testing.assert_allclose(rates, [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 1]])
+    found = adjusted_count(np.array([0.2, 0.3, 0.5]), rates)
+    np.testing.assert_allclose(found, [0.4, 0.1, 0.5], atol=1e-6)
+
+
+def test_weights_of_images_count_as_copies():
+    posterior = np.random.default_rng(1).dirichlet([1, 1, 1], 20)
+    weights = np.arange(20.0)
+    prior = np.array([0.2, 0.3, 0.5])
+    copies = saerens(np.repeat(posterior, np.arange(20), axis=0), prior)
+    found = saerens(posterior, prior, weights[None])
+    np.testing.assert_allclose(found[0], copies, atol=0.01)  # draws stop a little earlier
+
+
+def clouds(rng, labels):
+    """Posteriors for points of three clouds with even shares, as a right classifier has them."""
+    points = CENTRES[labels] + rng.standard_normal((len(labels), 2))
+    near = -0.5 * ((points[:, None] - CENTRES) ** 2).sum(axis=2)
+    p = np.exp(near - near.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def test_shifted_shares_are_counted_better_than_by_answers_and_within_the_intervals():
+    rng = np.random.default_rng(4)
+    labels = np.repeat(np.arange(3), 150)
+    errors: dict = {"counted": [], "adjusted": [], "em": []}
+    inside: dict = {}
+    leaves = THREE.leaves
+    widths = []
+    for repeat in range(25):
+        # drawn again each time: their error is part of what the intervals are for
+        validation = Validation(labels, clouds(rng, labels))
+        truths = rng.choice(3, 300, p=rng.permutation([0.8, 0.15, 0.05]))
+        counts = np.bincount(truths, minlength=3)
+        table = count_nodes(THREE, clouds(rng, truths), validation, draws=60, seed=repeat)
+        for name, found in errors.items():
+            found.append(np.abs(table[name].to_numpy()[leaves] - counts).sum())
+        for name in ("adjusted", "em"):
+            low, high = (table[f"{name}_{end}"].to_numpy()[leaves] for end in ("low", "high"))
+            inside.setdefault(name, []).append((low <= counts) & (counts <= high))
+            widths.append(high - low)
+        assert np.isclose(table["em"][0], 300) and np.isclose(table["adjusted"][0], 300)
+    mean = {name: np.mean(found) for name, found in errors.items()}
+    assert mean["adjusted"] < 0.6 * mean["counted"] and mean["em"] < 0.5 * mean["counted"]
+    # over 300 such repeats .948 and .976 were inside, with a spread of .16 a repeat: of the mean of
+    # 25 less than .83 is nearly 4 standard errors away
+    for name, found in inside.items():
+        assert np.mean(found) > 0.83, name
+    assert np.mean(widths) < 100  # not by being wide
+
+
+def test_a_superclass_has_the_sum_of_its_classes_in_every_draw():
+    rng = np.random.default_rng(2)
+    posterior = clouds(rng, rng.integers(0, 3, 40))
+    labels = np.repeat(np.arange(3), 20)
+    validation = Validation(labels, clouds(rng, labels))
+    table = count_nodes(THREE, posterior, validation, draws=30, seed=3)
+    drawn = drawn_shares(posterior, validation, 30, 3)
+    a = next(v for v in range(THREE.num_nodes) if THREE.path(v) == ("a",))
+    assert list(table.columns) == list(COLUMNS) and len(table) == THREE.num_nodes
+    for name in ("adjusted", "em"):
+        of_a = 40 * getattr(drawn, name)[:, :2].sum(axis=1)
+        ends = np.quantile(of_a, [0.025, 0.975])
+        np.testing.assert_allclose(table.loc[a, [f"{name}_low", f"{name}_high"]], ends, atol=1e-9)
+    found = class_shares(posterior, validation)
+    assert table["counted"][a] == 40 * found.counted[:2].sum()
+
+
+def test_no_image_is_counted_as_nothing_and_no_validation_image_is_refused():
+    validation = Validation(np.array([0]), np.array([[1.0, 0, 0, 0, 0, 0, 0]]))
+    table = count_nodes(TREE, np.empty((0, 7)), validation)
+    assert (table["counted"] == 0).all() and table.drop(columns="counted").isna().all(axis=None)
+    nothing = Validation(np.empty(0, np.int64), np.empty((0, 7)))
+    with pytest.raises(ValueError, match="validation images, and there are none"):
+        count_nodes(TREE, np.full((3, 7), 1 / 7), nothing)
+    assert np.isnan(saerens(np.empty((0, 3)), np.full(3, 1 / 3))).all()
