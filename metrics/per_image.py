@@ -9,7 +9,7 @@ import pandas as pd
 
 from hierarchies.tree import format_path
 from metrics.outputs import Outputs
-from metrics.posterior import lca_nodes
+from metrics.posterior import lca_nodes, row_blocks, softmax
 
 ALTERNATIVES = 3  # classes named for each image, the answer among them
 DIGITS = 6  # of probabilities, behind the point
@@ -69,7 +69,8 @@ def _in_blocks(outputs: Outputs, best: np.ndarray) -> np.ndarray:
 
 
 def _rows(outputs: Outputs, best: np.ndarray) -> Iterator[np.ndarray]:
-    for part, probabilities in outputs.blocks():
+    for part in row_blocks(outputs.num_samples, outputs.hierarchy.num_classes):
+        probabilities = softmax(outputs.scores_of(part))
         labels = outputs.labels[part][:, None]
         true = np.take_along_axis(probabilities, labels, axis=1)
         rank = (probabilities >= true).sum(axis=1, keepdims=True)
