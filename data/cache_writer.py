@@ -51,7 +51,7 @@ def fill(
     notes = ImageNotes(grey_range)
     bar = progress(total=len(files), desc="Reading images", unit="image")
     with bar, _quiet(), open(folder / "pixels.bin", "wb") as handle:
-        for index, image in enumerate(_in_order(read, files, workers)):
+        for index, (image, fingerprint) in enumerate(_in_order(read, files, workers)):
             bar.update()
             if isinstance(image, str):
                 bad.append([files[index], image])
@@ -64,7 +64,7 @@ def fill(
             handle.write(image.pixels.tobytes())
             kept.append(index)
             sizes.append(image.size)
-            fingerprints.append(image.fingerprint)
+            fingerprints.append(fingerprint)
             notes.add(image, files[index])
         handle.flush()
         os.fsync(handle.fileno())
@@ -137,19 +137,26 @@ def refusal(bad: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, *lines, *more, *(end if early else [])])
 
 
-def _in_order(read: Callable, files: Sequence[str], workers: int) -> Iterator[Decoded | str]:
-    """The images in the order of the files; threads stay a little ahead. Pillow decodes without
-    holding the GIL.
+def _in_order(
+    read: Callable, files: Sequence[str], workers: int
+) -> Iterator[tuple[Decoded | str, int | None]]:
+    """The images and their fingerprints in the order of the files; threads stay a little ahead.
+    Decoders and hashes leave the GIL to others.
     """
+
+    def read_one(file: str) -> tuple[Decoded | str, int | None]:
+        image = read(file)
+        return image, None if isinstance(image, str) else image.fingerprint
+
     pool, ahead, most = ThreadPoolExecutor(workers), deque(), 16 * workers
     try:
         for file in files:
-            ahead.append(pool.submit(read, file))
+            ahead.append(pool.submit(read_one, file))
             if len(ahead) > most:
-                image = ahead.popleft().result()
+                image, fingerprint = ahead.popleft().result()
                 if not isinstance(image, str):
                     most = min(most, max(workers, WAITING // image.pixels.nbytes))
-                yield image
+                yield image, fingerprint
         while ahead:
             yield ahead.popleft().result()
     finally:
