@@ -29,9 +29,9 @@ from hierarchies import (
     FolderTree,
     Hierarchy,
     check_shared,
+    doubtful_names,
     pruned_note,
     read_tree,
-    repeated_names,
     scan_folders,
 )
 from hierarchies.folders import advice, split_folders
@@ -453,7 +453,7 @@ def _classes(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarray,
     if file is None:
         if options["prune_tree"]:
             raise ValueError("--prune_tree leaves out classes of a file: name it with --hierarchy")
-        return tree.hierarchy, tree.labels, tuple(repeated_names(tree.hierarchy))
+        return tree.hierarchy, tree.labels, tuple(doubtful_names(tree.hierarchy))
     source = os.fspath(file)
     hierarchy, notes = read_tree(file, **how)
     folders = tree.hierarchy.class_paths

@@ -27,6 +27,7 @@ STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of E
 GROUP, OBJECT = "sample_id", "object_id"
 SUPERCATEGORY = "supercategory"  # of a category of a COCO file
 _SHOWN = 5
+_PART_WORDS = 20  # a column with as many different words says no split
 _WAITING = 8  # threads that ask for files, more than there are cores: they wait for the disk
 _AT_ONCE = 1000  # files a thread asks for before it reports
 _BOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")  # columns of the boxes of a COCO file
@@ -77,6 +78,8 @@ def read_table(
         unused = parts.count(-1)
         if unused:
             notes.append(f"{unused} images have no split in the column {split_column!r}: not used")
+    else:
+        notes += _unused_splits(source, header, rows)
     name = group_column or (GROUP if STATUS in header and GROUP in header else None)
     if name is not None:
         column = _column(source, header, name, "--group_column")
@@ -309,6 +312,21 @@ def _check_agreement(
                 f" {printable(values[i])!r}, but {said.partition(' ')[0]}"
                 f" {printable(values[other])!r} in line {rows[other].line}; remove one of the lines"
             )
+
+
+def _unused_splits(source: str, header: Sequence[str], rows: list[Row]) -> list[str]:
+    """A note on each column that says nothing but train, val or test, where none is asked for."""
+    notes = []
+    for at, title in enumerate(header):
+        words = {row.cells[at] for row in rows if not ranks.is_empty(row.cells[at])}
+        parts = {part_of(word) for word in words} if len(words) < _PART_WORDS else {None}
+        if len(parts) > 1 and None not in parts:
+            notes.append(
+                f"{source}: the column {title!r} says which images are for training and which for"
+                " the test, and is not used: the images are split anew (to use it:"
+                f" --split_column {title})"
+            )
+    return notes
 
 
 def _part(source: str, row: Row, at: int, header: Sequence[str]) -> int:

@@ -10,11 +10,11 @@ from hierarchies.readers import (
     TreeFile,
     check_same_classes,
     check_shared,
+    doubtful_names,
     pruned_note,
     read_edges,
     read_hierarchy,
     read_tree,
-    repeated_names,
 )
 from hierarchies.tree import Hierarchy
 from hierarchies.weights import WEIGHTINGS, node_weights
@@ -35,7 +35,7 @@ __all__ = [
     "read_edges",
     "read_hierarchy",
     "read_tree",
-    "repeated_names",
+    "doubtful_names",
     "scan_folders",
     "to_newick",
 ]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
@@ -102,7 +103,7 @@ def read_tree(
     options = {} if levels is None else {"levels": levels}
     draft = TREE_FORMATS[format](text, source, **options)
     hierarchy = draft.build(source, self_leaves)
-    notes = [f"{source}: {printable(note)}" for note in (*draft.notes, *repeated_names(hierarchy))]
+    notes = [f"{source}: {printable(note)}" for note in (*draft.notes, *doubtful_names(hierarchy))]
     return TreeFile(hierarchy.collapse() if collapse else hierarchy, tuple(notes))
 
 
@@ -292,10 +293,41 @@ def _has_titles(text: str) -> bool:
     return len(known.ranks) > 1 or "path" in titles or (parents and children)
 
 
-def repeated_names(hierarchy: Hierarchy) -> list[str]:
-    """A note on names that stand below several parents, as a list of none or one: nodes are
-    identified by their paths, so those are different nodes.
+def doubtful_names(hierarchy: Hierarchy) -> list[str]:
+    """Notes on different nodes that are perhaps meant to be one: those of one name below several
+    parents, as nodes are identified by their paths, and those below one parent whose names differ
+    in capitals, blanks, '_' or the way in which an accent is stored, or are the same whole number.
     """
+    return _repeated_names(hierarchy) + _similar_names(hierarchy)
+
+
+def _similar_names(hierarchy: Hierarchy) -> list[str]:
+    written = defaultdict(list)
+    for node in range(1, hierarchy.num_nodes):
+        key = unicodedata.normalize("NFKC", hierarchy.keys[node]).casefold()
+        key = re.sub(r"^(\d+)\.0+$", r"\1", " ".join(key.replace("_", " ").split()))
+        written[hierarchy.parent[node], key].append(node)
+    similar = [nodes for nodes in written.values() if len(nodes) > 1]
+    if not similar:
+        return []
+    listed = ", ".join(
+        " and ".join(_told_apart([format_path(hierarchy.path(v)) for v in nodes]))
+        for nodes in similar[:5]
+    )
+    more = ", ..." if len(similar) > 5 else ""
+    return [
+        f"{len(similar)} names are written in several ways, which are different classes or groups:"
+        f" {listed}{more}. If they are one, write them alike"
+    ]
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """The names in quotes, by their codes where the eye cannot tell them apart."""
+    seen = {unicodedata.normalize("NFC", name) for name in names}
+    return [repr(name) if len(seen) == len(names) else ascii(name) for name in names]
+
+
+def _repeated_names(hierarchy: Hierarchy) -> list[str]:
     places = defaultdict(list)
     for node in range(1, hierarchy.num_nodes):
         if hierarchy.keys[node] != ".":

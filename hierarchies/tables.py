@@ -145,11 +145,21 @@ def paths_of_rows(
         draft = _path_column(source, names, firsts, 0, None)
     elif known.ranks:
         draft = _ranked(source, names, firsts, ranks.columns(names), None)
+    elif _holds_paths([row.cells[0] for row in firsts]):
+        draft = _path_column(source, names, firsts, 0, None)
     else:
         classes = [(row.line, (checked_key(source, row.line, row.cells[0]),)) for row in firsts]
         draft = Draft(classes)
     paths = dict(zip(distinct, (path for _, path in draft.classes)))
     return [paths[key] for key in keys], draft.notes
+
+
+def _holds_paths(labels: Sequence[str]) -> bool:
+    """Whether most labels of a column that is not titled as one of paths are parted by '>' or a
+    bar, as in 'Copepoda > Calanus', which are in no name.
+    """
+    mark = path_separator(labels)
+    return mark in (">", "|") and 2 * sum(mark in label for label in labels) > len(labels)
 
 
 def _is_named(title: str, written: str, levels: Sequence[str]) -> bool:

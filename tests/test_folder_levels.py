@@ -12,7 +12,7 @@ from images import make_folder
 import data
 import train
 from data.matching import match_folders
-from hierarchies import Hierarchy, scan_folders
+from hierarchies import Hierarchy, doubtful_names, scan_folders
 from hierarchies.folders import split_folders
 from options import command_line
 
@@ -190,6 +190,31 @@ def test_control_characters_in_names_are_exact_in_the_tree_and_harmless_in_notes
     assert splits.hierarchy.class_names == tuple(path.split("/")[1] for path in sorted(names))
     assert any("\\x1b]0;x\\x07" in note for note in splits.notes)
     assert all(note.isprintable() for note in splits.notes)
+
+
+@pytest.mark.parametrize(
+    "names, shown",
+    [
+        (("Calanus", "calanus"), "'Calanus' and 'calanus'"),
+        (("Calanus sp", "Calanus_sp", "Calanus  sp"), "'Calanus sp' and 'Calanus_sp' and"),
+        (("Calanus sp", "Calanus\u00a0sp"), "'Calanus sp' and 'Calanus\\xa0sp'"),
+        (("mér", "me\u0301r"), "'m\\xe9r' and 'me\\u0301r'"),
+        (("1", "1.0"), "'1' and '1.0'"),
+    ],
+)
+def test_names_that_are_perhaps_one_are_noted(names, shown):
+    (note,) = doubtful_names(Hierarchy.from_paths([*[(name,) for name in names], ("other",)]))
+    assert note.startswith("1 names are written in several ways") and shown in note
+
+
+def test_names_that_differ_are_not_doubted():
+    paths = [("Rattus", "rattus"), ("10",), ("1.01",), ("x 2",), ("x",), ("y", "rattus x")]
+    assert doubtful_names(Hierarchy.from_paths(paths)) == []
+
+
+def test_names_of_folders_that_are_perhaps_one_are_noted(tmp_path):
+    splits = load(make_folder(tmp_path / "c", {"a sp": 6, "a_sp": 6, "b": 6}), use_val=True)
+    assert any("'a sp' and 'a_sp'" in note for note in splits.notes)
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,23 @@ def load(images, tmp_path, **options):
     return data.load({**options, "cache_dir": str(tmp_path / "cache")})
 
 
+def test_a_split_that_is_not_asked_for_is_noted(images, tree, tmp_path):
+    parts = ("split", lambda i, file: ("train", "Test", "")[i % 3])
+    table = write(tmp_path / "t.csv", rows_of(tree, parts, ("one", lambda i, file: "test")))
+    (note,) = (n for n in read_table(table, images, levels=LEVELS).notes if "split anew" in n)
+    assert "column 'split'" in note and "--split_column split" in note
+    used = read_table(table, images, levels=LEVELS, split_column="split")
+    assert not any("split anew" in n for n in used.notes)
+
+
+@pytest.mark.parametrize("mark", [" > ", ">", "|"])
+def test_labels_that_are_paths_are_read_as_paths(images, tree, tmp_path, mark):
+    rows = [[file, mark.join(Path(file).parts[:-1])] for file in tree.files]
+    found = read_table(write(tmp_path / "t.csv", [["file", "taxon"], *rows]), images)
+    check_same(found, tree)
+    assert any("separated by" in note for note in found.notes)
+
+
 def test_the_split_of_a_column_is_used_as_it_is(images, tree, tmp_path):
     words = ["Training", "train", "train", "VALID", "test", ""]
     rows = rows_of(tree, ("set", lambda i, file: words[i % 6]))
