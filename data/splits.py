@@ -503,8 +503,11 @@ def _store(splits: Splits, name: str, value) -> None:
 
 
 def _frozen(values, dtype, name: str) -> np.ndarray:
-    array = np.asarray(values)
-    if array.size and dtype is np.int64 and not np.issubdtype(array.dtype, np.integer):
+    # of Python's numbers below and above 2^63 numpy would make floats
+    listed = dtype is np.uint64 and isinstance(values, list)
+    array = np.asarray(values, dtype if listed else None)
+    whole = dtype in (np.int64, np.uint64)
+    if array.size and whole and not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name} must be integers, got {array.dtype}")
     array = array.astype(dtype)
     array.flags.writeable = False

@@ -52,6 +52,11 @@ def test_the_tree_has_four_levels_of_3_7_20_and_100_nodes(folder):
     assert distances.sum() / (100 * 99) == pytest.approx(6.8283, abs=5e-5)
 
 
+def test_enlarged_images_are_known_by_their_own_content(folder):
+    plain, enlarged = load(folder), load(folder, upscale=64)
+    assert enlarged.pixels.shape[1:3] == (64, 64) and plain.content == enlarged.content
+
+
 def test_the_single_child_goes_when_collapsed(folder):
     tree = load(folder, collapse=True).hierarchy
     assert (tree.num_nodes, int((tree.n_children == 1).sum())) == (130, 0)
