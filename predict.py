@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from data.options import SHARED
 from files.text import shortened
 from metrics import RULES
+from metrics.decisions import check_settings
 from metrics.rule import TARGET_ACCURACY
 from options.parser import GPU, Parser, add_option, filled, fraction, positive_int
 from registry import possible
@@ -219,26 +220,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, object]:
     """Settings by hand. Refuses those that the rule does not read."""
-    rule = RULES[args.rule]
-    own = {option.name: option for option in rule.options}
-    given = {}
-    for name in possible([RULES.option]):
-        value = getattr(args, name)
-        if name == RULES.option.name or value is None:
-            continue
-        if name not in own:
-            parser.error(f"--{name} has no meaning for --rule {args.rule}")
-        if name == rule.setting and args.target_accuracy is not None:
-            parser.error(
-                f"--{name} sets by hand what --target_accuracy calibrates: give one of the two"
-            )
-        given[name] = value
-    if args.target_accuracy is not None and rule.needed is None and args.cover is None:
-        parser.error(
-            f"--target_accuracy has no meaning for --rule {args.rule}; it sets"
-            f" {', '.join(_promising())} and --cover"
-        )
-    return given
+    names = [name for name in possible([RULES.option]) if name != RULES.option.name]
+    given = {name: getattr(args, name) for name in names}
+    try:
+        return check_settings(args.rule, given, args.target_accuracy, args.cover)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def _check_table(parser: Parser, args: argparse.Namespace) -> None:

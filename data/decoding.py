@@ -160,6 +160,7 @@ class _Budget:
 
 
 _BUDGET = _Budget(PIXELS_AT_ONCE)
+_LOADING = threading.Lock()
 # Large images lie in blocks of this size. Blocks of Pillow's 16 MiB stay with the thread that freed
 # them (glibc gives back above 32 MiB only), and every thread kept the memory of an image.
 with contextlib.suppress(AttributeError, ValueError):
@@ -240,6 +241,45 @@ def read_image(
         raise ValueError(
             getattr(error, "strerror", None) or str(error) or type(error).__name__
         ) from error
+
+
+def convert_image(
+    image: Image.Image | np.ndarray,
+    *,
+    resize: int | tuple[int, int] | None = 128,
+    gray: bool = False,
+    grey_range: int | None = None,
+    fit: str = "stretch",
+) -> Decoded:
+    """What `read_image` makes of a file with these pixels, but for JPEG files of more than
+    DRAFT_FROM pixels, which it decodes at a fraction of their size.
+
+    Args:
+        image: An image of Pillow, opened or made, which stays as it is, and keeps the rotation flag
+            of the file that it was opened from; or uint8 (H, W) or (H, W, channels) of grey (1),
+            RGB (3) or RGBA (4).
+        resize, gray, grey_range, fit: See `read_image`.
+
+    Raises: ValueError: If the file behind the image cannot be read, or the pixels have no meaning
+        as 8 bits.
+    """
+    if isinstance(image, np.ndarray):
+        grey = image.ndim == 3 and image.shape[2] == 1
+        image = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if grey else image))
+    how = _How(_pair(resize), gray, None, grey_range, fit)
+    try:
+        with _LOADING:  # the same image may be there twice
+            deep = _is_deep_colour(image)
+            image.load()
+        if deep and grey_range is not None:
+            raise ValueError("of 16-bit colour Pillow keeps 8 bits in memory: give the file's path")
+        strip = partial(_strip_of_picture, image, None, deep, how)
+        turn = TURNS.get(orientation(image))
+        return _convert(strip, image.size, turn, how, image.size, cut=deep, frames=1)
+    except ValueError:
+        raise
+    except Exception as error:  # a damaged file can raise almost anything
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _read_fast(path: str | os.PathLike, how: "_How") -> Decoded | None:

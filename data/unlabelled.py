@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.decoding import Box, read_image
+from data.decoding import Box, convert_image, read_image
 from data.stream import Upscaled, cores
 from hierarchies.folders import (
     IMAGE_EXTENSIONS,
@@ -22,6 +22,9 @@ from hierarchies.folders import (
 
 _SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 _UNREAD = tuple(f".{extension}" for extension in UNREAD_IMAGES)
+
+# a file, or an image in memory: uint8 (H, W), or (H, W, channels) of grey, RGB or RGBA
+Picture = str | Image.Image | np.ndarray
 
 
 class Found(NamedTuple):
@@ -63,14 +66,14 @@ class Batch(NamedTuple):
     """Consecutive files (n of them), of which B could be read.
 
     Attributes:
-        files: Their paths.
+        files: Their paths; None of images in memory.
         errors (n): Why a file cannot be read; None where it can.
         pixels: uint8 (B, H, W, channels).
         sizes: float32 (B, 2), original width and height in pixels.
         fingerprints: uint64 (B,), of size and pixels, as in `data.Splits`.
     """
 
-    files: list[str]
+    files: list[str | None]
     errors: list[str | None]
     pixels: np.ndarray
     sizes: np.ndarray
@@ -156,7 +159,7 @@ def _below(root: Path) -> _Below:
 
 
 def read_batches(
-    files: Sequence[str],
+    files: Sequence[Picture],
     shape: Shape,
     batch_size: int,
     workers: int | None = None,
@@ -166,7 +169,7 @@ def read_batches(
     ahead.
 
     Args:
-        files: Paths.
+        files: Paths; images in memory are taken as files of their pixels would be.
         shape: How the model takes its images.
         batch_size: Files in a batch, 1 or more.
         workers: Threads that decode; as many as there are cores by default.
@@ -183,14 +186,19 @@ def read_batches(
             while position < min(start + 2 * batch_size, len(files)):
                 ahead.append(pool.submit(read, files[position]))
                 position += 1
-            names = list(files[start : start + batch_size])
+            names = [
+                file if isinstance(file, str) else None
+                for file in files[start : start + batch_size]
+            ]
             yield _batch(names, [ahead.popleft().result() for _ in names], shape)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _batch(
-    files: list[str], images: list[tuple[np.ndarray, tuple[int, int], int] | str], shape: Shape
+    files: list[str | None],
+    images: list[tuple[np.ndarray, tuple[int, int], int] | str],
+    shape: Shape,
 ) -> Batch:
     read = [image for image in images if not isinstance(image, str)]
     empty = np.empty((0, shape.height, shape.width, 1 if shape.gray else 3), np.uint8)
@@ -204,21 +212,27 @@ def _batch(
 
 
 def _read(
-    file: str, shape: Shape, boxes: Mapping[str, Box] | None
+    file: Picture, shape: Shape, boxes: Mapping[str, Box] | None
 ) -> tuple[np.ndarray, tuple[int, int], int] | str:
     """Pixels, original size and fingerprint of an image, or why there are none."""
     square = shape.height == shape.width
+    how = {
+        "resize": shape.height if square else None,
+        "gray": shape.gray,
+        "grey_range": shape.grey_range,
+        "fit": shape.fit,
+    }
     try:
-        image = read_image(
-            file,
-            resize=shape.height if square else None,
-            gray=shape.gray,
-            box=None if boxes is None else boxes[file],
-            grey_range=shape.grey_range,
-            truncated=shape.truncated,
-            fit=shape.fit,
-            decoder=shape.decoder,
-        )
+        if isinstance(file, str):
+            image = read_image(
+                file,
+                box=None if boxes is None else boxes[file],
+                truncated=shape.truncated,
+                decoder=shape.decoder,
+                **how,
+            )
+        else:
+            image = convert_image(file, **how)
         pixels = image.pixels if square else _stretch(image.pixels, shape)
     except Exception as error:  # damaged bytes can raise anything
         return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -81,6 +81,11 @@ class PredictionOptions(NamedTuple):
     batch_size: int = 64
     GPU: object = None
 
+    @property
+    def target(self) -> float:
+        """How often answers shall be right."""
+        return TARGET_ACCURACY if self.target_accuracy is None else self.target_accuracy
+
 
 class Images(NamedTuple):
     """The images to answer.
@@ -126,20 +131,8 @@ def predict(asked: PredictionOptions) -> Counts:
 
     Raises: ValueError, OSError, RuntimeError: If it is impossible.
     """
-    run, others = Run(asked.run), [Run(folder) for folder in asked.others]
-    runs = [run, *others]
-    if others:
-        _check_averaged(asked, runs)
-    target = TARGET_ACCURACY if asked.target_accuracy is None else asked.target_accuracy
-    coarse = None if asked.coarse is None else _coarse_run(run, asked.coarse)
-    scoped = asked.within is not None or asked.at is not None
-    scope = choose_scope(run.hierarchy, asked.within, asked.at) if scoped else None
-    source = Source(run, asked.scores, coarse, tuple(others), scope)
-    of = {"scores": asked.scores, "coarse": coarse, "others": others, "scope": scope}
-    decision = choose_decision(run, asked.rule, target, options=asked.settings, **of)
-    if asked.cover is not None:
-        least, _ = cover_threshold(run, target, **of)
-        decision = decision._replace(cover=(asked.cover, least))
+    source, decision = decide(asked)
+    run, runs, coarse = source.run, source.runs, source.coarse
     validation = None if asked.counts is None else counting_images(source, decision)
     images = _find(run, asked)
     found, boxes, _ = images
@@ -147,18 +140,14 @@ def predict(asked: PredictionOptions) -> Counts:
         found.files,
         {name: getattr(asked, name) for name in ("out", "embeddings", "counts", "ecotaxa")},
     )
-    answers = Answerer(source.tree, decision, asked.topk)
     truths = _truths(run, found.files, source) if asked.labels else None
-    embedder = _embedder(asked, source)
+    predictor = make_predictor(asked, source, decision)
     if coarse is not None:
         print(f"amended by {coarse.folder}, {coarse.hierarchy.num_classes} superclasses")
-    introduce(source, decision, found, target, cut=boxes is not None)
-    known = KnownImages(run) if not others else KnownToAny(runs)
+    introduce(source, decision, found, asked.target, cut=boxes is not None)
+    predictor.known = KnownImages(run) if not source.others else KnownToAny(runs)
     collected = Collected(posteriors=asked.counts is not None)
-    novelty = Novelty(source)
-    predictor = Predictor(
-        embedder, answers, image_shape(run), asked.batch_size, known, novelty, collected
-    )
+    predictor.collected = collected
     with ExitStack() as stack:
         tables = {
             name: stack.enter_context(replacing(getattr(asked, name)))
@@ -175,11 +164,41 @@ def predict(asked: PredictionOptions) -> Counts:
         if "ecotaxa" in tables:
             write_ecotaxa(tables["ecotaxa"], _rows(asked, source, images, collected))
     summarise(counts, truths is not None)
-    for line in warnings(runs, counts, decision, novelty):
+    for line in warnings(runs, counts, decision, predictor.novelty):
         print(f"warning: {line}")
     written = [asked.out, asked.embeddings, asked.counts, asked.ecotaxa]
     print(f"{'written':<28}{', '.join(path for path in written if path is not None)}")
     return counts
+
+
+def decide(asked: PredictionOptions) -> tuple[Source, Decision]:
+    """The runs that answer together, and how they answer.
+
+    Raises: ValueError, RunError: If they cannot.
+    """
+    run, others = Run(asked.run), [Run(folder) for folder in asked.others]
+    if others:
+        _check_averaged(asked, [run, *others])
+    coarse = None if asked.coarse is None else _coarse_run(run, asked.coarse)
+    scoped = asked.within is not None or asked.at is not None
+    scope = choose_scope(run.hierarchy, asked.within, asked.at) if scoped else None
+    of = {"scores": asked.scores, "coarse": coarse, "others": others, "scope": scope}
+    decision = choose_decision(run, asked.rule, asked.target, options=asked.settings, **of)
+    if asked.cover is not None:
+        least, _ = cover_threshold(run, asked.target, **of)
+        decision = decision._replace(cover=(asked.cover, least))
+    return Source(run, asked.scores, coarse, tuple(others), scope), decision
+
+
+def make_predictor(asked: PredictionOptions, source: Source, decision: Decision) -> Predictor:
+    """The models at work, for any images. Raises: ValueError, RunError: If there is none."""
+    return Predictor(
+        _embedder(asked, source),
+        Answerer(source.tree, decision, asked.topk),
+        image_shape(source.run),
+        asked.batch_size,
+        novelty=Novelty(source),
+    )
 
 
 def _check_averaged(asked: PredictionOptions, runs: Sequence[Run]) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from data.decoding import Box
 from data.progress import progress
-from data.unlabelled import Batch, Shape, read_batches
+from data.unlabelled import Batch, Picture, Shape, read_batches
 from evaluation.answers import Answered, Answerer, Counts
 from evaluation.known_images import KnownImages
 from evaluation.model import Embedder
@@ -100,13 +100,35 @@ class Predictor:
         """
         counts = Counts()
         with _table(out, embeddings) as write, progress(total=len(files), unit="image") as bar:
-            for batch in read_batches(files, self.shape, self.batch_size, boxes=boxes):
-                vectors, scores = self._embed(batch)
-                answered = self.answers(scores)
-                known = None if truths is None else truths[counts.images :][: len(batch.files)]
-                write(self._frame(batch, answered, known, counts, vectors), vectors, scores)
-                bar.update(len(batch.files))
+            for frame, vectors, scores in self._answer(files, counts, truths, boxes):
+                write(frame, vectors, scores)
+                bar.update(len(frame))
         return counts
+
+    def table(self, images: Sequence[Picture]) -> pd.DataFrame:
+        """The rows that `write` writes, of image files and of images in memory, in order. Of these
+        the column file is empty.
+
+        Raises: ValueError: If the model gives no finite scores.
+        """
+        if not images:
+            raise ValueError("there are no images to answer")
+        frames = [frame for frame, _, _ in self._answer(images, Counts())]
+        return pd.concat(frames, ignore_index=True)
+
+    def _answer(
+        self,
+        images: Sequence[Picture],
+        counts: Counts,
+        truths: np.ndarray | None = None,
+        boxes: Mapping[str, Box] | None = None,
+    ) -> Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray]]:
+        """Batch by batch the rows of the table, embeddings and scores; adds to the counts."""
+        for batch in read_batches(images, self.shape, self.batch_size, boxes=boxes):
+            vectors, scores = self._embed(batch)
+            answered = self.answers(scores)
+            known = None if truths is None else truths[counts.images :][: len(batch.files)]
+            yield self._frame(batch, answered, known, counts, vectors), vectors, scores
 
     def _embed(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         if len(batch.pixels):

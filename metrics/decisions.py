@@ -8,7 +8,7 @@ greater depth, then lower node index. Nodes with a single child are never answer
 more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -308,6 +308,43 @@ RULES = Registry(
         ),
     },
 )
+
+
+def check_settings(
+    rule: str,
+    given: Mapping[str, object],
+    target_accuracy: float | None = None,
+    cover: int | None = None,
+) -> dict[str, object]:
+    """The settings of a rule that are given by hand, as the rule takes them.
+
+    Args:
+        rule: A name in `RULES`.
+        given: Setting -> value; None is not given.
+        target_accuracy: How often answers shall be right, where that is asked for.
+        cover: Number of nodes of a second answer, which that sets, too.
+
+    Raises: ValueError: Naming the flags, where the rule has no such setting, a value is out of
+        range, or nothing is set by the target.
+    """
+    chosen, settings = RULES[rule], {}
+    own = {option.name: option for option in chosen.options}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name not in own:
+            raise ValueError(f"--{name} has no meaning for --rule {rule}")
+        if name == chosen.setting and target_accuracy is not None:
+            raise ValueError(
+                f"--{name} sets by hand what --target_accuracy calibrates: give one of the two"
+            )
+        settings[name] = own[name].check(value)
+    if target_accuracy is not None and chosen.needed is None and cover is None:
+        promising = ", ".join(name for name, each in RULES.items() if each.needed is not None)
+        raise ValueError(
+            f"--target_accuracy has no meaning for --rule {rule}; it sets {promising} and --cover"
+        )
+    return settings
 
 
 def decide(hierarchy: Hierarchy, scores: np.ndarray, rule: str, **options) -> np.ndarray:
