@@ -78,10 +78,12 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--metrics",
+        "--columns",
         nargs="+",
         type=filled,
         metavar="NAME",
-        help="measures to print, by name or pattern such as 'W/*' (default: the main ones)",
+        help="measures to print, by name or pattern such as 'W/*', '*' for all (default: the main"
+        " ones)",
     )
     _run_flags(parser.add_argument_group("single runs"))
     _image_flags(parser.add_argument_group("single runs, embedding their images again"))
@@ -652,7 +654,9 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
         source = source._replace(amended=coarse.amended_scores(run, Run(request.coarse)))
     shown, plain = measure.measure(source, request)
     names = files.write_results(run, source, shown, request, checkpoint)
-    print_measures(shown, request.wanted, names[0])
+    own = set(run.metrics["metric"]) if run.finished else set(plain["metric"])
+    asked = [name for name in shown["metric"] if name not in own]
+    print_measures(shown, request.wanted, names[0], asked)
     drawn = next(name for name in names if name.endswith(".txt"))
     if request.tree:
         upgma = (
@@ -689,7 +693,8 @@ def _compare_rules(run: Run, request: measure.EvaluationOptions) -> str:
 
     table = rules_table.compare_rules(run, request.rules, request.target_accuracy, request.cover)
     run.write_table_for_people("answers.csv", table)
-    print(formats.terminal(tables.rules_table(table, request.target_accuracy)), end="\n\n")
+    shown, width = tables.rules_table(table, request.target_accuracy), formats.terminal_width()
+    print(formats.terminal(shown, width), end="\n\n")
     return "answers.csv"
 
 
@@ -703,28 +708,32 @@ def _compare_trees(
     table = controls.compare_trees(source, request, shuffles=request.shuffled)
     name = f"shuffled{files.suffix(run, request, checkpoint)}.csv"
     run.write_table_for_people(name, table)
-    print(formats.terminal(tables.controls_table(table, request.wanted)), end="\n\n")
+    shown, width = tables.controls_table(table, request.wanted), formats.terminal_width()
+    print(formats.terminal(shown, width), end="\n\n")
     return name
 
 
-def print_measures(metrics: pd.DataFrame, wanted: Sequence[str] | None, file: str) -> None:
-    """Prints tables of measures, a section each; `file` holds them all."""
-    from metrics import catalogue
+def print_measures(
+    metrics: pd.DataFrame, wanted: Sequence[str] | None, file: str, added: Sequence[str] = ()
+) -> None:
+    """Prints the main measures and the main ones of those that were asked for in addition, or the
+    wanted ones in a table a section; `file` holds them all.
+    """
     from reports import formats, tables
 
-    names = tables.select_metrics(wanted, metrics["metric"], file) if wanted else None
+    known, width = metrics["metric"], formats.terminal_width()
+    names = tables.select_metrics(wanted, known, file) if wanted else None
     if names is None:
-        names = [
-            name
-            for name in metrics["metric"]
-            if not catalogue.place(name)[0].startswith(catalogue.BACKING_OFF)
-        ]
-    for table in tables.run_tables(metrics[metrics["metric"].isin(names)]):
-        print(formats.terminal(table), end="\n\n")
+        names = tables.main_metrics(known, added)
+        shown = [tables.main_table(metrics, names)]
+    else:
+        shown = list(tables.run_tables(metrics[known.isin(names)]))
+    for table in shown:
+        print(formats.terminal(table, width), end="\n\n")
     if len(names) < len(metrics):
         print(
-            f"{len(metrics) - len(names)} more measures; --metrics prints others, such as"
-            " 'majority/*'"
+            f"{len(metrics) - len(names)} more measures are in {file}; --metrics '*' prints all,"
+            " --metrics 'majority/*' some"
         )
 
 

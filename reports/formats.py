@@ -1,13 +1,20 @@
 """Tables as text: for the terminal, Markdown and LaTeX."""
 
 import re
+import shutil
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from files.text import one_line
 
 MARK = "{mark}"
-PAGE = 90  # characters of 10 points beside each other on a page of a paper, about
+LABEL_SHARE = 0.4  # of the width of a terminal, for names; longer ones go on in the next line
+NO_TERMINAL = 100  # characters of a line that goes to a file or another program
+COLUMN = 229.0  # points of a column of a paper: the narrowest of the usual ones, LaTeX's article
+_SEPARATION = 2.5  # points on either side of a cell, \tabcolsep
+# points of characters in \footnotesize of Computer Modern, rounded up
+_NARROW, _WIDE_ONES, _POINTS = set("ijltfI.,:;!|'()[] -"), set("mwMW%±@"), (2.9, 7.4, 5.6, 4.4)
 # formats of tables over seeds, and the file that each also goes to
 SUMMARIES = {"terminal": None, "markdown": "summary.md", "latex": "summary.tex", "csv": None}
 
@@ -49,14 +56,21 @@ class Table:
         ]
 
 
+def terminal_width() -> int:
+    """Characters of a line: of the terminal, COLUMNS where that is set, `NO_TERMINAL` elsewhere."""
+    return shutil.get_terminal_size(fallback=(NO_TERMINAL, 24)).columns
+
+
 def terminal(table: Table, width: int | None = None) -> str:
     """Aligned columns, marked cells with '*'; columns that do not fit into the width follow below,
-    labels repeated.
+    labels repeated, and notes go on in the next line.
     """
     cells = [
         [f"{name} " for name in table.columns],
         *table.marked(lambda cell: f"{cell}*", lambda cell: f"{cell} "),
     ]
+    if width:
+        cells = _folded(cells, table.labels, round(width * LABEL_SHARE))
     widths = [
         max(len(row[j]) - (j < table.labels) for row in cells) for j in range(len(table.columns))
     ]
@@ -71,7 +85,7 @@ def terminal(table: Table, width: int | None = None) -> str:
             if i == 0:
                 lines.append("─" * len("  ".join("x" * widths[j] for j in block)))
         lines.append("")
-    return "\n".join([*lines[:-1], *(f"  {note}" for note in table.notes_for("*"))])
+    return "\n".join([*lines[:-1], *_wrapped(table.notes_for("*"), width)])
 
 
 def markdown(table: Table) -> str:
@@ -89,27 +103,33 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A `table` with booktabs rules and marked cells in bold; the notes are in its caption."""
-    rows = [map(_escape_latex, table.columns)]
-    rows += table.marked(lambda cell: rf"\textbf{{{_escape_latex(cell)}}}", _escape_latex)
-    headings, *rows = (rf"{' & '.join(row)} \\" for row in rows)
+    """A `table` of a paper's column with booktabs rules and marked cells in bold; columns that do
+    not fit beside each other follow below, labels repeated. The notes are in its caption.
+    """
+    rows = [[_escape_latex(name) for name in table.columns]]
+    rows += table.marked(lambda cell: rf"\textbf{{{_cell(cell)}}}", _cell)
     caption = ". ".join([table.title, *table.notes_for("bold")])
-    alignment = "".join("l" if j < table.labels else "r" for j in range(len(table.columns)))
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_escape_latex(caption)}.}}",
-        rf"\begin{{tabular}}{{{alignment}}}",
-        r"\toprule",
-        headings,
-        r"\midrule",
-        *rows,
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
+        r"\footnotesize",
+        rf"\setlength{{\tabcolsep}}{{{_SEPARATION}pt}}",
     ]
-    return "\n".join(lines) + "\n"
+    for number, block in enumerate(_panels(table)):
+        headings, *others = (rf"{' & '.join(row[j] for j in block)} \\" for row in rows)
+        lines += [
+            *([r"\par\medskip"] if number else []),
+            rf"\begin{{tabular}}{{{''.join('l' if j < table.labels else 'r' for j in block)}}}",
+            r"\toprule",
+            headings,
+            r"\midrule",
+            *others,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
 def width_in_print(table: Table) -> int:
@@ -118,12 +138,97 @@ def width_in_print(table: Table) -> int:
     return sum(2 + max(map(len, column)) for column in lines) - 2
 
 
-def _blocks(widths: Sequence[int], labels: int, width: int | None) -> Iterator[list[int]]:
+def width_in_paper(table: Table) -> float:
+    """Points of the widest part of a table as `latex` sets it, about; more than `COLUMN` where the
+    labels and one column of values are wider.
+    """
+    widths = _paper_widths(table)
+    return max(sum(widths[j] for j in block) for block in _panels(table))
+
+
+def _panels(table: Table) -> list[list[int]]:
+    """Columns of each part of a table in a paper: as many as fit, about equally many in each."""
+    widths = _paper_widths(table)
+    fewest = len(list(_blocks(widths, table.labels, COLUMN, apart=0.0)))
+    values = len(widths) - table.labels
+    size = -(-values // fewest) if fewest else values
+    head = list(range(table.labels))
+    even = [
+        [*head, *range(start, min(start + size, len(widths)))]
+        for start in range(table.labels, len(widths), max(size, 1))
+    ]
+    if even and all(sum(widths[j] for j in block) <= COLUMN for block in even):
+        return even
+    return list(_blocks(widths, table.labels, COLUMN, apart=0.0))
+
+
+def _paper_widths(table: Table) -> list[float]:
+    return [
+        2 * _SEPARATION + max(map(_points, column)) for column in zip(table.columns, *table.rows)
+    ]
+
+
+def _points(text: str) -> float:
+    narrow, wide, capital, other = _POINTS
+    plain, plus_minus, deviation = one_line(text).partition(" ±")
+    width = sum(
+        narrow if c in _NARROW else wide if c in _WIDE_ONES else capital if c.isupper() else other
+        for c in plain
+    )
+    return width + 0.82 * (6.5 + 4.4 * len(deviation) if plus_minus else 0.0)
+
+
+def _cell(text: str) -> str:
+    """A cell in LaTeX: the deviation small, without the 0 before its point."""
+    return re.sub(
+        r"\s?\$\\pm\$(-?)(?:0(?=\.))?([\d.]+)", r"{\\tiny$\\pm$\1\2}", _escape_latex(text)
+    )
+
+
+def _folded(cells: list[list[str]], labels: int, longest: int) -> list[list[str]]:
+    """The cells with labels that are too long in several rows, parted at a dash or a blank."""
+    found = []
+    for row in cells:
+        heads = [_parted(cell.rstrip(), longest) for cell in row[:labels]]
+        for line in range(max(map(len, heads), default=1)):
+            own = [f"{head[line]} " if line < len(head) else " " for head in heads]
+            found.append(own + (row[labels:] if line == 0 else [""] * len(row[labels:])))
+    return found
+
+
+def _parted(label: str, longest: int) -> list[str]:
+    lines = [""]
+    for part in re.split(r"(?<=-)(?=[A-Za-z_])|(?<= )", label):
+        if lines[-1] and len(lines[-1] + part) > longest:
+            lines.append("  ")
+        lines[-1] += part
+    return [line.rstrip() for line in lines]
+
+
+def _wrapped(notes: Iterable[str], width: int | None) -> Iterator[str]:
+    for note in notes:
+        if not width or len(note) + 2 <= width:
+            yield f"  {note}"
+            continue
+        yield from textwrap.wrap(
+            note,
+            max(width, 20),
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def _blocks(
+    widths: Sequence[float], labels: int, width: float | None, apart: float = 2
+) -> Iterator[list[int]]:
     """Columns of each block: the labels and as many others as fit, at least one."""
     head = list(range(labels))
     block = head.copy()
     for j in range(labels, len(widths)):
-        if width and len(block) > labels and sum(widths[k] + 2 for k in (*block, j)) - 2 > width:
+        needed = sum(widths[k] + apart for k in (*block, j)) - apart
+        if width and len(block) > labels and needed > width:
             yield block
             block = head.copy()
         block.append(j)

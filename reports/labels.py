@@ -5,14 +5,58 @@ dataset's default. Side by side only what differs tells rows apart; what all sha
 """
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
+import data
+import losses
+import models
+from registry import possible
+
 # between the parts of a name; a number such as 1e-05 has a dash of its own
 _BETWEEN = re.compile(r"-(?=[A-Za-z_])")
 _BRACKETS = re.compile(r"^(?P<name>.*?) \[(?P<options>.*)\]$")
+# a folder whose name would be too long for a file system ends in a digest of the rest
+_SHORTENED = re.compile(r".{90,}-[0-9a-f]{12}(?= \[|$)", re.DOTALL)
+# said of all rows where their names do not tell, because they are shortened
+_SETTINGS = (
+    "use_val backbone weights freeze dim upscale image_size optimizer lr schedule batch_size epochs"
+    " aug"
+).split()
+_PLACES = {"dataset", "method", "distance", "loss", "seed"}
+# what papers call the parts of a name; what is not here is called the same
+PAPER_NAMES = {
+    "softmax": "Softmax",
+    "DR": "ProxyDR",
+    "conditional": "Conditional softmax",
+    "levels": "Per-level heads",
+    "hiercos": "Hier-COS",
+    "euc": "Euclidean distance",
+    "arccos": "angular distance",
+    "ema": "EMA",
+    "mds": "MDS",
+    "dynamic": "dynamic scale",
+    "val": "validation split",
+    "shared": "shared parents",
+    "size": "size-informed",
+    "ce": "CE",
+    "corr": "CORR",
+    "hierarchical": "Hier. loss",
+    "hxe": "HXE",
+    "soft_labels": "Soft labels",
+    "label_smoothing": "Label smoothing",
+    "level_ce": "Level CE",
+    "tk": "TK",
+    "haf": "HAF",
+    "aigdl": "AIGDL",
+    "margin": "Margin",
+    "random_cut": "Random cut",
+    "haframe": "HAFrame",
+    "devise": "DeViSE",
+}
 
 
 class Labels(NamedTuple):
@@ -27,23 +71,38 @@ class Labels(NamedTuple):
         return f"every row: {self.shared}" if self.shared else ""
 
 
-def method_labels(names: Sequence[str]) -> Labels:
+def method_labels(
+    names: Sequence[str],
+    options: Mapping[str, Mapping] | None = None,
+    *,
+    paper: bool = False,
+) -> Labels:
     """The method of each row with those parts of its name that not all rows have.
 
     Args:
         names: Names of the rows, as in the column options of summary.csv, all different.
+        options: The recorded options by the names of rows. Where one of the names is shortened
+            ("...-b085eeea82e6"), all labels are made from these.
+        paper: Whether parts are called as papers call them, "ProxyDR + EMA" for "DR-ema".
     """
     names = list(dict.fromkeys(names))
-    parts = {name: _parts(name) for name in names}
-    if len(names) < 2:
-        return Labels({name: name for name in names}, "")
-    shared = [
-        part for part in parts[names[0]][1:] if all(part in parts[name][1:] for name in names)
-    ]
-    labels = {
-        name: "-".join([own[0], *(part for part in own[1:] if part not in shared)])
-        for name, own in parts.items()
+    known = options is not None and all(name in options for name in names)
+    if known and any(map(_SHORTENED.match, names)):
+        parts = _parts_of_options({name: options[name] for name in names})
+    else:
+        parts = {name: _parts(name) for name in names}
+    if len(names) < 2 and not paper:
+        return Labels({name: "-".join(own) for name, own in parts.items()}, "")
+    first = parts[names[0]][1:] if len(names) > 1 else []
+    shared = [part for part in first if all(part in own[1:] for own in parts.values())]
+    own = {
+        name: [of_row[0], *(part for part in of_row[1:] if part not in shared)]
+        for name, of_row in parts.items()
     }
+    labels = {name: "-".join(of_row) for name, of_row in own.items()}
+    if paper:
+        labels = {name: " + ".join(map(_in_papers, of_row)) for name, of_row in own.items()}
+        shared = [_in_papers(part) for part in shared]
     if len(set(labels.values())) < len(names):  # the same parts in another order
         return Labels({name: name for name in names}, "")
     return Labels(labels, ", ".join(shared))
@@ -59,3 +118,63 @@ def _parts(name: str) -> list[str]:
     found = _BRACKETS.match(name)
     own = _BETWEEN.split(found["name"] if found else name)
     return own + (found["options"].split(", ") if found else [])
+
+
+def _in_papers(part: str) -> str:
+    return PAPER_NAMES.get(part, part)
+
+
+def _parts_of_options(rows: Mapping[str, Mapping]) -> dict[str, list[str]]:
+    """The same from options: the method, what rows differ in, and the settings that they share.
+
+    An option that only some rows have, with one value, comes with their method or loss; it is
+    named only where rows would else be called the same.
+    """
+    values = {}
+    for of_row in rows.values():
+        for name, value in of_row.items():
+            values.setdefault(name, []).append(value)
+    telling, implied = [], []
+    for name, found in sorted(values.items()):
+        everywhere = len(found) == len(rows)
+        if name in _PLACES or (everywhere and all(value == found[0] for value in found)):
+            continue
+        differs = any(value != found[0] for value in found) or found[0] is True
+        (telling if differs else implied).append(name)
+    settings = [
+        name
+        for name in _SETTINGS
+        if len(values.get(name, ())) == len(rows) and name not in (*telling, *implied)
+    ]
+    wanted = {name: list(telling) for name in rows}
+    for option in implied:  # each only where it tells rows apart that nothing before it does
+        alike = defaultdict(list)
+        for name, of_row in rows.items():
+            alike[tuple(_row_parts(of_row, wanted[name]))].append(name)
+        for same in alike.values():
+            if len({str(rows[name].get(option)) for name in same}) > 1:
+                for name in same:
+                    wanted[name].append(option)
+    return {name: _row_parts(of_row, [*wanted[name], *settings]) for name, of_row in rows.items()}
+
+
+def _row_parts(options: Mapping, wanted: Sequence[str]) -> list[str]:
+    """The method, the distance, the loss where it is not the usual one, and the wanted options."""
+    head = models.HEADS[options["method"]] if options["method"] in models.HEADS else None
+    parts = [getattr(head, "label", None) or options["method"]]
+    if options.get("distance") is not None:
+        parts.append(options["distance"])
+    if options.get("loss") not in (None, losses.LOSSES.option.default):
+        parts.append(options["loss"])
+    tags = possible((data.DATASETS.option, *models.OPTIONS, models.HEADS.option))
+    for name in wanted:
+        if name in options:
+            tag = tags[name].tag if name in tags else None
+            parts.append(_part(name, options[name], tag))
+    return parts
+
+
+def _part(name: str, value: object, tag: str | None) -> str:
+    if value is True:
+        return tag or name
+    return f"{name}={'+'.join(map(str, value)) if isinstance(value, list) else value}"

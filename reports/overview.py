@@ -3,7 +3,6 @@ the runs.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +10,7 @@ import pandas as pd
 
 from files.text import for_people
 from reports import formats, statistics, tables
-from reports.labels import method_labels
+from reports.labels import Labels, method_labels
 from runs import records
 from runs.folder import Run
 from runs.records import Record
@@ -45,9 +44,10 @@ def show(
         return _nothing(record, found)
     summary = statistics.summarise(found.values)
     metrics, problem = _select(wanted, summary)
-    comparisons, refused = _comparisons(found, metrics, [_names(pair, aliases) for pair in pairs])
+    asked = [_names(pair, aliases) for pair in pairs]
+    comparisons, refused = _comparisons(found, metrics, asked, paper=layout == "latex")
     compared = [table for table, _ in comparisons]
-    text = _layout(summary, metrics, compared, layout)
+    text = _layout(summary, metrics, compared, layout, found.options)
     file = formats.SUMMARIES[layout]
     try:
         _write(Run(record), summary, [numbers for _, numbers in comparisons], file, text)
@@ -57,8 +57,11 @@ def show(
     print(
         f"{_counts(found)}; wrote {', '.join(filter(None, written))} into {record}", file=sys.stderr
     )
-    shown = [*tables.summary_tables(summary, metrics), *compared]
-    for line in [*refused, *(_too_wide(shown) if layout == "latex" else ())]:
+    wide = ()
+    if layout == "latex":
+        shown = tables.summary_tables(summary, metrics, found.options, paper=True)
+        wide = _too_wide([*shown, *compared])
+    for line in [*refused, *wide]:
         print(f"note: {line}", file=sys.stderr)
     if problem is not None:
         raise problem
@@ -66,13 +69,13 @@ def show(
 
 
 def _too_wide(shown: Sequence[formats.Table]) -> list[str]:
-    """A line on each table that does not fit on a page of a paper."""
-    widths = [(table.title, formats.width_in_print(table)) for table in shown]
+    """A line on each table whose labels leave no room for a value in a column of a paper."""
+    widths = [(table.title, formats.width_in_paper(table)) for table in shown]
     return [
-        f"{title}: the table is about {width} characters wide and a page of a paper holds"
-        f" {formats.PAGE}: choose measures with --metrics, or set it in landscape"
+        f"{title}: the table is about {width:.0f} points wide and a column of a paper holds"
+        f" {formats.COLUMN:.0f}: its names are long; shorten them in the file, or use table*"
         for title, width in widths
-        if width > formats.PAGE
+        if width > formats.COLUMN
     ]
 
 
@@ -99,14 +102,19 @@ def _write(
 
 
 def _layout(
-    summary: pd.DataFrame, metrics: Sequence[str], comparisons: Sequence[formats.Table], layout: str
+    summary: pd.DataFrame,
+    metrics: Sequence[str],
+    comparisons: Sequence[formats.Table],
+    layout: str,
+    options: Mapping[tuple, dict],
 ) -> str:
     if layout == "csv":
         table = for_people(tables.wide(summary, metrics))
         return table.to_csv(index=False, lineterminator="\n").rstrip("\n")
-    shown = [*tables.summary_tables(summary, metrics), *comparisons]
+    paper = layout == "latex"
+    shown = [*tables.summary_tables(summary, metrics, options, paper=paper), *comparisons]
     if layout == "terminal":
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        width = formats.terminal_width()
         return "\n\n".join(formats.terminal(table, width) for table in shown) + "\n"
     return "\n".join(tables.LAYOUTS[layout](table) for table in shown).rstrip("\n")
 
@@ -117,36 +125,48 @@ def _names(pair: Sequence[str], aliases: Mapping[str, str]) -> list[tuple[str, s
 
 
 def _comparisons(
-    found: Record, metrics: Sequence[str], pairs: Sequence[Sequence[tuple[str, str]]]
+    found: Record,
+    metrics: Sequence[str],
+    pairs: Sequence[Sequence[tuple[str, str]]],
+    *,
+    paper: bool = False,
 ) -> tuple[list[tuple[formats.Table, pd.DataFrame]], list[str]]:
     """A table and its numbers for each pair of rows in each dataset and hierarchy, and what cannot
-    be compared.
+    be compared. p are corrected over all tests of one dataset and hierarchy.
     """
     made, refused = [], []
     parts = [part for _, part in found.values.groupby(records.GROUP, sort=False)]
+    couples_of: list[list[tuple[str, str]]] = [[] for _ in parts]
     for pair in pairs:
         asked, compared = f"--compare {' '.join(name for name, _ in pair)}", False
-        for part in parts:
-            sides = [_find(part, *names) for names in pair]
+        for part, of_part in zip(parts, couples_of):
+            sides = [_find(part, found.options, *names) for names in pair]
             if not all(sides):
                 continue
             compared = True
             couples, alone = _couples(part, found.options, *sides)
             dataset, hierarchy = part[records.GROUP].iloc[0]
             refused += [f"{asked}: {dataset}, tree {hierarchy[:8]}: {line}" for line in alone]
-            measured = [metric for metric in metrics if (part["metric"] == metric).any()]
-            made += [_compare(part, a, b, measured) for a, b in couples]
+            of_part += couples
         if not compared:
             rows = ", ".join(dict.fromkeys(found.values["options"]))
             refused.append(f"{asked}: no dataset has both; the rows are {rows}")
+    for part, couples in zip(parts, couples_of):
+        made += _compare(part, list(dict.fromkeys(couples)), metrics, found.options, paper)
     return made, refused
 
 
-def _find(part: pd.DataFrame, name: str, alias: str) -> list[str]:
+def _labels(part: pd.DataFrame, options: Mapping[tuple, dict], paper: bool = False) -> Labels:
+    group = tuple(part[records.GROUP].iloc[0])
+    own = {row[2]: of_row for row, of_row in options.items() if row[:2] == group}
+    return method_labels(part["options"], own, paper=paper)
+
+
+def _find(part: pd.DataFrame, options: Mapping[tuple, dict], name: str, alias: str) -> list[str]:
     """The rows that a name means: as runs' folders have it, as a method, or as the table shows
     it.
     """
-    shown = {label: row for row, label in method_labels(part["options"]).by_name.items()}
+    shown = {label: row for row, label in _labels(part, options).by_name.items()}
     found = records.find_rows(part, name) or records.find_rows(part, alias)
     return found or ([shown[name]] if name in shown else [])
 
@@ -188,9 +208,36 @@ def _agree(a: Mapping, b: Mapping) -> bool:
 
 
 def _compare(
-    part: pd.DataFrame, a: str, b: str, metrics: Sequence[str]
+    part: pd.DataFrame,
+    couples: Sequence[tuple[str, str]],
+    metrics: Sequence[str],
+    options: Mapping[tuple, dict],
+    paper: bool,
+) -> list[tuple[formats.Table, pd.DataFrame]]:
+    """A table and its numbers for each pair of rows of one dataset and hierarchy."""
+    measured = [metric for metric in metrics if (part["metric"] == metric).any()]
+    compared = statistics.correct([statistics.compare(part, a, b, measured) for a, b in couples])
+    family = None
+    if len(couples) > 1:
+        tests = sum(len(numbers) for numbers in compared)
+        family = (
+            f"(p): corrected by Holm for the {tests} tests of the {len(couples)} comparisons"
+            " (measures times pairs of methods)"
+        )
+    return [
+        _comparison(part, pair, numbers, _labels(part, options, paper), family)
+        for pair, numbers in zip(couples, compared)
+    ]
+
+
+def _comparison(
+    part: pd.DataFrame,
+    pair: tuple[str, str],
+    numbers: pd.DataFrame,
+    labels: Labels,
+    family: str | None,
 ) -> tuple[formats.Table, pd.DataFrame]:
-    numbers = statistics.compare(part, a, b, metrics)
+    a, b = pair
     seeds, other_split = statistics.paired_seeds(part, a, b)
     dataset, hierarchy = part[records.GROUP].iloc[0]
     notes = [f"paired seeds: {', '.join(map(str, seeds)) or 'none'}"]
@@ -207,12 +254,11 @@ def _compare(
         "b": b,
         "seeds": " ".join(map(str, seeds)),
     }
-    labels = method_labels(part["options"])
     left, right = labels.by_name[a], labels.by_name[b]
     if labels.note:
         notes.append(labels.note)
     title = f"{dataset}, tree {hierarchy[:8]}: {right} against {left}"
-    table = tables.comparison_table(numbers, left, right, title, notes)
+    table = tables.comparison_table(numbers, left, right, title, notes, family)
     return table, pd.DataFrame(place, index=numbers.index).join(numbers)
 
 

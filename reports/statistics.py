@@ -1,6 +1,6 @@
 """Statistics of many runs over their seeds: means, intervals, paired tests."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,9 @@ COMPARISON = [
     "p_wilcoxon",
     "p_t_holm",
     "p_wilcoxon_holm",
+    "differences",
 ]
+_P = ("p_t", "p_wilcoxon")
 
 
 def summarise(values: pd.DataFrame) -> pd.DataFrame:
@@ -76,9 +78,9 @@ def compare(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> pd.
 
     Returns: Columns `COMPARISON`: number of pairs with both values defined, means over them, mean
     difference b - a with the 95 % interval of Student's t, two-sided p of the paired t-test and of
-    Wilcoxon's signed-rank test, and both p corrected over the metrics, see `holm`. Intervals and p
-    are NaN with fewer than two pairs; p of the t-test
-    also where all differences are equal, both where they are 0.
+    Wilcoxon's signed-rank test, both p corrected over the metrics, see `holm` and `correct`, and
+    the differences, by seed, with blanks between. Intervals and p are NaN with fewer than two
+    pairs; p of the t-test also where all differences are equal, both where they are 0.
     """
     rows = []
     for metric in metrics:
@@ -86,11 +88,22 @@ def compare(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> pd.
         x, y = (of_metric.loc[of_metric["options"] == name, "value"] for name in (a, b))
         pairs = pd.concat([x, y], axis=1, join="inner").to_numpy(float)
         pairs = pairs[np.isfinite(pairs).all(axis=1)]
-        rows.append([metric, len(pairs), *_paired(pairs[:, 0], pairs[:, 1])])
-    table = pd.DataFrame(rows, columns=COMPARISON[:-2])
-    for name in ("p_t", "p_wilcoxon"):
-        table[f"{name}_holm"] = holm(table[name].to_numpy(float))
-    return table
+        differences = " ".join(f"{b - a:.6g}" for a, b in pairs)
+        rows.append([metric, len(pairs), *_paired(pairs[:, 0], pairs[:, 1]), differences])
+    plain = [name for name in COMPARISON if not name.endswith("_holm")]
+    (table,) = correct([pd.DataFrame(rows, columns=plain)])
+    return table[COMPARISON]
+
+
+def correct(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Tables of `compare` with their p corrected by `holm` over all tests of all of them."""
+    corrected = [table.copy() for table in tables]
+    ends = np.cumsum([len(table) for table in tables])[:-1]
+    for name in _P:
+        p = [table[name].to_numpy(float) for table in tables]
+        for table, part in zip(corrected, np.split(holm(np.concatenate([[], *p])), ends)):
+            table[f"{name}_holm"] = part
+    return corrected
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -3,14 +3,15 @@ Markdown and LaTeX.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
 
-from metrics.catalogue import direction, place
+from metrics.catalogue import direction, place, split
 from metrics.measure import SECTIONS
 from metrics.outputs import SAMPLE
 from reports.formats import MARK, Table, latex, markdown, terminal
@@ -34,8 +35,35 @@ DEFAULT_METRICS = (
     "wtd",
 )
 
+# what evaluate.py prints of one run
+MAIN = (*DEFAULT_METRICS, "macro_accuracy", "severity", "ece")
+MANY = 25  # measures of one table
+
 SIMILARITY = re.compile(r"(.*/)?a?hs@\d+")  # measures over the run's own similarity of classes
 SYMBOLS = {"higher": " ↑", "lower": " ↓", None: ""}
+FEWEST = 3  # paired seeds of an interval: of two, Student's t is 12.7, which spans everything
+# what papers call measures; those with a number (@k) are found by what is before it
+PAPER_MEASURES = {
+    "accuracy": "Acc.",
+    "macro_accuracy": "Macro acc.",
+    "balanced_accuracy": "Bal. acc.",
+    "hierarchical_accuracy": "HA",
+    "severity": "Severity",
+    "ahc": "AHC",
+    "ahd": "AHD",
+    "hp": "HP",
+    "hs": "HS",
+    "ahs": "AHS",
+    "ahp": "AHP",
+    "wtd": "WTD",
+    "hops": "HOPS",
+    "ece": "ECE",
+    "nll": "NLL",
+    "brier": "Brier",
+    "aurc": "AURC",
+    "corr": "Corr.",
+}
+_PAPER_COLUMNS = {"value": "", "prototype": "(NC)", "W": "(W)", "P": "(P)"}
 
 
 def select_metrics(
@@ -63,7 +91,23 @@ def select_metrics(
     return list(chosen) or known[:10]
 
 
-def summary_tables(summary: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Table]:
+def paper_measure(metric: str) -> str:
+    """What papers call a measure: 'Acc. (NC)' for prototype/accuracy; its own name where none."""
+    _, column, name = place(metric)
+    base, at, number_of = name.partition("@")
+    if base not in PAPER_MEASURES:
+        return metric
+    which = _PAPER_COLUMNS.get(column, f"({column})")
+    return f"{PAPER_MEASURES[base]}{at}{number_of} {which}".strip()
+
+
+def summary_tables(
+    summary: pd.DataFrame,
+    metrics: Sequence[str],
+    options: Mapping[tuple[str, str, str], Mapping] | None = None,
+    *,
+    paper: bool = False,
+) -> Iterator[Table]:
     """One table for each dataset and hierarchy, with its part of the summary: rows are methods and
     options.
 
@@ -75,9 +119,15 @@ def summary_tables(summary: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ta
     Args:
         summary: As `aggregation.summarise` returns it.
         metrics: The columns.
+        options: Of the rows, as in `runs.records.Record`.
+        paper: Whether methods and measures are called as in papers, and what all rows share, their
+            number of seeds too, is said in the caption only.
     """
     for (dataset, hierarchy), part in summary.groupby(["dataset", "hierarchy"], sort=False):
-        labels = method_labels(part["options"])
+        of_rows = {
+            row[2]: own for row, own in (options or {}).items() if row[:2] == (dataset, hierarchy)
+        }
+        labels = method_labels(part["options"], of_rows, paper=paper)
         part = relabel(part, labels)
         seeds = (part["n_seeds"] + part["undefined"]).groupby(part["options"], sort=False).max()
         here = [metric for metric in metrics if (part["metric"] == metric).any()]
@@ -90,32 +140,47 @@ def summary_tables(summary: pd.DataFrame, metrics: Sequence[str]) -> Iterator[Ta
             for j, metric in enumerate(here)
             for row in _best(part, metric, list(seeds.index))
         }
-        headings = ("method", "seeds", *(name + SYMBOLS[direction(name)] for name in here))
-        notes = (*_summary_notes(bool(best), seeds, rows), *_conditions(part, here))
+        called = map(paper_measure, here) if paper else here
+        headings = ("method", "seeds")
+        headings += tuple(name + SYMBOLS[direction(metric)] for name, metric in zip(called, here))
+        notes = (*_summary_notes(bool(best), seeds, rows, paper), *_conditions(part, here))
         notes = (labels.note, *notes) if labels.note else notes
         if len(here) < len(metrics):
             notes += (
                 "in no run of this table:"
                 f" {', '.join(metric for metric in metrics if metric not in here)}",
             )
-        yield Table(
+        table = Table(
             f"{dataset}, tree {hierarchy[:8]}", headings, tuple(rows), frozenset(best), notes
         )
+        yield _for_paper(table, seeds) if paper else table
 
 
 def comparison_table(
-    comparison: pd.DataFrame, a: str, b: str, title: str, notes: Sequence[str]
+    comparison: pd.DataFrame,
+    a: str,
+    b: str,
+    title: str,
+    notes: Sequence[str],
+    family: str | None = None,
 ) -> Table:
-    """Paired tests of b against a, as `aggregation.compare` returns them, one row a measure."""
+    """Paired tests of b against a, as `statistics.compare` returns them, one row a measure.
+
+    Args:
+        family: A sentence on the tests that the correction is over, where they are more than those
+            of this table.
+    """
     headings = ("measure", "pairs", a, b, "difference", "95 % interval", "p (t)", "p (Wilcoxon)")
     tests = comparison.reindex(columns=["p_t", "p_wilcoxon"]).notna().sum()
-    rows = []
+    rows, few = [], False
     for row in comparison.itertuples():
         interval = f"[{number(row.lower)}, {number(row.upper)}]" if np.isfinite(row.lower) else "–"
+        if 1 < row.pairs < FEWEST:
+            interval, few = ", ".join(map(number, map(float, row.differences.split()))), True
         means = (number(row.a_mean), number(row.b_mean), number(row.difference))
         p_values = (
-            _p_value(row.p_t) + _corrected(row.p_t_holm, tests["p_t"]),
-            _p_value(row.p_wilcoxon) + _corrected(row.p_wilcoxon_holm, tests["p_wilcoxon"]),
+            _p_value(row.p_t) + _corrected(row.p_t_holm, tests["p_t"], family),
+            _p_value(row.p_wilcoxon) + _corrected(row.p_wilcoxon_holm, tests["p_wilcoxon"], family),
         )
         rows.append(
             (
@@ -131,9 +196,50 @@ def comparison_table(
         " t",
         "p: two-sided; with n pairs Wilcoxon's is at least 2 / 2^n",
     )
-    if tests.max() > 1:
-        own += ("(p): corrected by Holm for the number of measures in this table",)
+    if few:
+        own += (f"with fewer than {FEWEST} pairs: the differences in place of an interval",)
+    if tests.max() > 1 or (family is not None and tests.max() > 0):
+        own += (
+            "(p): corrected by Holm for the number of measures in this table"
+            if family is None
+            else family,
+        )
     return Table(title, headings, tuple(rows), notes=(*notes, *own))
+
+
+def main_metrics(known: Iterable[str], added: Sequence[str] = ()) -> list[str]:
+    """The main measures that there are, the first ten of any where there is none of those; then
+    those of the added ones, only the main ones of a column (`hie/accuracy`) where they are many.
+    """
+    known = list(known)
+    names = [metric for name in MAIN for metric in known if fnmatchcase(metric, name)]
+    if len(added) > MANY:
+        added = [
+            metric
+            for metric in added
+            if any(fnmatchcase(split(metric)[-1], name) for name in MAIN) and not split(metric)[1]
+        ]
+    return list(dict.fromkeys([*(names or known[:10]), *added]))
+
+
+def main_table(metrics: pd.DataFrame, names: Sequence[str]) -> Table:
+    """The named measures of one run below each other; metrics as in `run_tables`."""
+    of_name = metrics.set_index("metric")
+    interval = "lower" in of_name.columns and of_name["lower"].notna().any()
+    rows = [
+        (
+            name + SYMBOLS[direction(name)],
+            _measured(of_name.loc[name]),
+            str(int(of_name.loc[name, "n"])),
+        )
+        for name in names
+    ]
+    notes = ["↑ higher is better, ↓ lower is better"]
+    if interval:
+        notes.append("[lower, upper]: 95 % bootstrap interval over the images of the split")
+    if (of_name.loc[list(names), "undefined"] > 0).any():
+        notes.append("(-k): k items are left out, for which the measure is not defined")
+    return Table("main measures", ("measure", "value", "n"), tuple(rows), notes=tuple(notes))
 
 
 def run_tables(metrics: pd.DataFrame) -> Iterator[Table]:
@@ -274,6 +380,21 @@ def _column(part: pd.DataFrame, seeds: pd.Series) -> list[str]:
     return cells
 
 
+def _for_paper(table: Table, seeds: pd.Series) -> Table:
+    """The table without its column of seeds, which the caption says where all rows have equally
+    many.
+    """
+    if seeds.nunique() > 1:
+        return table
+    columns, rows = (
+        (table.columns[0], *table.columns[2:]),
+        tuple((row[0], *row[2:]) for row in table.rows),
+    )
+    best = frozenset((i, j - 1) for i, j in table.best)
+    said = f"every row: {seeds.iloc[0]} {'seed' if seeds.iloc[0] == 1 else 'seeds'}"
+    return replace(table, columns=columns, rows=rows, best=best, notes=(*table.notes, said))
+
+
 def _best(part: pd.DataFrame, metric: str, rows: list[str]) -> list[int]:
     """Positions of the rows with the best mean of those on the same splits, ties included; none
     where one is alone.
@@ -318,14 +439,13 @@ def _conditions(part: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
 
 
 def _summary_notes(
-    marked: bool, seeds: pd.Series, rows: Sequence[Sequence[str]]
+    marked: bool, seeds: pd.Series, rows: Sequence[Sequence[str]], paper: bool
 ) -> tuple[str, ...]:
     notes = ["mean ± standard deviation (n - 1) over seeds"] if seeds.max() > 1 else []
     if marked:
         notes.append("↑ higher is better, ↓ lower is better")
-        notes.append(
-            f"{MARK}: the best mean of its column, ties too; no test: for that, use --compare A B"
-        )
+        advice = "" if paper else ": for that, use --compare A B"
+        notes.append(f"{MARK}: the best mean of its column, ties too; no test{advice}")
     if any("/" in cell.partition("(")[2] for row in rows for cell in row[2:]):
         notes.append("(k/n): only k of the row's n seeds have a value")
     return tuple(notes)
@@ -366,8 +486,9 @@ def _decimals(value: float) -> int:
     return 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
 
 
-def _corrected(p: float, tests: int) -> str:
-    return f" ({_p_value(p)})" if tests > 1 and np.isfinite(p) else ""
+def _corrected(p: float, tests: int, family: str | None) -> str:
+    several = tests > 1 or family is not None
+    return f" ({_p_value(p)})" if several and np.isfinite(p) else ""
 
 
 def _p_value(p: float) -> str:

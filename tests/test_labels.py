@@ -1,6 +1,6 @@
 """Labels of methods side by side: only what differs, and what is shared once."""
 
-from reports.labels import method_labels
+from reports.labels import PAPER_NAMES, method_labels
 
 
 def test_long_names_that_differ_in_the_middle_are_told_apart_by_just_that():
@@ -39,3 +39,36 @@ def test_options_in_brackets_tell_equal_folder_names_apart():
 def test_labels_are_as_different_as_names():
     names = ["DR-a-b", "DR-b-a", "DR-a"]
     assert len(set(method_labels(names).by_name.values())) == 3
+
+
+def test_shortened_names_are_told_apart_by_their_options():
+    start = "x" * 100
+    shared = {"distance": "euc", "epochs": 20, "use_val": True, "lr": 1e-05}
+    rows = {
+        f"{start}-0123456789ab": {"method": "DR", "loss": "hxe", "hxe_alpha": 0.1, **shared},
+        f"{start}-ab0123456789": {"method": "DR", "loss": "hxe", "hxe_alpha": 0.4, **shared},
+        "NormFace-euc-ema": {"method": "normface", "loss": "ce", "ema": True, "alpha": 1, **shared},
+    }
+    labels = method_labels(list(rows), rows)
+    assert list(labels.by_name.values()) == [
+        "DR-hxe-hxe_alpha=0.1",
+        "DR-hxe-hxe_alpha=0.4",
+        "NormFace-ema",  # alpha comes with ema
+    ]
+    assert labels.shared == "euc, val, lr=1e-05, epochs=20"
+    paper = method_labels(list(rows), rows, paper=True)
+    assert list(paper.by_name.values())[0] == "ProxyDR + HXE + hxe_alpha=0.1"
+
+
+def test_options_that_come_with_a_method_are_named_where_nothing_else_differs():
+    names = [f"{'y' * 100}-{digit * 12}" for digit in "ab"]
+    rows = dict(zip(names, ({"method": "DR"}, {"method": "DR", "fit": "pad"})))
+    assert list(method_labels(names, rows).by_name.values()) == ["DR", "DR-fit=pad"]
+
+
+def test_every_registered_method_and_loss_has_a_name_for_papers():
+    from losses import LOSSES
+    from models import HEADS
+
+    names = {head.label or name for name, head in HEADS.items()} | {*LOSSES}
+    assert names - {"NormFace"} <= {*PAPER_NAMES}

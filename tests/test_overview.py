@@ -61,7 +61,7 @@ def test_everything_under_a_record_becomes_a_table(record, call):
     "layout, name, mark",
     [
         ("markdown", "summary.md", "**0.590 ±0.070**"),
-        ("latex", "summary.tex", r"\textbf{0.590 $\pm$0.070}"),
+        ("latex", "summary.tex", r"ProxyDR & \textbf{0.590{\tiny$\pm$.070}}"),
     ],
 )
 def test_markdown_and_latex_are_printed_and_written(record, call, layout, name, mark):
@@ -71,11 +71,10 @@ def test_markdown_and_latex_are_printed_and_written(record, call, layout, name, 
 
 def test_a_table_too_wide_for_a_paper_is_noted_with_the_way_out(record, call):
     _, _, err = call("--record", record, "--format", "latex", "--metrics", "accuracy")
-    assert "characters wide" not in err
-    names = ["balanced_accuracy", "ece", "nll", "brier", "hs@250", "ahs@250", "ahp@250", "aurc"]
-    write_run(record, "DR-euc", 4, dict.fromkeys(["accuracy", *names], 0.5))
-    _, _, err = call("--record", record, "--format", "latex", "--metrics", "*")
-    assert "characters wide and a page of a paper holds 90: choose measures with --metrics" in err
+    assert "points wide" not in err
+    write_run(record, f"DR-euc-{'very' * 20}_long", 1, {"accuracy": 0.5}, note="long")
+    _, _, err = call("--record", record, "--format", "latex", "--columns", "accuracy")
+    assert "points wide and a column of a paper holds 229: its names are long" in err
 
 
 def test_the_csv_format_is_numbers_for_a_spreadsheet(record, call):
@@ -84,7 +83,8 @@ def test_the_csv_format_is_numbers_for_a_spreadsheet(record, call):
     assert table["accuracy"].to_dict() == pytest.approx({"NormFace-euc": 0.55, "DR-euc": 0.59})
 
 
-def test_methods_are_compared_by_paired_tests(record, call):
+def test_methods_are_compared_by_paired_tests(record, call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
     status, out, _ = call(
         "--record", record, "--compare", "SD", "ProxyDR", "--compare", "DR-euc", "NormFace-euc"
     )
@@ -96,6 +96,25 @@ def test_methods_are_compared_by_paired_tests(record, call):
     assert table.groupby(["a", "b"])["difference"].first().to_dict() == pytest.approx(
         {("NormFace-euc", "DR-euc"): 0.04, ("DR-euc", "NormFace-euc"): -0.04}
     )
+
+
+def test_several_comparisons_are_corrected_together(record, call):
+    for seed, value in ((1, 0.51), (2, 0.63), (3, 0.58)):
+        write_run(record, "DR-euc-mds", seed, {"accuracy": value, "ahc": 1.5}, mds_W=True)
+    pairs = ("--compare", "NormFace-euc", "DR-euc", "--compare", "NormFace-euc", "DR-euc-mds")
+    _, out, _ = call("--record", record, *pairs, "--metrics", "accuracy")
+    table = pd.read_csv(record / "comparisons.csv")
+    smaller = min(table["p_t"])
+    assert min(table["p_t_holm"]) == pytest.approx(2 * smaller)
+    words = " ".join(out.split())
+    assert words.count("corrected by Holm for the 2 tests of the 2 comparisons") == 2
+    assert f"({max(table['p_t_holm']):.3f})" in out
+
+
+def test_tables_fit_the_terminal(record, call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = call("--record", record, "--compare", "NormFace", "DR")
+    assert max(map(len, out.splitlines())) <= 60 and out.count("─\n") > 2
 
 
 def test_comparisons_that_cannot_be_made_are_refused_with_the_rows(record, call):

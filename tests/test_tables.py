@@ -3,6 +3,8 @@ its own reader.
 """
 
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,8 @@ from metrics import Outputs, Result, evaluate, suite
 from metrics.catalogue import MEASURES, describe, direction, place, split
 from metrics.measure import SECTIONS
 from metrics.suite import ON_REQUEST
-from reports import page
-from reports.formats import Table, terminal
+from reports import formats, page
+from reports.formats import COLUMN, Table, terminal
 from reports.statistics import compare, summarise
 from reports.tables import (
     LAYOUTS,
@@ -148,7 +150,7 @@ def test_latex_escapes_what_would_break_a_table():
     text = LAYOUTS["latex"](table_of([(r"a_b&50%#$~^\{}", "0.1 ±0.2"), ("–", "x ↑")], {(0, 1)}))
     assert (
         r"a\_b\&50\%\#\$\textasciitilde{}\textasciicircum{}\textbackslash{}\{\}"
-        r" & \textbf{0.1 $\pm$0.2} \\" in text
+        r" & \textbf{0.1{\tiny$\pm$.2}} \\" in text
     )
     assert r"-- & x $\uparrow$ \\" in text and text.count(r"\begin") == text.count(r"\end") == 2
     assert all(
@@ -214,6 +216,86 @@ def test_columns_are_chosen_by_name_or_pattern_and_unknown_ones_refused():
     assert select_metrics(None, ["mine"]) == ["mine"]
     with pytest.raises(ValueError, match=r"--metrics acuracy: .* accuracy"):
         select_metrics(["acuracy"], known)
+
+
+def six_methods(tmp_path) -> pd.DataFrame:
+    """A summary of six methods with eight measures over three seeds."""
+    measures = ["accuracy", "prototype/accuracy", "accuracy@5", "ahc", "ahd@5", "hp@5", "ahs@250"]
+    names = ["NormFace-euc", "DR-euc", "DR-euc-ema", "DR-euc-mds", "DR-euc-dynamic", "DR-euc-hxe"]
+    for row, name in enumerate(names):
+        for seed in (1, 2, 3):
+            values = {m: 0.5 + 0.01 * row + 0.001 * seed for m in [*measures, "wtd"]}
+            write_run(tmp_path, name, seed, values, mark=name)
+    return summarise(read_record(tmp_path).values)
+
+
+def test_a_table_for_a_paper_has_the_papers_names_and_says_once_what_all_rows_share(tmp_path):
+    (table,) = summary_tables(six_methods(tmp_path), ["accuracy", "prototype/accuracy"], paper=True)
+    assert table.columns == ("method", "Acc. ↑", "Acc. (NC) ↑")
+    assert [row[0] for row in table.rows][:3] == ["NormFace", "ProxyDR", "ProxyDR + dynamic scale"]
+    assert "every row: 3 seeds" in table.notes and "every row: Euclidean distance" in table.notes
+    assert not any("--compare" in note for note in table.notes)  # no flags in a caption
+    assert len(table.best) == 2 and {column for _, column in table.best} == {1, 2}
+
+
+def test_a_table_of_six_methods_and_eight_measures_fits_a_column_of_a_paper(tmp_path):
+    summary = six_methods(tmp_path)
+    (table,) = summary_tables(summary, list(dict.fromkeys(summary["metric"])), paper=True)
+    assert formats.width_in_paper(table) <= COLUMN
+    text = LAYOUTS["latex"](table)
+    assert text.count(r"\begin{tabular}") > 1 and text.count(r"ProxyDR + EMA &") == text.count(
+        r"\begin{tabular}"
+    )
+    widths, column = measured_widths(text, tmp_path)
+    assert all(width <= column for width in widths), (widths, column)
+
+
+def measured_widths(text: str, folder) -> tuple[list[float], float]:
+    """Points of each tabular of a LaTeX table, and of the column of a two-column article, by
+    pdflatex.
+    """
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed, so no width can be measured")
+    head, *parts = re.split(r"(?=\\begin\{tabular\})", text)
+    boxes = [part[: part.index(r"\end{tabular}")] + r"\end{tabular}" for part in parts]
+    size = r"\footnotesize" + re.search(r"\\setlength\{\\tabcolsep\}\{.*?\}", head)[0]
+    rules = r"\let\toprule\hline\let\midrule\hline\let\bottomrule\hline"
+    lines = [
+        r"\documentclass[twocolumn]{article}",
+        rf"\IfFileExists{{booktabs.sty}}{{\usepackage{{booktabs}}}}{{{rules}}}",
+        r"\begin{document}\typeout{column=\the\columnwidth}",
+        *(rf"\setbox0=\hbox{{{size} {box}}}\typeout{{width=\the\wd0}}\box0\par" for box in boxes),
+        text,
+        r"\end{document}",
+    ]
+    (folder / "table.tex").write_text("\n".join(lines), "utf-8")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "table.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    found = [float(width) for width in re.findall(r"width=([\d.]+)pt", done.stdout)]
+    assert len(found) == len(boxes) and "Overfull" not in done.stdout
+    return found, float(re.search(r"column=([\d.]+)pt", done.stdout)[1])
+
+
+def test_names_that_leave_no_room_are_wider_than_a_column():
+    table = table_of([("W" * 60, "1.0")])
+    assert formats.width_in_paper(table) > COLUMN
+
+
+def test_two_pairs_are_shown_as_differences_and_no_interval(tmp_path):
+    for seed, a, b in ((1, 0.50, 0.52), (2, 0.60, 0.66)):
+        write_run(tmp_path, "NormFace-euc", seed, {"accuracy": a})
+        write_run(tmp_path, "DR-euc", seed, {"accuracy": b})
+    numbers = compare(read_record(tmp_path).values, "NormFace-euc", "DR-euc", ["accuracy"])
+    table = comparison_table(numbers, "a", "b", "title", [])
+    assert table.rows[0][5] == "0.020, 0.060" and "[" not in " ".join(table.rows[0])
+    assert any("fewer than 3 pairs" in note for note in table.notes)
+
+
+def test_notes_go_on_in_the_next_line_of_a_terminal():
+    table = Table("t", ("name", "x"), (("a", "1"),), notes=("a sentence of several words " * 5,))
+    lines = terminal(table, width=40).splitlines()
+    assert max(map(len, lines)) <= 40 and " ".join(" ".join(lines).split()).count("sentence") == 5
 
 
 def test_metrics_with_brackets_are_found_by_their_name():
@@ -369,3 +451,11 @@ def test_latex_keeps_comparison_signs_hyphens_and_brackets():
         r"{[}a] \textless{}b\textgreater{}\textbar{}''c'' & -{}-d \\" in text
         and "use -{}-compare A" in text
     )
+
+
+def test_long_names_go_on_in_the_next_line_of_a_terminal_and_lose_nothing():
+    name = "DR-euc-hierarchical-decay=0.9-mds_targets=path"
+    lines = terminal(Table("t", ("method", "x"), ((name, "1.0"), ("b", "2.0"))), 50).splitlines()
+    assert max(map(len, lines)) <= 50 and lines[3].startswith("DR-euc-hierarchical-")
+    assert "".join(line[:22].strip() for line in lines[3:-1] if "b" not in line) == name
+    assert lines[3].endswith("1.0") and lines[-1].split() == ["b", "2.0"]
