@@ -56,6 +56,11 @@ def build_parser() -> Parser:
         help="measures to compare, by name or pattern such as 'W/*' (default: those of the papers)",
     )
     add(
+        "--figures",
+        action="store_true",
+        help="also draw the figures of a comparison for papers, as files and on its page",
+    )
+    add(
         "--comparison_only",
         action="store_true",
         help="compare the methods without drawing every single run",

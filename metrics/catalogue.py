@@ -70,6 +70,25 @@ def direction(metric: str) -> str | None:
     return None if found is None else found.direction
 
 
+def meaning(metric: str) -> str:
+    """One sentence on a measure, with what its column is of; '' for one that is not this
+    project's.
+    """
+    column, _, name = split(metric)
+    found = _find(name)
+    if found is None:
+        return ""
+    drawn = re.fullmatch(r"(?:[WP]_)?of_(\d+)", column)
+    of_column = COLUMNS.get(column, f"of {drawn[1]} classes drawn at random" if drawn else "")
+    return f"{found.meaning} Here: {of_column}." if of_column else found.meaning
+
+
+def value_range(metric: str) -> str:
+    """Smallest and largest value of a measure with the unit; '' where it is not known."""
+    found = _find(split(metric)[-1])
+    return "" if found is None else found.range
+
+
 def place(metric: str) -> tuple[str, str, str]:
     """Section, column and row of a measure in the tables of one run."""
     column, rule, name = split(metric)

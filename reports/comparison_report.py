@@ -1,7 +1,7 @@
 """The report that compares recorded runs: methods beside each other, with intervals over seeds."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import combinations
 from pathlib import Path
@@ -15,12 +15,42 @@ from figures.comparison import height_curves, method_dots
 from figures.curves import COMPARED, method_curves
 from figures.style import counted
 from figures.tanglegrams import tanglegram
-from reports import formats, page, statistics, tables
+from metrics.catalogue import direction, meaning
+from reports import comparison_data, formats, page, statistics, tables
 from reports.labels import method_labels, relabel
 from reports.run_report import Options, read_subject, run_title, shown, write, write_images
 from runs import records
 from runs.folder import Run, RunError
 
+# title of a section, part of the script that draws it, and what the reader has to know
+_DRAWN = (
+    (
+        "Seeds, intervals and paired differences",
+        "measure",
+        "Marks are means over seeds, dots single seeds, lines 95 % intervals of Student's t where"
+        " there are three seeds or more. Differences are to the reference, over the seeds that both"
+        " have; p (Holm) is corrected for all methods that are compared with it in this measure.",
+    ),
+    (
+        "Any two measures",
+        "scatter",
+        "Means over seeds. On the dashed line, the Pareto front, no other method is as good in both"
+        " measures and better in one.",
+    ),
+    (
+        "Right up to a height in the tree",
+        "heights",
+        "Share of the test images whose answer shares an ancestor of at most that height with the"
+        " truth; 0: the class itself. The root, where every answer is right, is left out. Grey: the"
+        " other methods.",
+    ),
+    (
+        "Training",
+        "curves",
+        "Means over seeds by epoch. Grey: the other methods. The scale of the scores is a curve"
+        " only with --dynamic.",
+    ),
+)
 _ALL_PAIRS = 4  # rows with seeds in common of which every pair is tested
 _PAIRED = 8  # rows that are tested against the first one where there are more
 
@@ -31,6 +61,7 @@ class Group(NamedTuple):
     Attributes:
         title: Dataset and tree.
         note: What all rows share, which their names leave out; maybe empty.
+        options: Of each row.
         suffix: Of the names of its files; empty where there is one group only.
         values: As in `records.Record`.
         metrics: The measures to compare.
@@ -41,6 +72,7 @@ class Group(NamedTuple):
     values: pd.DataFrame
     metrics: list[str]
     note: str = ""
+    options: Mapping[str, Mapping] = {}
 
     @property
     def rows(self) -> list[str]:
@@ -117,10 +149,16 @@ def read_comparison(
     groups = []
     for (dataset, hierarchy), part in parts:
         suffix = "" if len(parts) == 1 else f"_{_plain(dataset)}_{hierarchy[:8]}"
-        labels = method_labels(part["options"])
+        own = {
+            row: of_row
+            for (*group, row), of_row in record.options.items()
+            if group == [dataset, hierarchy] and row in set(part["options"])
+        }
+        labels = method_labels(part["options"], own)
+        options = {labels.by_name[row]: of_row for row, of_row in own.items()}
         title = f"{dataset}, tree {hierarchy[:8]}"
         part = relabel(part, labels).reset_index(drop=True)
-        groups.append(Group(title, suffix, part, metrics, labels.note))
+        groups.append(Group(title, suffix, part, metrics, labels.note, options))
     return Comparison(groups, common, problems)
 
 
@@ -140,9 +178,12 @@ def report_comparison(
     if not compared.groups:
         raise RunError(f"there is no finished run to compare under {shown(compared.common)}")
     maker = _Maker(out, options, step)
-    sections = [
-        section for group in compared.groups for section in _sections(compared, group, maker)
-    ]
+    sections, numbers = [], []
+    for number, group in enumerate(compared.groups):
+        epochs = epoch_curves(group)
+        dynamic = [row for row, own in group.options.items() if own.get("dynamic")]
+        numbers.append(comparison_data.group_data(group.values, group.metrics, epochs, dynamic))
+        sections += _sections(compared, group, maker, number, epochs)
     if compared.problems:
         sections.append(
             page.Section("Left out or damaged", page.notes(compared.problems, "problem"))
@@ -157,7 +198,15 @@ def report_comparison(
         ),
     ]
     write(
-        out / "report.html", page.document(f"Comparison of {compared.common.name}", lead, sections)
+        out / "report.html",
+        page.document(
+            f"Comparison of {compared.common.name}",
+            lead,
+            sections,
+            style=_beside("comparison.css"),
+            script=_beside("comparison.js"),
+            data=comparison_data.as_script(numbers),
+        ),
     )
     return f"wrote {shown(out / 'report.html')}, which compares {runs} runs"
 
@@ -193,10 +242,38 @@ def epoch_curves(group: Group) -> pd.DataFrame:
     return table.assign(lower=table["mean"] - half, upper=table["mean"] + half)
 
 
-def _sections(compared: Comparison, group: Group, maker: _Maker) -> Iterator[page.Section]:
-    """The parts of the page about one dataset and tree."""
+def _beside(name: str) -> str:
+    """A file beside this module."""
+    return Path(__file__).with_name(name).read_text("utf-8")
+
+
+def _sections(
+    compared: Comparison, group: Group, maker: _Maker, number: int, epochs: pd.DataFrame
+) -> Iterator[page.Section]:
+    """The parts of the page about one dataset and tree; `number` is its place in the data."""
     head = f"{group.title}: " if len(compared.groups) > 1 else ""
     summary = statistics.summarise(group.values)
+    methods = "".join(
+        _methods_table(table, group) for table in tables.summary_tables(summary, group.metrics)
+    )
+    yield page.Section(f"{head}Methods", methods)
+    for title, part, said in _DRAWN:
+        place = f'<div data-part="{part}" data-group="{number}"></div>'
+        yield page.Section(f"{head}{title}", page.notes([said]) + place)
+    tests, said = paired_tests(group)
+    if tests:
+        shown_tests = page.notes([said]) + "".join(map(page.table, tests))
+        folded = page.folded(f"{len(tests)} comparisons, all measures", shown_tests)
+        yield page.Section(f"{head}Paired tests", folded)
+    if maker.options.figures:
+        yield from _figures(group, maker, head, summary, epochs)
+    yield page.Section(f"{head}Runs", _links(group, compared.common, maker.out))
+
+
+def _figures(
+    group: Group, maker: _Maker, head: str, summary: pd.DataFrame, epochs: pd.DataFrame
+) -> Iterator[page.Section]:
+    """Figures for papers."""
     dots = maker.figure(
         f"methods{group.suffix}",
         "Method comparison",
@@ -205,15 +282,6 @@ def _sections(compared: Comparison, group: Group, maker: _Maker) -> Iterator[pag
         group.values,
         group.metrics,
     )
-    shown_tables = "".join(
-        page.table(table) for table in tables.summary_tables(summary, group.metrics)
-    )
-    yield page.Section(f"{head}Methods", dots + shown_tables)
-    tests, said = paired_tests(group)
-    if tests:
-        yield page.Section(
-            f"{head}Paired tests", page.notes([said]) + "".join(map(page.table, tests))
-        )
     heights = maker.figure(
         f"heights{group.suffix}",
         "Answers by height in the tree",
@@ -221,13 +289,39 @@ def _sections(compared: Comparison, group: Group, maker: _Maker) -> Iterator[pag
         summary,
         group.values,
     )
-    yield page.Section(f"{head}Right up to a height in the tree", heights)
+    dynamic = {row for row, own in group.options.items() if own.get("dynamic")}
+    moving = epochs[(epochs["column"] != "scale") | epochs["options"].isin(dynamic)]
     curves = maker.figure(
-        f"curves{group.suffix}", "Training curves by method", method_curves, epoch_curves(group)
+        f"curves{group.suffix}", "Training curves by method", method_curves, moving
     )
-    yield page.Section(f"{head}Training", curves)
+    yield page.Section(f"{head}Figures for papers", dots + heights + curves)
     yield page.Section(f"{head}Learned trees", page.beside(_tanglegrams(group, maker)))
-    yield page.Section(f"{head}Runs", _links(group, compared.common, maker.out))
+
+
+def _methods_table(table: formats.Table, group: Group) -> str:
+    """The table of methods and measures, to be sorted by the script; what a measure means is in its
+    heading.
+    """
+    measured = [name for name in group.metrics if (group.values["metric"] == name).any()]
+    heads = ['<th class="label">method</th>', "<th>seeds</th>"]
+    for metric, heading in zip(measured, table.columns[2:]):
+        first = "ascending" if direction(metric) == "lower" else "descending"
+        said = escape(meaning(metric))
+        heads.append(f'<th title="{said}" data-first="{first}">{escape(heading)}</th>')
+    rows = []
+    for i, (name, seeds, *cells) in enumerate(table.rows):
+        parts = [f'<td class="label">{escape(name)}</td>', f"<td>{escape(seeds)}</td>"]
+        for j, cell in enumerate(cells, 2):
+            value, _, rest = cell.partition(" ")
+            sorts = "" if value == "–" else f"{float(value):g}"
+            css = ' class="best"' if (i, j) in table.best else ""
+            small = f"<small>{escape(rest)}</small>" if rest else ""
+            parts.append(f'<td{css} data-value="{sorts}">{escape(value)}{small}</td>')
+        rows.append(f"<tr>{''.join(parts)}</tr>")
+    return (
+        f'<div data-sortable><div class="wide"><table><thead><tr>{"".join(heads)}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></div>" + page.notes(table.notes_for("bold"))
+    )
 
 
 def paired_tests(group: Group) -> tuple[list[formats.Table], str]:

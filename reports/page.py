@@ -1,8 +1,9 @@
-"""One HTML page with nothing outside it: images are embedded, there is no script, the browser may
-load nothing.
+"""One HTML page with nothing outside it: images and the one script are embedded, the browser may
+load nothing and run nothing else.
 """
 
 import base64
+import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -66,16 +67,42 @@ class Section(NamedTuple):
         return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
 
 
-def document(title: str, lead: Iterable[str], sections: Sequence[Section]) -> bytes:
-    """The whole page in UTF-8; characters that have no UTF-8 form become '?'."""
+def document(
+    title: str,
+    lead: Iterable[str],
+    sections: Sequence[Section],
+    *,
+    style: str = "",
+    script: str = "",
+    data: str = "",
+) -> bytes:
+    """The whole page in UTF-8; characters that have no UTF-8 form become '?'.
+
+    Args:
+        title: Its heading.
+        lead: Lines below that.
+        sections: Its parts.
+        style: More of it, as CSS.
+        script: The only one that the browser may run, after everything else; its hash is in the
+            page's policy.
+        data: JSON without '<' that the script finds in the element `data`.
+    """
+    policy, scripts = _POLICY, ""
+    if script:
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
+        scripts = (
+            f'<script type="application/json" id="data">{data}</script>\n'
+            f"<script>{script}</script>\n"
+        )
     contents = "".join(
         f'<a href="#{escape(section.anchor)}">{escape(section.title)}</a>' for section in sections
     )
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n",
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n",
         f"<h1>{escape(title)}</h1>\n",
         *(f'<p class="lead">{escape(line)}</p>\n' for line in lead),
         f"<nav>{contents}</nav>\n",
@@ -83,7 +110,7 @@ def document(title: str, lead: Iterable[str], sections: Sequence[Section]) -> by
             f'<h2 id="{escape(section.anchor)}">{escape(section.title)}</h2>\n{section.html}\n'
             for section in sections
         ),
-        "</body>\n</html>\n",
+        f"{scripts}</body>\n</html>\n",
     ]
     return "".join(parts).encode("utf-8", "replace")
 

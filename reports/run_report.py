@@ -30,10 +30,12 @@ class Options(NamedTuple):
     Attributes:
         formats: Of the files in figures/.
         data_dir: Where the images of the runs are; None for where training found them.
+        figures: Whether a comparison also has figures for papers.
     """
 
     formats: tuple[str, ...]
     data_dir: str | None = None
+    figures: bool = False
 
 
 def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]) -> str:

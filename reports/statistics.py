@@ -1,6 +1,7 @@
 """Statistics of many runs over their seeds: means, intervals, paired tests."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -104,6 +105,47 @@ def correct(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
         for table, part in zip(corrected, np.split(holm(np.concatenate([[], *p])), ends)):
             table[f"{name}_holm"] = part
     return corrected
+
+
+class Against(NamedTuple):
+    """Every row against one of them, (rows, measures) each: mean difference over the seeds that
+    both have, its 95 % interval, p of the paired t-test, p corrected over the rows, and the number
+    of pairs. NaN where a test is not defined, see `compare`, and in the row itself.
+    """
+
+    mean: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    p: np.ndarray
+    holm: np.ndarray
+    pairs: np.ndarray
+
+
+def against(cube: np.ndarray, reference: int) -> Against:
+    """All rows against the reference at once; the numbers are those of `compare`.
+
+    Args:
+        cube: (rows, measures, seeds) values, NaN where there is none.
+        reference: Which row.
+    """
+    difference = cube - cube[reference]
+    there = np.isfinite(difference)
+    there[reference] = False
+    size = np.where(there, np.maximum(np.abs(cube), np.abs(cube[reference])), 0.0).max(axis=2)
+    n = there.sum(axis=2)
+    d = np.where(there, difference, 0.0)
+    mean = np.where(n > 0, d.sum(axis=2) / np.maximum(n, 1), np.nan)
+    squares = np.where(there, (d - mean[..., None]) ** 2, 0.0).sum(axis=2)
+    sd = np.where(n > 1, np.sqrt(squares / np.maximum(n - 1, 1)), np.nan)
+    half = half_width(sd, n)
+    spread = np.where(there, difference, -np.inf).max(axis=2) - np.where(
+        there, difference, np.inf
+    ).min(axis=2)
+    vary = (n > 1) & (spread > 1e-12 * size)
+    t = mean / np.where(vary, sd / np.sqrt(np.maximum(n, 1)), 1.0)
+    p = np.where(vary, 2 * stats.t.sf(np.abs(t), np.maximum(n - 1, 1)), np.nan)
+    corrected = np.stack([holm(p[:, j]) for j in range(p.shape[1])], axis=1)
+    return Against(mean, mean - half, mean + half, p, corrected, n)
 
 
 def holm(p: np.ndarray) -> np.ndarray:

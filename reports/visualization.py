@@ -21,6 +21,7 @@ def visualize(
     data_dir: str | None = None,
     metrics: Sequence[str] | None = None,
     comparison_only: bool = False,
+    figures: bool = False,
 ) -> int:
     """Draws every run, and the comparison if they are several, whatever happens to one of them.
 
@@ -31,6 +32,7 @@ def visualize(
         data_dir: Where the images are; None: where training found them.
         metrics: Measures to compare, by name or pattern; None: those of the papers.
         comparison_only: Compare several without drawing every single one.
+        figures: Whether the comparison also has figures for papers.
 
     Returns: The exit status: 0; 1 if something could not be read or written; 2 if nothing could.
     Raises: ValueError: If a single run is none, or is asked to be compared.
@@ -43,13 +45,14 @@ def visualize(
         _existing(folders[0])
     common = Path(os.path.commonpath([os.path.abspath(path) for path in named]))
     place = common if out is None else Path(out)
-    options = run_report.Options(tuple(formats), data_dir)
+    options = run_report.Options(tuple(formats), data_dir, figures)
     runs = [] if comparison_only else list(folders)
     compared = (
         comparison_report.read_comparison(common, folders, metrics) if len(folders) > 1 else None
     )
+    compared_figures = compared.figures if compared is not None and figures else 0
     with tqdm(
-        total=len(FIGURES) * len(runs) + (compared.figures if compared else 0),
+        total=len(FIGURES) * len(runs) + compared_figures,
         unit="figure",
         desc="drawing",
     ) as bar:
@@ -64,7 +67,7 @@ def visualize(
             states.append(
                 _attempt(
                     bar,
-                    compared.figures,
+                    compared_figures,
                     partial(
                         comparison_report.report_comparison, compared, place, options, bar.update
                     ),

@@ -96,4 +96,5 @@ def finish(record, name, seed, tree=TREE, accuracy=0.7, **options) -> Run:
 
 
 def draw(*arguments, formats=("png",)) -> int:
-    return visualize.main([*map(str, arguments), "--format", *formats])
+    """visualize.py with the figures for papers."""
+    return visualize.main([*map(str, arguments), "--figures", "--format", *formats])

@@ -14,7 +14,7 @@ from trees import FLAT
 
 from files.exact_tables import read_exactly
 from options import folder_name
-from reports.statistics import compare, holm, paired_seeds, summarise
+from reports.statistics import against, compare, holm, paired_seeds, summarise
 from runs.folder import FORMAT
 from runs.records import FILES, find_rows, read_record, run_folders
 
@@ -319,3 +319,26 @@ def test_differences_of_rates_that_are_equal_tie_in_the_rank_test():
     assert row["p_wilcoxon"] == pytest.approx(0.046875)
     whole = np.round((np.array(b) - a) * 100)
     assert row["p_t"] == pytest.approx(stats.ttest_1samp(whole, 0).pvalue)
+
+
+def test_every_row_against_one_has_the_numbers_of_the_comparison_of_two():
+    rng = np.random.default_rng(3)
+    cube = rng.random((4, 2, 5))
+    cube[1, 0, 3:] = np.nan  # three common seeds
+    cube[2, 1] = cube[0, 1] + 0.25  # equal differences have no t
+    cube[3, 0, 1:] = np.nan  # one common seed
+    rows = [
+        (f"row{i}", seed, metric, cube[i, j, seed])
+        for i in range(4)
+        for j, metric in enumerate("xy")
+        for seed in range(5)
+    ]
+    values = pd.DataFrame(rows, columns=["options", "seed", "metric", "value"])
+    found = against(cube, 0)
+    for i in (1, 2, 3):
+        expected = compare(values, "row0", f"row{i}", ["x", "y"])
+        for name, of_row in (("difference", "mean"), ("lower", "lower"), ("p_t", "p")):
+            np.testing.assert_allclose(getattr(found, of_row)[i], expected[name], atol=1e-9)
+        assert found.pairs[i].tolist() == expected["pairs"].tolist()
+    assert np.isnan(found.p[0]).all() and np.isnan(found.p[2, 1])
+    np.testing.assert_allclose(found.holm[:, 0], holm(found.p[:, 0]))

@@ -2,16 +2,20 @@
 refuses to ask.
 """
 
+import json
 import re
 import shutil
 import socket
 import subprocess
 import threading
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from drawable import draw, finish
+from recorded import write_run
 
+import visualize
 from figures import FIGURES
 from reports import run_report, visualization
 
@@ -140,3 +144,63 @@ def test_the_page_refuses_to_load_anything_from_elsewhere(record, tmp_path, brow
     assert any(
         "example.test/a.png" in line for line in browse(tmp_path / "open.html", "--dump-dom")[1]
     )
+
+
+# sorts, filters and draws a comparison, and says what became of it
+USE = """<script>onload = () => {
+  const wrong = [], found = {};
+  addEventListener("error", (event) => wrong.push(event.message));
+  const first = (row) => row.cells[0].textContent;
+  const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+  const names = () => all("[data-sortable] tbody tr").filter((row) => !row.hidden).map(first);
+  const button = all("[data-sortable] button").find((b) => b.textContent.startsWith("accuracy"));
+  button.click(); found.down = names();
+  button.click(); found.up = names();
+  const input = document.querySelector("input");
+  input.value = "norm"; input.dispatchEvent(new Event("input")); found.shown = names();
+  const part = document.querySelector("[data-part=measure]");
+  const list = all("select", part)[1];
+  list.value = "1"; list.dispatchEvent(new Event("change"));
+  const isReference = (row) => row.cells[5].textContent === "reference";
+  found.reference = all("tbody tr", part).filter(isReference).map(first);
+  found.points = all("tbody tr:first-child td:nth-child(2) circle[r='2.4']", part).length;
+  found.scatter = all("[data-part=scatter] g").length;
+  found.front = document.querySelector(".legend").textContent.includes("(front)");
+  found.panels = all("[data-part=heights] .panel").length;
+  button.dispatchEvent(new Event("pointermove"));
+  found.tip = document.querySelector(".tip").textContent;
+  found.bold = all("b").length;
+  found.wrong = wrong;
+  const said = document.createElement("p");
+  said.id = "probe";
+  said.textContent = encodeURIComponent(JSON.stringify(found));
+  document.body.replaceChildren(said);
+}</script>"""
+
+
+def test_a_comparison_is_sorted_filtered_and_drawn_in_the_browser(tmp_path, browse):
+    names = {"DR-euc": 0.8, "NormFace-euc": 0.6, "DR-euc-a<b>\"标本'</script>": 0.7}
+    for name, accuracy in names.items():
+        for seed in (1, 2):
+            metrics = {"accuracy": accuracy + seed / 100, "severity": 2.0 - accuracy}
+            heights = {f"height_accuracy@{h}": 0.8 + h / 10 for h in range(3)}
+            folder = name.replace("/", "_")
+            write_run(tmp_path, folder, seed, {**metrics, **heights}, mark=name)
+    out = tmp_path / "out"
+    assert visualize.main([str(tmp_path / "demo"), "--comparison_only", "--out", str(out)]) == 0
+    text = (out / "report.html").read_text("utf-8")
+    page, copy = out / "report.html", tmp_path / "copy.html"
+    # as it is, under its own policy: the script runs, and reports no error
+    shown = browse(page, "--dump-dom", "--enable-logging=stderr")[0]
+    assert shown.count('class="panel"') >= 3
+    copy.write_text(
+        re.sub(r"<meta http-equiv=.*?>", "", text).replace("</body>", f"{USE}</body>"), "utf-8"
+    )
+    dumped = browse(copy, "--dump-dom")[0]
+    found = json.loads(unquote(re.search(r'<p id="probe">(.*?)</p>', dumped)[1]))
+    strange = next(name for name in found["down"] if "标本" in name)
+    assert found["down"] == ["DR", strange, "NormFace"] and found["up"] == found["down"][::-1]
+    assert "<b>" in strange and found["bold"] == 0 and found["wrong"] == []
+    assert found["shown"] == ["NormFace"] and len(found["reference"]) == 1
+    assert found["points"] == 2 and found["scatter"] == 3 and found["front"]
+    assert found["panels"] == 3 and found["tip"].startswith("Share of the images whose predicted")

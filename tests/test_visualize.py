@@ -2,6 +2,8 @@
 run.
 """
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -20,7 +22,7 @@ import visualize
 from evaluation.images import ImageFolder, image_folder, open_image
 from figures import FIGURES
 from hierarchies import Hierarchy
-from reports import run_report, visualization
+from reports import comparison_data, run_report, visualization
 from reports.comparison_report import Group, paired_tests
 from reports.run_report import read_subject
 from runs import records
@@ -114,9 +116,16 @@ def test_a_report_needs_nothing_outside_itself(record):
     for path in record.rglob("report.html"):
         page = Page(path)
         assert all(image.startswith("data:image/png;base64,") for image in page.images)
-        assert not {"script", "link", "iframe", "object"} & set(page.tags)
+        assert not {"link", "iframe", "object"} & set(page.tags)
+        scripts = re.findall(r"<script>(.*?)</script>", path.read_text("utf-8"), re.DOTALL)
+        digests = [
+            base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+            for script in scripts
+        ]
+        assert len(scripts) == (path.parent == record)  # only the comparison has one
+        assert all(f"script-src 'sha256-{digest}'" in page.text for digest in digests)
         assert "default-src 'none'; img-src data:" in page.text and not re.search(
-            r"https?://", page.text
+            r"https?://", page.text.replace("http://www.w3.org/2000/svg", "")
         )
 
 
@@ -143,9 +152,45 @@ def test_the_comparison_shows_methods_tests_curves_trees_and_links_the_runs(reco
         "tanglegram_NormFace.png",
     }
     assert (
-        len(page.images) == 5 and "Paired tests" in page.text and "0.815 ±0.007" in page.text
+        len(page.images) == 5
+        and "Paired tests" in page.text
+        and "0.815<small>±0.007</small>" in page.text
     )  # 0.81, 0.82
     assert sum(link.endswith("report.html") for link in page.links) == 4
+
+
+def test_the_comparison_has_no_figures_but_where_they_are_asked_for(record, tmp_path):
+    out = tmp_path / "out"
+    assert visualize.main([str(record), "--comparison_only", "--out", str(out)]) == 0
+    page = Page(out / "report.html")
+    assert [path.name for path in out.iterdir()] == ["report.html"] and not page.images
+    assert page.tags.count("script") == 2 and 'data-part="scatter"' in page.text
+
+
+def test_the_numbers_of_the_page_are_those_of_the_runs():
+    rows = {"a <b>": (0.5, 0.6, 0.7), "c": (0.6, 0.8)}
+    values = pd.DataFrame(
+        [
+            ("demo", "t", "DR", row, seed, "s", "euc", "f", metric, value)
+            for row, numbers in rows.items()
+            for seed, value in enumerate(numbers, 1)
+            for metric in ("accuracy", "height_accuracy@0", "height_accuracy@1")
+        ],
+        columns=[*records.ROW, "seed", "split", "similarity", "folder", "metric", "value"],
+    )
+    curve = {"column": "scale", "epoch": 1, "mean": 2.0}
+    epochs = pd.DataFrame([{"options": row, **curve} for row in rows])
+    found = comparison_data.group_data(values, ["accuracy", "wtd"], epochs, ["c"])
+    assert [m["name"] for m in found["measures"]] == ["accuracy"]
+    three, two = (of_row[0] for of_row in found["values"])
+    assert three["mean"] == 0.6 and three["lower"] < 0.6 and two["seeds"] == [[1, 0.6], [2, 0.8]]
+    assert two["lower"] is None and two["mean"] == 0.7  # two seeds are points
+    test = found["tests"][0][1][0]
+    assert test["differences"] == [0.1, 0.2] and test["mean"] == 0.15 and test["lower"] is None
+    assert found["curves"]["Scale of the scores"] == [{"x": [], "y": []}, {"x": [1], "y": [2.0]}]
+    assert found["heights"][0] == {"x": [0], "y": [0.6]} and found["heightRange"] == [0.6, 1.0]
+    assert "<" not in comparison_data.as_script([found])
+    assert not comparison_data.group_data(values, ["accuracy"], epochs, [])["curves"]
 
 
 def compared_rows(folder: Path, seeds: dict[str, tuple[int, ...]]) -> Group:
