@@ -219,7 +219,8 @@ def _compare(
     compared = statistics.correct([statistics.compare(part, a, b, measured) for a, b in couples])
     family = None
     if len(couples) > 1:
-        tests = sum(len(numbers) for numbers in compared)
+        both = pd.concat(compared)[["p_t", "p_wilcoxon"]]
+        tests = int(both.notna().sum().max())
         family = (
             f"(p): corrected by Holm for the {tests} tests of the {len(couples)} comparisons"
             " (measures times pairs of methods)"

@@ -90,7 +90,8 @@ def test_methods_are_compared_by_paired_tests(record, call, monkeypatch):
     )
     assert status == 0 and "DR against NormFace" in out and "paired seeds: 1, 2, 3" in out
     assert re.search(
-        r"accuracy ↑ +3 +0\.550 +0\.590 +0\.040 +\[-0\.010, 0\.090\] +0\.074 +0\.250", out
+        r"accuracy ↑ +3 +0\.550 +0\.590 +0\.040 +\[-0\.010, 0\.090\] +0\.074 \(0\.\d+\) +0\.250",
+        out,
     )
     table = pd.read_csv(record / "comparisons.csv")
     assert table.groupby(["a", "b"])["difference"].first().to_dict() == pytest.approx(
