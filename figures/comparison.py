@@ -92,6 +92,7 @@ def height_curves(summary: pd.DataFrame, values: pd.DataFrame) -> Drawing:
     axes.grid(axis="y", color=FAINT, alpha=0.3, linewidth=0.6)
     axes.set_xlabel("height of the lowest common ancestor, at most (edges; 0: the class itself)")
     axes.set_ylabel("share of the test images")
+    axes.set_ylim(top=1.0)  # of a share, whatever an interval reaches
     figure.legend(loc="outside lower center", ncols=min(3, len(methods)))
     caption = "How many answers are right if an answer within a subtree of that height counts."
     return Drawing(

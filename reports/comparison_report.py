@@ -62,6 +62,7 @@ class Group(NamedTuple):
         title: Dataset and tree.
         note: What all rows share, which their names leave out; maybe empty.
         options: Of each row.
+        more: Measures that can be chosen beside those.
         suffix: Of the names of its files; empty where there is one group only.
         values: As in `records.Record`.
         metrics: The measures to compare.
@@ -73,6 +74,7 @@ class Group(NamedTuple):
     metrics: list[str]
     note: str = ""
     options: Mapping[str, Mapping] = {}
+    more: Sequence[str] = ()
 
     @property
     def rows(self) -> list[str]:
@@ -146,6 +148,8 @@ def read_comparison(
     ]
     parts = list(values.groupby(records.GROUP, sort=False))
     metrics = tables.select_metrics(wanted, values["metric"]) if len(values) else []
+    main = tables.main_metrics(values["metric"].unique()) if wanted is None else []
+    more = [metric for metric in main if metric not in metrics]
     groups = []
     for (dataset, hierarchy), part in parts:
         suffix = "" if len(parts) == 1 else f"_{_plain(dataset)}_{hierarchy[:8]}"
@@ -158,7 +162,7 @@ def read_comparison(
         options = {labels.by_name[row]: of_row for row, of_row in own.items()}
         title = f"{dataset}, tree {hierarchy[:8]}"
         part = relabel(part, labels).reset_index(drop=True)
-        groups.append(Group(title, suffix, part, metrics, labels.note, options))
+        groups.append(Group(title, suffix, part, metrics, labels.note, options, more))
     return Comparison(groups, common, problems)
 
 
@@ -182,7 +186,9 @@ def report_comparison(
     for number, group in enumerate(compared.groups):
         epochs = epoch_curves(group)
         dynamic = [row for row, own in group.options.items() if own.get("dynamic")]
-        numbers.append(comparison_data.group_data(group.values, group.metrics, epochs, dynamic))
+        numbers.append(
+            comparison_data.group_data(group.values, [*group.metrics, *group.more], epochs, dynamic)
+        )
         sections += _sections(compared, group, maker, number, epochs)
     if compared.problems:
         sections.append(
@@ -298,6 +304,11 @@ def _figures(
     yield page.Section(f"{head}Learned trees", page.beside(_tanglegrams(group, maker)))
 
 
+def _breakable(heading: str) -> str:
+    """A heading that a narrow column breaks after '/' and '_' only."""
+    return escape(heading).replace("/", "/<wbr>").replace("_", "_<wbr>")
+
+
 def _methods_table(table: formats.Table, group: Group) -> str:
     """The table of methods and measures, to be sorted by the script; what a measure means is in its
     heading.
@@ -307,7 +318,7 @@ def _methods_table(table: formats.Table, group: Group) -> str:
     for metric, heading in zip(measured, table.columns[2:]):
         first = "ascending" if direction(metric) == "lower" else "descending"
         said = escape(meaning(metric))
-        heads.append(f'<th title="{said}" data-first="{first}">{escape(heading)}</th>')
+        heads.append(f'<th title="{said}" data-first="{first}">{_breakable(heading)}</th>')
     rows = []
     for i, (name, seeds, *cells) in enumerate(table.rows):
         parts = [f'<td class="label">{escape(name)}</td>', f"<td>{escape(seeds)}</td>"]

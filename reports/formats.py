@@ -175,7 +175,7 @@ def _points(text: str) -> float:
         narrow if c in _NARROW else wide if c in _WIDE_ONES else capital if c.isupper() else other
         for c in plain
     )
-    return width + 0.82 * (6.5 + 4.4 * len(deviation) if plus_minus else 0.0)
+    return 1.03 * width + 0.85 * (6.5 + 4.4 * len(deviation) if plus_minus else 0.0)
 
 
 def _cell(text: str) -> str:
