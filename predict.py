@@ -4,6 +4,7 @@
     python predict.py RUN photo.jpg more_images --target_accuracy 0.9 --topk 5 --embeddings embeddings.npz
     python predict.py RUN sorted_images --labels --rule majority
     python predict.py RUN images --table objects.csv --counts counts.csv --ecotaxa images/answers.tsv
+    python predict.py RUN --export model.onnx
     python predict.py RUN1 RUN2 images --within Copepoda --at 2
 
 Each image gets a row: the answer of --rule, which may be an inner node of the class tree; the most probable classes;
@@ -52,7 +53,7 @@ def build_parser() -> Parser:
     )
     add(
         "images",
-        nargs="+",
+        nargs="*",
         type=filled,
         metavar="IMAGE",
         help="image files, and folders in which to look for them, at any depth; with --table the"
@@ -86,6 +87,13 @@ def build_parser() -> Parser:
         action="store_true",
         help="use each image's folder name as its true class, and say how often answers are right,"
         " apart for images that the run was trained on",
+    )
+    add(
+        "--export",
+        type=filled,
+        metavar="ONNX",
+        help="instead of answering images, write the network with its head, class tree, temperature"
+        " and rule into this file, for onnxruntime and other programs",
     )
     _table_flags(parser.add_argument_group("further tables"))
     _answer_flags(parser.add_argument_group("answers"))
@@ -199,8 +207,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = _rule_options(parser, args)
     if args.coarse is not None and args.scores != "W":
         parser.error("--coarse multiplies the probabilities of the class vectors: leave --scores W")
+    _check_export(parser, args)
     _check_table(parser, args)
     try:
+        if args.export is not None:
+            _export(args, settings)
+            return 0
         others, images = _split_runs(args)
         _check_folder(args.run)
         # what reads images and models takes seconds to import, which a slip need not wait for
@@ -226,6 +238,28 @@ def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, object]
         return check_settings(args.rule, given, args.target_accuracy, args.cover)
     except ValueError as error:
         parser.error(str(error))
+
+
+def _check_export(parser: Parser, args: argparse.Namespace) -> None:
+    if args.export is None:
+        if not args.images:
+            parser.error("the following arguments are required: IMAGE")
+        return
+    if args.images:
+        parser.error("--export writes the network and answers no images: leave out one of the two")
+    read = {"run", "images", "export", "target_accuracy", "scores", *possible([RULES.option])}
+    for name, value in vars(args).items():
+        if name not in read and value != parser.get_default(name):
+            parser.error(f"--{name} has no meaning with --export")
+
+
+def _export(args: argparse.Namespace, settings: dict[str, object]) -> None:
+    _check_folder(args.run)
+    from evaluation.export import export
+    from evaluation.prediction import PredictionOptions
+
+    asked = {name: getattr(args, name) for name in ("run", "rule", "target_accuracy", "scores")}
+    export(PredictionOptions(**asked, images=(), out=args.export, settings=settings))
 
 
 def _check_table(parser: Parser, args: argparse.Namespace) -> None:

@@ -1,0 +1,156 @@
+"""predict.py --export: a run as an ONNX file that answers as predict.py does."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from images import ODD_CLASSES, draw, make_learnable_folder
+from PIL import Image
+from recorded import run_main
+from trained import train_small
+
+import predict
+from data.unlabelled import read_batches
+from evaluation import export
+from evaluation.model import image_shape
+from hierarchies import Hierarchy
+
+present = all(importlib.util.find_spec(name) for name in export.NEEDED)
+needs_onnx = pytest.mark.skipif(not present, reason=f"needs {', '.join(export.NEEDED)}")
+RUNS = {
+    "grey": "--method DR --gray --use_val --fit pad",
+    "sizes": "--method normface --use_val --size_inform --clspri",
+    "softmax": "--method softmax --share_parents",
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    place = tmp_path_factory.mktemp("onnx")
+    images = make_learnable_folder(place / "images", ODD_CLASSES[:5], 12, step=40)
+    found = {}
+    for name, flags in RUNS.items():
+        argv = [*flags.split(), "--dim", "8", "--batch_size", "8", "--lr", "0.003"]
+        status, found[name] = train_small(images, place / "record", *argv)
+        assert status == 0
+    return found
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Of odd sizes and several kinds, grey ones among them."""
+    root = tmp_path_factory.mktemp("new")
+    for i, mode in enumerate(["RGB", "L", "RGBA", "P"] * 5):
+        draw(root / f"{i:02}.png", (5 + 7 * i % 41, 4 + 11 * i % 37), mode, seed=i)
+    return root
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    "name, flags",
+    [
+        ("grey", "--target_accuracy 0.4"),
+        ("grey", "--rule majority --scores prototypes"),
+        ("sizes", "--threshold 0.6"),
+        ("softmax", "--rule majority"),
+    ],
+)
+def test_the_file_answers_as_the_script_does(runs, images, tmp_path, capsys, name, flags):
+    import onnxruntime
+
+    run, file, out = runs[name], tmp_path / "model.onnx", tmp_path / "table.csv"
+    status, said, _ = run_main(predict.main, capsys, run.folder, "--export", file, *flags.split())
+    assert status == 0 and "within" in said and str(file) in said
+    argv = run.folder, images, "--out", out, "--GPU", "cpu", "--topk", 5, *flags.split()
+    status, *_ = run_main(predict.main, capsys, *argv)
+    assert status == 0
+    table = pd.read_csv(out, keep_default_na=False)
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    known = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
+    (batch,) = read_batches(table["file"].tolist(), image_shape(run), 64)
+    feed = {"images": batch.pixels}
+    if known["input"]["sizes"]:
+        feed["sizes"] = batch.sizes
+    assert {each.name for each in session.get_inputs()} == set(feed)
+    (p,) = session.run(None, feed)
+    assert p.shape == (20, len(known["classes"]))
+    order = {path: c for c, path in enumerate(known["classes"])}
+    for rank in range(1, 6):
+        suffix = "" if rank == 1 else f"_{rank}"
+        of_class = p[np.arange(20), table[f"class{suffix}"].map(order)]
+        np.testing.assert_allclose(of_class, table[f"probability{suffix}"], atol=1e-4)
+
+    assert Hierarchy.from_dict(known["hierarchy"]).digest == run.hierarchy.digest
+    expected = image_shape(run)
+    assert known["input"]["channels"] == batch.pixels.shape[3]
+    assert (known["input"]["fit"], known["input"]["upscale"]) == (expected.fit, expected.upscale)
+    assert (known["input"]["height"], known["input"]["width"]) == (16, 16)
+    assert (known["calibrated"] > 0) == (name != "softmax")
+    assert (known["temperature"] == 1) == (name == "softmax")
+    if "threshold" in known["rule_settings"]:  # the deepest node above it is the answer
+        assert known["rule"] == "threshold"
+        least = known["rule_settings"]["threshold"]
+        assert (table["decision_probability"] > least - 1e-6).all()
+    assert known["target_accuracy"] == (0.4 if "0.4" in flags else None)
+
+
+@needs_onnx
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_recipe_answers_as_the_script_does(runs, tmp_path, capsys, monkeypatch, mode):
+    monkeypatch.chdir(tmp_path)
+    turned = Image.Exif()
+    turned[0x0112] = 8  # the camera was held upright
+    draw("photo.jpg", (37, 22), mode, exif=turned)
+    run = runs["sizes"].folder, "--rule", "majority"
+    assert run_main(predict.main, capsys, *run, "--export", "model.onnx")[0] == 0
+    assert run_main(predict.main, capsys, *run, "photo.jpg", "--GPU", "cpu")[0] == 0
+    text = (Path(predict.__file__).parent / "docs/your_images.md").read_text("utf-8")
+    (recipe,) = (
+        block for block in text.split("```") if "model.onnx" in block and "import" in block
+    )
+    exec(recipe.removeprefix("python"), {})
+    said = [line.rsplit(" ", 1) for line in capsys.readouterr().out.splitlines()]
+    row = pd.read_csv("predictions.csv").iloc[0]
+    assert [name for name, _ in said] == [row["class"], row["class_2"], row["class_3"]]
+    expected = [row["probability"], row["probability_2"], row["probability_3"]]
+    np.testing.assert_allclose([float(p) for _, p in said], expected, atol=1e-4)
+
+
+@needs_onnx
+def test_a_file_that_answers_otherwise_is_not_written(runs, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "model.onnx"
+    other = export._onnx
+
+    def of_another_temperature(network, shape):
+        return other(export.Posterior(network.model, 3 * network.temperature).eval(), shape)
+
+    monkeypatch.setattr(export, "_onnx", of_another_temperature)
+    argv = runs["grey"].folder, "--rule", "majority", "--export", file
+    status, _, err = run_main(predict.main, capsys, *argv)
+    assert status == 2 and "from the run's own" in err and not file.exists()
+
+
+def test_without_the_packages_the_export_says_what_to_install(tmp_path, monkeypatch, capsys, runs):
+    monkeypatch.setattr(export, "NEEDED", ("onnx_that_is_not_there",))
+    argv = runs["grey"].folder, "--rule", "majority", "--export", tmp_path / "m.onnx"
+    status, _, err = run_main(predict.main, capsys, *argv)
+    assert status == 2 and "pip install onnx_that_is_not_there" in err
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (("run", "--export", "m.onnx", "image.png"), "leave out one of the two"),
+        (("run", "--export", "m.onnx", "--topk", "4"), "--topk has no meaning with --export"),
+        (("run", "--export", "m.onnx", "--within", "A"), "--within has no meaning with --export"),
+        (("run",), "required: IMAGE"),
+    ],
+)
+def test_what_an_export_does_not_read_is_refused(capsys, argv, message):
+    with pytest.raises(SystemExit):
+        predict.main(argv)
+    assert message in capsys.readouterr().err
