@@ -174,6 +174,32 @@ def pairs(content: Mapping[str, object]) -> str:
     return f'<div class="wide"><table><tbody>{rows}</tbody></table></div>'
 
 
+def explained(
+    title: str, columns: Sequence[str], rows: Iterable[tuple[str, str, Sequence[str]]]
+) -> str:
+    """A table whose rows are a label, a sentence that explains it on hover, focus or touch, and
+    further cells.
+    """
+    head = "".join(_cell("th", name, j == 0) for j, name in enumerate(columns))
+    lines = []
+    for label, sentence, cells in rows:
+        tip = f' data-tip="{escape(sentence)}" tabindex="0"' if sentence else ""
+        first = f'<td class="label"><span{tip}>{escape(label)}</span></td>'
+        lines.append(f"<tr>{first}{''.join(_cell('td', cell, False) for cell in cells)}</tr>")
+    return (
+        f'<div class="wide"><table><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def placeholder(identifier: str, sentence: str) -> str:
+    """What the page's script fills, with a sentence above it."""
+    return (
+        f'<p class="lead">{escape(sentence)}</p><div id="{escape(identifier)}"></div>'
+        "<noscript>This part needs JavaScript, which this browser does not run.</noscript>"
+    )
+
+
 def notes(lines: Iterable[str], css: str = "notes") -> str:
     """A list of sentences; nothing where there are none."""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)

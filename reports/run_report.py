@@ -17,9 +17,10 @@ from figures import FIGURES, Rendered, Subject, render
 from figures.style import counted
 from files.writing import write_whole
 from hierarchies.export import format_description
-from metrics.catalogue import direction
+from metrics.catalogue import direction, meaning
 from optimization.choosing import best_epoch
-from reports import formats, page, tables
+from reports import page, tables
+from reports.run_data import as_json, run_data
 from runs import records
 from runs.folder import Run, RunError
 
@@ -51,7 +52,12 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
     """
     subject = read_subject(run, options.data_dir)
     metrics = run.metrics
+    data = run_data(subject)
     sections = [page.Section("Main measures", _main_measures(metrics))]
+    sections += [
+        page.Section(title, page.placeholder(identifier, sentence) + page.notes(extra))
+        for identifier, title, sentence, extra in _explored(data)
+    ]
     for name, plan in FIGURES.items():
         rendered = render(plan.draw, subject, formats=options.formats)
         links = write_images(out, name, rendered, options.formats)
@@ -68,8 +74,48 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
         )
     )
     sections.append(page.Section("The run", _provenance(run)))
-    write(out / "report.html", page.document(run_title(run), _lead(run, subject), sections))
+    write(out / "report.html", _document(run, subject, sections, data))
     return f"wrote {shown(out / 'report.html')}"
+
+
+def _document(run: Run, subject: Subject, sections: Sequence[page.Section], data: dict) -> bytes:
+    """The page with its script and what that shows."""
+    here = Path(__file__).parent
+    return page.document(
+        run_title(run),
+        _lead(run, subject),
+        sections,
+        style=(here / "run_page.css").read_text("utf-8"),
+        script=(here / "run_page.js").read_text("utf-8"),
+        data=as_json(data),
+    )
+
+
+def _explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
+    """Identifier, heading, explanation and notes of each part that the script fills in."""
+    return (
+        (
+            "per-class",
+            "Classes",
+            "Click a heading to sort; search by a part of a name.",
+            (),
+        ),
+        ("per-level", "Superclasses", "What is right when answers count at each superclass.", ()),
+        (
+            "confusion",
+            "Confusion matrix",
+            "Rows are true classes, columns answers. Click a number to see its images with their"
+            " files, a superclass to open or close it.",
+            data["notes"],
+        ),
+        (
+            "worst",
+            "Worst mistakes",
+            "The answers that are farthest from the truth in the class tree, and of those equally"
+            " far the surest.",
+            (),
+        ),
+    )
 
 
 def read_subject(run: Run, data_dir: str | None = None) -> Subject:
@@ -96,10 +142,10 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
 
 def run_title(run: Run) -> str:
     """Dataset, folder and seed of a run."""
-    return (
-        f"{run.options.get('dataset')}: {run.folder.absolute().parent.name}, seed"
-        f" {run.options.get('seed')}"
-    )
+    folder, dataset = run.folder.absolute().parent, run.options.get("dataset")
+    if dataset == "folder":  # people's own collections go by the name of their folder
+        dataset = folder.parent.name
+    return f"{dataset}: {folder.name}, seed {run.options.get('seed')}"
 
 
 def write_images(
@@ -147,19 +193,26 @@ def shown(path: Path) -> str:
 
 def _main_measures(metrics: pd.DataFrame) -> str:
     here = metrics[metrics["metric"].isin(tables.DEFAULT_METRICS)].set_index("metric")
+    intervals = {"lower", "upper"} <= set(here.columns)
     rows = []
     for name in tables.DEFAULT_METRICS:
         if name in here.index:
-            value, n = float(here.loc[name, "value"]), int(here.loc[name, "n"])
-            rows.append((name + tables.SYMBOLS[direction(name)], tables.number(value, 4), str(n)))
-    notes = (
-        "↑ higher is better, ↓ lower is better",
+            row = here.loc[name]
+            known = intervals and pd.notna(row["lower"]) and pd.notna(row["upper"])
+            ends = f"[{row['lower']:.4f}, {row['upper']:.4f}]" if known else "–"
+            cells = [tables.number(float(row["value"]), 4), *([ends] if intervals else [])]
+            label = name + tables.SYMBOLS[direction(name)]
+            rows.append((label, meaning(name), (*cells, str(int(row["n"])))))
+    head = ("measure", "value", *(["95 % interval"] if intervals else []), "n")
+    notes = [
+        "↑ higher is better, ↓ lower is better; point at a measure, or touch it, to read what it"
+        " is",
         "n: images, classes or pairs of classes that the measure is over; lengths are in edges of"
         " the class tree",
-    )
-    return page.table(
-        formats.Table("test split", ("measure", "value", "n"), tuple(rows), notes=notes)
-    )
+    ]
+    if intervals:
+        notes.append("the intervals are of a bootstrap over the images of the test split")
+    return page.explained("test split", head, rows) + page.notes(notes)
 
 
 def _lead(run: Run, subject: Subject) -> list[str]:

@@ -2,6 +2,9 @@
 refuses to ask.
 """
 
+import base64
+import hashlib
+import html
 import json
 import re
 import shutil
@@ -11,12 +14,15 @@ import threading
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
-from drawable import draw, finish
+from drawable import draw, finish, make_outputs
+from PIL import Image
 from recorded import write_run
 
 import visualize
 from figures import FIGURES
+from hierarchies import Hierarchy
 from reports import run_report, visualization
 
 BROWSER = next(
@@ -89,7 +95,7 @@ class Proxy:
 @pytest.fixture
 def browse(tmp_path):
     """Opens a file in the browser, with a new profile, and returns what it prints and what it asked
-    of the network.
+    of the network; `said` has its messages, those of the page's console among them.
     """
     proxy = Proxy()
 
@@ -103,7 +109,8 @@ def browse(tmp_path):
         done = subprocess.run(
             [*command, *flags, path.as_uri()], capture_output=True, timeout=180, cwd=tmp_path
         )
-        assert done.returncode == 0, done.stderr.decode("utf-8", "replace")[-2000:]
+        run.said = done.stderr.decode("utf-8", "replace")
+        assert done.returncode == 0, run.said[-2000:]
         return done.stdout.decode("utf-8", "replace"), [
             line for line in proxy.asked if "example.test" in line
         ]
@@ -204,3 +211,113 @@ def test_a_comparison_is_sorted_filtered_and_drawn_in_the_browser(tmp_path, brow
     assert found["shown"] == ["NormFace"] and len(found["reference"]) == 1
     assert found["points"] == 2 and found["scatter"] == 3 and found["front"]
     assert found["panels"] == 3 and found["tip"].startswith("Share of the images whose predicted")
+
+
+NASTY = '<script>boom()</script> "it\'s" \u2028&amp; 桡足类'
+# what a person does: sorts, searches, opens a confusion, closes a superclass; the page's policy
+# stays, with the hash of this script added
+VISIT = """
+const all = (where, what) => [...document.querySelectorAll(`#${where} ${what}`)];
+const column = (where, j) => all(where, "tbody tr").map((row) => row.cells[j].textContent);
+const found = { before: column("per-class", 0) };
+const click = (where, text) =>
+  all(where, "th button").find((one) => one.textContent === text).click();
+click("per-class", "recall");
+found.falling = column("per-class", 2);
+click("per-class", "recall");
+found.rising = column("per-class", 2);
+const search = document.querySelector("#per-class input");
+search.value = "桡足";
+search.dispatchEvent(new Event("input"));
+found.searched = column("per-class", 0);
+found.worst = all("worst", "tbody tr").map((row) => [...row.cells].map((c) => c.textContent));
+all("confusion", "td button").find((one) => one.ariaLabel === WANTED).click();
+found.files = all("cell", ".file").map((one) => one.textContent);
+found.pictures = all("cell", "img").length;
+const rows = () => all("confusion", "tbody tr").length;
+found.rows = [rows()];
+all("confusion", "tbody th button")[0].click();
+found.rows.push(rows());
+document.querySelector("[data-tip]").focus();
+found.tip = document.querySelector(".tip").textContent;
+const result = document.createElement("pre");
+result.id = "probe";
+result.textContent = JSON.stringify(found);
+document.body.append(result);
+"""
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory):
+    """A drawn run whose classes and files have names that could break a page, with its outputs and
+    file names.
+    """
+    folder = tmp_path_factory.mktemp("strange")
+    tree = Hierarchy.from_paths([(g, f"{NASTY} {g}{i}") for g in "AB" for i in range(3)])
+    run = finish(folder, "DR-euc", 1, tree=tree)
+    outputs = make_outputs(tree, 40, 1, noise=0.6)
+    files = np.array([f"{NASTY} {i}.png" for i in range(40)])
+    fields = ("labels", "scores", "embeddings", "class_vectors", "prototypes", "prototype_scores")
+    run.write_arrays(
+        "test", {**{field: getattr(outputs, field) for field in fields}, "files": files}
+    )
+    for i, file in enumerate(files):
+        path = folder / "images" / str(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (90, 60), i).save(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_report, "FIGURES", {})
+        assert draw(run.folder, "--data_dir", folder / "images") == 0
+    return run.folder / "report.html", outputs
+
+
+def visited(text: str, script: str) -> str:
+    """A page that also runs a script, which its policy is told of."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = text.replace("script-src '", f"script-src 'sha256-{digest}' '", 1)
+    return allowed.replace("</body>", f"<script>{script}</script></body>")
+
+
+def test_a_person_sorts_searches_and_opens_a_confusion_to_its_files(strange, tmp_path, browse):
+    page, outputs = strange
+    wrong = np.flatnonzero(outputs.predictions != outputs.labels)
+    true, answer = outputs.labels[wrong[0]], outputs.predictions[wrong[0]]
+    cell = np.flatnonzero((outputs.labels == true) & (outputs.predictions == answer))
+    shown = [name.replace("\u2028", "\\u2028") for name in outputs.hierarchy.class_names]
+    wanted = f"true {shown[true]}, answer {shown[answer]}: {len(cell)}"
+    script = f"const WANTED = {json.dumps(wanted).replace('<', chr(92) + 'u003c')};{VISIT}"
+    copy = tmp_path / "visit.html"
+    copy.write_text(visited(page.read_text("utf-8"), script), "utf-8")
+    printed = browse(copy, "--dump-dom", "--enable-logging=stderr")[0]
+    assert "CONSOLE" not in browse.said
+    found = json.loads(html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', printed)[1]))
+    assert found["before"] == shown and found["searched"] and len(found["searched"]) == 6
+    recalls = [float(value) for value in found["rising"] if value != "–"]
+    assert recalls == sorted(recalls) and len(set(recalls)) > 1
+    assert [float(value) for value in found["falling"] if value != "–"] == recalls[::-1]
+    expected = {f"{NASTY} {i}.png".replace("\u2028", "\\u2028") for i in cell}
+    assert set(found["files"]) == expected and found["pictures"] == len(cell)
+    assert found["rows"] == [8, 5]  # two superclasses open with three classes each, then one
+    assert found["tip"].endswith(".")
+    tree = outputs.hierarchy
+    assert len(found["worst"]) == len(wrong)
+    for _, file, name, taken, _, ancestor, height in found["worst"]:
+        i = int(file.removesuffix(".png").rsplit(" ", 1)[1])
+        assert (name, taken) == (shown[outputs.labels[i]], shown[outputs.predictions[i]])
+        same = name[-2] == taken[-2]  # A or B
+        assert (ancestor, height) == (name[-2] if same else tree.names[0], "1" if same else "2")
+
+
+def test_errors_in_the_console_are_noticed(strange, tmp_path, browse):
+    text = strange[0].read_text("utf-8")
+    (tmp_path / "faulty.html").write_text(visited(text, "boom();"), "utf-8")
+    browse(tmp_path / "faulty.html", "--dump-dom", "--enable-logging=stderr")
+    assert "boom is not defined" in browse.said
+
+
+def test_a_script_that_the_policy_is_not_told_of_does_not_run(strange, tmp_path, browse):
+    text = strange[0].read_text("utf-8")
+    foreign = "<script>document.body.append('it ran')</script></body>"
+    (tmp_path / "foreign.html").write_text(text.replace("</body>", foreign), "utf-8")
+    printed = browse(tmp_path / "foreign.html", "--dump-dom", "--enable-logging=stderr")[0]
+    assert "Content Security Policy" in browse.said and not re.search("it ran(?!')", printed)

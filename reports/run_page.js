@@ -1,0 +1,321 @@
+// The page of one run: tables that sort and search, and a confusion matrix that opens to images.
+// Every text of the run goes in as text, never as HTML.
+"use strict";
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const { names, parent, leaves } = DATA.tree;
+const IMAGES = DATA.images;
+const ROWS = 100; // of a table at first
+const CARDS = 60; // images of a cell at first
+const SIDE = 80; // rows of the confusion matrix; more could not be read
+const FEW = 25; // classes that are all shown at first
+const RIGHT = "0, 114, 178"; // blue and orange stay apart for every common kind of colour vision
+const WRONG = "213, 94, 0";
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function button(text, action, attributes = {}) {
+  const made = element("button", { type: "button", ...attributes }, text);
+  made.addEventListener("click", action);
+  return made;
+}
+
+const className = (c) => names[leaves[c]];
+const share = (value) => (value === null ? "–" : value.toFixed(3));
+function path(node) {
+  const steps = [];
+  for (let v = node; v > 0; v = parent[v]) steps.unshift(names[v]);
+  return steps.join(" / ") || names[node];
+}
+
+// ---- explanations: under the pointer, at the focus, or where a finger touched
+const tip = element("div", { class: "tip", role: "status" });
+tip.hidden = true;
+document.body.append(tip);
+function showTip(event) {
+  const target = event.target.closest && event.target.closest("[data-tip]");
+  tip.hidden = !target;
+  if (!target) return;
+  tip.textContent = target.dataset.tip;
+  const box = target.getBoundingClientRect();
+  tip.style.left = `${Math.max(4, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
+  const below = box.bottom + 4;
+  const top = below + tip.offsetHeight > innerHeight ? box.top - tip.offsetHeight - 4 : below;
+  tip.style.top = `${Math.max(4, top)}px`;
+}
+for (const kind of ["pointerover", "focusin", "click"]) document.addEventListener(kind, showTip);
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+
+// ---- images
+function picture(place) {
+  const source = IMAGES.picture[place];
+  return source ? element("img", { src: source, alt: IMAGES.file[place] }) : null;
+}
+
+function card(place) {
+  const made = element("figure", { class: "card" });
+  const image = picture(place);
+  if (image) made.append(image);
+  made.append(
+    element("b", { class: "file" }, IMAGES.file[place]), element("br"),
+    `true: ${className(IMAGES.true[place])}`, element("br"),
+    `answer: ${className(IMAGES.answer[place])}, probability ${IMAGES.probability[place].toFixed(2)}`,
+  );
+  return made;
+}
+
+function cards(places, into) {
+  const grid = element("div", { class: "cards" });
+  let shown = 0;
+  const more = button("", grow, { class: "more" });
+  function grow() {
+    grid.append(...places.slice(shown, shown + CARDS).map(card));
+    shown = Math.min(shown + CARDS, places.length);
+    more.hidden = shown === places.length;
+    more.textContent = `show more (${shown} of ${places.length})`;
+  }
+  grow();
+  into.append(grid, more);
+}
+
+// ---- tables: a column has a name, an explanation, the value that sorts and searches, what is shown
+function explore(id, columns, rows) {
+  const place = document.getElementById(id);
+  if (!place) return;
+  if (!rows.length) {
+    place.append(element("p", { class: "none" }, "There is none."));
+    return;
+  }
+  let sorted = -1, falling = false, limit = ROWS;
+  const search = element("input", { type: "search", "aria-label": "search this table" });
+  search.placeholder = "search";
+  const said = element("span", { role: "status" });
+  const body = element("tbody");
+  const heads = columns.map((column, j) => {
+    const head = element("th", { scope: "col", class: column.label ? "label" : "" });
+    const sort = () => {
+      falling = sorted === j ? !falling : !column.label;
+      sorted = j;
+      heads.forEach((other, k) => {
+        if (k === j) other.setAttribute("aria-sort", falling ? "descending" : "ascending");
+        else other.removeAttribute("aria-sort");
+      });
+      fill();
+    };
+    head.append(column.value
+      ? button(column.name, sort, column.tip ? { "data-tip": column.tip } : {})
+      : column.name);
+    return head;
+  });
+  const texts = rows.map((row) => columns.filter((column) => column.label && column.value)
+    .map((column) => column.value(row)).join("\n").toLowerCase());
+  const more = button("", () => { limit += 10 * ROWS; fill(); }, { class: "more" });
+  function fill() {
+    const wanted = search.value.trim().toLowerCase();
+    const chosen = rows.map((_, i) => i).filter((i) => texts[i].includes(wanted));
+    if (sorted >= 0) {
+      const { value } = columns[sorted];
+      const sign = falling ? -1 : 1;
+      chosen.sort((i, k) => {
+        const [a, b] = [value(rows[i]), value(rows[k])];
+        if (a === null || b === null) return (a === null) - (b === null); // undefined ones last
+        return sign * (typeof a === "string" ? a.localeCompare(b) : a - b);
+      });
+    }
+    body.replaceChildren(...chosen.slice(0, limit).map((i) => element("tr", {},
+      ...columns.map((column) => {
+        const cell = element("td", column.label ? { class: "label" } : {});
+        const content = column.show ? column.show(rows[i]) : column.value(rows[i]);
+        cell.append(...[content].flat().map((part) => part ?? "–"));
+        return cell;
+      }))));
+    said.textContent = `${chosen.length} of ${rows.length} rows`;
+    more.hidden = chosen.length <= limit;
+    more.textContent = `show more rows (${limit} of ${chosen.length} shown)`;
+  }
+  search.addEventListener("input", () => { limit = ROWS; fill(); });
+  fill();
+  place.append(
+    element("div", { class: "bar" }, search, said),
+    element("div", { class: "wide grow", tabindex: "0" },
+      element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body)),
+    more,
+  );
+}
+
+const named = (node) => element("span", { "data-tip": path(node), class: "name" }, names[node]);
+const measured = (from) => [
+  { name: "test images", value: (row) => row[from] },
+  { name: "recall", tip: "Share of its test images that are answered rightly.",
+    value: (row) => row[from + 1], show: (row) => share(row[from + 1]) },
+  { name: "precision", tip: "Share of the answers with this name that are right.",
+    value: (row) => row[from + 2], show: (row) => share(row[from + 2]) },
+  { name: "F1", tip: "Harmonic mean of precision and recall.",
+    value: (row) => row[from + 3], show: (row) => share(row[from + 3]) },
+];
+
+explore("per-class", [
+  { name: "class", label: true, value: (row) => names[row[0]], show: (row) => named(row[0]) },
+  ...measured(1),
+  { name: "most often taken for", label: true,
+    value: (row) => (row[5] === null ? "" : names[row[5]]),
+    show: (row) => (row[5] === null ? "–" : named(row[5])) },
+  { name: "times", tip: "Test images of the class that got this wrong answer.",
+    value: (row) => row[6] },
+  { name: "examples", label: true,
+    show: (row) => {
+      const found = row[7].map(picture).filter((image) => image !== null);
+      return found.length ? element("div", { class: "row" }, ...found) : "–";
+    } },
+], DATA.classes);
+
+explore("per-level", [
+  { name: "superclass", label: true, value: (row) => names[row[1]], show: (row) => named(row[1]) },
+  { name: "level", tip: "Edges from the top of the class tree.", value: (row) => row[0] },
+  ...measured(2),
+], DATA.levels);
+
+explore("worst", [
+  { name: "image", label: true, show: (row) => picture(row[0]) },
+  { name: "file", label: true, value: (row) => IMAGES.file[row[0]] },
+  { name: "true class", label: true, value: (row) => className(IMAGES.true[row[0]]),
+    show: (row) => named(leaves[IMAGES.true[row[0]]]) },
+  { name: "answer", label: true, value: (row) => className(IMAGES.answer[row[0]]),
+    show: (row) => named(leaves[IMAGES.answer[row[0]]]) },
+  { name: "probability", tip: "That the classifier gives to its answer.",
+    value: (row) => IMAGES.probability[row[0]],
+    show: (row) => IMAGES.probability[row[0]].toFixed(2) },
+  { name: "common ancestor", label: true,
+    tip: "The smallest superclass that holds both the true class and the answer.",
+    value: (row) => names[row[1]], show: (row) => named(row[1]) },
+  { name: "height", tip: "Of the common ancestor in the class tree, in edges above its classes.",
+    value: (row) => row[2] },
+], DATA.worst);
+
+// ---- the confusion matrix
+(function confusion() {
+  const place = document.getElementById("confusion");
+  if (!place) return;
+  const children = names.map(() => []);
+  parent.forEach((above, v) => { if (above >= 0) children[above].push(v); });
+  const classesBelow = names.map(() => 0);
+  for (const leaf of leaves) for (let v = leaf; v >= 0; v = parent[v]) classesBelow[v] += 1;
+  let top = 0;
+  while (children[top].length === 1) top = children[top][0];
+  let open = new Set();
+  const everything = () => new Set(children.flatMap((below, v) => (below.length ? [v] : [])));
+  const superclasses = () => new Set([top]);
+  const start = leaves.length <= FEW ? everything() : superclasses();
+  const grid = element("div", { class: "wide grow", tabindex: "0" });
+  const said = element("p", { class: "lead", role: "status" });
+  const chosen = element("div", { id: "cell" });
+
+  // what is shown, in the order of the tree: open superclasses, which have no cells, and the rest
+  function visible() {
+    const found = [];
+    (function walk(v, depth) {
+      const isOpen = children[v].length > 0 && open.has(v);
+      if (v !== top || !isOpen) found.push({ node: v, depth, isOpen });
+      if (isOpen) for (const child of children[v]) walk(child, depth + (v !== top));
+    })(top, 0);
+    return found;
+  }
+
+  function draw() {
+    const shown = visible();
+    let entries = shown.filter((entry) => !entry.isOpen);
+    const entryOfNode = new Map(entries.map((entry, i) => [entry.node, i]));
+    const entryOf = leaves.map((leaf) => {
+      let v = leaf;
+      while (!entryOfNode.has(v)) v = parent[v];
+      return entryOfNode.get(v);
+    });
+    let merged = 0;
+    if (entries.length > SIDE) {
+      const mistakes = entries.map(() => 0);
+      DATA.confusions.count.forEach((n, k) => {
+        const [i, j] = [entryOf[DATA.confusions.true[k]], entryOf[DATA.confusions.answer[k]]];
+        if (i !== j) { mistakes[i] += n; mistakes[j] += n; }
+      });
+      const kept = entries.map((_, i) => i).sort((i, k) => mistakes[k] - mistakes[i] || i - k)
+        .slice(0, SIDE).sort((i, k) => i - k);
+      merged = entries.length - kept.length;
+      const moved = new Map(kept.map((i, k) => [i, k]));
+      entryOf.forEach((i, c) => { entryOf[c] = moved.has(i) ? moved.get(i) : kept.length; });
+      entries = [...kept.map((i) => entries[i]), { node: -1, depth: 0, isOpen: false }];
+    }
+    const counts = entries.map(() => new Map());
+    const totals = entries.map(() => 0);
+    DATA.confusions.count.forEach((n, k) => {
+      const [i, j] = [entryOf[DATA.confusions.true[k]], entryOf[DATA.confusions.answer[k]]];
+      counts[i].set(j, (counts[i].get(j) || 0) + n);
+      totals[i] += n;
+    });
+    const label = (entry) => (entry.node < 0 ? `${merged} others` : names[entry.node]);
+    const head = element("tr", {}, element("td"), ...entries.map((entry) =>
+      element("th", { scope: "col", title: entry.node < 0 ? label(entry) : path(entry.node) },
+        label(entry))));
+    const position = new Map(entries.map((entry, i) => [entry, i]));
+    const lines = [...shown.filter((entry) => entry.isOpen || position.has(entry)),
+      ...entries.filter((entry) => entry.node < 0)];
+    const rows = lines.map((entry) => {
+      const name = element("th", { scope: "row" });
+      name.style.paddingLeft = `${Math.min(entry.depth, 6) * 0.8}rem`;
+      if (entry.node >= 0) name.title = path(entry.node);
+      if (entry.node >= 0 && children[entry.node].length) {
+        const toggle = () => {
+          if (!open.delete(entry.node)) open.add(entry.node);
+          draw();
+          const again = grid.querySelector(`button[data-node="${entry.node}"]`);
+          if (again) again.focus();
+        };
+        name.append(button(`${entry.isOpen ? "▾" : "▸"} ${label(entry)} (${
+          classesBelow[entry.node]})`, toggle,
+        { "aria-expanded": entry.isOpen, "data-node": entry.node }));
+      } else name.append(label(entry));
+      if (entry.isOpen) return element("tr", { class: "open" }, name);
+      const i = position.get(entry);
+      return element("tr", {}, name, ...entries.map((other, j) => {
+        const cell = element("td");
+        const n = counts[i].get(j);
+        if (!n) return cell;
+        const part = 0.12 + 0.6 * (n / totals[i]);
+        cell.style.background = `rgba(${i === j ? RIGHT : WRONG}, ${part.toFixed(3)})`;
+        const what = `true ${label(entry)}, answer ${label(other)}: ${n}`;
+        cell.append(button(String(n), () => {
+          const places = IMAGES.true.map((_, k) => k).filter((k) =>
+            entryOf[IMAGES.true[k]] === i && entryOf[IMAGES.answer[k]] === j);
+          const listed = places.length < n ? `, ${places.length} of them listed` : "";
+          chosen.replaceChildren(element("h3", { tabindex: "-1" }, what + listed));
+          cards(places, chosen);
+          chosen.firstChild.focus();
+        }, { "aria-label": what, title: what }));
+        return cell;
+      }));
+    });
+    grid.replaceChildren(element("table", { class: "matrix" },
+      element("thead", {}, head), element("tbody", {}, ...rows)));
+    said.textContent = merged
+      ? `${SIDE} rows with the most mistakes; ${merged} others are added up in the last one.` : "";
+    chosen.replaceChildren();
+  }
+
+  const shows = (set) => () => { open = set(); draw(); };
+  const key = element("span", { class: "key" }, "share of the row:");
+  for (const [colour, text] of [[RIGHT, "right"], [WRONG, "wrong"]]) {
+    const patch = element("i");
+    patch.style.background = `rgba(${colour}, 0.6)`;
+    key.append(patch, text);
+  }
+  place.append(
+    element("div", { class: "bar" }, button("superclasses", shows(superclasses)),
+      button("all classes", shows(everything)), key),
+    said, grid, chosen,
+  );
+  open = start;
+  draw();
+})();
