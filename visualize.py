@@ -5,7 +5,8 @@
                                                             compares their methods, with intervals over seeds
     python visualize.py RUN RUN ... --out DIR               some runs, written elsewhere
 
-The report shows how the run was trained, where its mistakes go in the class tree, which tree its class vectors make by
+The report of a run has tables that sort and search, a confusion matrix that opens to the images of a cell with their
+files, and the worst mistakes by file and common ancestor. It shows how the run was trained, where its mistakes go in the class tree, which tree its class vectors make by
 themselves, and how that compares with the class tree. It is one file: open it in any browser, send it to anyone.
 """  # noqa: E501
 
