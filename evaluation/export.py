@@ -169,7 +169,7 @@ def _onnx(network: Posterior, shape: Shape) -> bytes:
                 output_names=["probabilities"],
                 dynamic_axes={name: {0: "batch"} for name in (*inputs, "probabilities")},
                 opset_version=OPSET,
-                # the other exporter takes forty times as long, and a package more
+                # the other exporter takes ten times as long, and a package more
                 dynamo=False,
             )
         except Exception as error:  # what cannot be written raises almost anything
