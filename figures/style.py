@@ -79,7 +79,10 @@ class Rendered(NamedTuple):
 @contextmanager
 def styled() -> Iterator[None]:
     """The project's style, and only that, for whatever is drawn inside."""
-    with matplotlib.style.context(["default", {**_STYLE, "font.family": fonts.families()}]):
+    style = ["default", {**_STYLE, "font.family": fonts.families()}]
+    with matplotlib.style.context(style), warnings.catch_warnings():
+        # a figure is drawn again with the font that a name needs, and what no font has is said once
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         yield
 
 

@@ -65,7 +65,7 @@ def test_prototypes_that_know_no_validation_class_are_not_calibrated(tmp_path):
     few = {
         name: values[:5]
         for name, values in make_arrays().items()
-        if name in ("scores", "embeddings")
+        if name in ("scores", "embeddings", "files")
     }
     run = validated(
         tmp_path, labels=np.full(5, 2), prototype_scores=scores.astype(np.float32), **few
