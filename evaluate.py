@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from runs.folder import Run
 
 OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
+OF_ONE_MODEL = (  # what --pool_folds cannot do
+    *("data_dir", "coarse", "tree", "worst", "shuffled", "tolerance", "rules", "cover"),
+)
 FEWEST_RESAMPLES = 100
 OF_RUNS = (
     "bootstrap",
@@ -389,9 +392,7 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name} needs {need}")
     if args.pool_folds:
-        for name in (
-            *("data_dir", "coarse", "tree", "worst", "shuffled", "tolerance", "rules", "cover"),
-        ):
+        for name in OF_ONE_MODEL:
             if getattr(args, name) != parser.get_default(name):
                 parser.error(f"--{name} has no meaning for --pool_folds, which has several models")
     for name in sorted(_of_weightings() - weighting_options(args.weighting).keys()):
@@ -641,7 +642,7 @@ def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | Non
 
 def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
     from evaluation import coarse, files, measure
-    from metrics.per_image import per_image, worst
+    from metrics.per_image import per_image, worst_images
     from reports.worst import worst_text
     from runs.folder import Run, RunError
 
@@ -667,7 +668,8 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
         )
         print(f"UPGMA tree of the class vectors\n{upgma}\n")
     if request.worst:
-        print(f"{worst_text(worst(per_image(source.test), request.worst))}\n")
+        shown = worst_images(source.test)[: request.worst]
+        print(f"{worst_text(per_image(source.test).iloc[shown])}\n")
     if request.rules or request.cover:
         names.append(_compare_rules(run, request))
     if request.shuffled:

@@ -11,10 +11,9 @@ import pandas as pd
 from evaluation.measure import EvaluationOptions, SplitOutputs
 from hierarchies import Hierarchy, node_weights, to_newick
 from hierarchies.tree import format_path
-from metrics import Outputs, coarse_images, curves, flat, superclass, trees
+from metrics import Outputs, coarse_images, curves, flat, per_image, superclass, trees
 from metrics.nodes import VALUES
 from metrics.outputs import SAMPLE
-from metrics.per_image import per_image
 from metrics.vectors import present, vector_sets
 from runs.folder import Run
 from runs.provenance import provenance
@@ -151,7 +150,9 @@ def _class_tables(
     """Tables by file name: the classes with their weighted tree distance, the nodes of the levels,
     the images, the confusions.
     """
-    outputs.read_together(itertools.chain(*curves.READS.values(), superclass.READS["wtd"]))
+    outputs.read_together(
+        itertools.chain(*curves.READS.values(), superclass.READS["wtd"], per_image.READS)
+    )
     classes = flat.per_class(outputs).assign(wtd=superclass.wtd_per_class(outputs))
     if outputs.train_counts is not None:
         classes["n_train"] = outputs.train_counts
@@ -160,7 +161,7 @@ def _class_tables(
     tables = {
         f"per_class{kind}{weighted}.csv": classes,
         f"per_level{kind}{other}.csv": flat.per_level(outputs),
-        f"predictions_test{kind}{other}.csv": per_image(outputs),
+        f"predictions_test{kind}{other}.csv": per_image.per_image(outputs),
     }
     others = {**dict(_confusions(outputs)), **_curves(outputs)}
     return tables | {f"{name}{kind}{other}.csv": table for name, table in others.items()}

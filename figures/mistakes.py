@@ -18,6 +18,7 @@ from figures.style import (
 )
 from figures.subject import Subject
 from metrics.outputs import Outputs
+from metrics.per_image import worst_images
 from metrics.result import ratio
 
 SHOWN = 8  # mistakes with images
@@ -90,10 +91,8 @@ def worst_mistakes(outputs: Outputs, most: int = SHOWN) -> list[Mistake]:
     """
     labels, predictions = outputs.labels, outputs.predictions
     heights = outputs.lca_height[labels, predictions]
-    wrong = np.flatnonzero(predictions != labels)
-    order = wrong[np.lexsort((wrong, -outputs.confidence[wrong], -heights[wrong]))]
     found: dict[tuple[int, int], Mistake] = {}
-    for image in order.tolist():
+    for image in worst_images(outputs).tolist():
         pair = int(labels[image]), int(predictions[image])
         if len(found) < most and pair not in found:
             right = np.flatnonzero((labels == pair[1]) & (predictions == pair[1]))

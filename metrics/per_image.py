@@ -2,14 +2,12 @@
 some answers are wrong.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
 from hierarchies.tree import format_path
-from metrics.outputs import Outputs
-from metrics.posterior import lca_nodes, row_blocks, softmax
+from metrics.outputs import Block, Outputs
+from metrics.posterior import lca_nodes
 
 ALTERNATIVES = 3  # classes named for each image, the answer among them
 DIGITS = 6  # of probabilities, behind the point
@@ -27,9 +25,8 @@ def per_image(outputs: Outputs) -> pd.DataFrame:
     """
     tree = outputs.hierarchy
     paths = np.array([format_path(tree.path(v)) for v in range(tree.num_nodes)], object)
-    best = outputs.best(min(ALTERNATIVES, tree.num_classes))
+    best, (probability_of_true, rank, probabilities) = _best(outputs), outputs.read(probable)
     answers = best[:, 0]
-    posterior = _in_blocks(outputs, best)
     common = lca_nodes(tree, tree.leaves[outputs.labels], tree.leaves[answers])
     columns = {}
     if outputs.files is not None:
@@ -40,38 +37,40 @@ def per_image(outputs: Outputs) -> pd.DataFrame:
         "true": paths[tree.leaves[outputs.labels]],
         "answer": paths[tree.leaves[answers]],
         "correct": answers == outputs.labels,
-        "probability": posterior[:, 2].round(DIGITS),
-        "probability_of_true": posterior[:, 0].round(DIGITS),
-        "rank_of_true": posterior[:, 1].astype(np.int64),
+        "probability": probabilities[:, 0].round(DIGITS),
+        "probability_of_true": probability_of_true.round(DIGITS),
+        "rank_of_true": rank,
         "common_ancestor": paths[common],
         "height": np.where(answers == outputs.labels, 0, tree.height[common]),
     }
     for k in range(1, best.shape[1]):
         columns[f"answer_{k + 1}"] = paths[tree.leaves[best[:, k]]]
-        columns[f"probability_{k + 1}"] = posterior[:, 2 + k].round(DIGITS)
+        columns[f"probability_{k + 1}"] = probabilities[:, k].round(DIGITS)
     return pd.DataFrame(columns)
 
 
-def worst(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The wrong answers of a table of `per_image` that are farthest from the truth, and of those
-    equally far the surest, worst first.
+def worst_images(outputs: Outputs) -> np.ndarray:
+    """The images that are answered wrongly, by their rows: those farthest from the truth first,
+    and of those equally far the surest.
     """
-    wrong = table[~table["correct"].astype(bool)]
-    ordered = wrong.sort_values(["height", "probability"], ascending=False, kind="stable")
-    return ordered.head(count)
+    tree, labels, answers = outputs.hierarchy, outputs.labels, outputs.predictions
+    wrong = np.flatnonzero(answers != labels)
+    common = lca_nodes(tree, tree.leaves[labels[wrong]], tree.leaves[answers[wrong]])
+    return wrong[np.lexsort((wrong, -outputs.confidence[wrong], -tree.height[common]))]
 
 
-def _in_blocks(outputs: Outputs, best: np.ndarray) -> np.ndarray:
-    """Of each image: probability and rank of the true class, probabilities of `best` (S, K):
-    (S, 2 + K).
+def probable(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each image the probability and the rank of the true class, (s,), and the probabilities of
+    the best classes, (s, K).
     """
-    return np.concatenate([np.empty((0, 2 + best.shape[1])), *_rows(outputs, best)])
+    best = _best(block.outputs)[block.rows]
+    true = np.take_along_axis(block.classes, block.labels[:, None], axis=1)
+    rank = (block.classes >= true).sum(axis=1)
+    return true[:, 0], rank, np.take_along_axis(block.classes, best, axis=1)
 
 
-def _rows(outputs: Outputs, best: np.ndarray) -> Iterator[np.ndarray]:
-    for part in row_blocks(outputs.num_samples, outputs.hierarchy.num_classes):
-        probabilities = softmax(outputs.scores_of(part))
-        labels = outputs.labels[part][:, None]
-        true = np.take_along_axis(probabilities, labels, axis=1)
-        rank = (probabilities >= true).sum(axis=1, keepdims=True)
-        yield np.hstack([true, rank, np.take_along_axis(probabilities, best[part], axis=1)])
+def _best(outputs: Outputs) -> np.ndarray:
+    return outputs.best(min(ALTERNATIVES, outputs.hierarchy.num_classes))
+
+
+READS = (probable,)

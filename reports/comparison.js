@@ -1,18 +1,9 @@
 // The page that compares methods: sorts its table, draws seeds, intervals and paired differences,
-// the scatter, and small multiples. All text goes in as text, never as HTML.
-"use strict";
-const DATA = JSON.parse(document.getElementById("data").textContent);
+// the scatter, and small multiples.
 // eight that everybody can tell apart; with the shape of the mark 40 methods differ
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#a6761d", "#5e3c99", "#222222"];
 const SHAPES = ["circle", "square", "diamond", "triangle", "cross"];
 const SVG = "http://www.w3.org/2000/svg";
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
 
 function svg(name, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, name);
@@ -29,9 +20,6 @@ const number = (value, digits = 3) => {
 };
 const pText = (p) => (!finite(p) ? "–" : p < 0.001 ? p.toExponential(1) : p.toFixed(3));
 
-// what is under the pointer, or has the focus
-const tip = element("div", { class: "tip", role: "status", hidden: "" });
-document.body.append(tip);
 function explain(target, text) {
   const show = (event) => {
     tip.textContent = text;

@@ -2,9 +2,8 @@
 curves.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -58,12 +57,6 @@ def group_data(
         "curves": _curves(rows, epochs, dynamic),
         **_heights(rows, summary),
     }
-
-
-def as_script(groups: Sequence[Mapping]) -> str:
-    """JSON that can stand inside an HTML page whatever names it holds."""
-    text = json.dumps(groups, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _of_row(

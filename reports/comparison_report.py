@@ -209,9 +209,8 @@ def report_comparison(
             f"Comparison of {compared.common.name}",
             lead,
             sections,
-            style=_beside("comparison.css"),
-            script=_beside("comparison.js"),
-            data=comparison_data.as_script(numbers),
+            kind="comparison",
+            data=numbers,
         ),
     )
     return f"wrote {shown(out / 'report.html')}, which compares {runs} runs"
@@ -246,11 +245,6 @@ def epoch_curves(group: Group) -> pd.DataFrame:
     )
     half = statistics.half_width(table["std"].to_numpy(float), table["count"].to_numpy(float))
     return table.assign(lower=table["mean"] - half, upper=table["mean"] + half)
-
-
-def _beside(name: str) -> str:
-    """A file beside this module."""
-    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def _sections(

@@ -5,8 +5,10 @@ load nothing and run nothing else.
 import base64
 import hashlib
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -72,9 +74,8 @@ def document(
     lead: Iterable[str],
     sections: Sequence[Section],
     *,
-    style: str = "",
-    script: str = "",
-    data: str = "",
+    kind: str | None = None,
+    data: object = None,
 ) -> bytes:
     """The whole page in UTF-8; characters that have no UTF-8 form become '?'.
 
@@ -82,17 +83,20 @@ def document(
         title: Its heading.
         lead: Lines below that.
         sections: Its parts.
-        style: More of it, as CSS.
-        script: The only one that the browser may run, after everything else; its hash is in the
-            page's policy.
-        data: JSON without '<' that the script finds in the element `data`.
+        kind: Of the page: page.css and page.js and, behind them, the .css and the .js of this name
+            beside this module are its style and its script, the only one that the browser may run,
+            after everything else; its hash is in the page's policy. None: a page without a script.
+        data: What the script finds as JSON in the element `data`.
     """
-    policy, scripts = _POLICY, ""
-    if script:
+    policy, scripts, style = _POLICY, "", ""
+    if kind is not None:
+        style, script = (
+            _beside(f"page.{suffix}") + _beside(f"{kind}.{suffix}") for suffix in ("css", "js")
+        )
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy += f"; script-src 'sha256-{digest}'"
         scripts = (
-            f'<script type="application/json" id="data">{data}</script>\n'
+            f'<script type="application/json" id="data">{as_json(data)}</script>\n'
             f"<script>{script}</script>\n"
         )
     contents = "".join(
@@ -113,6 +117,16 @@ def document(
         f"{scripts}</body>\n</html>\n",
     ]
     return "".join(parts).encode("utf-8", "replace")
+
+
+def as_json(data: object) -> str:
+    """JSON that may stand in an HTML page: without '<', and without what is not ASCII."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _beside(name: str) -> str:
+    """The file of this name beside this module."""
+    return Path(__file__).with_name(name).read_text("utf-8")
 
 
 def figure(

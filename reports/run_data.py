@@ -4,7 +4,6 @@ its answer, small pictures, counts of confusions, rows of tables.
 
 import base64
 import io
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from figures.subject import Subject
 from files.text import printable
 from hierarchies import Hierarchy
 from metrics.flat import per_class, per_level
+from metrics.per_image import worst_images
 from metrics.posterior import lca_nodes
 
 LISTED = 20_000  # test images that the page names; a longer list would make it slow to open
@@ -26,11 +26,6 @@ WORST = 100  # rows of the table of worst mistakes
 SIDE = 72  # of a picture, in pixels
 SECONDS = 60  # for reading pictures: large photographs take a while each
 _HOPELESS = 25  # after so many failures and no success, the images are taken to be elsewhere
-
-
-def as_json(data: object) -> str:
-    """JSON that may stand in an HTML page: without '<', and without what is not ASCII."""
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 def run_data(subject: Subject) -> dict:
@@ -88,11 +83,9 @@ def _order(subject: Subject) -> tuple[np.ndarray, int]:
     First come the worst mistakes, then the surest right answer of each class, then others drawn at
     random.
     """
-    outputs, tree = subject.outputs, subject.hierarchy
+    outputs = subject.outputs
     labels, answers, sure = outputs.labels, outputs.predictions, outputs.confidence
-    wrong = np.flatnonzero(labels != answers)
-    common = lca_nodes(tree, tree.leaves[labels[wrong]], tree.leaves[answers[wrong]])
-    worst = wrong[np.lexsort((wrong, -sure[wrong], -tree.height[common]))][:WORST]
+    worst = worst_images(outputs)[:WORST]
     right = np.flatnonzero(labels == answers)
     right = right[np.argsort(-sure[right], kind="stable")]
     _, first = np.unique(labels[right], return_index=True)

@@ -1,7 +1,4 @@
 // The page of one run: tables that sort and search, and a confusion matrix that opens to images.
-// Every text of the run goes in as text, never as HTML.
-"use strict";
-const DATA = JSON.parse(document.getElementById("data").textContent);
 const { names, parent, leaves } = DATA.tree;
 const IMAGES = DATA.images;
 const ROWS = 100; // of a table at first
@@ -10,13 +7,6 @@ const SIDE = 80; // rows of the confusion matrix; more could not be read
 const FEW = 25; // classes that are all shown at first
 const RIGHT = "0, 114, 178"; // blue and orange stay apart for every common kind of colour vision
 const WRONG = "213, 94, 0";
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
 
 function button(text, action, attributes = {}) {
   const made = element("button", { type: "button", ...attributes }, text);
@@ -33,9 +23,6 @@ function path(node) {
 }
 
 // ---- explanations: under the pointer, at the focus, or where a finger touched
-const tip = element("div", { class: "tip", role: "status" });
-tip.hidden = true;
-document.body.append(tip);
 function showTip(event) {
   const target = event.target.closest && event.target.closest("[data-tip]");
   tip.hidden = !target;

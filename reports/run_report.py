@@ -20,7 +20,7 @@ from hierarchies.export import format_description
 from metrics.catalogue import direction, meaning
 from optimization.choosing import best_epoch
 from reports import page, tables
-from reports.run_data import as_json, run_data
+from reports.run_data import run_data
 from runs import records
 from runs.folder import Run, RunError
 
@@ -80,15 +80,7 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
 
 def _document(run: Run, subject: Subject, sections: Sequence[page.Section], data: dict) -> bytes:
     """The page with its script and what that shows."""
-    here = Path(__file__).parent
-    return page.document(
-        run_title(run),
-        _lead(run, subject),
-        sections,
-        style=(here / "run_page.css").read_text("utf-8"),
-        script=(here / "run_page.js").read_text("utf-8"),
-        data=as_json(data),
-    )
+    return page.document(run_title(run), _lead(run, subject), sections, kind="run_page", data=data)
 
 
 def _explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:

@@ -6,7 +6,7 @@ from files.text import printable
 
 
 def worst_text(table: pd.DataFrame) -> str:
-    """A paragraph for each mistake of a table of `metrics.per_image.worst`."""
+    """A paragraph for each mistake of a table of `metrics.per_image.per_image`."""
     if table.empty:
         return "no test image is classified wrongly"
     mistakes = [_mistake(number, row) for number, (_, row) in enumerate(table.iterrows(), 1)]

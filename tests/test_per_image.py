@@ -9,7 +9,7 @@ from trees import TREE
 import evaluate
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs, outputs_of
-from metrics.per_image import per_image, worst
+from metrics.per_image import per_image, worst_images
 from runs.folder import Run
 
 PROBABILITIES = np.array(
@@ -55,10 +55,9 @@ def test_each_image_has_a_row_worked_out_by_hand():
 
 
 def test_the_worst_are_the_farthest_and_then_the_surest():
-    table = per_image(outputs())
-    assert "file" not in table and worst(table, 2).index.tolist() == [2, 1]
-    assert worst(table, 99).index.tolist() == [2, 1, 3]
-    assert worst(per_image(outputs(LABELS[:1], PROBABILITIES[:1])), 3).empty
+    assert "file" not in per_image(outputs())
+    assert worst_images(outputs()).tolist() == [2, 1, 3]
+    assert not len(worst_images(outputs(LABELS[:1], PROBABILITIES[:1])))
 
 
 def test_few_classes_no_images_and_images_at_superclasses():
@@ -79,7 +78,8 @@ def test_a_run_has_the_table_and_evaluate_prints_the_worst(tmp_path, capsys):
     status, out, _ = run_main(evaluate.main, capsys, run.folder, "--worst", "2")
     table = pd.read_csv(run.folder / "predictions_test.csv")
     assert status == 0 and len(table) == len(files)
-    ordered = worst(per_image(Run(run.folder).outputs()), 2)
+    own = Run(run.folder).outputs()
+    ordered = per_image(own).iloc[worst_images(own)[:2]]
     assert "\x1b" not in out
     for place, (index, row) in enumerate(ordered.iterrows(), 1):
         assert f"{place}. im<b>{index}\\x1b.png\n" in out

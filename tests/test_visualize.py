@@ -22,7 +22,7 @@ import visualize
 from evaluation.images import ImageFolder, image_folder, open_image
 from figures import FIGURES
 from hierarchies import Hierarchy
-from reports import comparison_data, run_report, visualization
+from reports import comparison_data, page, run_report, visualization
 from reports.comparison_report import Group, paired_tests
 from reports.run_report import read_subject
 from runs import records
@@ -189,7 +189,7 @@ def test_the_numbers_of_the_page_are_those_of_the_runs():
     assert test["differences"] == [0.1, 0.2] and test["mean"] == 0.15 and test["lower"] is None
     assert found["curves"]["Scale of the scores"] == [{"x": [], "y": []}, {"x": [1], "y": [2.0]}]
     assert found["heights"][0] == {"x": [0], "y": [0.6]} and found["heightRange"] == [0.6, 1.0]
-    assert "<" not in comparison_data.as_script([found])
+    assert "<" not in page.as_json([found])
     assert not comparison_data.group_data(values, ["accuracy"], epochs, [])["curves"]
 
 
