@@ -234,9 +234,10 @@ class Step:
             name: build_loss(name, tree).to(device)
             for name in ("ce", "hierarchical", "soft_labels")
         }
-        replayed = {name: ReplayedLoss(loss) for name, loss in self.losses.items()}
+        self.replayed = {}
         if device != "cpu":
-            self.losses |= {f"{name}, replayed": loss for name, loss in replayed.items()}
+            self.replayed = {f"{k}, replayed": ReplayedLoss(v) for k, v in self.losses.items()}
+        self.losses |= self.replayed
         self.optimizer = torch.optim.Adam(model.parameters(), fused=device != "cpu")
         self.images = torch.randint(256, (batch, 3, side, side), dtype=torch.uint8, device=device)
         self.targets = torch.randint(100, (batch,), device=device)
@@ -244,10 +245,9 @@ class Step:
 
     def start_epoch(self) -> None:
         """From here on losses are replayed."""
-        for name, loss in self.losses.items():
-            if name.endswith("replayed"):
-                self(name)
-                loss.start_epoch()
+        for name, loss in self.replayed.items():
+            self(name)
+            loss.start_epoch()
 
     def __call__(self, loss: str = "ce") -> None:
         with self.autocast:

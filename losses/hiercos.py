@@ -6,6 +6,7 @@ from torch import Tensor
 
 from hierarchies import Hierarchy
 from losses.base import Loss, full_precision
+from losses.gradients import times
 from registry import Option, nonnegative
 
 TINY = 1e-12  # divides in place of a length of 0
@@ -117,7 +118,7 @@ class _MeanHierCOS(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_output, None, None
+        return times(gradient, grad_output), None, None
 
 
 def _shares(where: Tensor, dtype: torch.dtype) -> Tensor:

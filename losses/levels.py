@@ -14,6 +14,7 @@ from hierarchies import Hierarchy
 from hierarchies.levels import cut, levels
 from losses.base import Loss, full_precision
 from losses.flat import CrossEntropy
+from losses.gradients import times
 from losses.hierarchical import PathLoss
 from losses.inner_targets import class_within, target_nodes, target_paths
 from registry import Option, nonnegative
@@ -315,7 +316,7 @@ class _HAFOfPosteriors(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
         (slopes,) = ctx.saved_tensors
-        return slopes * grad_output, None, None
+        return times(slopes, grad_output), None, None
 
 
 def level_weights(hierarchy: Hierarchy, decay: float) -> list[float]:
