@@ -16,7 +16,8 @@ from evaluation import batch_check
 from evaluation.scope import Scope
 from evaluation.sources import Source
 from hierarchies import Hierarchy
-from hierarchies.tree import format_path, parse_path
+from hierarchies.naming import taxon_paths
+from hierarchies.tree import parse_path
 from metrics import RULES
 from metrics.calibration import Temperature
 from metrics.conformal import Promise, promise
@@ -237,12 +238,8 @@ class Answerer:
 
     def __init__(self, hierarchy: Hierarchy, decision: Decision, topk: int = 3):
         self.hierarchy, self.decision, self.topk = hierarchy, decision, topk
-        paths = [
-            hierarchy.names[0],
-            *(format_path(hierarchy.path(v)) for v in range(1, hierarchy.num_nodes)),
-        ]
         self.paths, self.names = (
-            np.array(paths, dtype=object),
+            np.array(taxon_paths(hierarchy), dtype=object),
             np.array(hierarchy.names, dtype=object),
         )
 

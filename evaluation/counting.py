@@ -11,7 +11,7 @@ from evaluation.answers import Decision
 from evaluation.sources import Source
 from files.text import for_people
 from hierarchies import Hierarchy
-from hierarchies.tree import format_path
+from hierarchies.naming import taxon_paths
 from metrics.posterior import softmax
 from metrics.quantification import COLUMNS, Validation, count_nodes
 
@@ -51,12 +51,11 @@ def count_samples(
     sample that could be read; and those of `metrics.quantification.count_nodes`.
     """
     names, place = np.unique(np.asarray(samples, dtype=object).astype(str), return_inverse=True)
-    frames = []
+    frames, paths = [], taxon_paths(tree)
     for number in progress(range(len(names)), desc="Counting", unit="sample"):
         own = posterior[place == number]
         frame = count_nodes(tree, own, validation)
         frame.insert(0, "sample", names[number])
-        paths = [tree.names[0], *(format_path(tree.path(v)) for v in range(1, tree.num_nodes))]
         frame.insert(1, "taxon", paths)
         frame.insert(2, "name", tree.names)
         frame.insert(3, "depth", tree.depth)

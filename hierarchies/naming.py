@@ -1,4 +1,4 @@
-"""Nodes of a tree by the names that a user writes."""
+"""Nodes of a tree by the names that a user reads and writes."""
 
 import difflib
 
@@ -29,6 +29,11 @@ def node_named(tree: Hierarchy, name: str, flag: str) -> int:
     else:
         what = f"is not in the tree{_nearest(wanted[-1], [path[-1] for path in paths.values()])}"
     raise ValueError(f"{flag} {printable(name)}: the name {what}")
+
+
+def taxon_paths(tree: Hierarchy) -> list[str]:
+    """The path of each node as `format_path` writes it; the root goes by its name."""
+    return [tree.names[0], *(format_path(tree.path(v)) for v in range(1, tree.num_nodes))]
 
 
 def _nearest(wanted: str, keys: list[str]) -> str:
