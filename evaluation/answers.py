@@ -72,15 +72,10 @@ class Decision(NamedTuple):
 
 
 def choose_decision(
-    run: Run,
+    source: Source,
     rule: str,
     target_accuracy: float | None = TARGET_ACCURACY,
-    *,
-    scores: str = "W",
     options: Mapping | None = None,
-    coarse: Run | None = None,
-    others: Sequence[Run] = (),
-    scope: Scope | None = None,
 ) -> Decision:
     """A rule for new images: the temperature from the validation split of a run, the setting of
     the rule from its calibration images, which chose neither the epoch nor the temperature.
@@ -90,21 +85,20 @@ def choose_decision(
     number, costs next to nothing.
 
     Args:
-        run: A finished run; without validation split, rules that need a setting must be given it.
+        source: Scores of a finished run, or of several; without validation split, rules that need
+            a setting must be given it. With a scope all is set on the images whose class is in it;
+            what is promised is of its answers. Of several runs it is set on their mean posteriors,
+            and takes the same images in their validation splits.
         rule: A name in `metrics.RULES`.
         target_accuracy: How often answers shall be right: the truth is the answer or below it. For
             rules with a setting that can promise it, unless options give that; see
             `metrics.conformal` what is promised.
-        scores: "W", of the class vectors, or "prototypes".
         options: Of the rule: its setting by hand.
-        coarse, others, scope: See `evaluation.sources`. With a scope all is set on the images whose
-            class is in it; what is promised is of its answers. Of several runs it is set on
-            their mean posteriors, and takes the same images in their validation splits.
 
     Raises: ValueError: If the accuracy cannot be promised, there is no validation split, or there
     are no such scores.
     """
-    source = Source(run, scores, coarse, tuple(others), scope)
+    run, scope = source.run, source.scope
     options, promised = dict(options or {}), None
     setting = RULES.find(rule).setting
     needs = setting is not None and options.get(setting) is None
@@ -130,7 +124,7 @@ def choose_decision(
                 " as --rule majority"
             )
         return Decision(rule, options, scope=scope)
-    fit = source.fit(*val)
+    fit = source.temperature
     tree, (calibrating, truths) = source.tree, source.calibrated(values, labels, fit.value)
     if needs and RULES[rule].needed is None:
         options[setting] = RULES[rule].fit(tree, calibrating, truths)
@@ -163,20 +157,13 @@ def _without_validation(source: Source) -> str:
     return f"{without.folder} has no validation split"
 
 
-def cover_threshold(
-    run: Run,
-    target_accuracy: float,
-    scores: str = "W",
-    coarse: Run | None = None,
-    others: Sequence[Run] = (),
-    scope: Scope | None = None,
-) -> tuple[float, float]:
+def cover_threshold(source: Source, target_accuracy: float) -> tuple[float, float]:
     """Least probability of the classes in an answer of several nodes, so that it holds the true
     class as often as asked, and the temperature; from the same images as the setting of a rule.
 
     Raises: ValueError: If the run has no images to calibrate on, or too few.
     """
-    source = Source(run, scores, coarse, tuple(others), scope)
+    scope = source.scope
     if not source.has("val"):
         raise ValueError(
             f"{_without_validation(source)} to calibrate --cover on: train with --use_val"
@@ -191,7 +178,7 @@ def cover_threshold(
         )
     if not len(val[1]):
         raise ValueError(f"{scope.said}: there is no validation image of these classes")
-    temperature = source.fit(*val).value
+    temperature = source.temperature.value
     calibrated, truths = source.calibrated(values, labels, np.float32(temperature))
     p = softmax(calibrated)
     return set_threshold(p[np.arange(len(p)), truths], target_accuracy), temperature

@@ -182,12 +182,12 @@ def decide(asked: PredictionOptions) -> tuple[Source, Decision]:
     coarse = None if asked.coarse is None else _coarse_run(run, asked.coarse)
     scoped = asked.within is not None or asked.at is not None
     scope = choose_scope(run.hierarchy, asked.within, asked.at) if scoped else None
-    of = {"scores": asked.scores, "coarse": coarse, "others": others, "scope": scope}
-    decision = choose_decision(run, asked.rule, asked.target, options=asked.settings, **of)
+    source = Source(run, asked.scores, coarse, tuple(others), scope)
+    decision = choose_decision(source, asked.rule, asked.target, asked.settings)
     if asked.cover is not None:
-        least, _ = cover_threshold(run, asked.target, **of)
+        least, _ = cover_threshold(source, asked.target)
         decision = decision._replace(cover=(asked.cover, least))
-    return Source(run, asked.scores, coarse, tuple(others), scope), decision
+    return source, decision
 
 
 def make_predictor(asked: PredictionOptions, source: Source, decision: Decision) -> Predictor:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.answers import choose_decision, cover_threshold
+from evaluation.sources import Source
 from hierarchies import Hierarchy
 from metrics.covers import least_covers
 from metrics.decisions import decide
@@ -38,12 +39,13 @@ def compare_rules(
     Raises: ValueError: If a rule cannot be set.
     """
     outputs, tree = read_outputs(run, "test"), run.hierarchy
+    source = Source(run)  # of all rules: its splits are read and its temperature is fitted once
     truths = tree.leaves[outputs.labels]
     share = information(tree) / max(np.log2(tree.num_classes), 1e-300)
     unseen = _held_out(run)
     rows = []
     for name in rules:
-        decision = choose_decision(run, name, target_accuracy)
+        decision = choose_decision(source, name, target_accuracy)
         scores = outputs.scores / np.float32(decision.temperature)
         nodes = decide(tree, scores, name, **decision.options)
         found = node_measures(tree, nodes, truths)
@@ -69,7 +71,7 @@ def compare_rules(
                 },
             }
         )
-    rows += _covers(run, outputs, target_accuracy, cover) if cover else []
+    rows += _covers(source, outputs, target_accuracy, cover) if cover else []
     return pd.DataFrame(rows)
 
 
@@ -102,9 +104,9 @@ def _balanced(tree: Hierarchy, nodes: np.ndarray, truths: np.ndarray) -> dict[st
     }
 
 
-def _covers(run: Run, outputs, target_accuracy: float, cover: int) -> list[dict]:
-    tree = run.hierarchy
-    least, temperature = cover_threshold(run, target_accuracy)
+def _covers(source: Source, outputs, target_accuracy: float, cover: int) -> list[dict]:
+    tree = source.tree
+    least, temperature = cover_threshold(source, target_accuracy)
     rows = []
     for most in range(1, cover + 1):
         right, counts, sizes = [], [], []

@@ -97,8 +97,17 @@ class Source:
 
     def split(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Scores (S, K) and labels (S,) of the images of a split whose class is in the scope, of
-        its classes.
+        its classes. They are read once.
         """
+        if split not in self._splits:
+            self._splits[split] = self._read(split)
+        return self._splits[split]
+
+    @cached_property
+    def _splits(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {}
+
+    def _read(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         scores, labels = self.all_classes(split)
         if self.scope is None:
             return scores, labels
@@ -106,11 +115,12 @@ class Source:
         inside = places >= 0
         return self.scope.kept(scores[inside]), places[inside]
 
-    def fit(self, scores: np.ndarray, labels: np.ndarray) -> Temperature:
-        """The temperature for scores of validation images, see `split`. Posteriors of several runs
-        are calibrated before they are averaged: theirs is 1 as long as all classes can be the
-        answer.
+    @cached_property
+    def temperature(self) -> Temperature:
+        """Of the scores of the validation images. Posteriors of several runs are calibrated before
+        they are averaged: theirs is 1 as long as all classes can be the answer.
         """
+        scores, labels = self.split("val")
         if self.others and self.scope is None:
             return Temperature(1.0, len(labels), True, False)
         return calibrate(scores, labels)

@@ -65,7 +65,7 @@ def test_a_rule_is_set_on_the_mean_posteriors_of_the_same_validation_images(runs
     scores, labels = source.split("val")
     np.testing.assert_allclose(softmax(scores), mean / 2, rtol=1e-4, atol=1e-7)
     assert labels.tolist() == own["labels"].tolist()
-    decision = choose_decision(first, "threshold", 0.9, others=[second])
+    decision = choose_decision(Source(first, others=(second,)), "threshold", 0.9)
     assert decision.temperature == 1 and decision.promise.n == 120
     expected = promise("threshold", first.hierarchy, np.log(mean / 2), labels, 0.9)
     np.testing.assert_allclose(decision.options["threshold"], expected.value, rtol=1e-4)
@@ -78,10 +78,10 @@ def test_runs_without_validation_images_in_common_take_no_rule_that_is_set_on_th
     arrays = second.arrays("val")
     second.write_arrays("val", {**arrays, "files": np.array([f"x{i}" for i in range(120)])})
     with pytest.raises(ValueError, match="no validation split in common .*to calibrate --rule thr"):
-        choose_decision(first, "threshold", 0.9, others=[second])
+        choose_decision(Source(first, others=(second,)), "threshold", 0.9)
     with pytest.raises(ValueError, match="seed3 has no validation split to calibrate --rule thres"):
-        choose_decision(first, "threshold", 0.9, others=[third])
-    assert choose_decision(first, "majority", others=[second]).fit is None
+        choose_decision(Source(first, others=(third,)), "threshold", 0.9)
+    assert choose_decision(Source(first, others=(second,)), "majority").fit is None
     source = Source(first, others=(third,))
     assert source.temperatures[0] != 1 and source.temperatures[1] == 1
 

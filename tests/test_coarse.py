@@ -11,6 +11,7 @@ import predict
 from evaluation.answers import choose_decision, cover_threshold
 from evaluation.coarse import amended_scores, combine
 from evaluation.model import AmendedEmbedder
+from evaluation.sources import Source
 from hierarchies.variants import cut
 from metrics.calibration import calibrate
 from runs.folder import RunError
@@ -110,12 +111,12 @@ def test_answers_for_new_images_are_calibrated_on_amended_scores(tmp_path):
     arrays = make_arrays(COARSE, samples=len(labels)) | {"labels": labels, "files": own["files"]}
     arrays["scores"] = np.log(np.where(np.arange(3) == labels[:, None], 0.9, 0.05))
     coarse.write_arrays("val", arrays)
-    decision = choose_decision(fine, "threshold", 0.9, coarse=coarse)
+    decision = choose_decision(Source(fine, coarse=coarse), "threshold", 0.9)
     scores = amended_scores(fine, coarse, "val")
     assert decision.temperature == calibrate(scores, own["labels"]).value
-    assert decision.temperature != choose_decision(fine, "threshold", 0.9).temperature
-    least, _ = cover_threshold(fine, 0.9, coarse=coarse)
-    assert least != cover_threshold(fine, 0.9)[0]
+    assert decision.temperature != choose_decision(Source(fine), "threshold", 0.9).temperature
+    least, _ = cover_threshold(Source(fine, coarse=coarse), 0.9)
+    assert least != cover_threshold(Source(fine), 0.9)[0]
 
 
 def test_new_images_get_the_embeddings_of_the_fine_and_the_scores_of_both():

@@ -21,6 +21,7 @@ import predict
 import train
 from evaluation import prediction
 from evaluation.answers import Answerer, Decision, choose_decision, true_classes
+from evaluation.sources import Source
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from metrics import decide, fit_temperature
@@ -468,7 +469,7 @@ def test_images_that_chose_the_epoch_promise_nothing(runs, call, tmp_path):
 
 def test_calibration_images_set_the_threshold_and_validation_images_the_temperature(runs):
     run = runs[0]["plain"]
-    decision = choose_decision(run, "threshold", 0.6)
+    decision = choose_decision(Source(run), "threshold", 0.6)
     val, held_out = run.outputs("val"), run.outputs("calibration")
     assert decision.temperature == fit_temperature(val.scores, val.labels)
     scores = held_out.scores / decision.temperature
@@ -714,7 +715,7 @@ def test_demo_images_are_answered_right_as_often_as_promised(tmp_path_factory, c
         status, out, _, table = call(run.folder, *files, "--labels", "--target_accuracy", target)
         share, depth = table["correct"].mean(), table["decision_depth"].mean()
         # the validation split was one draw, and the test images are another
-        low, high = choose_decision(run, "threshold", target).promise.range
+        low, high = choose_decision(Source(run), "threshold", target).promise.range
         error = 2 * np.sqrt(target * (1 - target) / len(files))
         assert status == 0 and low - error < share < high + error
         assert f"mean depth of answers       {depth:.3f} (of the most" in out and depth > 0.2

@@ -7,10 +7,14 @@ from recorded import run_main, write_whole_run
 from trees import PATHS
 
 import evaluate
+from evaluation import sources
 from evaluation.answers import Answerer, choose_decision, cover_threshold
 from evaluation.rules_table import compare_rules
+from evaluation.sources import Source
 from metrics import RULES
+from metrics.calibration import calibrate
 from metrics.posterior import softmax
+from training.scores import read_outputs
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +65,8 @@ def test_what_cannot_be_done_is_refused(run, tmp_path, capsys):
 
 def test_an_answer_of_several_nodes_stands_beside_the_answer(run):
     outputs = run.outputs("test")
-    least, _ = cover_threshold(run, 0.9)
-    decision = choose_decision(run, "argmax")._replace(cover=(2, least))
+    least, _ = cover_threshold(Source(run), 0.9)
+    decision = choose_decision(Source(run), "argmax")._replace(cover=(2, least))
     answered = Answerer(run.hierarchy, decision)(outputs.scores)
     p = softmax(outputs.scores / decision.temperature)
     for row, members in zip(answered.table.itertuples(), p >= least):
@@ -72,7 +76,21 @@ def test_an_answer_of_several_nodes_stands_beside_the_answer(run):
         below = [any(path[: len(one)] == one for one in named) for path in PATHS]
         assert sum(below) == row.cover_classes and np.all(np.array(below) >= members)
     assert (
-        not Answerer(run.hierarchy, choose_decision(run, "argmax"))(outputs.scores)
+        not Answerer(run.hierarchy, choose_decision(Source(run), "argmax"))(outputs.scores)
         .table.filter(like="cover")
         .size
     )
+
+
+def test_rules_share_one_calibration(run, monkeypatch):
+    read, fitted = [], []
+    monkeypatch.setattr(
+        sources,
+        "read_outputs",
+        lambda run, split: (read.append(split), read_outputs(run, split))[1],
+    )
+    monkeypatch.setattr(
+        sources, "calibrate", lambda *images: (fitted.append(1), calibrate(*images))[1]
+    )
+    compare_rules(run, ["threshold", "darts", "climbing"], 0.8, cover=2)
+    assert len(fitted) == 1 and len(read) == len(set(read)) and "val" in read

@@ -90,7 +90,7 @@ def test_temperature_and_promise_are_those_of_the_validation_images_of_the_taxa(
     inside = np.isin(val["labels"], scope.classes)
     scores = val["scores"][inside][:, scope.classes]
     labels = scope.labels(val["labels"][inside])
-    decision = choose_decision(run, "threshold", 0.9, scope=scope)
+    decision = choose_decision(Source(run, scope=scope), "threshold", 0.9)
     assert decision.temperature == calibrate(scores, labels).value
     expected = promise("threshold", scope.tree, scores / decision.temperature, labels, 0.9)
     assert decision.promise == expected and expected.n == inside.sum() < len(inside)
@@ -102,15 +102,15 @@ def test_temperature_and_promise_are_those_of_the_validation_images_of_the_taxa(
 def test_at_a_depth_the_rule_is_set_for_superclasses_and_the_temperature_is_that_of_classes(run):
     scope = choose_scope(TREE, None, 1)
     val = run.arrays("val")
-    decision = choose_decision(run, "threshold", 0.9, scope=scope)
-    plain = choose_decision(run, "threshold", 0.9)
+    decision = choose_decision(Source(run, scope=scope), "threshold", 0.9)
+    plain = choose_decision(Source(run), "threshold", 0.9)
     np.testing.assert_allclose(decision.temperature, plain.temperature, rtol=1e-6)
     values = decision.calibrated(val["scores"])
     expected = promise("threshold", scope.tree, values, scope.groups[val["labels"]], 0.9)
     np.testing.assert_allclose(decision.options["threshold"], expected.value)
     answers = Answerer(scope.tree, decision)(val["scores"])
     assert scope.tree.depth[answers.nodes].max() == 1
-    least, temperature = cover_threshold(run, 0.9, scope=scope)
+    least, temperature = cover_threshold(Source(run, scope=scope), 0.9)
     assert temperature == decision.temperature
     p = softmax(values)[np.arange(len(values)), scope.groups[val["labels"]]]
     assert np.mean(p >= least - 1e-6) >= 0.9
@@ -129,12 +129,12 @@ def test_too_few_validation_images_are_refused_by_the_rules_and_said_by_the_othe
 
     keep(np.concatenate([outside, some]))
     with pytest.raises(ValueError, match="--within A: an accuracy of 0.9 .* with 3 images"):
-        choose_decision(run, "threshold", 0.9, scope=scope)
+        choose_decision(Source(run, scope=scope), "threshold", 0.9)
     with pytest.raises(ValueError, match="--within A: an answer that holds .* with 3 images"):
-        cover_threshold(run, 0.9, scope=scope)
+        cover_threshold(Source(run, scope=scope), 0.9)
     keep(outside)
     with pytest.raises(ValueError, match="--within A: there is no validation image of these"):
-        choose_decision(run, "threshold", 0.9, scope=scope)
-    decision = choose_decision(run, "majority", scope=scope)
+        choose_decision(Source(run, scope=scope), "threshold", 0.9)
+    decision = choose_decision(Source(run, scope=scope), "majority")
     assert decision.fit is None and decision.temperature == 1
     assert Source(run, scope=scope).split("val")[0].shape == (0, 3)
