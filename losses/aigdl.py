@@ -46,6 +46,7 @@ class AIGDL(Loss):
 
     inputs = ("level_scores",)
     inner_targets = "its matrices have a row for each class, and none for a superclass"
+    paper_name = "AIGDL"
     summary = "on each level cross-entropy, also behind a learned matrix of costs"
     options = (
         LEVEL_DECAY.defaulting(1.0),

@@ -51,6 +51,7 @@ class Loss(nn.Module):
         options: The options it takes as keyword arguments, see `registry.Option`; the constructor
             gets their values from `settle`.
         summary: What it is, in a few words, for --help.
+        paper_name: What papers call it, for their tables; None: as here.
         short_flag: A switch that is short for choosing it, if there is one.
     """
 
@@ -63,6 +64,7 @@ class Loss(nn.Module):
     mixes: bool | str = True
     options: tuple[Option, ...] = ()
     summary: str = ""
+    paper_name: str | None = None
     short_flag: str | None = None
 
     def __init__(self, hierarchy: Hierarchy):

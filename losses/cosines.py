@@ -30,6 +30,7 @@ class HAFrame(Loss):
 
     inputs = ("scores", "cosines")
     inner_targets = "it draws an image to the vector of its class, and a superclass has none"
+    paper_name = "HAFrame"
     summary = "cross-entropy, and cosines to all classes that are drawn to those of the tree"
     options = (
         Option(
@@ -80,6 +81,7 @@ class DeViSE(Loss):
 
     inputs = ("cosines",)
     inner_targets = "it ranks the vector of a class above others, and a superclass has none"
+    paper_name = "DeViSE"
     summary = "the cosine to the true class against that to each other one"
     options = (
         Option(

@@ -16,6 +16,7 @@ class CrossEntropy(Loss):
     """
 
     inner_targets = True
+    paper_name = "CE"
     summary = "cross-entropy"
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
@@ -44,6 +45,7 @@ class Corr(Loss):
 
     inputs = ("cosines",)
     inner_targets = "it compares an image with the vector of its class, and a superclass has none"
+    paper_name = "CORR"
     summary = "1 minus the cosine to the class vector, with --mds_W"
     short_flag = "CORR"
     options = (

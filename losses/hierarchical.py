@@ -87,6 +87,7 @@ class Hierarchical(PathLoss):
     weight.
     """
 
+    paper_name = "Hier. loss"
     summary = "cross-entropy on all levels of the tree"
     options = (
         WEIGHTINGS.option,
@@ -166,6 +167,7 @@ class HXE(PathLoss):
         there.
     """
 
+    paper_name = "HXE"
     summary = "cross-entropy on all levels, conditional on the one above"
     options = (
         HXE_ALPHA,

@@ -34,6 +34,7 @@ class HierCOSLoss(Loss):
     inputs = ("axes",)
     separate = False
     inner_targets = "the coordinates below a superclass can be neither large nor small"
+    paper_name = "Hier-COS"
     summary = "coordinates of nodes that are large on the path to the true class alone"
     options = (
         Option(

@@ -98,6 +98,7 @@ class LevelCE(LevelSum):
     """
 
     inner_targets = True
+    paper_name = "Level CE"
     summary = "the sum of cross-entropies on all levels"
     options = (LEVEL_DECAY,)
 
@@ -137,6 +138,7 @@ class TK(Loss):
 
     inputs = ("level_scores",)
     inner_targets = "its divergence needs a true member on every level"
+    paper_name = "TK"
     summary = "that sum, and a softmax over the scores of all levels side by side"
     options = (
         Option(
@@ -205,6 +207,7 @@ class HAF(Loss):
     replayable = False  # pairs are drawn at random
     inner_targets = "its pairs need a member on every level"
     mixes = "it compares pairs of images by the classes of both, and a mixture has two"
+    paper_name = "HAF"
     summary = "levels that agree, of which superclasses lie among their classes"
     options = (
         Option(

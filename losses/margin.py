@@ -34,6 +34,7 @@ class Margin(Loss):
 
     inputs = ("node_scores",)
     inner_targets = "the nodes below a superclass can be neither right nor wrong"
+    paper_name = "Margin"
     summary = "the true class against all nodes, wrong ones with a handicap"
     options = (
         Option(

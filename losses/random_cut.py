@@ -34,6 +34,7 @@ class RandomCut(Loss):
     inputs = ("node_scores",)
     replayable = False  # every cut is another
     inner_targets = "a cut may end below a superclass, where no single end is the true one"
+    paper_name = "Random cut"
     summary = "cross-entropy over the ends of a tree that is cut at random"
     options = (
         Option(

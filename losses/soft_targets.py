@@ -103,6 +103,7 @@ class SoftLabels(SoftTargetLoss):
     their baseline.
     """
 
+    paper_name = "Soft labels"
     summary = "targets that fall off with the distance in the tree"
     options = (
         Option(
@@ -163,6 +164,7 @@ class LabelSmoothing(SoftTargetLoss):
     Source: Urbani et al. 2024, whose code always uses balanced weights.
     """
 
+    paper_name = "Label smoothing"
     summary = "a share of the target is spread over the tree"
     options = (
         Option(

@@ -21,6 +21,7 @@ class Conditional(Head):
     Source: Redmon & Farhadi 2017 (YOLO9000).
     """
 
+    paper_name = "Conditional softmax"
     summary = "a softmax over the siblings at each node of the tree, multiplied along the path"
     needs_tree = True
     lacks = {**Head.lacks, "node_scores": "the probability of a node follows from its classes"}

@@ -38,12 +38,14 @@ class Head(nn.Module):
             field for reach the constructor as `HeadOptions.own`.
         summary, aliases: For --help, and the other names that `--method` knows it by.
         label: How the names of runs spell the method; None: as --method does.
+        paper_name: What papers call it, for their tables; None: as the names of runs.
     """
 
     options: tuple[Option, ...] = (PRIORS.option,)
     summary: str = ""
     aliases: tuple[str, ...] = ()
     label: str | None = None
+    paper_name: str | None = None
     has_proxies = False
     needs_tree = False
     sets_dim = False
@@ -202,6 +204,7 @@ class Head(nn.Module):
 class Softmax(Head):
     """z = f W^T + b, with W from N(0, 1) and b = 0 at the start. Source: Kim et al. 2023."""
 
+    paper_name = "Softmax"
     summary = "a linear layer"
     options = (SHARE_PARENTS, *Head.options)
 

@@ -35,6 +35,7 @@ class HierCOS(Head):
     Source: Sani & Anand 2026 (Hier-COS).
     """
 
+    paper_name = "Hier-COS"
     summary = "the share of the embedding that lies on the axes of a class's path"
     options = (
         Option(

@@ -32,6 +32,7 @@ class Levels(Head):
         al. 2025 (BiLT).
     """
 
+    paper_name = "Per-level heads"
     summary = "a linear layer for each level of the tree, of which that of the classes decides"
     options = (
         Option(

@@ -232,6 +232,7 @@ class ProxyDR(ProxyHead):
     Source: Kim, Parviainen, Malde, ProxyDR; Kim et al. 2023.
     """
 
+    paper_name = "ProxyDR"
     summary = "the logarithms of those distances"
     aliases = ("ProxyDR",)
     inflections = {

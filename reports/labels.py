@@ -29,11 +29,6 @@ _SETTINGS = (
 _PLACES = {"dataset", "method", "distance", "loss", "seed"}
 # what papers call the parts of a name; what is not here is called the same
 PAPER_NAMES = {
-    "softmax": "Softmax",
-    "DR": "ProxyDR",
-    "conditional": "Conditional softmax",
-    "levels": "Per-level heads",
-    "hiercos": "Hier-COS",
     "euc": "Euclidean distance",
     "arccos": "angular distance",
     "ema": "EMA",
@@ -42,20 +37,13 @@ PAPER_NAMES = {
     "val": "validation split",
     "shared": "shared parents",
     "size": "size-informed",
-    "ce": "CE",
-    "corr": "CORR",
-    "hierarchical": "Hier. loss",
-    "hxe": "HXE",
-    "soft_labels": "Soft labels",
-    "label_smoothing": "Label smoothing",
-    "level_ce": "Level CE",
-    "tk": "TK",
-    "haf": "HAF",
-    "aigdl": "AIGDL",
-    "margin": "Margin",
-    "random_cut": "Random cut",
-    "haframe": "HAFrame",
-    "devise": "DeViSE",
+}
+PAPER_NAMES |= {
+    name: part.paper_name or name
+    for name, part in (
+        *((head.label or name, head) for name, head in models.HEADS.items()),
+        *losses.LOSSES.items(),
+    )
 }
 
 
