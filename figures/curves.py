@@ -7,18 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from figures.groups import series_style
-from figures.style import (
-    FAINT,
-    FEWEST_SEEDS,
-    TAKEN_COLOUR,
-    TRUE_COLOUR,
-    Drawing,
-    NothingToDraw,
-    counted,
-    distinct,
-    new_figure,
-)
+from figures.groups import REPEATED, series_style
+from figures.palette import FAINT, TAKEN_COLOUR, TRUE_COLOUR
+from figures.style import FEWEST_SEEDS, Drawing, NothingToDraw, counted, distinct, new_figure
 from figures.subject import Subject
 from metrics.geometry import EPOCH_SAMPLE
 
@@ -115,8 +106,8 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
         )
     if (curves["count"] == 2).any():
         caption += " Dots are the values of two seeds, whose interval would span everything."
-    if len(methods) > 36:
-        caption += " Colours and dashes repeat after 36 methods."
+    if len(methods) > REPEATED:
+        caption += f" Colours and dashes repeat after {REPEATED} methods."
     return Drawing(figure, caption)
 
 

@@ -10,17 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from figures.groups import MIXED
 from figures.layout import DrawnTree, axis_start
-from figures.style import (
-    FAINT,
-    INK,
-    SMALLEST,
-    Drawing,
-    Rows,
-    inch_axes,
-    name_rows,
-    new_figure,
-    text_width,
-)
+from figures.palette import FAINT, INK
+from figures.style import SMALLEST, Drawing, Rows, inch_axes, name_rows, new_figure, text_width
 from figures.subject import Subject
 from figures.tanglegrams import cut_note, draw_branches
 

@@ -7,27 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.lines import Line2D
 
+from figures.palette import INK, OTHERS, SERIES
 from figures.style import counted, printable
 from hierarchies import Hierarchy
 
-# Paul Tol's 'muted' scheme: any two can be told apart with every common kind of colour vision
-PALETTE = (
-    "#332288",
-    "#CC6677",
-    "#117733",
-    "#88CCEE",
-    "#999933",
-    "#AA4499",
-    "#44AA99",
-    "#882255",
-    "#DDCC77",
-)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)))
-OTHERS, MIXED = (
-    "#8c8c8c",
-    "#333333",
-)  # groups without a colour of their own; branches of several groups
+REPEATED = len(SERIES) * len(DASHES)  # methods that look different
+MIXED = INK  # branches of several groups
+NAMED = 3  # groups without a colour that a legend names
 
 
 class Groups(NamedTuple):
@@ -61,6 +49,8 @@ class Groups(NamedTuple):
 
     def others_name(self) -> str:
         """What the groups without a colour are called in a legend."""
+        if len(self.others) <= NAMED:
+            return ", ".join(self.names[g] for g in self.others)
         return (
             counted(len(self.others), "other group")
             if self.own
@@ -77,8 +67,9 @@ class Groups(NamedTuple):
                 " groups to colour."
             )
         return (
-            f" Colours are for the {len(self.own)} largest of {len(self.names)} groups; the others"
-            " are grey."
+            f" Colours are for the {len(self.own)} largest of {len(self.names)} groups;"
+            f" {self.others_name() if len(self.others) <= NAMED else 'the others'}"
+            f" {'is' if len(self.others) == 1 else 'are'} grey."
         )
 
     def handles(self, *, lines: bool = False) -> list[Line2D]:
@@ -109,19 +100,19 @@ def top_groups(hierarchy: Hierarchy) -> Groups:
     of_class = np.empty(hierarchy.num_classes, np.int64)
     of_class[hierarchy.leaf_order] = of_place
     sizes = hierarchy.n_leaves[nodes]
-    largest = np.argsort(-sizes, kind="stable")[: len(PALETTE)]
-    chosen = sorted(g for g in largest.tolist() if len(nodes) <= len(PALETTE) or sizes[g] > 1)
+    largest = np.argsort(-sizes, kind="stable")[: len(SERIES)]
+    chosen = sorted(g for g in largest.tolist() if len(nodes) <= len(SERIES) or sizes[g] > 1)
     colours, markers = [OTHERS] * len(nodes), ["."] * len(nodes)
     for place, g in enumerate(chosen):
-        colours[g], markers[g] = PALETTE[place], MARKERS[place]
+        colours[g], markers[g] = SERIES[place], MARKERS[place]
     names = tuple(printable(hierarchy.names[v]) for v in nodes.tolist())
     return Groups(of_class, names, tuple(colours), tuple(markers), sizes)
 
 
 def series_style(index: int) -> dict:
-    """Colour, dashes and marker of the index-th of several methods; they repeat after 36."""
+    """Colour, dashes and marker of the index-th of several methods; alike after `REPEATED`."""
     return {
-        "color": PALETTE[index % len(PALETTE)],
-        "linestyle": DASHES[index % len(DASHES)],
+        "color": SERIES[index % len(SERIES)],
+        "linestyle": DASHES[index // len(SERIES) % len(DASHES)],
         "marker": MARKERS[index % len(MARKERS)],
     }

@@ -9,16 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from figures.style import (
-    EMPTY,
-    INK,
-    SEQUENTIAL,
-    Drawing,
-    NothingToDraw,
-    counted,
-    name_rows,
-    new_figure,
-)
+from figures.palette import EMPTY, INK
+from figures.style import SEQUENTIAL, Drawing, NothingToDraw, counted, name_rows, new_figure
 from figures.subject import Subject
 from metrics import flat
 from metrics.inference import classwise_correlation

@@ -10,7 +10,8 @@ from matplotlib.transforms import Bbox
 from sklearn.manifold import TSNE, smacof
 from threadpoolctl import threadpool_limits
 
-from figures.style import INK, Drawing, NothingToDraw, new_figure
+from figures.palette import INK
+from figures.style import Drawing, NothingToDraw, new_figure
 from figures.subject import Subject
 from metrics.vectors import pairwise_distances, present, unit
 

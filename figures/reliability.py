@@ -4,12 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from figures.style import FAINT, INK, TRUE_COLOUR, Drawing, NothingToDraw, counted, new_figure
+from figures.palette import FAINT, INK, OVER_COLOUR, TRUE_COLOUR, UNDER_COLOUR
+from figures.style import Drawing, NothingToDraw, counted, new_figure
 from figures.subject import Subject
 from metrics.calibration import BINS, calibration_error, fit_temperature, reliability
 from metrics.outputs import Outputs
-
-_OVER, _UNDER = "#F0A667", "#7CC8F2"  # lighter than the accuracy, one warm and one cold
 
 
 def reliability_diagram(subject: Subject) -> Drawing:
@@ -68,8 +67,8 @@ def _bars(upper: Axes, lower: Axes, view: Outputs, correct: np.ndarray) -> None:
     common = np.minimum(accuracy, confidence)
     upper.bar(middle, common, 0.92 * width, color=TRUE_COLOUR, label="accuracy")
     for difference, colour, name in (
-        (confidence - accuracy, _OVER, "less accurate than confident"),
-        (accuracy - confidence, _UNDER, "more accurate than confident"),
+        (confidence - accuracy, OVER_COLOUR, "less accurate than confident"),
+        (accuracy - confidence, UNDER_COLOUR, "more accurate than confident"),
     ):
         upper.bar(
             middle, np.maximum(difference, 0), 0.92 * width, bottom=common, color=colour, label=name

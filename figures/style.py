@@ -17,11 +17,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from figures import PICTURE_FORMATS, fonts
+from figures.palette import INK
 
 DPI = 144
-INK, FAINT, EMPTY = "#222222", "#9a9a9a", "#e6e6e6"
 SMALLEST, LARGEST = 4.5, 9.0  # font sizes in points
-TRUE_COLOUR, TAKEN_COLOUR = "#0072B2", "#D55E00"  # two that everybody can tell apart
 LONGEST_NAME = 44  # characters
 FEWEST_SEEDS = 3  # for an interval: that of two spans everything (Student's t is 12.7 there)
 SEQUENTIAL = "viridis"  # even in lightness, for every kind of colour vision

@@ -8,9 +8,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from figures.groups import MIXED, OTHERS, Groups
+from figures.groups import MIXED, Groups
 from figures.layout import DrawnTree, axis_start
-from figures.style import INK, Drawing, Rows, counted, inch_axes, name_rows, text_width
+from figures.palette import INK, OTHERS
+from figures.style import Drawing, Rows, counted, inch_axes, name_rows, text_width
 from figures.subject import Subject
 
 TALLEST = 42.0  # inches of the longest list of classes

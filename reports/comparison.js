@@ -1,7 +1,7 @@
 // The page that compares methods: sorts its table, draws seeds, intervals and paired differences,
 // the scatter, and small multiples.
-// eight that everybody can tell apart; with the shape of the mark 40 methods differ
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#a6761d", "#5e3c99", "#222222"];
+// eight colours that everybody can tell apart; with the shape of the mark 40 methods differ
+const COLOURS = PALETTE.series;
 const SHAPES = ["circle", "square", "diamond", "triangle", "cross"];
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -255,7 +255,7 @@ function multiples(group, lines, xname, yrange, place, said) {
     const [x, y] = axes(picture, [44, 8, width - 8, height - 24], xs, ys, "", "", true);
     const path = (line) => line.x.map((v, i) => [v, line.y[i]]).filter((p) => finite(p[1]))
       .map((p) => `${x(p[0]).toFixed(1)},${Math.min(Math.max(y(p[1]), 8), height - 24).toFixed(1)}`).join(" ");
-    drawn.filter((line) => line.row !== own.row).forEach((line) => picture.append(svg("polyline", { points: path(line), class: "other" })));
+    drawn.filter((line) => line.row !== own.row).forEach((line) => picture.append(svg("polyline", { points: path(line), class: "other", stroke: PALETTE.others })));
     picture.append(svg("polyline", { points: path(own), class: "own", stroke: look(own.row)[0] }));
     own.x.forEach((v, i) => {
       if (!finite(own.y[i])) return;

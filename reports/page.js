@@ -1,5 +1,5 @@
 // What the scripts of all pages share. Every text goes in as text, never as HTML.
-"use strict";
+// PALETTE, the colours of figures/palette.py, stands before it.
 const DATA = JSON.parse(document.getElementById("data").textContent);
 
 function element(name, attributes = {}, ...children) {

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from figures.palette import for_pages
 from figures.style import DPI, Rendered
 from reports.formats import width_in_print
 
@@ -93,6 +94,7 @@ def document(
         style, script = (
             _beside(f"page.{suffix}") + _beside(f"{kind}.{suffix}") for suffix in ("css", "js")
         )
+        script = f'"use strict";\nconst PALETTE = {as_json(for_pages())};\n{script}'
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy += f"; script-src 'sha256-{digest}'"
         scripts = (

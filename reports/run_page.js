@@ -5,8 +5,8 @@ const ROWS = 100; // of a table at first
 const CARDS = 60; // images of a cell at first
 const SIDE = 80; // rows of the confusion matrix; more could not be read
 const FEW = 25; // classes that are all shown at first
-const RIGHT = "0, 114, 178"; // blue and orange stay apart for every common kind of colour vision
-const WRONG = "213, 94, 0";
+const RIGHT = PALETTE.right;
+const WRONG = PALETTE.wrong;
 
 function button(text, action, attributes = {}) {
   const made = element("button", { type: "button", ...attributes }, text);

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawable import DEMO, make_epochs, make_subject, uneven_tree
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from scored_outputs import A1, A2A, A2B, C, X, Y, Z, posterior, predicted
@@ -21,11 +20,12 @@ from figures import FIGURES, NothingToDraw, render
 from figures.comparison import height_curves, method_dots
 from figures.curves import method_curves, training_curves
 from figures.dendrograms import dendrogram
-from figures.groups import OTHERS, PALETTE, top_groups
+from figures.groups import top_groups
 from figures.heatmaps import confusions, distance_maps
 from figures.maps import draw_sample, mds_map, place_by_stress
 from figures.mistakes import mistake_heights, mistake_images, random_heights, worst_mistakes
 from figures.operating import operating_curves
+from figures.palette import OTHERS, SERIES
 from figures.reliability import reliability_diagram
 from figures.style import LONGEST_NAME, distinct, name_rows, ordinal, printable, styled
 from figures.subject import short_names
@@ -127,30 +127,26 @@ def test_the_groups_are_the_children_of_the_first_node_that_branches():
 
 def test_the_largest_groups_get_the_palette_and_the_others_are_grey_and_said():
     groups = top_groups(BIRDS)
-    assert len(groups.own) == len(PALETTE) and len(set(groups.colours)) == len(PALETTE) + 1
+    assert len(groups.own) == len(SERIES) and len(set(groups.colours)) == len(SERIES) + 1
     assert groups.sizes[groups.own].min() >= groups.sizes[groups.others].max()
-    assert "9 largest of 22 groups" in groups.note()
-    assert [handle.get_label() for handle in groups.handles()][-1] == "13 other groups"
+    assert f"{len(SERIES)} largest of 22 groups" in groups.note()
+    assert [handle.get_label() for handle in groups.handles()][-1] == "14 other groups"
+
+
+def test_a_few_groups_without_a_colour_are_named():
+    count = len(SERIES) + 1
+    tree = Hierarchy.from_paths(
+        [(f"g{c % count}", f"c{c}") for c in range(4 * count) if c % count or c < 20]
+    )
+    groups = top_groups(tree)
+    assert groups.others_name() == "g0" and groups.handles()[-1].get_label() == "g0"
+    assert groups.note().endswith(f"{len(SERIES)} largest of {count} groups; g0 is grey.")
 
 
 def test_a_flat_tree_has_colours_only_while_they_last():
     assert top_groups(FLAT).others == []
     flat = top_groups(Hierarchy.from_paths([(f"c{i}",) for i in range(20)]))
     assert set(flat.colours) == {OTHERS} and "directly below the root" in flat.note()
-
-
-def test_the_palette_can_be_told_apart_without_red_or_green():
-    """Each pair keeps a distance for deuteranopes and protanopes (Viénot 1999), and in lightness or
-    hue for all.
-    """
-    rgb = np.array([to_rgb(colour) for colour in PALETTE]) ** 2.2
-    for matrix in (
-        [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
-        [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
-    ):
-        seen = np.clip(rgb @ np.array(matrix).T, 0, 1) ** (1 / 2.2)
-        gaps = np.linalg.norm(seen[:, None] - seen, axis=2) + 10 * np.eye(len(seen))
-        assert gaps.min() > 0.08
 
 
 # ---- all figures
