@@ -5,6 +5,7 @@
     python predict.py RUN sorted_images --labels --rule majority
     python predict.py RUN images --table objects.csv --counts counts.csv --ecotaxa images/answers.tsv
     python predict.py RUN --export model.onnx
+    python predict.py RUN --serve
     python predict.py RUN1 RUN2 images --within Copepoda --at 2
 
 Each image gets a row: the answer of --rule, which may be an inner node of the class tree; the most probable classes;
@@ -32,11 +33,12 @@ from files.text import shortened
 from metrics import RULES
 from metrics.decisions import check_settings
 from metrics.rule import TARGET_ACCURACY
-from options.parser import GPU, Parser, add_option, filled, fraction, positive_int
+from options.parser import GPU, Parser, add_option, filled, fraction, natural, positive_int
 from registry import possible
 
 TREE = "hierarchy.json"  # of a run
 GROUP = "sample_id"  # as in exports of EcoTaxa
+HOST, PORT = "127.0.0.1", 8765  # of --serve
 OF_TABLE = ("file_column", "where", "box_columns")  # how --table is read
 
 
@@ -95,6 +97,7 @@ def build_parser() -> Parser:
         help="instead of answering images, write the network with its head, class tree, temperature"
         " and rule into this file, for onnxruntime and other programs",
     )
+    _serve_flags(parser.add_argument_group("a page to drop images on"))
     _table_flags(parser.add_argument_group("further tables"))
     _answer_flags(parser.add_argument_group("answers"))
     machine = parser.add_argument_group("machine")
@@ -103,6 +106,38 @@ def build_parser() -> Parser:
     )
     add_option(machine, GPU)
     return parser
+
+
+def _serve_flags(group) -> None:
+    add = group.add_argument
+    add(
+        "--serve",
+        action="store_true",
+        help="answer images that are dropped on a page in the browser of this machine, until"
+        " Ctrl-C; nothing is written",
+    )
+    add(
+        "--host",
+        type=filled,
+        default=HOST,
+        metavar="ADDRESS",
+        help="where the page can be reached: another address than the default lets everybody who"
+        " reaches it ask",
+    )
+    add(
+        "--port",
+        type=_port,
+        default=PORT,
+        metavar="N",
+        help="number behind the address of the page; 0 takes a free one",
+    )
+
+
+def _port(text: str) -> int:
+    number = natural(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{number} is not a port: take one up to 65535")
+    return number
 
 
 def _table_flags(group) -> None:
@@ -207,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = _rule_options(parser, args)
     if args.coarse is not None and args.scores != "W":
         parser.error("--coarse multiplies the probabilities of the class vectors: leave --scores W")
-    _check_export(parser, args)
+    _check_asked(parser, args)
     _check_table(parser, args)
     try:
         if args.export is not None:
@@ -215,6 +250,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         others, images = _split_runs(args)
         _check_folder(args.run)
+        if args.serve:
+            return _serve(args, others, settings)
         # what reads images and models takes seconds to import, which a slip need not wait for
         from evaluation.prediction import PredictionOptions, predict
 
@@ -240,17 +277,40 @@ def _rule_options(parser: Parser, args: argparse.Namespace) -> dict[str, object]
         parser.error(str(error))
 
 
-def _check_export(parser: Parser, args: argparse.Namespace) -> None:
-    if args.export is None:
+def _check_asked(parser: Parser, args: argparse.Namespace) -> None:
+    """Refuses flags that the chosen kind of work does not read."""
+    rule = {"run", "images", "target_accuracy", "scores", *possible([RULES.option])}
+    if args.export is not None:
+        if args.images:
+            parser.error(
+                "--export writes the network and answers no images: leave out one of the two"
+            )
+        _check_read(parser, args, "export", rule)
+    elif args.serve:
+        answers = {"host", "port", "topk", "cover", "coarse", "within", "at", "GPU"}
+        _check_read(parser, args, "serve", rule | answers)
+    else:
+        for name in ("host", "port"):
+            if getattr(args, name) != parser.get_default(name):
+                parser.error(f"--{name} needs --serve")
         if not args.images:
             parser.error("the following arguments are required: IMAGE")
-        return
-    if args.images:
-        parser.error("--export writes the network and answers no images: leave out one of the two")
-    read = {"run", "images", "export", "target_accuracy", "scores", *possible([RULES.option])}
+
+
+def _check_read(parser: Parser, args: argparse.Namespace, kind: str, read: set[str]) -> None:
     for name, value in vars(args).items():
-        if name not in read and value != parser.get_default(name):
-            parser.error(f"--{name} has no meaning with --export")
+        if name not in read | {kind} and value != parser.get_default(name):
+            parser.error(f"--{name} has no meaning with --{kind}")
+
+
+def _serve(args: argparse.Namespace, others: list[str], settings: dict[str, object]) -> int:
+    from evaluation.prediction import PredictionOptions
+    from evaluation.serving import serve
+
+    asked = {name: getattr(args, name) for name in PredictionOptions._fields if name in args}
+    asked |= {"others": others, "images": (), "out": "", "settings": settings}
+    serve(PredictionOptions(**asked), args.host, args.port)
+    return 0
 
 
 def _export(args: argparse.Namespace, settings: dict[str, object]) -> None:
@@ -297,6 +357,13 @@ def _split_runs(args: argparse.Namespace) -> tuple[list[str], list[str]]:
     paths = args.images
     number = next((i for i, path in enumerate(paths) if not _is_run(path)), len(paths))
     others, images = paths[:number], paths[number:]
+    if args.serve:
+        if images:
+            raise ValueError(
+                f"{shortened(images[0], 200)} is not a run; --serve answers the images that are"
+                " dropped on its page: leave out one of the two"
+            )
+        return others, images
     if not images:
         raise ValueError(
             f"{shortened(paths[-1], 200)} is a run: name the images to answer after the runs"

@@ -5,7 +5,8 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+
+from data.contents import File, opened
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _PIXELS = (
@@ -19,32 +20,34 @@ _EXIF = 0xE1
 _END = b"\xff\xd9"
 
 
-def bare_copies(path: str | os.PathLike) -> Iterator[io.BytesIO]:
+def bare_copies(path: File) -> Iterator[io.BytesIO]:
     """Copies of a PNG or JPEG file to try in turn: without metadata but the camera's, and without
     those; nothing for other files.
 
     What holds the pixels is copied as it is, so that damage there stays damage.
     """
-    with open(path, "rb") as file:
+    with opened(path) as file:
         head = file.read(len(_PNG))
     if head == _PNG:
         yield _png(path)
     elif head.startswith(_JPEG):
-        content = Path(path).read_bytes()
+        with opened(path) as file:
+            content = file.read()
         for keep in ((*_LOOKS, _EXIF), _LOOKS):
             yield _jpeg(content, keep)
 
 
-def ended_jpeg(path: str | os.PathLike) -> io.BytesIO | None:
+def ended_jpeg(path: File) -> io.BytesIO | None:
     """A copy of a JPEG file with an end marker behind whatever there is; None for other files."""
-    content = Path(path).read_bytes()
+    with opened(path) as file:
+        content = file.read()
     return io.BytesIO(content + _END) if content.startswith(_JPEG) else None
 
 
-def _png(path: str | os.PathLike) -> io.BytesIO:
+def _png(path: File) -> io.BytesIO:
     parts = [_PNG]
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    with opened(path) as file:
+        size = file.seek(0, os.SEEK_END)
         file.seek(len(_PNG))
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">L4s", head)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from data.bare import bare_copies, ended_jpeg
+from data.contents import File, for_pillow, opened, size_of
 from data.jpeg import check_torchvision, decode_jpeg, plain_jpeg
 from data.tiff import (
     ORIENTATION,
@@ -180,7 +181,7 @@ def reason(error: ValueError) -> str:
 
 
 def read_image(
-    path: str | os.PathLike,
+    path: File,
     *,
     resize: int | tuple[int, int] | None = 128,
     gray: bool = False,
@@ -200,7 +201,7 @@ def read_image(
     are only strips of it. All threads together hold PIXELS_AT_ONCE pixels, or those of one image.
 
     Args:
-        path: The file.
+        path: The file, or its bytes with a name.
         resize: Side in pixels that both sides are stretched to (bilinear, antialiased), or width
             and height; None or 0 keeps the size, whatever `fit` says.
         gray: One channel instead of three.
@@ -219,7 +220,7 @@ def read_image(
         raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
     how = _How(_pair(resize), gray, box, grey_range, fit)
     try:
-        if os.stat(path).st_size == 0:
+        if size_of(path) == 0:
             raise ValueError("the file is empty")
         if decoder == "torchvision" and (fast := _read_fast(path, how)) is not None:
             return fast
@@ -282,7 +283,7 @@ def convert_image(
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _read_fast(path: str | os.PathLike, how: "_How") -> Decoded | None:
+def _read_fast(path: File, how: "_How") -> Decoded | None:
     """A whole JPEG file of grey or RGB by torchvision; None of others, and of damaged ones, of
     which Pillow says what they are.
     """
@@ -367,9 +368,7 @@ def _pair(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
     return (resize, resize) if resize else None
 
 
-def _read_otherwise(
-    path: str | os.PathLike, how: _How, truncated: bool, error: Exception
-) -> Decoded:
+def _read_otherwise(path: File, how: _How, truncated: bool, error: Exception) -> Decoded:
     """The image without its metadata, or as far as it goes. Raises: The error that there was."""
     for copy in bare_copies(path):
         with contextlib.suppress(Exception):
@@ -381,12 +380,12 @@ def _read_otherwise(
     raise error
 
 
-def _read(file: str | os.PathLike | io.BytesIO, path: str | os.PathLike, how: _How) -> Decoded:
+def _read(file: File | io.BytesIO, path: File, how: _How) -> Decoded:
     """Reads a file, or a copy of it in memory."""
     tiff = None
-    with open(path, "rb") as opened:
-        if opened.read(4) in TIFF_MAGIC:
-            tiff = read_tags(opened)
+    with opened(path) as start:
+        if start.read(4) in TIFF_MAGIC:
+            tiff = read_tags(start)
             deep = how.grey_range is not None and max(tiff.bits, default=0) > 8
             if deep or not pillow_is_right(tiff):
                 return _read_tiff(path, tiff, how)
@@ -400,8 +399,8 @@ def _read(file: str | os.PathLike | io.BytesIO, path: str | os.PathLike, how: _H
         return _read_tiff(path, tiff, how)
 
 
-def _read_with_pillow(file: str | os.PathLike | io.BytesIO, how: _How) -> Decoded:
-    with Image.open(file, formats=IMAGE_FORMATS) as image:
+def _read_with_pillow(file: File | io.BytesIO, how: _How) -> Decoded:
+    with Image.open(for_pillow(file), formats=IMAGE_FORMATS) as image:
         frames, deep = _frames(image), _is_deep_colour(image)
         if deep and isinstance(image.info.get("transparency"), tuple):
             # of 16 bits, of which the pixels keep the upper ones
@@ -424,10 +423,10 @@ def _read_with_pillow(file: str | os.PathLike | io.BytesIO, how: _How) -> Decode
                 image.close()
 
 
-def _read_tiff(path: str | os.PathLike, tiff: Tiff, how: _How) -> Decoded:
+def _read_tiff(path: File, tiff: Tiff, how: _How) -> Decoded:
     width, height = tiff.size
     bytes_each = tiff.samples * math.ceil(max(tiff.bits, default=8) / 8)
-    with open(path, "rb") as file, _BUDGET.of(math.ceil(width * height * bytes_each / 4)):
+    with opened(path) as file, _BUDGET.of(math.ceil(width * height * bytes_each / 4)):
         return _decode_tiff(file, tiff, how)
 
 
@@ -458,11 +457,11 @@ def too_large(error: Image.DecompressionBombError) -> str:
     return f"too large: {str(error).partition(',')[0]}; scale it down or cut it into parts"
 
 
-def what_it_is(path: str | os.PathLike) -> str:
+def what_it_is(path: File) -> str:
     """Why a file is not read that Pillow does not know, and the way out, judged by its first
     bytes.
     """
-    with contextlib.suppress(OSError), open(path, "rb") as file:
+    with contextlib.suppress(OSError), opened(path) as file:
         head = file.read(64)
         if head[:4] in TIFF_MAGIC:
             with contextlib.suppress(ValueError):
@@ -495,11 +494,11 @@ def _is_deep_colour(image: Image.Image) -> bool:
     return image.format == "PNG" and any(";16" in str(tile[3]) for tile in image.tile)
 
 
-def _lower_bits(file: str | os.PathLike | io.BytesIO) -> Image.Image:
+def _lower_bits(file: File | io.BytesIO) -> Image.Image:
     """The lower 8 bits of a PNG file of 16-bit colour, in which Pillow reads the upper ones: read
     as if the order of the bytes were the other.
     """
-    with Image.open(file, formats=("PNG",)) as image:
+    with Image.open(for_pillow(file), formats=("PNG",)) as image:
         (tile,) = image.tile
         grey = tile[3] == "LA;16B"  # of 4 bytes a pixel, as RGBA of 8 bits is
         other = "RGBA" if grey else tile[3].replace(";16B", ";16L")

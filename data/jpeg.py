@@ -7,20 +7,27 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from data.contents import File, FileContent
+
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 MAGIC = b"\xff\xd8\xff"
 PLAIN = ("L", "RGB")  # modes of Pillow; inks go through Pillow itself
 
 
-def plain_jpeg(path: str | os.PathLike) -> tuple[np.ndarray, Image.Image] | None:
+def plain_jpeg(path: File) -> tuple[np.ndarray, Image.Image] | None:
     """The bytes of a JPEG file (n,) uint8, and Pillow's view of its head, not decoded; None where
     it is something else, by its suffix, its first bytes or its head.
 
     Raises: Exception: Whatever damaged bytes make Pillow raise.
     """
-    if not os.fspath(path).lower().endswith(SUFFIXES):
+    in_memory = isinstance(path, FileContent)
+    name = path.name if in_memory else os.fspath(path)
+    if not name.lower().endswith(SUFFIXES):
         return None
-    content = np.fromfile(path, np.uint8)
+    if in_memory:
+        content = np.frombuffer(path.content, np.uint8).copy()  # which torch may write to
+    else:
+        content = np.fromfile(path, np.uint8)
     if content[:3].tobytes() != MAGIC:
         return None
     image = Image.open(io.BytesIO(content), formats=("JPEG",))

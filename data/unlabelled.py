@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from data.contents import FileContent
 from data.decoding import Box, convert_image, read_image
 from data.stream import Upscaled, cores
 from hierarchies.folders import (
@@ -23,8 +24,9 @@ from hierarchies.folders import (
 _SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 _UNREAD = tuple(f".{extension}" for extension in UNREAD_IMAGES)
 
-# a file, or an image in memory: uint8 (H, W), or (H, W, channels) of grey, RGB or RGBA
-Picture = str | Image.Image | np.ndarray
+# a file, what is in one, or an image in memory: uint8 (H, W), or (H, W, channels) of grey, RGB or
+# RGBA
+Picture = str | FileContent | Image.Image | np.ndarray
 
 
 class Found(NamedTuple):
@@ -66,7 +68,7 @@ class Batch(NamedTuple):
     """Consecutive files (n of them), of which B could be read.
 
     Attributes:
-        files: Their paths; None of images in memory.
+        files: Their paths or names; None of images in memory.
         errors (n): Why a file cannot be read; None where it can.
         pixels: uint8 (B, H, W, channels).
         sizes: float32 (B, 2), original width and height in pixels.
@@ -186,13 +188,16 @@ def read_batches(
             while position < min(start + 2 * batch_size, len(files)):
                 ahead.append(pool.submit(read, files[position]))
                 position += 1
-            names = [
-                file if isinstance(file, str) else None
-                for file in files[start : start + batch_size]
-            ]
+            names = [_name(file) for file in files[start : start + batch_size]]
             yield _batch(names, [ahead.popleft().result() for _ in names], shape)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _name(file: Picture) -> str | None:
+    if isinstance(file, FileContent):
+        return file.name
+    return file if isinstance(file, str) else None
 
 
 def _batch(
@@ -223,7 +228,7 @@ def _read(
         "fit": shape.fit,
     }
     try:
-        if isinstance(file, str):
+        if isinstance(file, (str, FileContent)):
             image = read_image(
                 file,
                 box=None if boxes is None else boxes[file],

@@ -144,7 +144,8 @@ def predict(asked: PredictionOptions) -> Counts:
     predictor = make_predictor(asked, source, decision)
     if coarse is not None:
         print(f"amended by {coarse.folder}, {coarse.hierarchy.num_classes} superclasses")
-    introduce(source, decision, found, asked.target, cut=boxes is not None)
+    for line in introduction(source, decision, found, asked.target, cut=boxes is not None):
+        print(line)
     predictor.known = KnownImages(run) if not source.others else KnownToAny(runs)
     collected = Collected(posteriors=asked.counts is not None)
     predictor.collected = collected
@@ -337,62 +338,73 @@ def _refuse_to_overwrite_images(images: Sequence[str], asked: Mapping[str, str |
             )
 
 
-def introduce(
-    source: Source, decision: Decision, found: Found, target: float, cut: bool = False
-) -> None:
-    """Says which model answers how, and everything unusual about it."""
-    run = source.run
-    others = f"; {found.others} other files are passed over" if found.others else ""
+def introduction(
+    source: Source, decision: Decision, found: Found | None, target: float, cut: bool = False
+) -> list[str]:
+    """Which model answers how, and everything unusual about it, in lines.
+
+    Args:
+        source, decision: What answers.
+        found: The images, where they are known.
+        target: How often answers shall be right.
+        cut: Whether a table says where in the images the objects are.
+    """
+    run, lines = source.run, []
     for each in source.runs:
-        print(f"{each.folder}, {each.result_checkpoint}, {each.hierarchy.num_classes} classes")
-    if source.scope is not None:
-        print(
-            f"{source.scope.said}: {len(source.scope.classes)} classes can be the answer, told"
-            f" apart as {source.tree.num_classes}"
-            if source.scope.grouped
-            else f"{source.scope.said}: {len(source.scope.classes)} classes can be the answer"
+        lines.append(
+            f"{each.folder}, {each.result_checkpoint}, {each.hierarchy.num_classes} classes"
         )
-    print(f"{len(found.files)} images{others}")
-    for note in found.notes:
-        print(f"note: {note}")
+    if source.scope is not None:
+        apart = f", told apart as {source.tree.num_classes}" if source.scope.grouped else ""
+        lines.append(
+            f"{source.scope.said}: {len(source.scope.classes)} classes can be the answer{apart}"
+        )
+    if found is not None:
+        others = f"; {found.others} other files are passed over" if found.others else ""
+        lines.append(f"{len(found.files)} images{others}")
+        lines += [f"note: {note}" for note in found.notes]
     if not all(each.finished for each in source.runs):
-        print("note: this run is not finished; its best or last epoch so far answers")
+        lines.append("note: this run is not finished; its best or last epoch so far answers")
     if run.options.get("crop_boxes") or (run.options.get("crop_box") is not None and not cut):
-        print(
+        lines.append(
             "note: this run was trained on images cut to their bounding boxes; give it images cut"
             " likewise, or a table with boxes (--table)"
         )
     if source.others:
         listed = ", ".join(f"{temperature:.4g}" for temperature in source.temperatures)
-        print(f"mean of the probabilities of {len(source.runs)} runs, at temperatures {listed}")
-        if decision.fit is None and all(Source(each).has("val") for each in source.runs):
-            print(
-                "note: each is calibrated on its own validation images; they have none in common to"
-                " calibrate the mean on"
-            )
-            return _say_rule(decision, target)
-    if decision.fit is not None and (not source.others or source.scope is not None):
-        print(describe_temperature(decision.fit))
-    elif decision.fit is None and source.scope is not None and source.has("val"):
-        print(
+        lines.append(
+            f"mean of the probabilities of {len(source.runs)} runs, at temperatures {listed}"
+        )
+    return [*lines, *_on_calibration(source, decision), *_on_rule(decision, target)]
+
+
+def _on_calibration(source: Source, decision: Decision) -> list[str]:
+    if decision.fit is not None:
+        # of several runs each has its own, which were listed
+        own = not source.others or source.scope is not None
+        return [describe_temperature(decision.fit)] if own else []
+    if source.others and all(Source(each).has("val") for each in source.runs):
+        return [
+            "note: each is calibrated on its own validation images; they have none in common to"
+            " calibrate the mean on"
+        ]
+    if source.scope is not None and source.has("val"):
+        return [
             "note: probabilities are not calibrated: there is no validation image of these classes"
-        )
-    elif decision.fit is None:
-        print(
-            "note: probabilities are not calibrated: there are no results on a validation split"
-            " (--use_val)"
-        )
-    _say_rule(decision, target)
+        ]
+    return [
+        "note: probabilities are not calibrated: there are no results on a validation split"
+        " (--use_val)"
+    ]
 
 
-def _say_rule(decision: Decision, target: float) -> None:
+def _on_rule(decision: Decision, target: float) -> list[str]:
     settings = "".join(
         f", {name} {value if isinstance(value, str) else f'{value:.4g}'}"
         for name, value in decision.options.items()
     )
-    print(f"rule {decision.rule}{settings}")
-    if decision.promise is not None:
-        print(describe_promise(decision, target))
+    lines = [f"rule {decision.rule}{settings}"]
+    return lines if decision.promise is None else [*lines, describe_promise(decision, target)]
 
 
 def describe_temperature(fit: Temperature) -> str:

@@ -178,6 +178,13 @@ class Predictor:
         return frame.assign(error=batch.errors)
 
 
+def as_csv(frame: pd.DataFrame, titles: bool) -> str:
+    """Rows of the table of answers, and maybe their titles, as predict.py writes them."""
+    return for_people(frame).to_csv(
+        index=False, header=titles, float_format="%.9g", lineterminator="\n"
+    )
+
+
 @contextmanager
 def _table(out: str | os.PathLike, embeddings: str | os.PathLike | None) -> Iterator[Callable]:
     """A function that appends rows to the CSV file, and those without an error to the .npz file."""
@@ -193,13 +200,7 @@ def _table(out: str | os.PathLike, embeddings: str | os.PathLike | None) -> Iter
         files = []
 
         def write(frame: pd.DataFrame, vectors: np.ndarray, scores: np.ndarray) -> None:
-            for_people(frame).to_csv(
-                handle,
-                index=False,
-                header=handle.tell() == 0,
-                float_format="%.9g",
-                lineterminator="\n",
-            )
+            handle.write(as_csv(frame, titles=handle.tell() == 0))
             if archive is not None:
                 rows.append(embeddings=vectors, scores=scores)
                 files.extend(frame["file"][frame["error"].isna()])
