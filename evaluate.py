@@ -41,7 +41,7 @@ from reports.formats import SUMMARIES
 if TYPE_CHECKING:
     import pandas as pd
 
-    from evaluation import measure
+    from evaluation import measure, recorded
     from runs.folder import Run
 
 OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
@@ -483,12 +483,12 @@ def evaluate_runs(args: argparse.Namespace) -> int:
     """Evaluates every run that is named or below a folder that is named, whatever happens to the
     others.
     """
-    from evaluation import measure
+    from evaluation import recorded
 
     request = _request(args)
     if args.pool_folds:
         return _pool_folds(args, request)
-    states = [evaluate_run(folder, request) for folder in measure.find_folders(args.run)]
+    states = [evaluate_run(folder, request) for folder in recorded.find_folders(args.run)]
     if len(states) > 1:
         read = len(states) - states.count(None)
         print(
@@ -500,13 +500,13 @@ def evaluate_runs(args: argparse.Namespace) -> int:
 
 def _pool_folds(args: argparse.Namespace, request: measure.EvaluationOptions) -> int:
     """Measures the runs of each cross-validation as one."""
-    from evaluation import measure, pooled
+    from evaluation import measure, pooled, recorded
     from metrics import flat
     from runs.folder import Run
 
-    for folds in pooled.find_folds(map(Run, measure.find_folders(args.run))):
+    for folds in pooled.find_folds(map(Run, recorded.find_folders(args.run))):
         outputs = pooled.pool(folds)
-        table, _ = measure.measure(measure.SplitOutputs(outputs, None), request)
+        table, _ = measure.measure(recorded.SplitOutputs(outputs, None), request)
         tables = {"": table}
         if outputs.clusters is not None:
             tables["per_group"] = flat.per_group(outputs)
@@ -641,7 +641,7 @@ def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | Non
 
 
 def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
-    from evaluation import coarse, files, measure
+    from evaluation import coarse, files, measure, recorded
     from metrics.per_image import per_image, worst_images
     from reports.worst import worst_text
     from runs.folder import Run, RunError
@@ -650,7 +650,7 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
         raise RunError(f"{run.folder / 'config.json'} is damaged: it has no 'result_checkpoint'")
     images = request.images
     checkpoint = (images.checkpoint if images else None) or run.result_checkpoint
-    source = measure.embed_again(run, images, checkpoint) if images else measure.read_source(run)
+    source = measure.embed_again(run, images, checkpoint) if images else recorded.read_source(run)
     if request.coarse is not None:
         source = source._replace(amended=coarse.amended_scores(run, Run(request.coarse)))
     shown, plain = measure.measure(source, request)
@@ -701,7 +701,7 @@ def _compare_rules(run: Run, request: measure.EvaluationOptions) -> str:
 
 
 def _compare_trees(
-    run: Run, source: measure.SplitOutputs, request: measure.EvaluationOptions, checkpoint: str
+    run: Run, source: recorded.SplitOutputs, request: measure.EvaluationOptions, checkpoint: str
 ) -> str:
     """Writes and prints what the tree is worth; returns the name of the file."""
     from evaluation import controls, files

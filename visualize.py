@@ -1,13 +1,13 @@
-"""Draws recorded runs: figures as PNG and PDF, and a report.html that needs no network.
+"""Shows recorded runs: pages to explore, report.html, that need no network, and figures for papers.
 
-    python visualize.py record/demo/DR-euc-val/seed1        one run: figures/ and report.html in its folder
+    python visualize.py record/demo/DR-euc-val/seed1        one run: report.html in its folder
+    python visualize.py RUN --figures                       also figures/, as PNG and PDF
     python visualize.py record/demo                         every run below a folder, and record/demo/report.html that
                                                             compares their methods, with intervals over seeds
     python visualize.py RUN RUN ... --out DIR               some runs, written elsewhere
 
-The report of a run has tables that sort and search, a confusion matrix that opens to the images of a cell with their
-files, and the worst mistakes by file and common ancestor. It shows how the run was trained, where its mistakes go in the class tree, which tree its class vectors make by
-themselves, and how that compares with the class tree. It is one file: open it in any browser, send it to anyone.
+The page of a run has tables that sort and search, a confusion matrix that opens to the images of a cell with their
+files, and the worst mistakes by file and common ancestor. It is one file: open it in any browser, send it to anyone.
 """  # noqa: E501
 
 import startup  # isort: skip
@@ -38,8 +38,7 @@ def build_parser() -> Parser:
         "--format",
         nargs="+",
         choices=PICTURE_FORMATS,
-        default=list(PICTURE_FORMATS),
-        help="formats of the files in figures/; the report embeds its images in any case",
+        help="formats of the files that --figures writes (default: all)",
     )
     add(
         "--data_dir",
@@ -59,7 +58,8 @@ def build_parser() -> Parser:
     add(
         "--figures",
         action="store_true",
-        help="also draw the figures of a comparison for papers, as files and on its page",
+        help="also draw figures for papers: as files in figures/, and on the page; takes some"
+        " 15 s a run",
     )
     add(
         "--comparison_only",

@@ -130,7 +130,7 @@ def measure(folder: Path, args: argparse.Namespace) -> None:
     steps = {
         "evaluate.py": [],
         "predict.py": [str(folder / "some"), "--out", str(folder / "predictions.csv")],
-        "visualize.py": ["--format", "png"],
+        "visualize.py": [],
     }
     for script, flags in steps.items():
         print(row(script, *timed(str(ROOT / script), str(run), *flags, log=log)), flush=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from data.progress import progress
-from evaluation.measure import EvaluationOptions, SplitOutputs, temperatures
+from evaluation.measure import EvaluationOptions, temperatures
+from evaluation.recorded import SplitOutputs
 from hierarchies import Hierarchy, node_weights
 from hierarchies.variants import pruned, shuffled
 from metrics import Outputs, suite

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from evaluation.measure import EvaluationOptions, SplitOutputs
+from evaluation.measure import EvaluationOptions
+from evaluation.recorded import SplitOutputs
 from hierarchies import Hierarchy, node_weights, to_newick
 from hierarchies.tree import format_path
 from metrics import Outputs, coarse_images, curves, flat, per_image, superclass, trees

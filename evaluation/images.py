@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-import data
 from data.decoding import read_image
 from data.headers import file_fingerprint
 from runs.folder import Run
@@ -56,14 +55,22 @@ def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
     tell it of a picture that he has not got.
     """
     dataset, places = run.options.get("dataset"), run.config.get("places")
-    known = isinstance(dataset, str) and dataset in data.DATASETS
     named = places.get("data_dir") if isinstance(places, dict) else None
-    default = data.defaults(dataset).get("data_dir") if known else None
-    place = data_dir or (named if isinstance(named, str) else None) or default
+    place = data_dir or (named if isinstance(named, str) else None) or _default_place(dataset)
     if not place:
         return ImageFolder([])
-    folders = [Path(place), *([Path(place) / dataset] if known else [])]
+    # an identifier names a folder inside this one, and nothing else
+    inside = isinstance(dataset, str) and dataset.isidentifier()
+    folders = [Path(place), *([Path(place) / dataset] if inside else [])]
     return ImageFolder(folders, None if data_dir else _content(run))
+
+
+def _default_place(dataset: object) -> str | None:
+    """The folder where a dataset of this project looks for its images."""
+    import data  # with torch, which only runs of earlier versions, without a place, wait for
+
+    known = isinstance(dataset, str) and dataset in data.DATASETS
+    return data.defaults(dataset).get("data_dir") if known else None
 
 
 def _content(run: Run) -> Content:

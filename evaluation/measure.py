@@ -2,10 +2,8 @@
 machine.
 """
 
-import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +11,10 @@ import pandas as pd
 
 import data
 from evaluation.model import load_model
+from evaluation.recorded import SplitOutputs
 from files.text import printable
 from hierarchies import node_weights
 from metrics import Outputs, fit_temperature, suite
-from runs import records
 from runs.folder import Run, RunError
 from training.devices import Devices
 from training.outputs import compute_outputs
@@ -75,20 +73,6 @@ class EvaluationOptions(NamedTuple):
     worst: int = 0
 
 
-class SplitOutputs(NamedTuple):
-    """What a run's measures are computed from.
-
-    Attributes:
-        test: Of the test split.
-        val: Of the validation split, or None.
-        amended: (S, C) scores of the test split amended by a coarse run, or None.
-    """
-
-    test: Outputs
-    val: Outputs | None
-    amended: np.ndarray | None = None
-
-
 class _Embedded(Run):
     """A run whose arrays were computed anew instead of read."""
 
@@ -98,30 +82,6 @@ class _Embedded(Run):
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         return self._arrays[name]
-
-
-def find_folders(named: Iterable[str | os.PathLike]) -> list[Path]:
-    """The runs at or below the folders named, each once; a folder without any stays, to be refused
-    by name.
-    """
-    return list(
-        dict.fromkeys(
-            folder for path in named for folder in records.run_folders(path) or [Path(path)]
-        )
-    )
-
-
-def read_source(run: Run) -> SplitOutputs:
-    """What training recorded in test.pkl and val.pkl. Raises: RunError."""
-    if run.hierarchy.digest != run.config.get("hierarchy"):
-        raise RunError(
-            f"{run.folder / 'hierarchy.json'} is not the tree that config.json names; was it"
-            " changed?"
-        )
-    return SplitOutputs(
-        read_outputs(run, "test"),
-        read_outputs(run, "val") if (run.folder / "val.pkl").is_file() else None,
-    )
 
 
 def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:

@@ -11,8 +11,8 @@ PICTURE_FORMATS = ("png", "pdf")  # that figures are written in
 HOMES = {
     "FIGURES": "catalogue",
     "Drawing": "style",
-    "NothingToDraw": "style",
-    "Rendered": "style",
+    "NothingToDraw": "common",
+    "Rendered": "common",
     "Subject": "subject",
     "render": "style",
 }

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from figures.common import FEWEST_SEEDS, NothingToDraw
 from figures.groups import series_style
 from figures.palette import FAINT
-from figures.style import FEWEST_SEEDS, Drawing, NothingToDraw, distinct, new_figure
+from figures.style import Drawing, distinct, new_figure
 from metrics.catalogue import direction
 
 _EDGES = r"(ahc|ahd@\d+|severity|hdist_top@\d+)(_lca_height)?"  # measures in edges of the tree

@@ -7,9 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from figures.common import FEWEST_SEEDS, NothingToDraw, counted
 from figures.groups import REPEATED, series_style
 from figures.palette import FAINT, TAKEN_COLOUR, TRUE_COLOUR
-from figures.style import FEWEST_SEEDS, Drawing, NothingToDraw, counted, distinct, new_figure
+from figures.style import Drawing, distinct, new_figure
 from figures.subject import Subject
 from metrics.geometry import EPOCH_SAMPLE
 

@@ -2,14 +2,16 @@
 groups there are.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from matplotlib.lines import Line2D
 
+from figures.common import counted
 from figures.palette import INK, OTHERS, SERIES
-from figures.style import counted, printable
 from hierarchies import Hierarchy
+
+if TYPE_CHECKING:
+    from matplotlib.lines import Line2D
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)))
@@ -47,6 +49,13 @@ class Groups(NamedTuple):
     def others(self) -> list[int]:
         return [g for g, colour in enumerate(self.colours) if colour == OTHERS]
 
+    @property
+    def printable(self) -> tuple[str, ...]:
+        """The names as the fonts of figures can show them."""
+        from figures.style import printable
+
+        return tuple(map(printable, self.names))
+
     def others_name(self) -> str:
         """What the groups without a colour are called in a legend."""
         if len(self.others) <= NAMED:
@@ -72,10 +81,14 @@ class Groups(NamedTuple):
             f" {'is' if len(self.others) == 1 else 'are'} grey."
         )
 
-    def handles(self, *, lines: bool = False) -> list[Line2D]:
+    def handles(self, *, lines: bool = False) -> "list[Line2D]":
         """Legend entries of the coloured groups and one for all others."""
-        shown = [(self.names[g], self.colours[g], self.markers[g]) for g in self.own]
-        shown += [(self.others_name(), OTHERS, ".")] if self.others else []
+        from matplotlib.lines import Line2D  # which pages do without
+
+        from figures.style import printable
+
+        shown = [(printable(self.names[g]), self.colours[g], self.markers[g]) for g in self.own]
+        shown += [(printable(self.others_name()), OTHERS, ".")] if self.others else []
         if lines:
             return [
                 Line2D([], [], color=colour, linewidth=2.5, label=name) for name, colour, _ in shown
@@ -105,7 +118,7 @@ def top_groups(hierarchy: Hierarchy) -> Groups:
     colours, markers = [OTHERS] * len(nodes), ["."] * len(nodes)
     for place, g in enumerate(chosen):
         colours[g], markers[g] = SERIES[place], MARKERS[place]
-    names = tuple(printable(hierarchy.names[v]) for v in nodes.tolist())
+    names = tuple(hierarchy.names[v] for v in nodes.tolist())
     return Groups(of_class, names, tuple(colours), tuple(markers), sizes)
 
 

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from figures.common import NothingToDraw, counted
 from figures.palette import EMPTY, INK
-from figures.style import SEQUENTIAL, Drawing, NothingToDraw, counted, name_rows, new_figure
+from figures.style import SEQUENTIAL, Drawing, name_rows, new_figure
 from figures.subject import Subject
 from metrics import flat
 from metrics.inference import classwise_correlation
@@ -127,7 +128,7 @@ def _between_groups(ax: Axes, subject: Subject, frame: _Frame, counts: np.ndarra
     shares = ratio(table, table.sum(axis=1, keepdims=True))
     _show(ax, shares, norm=PowerNorm(0.5, 0, 1), cmap="Blues")
     _write_counts(ax, table, shares, max(4.5, min(7.0, frame.side * 72 / len(table) / 3.5)))
-    names = [groups.names[g] for g in kept] + ([counted(rest, "smaller group")] if rest else [])
+    names = [groups.printable[g] for g in kept] + ([counted(rest, "smaller group")] if rest else [])
     ax.set_yticks(range(len(names)), names, size=7.5)
     ax.set_xticks(range(len(names)), names, size=7.5, rotation=90)
     ax.tick_params(length=0)
@@ -172,7 +173,7 @@ def _decorate(ax: Axes, subject: Subject, frame: _Frame, line: str, *, names: bo
         starts, stops = np.concatenate([[0], ends]), np.concatenate([ends, [count]])
         wide = (stops - starts) / count * frame.side >= _NARROWEST
         middles = ((starts + stops) / 2 / count * cells - 0.5)[wide]
-        ax.set_yticks(middles, [subject.groups.names[group[i]] for i in starts[wide]], size=8)
+        ax.set_yticks(middles, [subject.groups.printable[group[i]] for i in starts[wide]], size=8)
 
 
 def _name_classes(ax: Axes, names: list[str], frame: _Frame) -> None:

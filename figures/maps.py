@@ -10,8 +10,9 @@ from matplotlib.transforms import Bbox
 from sklearn.manifold import TSNE, smacof
 from threadpoolctl import threadpool_limits
 
+from figures.common import NothingToDraw
 from figures.palette import INK
-from figures.style import Drawing, NothingToDraw, new_figure
+from figures.style import Drawing, new_figure
 from figures.subject import Subject
 from metrics.vectors import pairwise_distances, present, unit
 

@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from figures.common import NothingToDraw, counted
 from figures.palette import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR
-from figures.style import Drawing, NothingToDraw, counted, new_figure
+from figures.style import Drawing, new_figure
 from figures.subject import Subject
 from metrics.outputs import Outputs
 from metrics.per_image import worst_images

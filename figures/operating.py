@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from figures.common import NothingToDraw, counted
 from figures.palette import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR
-from figures.style import Drawing, NothingToDraw, counted, new_figure
+from figures.style import Drawing, new_figure
 from figures.subject import Subject
 from metrics.curves import operating_curve, recall_at, risk_coverage, risk_coverage_area, thinned
 

@@ -4,8 +4,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from figures.common import NothingToDraw, counted
 from figures.palette import FAINT, INK, OVER_COLOUR, TRUE_COLOUR, UNDER_COLOUR
-from figures.style import Drawing, NothingToDraw, counted, new_figure
+from figures.style import Drawing, new_figure
 from figures.subject import Subject
 from metrics.calibration import BINS, calibration_error, fit_temperature, reliability
 from metrics.outputs import Outputs

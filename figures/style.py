@@ -17,12 +17,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from figures import PICTURE_FORMATS, fonts
+from figures.common import DPI, NothingToDraw, Rendered, ordinal
 from figures.palette import INK
 
-DPI = 144
 SMALLEST, LARGEST = 4.5, 9.0  # font sizes in points
 LONGEST_NAME = 44  # characters
-FEWEST_SEEDS = 3  # for an interval: that of two spans everything (Student's t is 12.7 there)
 SEQUENTIAL = "viridis"  # even in lightness, for every kind of colour vision
 
 _STYLE = {
@@ -49,30 +48,11 @@ _METADATA = {
 }
 
 
-class NothingToDraw(ValueError):
-    """A figure has no content for this run; the message is the reason, a sentence for the reader of
-    the report.
-    """
-
-
 class Drawing(NamedTuple):
     """A figure and what the reader has to know about it, in sentences."""
 
     figure: Figure
     caption: str
-
-
-class Rendered(NamedTuple):
-    """A drawing as files.
-
-    Attributes:
-        caption: Sentences below the figure.
-        images: Format ("png", "pdf") -> bytes; empty where there was nothing to draw and the
-            caption says why.
-    """
-
-    caption: str
-    images: dict[str, bytes]
 
 
 @contextmanager
@@ -183,19 +163,6 @@ def name_rows(count: int, longest: float, roomy: float = 0.19) -> Rows:
     pitch = min(wanted, longest / max(count, 1))
     step = max(1, math.ceil(least / pitch - 1e-9))
     return Rows(pitch, min(LARGEST, max(SMALLEST, pitch * 72 / 1.2)), step)
-
-
-def ordinal(number: int) -> str:
-    """2 -> 'second', 3 -> 'third', 4 -> '4th'."""
-    words = {1: "first", 2: "second", 3: "third"}
-    endings = {1: "st", 2: "nd", 3: "rd"}
-    ending = "th" if 11 <= number % 100 <= 13 else endings.get(number % 10, "th")
-    return words.get(number, f"{number}{ending}")
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """'1 class', '2 classes': a number with its noun."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _written(figure: Figure, names: Iterable[str]) -> dict[str, bytes]:

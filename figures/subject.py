@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from figures.common import NothingToDraw
 from figures.crossings import Untangled, untangle
 from figures.groups import Groups, top_groups
 from figures.layout import DrawnTree, drawn_hierarchy, drawn_learned
-from figures.style import NothingToDraw, printable
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs
 from metrics.trees import upgma
@@ -131,6 +131,8 @@ def short_names(hierarchy: Hierarchy) -> tuple[str, ...]:
     """Names of the classes to show, with that of the parent behind those that several classes
     have.
     """
+    from figures.style import printable  # of matplotlib's fonts, which pages do without
+
     count, names = Counter(hierarchy.class_names), []
     for leaf, name in zip(hierarchy.leaves.tolist(), hierarchy.class_names):
         above = hierarchy.names[hierarchy.parent[leaf]]

@@ -8,10 +8,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from figures.common import counted
 from figures.groups import MIXED, Groups
 from figures.layout import DrawnTree, axis_start
 from figures.palette import INK, OTHERS
-from figures.style import Drawing, Rows, counted, inch_axes, name_rows, text_width
+from figures.style import Drawing, Rows, inch_axes, name_rows, text_width
 from figures.subject import Subject
 
 TALLEST = 42.0  # inches of the longest list of classes

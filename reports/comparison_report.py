@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from figures import Rendered, render
+from figures.common import counted
 from figures.comparison import height_curves, method_dots
 from figures.curves import COMPARED, method_curves
-from figures.style import counted
 from figures.tanglegrams import tanglegram
 from metrics.catalogue import direction, meaning
 from reports import comparison_data, formats, page, statistics, tables

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from PIL import Image
 
+from figures.common import DPI, Rendered
 from figures.palette import for_pages
-from figures.style import DPI, Rendered
 from reports.formats import width_in_print
 
 _LARGE = 1_000_000  # bytes of line art from which a palette is worth it

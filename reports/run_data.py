@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from figures.style import counted
+from figures.common import counted
 from figures.subject import Subject
 from files.text import printable
 from hierarchies import Hierarchy

@@ -1,5 +1,5 @@
-"""The report of one recorded run: its figures as files, and one HTML page that needs nothing beside
-it.
+"""The report of one recorded run: one HTML page that needs nothing beside it, and figures for
+papers where they are asked for.
 """
 
 import os
@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+import figures
 from evaluation.images import image_folder, open_image
-from evaluation.measure import read_source
-from figures import FIGURES, Rendered, Subject, render
-from figures.style import counted
+from evaluation.recorded import read_source
+from figures.common import Rendered, counted
+from figures.subject import Subject
 from files.writing import write_whole
 from hierarchies.export import format_description
 from metrics.catalogue import direction, meaning
@@ -31,7 +32,7 @@ class Options(NamedTuple):
     Attributes:
         formats: Of the files in figures/.
         data_dir: Where the images of the runs are; None for where training found them.
-        figures: Whether a comparison also has figures for papers.
+        figures: Whether there are figures for papers, too.
     """
 
     formats: tuple[str, ...]
@@ -40,7 +41,7 @@ class Options(NamedTuple):
 
 
 def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]) -> str:
-    """Writes figures/ and report.html of one run; returns a line that says so.
+    """Writes report.html of one run, and figures/ where asked for; returns a line that says so.
 
     Args:
         run: The run.
@@ -58,8 +59,8 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
         page.Section(title, page.placeholder(identifier, sentence) + page.notes(extra))
         for identifier, title, sentence, extra in _explored(data)
     ]
-    for name, plan in FIGURES.items():
-        rendered = render(plan.draw, subject, formats=options.formats)
+    for name, plan in figures.FIGURES.items() if options.figures else ():
+        rendered = figures.render(plan.draw, subject, formats=options.formats)
         links = write_images(out, name, rendered, options.formats)
         sections.append(
             page.Section(

@@ -1,6 +1,10 @@
 """A run is its folder: everything that writes one or reads one. Files appear whole or not at
 all.
+
+Torch is imported where a checkpoint is written or read: pages and tables are made without it.
 """
+
+from __future__ import annotations
 
 import csv
 import hashlib
@@ -16,10 +20,10 @@ from datetime import datetime
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from files.exact_tables import read_exactly
@@ -31,6 +35,9 @@ from files.trunks import find_trunk, shared_place
 from files.writing import open_to_append, remove_leftovers, write_whole
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs, outputs_of
+
+if TYPE_CHECKING:
+    import torch
 
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer run
 # what evaluate.py and visualize.py make of a run
@@ -518,9 +525,10 @@ class Run:
         """Tensors and builtins only. The previous last.pt stays as last-1.pt until the next one is
         whole.
         """
-        buffer = (
-            io.BytesIO()
-        )  # torch.save to a path writes the path's name into the file: bytes would differ by run
+        import torch
+
+        # torch.save to a path writes the path's name into the file: bytes would differ by run
+        buffer = io.BytesIO()
         torch.save(_canonical({"format": FORMAT, **content}), buffer)
         self._replace(name, buffer.getvalue(), "last-1.pt" if name == "last.pt" else None)
 
@@ -532,6 +540,8 @@ class Run:
             digest: Its hash, see `models.trunk_digest`.
             state: Its part of a classifier's state dict.
         """
+        import torch
+
         path = shared_place(self.folder, digest)
         try:
             if _load_tensors(path, check=True)["trunk"] == digest:
@@ -650,6 +660,8 @@ def _changed(path: Path) -> RunError:
 
 
 def _load_tensors(path: Path, check: bool) -> dict:
+    import torch
+
     if check:
         _check_archive(path)
     return torch.load(path, map_location="cpu", weights_only=True)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from torch.utils.serialization import config as serialization
 
 from files.pickles import is_sealed
 from runs.folder import Run, RunError
@@ -212,10 +211,12 @@ def _damaged_results(run: Run) -> list[str]:
     found = []
     name = run.config.get("result_checkpoint") if run.finished else "last.pt"
     if name and (run.folder / name).exists():
+        # only what looks at checkpoints waits for torch
+        from torch.utils.serialization import config as serialization
+
         try:
-            with serialization.patch(
-                "load.mmap", True
-            ):  # reads the table of contents, not the tensors
+            # reads the table of contents, not the tensors
+            with serialization.patch("load.mmap", True):
                 run.checkpoint(name, check=False)
         except RunError as error:
             found.append(str(error))

@@ -13,12 +13,12 @@ from images import make_learnable_folder
 from recorded import run_main
 
 import evaluate
+import figures
 import predict
 import train
 import visualize
 from evaluation import files, measure
 from options import command_line
-from reports import run_report
 from runs.folder import Run, RunError
 from training import start
 
@@ -121,7 +121,7 @@ def commands(folder, images, out):
         "evaluate": (evaluate.main, folder),
         "evaluate images": (evaluate.main, folder, "--data_dir", images, *here),
         "predict": (predict.main, folder, picture, "--out", out, "--rule", "majority", *here),
-        "visualize": (visualize.main, folder, "--format", "png", "--data_dir", images),
+        "visualize": (visualize.main, folder, "--figures", "--format", "png", "--data_dir", images),
     }
 
 
@@ -132,8 +132,8 @@ def quick(monkeypatch):
         table = pd.DataFrame({"metric": ["accuracy"], "value": [0.5], "n": 1, "undefined": 0})
         monkeypatch.setattr(measure, "measure", lambda source, request: (table, table))
         monkeypatch.setattr(files, "write_results", lambda *parts: ["a.csv", "a.txt"])
-    drawn = {"mistake_images": run_report.FIGURES["mistake_images"]} if EVERY else {}
-    monkeypatch.setattr(run_report, "FIGURES", drawn)
+    drawn = {"mistake_images": figures.FIGURES["mistake_images"]} if EVERY else {}
+    monkeypatch.setattr(figures, "FIGURES", drawn)
 
 
 COMMANDS = ("evaluate", "evaluate images", "predict", "visualize")

@@ -9,7 +9,8 @@ from trees import FLAT, TREE
 
 import evaluate
 from evaluation.controls import compare_trees
-from evaluation.measure import EvaluationOptions, SplitOutputs
+from evaluation.measure import EvaluationOptions
+from evaluation.recorded import SplitOutputs
 from hierarchies import Hierarchy, distances
 from hierarchies.variants import pruned, shuffled
 from reports.tables import controls_table

@@ -20,8 +20,8 @@ from recorded import write_run
 import train
 from data.cache import build_cache
 from data.decoding import read_image, reason
-from evaluation.measure import read_source
 from evaluation.model import load_model
+from evaluation.recorded import read_source
 from files.pickles import SEAL, dump_arrays, load_arrays
 from options import command_line
 from runs.folder import Run, RunError

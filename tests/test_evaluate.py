@@ -23,7 +23,8 @@ from trees import FLAT, PATHS, TREE
 import evaluate
 import metrics
 from evaluation.files import newick_trees, tip_labels
-from evaluation.measure import differences, find_folders
+from evaluation.measure import differences
+from evaluation.recorded import find_folders
 from files.exact_tables import read_exactly
 from hierarchies import Hierarchy
 from metrics import Outputs

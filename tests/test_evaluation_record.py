@@ -12,6 +12,7 @@ from recorded import make_arrays, run_main, write_whole_run
 import evaluate
 import metrics
 from evaluation import files, measure
+from evaluation.recorded import read_source
 from runs import provenance
 
 
@@ -31,7 +32,7 @@ def validated(tmp_path, **changes):
 
 
 def measured(run):
-    table, _ = measure.measure(measure.read_source(run), measure.EvaluationOptions())
+    table, _ = measure.measure(read_source(run), measure.EvaluationOptions())
     return table.set_index("metric")["value"]
 
 

@@ -17,6 +17,7 @@ from scored_outputs import A1, A2A, A2B, C, X, Y, Z, posterior, predicted
 from trees import FLAT, TREE
 
 from figures import FIGURES, NothingToDraw, render
+from figures.common import ordinal
 from figures.comparison import height_curves, method_dots
 from figures.curves import method_curves, training_curves
 from figures.dendrograms import dendrogram
@@ -27,7 +28,7 @@ from figures.mistakes import mistake_heights, mistake_images, random_heights, wo
 from figures.operating import operating_curves
 from figures.palette import OTHERS, SERIES
 from figures.reliability import reliability_diagram
-from figures.style import LONGEST_NAME, distinct, name_rows, ordinal, printable, styled
+from figures.style import LONGEST_NAME, distinct, name_rows, printable, styled
 from figures.subject import short_names
 from figures.tanglegrams import tanglegram
 from hierarchies import Hierarchy

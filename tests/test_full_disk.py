@@ -41,7 +41,7 @@ def content(folder):
     "main, argv, way_out",
     [
         (evaluate.main, [], "make room"),
-        (visualize.main, ["--format", "png"], "name another place with --out"),
+        (visualize.main, [], "name another place with --out"),
     ],
     ids=["evaluate", "visualize"],
 )

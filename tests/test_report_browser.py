@@ -20,10 +20,10 @@ from drawable import draw, finish, make_outputs
 from PIL import Image
 from recorded import write_run
 
+import figures
 import visualize
 from figures import FIGURES
 from hierarchies import Hierarchy
-from reports import run_report, visualization
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -65,8 +65,7 @@ def record(tmp_path_factory):
         finish(folder, name, 1)
     few = {name: FIGURES[name] for name in ("training_curves", "tanglegram", "mistake_images")}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_report, "FIGURES", few)
-        patch.setattr(visualization, "FIGURES", few)
+        patch.setattr(figures, "FIGURES", few)
         assert draw(folder / "demo") == 0
     return folder / "demo"
 
@@ -266,7 +265,7 @@ def strange(tmp_path_factory):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (90, 60), i).save(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_report, "FIGURES", {})
+        patch.setattr(figures, "FIGURES", {})
         assert draw(run.folder, "--data_dir", folder / "images") == 0
     return run.folder / "report.html", outputs
 

@@ -229,7 +229,7 @@ def test_toys_train_with_a_dynamic_scale_and_are_evaluated_and_reported(tmp_path
     assert evaluate.main([str(run.folder), "--metrics", "toy/*"]) == 0
     assert "backing off: toy" in capsys.readouterr().out
     answered_by_a_toy(run, tmp_path, capsys)
-    assert visualize.main([str(run.folder), "--format", "png"]) == 0
+    assert visualize.main([str(run.folder)]) == 0
     assert "toy_first" in (run.folder / "report.html").read_text("utf-8")
 
 

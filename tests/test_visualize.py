@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -18,11 +20,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from recorded import write_run
 
+import figures
 import visualize
 from evaluation.images import ImageFolder, image_folder, open_image
 from figures import FIGURES
 from hierarchies import Hierarchy
-from reports import comparison_data, page, run_report, visualization
+from reports import comparison_data, page
 from reports.comparison_report import Group, paired_tests
 from reports.run_report import read_subject
 from runs import records
@@ -51,8 +54,7 @@ FEW = {name: FIGURES[name] for name in ("training_curves", "tanglegram", "mistak
 
 
 def draw_few_figures(patch: pytest.MonkeyPatch) -> None:
-    for module in (run_report, visualization):
-        patch.setattr(module, "FIGURES", FEW)
+    patch.setattr(figures, "FIGURES", FEW)
 
 
 def leave_figures_blank(patch: pytest.MonkeyPatch) -> None:
@@ -366,6 +368,8 @@ def test_flags_that_do_not_fit_are_refused_by_name(record, capsys):
     for flags in (["--comparison_only"], ["--metrics", "accuracy"]):
         assert draw(record / "DR-euc" / "seed1", *flags) == 2
         assert f"{flags[0]} needs several runs" in capsys.readouterr().err
+    assert visualize.main([str(record / "DR-euc" / "seed1"), "--format", "pdf"]) == 2
+    assert "--format is of the files that --figures draws" in capsys.readouterr().err
     assert draw(record, "--comparison_only", "--metrics", "accurcy") == 2
     assert "did you mean" in capsys.readouterr().err
 
@@ -444,3 +448,22 @@ def test_the_epoch_of_the_results_is_the_first_of_the_best(tmp_path):
     assert read_subject(Run(run.folder)).best_epoch == 2
     run.write_table("epochs.csv", pd.DataFrame({"epoch": [1], "val_accuracy": [np.nan]}))
     assert read_subject(Run(run.folder)).best_epoch is None
+
+
+def test_the_page_of_one_run_waits_for_no_large_library(tmp_path):
+    run = finish(tmp_path, "DR-euc", 1)
+    config = json.loads((run.folder / "config.json").read_text())
+    Image.new("L", (9, 9)).save(tmp_path / "0.png")
+    places = {"data_dir": str(tmp_path)}
+    (run.folder / "config.json").write_text(json.dumps({**config, "places": places}))
+    script = (
+        "import sys, visualize; status = visualize.main(sys.argv[1:])\n"
+        "large = {'torch', 'matplotlib', 'sklearn', 'skbio', 'mlflow'}\n"
+        "print(status, *sorted(large & sys.modules.keys()))"
+    )
+    root = Path(visualize.__file__).parent
+    command = [sys.executable, "-c", script, str(run.folder)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0"
+    assert not (run.folder / "figures").exists()
+    assert not Page(run.folder / "report.html").images

@@ -1,18 +1,23 @@
 """The outputs of a recorded split, whose scores are computed again where they were too many to
-keep.
+keep. Torch and the models are imported where that is so.
 """
+
+from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-import models
-from metrics import Outputs
+from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
 from runs.folder import Run, RunError
-from training.rebuild import rebuilding
+
+if TYPE_CHECKING:
+    import torch
+
+    import models
 
 # of a split, images times classes: 64 MiB of float32. Above, embeddings and the head are kept
 # alone, of which scores are made again
@@ -46,6 +51,8 @@ def recompute_scores(
     """`scores` (S, C), and `prototype_scores` where the head has proxies, of the arrays of a split
     that have the head's in their place. Raises: RunError: If they do not fit the run.
     """
+    import torch
+
     head, embeddings = _head(run, arrays, name), torch.from_numpy(np.array(arrays["embeddings"]))
     scores = {"scores": _in_blocks(head, embeddings)}
     if head.has_proxies:
@@ -56,6 +63,11 @@ def recompute_scores(
 
 def _head(run: Run, arrays: Mapping[str, np.ndarray], name: str) -> models.Head:
     """The head of a run with its recorded weights."""
+    import torch
+
+    import models
+    from training.rebuild import rebuilding
+
     state = {
         key.removeprefix(_HEAD): torch.from_numpy(np.array(value))
         for key, value in arrays.items()
@@ -71,14 +83,16 @@ def _head(run: Run, arrays: Mapping[str, np.ndarray], name: str) -> models.Head:
     return head.eval()
 
 
-@torch.no_grad()
 def _in_blocks(
     score: Callable[[torch.Tensor], torch.Tensor], embeddings: torch.Tensor
 ) -> np.ndarray:
     """Scores (S, C) float32 in a temporary file, which ends with the array."""
-    classes = score(embeddings[:1]).shape[1]
+    import torch
+
     file = tempfile.TemporaryFile()  # noqa: SIM115  the array holds it open
-    for rows in row_blocks(len(embeddings), classes):
-        score(embeddings[rows]).float().numpy().tofile(file)
+    with torch.no_grad():
+        classes = score(embeddings[:1]).shape[1]
+        for rows in row_blocks(len(embeddings), classes):
+            score(embeddings[rows]).float().numpy().tofile(file)
     file.flush()
     return np.memmap(file, np.float32, "r", shape=(len(embeddings), classes))
