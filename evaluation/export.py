@@ -2,10 +2,12 @@
 in the file's metadata the class tree, how images are brought to size, the temperature and the rule.
 """
 
+import contextlib
 import importlib.util
 import io
 import json
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -83,7 +85,9 @@ def export(asked: PredictionOptions) -> None:
             " holds 2"
         )
     content = _with_metadata(
-        _onnx(network, shape), metadata(run, shape, decision, asked.scores, asked.target)
+        _onnx(network, shape),
+        run.hierarchy.num_classes,
+        metadata(run, shape, decision, asked.scores, asked.target),
     )
     apart = _check(content, network, shape)
     with replacing(asked.out) as temporary:
@@ -161,17 +165,18 @@ def _onnx(network: Posterior, shape: Shape) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter on its own workings
         try:
-            torch.onnx.export(
-                network,
-                example,
-                written,
-                input_names=inputs,
-                output_names=["probabilities"],
-                dynamic_axes={name: {0: "batch"} for name in (*inputs, "probabilities")},
-                opset_version=OPSET,
-                # the other exporter takes ten times as long, and a package more
-                dynamo=False,
-            )
+            with _right_sums():
+                torch.onnx.export(
+                    network,
+                    example,
+                    written,
+                    input_names=inputs,
+                    output_names=["probabilities"],
+                    dynamic_axes={name: {0: "batch"} for name in (*inputs, "probabilities")},
+                    opset_version=OPSET,
+                    # the other exporter takes ten times as long, and a package more
+                    dynamo=False,
+                )
         except Exception as error:  # what cannot be written raises almost anything
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ValueError(
@@ -180,10 +185,50 @@ def _onnx(network: Posterior, shape: Shape) -> bytes:
     return written.getvalue()
 
 
-def _with_metadata(content: bytes, texts: dict[str, str]) -> bytes:
+@contextlib.contextmanager
+def _right_sums() -> Iterator[None]:
+    """Has the exporter write sums and maxima over siblings (--method conditional) as they are: of
+    rows with one index `index_add` by itself keeps but the last, with a warning, and of a maximum
+    it guesses a wrong shape, of which onnxruntime warns at each answer.
+    """
+    parse = torch.onnx.symbolic_helper.parse_args
+
+    def scattered(g, values, axis, rows, source, how):
+        return g.op("ScatterElements", values, rows, source, axis_i=axis, reduction_s=how).setType(
+            values.type()
+        )
+
+    @parse("v", "i", "v", "v", "v")
+    def index_add(g, values, axis, index, source, alpha=None):
+        others = [i for i in range(source.type().dim()) if i != axis]
+        rows = g.op("Unsqueeze", index, g.op("Constant", value_t=torch.tensor(others)))
+        rows = g.op("Expand", rows, g.op("Shape", source))
+        return scattered(g, values, axis, rows, source, "add")
+
+    @parse("v", "i", "v", "v", "s", "b")
+    def scatter_reduce(g, values, axis, rows, source, how, include_self):
+        return scattered(g, values, axis, rows, source, {"amax": "max", "amin": "min"}[how])
+
+    mended = {"aten::index_add": index_add, "aten::scatter_reduce": scatter_reduce}
+    for name, written in mended.items():
+        torch.onnx.register_custom_op_symbolic(name, written, OPSET)
+    try:
+        yield
+    finally:
+        for name in mended:
+            torch.onnx.unregister_custom_op_symbolic(name, OPSET)
+
+
+def _with_metadata(content: bytes, classes: int, texts: dict[str, str]) -> bytes:
     import onnx
 
     proto = onnx.load_model_from_string(content)
+    # shapes that the exporter guesses, of sums over the tree wrongly, of which onnxruntime warns
+    del proto.graph.value_info[:]
+    shape = proto.graph.output[0].type.tensor_type.shape
+    shape.Clear()
+    shape.dim.add().dim_param = "batch"
+    shape.dim.add().dim_value = classes
     for node in proto.graph.node:
         node.doc_string = ""  # may name folders of this machine
     onnx.helper.set_model_props(proto, texts)
@@ -220,6 +265,6 @@ def _check(content: bytes, network: Posterior, shape: Shape) -> float:
         raise ValueError(
             f"--export: onnxruntime's probabilities are up to {largest:.2g} from the run's own,"
             f" more than {TOLERANCE:g}: PyTorch's exporter does not keep what this network"
-            " computes, as that of --method conditional; nothing is written"
+            " computes; nothing is written"
         )
     return largest

@@ -24,6 +24,7 @@ RUNS = {
     "grey": "--method DR --gray --use_val --fit pad",
     "sizes": "--method normface --use_val --size_inform --clspri",
     "softmax": "--method softmax --share_parents",
+    "conditional": "--method conditional --use_val",
 }
 
 
@@ -41,10 +42,15 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Of odd sizes and several kinds, grey ones among them."""
+    """Of odd sizes and several kinds: grey, of 16 bits and transparent ones among them."""
     root = tmp_path_factory.mktemp("new")
-    for i, mode in enumerate(["RGB", "L", "RGBA", "P"] * 5):
-        draw(root / f"{i:02}.png", (5 + 7 * i % 41, 4 + 11 * i % 37), mode, seed=i)
+    rng = np.random.default_rng(1)
+    for i, mode in enumerate(["RGB", "L", "RGBA", "P", "16"] * 4):
+        size, file = (5 + 7 * i % 41, 4 + 11 * i % 37), root / f"{i:02}.png"
+        if mode == "16":
+            Image.fromarray(rng.integers(0, 2**16, size[::-1], dtype=np.uint16)).save(file)
+        else:
+            draw(file, size, mode, seed=i)
     return root
 
 
@@ -56,6 +62,7 @@ def images(tmp_path_factory):
         ("grey", "--rule majority --scores prototypes"),
         ("sizes", "--threshold 0.6"),
         ("softmax", "--rule majority"),
+        ("conditional", "--rule majority"),
     ],
 )
 def test_the_file_answers_as_the_script_does(runs, images, tmp_path, capsys, name, flags):
@@ -76,6 +83,7 @@ def test_the_file_answers_as_the_script_does(runs, images, tmp_path, capsys, nam
     if known["input"]["sizes"]:
         feed["sizes"] = batch.sizes
     assert {each.name for each in session.get_inputs()} == set(feed)
+    assert session.get_outputs()[0].shape == ["batch", len(known["classes"])]
     (p,) = session.run(None, feed)
     assert p.shape == (20, len(known["classes"]))
     order = {path: c for c, path in enumerate(known["classes"])}
