@@ -131,6 +131,7 @@ class PrototypeSums:
         self.sums = torch.zeros(num_classes, dim, dtype=torch.float64, device=device)
         self.squares = torch.zeros(num_classes, dtype=torch.float64, device=device)
         self.counts = torch.zeros(num_classes, dtype=torch.int64, device=device)
+        self._wide = self.sums[:0]  # memory of a batch in float64, used again
 
     @torch.no_grad()
     def add(self, embeddings: torch.Tensor, targets: torch.Tensor) -> None:
@@ -140,7 +141,9 @@ class PrototypeSums:
     @torch.no_grad()
     def add_directions(self, directions: torch.Tensor, targets: torch.Tensor) -> None:
         """Takes in a batch whose embeddings (B, D) are of length 1 or 0 already."""
-        directions = directions.double()
+        if len(directions) > len(self._wide):
+            self._wide = self.sums.new_empty(directions.shape)
+        directions = self._wide[: len(directions)].copy_(directions)
         self.sums.index_add_(0, targets, directions)
         self.squares.index_add_(0, targets, torch.linalg.vector_norm(directions, dim=1).square_())
         self.counts.index_add_(0, targets, torch.ones_like(targets))

@@ -15,10 +15,14 @@ def widen(embeddings: torch.Tensor) -> torch.Tensor:
     return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
-def unit(vectors: torch.Tensor) -> torch.Tensor:
-    """Rows of length 1. A zero row stays zero, with a zero gradient; a row with NaN stays NaN."""
+def unit(vectors: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Rows of length 1. A zero row stays zero, with a zero gradient; a row with NaN stays NaN.
+
+    Args:
+        out: Where to put them, the vectors themselves, say, where there is no gradient.
+    """
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors / torch.where(length <= SHORTEST, torch.inf, length)
+    return torch.div(vectors, torch.where(length <= SHORTEST, torch.inf, length), out=out)
 
 
 def angle(cosines: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """What is counted while an epoch trains, at next to no cost."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -9,11 +10,44 @@ from hierarchies import Hierarchy
 from metrics.geometry import diagnostics
 from models import PrototypeSums
 from models.sphere import SHORTEST, unit, widen
+from training.best_class import best_class
 from training.coarse_targets import CoarseTargets
 from training.team import ALONE, Team
 
 CHECK_EVERY = 20  # steps between two looks at the loss: each one waits for the device
 WAITING = 2**19  # bytes of embeddings that wait to be counted, which caches of processors hold
+
+
+class _Waiting:
+    """Rows that wait to be counted together, in memory that is filled again and again: on the CPU
+    fresh memory of this size costs as much as the counting.
+    """
+
+    def __init__(self):
+        self.rows = 0
+        self._kept: tuple[torch.Tensor, ...] = ()
+
+    def has_room(self, rows: int) -> bool:
+        """Whether as many rows more can be taken in."""
+        return bool(self._kept) and self.rows + rows <= len(self._kept[0])
+
+    def make_room(self, parts: Sequence[torch.Tensor]) -> None:
+        """Memory for rows like these, as many of them as caches hold; nothing waits."""
+        row = parts[0].element_size() * parts[0].shape[1]
+        rows = max(len(parts[0]), WAITING // row)
+        self._kept = tuple(part.new_empty(rows, *part.shape[1:]) for part in parts)
+
+    def add(self, parts: Sequence[torch.Tensor]) -> None:
+        """Takes in rows of each part."""
+        end = self.rows + len(parts[0])
+        for kept, part in zip(self._kept, parts):
+            kept[self.rows : end] = part
+        self.rows = end
+
+    def take(self) -> list[torch.Tensor]:
+        """What waits, which may be overwritten by whoever takes it."""
+        rows, self.rows = self.rows, 0
+        return [kept[:rows] for kept in self._kept]
 
 
 class Diverged(RuntimeError):
@@ -53,7 +87,7 @@ class EpochStats:
         # what waits to be counted: losses; answers and targets; embeddings, class vectors, targets
         self._losses: list[torch.Tensor] = []
         self._answers: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._waiting: list[tuple[torch.Tensor, ...]] = []
+        self._waiting = _Waiting()
 
     @torch.no_grad()
     def add(
@@ -79,14 +113,17 @@ class EpochStats:
         self.steps += 1
         if self.mixed:
             return
-        self._answers.append((scores.argmax(1), targets))
+        self._answers.append((best_class(scores), targets))
         if self.coarse is not None:
             kept = self.coarse.has_class(targets)
             embeddings, targets = embeddings[kept], targets[kept]
         self.with_class += len(targets)
-        self._waiting.append((embeddings, head.weight.index_select(0, targets), targets))
-        if len(self._waiting) * embeddings.nbytes >= WAITING:
+        parts = widen(embeddings), head.weight.index_select(0, targets), targets
+        if not self._waiting.has_room(len(targets)):
             self._take_in()
+            if not self._waiting.has_room(len(targets)):
+                self._waiting.make_room(parts)
+        self._waiting.add(parts)
 
     @torch.no_grad()
     def _take_in(self) -> None:
@@ -101,14 +138,13 @@ class EpochStats:
                 answers == targets if self.coarse is None else self.coarse.holds(targets, answers)
             )
             self.correct += right.sum()
-        if not self._waiting:
+        if not self._waiting.rows:
             return
-        embeddings, own, targets = (torch.cat(parts) for parts in zip(*self._waiting))
-        self._waiting.clear()
-        directions = unit(widen(embeddings))
+        embeddings, own, targets = self._waiting.take()
         lengths = torch.linalg.vector_norm(own, dim=1).clamp_(min=SHORTEST)
-        cosines = (directions * own).sum(dim=1) / lengths
-        self.own_angle += torch.acos(cosines.clamp(-1, 1)).sum()
+        directions = unit(embeddings, out=embeddings)
+        cosines = own.mul_(directions).sum(dim=1).div_(lengths)
+        self.own_angle += cosines.clamp_(-1, 1).acos_().sum()
         self.sums.add_directions(directions, targets)
 
     def bar_values(self) -> dict[str, str]:

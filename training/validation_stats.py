@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from data import Splits
 from metrics import flat, superclass
 from metrics.outputs import Predictions
+from training.best_class import best_class
 from training.epoch_stats import Diverged
 from training.team import ALONE, Team
 
@@ -27,7 +28,7 @@ class ValidationStats:
     @torch.no_grad()
     def add(self, scores: torch.Tensor, targets: torch.Tensor) -> None:
         """Takes in a batch: scores (B, C), targets (B,)."""
-        self.predicted.append(scores.argmax(1))
+        self.predicted.append(best_class(scores))
         if self.count < len(self.splits.val):
             kept = targets < self.splits.num_classes
             scores, targets = scores[kept], targets[kept]
