@@ -14,6 +14,7 @@ import pandas as pd
 import data
 import losses
 import models
+from models.options import DISTANCES
 from registry import possible
 
 # between the parts of a name; a number such as 1e-05 has a dash of its own
@@ -48,15 +49,25 @@ PAPER_NAMES |= {
 
 
 class Labels(NamedTuple):
-    """Labels by the names of rows, all different, and what all rows share, '' for nothing."""
+    """What rows are called.
+
+    Attributes:
+        by_name: Labels by the names of rows, all different.
+        shared: What all rows share, '' for nothing.
+        distance: Of all rows that have one, where not all have one; '' where they have several.
+    """
 
     by_name: dict[str, str]
     shared: str
+    distance: str = ""
 
     @property
     def note(self) -> str:
-        """A sentence on what all rows share, '' where they share nothing."""
-        return f"every row: {self.shared}" if self.shared else ""
+        """A sentence on what the labels leave out, '' where they leave out nothing."""
+        said = f"every row: {self.shared}" if self.shared else ""
+        if not self.distance:
+            return said
+        return f"{said}{'; ' if said else ''}every row with a distance: {self.distance}"
 
 
 def method_labels(
@@ -87,13 +98,27 @@ def method_labels(
         name: [of_row[0], *(part for part in of_row[1:] if part not in shared)]
         for name, of_row in parts.items()
     }
+    own, distance = _without_distance(own) if len(names) > 1 else (own, "")
     labels = {name: "-".join(of_row) for name, of_row in own.items()}
     if paper:
         labels = {name: " + ".join(map(_in_papers, of_row)) for name, of_row in own.items()}
-        shared = [_in_papers(part) for part in shared]
+        shared, distance = [_in_papers(part) for part in shared], _in_papers(distance)
     if len(set(labels.values())) < len(names):  # the same parts in another order
         return Labels({name: name for name in names}, "")
-    return Labels(labels, ", ".join(shared))
+    return Labels(labels, ", ".join(shared), distance)
+
+
+def _without_distance(parts: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], str]:
+    """The parts without the distance, and the distance, where all rows that have one have the same;
+    else as they are.
+    """
+    found = {own[1] for own in parts.values() if own[1:] and own[1] in DISTANCES}
+    shorter = {
+        name: own[:1] + [p for p in own[1:] if p not in found] for name, own in parts.items()
+    }
+    if len(found) != 1 or len(set(map(tuple, shorter.values()))) < len(parts):
+        return dict(parts), ""
+    return shorter, found.pop()
 
 
 def relabel(table: pd.DataFrame, labels: Labels) -> pd.DataFrame:

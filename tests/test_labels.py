@@ -16,8 +16,18 @@ def test_long_names_that_differ_in_the_middle_are_told_apart_by_just_that():
 
 def test_an_option_that_one_row_lacks_stays_with_the_others():
     labels = method_labels(["softmax-val", "NormFace-euc-val", "DR-euc-mds-val"])
-    assert list(labels.by_name.values()) == ["softmax", "NormFace-euc", "DR-euc-mds"]
-    assert labels.shared == "val"
+    assert list(labels.by_name.values()) == ["softmax", "NormFace", "DR-mds"]
+    assert labels.note == "every row: val; every row with a distance: euc"
+    paper = method_labels(["softmax-val", "DR-euc-mds-val"], paper=True)
+    assert list(paper.by_name.values()) == ["Softmax", "ProxyDR + MDS"]
+    assert paper.note.endswith("every row with a distance: Euclidean distance")
+
+
+def test_distances_that_differ_or_tell_rows_apart_stay():
+    labels = method_labels(["softmax", "DR-euc", "DR-arccos"])
+    assert list(labels.by_name.values()) == ["softmax", "DR-euc", "DR-arccos"] and not labels.note
+    labels = method_labels(["DR-ema", "DR-euc-ema"])  # of a head that once had no distance
+    assert list(labels.by_name.values()) == ["DR", "DR-euc"] and labels.note == "every row: ema"
 
 
 def test_a_row_alone_keeps_its_whole_name():
