@@ -12,6 +12,8 @@ MARK = "{mark}"
 LABEL_SHARE = 0.4  # of the width of a terminal, for names; longer ones go on in the next line
 NO_TERMINAL = 100  # characters of a line that goes to a file or another program
 COLUMN = 229.0  # points of a column of a paper: the narrowest of the usual ones, LaTeX's article
+PAGE = 468.0  # and of both columns of that, for tables that would else be longer than a page
+LINES = 60  # of a table in \footnotesize that a page holds beside its caption
 _SEPARATION = 2.5  # points on either side of a cell, \tabcolsep
 # points of characters in \footnotesize of Computer Modern, rounded up
 _NARROW, _WIDE_ONES, _POINTS = set("ijltfI.,:;!|'()[] -"), set("mwMW%±@"), (2.9, 7.4, 5.6, 4.4)
@@ -103,21 +105,24 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A `table` of a paper's column with booktabs rules and marked cells in bold; columns that do
-    not fit beside each other follow below, labels repeated. The notes are in its caption.
+    """A `table` of a paper's column, or a `table*` of both, with booktabs rules and marked cells in
+    bold; columns that do not fit beside each other follow below, labels repeated. The notes are in
+    its caption.
     """
+    environment = "table" if room_in_paper(table) == COLUMN else "table*"
     rows = [[_escape_latex(name) for name in table.columns]]
     rows += table.marked(lambda cell: rf"\textbf{{{_cell(cell)}}}", _cell)
-    caption = ". ".join([table.title, *table.notes_for("bold")])
+    notes = [note[:1].upper() + note[1:] for note in table.notes_for("bold")]
+    caption = ". ".join([table.title, *notes])
     lines = [
         r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
+        rf"\begin{{{environment}}}",
         r"\centering",
         rf"\caption{{{_escape_latex(caption)}.}}",
         r"\footnotesize",
         rf"\setlength{{\tabcolsep}}{{{_SEPARATION}pt}}",
     ]
-    for number, block in enumerate(_panels(table)):
+    for number, block in enumerate(_panels(table, room_in_paper(table))):
         headings, *others = (rf"{' & '.join(row[j] for j in block)} \\" for row in rows)
         lines += [
             *([r"\par\medskip"] if number else []),
@@ -129,7 +134,7 @@ def latex(table: Table) -> str:
             r"\bottomrule",
             r"\end{tabular}",
         ]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    return "\n".join([*lines, rf"\end{{{environment}}}"]) + "\n"
 
 
 def width_in_print(table: Table) -> int:
@@ -138,18 +143,29 @@ def width_in_print(table: Table) -> int:
     return sum(2 + max(map(len, column)) for column in lines) - 2
 
 
-def width_in_paper(table: Table) -> float:
-    """Points of the widest part of a table as `latex` sets it, about; more than `COLUMN` where the
-    labels and one column of values are wider.
+def room_in_paper(table: Table) -> float:
+    """Points of the width for a table: `COLUMN`, or `PAGE` where it would be too long or its labels
+    leave no room for a value.
     """
     widths = _paper_widths(table)
-    return max(sum(widths[j] for j in block) for block in _panels(table))
+    panels = _panels(table, COLUMN)
+    fits = max(sum(widths[j] for j in block) for block in panels) <= COLUMN
+    return COLUMN if fits and len(panels) * (len(table.rows) + 2) <= LINES else PAGE
 
 
-def _panels(table: Table) -> list[list[int]]:
+def width_in_paper(table: Table) -> float:
+    """Points of the widest part of a table as `latex` sets it, about; more than `room_in_paper`
+    where the labels and one column of values are wider.
+    """
+    widths = _paper_widths(table)
+    panels = _panels(table, room_in_paper(table))
+    return max(sum(widths[j] for j in block) for block in panels)
+
+
+def _panels(table: Table, room: float) -> list[list[int]]:
     """Columns of each part of a table in a paper: as many as fit, about equally many in each."""
     widths = _paper_widths(table)
-    fewest = len(list(_blocks(widths, table.labels, COLUMN, apart=0.0)))
+    fewest = len(list(_blocks(widths, table.labels, room, apart=0.0)))
     values = len(widths) - table.labels
     size = -(-values // fewest) if fewest else values
     head = list(range(table.labels))
@@ -157,9 +173,9 @@ def _panels(table: Table) -> list[list[int]]:
         [*head, *range(start, min(start + size, len(widths)))]
         for start in range(table.labels, len(widths), max(size, 1))
     ]
-    if even and all(sum(widths[j] for j in block) <= COLUMN for block in even):
+    if even and all(sum(widths[j] for j in block) <= room for block in even):
         return even
-    return list(_blocks(widths, table.labels, COLUMN, apart=0.0))
+    return list(_blocks(widths, table.labels, room, apart=0.0))
 
 
 def _paper_widths(table: Table) -> list[float]:

@@ -34,7 +34,6 @@ PAPER_NAMES = {
     "arccos": "angular distance",
     "ema": "EMA",
     "mds": "MDS",
-    "dynamic": "dynamic scale",
     "val": "validation split",
     "shared": "shared parents",
     "size": "size-informed",

@@ -69,13 +69,13 @@ def show(
 
 
 def _too_wide(shown: Sequence[formats.Table]) -> list[str]:
-    """A line on each table whose labels leave no room for a value in a column of a paper."""
+    """A line on each table whose labels leave no room for a value on a page of a paper."""
     widths = [(table.title, formats.width_in_paper(table)) for table in shown]
     return [
-        f"{title}: the table is about {width:.0f} points wide and a column of a paper holds"
-        f" {formats.COLUMN:.0f}: its names are long; shorten them in the file, or use table*"
+        f"{title}: the table is about {width:.0f} points wide and a page of a paper holds"
+        f" {formats.PAGE:.0f}: its names are long; shorten them in the file"
         for title, width in widths
-        if width > formats.COLUMN
+        if width > formats.PAGE
     ]
 
 

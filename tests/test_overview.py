@@ -74,7 +74,7 @@ def test_a_table_too_wide_for_a_paper_is_noted_with_the_way_out(record, call):
     assert "points wide" not in err
     write_run(record, f"DR-euc-{'very' * 20}_long", 1, {"accuracy": 0.5}, note="long")
     _, _, err = call("--record", record, "--format", "latex", "--columns", "accuracy")
-    assert "points wide and a column of a paper holds 229: its names are long" in err
+    assert "points wide and a page of a paper holds 468: its names are long" in err
 
 
 def test_the_csv_format_is_numbers_for_a_spreadsheet(record, call):

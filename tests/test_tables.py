@@ -18,7 +18,7 @@ from metrics.catalogue import MEASURES, describe, direction, place, split
 from metrics.measure import SECTIONS
 from metrics.suite import ON_REQUEST
 from reports import formats, page
-from reports.formats import COLUMN, Table, terminal
+from reports.formats import COLUMN, PAGE, Table, terminal
 from reports.statistics import compare, summarise
 from reports.tables import (
     LAYOUTS,
@@ -232,7 +232,7 @@ def six_methods(tmp_path) -> pd.DataFrame:
 def test_a_table_for_a_paper_has_the_papers_names_and_says_once_what_all_rows_share(tmp_path):
     (table,) = summary_tables(six_methods(tmp_path), ["accuracy", "prototype/accuracy"], paper=True)
     assert table.columns == ("method", "Acc. ↑", "Acc. (NC) ↑")
-    assert [row[0] for row in table.rows][:3] == ["NormFace", "ProxyDR", "ProxyDR + dynamic scale"]
+    assert [row[0] for row in table.rows][:3] == ["NormFace", "ProxyDR", "ProxyDR + dynamic"]
     assert "every row: 3 seeds" in table.notes and "every row: Euclidean distance" in table.notes
     assert not any("--compare" in note for note in table.notes)  # no flags in a caption
     assert len(table.best) == 2 and {column for _, column in table.best} == {1, 2}
@@ -248,6 +248,21 @@ def test_a_table_of_six_methods_and_eight_measures_fits_a_column_of_a_paper(tmp_
     )
     widths, column = measured_widths(text, tmp_path)
     assert all(width <= column for width in widths), (widths, column)
+
+
+def test_a_table_too_long_for_a_column_goes_over_both(tmp_path):
+    options = ("", "-ema", "-mds", "-dynamic", "-ema-dynamic", "-mds-dynamic", "-mds-corr")
+    names = [f"{head}-euc{option}" for head in ("NormFace", "DR") for option in options]
+    for name in names:
+        values = {f"accuracy@{k}": 0.5 for k in range(1, 12)}
+        write_run(tmp_path, name, 1, values, mark=name)
+    summary = summarise(read_record(tmp_path).values)
+    (table,) = summary_tables(summary, list(dict.fromkeys(summary["metric"])), paper=True)
+    assert COLUMN < formats.width_in_paper(table) <= PAGE
+    text = LAYOUTS["latex"](table)
+    assert text.count(r"{table*}") == 2 and len(text.splitlines()) < 60
+    widths, column = measured_widths(text, tmp_path)
+    assert column < max(widths) <= 2 * column + 10
 
 
 def measured_widths(text: str, folder) -> tuple[list[float], float]:
@@ -280,6 +295,8 @@ def measured_widths(text: str, folder) -> tuple[list[float], float]:
 def test_names_that_leave_no_room_are_wider_than_a_column():
     table = table_of([("W" * 60, "1.0")])
     assert formats.width_in_paper(table) > COLUMN
+    assert formats.room_in_paper(table) == PAGE
+    assert formats.width_in_paper(table_of([("W" * 90, "1.0")])) > PAGE
 
 
 def test_two_pairs_are_shown_as_differences_and_no_interval(tmp_path):
@@ -449,7 +466,7 @@ def test_latex_keeps_comparison_signs_hyphens_and_brackets():
     )
     assert (
         r"{[}a] \textless{}b\textgreater{}\textbar{}''c'' & -{}-d \\" in text
-        and "use -{}-compare A" in text
+        and "Use -{}-compare A" in text
     )
 
 
