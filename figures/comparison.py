@@ -1,6 +1,7 @@
 """Methods beside each other, with intervals over seeds."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,12 +11,13 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from figures.common import FEWEST_SEEDS, NothingToDraw
 from figures.groups import series_style
-from figures.palette import FAINT
+from figures.palette import FAINT, OTHERS
 from figures.style import Drawing, distinct, new_figure
 from metrics.catalogue import direction
 
 _EDGES = r"(ahc|ahd@\d+|severity|hdist_top@\d+)(_lca_height)?"  # measures in edges of the tree
 _WIDTH = 1.9  # inches of a panel
+_LETTERS = 26  # of a line above one
 _ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
@@ -53,7 +55,7 @@ def method_dots(summary: pd.DataFrame, values: pd.DataFrame, metrics: Sequence[s
 
 def height_curves(summary: pd.DataFrame, values: pd.DataFrame) -> Drawing:
     """Share of the images whose answer shares an ancestor of at most a height with the truth, one
-    line a method; summary and values as in `method_dots`.
+    panel a method with the others in grey; summary and values as in `method_dots`.
     """
     part = summary[
         summary["metric"].str.fullmatch(r"height_accuracy@\d+") & summary["mean"].notna()
@@ -67,40 +69,43 @@ def height_curves(summary: pd.DataFrame, values: pd.DataFrame) -> Drawing:
     methods = [
         name for name in dict.fromkeys(summary["options"]) if (part["options"] == name).any()
     ]
-    figure = new_figure(6.4, 3.6 + 0.2 * (len(methods) // 3))
-    axes = figure.add_subplot()
-    for index, (name, label) in enumerate(zip(methods, distinct(methods))):
-        mine, style = part[part["options"] == name], series_style(index)
-        x = mine["height"] + 0.03 * (index - (len(methods) - 1) / 2)
-        few = mine["n_seeds"] < FEWEST_SEEDS
-        error = np.nan_to_num((mine["mean"] - mine["lower"]).mask(few).to_numpy())
-        for at, metric in zip(x[few], mine.loc[few, "metric"]):
-            seeds = values.loc[
-                (values["options"] == name) & (values["metric"] == metric), "value"
-            ].dropna()
-            _seed_dots(axes, np.full(len(seeds), at), seeds, style["color"])
-        axes.errorbar(
-            x,
-            mine["mean"],
-            yerr=error,
-            markersize=5,
-            linewidth=1.3,
-            capsize=2.5,
-            label=label,
-            **style,
-        )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.grid(axis="y", color=FAINT, alpha=0.3, linewidth=0.6)
-    axes.set_xlabel("height of the lowest common ancestor, at most (edges; 0: the class itself)")
-    axes.set_ylabel("share of the test images")
-    axes.set_ylim(top=1.0)  # of a share, whatever an interval reaches
-    figure.legend(loc="outside lower center", ncols=min(3, len(methods)))
-    caption = "How many answers are right if an answer within a subtree of that height counts."
-    return Drawing(
-        figure,
-        f"{caption} The root, where every answer is right, is left out. {_interval_note(part)}",
+    columns = min(4, len(methods))
+    rows = -(-len(methods) // columns)
+    figure = new_figure(max(3.4, columns * _WIDTH) + 0.5, rows * 1.7 + 0.5)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for index, (ax, name, label) in enumerate(zip(panels, methods, distinct(methods))):
+        for _, other in part[part["options"] != name].groupby("options", sort=False):
+            ax.plot(other["height"], other["mean"], color=OTHERS, linewidth=0.7)
+        _heights(ax, part[part["options"] == name], values[values["options"] == name], index)
+        ax.set_title(textwrap.fill(label, _LETTERS), loc="left", size=8.5)
+        ax.grid(axis="y", color=FAINT, alpha=0.3, linewidth=0.6)
+    for spare in panels[len(methods) :]:
+        spare.set_visible(False)
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    # of a share, whatever an interval reaches
+    panels[0].set_ylim(np.floor(10 * part["mean"].min() - 1e-9) / 10, 1.0)
+    figure.supxlabel("height of the lowest common ancestor, at most (edges)", size=9)
+    figure.supylabel("share of the test images", size=9)
+    caption = (
+        "How many answers are right if an answer within a subtree of that height counts; 0: the"
+        " class itself. The root, where every answer is right, is left out."
     )
+    if len(methods) > 1:
+        caption += " Grey: the other methods."
+    return Drawing(figure, f"{caption} {_interval_note(part)}")
+
+
+def _heights(ax: Axes, mine: pd.DataFrame, values: pd.DataFrame, index: int) -> None:
+    """The curve of one method with its intervals, or the values of the seeds where they are few."""
+    style = {**series_style(index), "linestyle": "-"}
+    few = mine["n_seeds"] < FEWEST_SEEDS
+    for at, metric in zip(mine.loc[few, "height"], mine.loc[few, "metric"]):
+        seeds = values.loc[values["metric"] == metric, "value"].dropna()
+        _seed_dots(ax, np.full(len(seeds), at), seeds, style["color"])
+    error = np.nan_to_num((mine["mean"] - mine["lower"]).mask(few).to_numpy())
+    look = {"markersize": 4, "linewidth": 1.4, "capsize": 2}
+    ax.errorbar(mine["height"], mine["mean"], yerr=error, **look, **style)
 
 
 def _dots(ax: Axes, methods: list[str], summary: pd.DataFrame, values: pd.DataFrame) -> None:

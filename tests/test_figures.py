@@ -535,16 +535,22 @@ def test_method_dots_show_mean_interval_and_seeds():
     assert list(other_seeds) == [0.6] and list(other_mean) == [0.6] and "95 %" in caption
 
 
-def test_height_curves_leave_out_the_root():
+def test_height_curves_are_panels_without_the_root_that_end_at_all_images():
     rows = [
-        (name, f"height_accuracy@{h}", 3, 0.5 + 0.1 * h, 0.4, 0.7)
-        for name in ("a", "b")
+        (name, f"height_accuracy@{h}", 3, 0.55 + 0.1 * h, 0.4, 1.7)
+        for name in "abcde"
         for h in range(4)
     ]
     none = pd.DataFrame(columns=["options", "metric", "value"])
-    figure, _ = drawn(height_curves, summary(rows), none)
-    lines = [container.lines[0] for container in figure.axes[0].containers]
-    assert all(line.get_ydata().tolist() == [0.5, 0.6, 0.7] for line in lines) and len(lines) == 2
+    figure, caption = drawn(height_curves, summary(rows), none)
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    assert [ax.get_title(loc="left") for ax in shown] == list("abcde")
+    for ax in shown:
+        (own,) = (container.lines[0] for container in ax.containers)
+        np.testing.assert_allclose(own.get_ydata(orig=False), [0.55, 0.65, 0.75])
+        others = [line for line in ax.lines if line.get_color() == OTHERS]
+        assert len(others) == 4 and ax.get_ylim() == (0.5, 1.0)
+    assert "Grey: the other methods." in caption
 
 
 def test_two_seeds_are_points_and_no_interval():
