@@ -4,8 +4,23 @@ which pages do without.
 
 from typing import NamedTuple
 
+from metrics.geometry import EPOCH_SAMPLE
+
 DPI = 144
 FEWEST_SEEDS = 3  # for an interval: that of two spans everything (Student's t is 12.7 there)
+
+# of several methods, one column a panel: the first that any of them has
+COMPARED = {
+    "Validation loss": ("mean loss of an image", ("val_loss",)),
+    "Validation accuracy": ("share of images", ("val_accuracy",)),
+    "Training loss": ("mean loss of an image", ("train_loss",)),
+    "Training accuracy": ("share of images", ("train_accuracy",)),
+    "Scale of the scores": ("factor", ("scale",)),
+    "Class vectors (W) against the tree": (
+        "rank correlation",
+        ("W/corr", f"W_of_{EPOCH_SAMPLE}/corr"),
+    ),
+}
 
 
 class NothingToDraw(ValueError):

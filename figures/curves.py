@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from figures.common import FEWEST_SEEDS, NothingToDraw, counted
+from figures.common import COMPARED, FEWEST_SEEDS, NothingToDraw, counted
 from figures.groups import REPEATED, series_style
 from figures.palette import FAINT, TAKEN_COLOUR, TRUE_COLOUR
 from figures.style import Drawing, distinct, new_figure
@@ -27,18 +27,6 @@ PANELS = {
             f"W_of_{EPOCH_SAMPLE}/corr": f"class vectors (W) of {EPOCH_SAMPLE} classes",
             f"P_of_{EPOCH_SAMPLE}/corr": f"prototypes (P) of {EPOCH_SAMPLE} classes",
         },
-    ),
-}
-# of several methods, one column a panel: the first that any of them has
-COMPARED = {
-    "Validation loss": ("mean loss of an image", ("val_loss",)),
-    "Validation accuracy": ("share of images", ("val_accuracy",)),
-    "Training loss": ("mean loss of an image", ("train_loss",)),
-    "Training accuracy": ("share of images", ("train_accuracy",)),
-    "Scale of the scores": ("factor", ("scale",)),
-    "Class vectors (W) against the tree": (
-        "rank correlation",
-        ("W/corr", f"W_of_{EPOCH_SAMPLE}/corr"),
     ),
 }
 _RANGES = {"mean loss of an image": (0.0, np.inf), "share of images": (0.0, 1.02)}

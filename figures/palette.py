@@ -38,6 +38,7 @@ def for_pages() -> dict:
     return {
         "series": SERIES,
         "others": OTHERS,
+        "ink": INK,
         "right": parts(TRUE_COLOUR),
         "wrong": parts(TAKEN_COLOUR),
     }

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from figures.common import NothingToDraw
-from figures.crossings import Untangled, untangle
+from figures.crossings import Untangled, count_crossings, turn, untangle
 from figures.groups import Groups, top_groups
 from figures.layout import DrawnTree, drawn_hierarchy, drawn_learned
 from hierarchies import Hierarchy
@@ -120,6 +120,16 @@ class Subject:
     def untangled(self) -> Untangled:
         """The class tree (left) and the learned tree (right), turned towards each other."""
         return untangle(drawn_hierarchy(self.reference), self.learned)
+
+    @cached_property
+    def against_taxonomy(self) -> Untangled:
+        """The class tree in its own order (left) and the learned tree (right), turned to it."""
+        left = drawn_hierarchy(self.reference)
+        right = turn(self.learned, left.position())
+        crossings = count_crossings(left.order(), right.order())
+        return Untangled(
+            left, right, crossings, count_crossings(left.order(), self.learned.order())
+        )
 
     def missing_note(self) -> str:
         """A sentence about classes without a class vector, or nothing."""

@@ -1,5 +1,6 @@
 """The class tree beside the tree of the class vectors, with a line from each class to itself."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,14 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from figures.common import counted
+from figures.crossings import Untangled
 from figures.groups import MIXED, Groups
 from figures.layout import DrawnTree, axis_start
 from figures.palette import INK, OTHERS
-from figures.style import Drawing, Rows, inch_axes, name_rows, text_width
+from figures.style import Drawing, Rows, inch_axes, name_rows, printable, text_width
 from figures.subject import Subject
 
 TALLEST = 42.0  # inches of the longest list of classes
 _TREE, _TOP, _BOTTOM, _PAD = 2.0, 0.32, 0.55, 0.07  # inches
+_LEAST, _WIDEST = 0.35, 8.0  # inches of a level of the class tree, and of all of it, with names
 
 
 class _Columns(NamedTuple):
@@ -28,22 +31,28 @@ class _Columns(NamedTuple):
     top: float
 
 
-def tanglegram(subject: Subject, title: str | None = None) -> Drawing:
-    """Reference tree left, UPGMA tree of the class vectors right, inner nodes turned so that few
-    lines cross.
+def tanglegram(subject: Subject, title: str | None = None, *, fixed: bool = False) -> Drawing:
+    """Class tree left with its inner nodes named, UPGMA tree of the class vectors right, inner
+    nodes turned so that few lines cross; `fixed`: only those of the right tree, so that the
+    figures of several methods have one order.
     """
-    found, groups = subject.untangled, subject.groups
+    found, groups = subject.against_taxonomy if fixed else subject.untangled, subject.groups
     names = [subject.names[c] for c in subject.with_vector]
     rows = name_rows(len(names), TALLEST)
     colours = np.array(groups.class_colours())[subject.with_vector]
-    figure, axes, columns = _page(names, rows, groups)
+    depths = _depths(subject, found.left, rows)
+    figure, axes, columns = _page(names, rows, groups, depths[-1] if len(depths) else _TREE)
     start = axis_start(found.right)
     for tree, span, cut in ((found.left, columns.left, 0.0), (found.right, columns.right, start)):
         x = span[0] + tree.shares(cut) * (span[1] - span[0])
+        if tree is found.left and len(depths):
+            x = np.where(tree.item >= 0, span[1], span[0] + depths[tree.reach.astype(int)])
         y = columns.top + (tree.rows() + 0.5) * rows.pitch
         draw_branches(
             axes, tree, x, y, tree.sole_group(groups.of_class[subject.with_vector]), groups
         )
+        if tree is found.left and len(depths):
+            _name_taxa(axes, tree, x, y, subject.reference.names, rows.size)
     _connect(axes, found.left.position(), found.right.position(), columns, rows, colours)
     for tree, edge, side in (
         (found.left, columns.lines[0], "right"),
@@ -63,14 +72,47 @@ def tanglegram(subject: Subject, title: str | None = None) -> Drawing:
             )
     _head(axes, columns, title)
     _scale(figure, found.right, start, columns, subject.unit)
-    return Drawing(figure, _caption(subject, rows))
+    return Drawing(figure, _caption(subject, found, rows, fixed))
 
 
-def _page(names: list[str], rows: Rows, groups: Groups) -> tuple[Figure, Axes, _Columns]:
+def _depths(subject: Subject, tree: DrawnTree, rows: Rows) -> np.ndarray:
+    """Inches from the root to each depth of the class tree, wide enough for the names of the inner
+    nodes; one more for the classes. Empty where that would be too wide, or names are left out.
+    """
+    measure, _ = inch_axes(1, 1)
+    depth = tree.reach.astype(int)
+    inner = [v for v, item in enumerate(tree.item.tolist()) if item < 0 and v]
+    columns = [0.0]
+    for d in range(1, max((int(depth[v]) for v in inner), default=0) + 1):
+        here = [printable(subject.reference.names[v]) for v in inner if depth[v] == d]
+        columns.append(max(_LEAST, text_width(measure, here, rows.size) + 2 * _PAD))
+    found = np.cumsum([*columns, _LEAST])
+    return found if found[-1] <= _WIDEST and rows.step == 1 else np.empty(0)
+
+
+def _name_taxa(
+    axes: Axes,
+    tree: DrawnTree,
+    x: np.ndarray,
+    y: np.ndarray,
+    names: Sequence[str],
+    size: float,
+) -> None:
+    """The names of the inner nodes above the branches that lead to them."""
+    for v, above in enumerate(tree.parent.tolist()):
+        if above >= 0 and tree.item[v] < 0:
+            look = {"size": size, "style": "italic", "color": INK, "va": "bottom"}
+            axes.text(x[above] + 0.4 * _PAD, y[v] - 0.01, printable(names[v]), **look)
+
+
+def _page(
+    names: list[str], rows: Rows, groups: Groups, tree: float
+) -> tuple[Figure, Axes, _Columns]:
+    """An empty page; `tree` is the width of the class tree in inches."""
     measure, _ = inch_axes(1, 1)
     label = text_width(measure, names, rows.size) + 2 * _PAD
     between = min(4.5, max(2.0, len(names) * rows.pitch / 8))  # long lines must not get too steep
-    edges = np.cumsum([0.1, _TREE, label, between, label, _TREE])
+    edges = np.cumsum([0.1, tree, label, between, label, _TREE])
     width = edges[-1] + 0.1
     across = max(1, int(width // 2.2))
     handles = groups.handles(lines=True)
@@ -166,15 +208,20 @@ def _scale(figure: Figure, tree: DrawnTree, start: float, columns: _Columns, uni
     ruler.set_xlabel(unit, fontsize=7.5)
 
 
-def _caption(subject: Subject, rows: Rows) -> str:
-    found, count = subject.untangled, len(subject.with_vector)
+def _caption(subject: Subject, found: Untangled, rows: Rows, fixed: bool) -> str:
+    count = len(subject.with_vector)
     pairs = count * (count - 1) // 2
     share = f", {found.crossings / pairs:.1%} of all pairs" if pairs else ""
+    turned = (
+        "the class tree keeps its order, and inner nodes of the other are turned towards it"
+        if fixed
+        else "inner nodes of both trees are turned for the fewest that a search from several starts"
+        " finds"
+    )
     notes = f"{subject.groups.note()}{rows.note()}{subject.missing_note()}"
     return (
-        f"{counted(found.crossings, 'crossing')}{share}: inner nodes of both trees are turned for"
-        " the fewest that a"
-        f" search from several starts finds ({found.before:,} as the trees come). Branches and"
+        f"{counted(found.crossings, 'crossing')}{share}: {turned}"
+        f" ({found.before:,} as the trees come). Branches and"
         " lines have the colour of"
         f" a group where all classes below are of it.{cut_note(axis_start(found.right))}{notes}"
     )

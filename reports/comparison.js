@@ -176,8 +176,9 @@ function axes(picture, box, xs, ys, xname, yname, whole = false) {
   const x = scale(xs[0], xs[1], left, right);
   const y = scale(ys[0], ys[1], bottom, top);
   let [tx, dx] = ticks(xs[0], xs[1], Math.max(2, (right - left) / 90));
+  if (whole && xs[1] - xs[0] < 8) [tx] = ticks(xs[0], xs[1], 8); // every height
   if (whole) [tx, dx] = [[...new Set(tx.map(Math.round))].filter((t) => t >= xs[0] && t <= xs[1]), 0];
-  const [ty, dy] = ticks(ys[0], ys[1], Math.max(2, (bottom - top) / 60));
+  const [ty, dy] = ticks(ys[0], ys[1], Math.max(2, (bottom - top) / 40));
   tx.forEach((t) => picture.append(svg("line", { x1: x(t), x2: x(t), y1: top, y2: bottom, class: "grid" }),
     svg("text", { x: x(t), y: bottom + 16, "text-anchor": "middle" }, t.toFixed(dx))));
   ty.forEach((t) => picture.append(svg("line", { x1: left, x2: right, y1: y(t), y2: y(t), class: "grid" }),
@@ -295,6 +296,10 @@ function filter(box) {
   box.prepend(element("p", { class: "choices" }, element("label", {}, "Show ", input)));
 }
 
-const PARTS = { measure: measurePart, scatter: scatterPart, heights: heightsPart, curves: curvesPart };
+function treesPart(group, place) {
+  tanglegrams(group.tree, group.learned, group.rows, place);
+}
+
+const PARTS = { trees: treesPart, measure: measurePart, scatter: scatterPart, heights: heightsPart, curves: curvesPart };
 document.querySelectorAll("[data-sortable]").forEach((box) => { sortable(box.querySelector("table")); filter(box); });
 document.querySelectorAll("[data-part]").forEach((place) => PARTS[place.dataset.part](DATA[+place.dataset.group], place));

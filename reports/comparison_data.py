@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from figures.common import FEWEST_SEEDS
-from figures.curves import COMPARED
+from figures.common import COMPARED, FEWEST_SEEDS
 from metrics.catalogue import direction, meaning, value_range
 from reports.statistics import against, summarise
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from html import escape
 from itertools import combinations
 from pathlib import Path
@@ -10,15 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from figures import Rendered, render
-from figures.common import counted
-from figures.comparison import height_curves, method_dots
-from figures.curves import COMPARED, method_curves
-from figures.tanglegrams import tanglegram
+import figures
+from figures.common import COMPARED, Rendered, counted
 from metrics.catalogue import direction, meaning
-from reports import comparison_data, formats, page, statistics, tables
+from reports import comparison_data, formats, page, statistics, tables, tree_data
 from reports.labels import method_labels, relabel
-from reports.run_report import Options, read_subject, run_title, shown, write, write_images
+from reports.run_report import Options, read_subject, shown, write, write_images
 from runs import records
 from runs.folder import Run, RunError
 
@@ -50,6 +48,13 @@ _DRAWN = (
         "Means over seeds by epoch. Grey: the other methods. The scale of the scores is a curve"
         " only with --dynamic.",
     ),
+)
+_TREES = (
+    "Learned trees",
+    "trees",
+    "The class tree, and the tree that the class vectors of a method make by average linkage"
+    " (UPGMA) of their distances: of the first seed that can be read. Point at a branch, a name or"
+    " a dot to read what it is.",
 )
 _ALL_PAIRS = 4  # rows with seeds in common of which every pair is tested
 _PAIRED = 8  # rows that are tested against the first one where there are more
@@ -116,7 +121,7 @@ class _Maker(NamedTuple):
         self, name: str, alt: str, draw: Callable, *arguments: object, line_art: bool = False
     ) -> str:
         """HTML of a figure that was drawn and written."""
-        rendered = render(draw, *arguments, formats=self.options.formats)
+        rendered = figures.render(draw, *arguments, formats=self.options.formats)
         return self.show(name, alt, rendered, line_art)
 
     def show(self, name: str, alt: str, rendered: Rendered, line_art: bool = False) -> str:
@@ -186,16 +191,20 @@ def report_comparison(
     for number, group in enumerate(compared.groups):
         epochs = epoch_curves(group)
         dynamic = [row for row, own in group.options.items() if own.get("dynamic")]
-        numbers.append(
-            comparison_data.group_data(group.values, [*group.metrics, *group.more], epochs, dynamic)
+        data = comparison_data.group_data(
+            group.values, [*group.metrics, *group.more], epochs, dynamic
         )
-        sections += _sections(compared, group, maker, number, epochs)
+        trees = comparison_trees(group)
+        numbers.append(data | trees)
+        drawn = _DRAWN + ((_TREES,) if trees else ())
+        sections += _sections(compared, group, maker, number, epochs, drawn)
     if compared.problems:
         sections.append(
             page.Section("Left out or damaged", page.notes(compared.problems, "problem"))
         )
     runs = sum(group.values["folder"].nunique() for group in compared.groups)
     rows = sum(len(group.rows) for group in compared.groups)
+    names = dict.fromkeys(group.values["dataset"].iloc[0] for group in compared.groups)
     lead = [
         f"{runs} runs of {counted(rows, 'kind')} (method and options)",
         *(
@@ -206,7 +215,7 @@ def report_comparison(
     write(
         out / "report.html",
         page.document(
-            f"Comparison of {compared.common.name}",
+            f"{', '.join(names)}: methods compared",
             lead,
             sections,
             kind="comparison",
@@ -247,17 +256,50 @@ def epoch_curves(group: Group) -> pd.DataFrame:
     return table.assign(lower=table["mean"] - half, upper=table["mean"] + half)
 
 
+def comparison_trees(group: Group) -> dict:
+    """The class tree of a group, and the tree of the class vectors of the first readable seed of
+    each row, None where there is none; empty where no row has one, or the tree is too large.
+    """
+    hierarchy, learned = None, []
+    for row in group.rows:
+        found = None
+        for folder in group.folders(row):
+            run = Run(folder)
+            try:
+                hierarchy = run.hierarchy if hierarchy is None else hierarchy
+                if hierarchy.num_classes > tree_data.MOST:
+                    return {}
+                vectors = run.arrays("test").get("class_vectors")
+            except (RunError, OSError):
+                continue
+            if vectors is not None and np.shape(vectors)[1:] != (0,):
+                distance = run.options.get("distance") or "euc"
+                found = tree_data.learned_tree(vectors, hierarchy, distance)
+            break
+        learned.append(found)
+    if not any(learned):
+        return {}
+    return {"tree": tree_data.class_tree(hierarchy), "learned": learned}
+
+
 def _sections(
-    compared: Comparison, group: Group, maker: _Maker, number: int, epochs: pd.DataFrame
+    compared: Comparison,
+    group: Group,
+    maker: _Maker,
+    number: int,
+    epochs: pd.DataFrame,
+    drawn: Sequence[tuple[str, str, str]],
 ) -> Iterator[page.Section]:
-    """The parts of the page about one dataset and tree; `number` is its place in the data."""
+    """The parts of the page about one dataset and tree; `number` is its place in the data, `drawn`
+    what the script fills in.
+    """
     head = f"{group.title}: " if len(compared.groups) > 1 else ""
     summary = statistics.summarise(group.values)
     methods = "".join(
         _methods_table(table, group) for table in tables.summary_tables(summary, group.metrics)
     )
     yield page.Section(f"{head}Methods", methods)
-    for title, part, said in _DRAWN:
+    for title, part, said in drawn:
         place = f'<div data-part="{part}" data-group="{number}"></div>'
         yield page.Section(f"{head}{title}", page.notes([said]) + place)
     tests, said = paired_tests(group)
@@ -274,6 +316,10 @@ def _figures(
     group: Group, maker: _Maker, head: str, summary: pd.DataFrame, epochs: pd.DataFrame
 ) -> Iterator[page.Section]:
     """Figures for papers."""
+    # matplotlib, which the page does without
+    from figures.comparison import height_curves, method_dots
+    from figures.curves import method_curves
+
     dots = maker.figure(
         f"methods{group.suffix}",
         "Method comparison",
@@ -294,8 +340,8 @@ def _figures(
     curves = maker.figure(
         f"curves{group.suffix}", "Training curves by method", method_curves, moving
     )
-    yield page.Section(f"{head}Figures for papers", dots + heights + curves)
-    yield page.Section(f"{head}Learned trees", page.beside(_tanglegrams(group, maker)))
+    trees = page.beside(_tanglegrams(group, maker))
+    yield page.Section(f"{head}Figures for papers", dots + heights + curves + trees)
 
 
 def _breakable(heading: str) -> str:
@@ -369,7 +415,9 @@ def _paired_test(group: Group, a: str, b: str) -> formats.Table:
 
 
 def _tanglegrams(group: Group, maker: _Maker) -> Iterator[str]:
-    """The tanglegram of the first readable seed of each row."""
+    """The tanglegram of the first readable seed of each row, the class tree in one order."""
+    from figures.tanglegrams import tanglegram
+
     for row in group.rows:
         name = f"tanglegram{group.suffix}_{_plain(row)}"
         reasons = []
@@ -379,14 +427,9 @@ def _tanglegrams(group: Group, maker: _Maker) -> Iterator[str]:
             except (RunError, OSError) as error:
                 reasons.append(str(error))
                 continue
-            yield maker.figure(
-                name,
-                f"Learned tree of {row}",
-                tanglegram,
-                subject,
-                run_title(Run(folder)),
-                line_art=True,
-            )
+            title = f"{row}, seed {subject.options.get('seed')}"
+            draw = partial(tanglegram, fixed=True)
+            yield maker.figure(name, f"Learned tree of {row}", draw, subject, title, line_art=True)
             break
         else:
             yield maker.show(name, "", Rendered(f"{row}: no run can be drawn. {reasons[0]}", {}))

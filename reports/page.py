@@ -26,6 +26,8 @@ _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action"
     " 'none'"
 )
+# files beside this module, but for .css and .js: the style and the script of a kind of page
+_KINDS = {"run_page": ("page", "run_page"), "comparison": ("page", "tanglegram", "comparison")}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px;
   margin: 0 auto; padding: 1.5rem; }
@@ -84,15 +86,15 @@ def document(
         title: Its heading.
         lead: Lines below that.
         sections: Its parts.
-        kind: Of the page: page.css and page.js and, behind them, the .css and the .js of this name
-            beside this module are its style and its script, the only one that the browser may run,
-            after everything else; its hash is in the page's policy. None: a page without a script.
+        kind: Of the page, see `_KINDS`: its script is the only one that the browser may run, after
+            everything else, and its hash is in the page's policy. None: a page without a script.
         data: What the script finds as JSON in the element `data`.
     """
     policy, scripts, style = _POLICY, "", ""
     if kind is not None:
         style, script = (
-            _beside(f"page.{suffix}") + _beside(f"{kind}.{suffix}") for suffix in ("css", "js")
+            "".join(_beside(f"{name}.{suffix}") for name in _KINDS[kind])
+            for suffix in ("css", "js")
         )
         script = f'"use strict";\nconst PALETTE = {as_json(for_pages())};\n{script}'
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

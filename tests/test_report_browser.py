@@ -12,11 +12,10 @@ import socket
 import subprocess
 import threading
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from drawable import draw, finish, make_outputs
+from drawable import draw, finish, make_epochs, make_outputs
 from PIL import Image
 from recorded import write_run
 
@@ -152,67 +151,90 @@ def test_the_page_refuses_to_load_anything_from_elsewhere(record, tmp_path, brow
     )
 
 
-# sorts, filters and draws a comparison, and says what became of it
-USE = """<script>onload = () => {
-  const wrong = [], found = {};
-  addEventListener("error", (event) => wrong.push(event.message));
-  const first = (row) => row.cells[0].textContent;
-  const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
-  const names = () => all("[data-sortable] tbody tr").filter((row) => !row.hidden).map(first);
-  const button = all("[data-sortable] button").find((b) => b.textContent.startsWith("accuracy"));
-  button.click(); found.down = names();
-  button.click(); found.up = names();
-  const input = document.querySelector("input");
-  input.value = "norm"; input.dispatchEvent(new Event("input")); found.shown = names();
-  const part = document.querySelector("[data-part=measure]");
-  const list = all("select", part)[1];
-  list.value = "1"; list.dispatchEvent(new Event("change"));
-  const isReference = (row) => row.cells[5].textContent === "reference";
-  found.reference = all("tbody tr", part).filter(isReference).map(first);
-  found.points = all("tbody tr:first-child td:nth-child(2) circle[r='2.4']", part).length;
-  found.scatter = all("[data-part=scatter] g").length;
-  found.front = document.querySelector(".legend").textContent.includes("(front)");
-  found.panels = all("[data-part=heights] .panel").length;
-  button.dispatchEvent(new Event("pointermove"));
-  found.tip = document.querySelector(".tip").textContent;
-  found.bold = all("b").length;
-  found.wrong = wrong;
-  const said = document.createElement("p");
-  said.id = "probe";
-  said.textContent = encodeURIComponent(JSON.stringify(found));
-  document.body.replaceChildren(said);
-}</script>"""
+NASTY = '<script>boom()</script> "it\'s" \u2028&amp; 桡足类'
+# what a person does with a comparison: sorts, filters, chooses a reference, a tree and a class
+COMPARE = """
+const found = {};
+const first = (row) => row.cells[0].textContent;
+const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+const choose = (list, value) => { list.value = value; list.dispatchEvent(new Event("change")); };
+const type = (input, text) => { input.value = text; input.dispatchEvent(new Event("input")); };
+const names = () => all("[data-sortable] tbody tr").filter((row) => !row.hidden).map(first);
+const head = all("[data-sortable] button").find((b) => b.textContent.startsWith("accuracy"));
+head.click(); found.down = names();
+head.click(); found.up = names();
+type(document.querySelector("input"), "norm"); found.shown = names();
+const part = document.querySelector("[data-part=measure]");
+choose(all("select", part)[1], "1");
+const isReference = (row) => row.cells[5].textContent === "reference";
+found.reference = all("tbody tr", part).filter(isReference).map(first);
+const strips = all("tbody td:nth-child(2) svg", part);
+found.points = strips.map((one) => one.querySelectorAll("circle[r='2.4']").length);
+found.intervals = strips.map((one) => one.querySelectorAll("line[stroke-width]").length);
+found.scatter = all("[data-part=scatter] g").length;
+found.front = document.querySelector(".legend").textContent.includes("(front)");
+found.panels = all("[data-part=heights] .panel").length;
+const curves = document.querySelector("[data-part=curves]");
+choose(curves.querySelector("select"), "Scale of the scores");
+found.scales = all(".panel", curves).map((panel) => panel.firstChild.textContent);
+head.dispatchEvent(new Event("pointermove"));
+found.tip = document.querySelector(".tip").textContent;
+found.bold = all("b").length;
+const trees = document.querySelector("[data-part=trees]");
+const texts = (selector) => all(selector, trees).map((one) => one.textContent);
+found.methods = texts("option");
+const left = () => all(".leaf text[text-anchor=end]", trees).map((one) => one.getAttribute("y"));
+found.taxa = texts(".taxon");
+const before = [left(), texts(".leaf")];
+choose(trees.querySelector("select"), trees.querySelectorAll("option")[1].value);
+found.still = JSON.stringify(before) === JSON.stringify([left(), texts(".leaf")]);
+type(trees.querySelector("input"), "桡足类 b1");
+found.found = texts(".found");
+trees.querySelector("circle").dispatchEvent(new Event("pointermove"));
+found.branch = document.querySelector(".tip").textContent;
+const result = document.createElement("pre");
+result.id = "probe";
+result.textContent = JSON.stringify(found);
+document.body.replaceChildren(result);
+"""
 
 
 def test_a_comparison_is_sorted_filtered_and_drawn_in_the_browser(tmp_path, browse):
+    tree = Hierarchy.from_paths([(g, f"{NASTY} {g}{i}") for g in "AB" for i in range(3)])
     names = {"DR-euc": 0.8, "NormFace-euc": 0.6, "DR-euc-a<b>\"标本'</script>": 0.7}
     for name, accuracy in names.items():
-        for seed in (1, 2):
+        for seed in (1, 2, 3) if name == "DR-euc" else (1, 2):
             metrics = {"accuracy": accuracy + seed / 100, "severity": 2.0 - accuracy}
             heights = {f"height_accuracy@{h}": 0.8 + h / 10 for h in range(3)}
-            folder = name.replace("/", "_")
-            write_run(tmp_path, folder, seed, {**metrics, **heights}, mark=name)
+            folder, dynamic = name.replace("/", "_"), {"dynamic": True} if "<" in name else {}
+            run = write_run(
+                tmp_path, folder, seed, metrics | heights, tree=tree, mark=name, **dynamic
+            )
+            run.write_table("epochs.csv", make_epochs())
+            if "<" not in name:
+                vectors = make_outputs(tree, 12, seed).class_vectors
+                run.write_arrays("test", {"class_vectors": vectors})
     out = tmp_path / "out"
     assert visualize.main([str(tmp_path / "demo"), "--comparison_only", "--out", str(out)]) == 0
-    text = (out / "report.html").read_text("utf-8")
-    page, copy = out / "report.html", tmp_path / "copy.html"
-    # as it is, under its own policy: the script runs, and reports no error
-    shown = browse(page, "--dump-dom", "--enable-logging=stderr")[0]
-    assert shown.count('class="panel"') >= 3
-    copy.write_text(
-        re.sub(r"<meta http-equiv=.*?>", "", text).replace("</body>", f"{USE}</body>"), "utf-8"
-    )
-    dumped = browse(copy, "--dump-dom")[0]
-    found = json.loads(unquote(re.search(r'<p id="probe">(.*?)</p>', dumped)[1]))
+    text, copy = (out / "report.html").read_text("utf-8"), tmp_path / "copy.html"
+    copy.write_text(visited(text, COMPARE), "utf-8")
+    dumped = browse(copy, "--dump-dom", "--enable-logging=stderr")[0]
+    assert "CONSOLE" not in browse.said
+    found = json.loads(html.unescape(re.search(r'<pre id="probe">(.*?)</pre>', dumped)[1]))
     strange = next(name for name in found["down"] if "标本" in name)
     assert found["down"] == ["DR", strange, "NormFace"] and found["up"] == found["down"][::-1]
-    assert "<b>" in strange and found["bold"] == 0 and found["wrong"] == []
+    assert "<b>" in strange and found["bold"] == 0
     assert found["shown"] == ["NormFace"] and len(found["reference"]) == 1
-    assert found["points"] == 2 and found["scatter"] == 3 and found["front"]
-    assert found["panels"] == 3 and found["tip"].startswith("Share of the images whose predicted")
+    # two seeds are points, three have an interval
+    assert sorted(zip(found["points"], found["intervals"])) == [(2, 0), (2, 0), (3, 1)]
+    assert found["scatter"] == 3 and found["front"] and found["panels"] == 3
+    assert found["scales"] == [strange]  # the only one whose scale moves
+    assert found["tip"].startswith("Share of the images whose predicted")
+    assert sorted(found["methods"]) == ["DR", "NormFace"] and {"A", "B"} <= set(found["taxa"])
+    assert found["still"] and len(found["found"]) == 1 and "桡足类 B1" in found["found"][0]
+    assert re.match(r"6 classes, these are all classes; joined at \d", found["branch"])
 
 
-NASTY = '<script>boom()</script> "it\'s" \u2028&amp; 桡足类'
 # what a person does: sorts, searches, opens a confusion, closes a superclass; the page's policy
 # stays, with the hash of this script added
 VISIT = """

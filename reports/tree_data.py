@@ -1,0 +1,107 @@
+"""Class tree and trees of class vectors as numbers, for the page that draws them beside each
+other.
+"""
+
+import numpy as np
+
+from figures.crossings import count_crossings, turn
+from figures.groups import top_groups
+from figures.layout import DrawnTree, axis_start, drawn_hierarchy, drawn_learned
+from figures.subject import UNITS
+from hierarchies import Hierarchy
+from metrics.trees import upgma
+from metrics.vectors import pairwise_distances, present
+from reports.run_data import node_names
+
+MOST = 2000  # classes; the trees of more are too long to read
+
+
+def class_tree(hierarchy: Hierarchy) -> dict:
+    """Names, parents and colours of the nodes, and the node of each class.
+
+    The colour is that of the group at the top that holds all classes below, None above those.
+    """
+    groups = top_groups(hierarchy)
+    sole = drawn_hierarchy(hierarchy).sole_group(groups.of_class)
+    return {
+        "names": node_names(hierarchy),
+        "parent": hierarchy.parent.tolist(),
+        "leaves": hierarchy.leaves.tolist(),
+        "order": hierarchy.leaf_order.tolist(),
+        "colours": [groups.colours[g] if g >= 0 else None for g in sole.tolist()],
+        "groups": [(groups.names[g], groups.colours[g]) for g in groups.own]
+        + ([(groups.others_name(), groups.colours[groups.others[0]])] if groups.others else []),
+    }
+
+
+def learned_tree(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) -> dict | None:
+    """The UPGMA tree of class vectors (C, D), turned towards the class tree, which stands still, so
+    that the trees of several methods can be compared; None with fewer than two finite vectors.
+
+    Returns: Of each node, parents first, children from top to bottom: its parent, the class at a
+    tip (-1 inside), the distance at which its branches join, its number of classes, and the taxon
+    that shares most with it (Jaccard) with the number of classes that both have; then the start of
+    the axis, its unit, and the number of crossings.
+    """
+    kept = np.flatnonzero(present(np.asarray(vectors, float)))
+    if len(kept) < 2:
+        return None
+    rank = np.empty(hierarchy.num_classes, np.int64)
+    rank[hierarchy.leaf_order] = np.arange(hierarchy.num_classes)
+    position = np.argsort(np.argsort(rank[kept]))
+    found = turn(drawn_learned(upgma(pairwise_distances(vectors[kept], distance))), position)
+    order = np.argsort(position)
+    taxon, shared, size = _nearest_taxa(found, kept, hierarchy)
+    places = _preorder(found)
+    place_of = np.empty(len(places), np.int64)
+    place_of[places] = np.arange(len(places))
+    parent = found.parent[places]
+    return {
+        "parent": np.where(parent >= 0, place_of[parent], -1).tolist(),
+        "item": [int(kept[i]) if i >= 0 else -1 for i in found.item[places].tolist()],
+        "join": [float(f"{x:.4g}") for x in found.joins()[places].tolist()],
+        "size": size[places].tolist(),
+        "taxon": taxon[places].tolist(),
+        "shared": shared[places].tolist(),
+        "start": axis_start(found),
+        "unit": UNITS[distance],
+        "crossings": int(count_crossings(order, found.order())),
+    }
+
+
+def _preorder(tree: DrawnTree) -> np.ndarray:
+    """The nodes, parents first, children from top to bottom."""
+    found, stack = [], [0]
+    while stack:
+        v = stack.pop()
+        found.append(v)
+        stack.extend(reversed(tree.children[v]))
+    return np.array(found)
+
+
+def _nearest_taxa(
+    tree: DrawnTree, kept: np.ndarray, hierarchy: Hierarchy
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each node of a learned tree over some classes: the node of the class tree whose classes,
+    of those, overlap most with its own (of equal ones the deepest; the root only where it is all
+    classes), how many both have, and its number of classes.
+    """
+    below = np.zeros((len(tree.item), len(kept)), np.float32)
+    for v in range(len(tree.item) - 1, -1, -1):
+        if tree.item[v] >= 0:
+            below[v, tree.item[v]] = 1
+        for u in tree.children[v]:
+            below[v] += below[u]
+    taxa = np.zeros((len(hierarchy.parent), len(kept)), np.float32)
+    for i, c in enumerate(kept.tolist()):
+        v = int(hierarchy.leaves[c])
+        while v >= 0:
+            taxa[v, i] = 1
+            v = int(hierarchy.parent[v])
+    both = below @ taxa.T
+    size = below.sum(axis=1)
+    jaccard = both / (size[:, None] + taxa.sum(axis=1) - both)
+    jaccard[size < len(kept), 0] = 0  # the root says nothing about a part
+    deepest = np.argsort(-hierarchy.depth, kind="stable")
+    taxon = deepest[jaccard[:, deepest].argmax(axis=1)]
+    return taxon, both[np.arange(len(both)), taxon].astype(int), size.astype(int)
