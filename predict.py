@@ -39,6 +39,14 @@ from registry import possible
 TREE = "hierarchy.json"  # of a run
 GROUP = "sample_id"  # as in exports of EcoTaxa
 HOST, PORT = "127.0.0.1", 8765  # of --serve
+# how the names of what is written may end; a name without an end is taken as it is
+ENDS = {
+    "out": (".csv", ".tsv"),
+    "counts": (".csv", ".tsv"),
+    "ecotaxa": (".tsv", ".txt"),
+    "embeddings": (".npz",),
+    "export": (".onnx",),
+}
 OF_TABLE = ("file_column", "where", "box_columns")  # how --table is read
 
 
@@ -75,7 +83,7 @@ def build_parser() -> Parser:
         type=filled,
         default="predictions.csv",
         metavar="CSV",
-        help="table to write, one row an image",
+        help="table to write, one row an image: .csv, or .tsv with tabs between the cells",
     )
     add(
         "--embeddings",
@@ -146,8 +154,9 @@ def _table_flags(group) -> None:
         "--counts",
         type=filled,
         metavar="CSV",
-        help="also write how many images of each taxon each sample holds: as answered, and"
-        " corrected for what the run confuses, by its validation images, with intervals",
+        help="also write how many images of each taxon each sample holds (.csv or .tsv): as"
+        " answered, and corrected for what the run confuses, by its validation images, with"
+        " intervals",
     )
     add(
         "--sample_column",
@@ -243,6 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.coarse is not None and args.scores != "W":
         parser.error("--coarse multiplies the probabilities of the class vectors: leave --scores W")
     _check_asked(parser, args)
+    _check_ends(parser, args)
     _check_table(parser, args)
     try:
         if args.export is not None:
@@ -295,6 +305,19 @@ def _check_asked(parser: Parser, args: argparse.Namespace) -> None:
                 parser.error(f"--{name} needs --serve")
         if not args.images:
             parser.error("the following arguments are required: IMAGE")
+
+
+def _check_ends(parser: Parser, args: argparse.Namespace) -> None:
+    """Refuses names of files whose end promises what is not written into them."""
+    for name, ends in ENDS.items():
+        path = getattr(args, name)
+        end = os.path.splitext(path or "")[1]
+        if end and end.lower() not in ends:
+            way = " (a spreadsheet opens it)" if ".csv" in ends else ""
+            parser.error(
+                f"--{name} {shortened(path, 200)}: a file {end} cannot be written here; the name"
+                f" must end in {' or '.join(ends)}{way}"
+            )
 
 
 def _check_read(parser: Parser, args: argparse.Namespace, kind: str, read: set[str]) -> None:

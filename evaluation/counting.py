@@ -66,7 +66,9 @@ def count_samples(
     return pd.concat(frames, ignore_index=True)
 
 
-def write_counts(path: Path, table: pd.DataFrame) -> None:
+def write_counts(path: Path, table: pd.DataFrame, separator: str = ",") -> None:
     """Writes the table of `count_samples`."""
-    text = for_people(table).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    text = for_people(table).to_csv(
+        index=False, float_format="%.6g", lineterminator="\n", sep=separator
+    )
     path.write_bytes(text.encode("utf-8", "surrogateescape"))

@@ -38,6 +38,7 @@ from evaluation.novelty import Novelty
 from evaluation.predictor import Collected, Predictor
 from evaluation.scope import choose_scope
 from evaluation.sources import Source
+from files.text import separator_of
 from files.writing import replacing
 from hierarchies.tree import format_path
 from metrics.amended import coarse_classes
@@ -160,7 +161,9 @@ def predict(asked: PredictionOptions) -> Counts:
             samples = _samples(asked, images, collected)
             posterior = np.concatenate(collected.posterior)
             write_counts(
-                tables["counts"], count_samples(source.tree, posterior, samples, validation)
+                tables["counts"],
+                count_samples(source.tree, posterior, samples, validation),
+                separator_of(asked.counts),
             )
         if "ecotaxa" in tables:
             write_ecotaxa(tables["ecotaxa"], _rows(asked, source, images, collected))

@@ -17,7 +17,7 @@ from evaluation.answers import Answered, Answerer, Counts
 from evaluation.known_images import KnownImages
 from evaluation.model import Embedder
 from evaluation.novelty import Novelty
-from files.text import for_people
+from files.text import for_people, separator_of
 from files.writing import RowStore, replacing
 
 
@@ -86,11 +86,11 @@ class Predictor:
 
         Args:
             files: Paths of images.
-            out: CSV file with the columns file; truth and correct where truths are given; those of
-                `Answerer`; novelty_p, the share of validation images that are as far from all
-                classes, see `metrics.novelty`; split, that of the run in which an image of a known
-                class is, empty for new ones; error, why an image cannot be read, and all else is
-                empty.
+            out: CSV file, or .tsv, with the columns file; truth and correct where truths are given;
+                those of `Answerer`; novelty_p, the share of validation images that are as far from
+                all classes, see `metrics.novelty`; split, that of the run in which an image of a
+                known class is, empty for new ones; error, why an image cannot be read, and all else
+                is empty.
             embeddings: .npz file for the images that could be read: files (S,), embeddings (S, D),
                 not normalised, and scores (S, C), not divided by the temperature.
             truths: (S,) true classes, -1 where not known.
@@ -174,14 +174,14 @@ class Predictor:
             if truths is not None:
                 frame["split"] = splits
         frame = frame.set_axis(np.flatnonzero(read)).reindex(range(len(read)))
-        frame.insert(0, "file", batch.files)
-        return frame.assign(error=batch.errors)
+        around = [pd.DataFrame({name: getattr(batch, f"{name}s")}) for name in ("file", "error")]
+        return pd.concat([around[0], frame, around[1]], axis=1)
 
 
-def as_csv(frame: pd.DataFrame, titles: bool) -> str:
+def as_csv(frame: pd.DataFrame, titles: bool, separator: str = ",") -> str:
     """Rows of the table of answers, and maybe their titles, as predict.py writes them."""
     return for_people(frame).to_csv(
-        index=False, header=titles, float_format="%.9g", lineterminator="\n"
+        index=False, header=titles, float_format="%.9g", lineterminator="\n", sep=separator
     )
 
 
@@ -200,7 +200,7 @@ def _table(out: str | os.PathLike, embeddings: str | os.PathLike | None) -> Iter
         files = []
 
         def write(frame: pd.DataFrame, vectors: np.ndarray, scores: np.ndarray) -> None:
-            handle.write(as_csv(frame, titles=handle.tell() == 0))
+            handle.write(as_csv(frame, handle.tell() == 0, separator_of(out)))
             if archive is not None:
                 rows.append(embeddings=vectors, scores=scores)
                 files.extend(frame["file"][frame["error"].isna()])

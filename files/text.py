@@ -5,6 +5,7 @@ confusion_*.csv, summary.csv, comparisons.csv and their like. Names stay exact i
 .npz, by which images are found again.
 """  # noqa: E501
 
+import os
 import re
 import unicodedata
 from typing import TYPE_CHECKING
@@ -62,6 +63,11 @@ def spreadsheet_cell(text: str) -> str:
     if _FORMULA.match(text) and not _NUMBER.fullmatch(text):
         return f"'{text}"
     return text
+
+
+def separator_of(table: str | os.PathLike) -> str:
+    """What stands between the cells of a table of this file name: a tab in .tsv, else a comma."""
+    return "\t" if os.fspath(table).lower().endswith(".tsv") else ","
 
 
 def shortened(text: str, length: int = 80) -> str:

@@ -291,19 +291,52 @@ def test_no_image_is_replaced_by_a_table(runs, capsys, tmp_path):
     draw(tmp_path / "images" / "photo.png")
     before = (tmp_path / "images" / "photo.png").read_bytes()
     (tmp_path / "link").symlink_to(tmp_path / "images")
-    argv = runs[0]["plain"].folder, tmp_path / "images", "--rule", "majority", "--GPU", "cpu"
-    for flag in ("--out", "--embeddings"):
+    for flag, name in (("--out", "photo.csv"), ("--embeddings", "photo.npz"), ("--out", "photo")):
+        (tmp_path / "images" / name).write_bytes(before)  # an image, by its content
+        argv = runs[0]["plain"].folder, tmp_path / "images" / name, "--rule", "majority"
         other = ["--out", tmp_path / "out.csv"] if flag != "--out" else []
-        for path in (tmp_path / "images" / "photo.png", tmp_path / "link" / "photo.png"):
+        for path in (tmp_path / "images" / name, tmp_path / "link" / name):
             status, _, err = run_main(predict.main, capsys, *argv, *other, flag, path)
-            assert status == 2 and "photo.png is one of the images and would be replaced" in err
+            assert status == 2 and f"{name} is one of the images and would be replaced" in err
+        assert (tmp_path / "images" / name).read_bytes() == before
     status, _, err = run_main(
         predict.main, capsys, *argv, "--out", tmp_path / "x", "--embeddings", tmp_path / "x"
     )
     assert (
         status == 2 and "--out and --embeddings are both" in err and not (tmp_path / "x").exists()
     )
-    assert (tmp_path / "images" / "photo.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "flag, name, ends",
+    [
+        ("--out", "answers.xlsx", ".csv or .tsv (a spreadsheet"),
+        ("--out", "answers.csv.gz", ".csv or .tsv"),
+        ("--counts", "c.parquet", ".csv or .tsv"),
+        ("--ecotaxa", "e.csv", ".tsv or .txt"),
+        ("--embeddings", "e.csv", "must end in .npz"),
+        ("--export", "m.pt", "must end in .onnx"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_before_any_work(capsys, flag, name, ends):
+    argv = ["run"] if flag == "--export" else ["run", "image.png"]
+    status, _, err = run_main(predict.main, capsys, *argv, flag, name)
+    assert status == 2 and f"{flag} {name}: a file" in err and ends in err
+
+
+def test_tables_with_tabs_hold_what_those_with_commas_hold(runs, capsys, tmp_path):
+    for end in ("csv", "TSV"):
+        out = "--out", tmp_path / f"a.{end}", "--counts", tmp_path / f"c.{end}"
+        argv = runs[0]["plain"].folder, runs[1], "--rule", "majority", "--GPU", "cpu"
+        assert run_main(predict.main, capsys, *argv, *out)[0] == 0
+    for name in "ac":
+        text = (tmp_path / f"{name}.TSV").read_text("utf-8")
+        assert "\t" in text.split("\n")[0] and "," not in text.split("\n")[0]
+        tabs, commas = (
+            pd.read_csv(tmp_path / f"{name}.{end}", sep=sep)
+            for end, sep in (("TSV", "\t"), ("csv", ","))
+        )
+        pd.testing.assert_frame_equal(tabs, commas)
 
 
 def test_true_classes_are_read_from_the_folders(runs, call):
