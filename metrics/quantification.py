@@ -144,7 +144,11 @@ def class_shares(posterior: np.ndarray, validation: Validation) -> Shares:
 
 
 def drawn_shares(
-    posterior: np.ndarray, validation: Validation, draws: int = DRAWS, seed: int = 1
+    posterior: np.ndarray,
+    validation: Validation,
+    found: Shares,
+    draws: int = DRAWS,
+    seed: int = 1,
 ) -> Shares:
     """`class_shares` of batches drawn from the images, with replacement, by validation images drawn
     likewise, class by class: each (draws, C).
@@ -152,6 +156,7 @@ def drawn_shares(
     Args:
         posterior: (S, C), S >= 1.
         validation: The temperature behind its posteriors is not fitted again.
+        found: `class_shares` of these images, near which EM of each batch begins.
         draws, seed: Number of the draws, and of the generator.
     """
     rng = np.random.default_rng(seed)
@@ -170,8 +175,7 @@ def drawn_shares(
         drawn = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=draws)
         prior += drawn @ own
     prior /= totals.sum()
-    start = saerens(posterior, validation.posterior.mean(axis=0))
-    start = (start + prior) / 2  # from near 0 EM takes long to leave
+    start = (found.em + prior) / 2  # from near 0 EM takes long to leave
     return Shares(counted, adjusted, saerens(posterior, prior, weights.astype(float), start))
 
 
@@ -201,7 +205,7 @@ def count_nodes(
         empty = pd.DataFrame({"counted": np.zeros(hierarchy.num_nodes)})
         return empty.reindex(columns=COLUMNS)
     found = class_shares(posterior, validation)
-    drawn = drawn_shares(posterior, validation, draws, seed)
+    drawn = drawn_shares(posterior, validation, found, draws, seed)
     columns = {"counted": np.round(_of_nodes(hierarchy, found.counted[None])[0] * samples)}
     for name in ("adjusted", "em"):
         columns[name] = _of_nodes(hierarchy, getattr(found, name)[None])[0] * samples

@@ -5,6 +5,7 @@ import pytest
 from trees import TREE
 
 from hierarchies import Hierarchy
+from metrics import quantification
 from metrics.quantification import (
     COLUMNS,
     Validation,
@@ -126,15 +127,30 @@ def test_a_superclass_has_the_sum_of_its_classes_in_every_draw():
     labels = np.repeat(np.arange(3), 20)
     validation = Validation(labels, clouds(rng, labels))
     table = count_nodes(THREE, posterior, validation, draws=30, seed=3)
-    drawn = drawn_shares(posterior, validation, 30, 3)
+    found = class_shares(posterior, validation)
+    drawn = drawn_shares(posterior, validation, found, 30, 3)
     a = next(v for v in range(THREE.num_nodes) if THREE.path(v) == ("a",))
     assert list(table.columns) == list(COLUMNS) and len(table) == THREE.num_nodes
     for name in ("adjusted", "em"):
         of_a = 40 * getattr(drawn, name)[:, :2].sum(axis=1)
         ends = np.quantile(of_a, [0.025, 0.975])
         np.testing.assert_allclose(table.loc[a, [f"{name}_low", f"{name}_high"]], ends, atol=1e-9)
-    found = class_shares(posterior, validation)
     assert table["counted"][a] == 40 * found.counted[:2].sum()
+
+
+def test_em_of_the_images_is_computed_once(monkeypatch):
+    rng = np.random.default_rng(5)
+    posterior, labels = clouds(rng, rng.integers(0, 3, 30)), np.repeat(np.arange(3), 10)
+    validation = Validation(labels, clouds(rng, labels))
+    plain = []
+
+    def counted(*args):
+        plain.append(len(args) == 2)  # without weights of draws
+        return saerens(*args)
+
+    monkeypatch.setattr(quantification, "saerens", counted)
+    count_nodes(THREE, posterior, validation, draws=20)
+    assert sorted(plain) == [False, True]
 
 
 def test_no_image_is_counted_as_nothing_and_no_validation_image_is_refused():
