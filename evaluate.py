@@ -551,22 +551,21 @@ def _request(args: argparse.Namespace) -> measure.EvaluationOptions:
 def _evaluate_scores(args: argparse.Namespace) -> int:
     """Makes a run of predictions from elsewhere, and evaluates it."""
     from evaluation import foreign
+    from evaluation.from_elsewhere import check_file, read_class_tree
 
-    for name in ("scores", "hierarchy", "val_scores"):
-        path = getattr(args, name)
-        if path is not None and not Path(path).is_file():
-            raise ValueError(f"--{name} {shortened(path, 200)}: there is no such file")
-    tree, notes = foreign.read_class_tree(args.hierarchy)
+    for name in ("scores", "val_scores"):
+        check_file(f"--{name}", getattr(args, name))
+    tree, notes = read_class_tree(args.hierarchy)
     test = foreign.read_predictions(args.scores, tree, args.hierarchy, args.labels)
     val = None
     if args.val_scores is not None:
         val = foreign.read_predictions(args.val_scores, tree, args.hierarchy, args.val_labels)
     for note in dict.fromkeys([*notes, *test.notes]):
         print(f"note: {note}")
-    print(
-        "note: measures of embeddings and class vectors (retrieval, W/*, P/*, prototype/*,"
-        " geometry) are not there: scores alone do not give them"
+    listed = "; ".join(
+        f"of {what} ({', '.join(names)})" for what, names in foreign.NOT_GIVEN.items()
     )
+    print(f"note: scores alone do not give the measures {listed}: they are not there")
     name = args.name or Path(args.scores).stem
     folder = Path(args.record, args.collection, name, f"seed{args.seed}")
     options = {"dataset": args.collection, "method": name, "seed": args.seed}
@@ -578,14 +577,13 @@ def _inspect_classifier(args: argparse.Namespace) -> int:
     """Measures, trees and a tanglegram of the class vectors of a classifier."""
     import pandas as pd
 
-    from evaluation import classifier, files, foreign
+    from evaluation import classifier, files
+    from evaluation.from_elsewhere import read_class_tree
     from figures import FIGURES, Subject, render
     from files.text import for_people
     from files.writing import write_whole
 
-    if not Path(args.hierarchy).is_file():
-        raise ValueError(f"--hierarchy {shortened(args.hierarchy, 200)}: there is no such file")
-    tree, notes = foreign.read_class_tree(args.hierarchy)
+    tree, notes = read_class_tree(args.hierarchy)
     found = classifier.read_class_vectors(
         args.classifier, tree, args.hierarchy, args.classifier_key
     )
@@ -658,8 +656,10 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
     own = set(run.metrics["metric"]) if run.finished else set(plain["metric"])
     asked = [name for name in shown["metric"] if name not in own]
     print_measures(shown, request.wanted, names[0], asked)
-    drawn = next(name for name in names if name.endswith(".txt"))
-    if request.tree:
+    drawn = next((name for name in names if name.endswith(".txt")), None)
+    if request.tree and drawn is None:
+        print("note: --tree: the run has no class vectors, of which a tree could be drawn\n")
+    elif request.tree:
         upgma = (
             (run.folder / drawn)
             .read_text("utf-8", "surrogateescape")
@@ -674,10 +674,8 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
         names.append(_compare_rules(run, request))
     if request.shuffled:
         names.append(_compare_trees(run, source, request, checkpoint))
-    print(
-        f"wrote {names[0]} and {len(names) - 1} more files into {run.folder}, the learned trees as"
-        f" text in {drawn}"
-    )
+    trees = "" if drawn is None else f", the learned trees as text in {drawn}"
+    print(f"wrote {names[0]} and {len(names) - 1} more files into {run.folder}{trees}")
     if run.finished and checkpoint == run.result_checkpoint:
         return report(
             run,

@@ -6,7 +6,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from data.matching import match_folders
+from evaluation.from_elsewhere import (
+    check_file,
+    class_names,
+    in_class_order,
+    named_array,
+    read_arrays,
+    read_table,
+)
 from hierarchies import Hierarchy
 from hierarchies.tree import parse_path
 from metrics import Outputs
@@ -62,26 +69,17 @@ def read_class_vectors(
                 f" {', '.join(WEIGHTS)}"
             )
     elif suffix in (*WEIGHTS, ".npy", ".npz", ".csv", ".tsv") or "/" in classifier:
-        raise ValueError(f"--classifier {classifier}: there is no such file")
+        check_file("--classifier", classifier)
     else:
         vectors, classes, origin = _from_timm(classifier)
-    if vectors.ndim != 2 or len(vectors) != tree.num_classes:
+    if vectors.ndim != 2:
         raise ValueError(
-            f"{origin} has the shape {vectors.shape}, but {source} has {tree.num_classes} classes:"
-            " it takes a row for each class"
+            f"{origin} has the shape {vectors.shape}: it takes a row of numbers for each class"
         )
     if not np.isfinite(vectors).all():
         raise ValueError(f"{origin} holds NaN or infinity")
-    if classes is None:
-        note = f"{origin} names no classes: its rows are taken in the order of {source}"
-        return ClassVectors(vectors, origin, (note,))
-    try:
-        match = match_folders(classes, tree, source, called="row")
-    except ValueError as error:
-        raise ValueError(f"--classifier {file}: {error}") from None
-    ordered = np.empty_like(vectors)
-    ordered[match.classes] = vectors
-    return ClassVectors(ordered, origin, match.notes)
+    found = in_class_order(vectors, classes, tree, source, axis=0, said=origin)
+    return ClassVectors(found.values, origin, found.notes)
 
 
 def inspect(vectors: np.ndarray, tree: Hierarchy, distance: str = "euc") -> Outputs:
@@ -109,29 +107,16 @@ def structure_measures(outputs: Outputs) -> pd.DataFrame:
 
 
 def _from_numpy(file: Path):
-    try:
-        content = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"--classifier {file} cannot be read: {error}") from None
-    if isinstance(content, np.ndarray):
-        return content.astype(np.float64), None, str(file)
-    with content:
-        name = next((name for name in ("weight", "class_vectors") if name in content.files), None)
-        if name is None:
-            raise ValueError(
-                f"--classifier {file}: it needs an array 'weight' (classes, dimensions), it has"
-                f" {', '.join(sorted(content.files)) or 'nothing'}"
-            )
-        classes = None
-        if "classes" in content.files:
-            classes = [parse_path(str(one)) for one in content["classes"].tolist()]
-        return content[name].astype(np.float64), classes, f"{name} in {file}"
+    arrays = read_arrays("--classifier", file)
+    if "" in arrays:
+        return arrays[""].astype(np.float64), None, str(file)
+    names = ("weight", "class_vectors")
+    vectors = named_array("--classifier", file, arrays, names, "(classes, dimensions)")
+    return vectors.astype(np.float64), class_names(arrays), str(file)
 
 
 def _from_table(file: Path):
-    table = pd.read_csv(
-        file, sep="\t" if file.suffix.lower() == ".tsv" else None, engine="python", dtype=str
-    )
+    table = read_table("--classifier", file)
     numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
     if numbers.isna().any(axis=None) or not numbers.shape[1]:
         raise ValueError(

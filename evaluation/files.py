@@ -121,13 +121,16 @@ def newick_trees(outputs: Outputs, learned: Mapping | None = None) -> dict[str, 
 
 
 def tree_texts(outputs: Outputs, other: str = "") -> dict[str, str]:
-    """Texts by file name: the taxonomy and the learned trees in Newick, and the latter drawn.
+    """Texts by file name: the taxonomy and the learned trees in Newick, and the latter drawn, where
+    there are any.
 
     Args:
         other: What stands before the extensions.
     """
     drawn = learned_trees(outputs)
     texts = {f"{name}{other}.nwk": text for name, text in newick_trees(outputs, drawn).items()}
+    if not drawn:
+        return texts
     lines = "\n".join(f"{name}\n{trees.draw(*drawn[name])}\n" for name in drawn)
     return texts | {f"trees{other}.txt": lines}
 

@@ -2,16 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from data.matching import match_folders
+from evaluation.from_elsewhere import (
+    class_names,
+    in_class_order,
+    named_array,
+    read_arrays,
+    read_table,
+)
 from files.text import printable
-from hierarchies import Hierarchy, read_tree
+from hierarchies import Hierarchy
 from hierarchies.tree import format_path, parse_path
 from metrics import suite
 from runs.folder import FORMAT, SCORES, Run, RunError
@@ -20,6 +26,12 @@ from runs.provenance import provenance
 SUFFIXES = (".npz", ".csv", ".tsv", ".parquet")
 LABEL_COLUMNS = ("label", "labels", "truth", "true", "true_class", "target", "y")
 FILE_COLUMNS = ("file", "files", "image", "path", "id")
+# what scores alone do not give: measures of these, by the patterns of their names
+NOT_GIVEN = {
+    "embeddings": ("ahp*", "ahs@*", "hs@*", "hp_barz@*", "var_*", "discriminability", "nc/*"),
+    "class vectors and prototypes": ("W/*", "P/*", "prototype/*", "proxy_prototype_angle"),
+    "the numbers of training images": ("*many_accuracy", "*medium_accuracy", "*few_accuracy"),
+}
 NO_CHECKPOINT = "none"  # result_checkpoint of a run that has no model
 ROUNDING = 2e-3  # of the sum of probabilities that were written with few digits
 
@@ -60,18 +72,11 @@ def read_predictions(
     file = Path(file)
     if file.suffix.lower() not in SUFFIXES:
         raise ValueError(f"--scores {file}: expected a file {', '.join(SUFFIXES)}")
-    from_arrays = file.suffix.lower() == ".npz"
-    read = _read_arrays if from_arrays else _read_columns
-    scores, classes, truths, files = read(file, tree, labels)
-    notes: list[str] = []
-    if classes is None:
-        classes = list(tree.class_paths)
-        if scores.shape[1] == len(classes):
-            notes.append(
-                f"{file} does not name its classes: its columns are taken in the order of {source}"
-            )
-    scores, order, found = _in_class_order(scores, classes, tree, source, file)
-    notes += found
+    read = _of_arrays if file.suffix.lower() == ".npz" else _of_columns
+    scores, classes, truths, files = read(file, labels)
+    scores, order, notes = in_class_order(
+        scores, classes, tree, source, axis=1, said=f"--scores {file}"
+    )
     if files is None:
         files = np.array([f"image {row}" for row in range(len(scores))])
     elif len(np.unique(files)) < len(files):
@@ -184,40 +189,17 @@ def _arrays(part: Predictions, classes: int) -> dict[str, np.ndarray]:
     }
 
 
-def _read_arrays(file: Path, tree: Hierarchy, labels: str | None):
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"--scores {file} cannot be read: {error}") from None
-    name = next((name for name in ("scores", "logits", "probabilities") if name in arrays), None)
-    if name is None or arrays[name].ndim != 2:
-        raise ValueError(
-            f"--scores {file}: it needs an array 'scores' (images, classes), it has"
-            f" {', '.join(sorted(arrays)) or 'nothing'}"
-        )
+def _of_arrays(file: Path, labels: str | None):
+    arrays = read_arrays("--scores", file)
+    names = ("scores", "logits", "probabilities")
+    scores = named_array("--scores", file, arrays, names, "(images, classes)")
     truths = arrays.get("labels") if labels is None else None
-    files = arrays.get("files")
-    return arrays[name], _names(arrays.get("classes")), truths, files
+    return scores, class_names(arrays), truths, arrays.get("files")
 
 
-def _names(classes: np.ndarray | None) -> list[tuple[str, ...]] | None:
-    return None if classes is None else [parse_path(str(name)) for name in classes.tolist()]
-
-
-def _read_columns(file: Path, tree: Hierarchy, labels: str | None):
-    if file.suffix.lower() == ".parquet":
-        try:
-            table = pd.read_parquet(file)
-        except ImportError:
-            raise ValueError(
-                f"--scores {file}: reading parquet needs the package pyarrow; install it, or save a"
-                " .csv or .npz"
-            ) from None
-    else:
-        table = _read_table(file)
-    titles = [str(title) for title in table.columns]
-    table.columns = titles
+def _of_columns(file: Path, labels: str | None):
+    table = read_table("--scores", file)
+    titles = list(table.columns)
     known = {title.strip().lower(): title for title in titles}
     of_labels = labels if labels in titles else None
     if labels is None:
@@ -237,41 +219,6 @@ def _read_columns(file: Path, tree: Hierarchy, labels: str | None):
     return numbers.to_numpy(np.float64), [parse_path(name) for name in others], truths, files
 
 
-def _read_table(file: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(
-            file,
-            sep="\t" if file.suffix.lower() == ".tsv" else None,
-            engine="python",
-            encoding="utf-8-sig",
-            keep_default_na=False,
-        )
-    except (ValueError, UnicodeError) as error:
-        raise ValueError(f"{file} cannot be read as a table: {error}") from None
-
-
-def _in_class_order(
-    scores: np.ndarray,
-    classes: Sequence[tuple[str, ...]],
-    tree: Hierarchy,
-    source: str,
-    file: Path,
-) -> tuple[np.ndarray, np.ndarray, Iterable[str]]:
-    """Scores in the tree's class order, and the class of each column."""
-    if scores.shape[1] != len(classes):
-        raise ValueError(
-            f"--scores {file} has {scores.shape[1]} columns of scores, but there are"
-            f" {len(classes)} classes"
-        )
-    try:
-        match = match_folders(classes, tree, source, called="column")
-    except ValueError as error:
-        raise ValueError(f"--scores {file}: {error}") from None
-    ordered = np.empty_like(scores)
-    ordered[:, match.classes] = scores
-    return ordered, match.classes, match.notes
-
-
 def _read_labels(labels: str | None, files: np.ndarray, file: Path) -> np.ndarray:
     if labels is None:
         raise ValueError(f"--scores {file} holds no labels: name a column or a file with --labels")
@@ -283,7 +230,7 @@ def _read_labels(labels: str | None, files: np.ndarray, file: Path) -> np.ndarra
             return np.load(path, allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise ValueError(f"--labels {path} cannot be read: {error}") from None
-    table = _read_table(path)
+    table = read_table("--labels", path)
     known = {str(title).strip().lower(): title for title in table.columns}
     column = next((known[name] for name in LABEL_COLUMNS if name in known), None)
     if column is None and len(table.columns) == 1:
@@ -345,9 +292,3 @@ def _plain(path: tuple[str, ...]) -> tuple[str, ...]:
 def _twice(files: np.ndarray) -> str:
     names, counts = np.unique(files, return_counts=True)
     return repr(printable(str(names[counts > 1][0])))
-
-
-def read_class_tree(file: str) -> tuple[Hierarchy, tuple[str, ...]]:
-    """The tree of `--hierarchy` for predictions, with its notes. Raises: ValueError, OSError."""
-    found = read_tree(file, self_leaves=True)
-    return found.hierarchy, found.notes

@@ -196,15 +196,15 @@ def differences(recorded: pd.DataFrame, computed: pd.DataFrame) -> pd.DataFrame:
     """How far each recorded measure is from the computed one: metric, recorded, computed,
     difference, largest first.
 
-    difference is absolute up to a recorded 1 and relative above; 0 where both are NaN, inf where
-    one is NaN or missing.
+    difference is absolute up to a recorded 1 and relative above; 0 where neither has a value, inf
+    where one has none.
     """
     recorded = recorded[["metric", "value"]].assign(
         value=pd.to_numeric(recorded["value"], errors="coerce")
     )
-    table = recorded.merge(computed[["metric", "value"]], on="metric", how="left", indicator=True)
+    table = recorded.merge(computed[["metric", "value"]], on="metric", how="left")
     a, b = table.pop("value_x"), table.pop("value_y")
     gap = ((a - b).abs() / a.abs().clip(lower=1)).fillna(np.inf)
-    gap[(a.isna() & b.isna() & (table.pop("_merge") == "both")) | (a == b)] = 0.0
+    gap[(a.isna() & b.isna()) | (a == b)] = 0.0
     table = table.assign(recorded=a, computed=b, difference=gap)
     return table.sort_values("difference", ascending=False, kind="stable", ignore_index=True)

@@ -57,6 +57,7 @@ OF_PAIRS = frozenset(
         "rf_published",
     }
 )
+NEED_COUNTS = frozenset({"frequency"})  # of the training images
 MOST_SCORES = 2**24  # images x classes up to which CRM ranks all classes, not the best twenty only
 CRM = {
     "crm/": "path",
@@ -80,7 +81,7 @@ def evaluate(
 
     Args:
         outputs: The evaluated split. Without dimensions, D = 0, there are no measures of embeddings
-            and class vectors.
+            and class vectors, and without numbers of training images none of these.
         bootstrap: Number of resamples of the images, or of their groups where the outputs have
             `clusters`, for 95 % percentile intervals; 0 for no
             intervals. Means over samples get one, and means over classes or nodes of the means of
@@ -300,7 +301,11 @@ def _computed(
         if normalised or name not in superclass.NEED_NORMALISED
         for reader in READS.get(name, ())
     )
+    # of a run in whose days they were not recorded they are NaN; of scores alone they are not there
+    alone = outputs.train_counts is None and not outputs.embeddings.shape[1]
     for name, metric in metrics.items():
+        if name in NEED_COUNTS and alone:
+            continue
         if name in superclass.NEED_NORMALISED and not normalised:
             result = dict.fromkeys(
                 superclass.NEED_NORMALISED[name], Result(np.nan, 0, outputs.num_samples)

@@ -11,6 +11,7 @@ from trees import PATHS, TREE
 
 import evaluate
 from evaluation.classifier import inspect, read_class_vectors, structure_measures
+from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
 VECTORS = exact_vectors(TREE)
@@ -82,12 +83,23 @@ def test_vectors_are_found_in_every_kind_of_file(tmp_path):
                 read_class_vectors(str(tmp_path / "net.pt"), TREE, "tree", key)
 
 
+def test_a_class_called_na_is_a_class_in_tables_of_vectors_as_in_those_of_scores(tmp_path):
+    tree = Hierarchy.from_paths([("a", "NA"), ("a", "b"), ("c",)])
+    text = "\ufeffclass,x,y\nb,1,2\nNA,3,4\nc,5,6\n"
+    (tmp_path / "net.csv").write_text(text, "utf-8")
+    found = read_class_vectors(str(tmp_path / "net.csv"), tree, "tree")
+    assert found.vectors.tolist() == [[3, 4], [1, 2], [5, 6]]
+    (tmp_path / "bad.csv").write_text("class,x\nb,1\nNA,many\nc,5\n", "utf-8")
+    with pytest.raises(ValueError, match="all others must be numbers"):
+        read_class_vectors(str(tmp_path / "bad.csv"), tree, "tree")
+
+
 def test_what_is_not_a_classifier_is_named(tmp_path, call):
     np.save(tmp_path / "few.npy", VECTORS[:5])
     torch.save({"fc.weight": torch.zeros(10, 4)}, tmp_path / "other.pt")
     np.save(tmp_path / "nan.npy", np.full((7, 3), np.nan))
     for name, words in (
-        ("few.npy", "shape (5, 7), but"),
+        ("few.npy", "few.npy has 5 rows of numbers, but there are 7 classes in"),
         ("other.pt", "no tensor has a row for each of the 7 classes"),
         ("nan.npy", "NaN or infinity"),
         ("missing.npy", "there is no such file"),

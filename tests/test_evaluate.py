@@ -70,6 +70,12 @@ def test_changed_numbers_are_listed_and_fail(tmp_path, call):
     assert call(run.folder, "--tolerance", "0.02")[0] == 1  # NaN and what is gone never pass
 
 
+def test_what_was_recorded_as_undefined_and_is_not_there_any_more_is_no_difference():
+    recorded = pd.DataFrame({"metric": ["few_accuracy", "ahd"], "value": [np.nan, 0.5]})
+    found = differences(recorded, pd.DataFrame({"metric": ["x"], "value": [1.0]}))
+    assert found.set_index("metric")["difference"].to_dict() == {"ahd": np.inf, "few_accuracy": 0}
+
+
 def test_differences_are_absolute_to_one_and_relative_above():
     recorded = pd.DataFrame(
         {"metric": list("abcde"), "value": [0.5, 200.0, np.nan, np.nan, np.inf]}

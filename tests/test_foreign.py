@@ -1,14 +1,16 @@
 """Predictions from elsewhere become a run: evaluate.py --scores."""
 
+import fnmatch
+
 import numpy as np
 import pandas as pd
 import pytest
-from recorded import make_arrays, run_main, write_whole_run
+from recorded import make_arrays, run_main, write_run
 from trees import PATHS, TREE
 
 import evaluate
 import predict
-from evaluation.foreign import as_scores, read_predictions
+from evaluation.foreign import NOT_GIVEN, as_scores, read_predictions
 from hierarchies.tree import format_path
 from metrics import suite
 from runs.folder import Run
@@ -41,14 +43,17 @@ def as_table(arrays, names=NAMES):
     return table
 
 
-def test_scores_of_a_run_give_every_measure_that_scores_alone_determine(tmp_path, call):
-    own = write_whole_run(tmp_path / "own")
+def test_scores_of_a_run_give_every_measure_that_scores_alone_determine(tmp_path, call, capsys):
+    own = write_run(tmp_path / "own", "DR-euc", 1)
+    arrays = {**make_arrays(), "prototype_counts": np.array([0, 30, 500, 50, 60, 10, 200])}
+    own.write_arrays("test", arrays)
+    own.write_table("metrics.csv", suite.evaluate(own.outputs("test")))
     file = tmp_path / "net.csv"
     table = as_table(own.arrays("test"))
     table[table.columns[::-1]].to_csv(file, index=False)  # columns go by their titles
     status, out, err = call(file)
     assert status == 0 and not err
-    assert "reproduces metrics.csv" in out and out.count("scores alone do not give them") == 1
+    assert "reproduces metrics.csv" in out and out.count("scores alone do not give") == 1
     made = Run(tmp_path / "record" / "scores" / "net" / "seed1")
     recorded = own.metrics.set_index("metric")
     found = made.metrics.set_index("metric")
@@ -58,11 +63,22 @@ def test_scores_of_a_run_give_every_measure_that_scores_alone_determine(tmp_path
     for name, metric in alone.items():
         result = metric(outputs)
         expected += result if isinstance(result, dict) else [name]
+    expected = [name for name in expected if not name.startswith(("many_", "medium_", "few_"))]
     assert set(expected) <= set(found.index) <= set(recorded.index)
     gap = (found["value"] - recorded.loc[found.index, "value"]).abs()
     assert gap.max() < 1e-6
+    assert (found["value"].isna() == recorded.loc[found.index, "value"].isna()).all()
+    # what is not there is named, and what is named is not there
     left = set(recorded.index) - set(found.index)
-    assert left and not left & set(expected)
+    for pattern in [one for patterns in NOT_GIVEN.values() for one in patterns]:
+        assert pattern in out and not fnmatch.filter(found.index, pattern)
+        named = set(fnmatch.filter(left, pattern))
+        assert named, pattern
+        left -= named
+    assert not left
+    assert "learned trees" not in out and not (made.folder / "trees.txt").exists()
+    status, out, _ = run_main(evaluate.main, capsys, made.folder, "--tree")
+    assert status == 0 and "the run has no class vectors" in out
 
 
 def test_probabilities_and_numbers_of_columns_are_understood(tmp_path, call):

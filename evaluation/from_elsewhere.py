@@ -1,0 +1,149 @@
+"""Numbers that other programs wrote for each class: arrays and tables, with the names of their
+classes, brought into the order of a class tree.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from data.matching import match_folders
+from files.text import shortened
+from hierarchies import Hierarchy, read_tree
+from hierarchies.tree import Path as TreePath
+from hierarchies.tree import parse_path
+
+
+def check_file(flag: str, file: str | Path | None) -> None:
+    """Raises: ValueError: If a flag names a file that is not there."""
+    if file is not None and not Path(file).is_file():
+        raise ValueError(f"{flag} {shortened(str(file), 200)}: there is no such file")
+
+
+def read_class_tree(file: str) -> tuple[Hierarchy, tuple[str, ...]]:
+    """The tree of `--hierarchy` for numbers from elsewhere, with its notes.
+
+    Raises: ValueError, OSError.
+    """
+    check_file("--hierarchy", file)
+    found = read_tree(file, self_leaves=True)
+    return found.hierarchy, found.notes
+
+
+def read_arrays(flag: str, file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name; that of an .npy file goes by the name ''.
+
+    Raises: ValueError: If it is damaged, or holds objects.
+    """
+    try:
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"": content}
+        with content:
+            return {name: content[name] for name in content.files}
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{flag} {file} cannot be read: {error}") from None
+
+
+def named_array(
+    flag: str, file: Path, arrays: dict[str, np.ndarray], names: Sequence[str], shape: str
+) -> np.ndarray:
+    """The first of the names that there is, a table. Raises: ValueError: If there is none."""
+    found = next((arrays[name] for name in names if name in arrays), None)
+    if found is None or found.ndim != 2:
+        raise ValueError(
+            f"{flag} {file}: it needs an array {names[0]!r} {shape}, it has"
+            f" {', '.join(sorted(arrays)) or 'nothing'}"
+        )
+    return found
+
+
+def class_names(arrays: dict[str, np.ndarray]) -> list[TreePath] | None:
+    """Paths or names of the classes, from the array `classes`; None without."""
+    if "classes" not in arrays:
+        return None
+    return [parse_path(str(name)) for name in arrays["classes"].tolist()]
+
+
+def read_table(flag: str, file: Path) -> pd.DataFrame:
+    """A .csv (whatever stands between its cells), .tsv or .parquet, all titles as text. A cell NA
+    is the text 'NA', as a class may be called.
+
+    Raises: ValueError: If it cannot be read.
+    """
+    suffix = file.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            table = pd.read_parquet(file)
+        else:
+            table = pd.read_csv(
+                file,
+                sep="\t" if suffix == ".tsv" else None,
+                engine="python",
+                encoding="utf-8-sig",
+                keep_default_na=False,
+            )
+    except ImportError:
+        raise ValueError(
+            f"{flag} {file}: reading parquet needs the package pyarrow; install it, or save a .csv"
+            " or .npz"
+        ) from None
+    except (ValueError, UnicodeError) as error:
+        raise ValueError(f"{flag} {file} cannot be read as a table: {error}") from None
+    table.columns = [str(title) for title in table.columns]
+    return table
+
+
+class Ordered(NamedTuple):
+    """Numbers in the order of the tree's classes.
+
+    Fields:
+        values: As they were given, but for the order.
+        classes: (C,) class of each of the columns or rows that were given.
+        notes: What the user should be told of the names.
+    """
+
+    values: np.ndarray
+    classes: np.ndarray
+    notes: tuple[str, ...]
+
+
+def in_class_order(
+    values: np.ndarray,
+    classes: Sequence[TreePath] | None,
+    tree: Hierarchy,
+    source: str,
+    *,
+    axis: int,
+    said: str,
+) -> Ordered:
+    """Columns (axis 1) or rows (axis 0) of numbers in the tree's class order.
+
+    Args:
+        values: (n, C) or (C, n).
+        classes: Names or paths of the columns or rows; None: they are in the tree's order.
+        tree, source: The tree, and where it comes from, for messages.
+        said: What holds the numbers, for messages.
+
+    Raises: ValueError: If their number is another, or the names do not fit.
+    """
+    called = "column" if axis == 1 else "row"
+    count = tree.num_classes if classes is None else len(classes)
+    if values.shape[axis] != count:
+        raise ValueError(
+            f"{said} has {values.shape[axis]} {called}s of numbers, but there are {count} classes"
+            + (f" in {source}" if classes is None else "")
+            + f": it takes one {called} for each class"
+        )
+    if classes is None:
+        note = f"{said} does not name its classes: its {called}s are taken in the order of {source}"
+        return Ordered(values, np.arange(count), (note,))
+    try:
+        match = match_folders(classes, tree, source, called=called)
+    except ValueError as error:
+        raise ValueError(f"{said}: {error}") from None
+    ordered = np.empty_like(values)
+    ordered[(slice(None), match.classes) if axis == 1 else match.classes] = values
+    return Ordered(ordered, match.classes, tuple(match.notes))
