@@ -8,10 +8,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from figures.common import NothingToDraw, counted
 from figures.palette import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR
-from figures.style import Drawing, new_figure
+from figures.style import Drawing, new_figure, printable
 from figures.subject import Subject
 from metrics.outputs import Outputs
 from metrics.per_image import worst_images
+from metrics.posterior import lca_nodes
 from metrics.result import ratio
 
 SHOWN = 8  # mistakes with images
@@ -115,7 +116,8 @@ def mistake_images(subject: Subject) -> Drawing:
     for block, (mistake, images) in zip(blocks, pairs):
         axes = block.subplots(1, 2)
         block.suptitle(
-            f"confidence {mistake.confidence:.0%}, common ancestor at height {mistake.height}",
+            f"{printable(str(subject.files[mistake.image]))}\nconfidence {mistake.confidence:.0%},"
+            f" common ancestor: {_common(subject, mistake.image)}",
             size=8,
         )
         _picture(
@@ -128,6 +130,15 @@ def mistake_images(subject: Subject) -> Drawing:
         name = subject.names[subject.outputs.predictions[mistake.image]]
         _picture(axes[1], images[1], name, "an image of what it was taken for", TAKEN_COLOUR)
     return Drawing(figure, _images_caption(len(pairs), failed))
+
+
+def _common(subject: Subject, image: int) -> str:
+    """Name of the lowest common ancestor of an image's true class and its answer."""
+    outputs, tree = subject.outputs, subject.hierarchy
+    node = lca_nodes(
+        tree, tree.leaves[outputs.labels[image]], tree.leaves[outputs.predictions[image]]
+    )
+    return printable(tree.names[int(node)])
 
 
 def _read(

@@ -412,6 +412,14 @@ def test_the_pictures_are_those_of_the_mistakes(demo):
     )
 
 
+def test_a_mistake_is_named_by_its_file_and_common_ancestor():
+    subject = replace(make_subject(TREE, samples=3), outputs=predicted([A2A, A1, X], [A2B, X, X]))
+    figure, _ = drawn(mistake_images, subject)
+    titles = [block.get_suptitle() for block in figure.subfigs]
+    assert [title.split("\n")[0] for title in titles] == ["1", "0"]  # the files
+    assert [title.rpartition(": ")[2] for title in titles] == [TREE.names[0], "A2"]
+
+
 def test_images_that_cannot_be_read_are_named_in_place_of_the_figure(demo):
     def missing(file):
         raise ValueError(f"there is no image file {file}")
