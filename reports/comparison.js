@@ -146,7 +146,7 @@ function measurePart(group, place) {
     const [dlow, dhigh] = range([0, ...tests.flatMap((t) => [t.mean, t.lower, t.upper, ...t.differences])]);
     const columns = [["method", ""], ["seeds, mean, 95 % interval", ""], ["mean", ""], ["± SD", ""], ["seeds", ""],
       ["difference to the reference", ""], ["difference", ""], ["p", "two-sided p of the paired t-test over common seeds"],
-      ["p (Holm)", "corrected by Holm for all methods that are compared with the reference in this measure"]];
+      ["p\u00a0(Holm)", "corrected by Holm for all methods that are compared with the reference in this measure"]];
     const first = m.direction === "lower" ? "ascending" : "descending";
     const row = element("tr", {}, ...columns.map(([name, text], i) => element("th", {
       class: i === 0 ? "label" : "", "data-meaning": text, "data-first": i === 2 || i === 1 ? first : "ascending" }, name)));

@@ -296,7 +296,10 @@ def _sections(
     head = f"{group.title}: " if len(compared.groups) > 1 else ""
     summary = statistics.summarise(group.values)
     methods = "".join(
-        _methods_table(table, group) for table in tables.summary_tables(summary, group.metrics)
+        _methods_table(table, group)
+        for table in tables.summary_tables(
+            summary, group.metrics, advice="see the paired differences below"
+        )
     )
     yield page.Section(f"{head}Methods", methods)
     for title, part, said in drawn:
@@ -345,8 +348,9 @@ def _figures(
 
 
 def _breakable(heading: str) -> str:
-    """A heading that a narrow column breaks after '/' and '_' only."""
-    return escape(heading).replace("/", "/<wbr>").replace("_", "_<wbr>")
+    """A heading that a narrow column breaks after '/' and '_' only, and only where it is long."""
+    whole = escape(heading).replace(" ", "\N{NO-BREAK SPACE}")
+    return whole.replace("/", "/<wbr>").replace("_", "_<wbr>") if len(heading) > 12 else whole
 
 
 def _methods_table(table: formats.Table, group: Group) -> str:

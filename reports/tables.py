@@ -106,6 +106,7 @@ def summary_tables(
     options: Mapping[tuple[str, str, str], Mapping] | None = None,
     *,
     paper: bool = False,
+    advice: str = "use --compare A B",
 ) -> Iterator[Table]:
     """One table for each dataset and hierarchy, with its part of the summary: rows are methods and
     options.
@@ -121,6 +122,7 @@ def summary_tables(
         options: Of the rows, as in `runs.records.Record`.
         paper: Whether methods and measures are called as in papers, and what all rows share, their
             number of seeds too, is said in the caption only.
+        advice: How to test what the marks do not, where not for a paper.
     """
     for (dataset, hierarchy), part in summary.groupby(["dataset", "hierarchy"], sort=False):
         of_rows = {
@@ -144,7 +146,10 @@ def summary_tables(
         called = map(paper_measure, here) if paper else here
         headings = ("method", "seeds")
         headings += tuple(name + SYMBOLS[direction(metric)] for name, metric in zip(called, here))
-        notes = (*_summary_notes(bool(best), seeds, rows, paper), *_conditions(part, here))
+        notes = (
+            *_summary_notes(bool(best), seeds, rows, None if paper else advice),
+            *_conditions(part, here),
+        )
         notes = (labels.note, *notes) if labels.note else notes
         if len(here) < len(metrics):
             notes += (
@@ -440,13 +445,13 @@ def _conditions(part: pd.DataFrame, metrics: Sequence[str]) -> Iterator[str]:
 
 
 def _summary_notes(
-    marked: bool, seeds: pd.Series, rows: Sequence[Sequence[str]], paper: bool
+    marked: bool, seeds: pd.Series, rows: Sequence[Sequence[str]], advice: str | None
 ) -> tuple[str, ...]:
     notes = ["mean ± standard deviation (n - 1) over seeds"] if seeds.max() > 1 else []
     if marked:
         notes.append("↑ higher is better, ↓ lower is better")
-        advice = "" if paper else ": for that, use --compare A B"
-        notes.append(f"{MARK}: the best mean of its column, ties too; no test{advice}")
+        test = "no test" if advice is None else f"no test: for that, {advice}"
+        notes.append(f"{MARK}: the best mean of its column, ties too; {test}")
     if any("/" in cell.partition("(")[2] for row in rows for cell in row[2:]):
         notes.append("(k/n): only k of the row's n seeds have a value")
     return tuple(notes)
