@@ -4,19 +4,19 @@ levels have one posterior.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hierarchies import Hierarchy
 from hierarchies.levels import cut, levels
-from losses.base import Loss, full_precision
+from losses.base import Loss
 from losses.flat import CrossEntropy
-from losses.gradients import times
 from losses.hierarchical import PathLoss
-from losses.inner_targets import class_within, target_nodes, target_paths
+from losses.inner_targets import target_paths
+from losses.side_by_side import SideBySide, by_hand
 from registry import Option, nonnegative
 
 LEVEL_DECAY = Option(
@@ -29,6 +29,7 @@ LEVEL_DECAY = Option(
 )
 SMALLEST = 1e-7  # probability of a mixture, as in HAF's code
 TINY = 1e-30  # probability whose logarithm stands for that of 0, which has an infinite slope
+SHORTEST = 1e-12  # divides in place of a length of 0
 
 
 class LevelSum(Loss):
@@ -60,7 +61,9 @@ class LevelSum(Loss):
         self.inner_targets = kind.inner_targets  # which the base's constructor looks at
         super().__init__(hierarchy)
         self.weights = [1.0] * hierarchy.max_depth if weights is None else weights
-        self.columns = _Columns(hierarchy)
+        self.side = SideBySide(hierarchy)
+        factors = torch.tensor(self.weights, dtype=torch.float64)
+        self.register_buffer("factors", factors, persistent=False)
         self.parts = nn.ModuleList(
             kind(cut(hierarchy, level), **options) for level in levels(hierarchy)
         )
@@ -71,14 +74,28 @@ class LevelSum(Loss):
             part.set_epoch(epoch)
 
     def forward(self, scores: Sequence[Tensor], targets: Tensor) -> Tensor:
-        self.check(scores[-1], targets)
+        coarse = self.check(scores[-1], targets)
+        if isinstance(self.parts[-1], CrossEntropy) and not coarse:
+            return by_hand(partial(self.entropies, targets), self.side.sizes, scores)
         total = 0.0
         for weight, part, one, column in zip(
-            self.weights, self.parts, scores, self.columns(targets)
+            self.weights, self.parts, scores, self.side.columns(targets)
         ):
             part.coarse = self.coarse
             total = total + weight * part(one, column)
         return total
+
+    def entropies(self, targets: Tensor, scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The sum of the cross-entropies of classes, and its gradient (B, M) in the scores of all
+        levels side by side.
+        """
+        places = self.side.places(targets)
+        x, terms, sums, _ = self.side.exponentials(torch.cat(scores, dim=1))
+        factors = self.factors.to(x.dtype)
+        loss = ((sums.log() - x.gather(1, places)) * factors).sum(dim=1).mean()
+        factors = factors / len(targets)
+        gradient = terms.mul_(self.side.spread(factors / sums))
+        return loss, gradient.scatter_add_(1, places, -factors.expand_as(places))
 
 
 class LevelCE(LevelSum):
@@ -152,7 +169,7 @@ class TK(Loss):
 
     def __init__(self, hierarchy: Hierarchy, **options: float | None):
         super().__init__(hierarchy)
-        self.columns = _Columns(hierarchy)
+        self.side = SideBySide(hierarchy)
         self.weight = self.settle(options)["tk_weight"]
 
     @classmethod
@@ -161,13 +178,26 @@ class TK(Loss):
 
     def forward(self, scores: Sequence[Tensor], targets: Tensor) -> Tensor:
         self.check(scores[-1], targets)
-        scores = [full_precision(one) for one in scores]
-        columns = self.columns(targets)
-        own = torch.stack([one.gather(1, c[:, None])[:, 0] for one, c in zip(scores, columns)], 1)
-        sums = torch.stack([one.logsumexp(dim=1) for one in scores], dim=1)  # (B, H)
-        apart = (sums - own).sum(dim=1)
-        together = sums.logsumexp(dim=1) - own.mean(dim=1) - math.log(len(scores))
-        return (apart + self.weight * together).mean()
+        return by_hand(partial(self.values, targets), self.side.sizes, scores)
+
+    def values(self, targets: Tensor, scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The loss, and its gradient (B, M) in the scores of all levels side by side.
+
+        With z_l the log of the sum of exp(score) over level l, the slopes of that of exp(z_l) over
+        the levels are p_l times softmax(z)_l.
+        """
+        batch, height = len(targets), len(scores)
+        places = self.side.places(targets)
+        x, terms, sums, tops = self.side.exponentials(torch.cat(scores, dim=1))
+        own, logs = x.gather(1, places), sums.log()
+        apart = (logs - own).sum(dim=1)
+        tops = tops - tops.amax(dim=1, keepdim=True)
+        together = (logs + tops).logsumexp(dim=1) - (own + tops).mean(dim=1) - math.log(height)
+        loss = (apart + self.weight * together).mean()
+        factors = (logs + tops).softmax(dim=1).mul_(self.weight).add_(1).div_(sums * batch)
+        gradient = terms.mul_(self.side.spread(factors))
+        at_own = torch.full_like(own, -(1 + self.weight / height) / batch)
+        return loss, gradient.scatter_add_(1, places, at_own)
 
 
 class _TKOfPosterior(PathLoss):
@@ -222,104 +252,115 @@ class HAF(Loss):
     def __init__(self, hierarchy: Hierarchy, **options: float | None):
         super().__init__(hierarchy)
         self.margin = self.settle(options)["haf_margin"]
-        self.columns = _Columns(hierarchy)
-        found = levels(hierarchy)
-        self.sizes = [len(level.nodes) for level in found]
-        starts = np.cumsum([0, *self.sizes])[:-1]
-        # side by side, the levels above the classes; and what each member of a finer one is part of
-        self._table("level", np.repeat(np.arange(len(found) - 1), self.sizes[:-1]))
-        above = [starts[k] + finer.above for k, finer in enumerate(found[1:])]
-        self._table("above", np.concatenate([np.zeros(0, np.int64), *above]))
-        shares = np.repeat([1 / size for size in self.sizes[:-1]], self.sizes[:-1])
-        self._table("share", shares.astype(np.float32))
+        self.side = SideBySide(hierarchy)
+        # what each member is part of, among those of the upper levels; beyond them for the first
+        pairs = zip(self.side.starts.numpy(), levels(hierarchy)[1:])
+        above = [start + finer.above for start, finer in pairs]
+        first = np.full(self.side.sizes[0], self.side.upper)
+        self._table("above", np.concatenate([first, *above]))
+        shares = np.repeat([1 / size for size in self.side.sizes[:-1]], self.side.sizes[:-1])
+        self._table("share", shares.astype(np.float32)[:, None])
 
     def forward(
         self, scores: Sequence[Tensor], vectors: Sequence[Tensor], targets: Tensor
     ) -> Tensor:
         self.check(scores[-1], targets)
-        columns = self.columns(targets)
-        log_p = torch.cat([full_precision(one).log_softmax(dim=1) for one in scores], dim=1)
-        loss = _HAFOfPosteriors.apply(log_p, columns, self)
-        directions = F.normalize(torch.cat(tuple(vectors)), dim=1)
-        upper, finer = directions[: len(self.level)], directions[self.sizes[0] :]
-        sums = F.normalize(torch.zeros_like(upper).index_add(0, self.above, finer), dim=1)
-        return loss - (self.share * (upper * sums).sum(dim=1)).sum()
+        sizes = self.side.sizes
+        of_posteriors = by_hand(partial(self.of_posteriors, targets), sizes, scores)
+        return of_posteriors + by_hand(self.of_vectors, sizes, vectors, dim=0)
 
-    def of_posteriors(self, log_p: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy and the terms of the posteriors, and their gradient.
+    def of_posteriors(self, targets: Tensor, scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and the terms of the posteriors, and their gradient (B, M) in the scores of
+        all levels side by side.
 
-        With m = (p + q) / 2 the slopes of KL(p || m) are log(p / m) + 1 - p / (2 m) in p and
-        -p / (2 m) in q; so those of JSD are half of log(p / m) and of log(q / m).
-
-        Args:
-            log_p (B, M): Of all levels side by side.
-            columns (H, B): The true member on each level.
+        With m = (p + q) / 2 the slopes of KL(p || m) are log(p / m) + q / (2 m) in p and -p / (2 m)
+        in q; so those of JSD are half of log(p / m) and of log(q / m). All these terms grow in
+        proportion to the posteriors, so that each is the sum of p times its slopes.
         """
-        batch, upper = len(log_p), len(self.level)
-        loss = F.nll_loss(log_p[:, -self.sizes[-1] :], columns[-1])
-        p = log_p.exp()
-        slopes = torch.zeros_like(p)  # in p
-        if upper:
-            own, finer = p[:, :upper], p[:, self.sizes[0] :]
-            sums = torch.zeros_like(own).index_add_(1, self.above, finer)
-            log_m = ((own + sums) / 2).clamp_(min=SMALLEST).log_()
-            in_own = log_p[:, :upper] - log_m
-            in_sums = sums.clamp(min=TINY).log_().sub_(log_m)
-            loss = loss + ((own * in_own).sum() + (sums * in_sums).sum()) / (2 * batch)
-            slopes[:, :upper] = in_own
-            slopes[:, self.sizes[0] :] += in_sums.index_select(1, self.above)
-            slopes /= 2 * batch
-            order = torch.randperm(batch).to(log_p.device)
-            value, of_pairs = self._apart(
-                own[order], log_p[order, :upper], columns[:-1, order].T.contiguous()
-            )
-            loss = loss + value
-            slopes[:, :upper].index_add_(0, order, of_pairs)
-        slopes *= p  # in log p
+        side, batch = self.side, len(targets)
+        upper, first = side.upper, side.sizes[0]
+        order = torch.randperm(batch).to(targets.device)
+        columns = side.columns(targets.index_select(0, order))
+        x, p, sums, _ = side.exponentials(torch.cat(scores, dim=1).index_select(0, order))
         last = columns[-1][:, None] + upper
+        logs = sums.log()
+        loss = (logs[:, -1:] - x.gather(1, last)).mean()
+        # posteriors are divided by 2 B from here on, for the mean and the half in JSD: their ratios
+        # stay, and all terms are divided with them
+        scale = 2 * batch
+        p *= side.spread(sums.mul_(scale).reciprocal_())
+        slopes, totals = torch.zeros_like(p), torch.zeros_like(sums)
+        if upper:
+            log_own = x[:, :upper].sub_(side.spread(logs[:, :-1].add_(math.log(scale))))
+            own = p[:, :upper]
+            of_sums = p.new_zeros(batch, upper + 1)
+            of_sums.index_add_(1, self.above[first:], p[:, first:])
+            sums = of_sums[:, :upper]
+            log_m = torch.lerp(own, sums, 0.5).clamp_(min=SMALLEST / scale).log_()
+            sums.clamp_(min=TINY).log_().sub_(log_m)
+            of_own = torch.sub(log_own, log_m, out=log_m)
+            loss = loss + self._apart(own, log_own, columns[:-1].T, of_own)
+            slopes = of_sums.index_select(1, self.above)  # in p
+            slopes[:, :upper] += of_own
+            slopes *= p  # in log p
+            totals = side.sums(slopes)
+            loss = loss + totals.sum()
+        totals[:, -1] -= 1 / batch
+        slopes.addcmul_(p, side.spread(totals.mul_(-scale)))
         slopes.scatter_add_(1, last, torch.full_like(last, -1 / batch, dtype=p.dtype))
-        return loss, slopes
+        return loss, torch.empty_like(slopes).index_copy_(0, order, slopes)
 
-    def _apart(self, p: Tensor, log_p: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum of M_k for neighbours in p (B, M), and its slopes (B, M)."""
+    def _apart(self, p: Tensor, log_p: Tensor, labels: Tensor, slopes: Tensor) -> Tensor:
+        """Adds the slopes of the M_k in p (B, M), posteriors divided by 2 B, to others and returns
+        what the sum of p times slopes leaves out of the M_k.
+        """
+        scale = 2 * len(p)
         differ = (labels[:-1] != labels[1:]).to(p.dtype)  # (B - 1, H - 1)
-        weights = differ / (2 * differ.sum(dim=0).clamp(min=1))
+        weights = differ * (len(p) / differ.sum(dim=0).clamp_(min=1))
         first, second = p[:-1], p[1:]
-        m = ((first + second) / 2).clamp_(min=SMALLEST)
+        m = torch.lerp(first, second, 0.5).clamp_(min=SMALLEST / scale)
         log_m = m.log()
-        slopes, value, parts = torch.zeros_like(p), 0.0, []
-        for one, log_one in ((first, log_p[:-1]), (second, log_p[1:])):
-            surprise = log_one - log_m
-            sizes = self.sizes[:-1]
-            apart = torch.stack([x.sum(dim=1) for x in (one * surprise).split(sizes, dim=1)], dim=1)
-            value = value + (weights * (self.margin - apart).clamp(min=0)).sum()
-            counts = (weights * (apart < self.margin)).index_select(1, self.level)
-            parts.append((surprise, one / (2 * m), counts))
-        for (surprise, share, own), (_, other_share, other), rows in (
-            (parts[0], parts[1], slopes[:-1]),
-            (parts[1], parts[0], slopes[1:]),
-        ):
-            rows -= own * (surprise + 1 - share) - other * other_share
-        return value, slopes
+        of_first, of_second = log_p[:-1] - log_m, log_p[1:] - log_m
+        if self.margin > math.log(2):  # which no divergence exceeds
+            counts = 2 * weights
+            by_first = by_second = self.side.spread(weights)
+        else:
+            closest = self.margin / scale
+            open_first = weights * (self.side.sums(first * of_first) < closest)
+            open_second = weights * (self.side.sums(second * of_second) < closest)
+            counts = open_first + open_second
+            by_first, by_second = self.side.spread(open_first), self.side.spread(open_second)
+            unlike = (by_first - by_second) / (2 * m)
+            slopes[:-1].addcmul_(unlike, second, value=-1)
+            slopes[1:].addcmul_(unlike, first)
+        slopes[:-1].addcmul_(of_first, by_first, value=-1)
+        slopes[1:].addcmul_(of_second, by_second, value=-1)
+        return self.margin / scale * counts.sum()
+
+    def of_vectors(self, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Less the sum over the levels of the mean cosine of the vector of a member with the sum of
+        the directions of its children, and the gradient (M, D) in the vectors of all levels.
+        """
+        upper, first = self.side.upper, self.side.sizes[0]
+        vectors = torch.cat(tuple(vectors))
+        lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=SHORTEST)
+        directions = vectors.div_(lengths)
+        own = directions[:upper]
+        slopes = directions.new_zeros(upper + 1, directions.shape[1])
+        sums = slopes[:upper].index_add_(0, self.above[first:], directions[first:])
+        length = torch.linalg.vector_norm(sums, dim=1, keepdim=True).clamp_(min=SHORTEST)
+        of_own = sums / length
+        cosines = (own * of_own).sum(dim=1, keepdim=True)
+        share = self.share.to(own.dtype)
+        torch.addcmul(own, of_own, cosines, value=-1, out=sums).mul_(-share / length)
+        slopes = slopes.index_select(0, self.above)  # in directions
+        slopes[:upper].addcmul_(of_own, share, value=-1)
+        along = (slopes * directions).sum(dim=1, keepdim=True)
+        slopes.addcmul_(directions, along, value=-1).div_(lengths)
+        return -(share * cosines).sum(), slopes
 
     def _table(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(values), persistent=False)
-
-
-class _HAFOfPosteriors(torch.autograd.Function):
-    """What HAF asks of posteriors, its gradient by hand: a third of the passes over them."""
-
-    @staticmethod
-    def forward(ctx, log_p: Tensor, columns: Tensor, loss: HAF) -> Tensor:
-        value, slopes = loss.of_posteriors(log_p.detach(), columns)
-        ctx.save_for_backward(slopes)
-        return value
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
-        (slopes,) = ctx.saved_tensors
-        return times(slopes, grad_output), None, None
 
 
 def level_weights(hierarchy: Hierarchy, decay: float) -> list[float]:
@@ -333,28 +374,3 @@ def level_shares(hierarchy: Hierarchy, weights: Sequence[float]) -> np.ndarray:
     """
     left = np.cumsum(weights[::-1])[::-1]  # what counts from a level on
     return np.where(target_paths(hierarchy) < 0, 0.0, left)
-
-
-class _Columns(nn.Module):
-    """What targets (B,) are on each level, from the top to the classes: a member, or K + v for the
-    node v of the tree that ends there.
-    """
-
-    def __init__(self, hierarchy: Hierarchy):
-        super().__init__()
-        table = []
-        nodes, classes = target_nodes(hierarchy)[hierarchy.num_classes :], class_within(hierarchy)
-        for depth, level in enumerate(levels(hierarchy), 1):
-            ended = cut(hierarchy, level)
-            numbers = {ended.path(v): v for v in range(ended.num_nodes)}
-            inner = [
-                len(level.nodes) + numbers[hierarchy.path(v)]
-                if hierarchy.depth[v] < depth and hierarchy.class_of[v] < 0
-                else level.column[c]
-                for v, c in zip(nodes, classes[hierarchy.num_classes :])
-            ]
-            table.append(np.concatenate([level.column, inner]))
-        self.register_buffer("table", torch.from_numpy(np.stack(table)), persistent=False)
-
-    def forward(self, targets: Tensor) -> Tensor:
-        return self.table[:, targets]  # (H, B)

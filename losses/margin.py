@@ -5,12 +5,11 @@ from collections.abc import Collection
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from hierarchies import Hierarchy
 from losses.base import Loss, check_batch, full_precision
 from losses.inner_targets import target_nodes
-from losses.segments import TINY, Cut, join, level_nodes
+from losses.segments import TINY, Cut, Segments, join, level_nodes
 from losses.tree_loss import TreeLoss
 from registry import Option, nonnegative, one_of
 
@@ -89,13 +88,20 @@ class _MarginOfPosterior(TreeLoss):
         self._table("own", torch.from_numpy((own + 1) * self.rest)[:, None])  # (C + N, 1)
         depth = hierarchy.depth[hierarchy.leaves] + self.rest
         self._table("depth", torch.from_numpy(depth))  # (C,)
-        inner = np.flatnonzero(hierarchy.height > 0)
-        place = np.full(hierarchy.num_nodes, len(inner))  # of classes: beyond the last
-        place[inner] = np.arange(len(inner))
-        tables = {"start": hierarchy.start[inner], "stop": hierarchy.stop[inner]}
+        # superclasses that have the same classes are one; the root and those of a single class,
+        # which need no sum, are an empty one, the first
+        covers = np.stack([hierarchy.start, hierarchy.stop], axis=1)
+        sizes = hierarchy.n_leaves
+        covers[(sizes == 1) | (sizes == hierarchy.num_classes)] = 0
+        covers, place = np.unique(np.concatenate([[[0, 0]], covers]), axis=0, return_inverse=True)
+        place = place.reshape(-1)[1:]
+        places = np.argsort(hierarchy.leaf_order)
+        classes = np.stack([places, places + 1], axis=1)
+        tables = {"start": covers[:, 0].copy(), "stop": covers[:, 1].copy()}
         tables |= {"right": place[level_nodes(hierarchy)]}  # (C, H + 1)
+        tables |= {"covers": np.concatenate([covers, classes])}  # (V + C, 2)
         for name, table in tables.items():
-            self._table(name, torch.from_numpy(np.array(table)))
+            self._table(name, torch.from_numpy(table))
 
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
@@ -120,33 +126,37 @@ class _MarginOfPosterior(TreeLoss):
         """The root has log P = 0, so -log p itself competes with the wrong node v of most mass: the
         slopes of the first are p - onehot, those of log P(v) - log p are p / P(v) below v - onehot.
         """
-        gradient, losses = torch.empty_like(scores), []
-        for part, _ in cut:
-            x = scores[part]
-            own = self.pool.within[targets[part]][:, None]
+        gradient, losses, share = torch.empty_like(scores), [], 1 / len(scores)
+        for part, segments in cut:
+            x, classes = scores[part], self.pool.within.index_select(0, targets[part])
+            own = classes[:, None]
             p = torch.softmax(x, dim=1, out=gradient[part])
-            surprise = x.logsumexp(dim=1, keepdim=True) - x.gather(1, own)
-            wrong, first, last = self._worst(p, own)
-            decides = wrong * np.exp(self.tau) > 1
-            most = torch.where(decides, self.tau + wrong.clamp(min=TINY).log(), 0.0)
+            best, at = segments.best(x)
+            surprise = best - p.gather(1, at).log_() - x.gather(1, own)
+            mine = p.gather(1, own)
+            wrong, first, last = self._worst(p.scatter_(1, own, 0.0), classes, segments)
+            wrong.clamp_(min=TINY)
+            most = (wrong.log() + self.tau).clamp_(min=0.0)
             losses.append((surprise + most)[:, 0].double())
-            below = (self.tree.places >= first) & (self.tree.places < last)
-            factor = torch.where(decides, 1 / wrong.clamp(min=TINY), 1.0).div_(len(scores))
-            p.mul_(factor).masked_fill_(decides & ~below, 0.0)
-            p.scatter_add_(1, own, torch.full_like(factor, -1 / len(scores)))
+            decides = most > 0
+            inside = torch.where(decides, share / wrong, share)
+            outside = torch.where(decides, 0.0, share)
+            p.mul_(segments.spread_interval(first, last, inside, outside))
+            p.scatter_(1, own, mine.mul_(outside).sub_(share))
         return join(losses), gradient
 
-    def _worst(self, p: Tensor, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The most mass of a wrong node, and where its classes begin and end, (b, 1) each."""
-        value, chosen = p.scatter(1, own, -1.0).max(dim=1, keepdim=True)
-        first = self.tree.places[chosen]
-        in_order = p if self.tree.order is None else p.index_select(1, self.tree.order)
-        sums = F.pad(in_order.cumsum(dim=1, dtype=torch.float64), (1, 0))
+    def _worst(
+        self, p: Tensor, classes: Tensor, segments: Segments
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The most mass of a wrong node, and where its classes begin and end, (b, 1) each; the true
+        class has 0 in p.
+        """
+        value, chosen = segments.best(p)
         # differences of sums are exact enough: such a node decides only where its mass is large
-        masses = sums.index_select(1, self.stop) - sums.index_select(1, self.start)
-        masses = F.pad(masses, (0, 1)).scatter_(1, self.right[own[:, 0]], -1.0)
-        mass, node = masses[:, :-1].max(dim=1, keepdim=True)
-        inner = mass > value
-        value = torch.where(inner, mass.to(value.dtype), value).clamp(min=0.0)
-        last = torch.where(inner, self.stop[node], first + 1)
-        return value, torch.where(inner, self.start[node], first), last
+        masses = segments.interval_sums(p, self.start, self.stop)
+        masses.scatter_(1, self.right.index_select(0, classes), -1.0)
+        mass, node = segments.best(masses)
+        mass = mass.to(value.dtype)
+        node = torch.where(mass > value, node, chosen + len(self.start))
+        first, last = self.covers[node].unbind(dim=2)
+        return torch.maximum(mass, value), first, last

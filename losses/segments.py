@@ -14,6 +14,7 @@ losses depends on the device. `LevelMasses` is what a loss then knows of a row.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -192,7 +193,23 @@ class Segments:
         raise NotImplementedError
 
     def best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest score of each row and its class: (B, 1) and (B, 1) int64."""
+        """The largest score of each row, of any number of columns, and its column: (B, 1) and (B,
+        1) int64.
+        """
+        raise NotImplementedError
+
+    def interval_sums(self, values: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+        """Sums of values (B, C) over intervals of classes in depth-first order, which start and end
+        before these places (V,): (B, V) float64, differences of sums over more.
+        """
+        raise NotImplementedError
+
+    def spread_interval(
+        self, start: Tensor, stop: Tensor, inside: Tensor, outside: Tensor
+    ) -> Tensor:
+        """One value for the classes of an interval of each row, another for the rest: all (B, 1) ->
+        (B, C).
+        """
         raise NotImplementedError
 
     def weighted_sum(self, weights: Tensor, values: Tensor) -> Tensor:
@@ -206,13 +223,18 @@ class CPUSegments(Segments):
     """In numpy: `reduceat` sums pairwise, at the speed of memory."""
 
     def __init__(self, tree: TreeOrder, targets: Tensor):
-        self.tree, self.depth = tree, tree.depth
-        lengths = tree.lengths.numpy().take(targets.numpy(), axis=0)
+        self.tree, self.depth, self.targets = tree, tree.depth, targets
+
+    @cached_property
+    def cut(self) -> tuple[tuple[int, int], np.ndarray, np.ndarray, np.ndarray]:
+        """Shape (B, 2 H + 1) of all segments, and of those that are not empty, row by row, where
+        in it they are, how many classes they have, and where they start.
+        """
+        lengths = self.tree.lengths.numpy().take(self.targets.numpy(), axis=0)
         flat = lengths.ravel()
-        self.shape = lengths.shape
-        self.filled = np.flatnonzero(flat > 0)  # far faster than of integers
-        self.counts = flat[self.filled]
-        self.starts = np.cumsum(self.counts) - self.counts
+        filled = np.flatnonzero(flat > 0)  # far faster than of integers
+        counts = flat[filled]
+        return lengths.shape, filled, counts, np.cumsum(counts) - counts
 
     def masses(self, scores: Tensor, out: Tensor) -> tuple[Tensor, Tensor | None]:
         torch.softmax(scores, dim=1, out=out)  # mostly one top for the row will do
@@ -238,6 +260,22 @@ class CPUSegments(Segments):
         best = torch.from_numpy(scores.numpy().argmax(axis=1))[:, None]
         return scores.gather(1, best), best
 
+    def interval_sums(self, values: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+        values = self._in_order(values.numpy())
+        sums = torch.zeros(len(values), self.tree.num_classes + 1, dtype=torch.float64)
+        torch.cumsum(torch.from_numpy(values), dim=1, dtype=sums.dtype, out=sums[:, 1:])
+        before, after = (_take(sums.numpy(), places) for places in (start, stop))
+        return torch.from_numpy(np.subtract(after, before, out=after))
+
+    def spread_interval(
+        self, start: Tensor, stop: Tensor, inside: Tensor, outside: Tensor
+    ) -> Tensor:
+        first, last = start.numpy(), stop.numpy()
+        lengths = np.concatenate([first, last - first, self.tree.num_classes - last], axis=1)
+        values = np.concatenate([outside, inside, outside], axis=1)
+        spread = np.repeat(values.ravel(), lengths.ravel()).reshape(len(first), -1)
+        return torch.from_numpy(self._in_class_order(spread))
+
     def weighted_sum(self, weights: Tensor, values: Tensor) -> Tensor:
         sums = (weights * values).sum(dim=1)
         if np.isnan(sums.numpy()).any():  # rare, and looking costs nothing here
@@ -256,22 +294,25 @@ class CPUSegments(Segments):
         """Sums of values (B, C), in depth-first order, over the levels: float64, 0 of an empty
         one.
         """
-        segments = np.zeros(self.shape)
-        segments.ravel()[self.filled] = np.add.reduceat(values.ravel(), self.starts)
+        shape, filled, _, starts = self.cut
+        segments = np.zeros(shape)
+        segments.ravel()[filled] = np.add.reduceat(values.ravel(), starts)
         levels = segments[:, self.depth :]
         levels[:, 1:] += segments[:, : self.depth][:, ::-1]
         return levels
 
     def _max(self, values: np.ndarray) -> np.ndarray:
         """The same for the largest; -inf of an empty one."""
-        segments = np.full(self.shape, -np.inf, values.dtype)
-        segments.ravel()[self.filled] = np.maximum.reduceat(values.ravel(), self.starts)
+        shape, filled, _, starts = self.cut
+        segments = np.full(shape, -np.inf, values.dtype)
+        segments.ravel()[filled] = np.maximum.reduceat(values.ravel(), starts)
         return np.maximum(segments[:, self.depth :], segments[:, self.depth :: -1])
 
     def _repeat(self, levels: np.ndarray) -> np.ndarray:
         """The value of its level for each class: (B, C) in depth-first order."""
+        _, filled, counts, _ = self.cut
         segments = np.concatenate([levels[:, :0:-1], levels], axis=1)
-        values = np.repeat(segments.ravel()[self.filled], self.counts)
+        values = np.repeat(segments.ravel()[filled], counts)
         return values.reshape(len(levels), -1)
 
 
@@ -300,6 +341,18 @@ class DeviceSegments(Segments):
     def best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         return scores.max(dim=1, keepdim=True)
 
+    def interval_sums(self, values: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+        if self.tree.order is not None:
+            values = values.index_select(1, self.tree.order)
+        sums = F.pad(values.cumsum(dim=1, dtype=torch.float64), (1, 0))
+        return sums.index_select(1, stop) - sums.index_select(1, start)
+
+    def spread_interval(
+        self, start: Tensor, stop: Tensor, inside: Tensor, outside: Tensor
+    ) -> Tensor:
+        within = (self.tree.places >= start) & (self.tree.places < stop)
+        return torch.where(within, inside, outside)
+
     def weighted_sum(self, weights: Tensor, values: Tensor) -> Tensor:
         return (weights * values).nansum(dim=1)
 
@@ -310,5 +363,5 @@ Cut = list[tuple[slice, Segments]]  # the parts of a batch
 def _take(values: np.ndarray, columns: Tensor) -> np.ndarray:
     # The mode "wrap" spares the copy that the default mode makes to leave `out` alone after an
     # error.
-    taken = np.empty_like(values)
+    taken = np.empty((len(values), len(columns)), values.dtype)
     return np.take(values, columns.numpy(), axis=1, out=taken, mode="wrap")

@@ -3,7 +3,9 @@ there is one, and in two processes at once.
 """
 
 import itertools
+import tracemalloc
 
+import numpy as np
 import pytest
 import torch
 from torch import distributed, nn
@@ -11,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 from trees import TREE
 
+from benchmarks.losses import random_tree
+from hierarchies.levels import levels
 from losses import LOSSES, build_loss
 from losses.penalties import Penalties
 from models import HEADS as METHODS
@@ -215,3 +219,63 @@ def test_off_the_cpu_a_tree_loss_launches_few_operations_and_waits_for_none(name
         loss(scores, targets).backward(slope)
     assert len(launches.names) <= most, launches.names
     assert not any("local_scalar" in name or "to_copy.cpu" in name for name in launches.names)
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers in a tensor that an operation gives."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = result if isinstance(result, (tuple, list)) else [result]
+        sizes = [one.numel() for one in given if isinstance(one, torch.Tensor)]
+        self.numbers = max([self.numbers, *sizes])
+        return result
+
+
+LEVELS = ("level_scores", "level_vectors")
+DEEP = random_tree(120, 12, 0)
+WIDTHS = {
+    **dict.fromkeys(LEVELS, [len(level.nodes) for level in levels(DEEP)]),
+    "node_scores": DEEP.num_nodes,
+    "axes": DEEP.num_nodes - 1,
+    "scores": DEEP.num_classes,
+    "cosines": DEEP.num_classes,
+}
+OFFERED = [("scores", "cosines"), ("scores", *LEVELS), ("node_scores",), ("axes",)]
+READ = [
+    (name, offered)
+    for name in LOSSES
+    for offered in OFFERED
+    if (found := kind(name).on(offered)) and (offered[0] == "scores" or found.inputs == offered)
+]
+
+
+def drawn(what, device):
+    """Inputs of that kind on the deep tree, which want a gradient."""
+    if what == "level_scores":
+        return [torch.randn(48, k, device=device, requires_grad=True) for k in WIDTHS[what]]
+    if what == "level_vectors":
+        return [torch.randn(k, 16, device=device, requires_grad=True) for k in WIDTHS[what]]
+    return torch.randn(48, WIDTHS[what], device=device, requires_grad=True)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("name", "offered"), READ)
+def test_no_loss_holds_a_tensor_of_batch_times_classes_times_depth(name, offered, device):
+    loss = build_loss(name, DEEP, offered).to(device)
+    given = [drawn(what, device) for what in loss.inputs]
+    targets = torch.arange(48).to(device)
+    tables = [table.numel() for table in (*loss.buffers(), *loss.parameters())]
+    # columns of the scores, and one for what no column stands for
+    most = max(48 * (max(np.sum(WIDTHS[what]) for what in loss.inputs) + 1), *tables, 0)
+    tensor = 48 * 120 * 12
+    with Largest() as largest:
+        loss(*given, targets).backward()
+    assert 48 <= largest.numbers <= most < tensor / 2
+    tracemalloc.start()  # numpy's arrays, which torch does not see
+    loss(*given, targets).backward()
+    peak = tracemalloc.get_traced_memory()[1] / 4
+    tracemalloc.stop()
+    assert peak < tensor

@@ -208,9 +208,9 @@ def test_a_run_goes_on_where_another_device_left_it(tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "choose_devices", lambda *_: fake)
     assert gpu.train([*flags, "--resume"], "cpu", 3) == 3
     monkeypatch.setattr(experiment, "choose_devices", choose)
-    assert gpu.train([*flags, "--resume"], "cpu") == 4
+    assert gpu.train([*flags, "--resume"], "cpu", 4) == 4
     moved = next(Path(tmp_path, "runs").rglob("config.json")).parent
-    assert gpu.train([*flags, "--record", str(tmp_path / "stayed")], "cpu") == 4
+    assert gpu.train([*flags, "--record", str(tmp_path / "stayed")], "cpu", 4) == 4
     stayed = next(Path(tmp_path, "stayed").rglob("config.json")).parent
     expected = Run(stayed).epochs["train_loss"].to_list()
     assert Run(moved).epochs["train_loss"].to_list() == pytest.approx(expected, rel=1e-2)

@@ -15,7 +15,7 @@ from hierarchies import Hierarchy
 from hierarchies.distances import lca_height, of_lca
 from hierarchies.frame import frame_cosines
 from hierarchies.levels import cut, levels
-from losses import LOSSES, build_loss
+from losses import LOSSES, build_loss, segments
 from losses.levels import LevelSum
 from models.head import Softmax
 from models.heads import HEADS
@@ -52,8 +52,8 @@ def build(name, tree, offered=("scores", "cosines"), **options):
     return build_loss(name, tree, offered, **options).double()
 
 
-def of(loss, tree):
-    """The loss of drawn inputs of each kind that it reads."""
+def drawn_of(what, tree):
+    """Drawn inputs of a kind, see `losses.base.READINGS`."""
     given = {
         "scores": lambda: draw(B, tree.num_classes),
         "cosines": lambda: draw(B, tree.num_classes, seed=1).tanh(),
@@ -62,7 +62,12 @@ def of(loss, tree):
         "level_vectors": lambda: level_vectors(tree),
         "axes": lambda: draw(B, tree.num_nodes - 1),
     }
-    return loss(*(given[name]() for name in loss.inputs), labels(tree))
+    return given[what]()
+
+
+def of(loss, tree):
+    """The loss of drawn inputs of each kind that it reads."""
+    return loss(*(drawn_of(what, tree) for what in loss.inputs), labels(tree))
 
 
 def above(tree, c):
@@ -456,6 +461,67 @@ def test_classes_of_the_same_tree_in_another_order_have_the_same_losses(name, of
     if name == "random_cut":
         return  # draws node by node
     assert_close(value, renamed(*swapped, targets), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("name", "offered"), CASES)
+def test_the_way_for_other_devices_has_the_same_losses(name, offered, monkeypatch):
+    loss, found = build(name, TELLING, offered), []
+    for way in (segments.runs_on_cpu, lambda tensor: False):
+        monkeypatch.setattr(segments, "runs_on_cpu", way)
+        given = [drawn_of(what, TELLING) for what in loss.inputs]
+        flat = [
+            x.requires_grad_() for one in given for x in (one if isinstance(one, tuple) else [one])
+        ]
+        torch.manual_seed(0)
+        value = loss(*given, labels(TELLING))
+        value.backward()
+        found.append([value, *(x.grad for x in flat)])
+    for here, there in zip(*found):
+        assert_close(here, there)
+
+
+@pytest.mark.parametrize("apart", [10.0, 1000.0])
+@pytest.mark.parametrize("name", ["level_ce", "haf"])
+def test_levels_may_lie_far_apart(name, apart, monkeypatch):
+    loss = build(name, TELLING, LEVELS)
+    near = level_scores(TELLING)
+    far = tuple(one + apart * i for i, one in enumerate(near))
+    for way in (segments.runs_on_cpu, lambda tensor: False):
+        monkeypatch.setattr(segments, "runs_on_cpu", way)
+        found = []
+        for scores in (near, far):
+            flat = [one.detach().requires_grad_() for one in scores]
+            torch.manual_seed(0)
+            vectors = [level_vectors(TELLING)] if name == "haf" else []
+            value = loss(flat, *vectors, labels(TELLING))
+            value.backward()
+            found.append([value, *(one.grad for one in flat)])
+        for here, there in zip(*found):
+            assert_close(here, there)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1000.0])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("level_ce", {"level_decay": 0.3}),
+        ("tk", {"tk_weight": 2.0}),
+        ("haf", {}),
+        ("haf", {"haf_margin": 0.1}),
+    ],
+)
+def test_levels_side_by_side_give_gradients_of_finite_differences(name, options, apart):
+    loss, height = build(name, TREE, LEVELS, **options), TREE.max_depth
+    given = [one + apart * i for i, one in enumerate(level_scores(TREE))]
+    given += level_vectors(TREE) if name == "haf" else ()
+
+    def value(*given):
+        torch.manual_seed(2)
+        vectors = [given[height:]] if name == "haf" else []
+        return 3 * loss(given[:height], *vectors, labels(TREE))
+
+    given = [one.requires_grad_() for one in given]
+    assert torch.autograd.gradcheck(value, given, eps=1e-6, atol=1e-6, fast_mode=True)
 
 
 @pytest.mark.parametrize(("name", "offered"), CASES)

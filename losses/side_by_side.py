@@ -1,0 +1,149 @@
+"""The levels of a tree side by side, so that one operation works on all of them: rows (B, M) of the
+M members of the levels, from the top to the classes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hierarchies import Hierarchy
+from hierarchies.levels import cut, levels
+from losses import segments
+from losses.base import full_precision
+from losses.gradients import times
+from losses.inner_targets import class_within, target_nodes
+
+
+class Exponentials(NamedTuple):
+    """What posteriors of levels are made of.
+
+    Fields:
+        scores (B, M): Less the top of their level, which is at least near the largest of them.
+        terms (B, M): exp(scores).
+        sums (B, H): Of the terms of each level, so that a posterior is term / sum.
+        tops (B, H): Or (B, 1), where one top does for all levels.
+    """
+
+    scores: Tensor
+    terms: Tensor
+    sums: Tensor
+    tops: Tensor
+
+
+class SideBySide(nn.Module):
+    """Where each level lies in such rows, and what targets are there. All methods take levels as
+    many as values have; those above the last are "the upper ones".
+
+    Attributes:
+        sizes: Number of members of each level.
+        upper: Number of members of the upper levels.
+        level (M,): The level of each member.
+        starts (H,): Where each level starts.
+        table (H, C + N): What each target is on each level, counted within it, from the top to the
+            classes: a member, or K + v for the node v of the tree that ends there.
+    """
+
+    def __init__(self, hierarchy: Hierarchy):
+        super().__init__()
+        found = levels(hierarchy)
+        self.sizes = [len(level.nodes) for level in found]
+        self.upper = sum(self.sizes[:-1])
+        self._table("level", np.repeat(np.arange(len(found)), self.sizes))
+        self._table("starts", np.cumsum([0, *self.sizes])[:-1])
+        self._table("table", np.stack(_columns(hierarchy)))
+
+    def columns(self, targets: Tensor) -> Tensor:
+        """What targets (B,) are on each level: (H, B), see `table`."""
+        return self.table.index_select(1, targets)
+
+    def places(self, targets: Tensor) -> Tensor:
+        """Where in the rows the members of targets (B,) are, none of them an inner node: (B, H)."""
+        return self.columns(targets).T + self.starts
+
+    def exponentials(self, scores: Tensor) -> Exponentials:
+        """Of the scores (B, M) of all levels, in whose place they are lessened by the tops."""
+        if segments.runs_on_cpu(scores):
+            tops = scores.amax(dim=1, keepdim=True)
+            scores -= tops
+            terms = scores.exp()
+            sums = self.sums(terms)
+            if not sums.numpy().min(initial=1.0) < segments.FEW:  # mostly one top for a row will do
+                return Exponentials(scores, terms, sums, tops)
+            starts = self.starts.numpy()
+            more = torch.from_numpy(np.maximum.reduceat(scores.numpy(), starts, axis=1))
+            tops = tops + more
+        else:
+            more = tops = scores.new_full((len(scores), len(self.sizes)), -torch.inf)
+            tops.scatter_reduce_(1, self.level.expand_as(scores), scores, "amax")
+        scores -= self.spread(more)
+        terms = scores.exp()
+        return Exponentials(scores, terms, self.sums(terms), tops)
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sums of values (B, M) over each level: (B, H)."""
+        count = len(self.sizes) - (values.shape[1] == self.upper)
+        if segments.runs_on_cpu(values):
+            starts = self.starts.numpy()[:count]
+            return torch.from_numpy(np.add.reduceat(values.numpy(), starts, axis=1))
+        sums = values.new_zeros(len(values), count)
+        return sums.index_add_(1, self.level[: values.shape[1]], values)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """The value (B, H) of the level of each member: (B, M)."""
+        count = values.shape[1]
+        if segments.runs_on_cpu(values):
+            return torch.from_numpy(np.repeat(values.numpy(), self.sizes[:count], axis=1))
+        level = self.level if count == len(self.sizes) else self.level[: self.upper]
+        return values.index_select(1, level)
+
+    def _table(self, name: str, values: np.ndarray) -> None:
+        self.register_buffer(name, torch.from_numpy(values), persistent=False)
+
+
+def by_hand(
+    values: Callable, sizes: Sequence[int], given: Sequence[Tensor], dim: int = 1
+) -> Tensor:
+    """What a function of tensors of all levels gives, with the gradient that it gives itself.
+
+    Args:
+        values: From given to a scalar and its gradient in all of them side by side.
+        sizes: Number of members of each level.
+        given: Scores (B, K) of each level, for dim 1, or vectors (K, D), for dim 0.
+    """
+    return _ByHand.apply(values, sizes, dim, *(full_precision(one) for one in given))
+
+
+class _ByHand(torch.autograd.Function):
+    """A third of the passes over rows that autograd makes, and far fewer calls."""
+
+    @staticmethod
+    def forward(ctx, values: Callable, sizes: Sequence[int], dim: int, *given: Tensor) -> Tensor:
+        value, gradient = values(given)
+        ctx.sizes, ctx.dim = sizes, dim
+        ctx.save_for_backward(gradient)
+        return value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return None, None, None, *times(gradient, grad_output).split(ctx.sizes, dim=ctx.dim)
+
+
+def _columns(hierarchy: Hierarchy) -> list[np.ndarray]:
+    table = []
+    nodes, classes = target_nodes(hierarchy)[hierarchy.num_classes :], class_within(hierarchy)
+    for depth, level in enumerate(levels(hierarchy), 1):
+        ended = cut(hierarchy, level)
+        numbers = {ended.path(v): v for v in range(ended.num_nodes)}
+        inner = [
+            len(level.nodes) + numbers[hierarchy.path(v)]
+            if hierarchy.depth[v] < depth and hierarchy.class_of[v] < 0
+            else level.column[c]
+            for v, c in zip(nodes, classes[hierarchy.num_classes :])
+        ]
+        table.append(np.concatenate([level.column, inner]))
+    return table
