@@ -1,7 +1,6 @@
 """Methods beside each other, with intervals over seeds."""
 
 import re
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,8 +39,9 @@ def method_dots(summary: pd.DataFrame, values: pd.DataFrame, metrics: Sequence[s
         raise NothingToDraw("No measure is defined in any of the runs.")
     columns = min(4, len(metrics))
     rows = -(-len(metrics) // columns)
-    label = 0.075 * max(map(len, distinct(methods)))
-    figure = new_figure(columns * _WIDTH + label + 0.3, rows * (0.27 * len(methods) + 0.75) + 0.1)
+    lines = [line for name in distinct(methods) for line in name.split("\n")]
+    height = rows * (0.27 * max(len(methods), 0.5 * len(lines)) + 0.75) + 0.1
+    figure = new_figure(columns * _WIDTH + 0.075 * max(map(len, lines)) + 0.3, height)
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.08)
     panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for ax, metric in zip(panels.ravel(), metrics):
@@ -73,11 +73,11 @@ def height_curves(summary: pd.DataFrame, values: pd.DataFrame) -> Drawing:
     rows = -(-len(methods) // columns)
     figure = new_figure(max(3.4, columns * _WIDTH) + 0.5, rows * 1.7 + 0.5)
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for index, (ax, name, label) in enumerate(zip(panels, methods, distinct(methods))):
+    for index, (ax, name, label) in enumerate(zip(panels, methods, distinct(methods, _LETTERS))):
         for _, other in part[part["options"] != name].groupby("options", sort=False):
             ax.plot(other["height"], other["mean"], color=OTHERS, linewidth=0.7)
         _heights(ax, part[part["options"] == name], values[values["options"] == name], index)
-        ax.set_title(textwrap.fill(label, _LETTERS), loc="left", size=8.5)
+        ax.set_title(label, loc="left", size=8.5)
         ax.grid(axis="y", color=FAINT, alpha=0.3, linewidth=0.6)
     for spare in panels[len(methods) :]:
         spare.set_visible(False)

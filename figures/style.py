@@ -4,6 +4,7 @@ every time.
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -116,20 +117,26 @@ def printable(text: str, length: int = LONGEST_NAME) -> str:
     return f"{shown[:half]}…{shown[-half:]}"
 
 
-def distinct(names: Sequence[str]) -> list[str]:
-    """Names of one figure as `printable` has them, but as long as it takes for all that differ to
-    look different; those that differ only in what the font lacks get a number.
+def distinct(names: Sequence[str], width: int = 34) -> list[str]:
+    """Whole names of methods that the fonts can show, in lines of at most so many letters that end
+    at a dash or a blank where they can; those that differ only in what the fonts lack get a number.
     """
-    length = LONGEST_NAME
-    shown = [printable(name, length) for name in names]
-    longest = max(map(len, names), default=0)
-    while len(set(shown)) < len(set(names)) and length < longest:
-        length = min(2 * length, longest)
-        shown = [printable(name, length) for name in names]
+    shown = [printable(name, len(name)) for name in names]
     if len(set(shown)) < len(set(names)):
         order = {name: number for number, name in enumerate(dict.fromkeys(names), 1)}
         shown = [f"{text} ({order[name]})" for text, name in zip(shown, names)]
-    return shown
+    return ["\n".join(_lines(text, width)) for text in shown]
+
+
+def _lines(text: str, width: int) -> list[str]:
+    lines = [""]
+    for part in re.split(r"(?<=[- ])(?=[^- ])", text):
+        for start in range(0, len(part), width):
+            piece = part[start : start + width]
+            if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+                lines.append("")
+            lines[-1] += piece
+    return [line.rstrip() for line in lines]
 
 
 class Rows(NamedTuple):

@@ -589,7 +589,11 @@ def test_labels_of_a_figure_differ_where_names_do():
     values = means.rename(columns={"mean": "value"})
     figure, _ = drawn(method_dots, means, values, ["accuracy"])
     assert len({text.get_text() for text in figure.axes[0].get_yticklabels()}) == 2
-    assert distinct(["x" * 90, "y" * 90]) == [printable("x" * 90), printable("y" * 90)]
+    for name in [*long, "x" * 90]:  # nothing is cut
+        lines = distinct([name])[0].split("\n")
+        assert "".join(lines) == name and max(map(len, lines)) <= 34
+    assert distinct(["DR-ema [beta=1.5]"]) == ["DR-ema [beta=1.5]"]
+    assert distinct(["DR-hierarchical-decay=0.9"], 18) == ["DR-hierarchical-\ndecay=0.9"]
     assert len(set(distinct(["\U0001f41f", "\U0001f420"]))) == 2 and distinct([]) == []
 
 
