@@ -175,7 +175,7 @@ function axes(picture, box, xs, ys, xname, yname, whole = false) {
   const [left, top, right, bottom] = box;
   const x = scale(xs[0], xs[1], left, right);
   const y = scale(ys[0], ys[1], bottom, top);
-  let [tx, dx] = ticks(xs[0], xs[1], Math.max(3, (right - left) / 90));
+  let [tx, dx] = ticks(xs[0], xs[1], Math.max(4, (right - left) / 90));
   if (whole && xs[1] - xs[0] < 8) [tx] = ticks(xs[0], xs[1], 8); // every height
   if (whole) [tx, dx] = [[...new Set(tx.map(Math.round))].filter((t) => t >= xs[0] && t <= xs[1]), 0];
   const [ty, dy] = ticks(ys[0], ys[1], Math.max(2, (bottom - top) / 40));

@@ -14,9 +14,27 @@ NO_TERMINAL = 100  # characters of a line that goes to a file or another program
 COLUMN = 229.0  # points of a column of a paper: the narrowest of the usual ones, LaTeX's article
 PAGE = 468.0  # and of both columns of that, for tables that would else be longer than a page
 LINES = 60  # of a table in \footnotesize that a page holds beside its caption
-_SEPARATION = 2.5  # points on either side of a cell, \tabcolsep
-# points of characters in \footnotesize of Computer Modern, rounded up
-_NARROW, _WIDE_ONES, _POINTS = set("ijltfI.,:;!|'()[] -"), set("mwMW%±@"), (2.9, 7.4, 5.6, 4.4)
+_SEPARATION = 2.0  # points on either side of a cell, \tabcolsep
+# points of characters in \footnotesize of Computer Modern
+_POINTS = {
+    letter: points
+    for points, letters in {
+        2.4: "il.,:;![]'",
+        3.1: "fjI- _",
+        3.4: "rts()",
+        3.8: "cez",
+        4.3: "ago0123456789/*?↑↓–",
+        4.8: "bdhnpukqvxySJ",
+        5.8: "ZLFEP",
+        6.2: "BCRTw",
+        7.1: "m%",
+        8.8: "MW",
+    }.items()
+    for letter in letters
+}
+_OTHER = 6.7  # of any other character
+_TINY, _DOT, _PLUS_MINUS = 3.4, 2.1, 5.5  # of a digit, a point and the sign of a deviation in \tiny
+_BOLD, _TINY_BOLD = 1.16, 1.07  # bold ones are wider
 # formats of tables over seeds, and the file that each also goes to
 SUMMARIES = {"terminal": None, "markdown": "summary.md", "latex": "summary.tex", "csv": None}
 
@@ -118,7 +136,7 @@ def latex(table: Table) -> str:
         r"% needs \usepackage{booktabs}",
         rf"\begin{{{environment}}}",
         r"\centering",
-        rf"\caption{{{_escape_latex(caption)}.}}",
+        rf"\caption{{\raggedright {_escape_latex(caption)}.}}",  # options leave wide gaps else
         r"\footnotesize",
         rf"\setlength{{\tabcolsep}}{{{_SEPARATION}pt}}",
     ]
@@ -180,18 +198,25 @@ def _panels(table: Table, room: float) -> list[list[int]]:
 
 def _paper_widths(table: Table) -> list[float]:
     return [
-        2 * _SEPARATION + max(map(_points, column)) for column in zip(table.columns, *table.rows)
+        2 * _SEPARATION
+        + max(
+            _points(table.columns[j]),
+            *(_points(row[j], (i, j) in table.best) for i, row in enumerate(table.rows)),
+            0.0,
+        )
+        for j in range(len(table.columns))
     ]
 
 
-def _points(text: str) -> float:
-    narrow, wide, capital, other = _POINTS
+def _points(text: str, bold: bool = False) -> float:
     plain, plus_minus, deviation = one_line(text).partition(" ±")
-    width = sum(
-        narrow if c in _NARROW else wide if c in _WIDE_ONES else capital if c.isupper() else other
-        for c in plain
-    )
-    return 1.03 * width + 0.85 * (6.5 + 4.4 * len(deviation) if plus_minus else 0.0)
+    width = sum(_POINTS.get(letter, _OTHER) for letter in plain) * (_BOLD if bold else 1.0)
+    if plus_minus:
+        digits = sum(map(str.isdigit, deviation)) - deviation.startswith("0.")
+        small = _PLUS_MINUS + _TINY * digits + _DOT * ("." in deviation)
+        rest = sum(_POINTS.get(c, _OTHER) for c in deviation if not c.isdigit() and c != ".")
+        width += small * (_TINY_BOLD if bold else 1.0) + rest
+    return width
 
 
 def _cell(text: str) -> str:

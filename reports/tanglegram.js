@@ -123,8 +123,9 @@ function tanglegram(tree, learned, pitch) {
     if (learned.item[v] < 0) {
       add(svg("path", { d: `M${at(v)} ${up(own.low[v])}V${up(own.high[v])}`, stroke: shade(v) }));
       const exact = learned.shared[v] === learned.size[v] && learned.shared[v] === total[learned.taxon[v]];
-      const mark = svg("circle", { cx: at(v), cy: up(own.row[v]), r: 3.2, tabindex: "0", role: "img",
+      const mark = svg("circle", { cx: at(v), cy: up(own.row[v]), r: 3.2, role: "img",
         fill: exact ? shade(v) : "white", stroke: shade(v), "aria-label": tree.names[learned.taxon[v]] });
+      if (named && learned.item.length < 400) mark.setAttribute("tabindex", "0"); // stops of the keyboard
       explain(mark, branchText(tree, total, learned, v));
       marks.push(mark);
       if (exact && named && learned.taxon[v] > 0) {

@@ -72,7 +72,7 @@ def test_markdown_and_latex_are_printed_and_written(record, call, layout, name, 
 def test_a_table_too_wide_for_a_paper_is_noted_with_the_way_out(record, call):
     _, _, err = call("--record", record, "--format", "latex", "--metrics", "accuracy")
     assert "points wide" not in err
-    write_run(record, f"DR-euc-{'very' * 20}_long", 1, {"accuracy": 0.5}, note="long")
+    write_run(record, f"DR-euc-{'very' * 23}_long", 1, {"accuracy": 0.5}, note="long")
     _, _, err = call("--record", record, "--format", "latex", "--columns", "accuracy")
     assert "points wide and a page of a paper holds 468: its names are long" in err
 

@@ -248,6 +248,7 @@ def test_a_table_of_six_methods_and_eight_measures_fits_a_column_of_a_paper(tmp_
     )
     widths, column = measured_widths(text, tmp_path)
     assert all(width <= column for width in widths), (widths, column)
+    assert max(widths) - 0.5 <= formats.width_in_paper(table) <= 1.04 * max(widths)
 
 
 def test_a_table_too_long_for_a_column_goes_over_both(tmp_path):
@@ -263,6 +264,7 @@ def test_a_table_too_long_for_a_column_goes_over_both(tmp_path):
     assert text.count(r"{table*}") == 2 and len(text.splitlines()) < 60
     widths, column = measured_widths(text, tmp_path)
     assert column < max(widths) <= 2 * column + 10
+    assert max(widths) - 0.5 <= formats.width_in_paper(table) <= 1.04 * max(widths)
 
 
 def measured_widths(text: str, folder) -> tuple[list[float], float]:
