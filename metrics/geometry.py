@@ -10,14 +10,16 @@ from scipy.sparse import csr_array
 from scipy.special import logsumexp
 
 from hierarchies import Hierarchy, distances
-from metrics.inference import correlation_of_ranks, rank_columns
+from metrics.inference import correlation_of_ranks
 from metrics.measure import DESCRIBES, GEOMETRY, HIGHER, SHARE, Measure
 from metrics.outputs import Outputs, sample_classes
 from metrics.posterior import row_blocks
+from metrics.ranks import rank_columns
 from metrics.result import Result, counted, mean_over_items, mean_over_samples, ratio
 from metrics.retrieval import retrieval_by_distance
 from metrics.vectors import (
     cosines_of,
+    nearest_first,
     pairwise_cosines,
     pairwise_distances,
     present,
@@ -279,8 +281,9 @@ def diagnostics(
         learned = pairwise_distances(vectors[kept], distance)
         whole = len(kept) == len(vectors)
         given = ranks if whole else rank_columns(tree[np.ix_(kept, kept)])
-        correlation = correlation_of_ranks(rank_columns(learned), given)
-        levels = retrieval_by_distance(learned, hierarchy, kept)
+        order = nearest_first(learned)
+        correlation = correlation_of_ranks(rank_columns(learned, order), given)
+        levels = retrieval_by_distance(order[0], hierarchy, kept)
         results |= {
             f"{name}{drawn}/{key}": result
             for key, result in {"corr": correlation, **levels}.items()

@@ -12,7 +12,7 @@ from metrics.measure import HIGHER, RETRIEVAL, SHARE, VECTORS, Measure
 from metrics.outputs import Outputs
 from metrics.posterior import top_k
 from metrics.result import Result, mean_over_items, mean_over_samples, ratio
-from metrics.vectors import pairwise_distances, present, unit, vector_sets
+from metrics.vectors import nearest_first, pairwise_distances, present, unit, vector_sets
 
 RANKS = (1, 50, 100, 150, 200, 250)
 _CHUNK = 1 << 23  # entries of a temporary block of cosines
@@ -244,16 +244,16 @@ def level_retrieval(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) ->
     Source: Musgrave, Belongie & Lim 2020.
     """
     kept = np.flatnonzero(present(vectors))
-    return retrieval_by_distance(pairwise_distances(vectors[kept], distance), hierarchy, kept)
+    order, _ = nearest_first(pairwise_distances(vectors[kept], distance))
+    return retrieval_by_distance(order, hierarchy, kept)
 
 
 def retrieval_by_distance(
-    distances: np.ndarray, hierarchy: Hierarchy, kept: np.ndarray
+    order: np.ndarray, hierarchy: Hierarchy, kept: np.ndarray
 ) -> dict[str, Result]:
-    """`level_retrieval` of the distances (n, n) between the vectors of n of the classes, `kept`."""
-    distances = distances.copy()
-    np.fill_diagonal(distances, -1)
-    order = np.argsort(distances, axis=1, kind="stable")[:, 1:]  # the first is the class itself
+    """`level_retrieval` of n of the classes, `kept`, of which each has the others ordered by the
+    distance of their vectors: (n, n - 1), see `nearest_first`.
+    """
     results = {}
     for level in range(1, max(2, hierarchy.max_depth)):
         group = hierarchy.level_table[kept, level - 1]

@@ -12,17 +12,14 @@ from trees import FLAT, TREE
 from hierarchies import Hierarchy, distances
 from metrics.inference import (
     METRICS,
-    classwise,
     classwise_correlation,
     cophenetic_correlation,
     correlations,
-    elementwise,
-    fisher_mean,
-    mantel,
     published_correlation,
     published_correlations,
-    rank_distances,
 )
+from metrics.mantel import mantel
+from metrics.ranks import classwise, elementwise, fisher_mean, rank_distances
 from metrics.retrieval import class_retrieval, rank_measures
 from metrics.vectors import TIE_AWARE, pairwise_distances, rounded
 

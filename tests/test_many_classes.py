@@ -11,8 +11,9 @@ from trees import TREE
 
 from benchmarks import many_classes
 from data import split_table
-from metrics import catalogue, flat, geometry, hops, inference, suite
+from metrics import catalogue, flat, geometry, hops, inference, mantel, suite
 from metrics import outputs as metric_outputs
+from metrics import ranks as ranks_of
 from metrics.outputs import Outputs, sample_classes
 from metrics.threads import in_threads
 from metrics.vectors import pairwise_cosines
@@ -140,10 +141,10 @@ def test_permutations_of_many_classes_are_counted_in_single_precision(monkeypatc
     for _ in range(2):
         points = generator.normal(size=(40, 3))
         tables.append(np.linalg.norm(points[:, None] - points, axis=2))
-    ranks = [inference.rank_distances(table) for table in (tables[0], tables[0] + tables[1])]
-    double = inference.mantel(*ranks, permutations=99)
-    monkeypatch.setattr(inference, "TIE_AWARE", 10)
-    assert inference.mantel(*ranks, permutations=99) == pytest.approx(double, abs=0.021)
+    ranks = [ranks_of.rank_distances(table) for table in (tables[0], tables[0] + tables[1])]
+    double = mantel.mantel(*ranks, permutations=99)
+    monkeypatch.setattr(mantel, "SINGLE", 10)
+    assert mantel.mantel(*ranks, permutations=99) == pytest.approx(double, abs=0.021)
 
 
 @pytest.mark.parametrize("threads", ["1", "3"])

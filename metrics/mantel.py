@@ -1,0 +1,201 @@
+"""The Mantel test: how often shuffled classes would agree with a tree as well as these do.
+
+A permutation costs a pass over the table of learned distances. Where the other table is a tree's,
+that pass adds whole rows, which is a fraction of the work of picking single entries: see
+`TreeSums`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from metrics.ranks import Ranks, classwise, elementwise, fisher_mean
+from metrics.threads import in_threads
+
+PERMUTATIONS = 999
+SMALL = 128  # classes up to which single entries are picked: there is little to add up
+SINGLE = 256  # classes above which tables are in single precision, which halves them
+_ROWS = 32  # of a table of 2,000 classes, half a megabyte
+_ROUNDING = 1e-9  # of sums in another order, and in single precision
+_ROUNDING_SINGLE = 1e-6
+
+RowSums = Callable[[np.ndarray], np.ndarray]
+
+
+class Nested(NamedTuple):
+    """Where C classes are in a tree.
+
+    Attributes:
+        levels: (C, L), the superclass of each class at every level, the largest ones first; the
+            class itself, or any label of its own, below its last superclass.
+        depth: (C,), how deep each class is.
+    """
+
+    levels: np.ndarray
+    depth: np.ndarray
+
+
+def mantel(
+    a: Ranks,
+    b: Ranks,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+    nested: Nested | None = None,
+    classwise_too: bool = True,
+) -> tuple[float, float]:
+    """One-sided p-values of the class-wise Fisher mean and of the element-wise correlation, in [1 /
+    (K + 1), 1].
+
+    p = (1 + number of K permutations of the classes with at least the observed correlation) / (K +
+    1). A permutation that makes the Fisher mean undefined counts as at least. NaN where the
+    observed correlation is undefined.
+
+    Args:
+        nested: Where b is of the path lengths of a tree, its classes in it: the same numbers in
+            less time.
+        classwise_too: Whether to test the Fisher mean; its p-value is NaN if not.
+
+    Source: Mantel 1967.
+    """
+    by_class = fisher_mean(classwise(a, b)) if classwise_too else np.nan
+    observed = np.array([by_class, elementwise(a, b)])
+    size, rng = len(a.pairs), np.random.default_rng(seed)
+    place = None if nested is None or size <= SMALL else _Groups(nested)
+    rows_of, pairs_of = (
+        row_sums(x, y, place) for x, y in ((a.columns, b.columns), (a.pairs, b.pairs))
+    )
+    least = observed - (_ROUNDING_SINGLE if size > SINGLE else _ROUNDING)
+
+    def exceeds(order: np.ndarray) -> np.ndarray:
+        by_class = np.nan
+        if classwise_too:
+            rows = np.where(a.varies[order] & b.varies, rows_of(order), np.nan)
+            by_class = fisher_mean(rows)
+        return ~(np.array([by_class, pairs_of(order).sum() / 2]) < least)
+
+    orders = [rng.permutation(size) for _ in range(permutations if size > 2 else 0)]
+    exceed = sum(in_threads([partial(exceeds, order) for order in orders]), np.zeros(2))
+    p = (1 + exceed) / (permutations + 1)
+    return tuple(float(x) for x in np.where(np.isnan(observed), np.nan, p))
+
+
+def row_sums(a: np.ndarray, b: np.ndarray, groups: "_Groups | None" = None) -> RowSums:
+    """A function of a permutation: the row sums of a[order][:, order] * b, (C,), of tables (C, C)
+    with 0 on their diagonals; by `TreeSums` where b is of these groups.
+    """
+    kind = np.float32 if len(a) > SINGLE else np.float64
+    a, b = a.astype(kind, copy=False), b.astype(kind, copy=False)
+    steps = None if groups is None else groups.steps(b)
+    return partial(_permuted_products, a, b) if steps is None else TreeSums(a, groups, steps)
+
+
+def _permuted_products(a: np.ndarray, b: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Row sums of a[order][:, order] * b, (C,); a few rows at a time stay in the processor's cache,
+    and mode "clip" lets numpy write into the buffers directly.
+    """
+    sums, buffers = np.empty(len(a)), np.empty((2, _ROWS, len(a)), a.dtype)
+    for first in range(0, len(a), _ROWS):
+        rows = slice(first, min(first + _ROWS, len(a)))
+        taken, permuted = buffers[:, : rows.stop - first]
+        np.take(a, order[rows], axis=0, out=taken, mode="clip")
+        np.take(taken, order, axis=1, out=permuted, mode="clip")
+        sums[rows] = np.einsum("ij,ij->i", permuted, b[rows])
+    return sums
+
+
+class _Groups:
+    """Groups of classes: those of one superclass that are equally deep, at each level of a tree,
+    the root's first; the levels at which every class is alone are left out.
+    """
+
+    def __init__(self, nested: Nested):
+        size = len(nested.depth)
+        depths, self.depth = np.unique(nested.depth, return_inverse=True)
+        self.superclasses = [np.zeros(size, np.int64)]
+        self.shared = np.zeros((size, size), np.int8)  # the last level at which two share theirs
+        for labels in nested.levels.T:
+            same = labels[:, None] == labels
+            if same.sum() == size:
+                break
+            self.shared += same
+            self.superclasses.append(np.unique(labels, return_inverse=True)[1])
+        self.depths, self.levels = len(depths), len(self.superclasses)
+        self.groups = [
+            np.unique(one * self.depths + self.depth, return_inverse=True)[1]
+            for one in self.superclasses
+        ]
+
+    def steps(self, b: np.ndarray) -> np.ndarray | None:
+        """What is added to each row of b for the group of each level and depth that its class
+        shares, (C, levels, depths); None where b is not made so.
+        """
+        rows, others = np.arange(len(b))[:, None], ~np.eye(len(b), dtype=bool)
+        values = np.full((len(b), self.levels, self.depths + 1), np.nan)
+        values[rows, self.shared, np.where(others, self.depth, self.depths)] = b
+        values = values[:, :, : self.depths]
+        steps, before = np.zeros(values.shape), np.zeros((len(b), self.depths))
+        made = np.zeros(b.shape)
+        for level in range(self.levels):
+            known = ~np.isnan(values[:, level])
+            steps[:, level] = np.where(known, values[:, level] - before, 0)
+            before = np.where(known, values[:, level], before)
+            made += np.where(self.shared >= level, steps[:, level][:, self.depth], 0)
+        fits = (np.abs(made - b) <= 1e-12 * np.abs(b).max(initial=0)) | ~others
+        return steps if fits.all() else None
+
+    def needed(self, level: int, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Groups, classes and steps of a level that are not 0: the groups of each depth in the
+        superclass that a class is in.
+        """
+        of_class = self.superclasses[level]
+        table = np.full((of_class.max() + 1, self.depths), -1)
+        table[of_class, self.depth] = self.groups[level]
+        classes, column = np.nonzero((table[of_class] >= 0) & (steps != 0))
+        return table[of_class[classes], column], classes, steps[classes, column]
+
+
+class TreeSums:
+    """Row sums of a[order][:, order] * b where row i of b depends on the superclass that i shares
+    with j, and on the depth of j, alone.
+
+    Row i of b is a constant on the largest group of each depth (see `_Groups`), plus one more on
+    that of the next level that i is in, and so on. So its sum is one over levels of a constant
+    times the sum of row i of a[order][:, order] over a group, and these sums are of whole rows of a
+    (transposed): of its C rows for the smallest groups, of fewer for each level above.
+    """
+
+    def __init__(self, a: np.ndarray, groups: _Groups, steps: np.ndarray):
+        self._size, self._rows_of_a = len(a), np.ascontiguousarray(a.T)
+        upwards = range(groups.levels)[::-1]
+        self._needed = [groups.needed(level, steps[:, level]) for level in upwards]
+        finest = groups.groups[-1]
+        self._members = np.argsort(finest, kind="stable")
+        self._bounds = np.append(0, np.cumsum(np.bincount(finest)))
+        self._ones = np.ones(len(a), a.dtype)
+        self._merge = [
+            _members_of(groups.groups[level], groups.groups[level + 1], a.dtype)
+            for level in upwards[1:]
+        ]
+
+    def __call__(self, order: np.ndarray) -> np.ndarray:
+        """The row sums, (C,) float64."""
+        shape = len(self._bounds) - 1, self._size
+        one = csr_array((self._ones, order[self._members], self._bounds), shape=shape)
+        sums, total = one @ self._rows_of_a, np.zeros(self._size)  # sums (groups, C)
+        for level, (groups, classes, steps) in enumerate(self._needed):
+            if level:
+                sums = self._merge[level - 1] @ sums
+            if len(steps):
+                values = steps * sums[groups, order[classes]]
+                total += np.bincount(classes, values, minlength=self._size)
+        return total
+
+
+def _members_of(groups: np.ndarray, parts: np.ndarray, dtype: type) -> csr_array:
+    """(groups, parts): 1 where a part, given for each class, is in the group."""
+    first = np.unique(parts, return_index=True)[1]
+    ones = np.ones(len(first), dtype)
+    return csr_array((ones, (groups[first], np.arange(len(first)))))

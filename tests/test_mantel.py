@@ -1,0 +1,74 @@
+"""Sums of whole rows instead of single entries: the same Mantel test in less time."""
+
+import numpy as np
+import pytest
+from scored_outputs import random_tree
+
+from hierarchies import Hierarchy, distances
+from metrics import mantel as module
+from metrics.mantel import Nested, TreeSums, mantel, row_sums
+from metrics.ranks import rank_distances
+
+
+def learned_table(size, rng):
+    table = np.triu(rng.random((size, size)).round(6), 1)
+    return table + table.T
+
+
+def some_of(hierarchy, rng):
+    """Three or more classes of a tree: where they are in it, and the ranks of their path lengths.
+    """  # fmt: skip
+    size = hierarchy.num_classes
+    kept = np.sort(rng.choice(size, rng.integers(3, size + 1), replace=False))
+    depth = hierarchy.depth[hierarchy.leaves]
+    tree = distances.path_length(hierarchy)[np.ix_(kept, kept)]
+    return Nested(hierarchy.level_table[kept], depth[kept]), rank_distances(tree)
+
+
+@pytest.mark.parametrize("single", [0, 10**6])
+def test_sums_of_rows_are_those_of_permuted_products_on_any_tree(monkeypatch, single):
+    monkeypatch.setattr(module, "SINGLE", single)
+    rng, ragged = np.random.default_rng(0), 0
+    for _ in range(40):
+        nested, b = some_of(random_tree(rng), rng)
+        size = len(nested.depth)
+        a, groups = rank_distances(learned_table(size, rng)), module._Groups(nested)
+        ragged += len(set(nested.depth)) > 1
+        for x, y in ((a.columns, b.columns), (a.pairs, b.pairs)):
+            sums, order = row_sums(x, y, groups), rng.permutation(size)
+            assert isinstance(sums, TreeSums)
+            expected = (x[order][:, order] * y).sum(axis=1)
+            np.testing.assert_allclose(sums(order), expected, atol=1e-12 if single else 1e-6)
+    assert ragged > 10
+
+
+def test_a_table_that_is_no_tree_of_these_groups_is_summed_entry_by_entry():
+    rng = np.random.default_rng(1)
+    nested = Nested(np.array([[0, 0], [0, 1], [1, 2], [1, 3]]), np.full(4, 2))
+    b, order = rank_distances(learned_table(4, rng)), np.array([2, 0, 3, 1])
+    sums = row_sums(b.pairs, b.pairs, module._Groups(nested))
+    assert not isinstance(sums, TreeSums)
+    np.testing.assert_allclose(sums(order), (b.pairs[order][:, order] * b.pairs).sum(axis=1))
+
+
+def test_the_test_is_the_same_either_way(monkeypatch):
+    paths = [(f"a{c // 9}", f"b{c // 3}", str(c)) for c in range(30)] + [("c", "x"), ("d", "y")]
+    hierarchy, rng = Hierarchy.from_paths(paths), np.random.default_rng(2)
+    path, depth = distances.path_length(hierarchy), hierarchy.depth[hierarchy.leaves]
+    a, b = rank_distances(path * 0.05 + learned_table(32, rng).round(6)), rank_distances(path)
+    plain = mantel(a, b, 199)
+    monkeypatch.setattr(module, "SMALL", 2)
+    assert mantel(a, b, 199, nested=Nested(hierarchy.level_table, depth)) == plain
+    alone = mantel(a, b, 199, nested=Nested(hierarchy.level_table, depth), classwise_too=False)
+    assert np.isnan(alone[0]) and alone[1] == plain[1]
+    assert 0.005 < plain[0] < 1  # neither end, where many sums would do
+
+
+def test_permutations_that_change_nothing_count_in_single_precision_too(monkeypatch):
+    monkeypatch.setattr(module, "SMALL", 2)
+    monkeypatch.setattr(module, "SINGLE", 2)
+    hierarchy = Hierarchy.from_paths([("a", "b"), ("a", "c"), ("d", "e"), ("d", "f")])
+    pairs = rank_distances(distances.path_length(hierarchy))
+    nested = Nested(hierarchy.level_table, hierarchy.depth[hierarchy.leaves])
+    # 8 of the 24 permutations keep the two pairs together
+    np.testing.assert_allclose(mantel(pairs, pairs, 2000, nested=nested), 8 / 24, atol=0.04)
