@@ -84,11 +84,11 @@ class Group(NamedTuple):
     @property
     def rows(self) -> list[str]:
         """Names of the methods' rows."""
-        return list(dict.fromkeys(self.values["options"]))
+        return self.values["options"].unique().tolist()
 
     def folders(self, row: str) -> list[str]:
         """Folders of the runs of a row, by seed."""
-        return list(dict.fromkeys(self.values.loc[self.values["options"] == row, "folder"]))
+        return self.values.loc[self.values["options"] == row, "folder"].unique().tolist()
 
 
 class Comparison(NamedTuple):
@@ -158,10 +158,11 @@ def read_comparison(
     groups = []
     for (dataset, hierarchy), part in parts:
         suffix = "" if len(parts) == 1 else f"_{_plain(dataset)}_{hierarchy[:8]}"
+        here = set(part["options"])
         own = {
             row: of_row
             for (*group, row), of_row in record.options.items()
-            if group == [dataset, hierarchy] and row in set(part["options"])
+            if group == [dataset, hierarchy] and row in here
         }
         labels = method_labels(part["options"], own)
         options = {labels.by_name[row]: of_row for row, of_row in own.items()}

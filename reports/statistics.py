@@ -84,6 +84,7 @@ def compare(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> pd.
     pairs; p of the t-test also where all differences are equal, both where they are 0.
     """
     rows = []
+    values = values[values["options"].isin([a, b])]
     for metric in metrics:
         of_metric = values[values["metric"] == metric].set_index("seed")
         x, y = (of_metric.loc[of_metric["options"] == name, "value"] for name in (a, b))

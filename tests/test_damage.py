@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from images import make_learnable_folder
 from recorded import write_run
 
@@ -23,7 +24,9 @@ from data.decoding import read_image, reason
 from evaluation.model import load_model
 from evaluation.recorded import read_source
 from files.pickles import SEAL, dump_arrays, load_arrays
+from files.trunks import shared_place
 from options import command_line
+from runs import folder
 from runs.folder import Run, RunError
 from training.start import main
 
@@ -303,3 +306,30 @@ def test_what_pillow_says_of_a_damaged_file_does_not_pass(error):
     assert reason(bad) == "the reason"
     bad.__cause__ = MemoryError()
     assert reason(bad).startswith("for now: ")
+
+
+def test_a_trunk_of_many_runs_is_looked_at_once_until_it_changes(tmp_path, monkeypatch):
+    digest, read = "0" * 32, []
+    place = shared_place(tmp_path / "demo" / "a" / "seed1", digest)
+
+    def put(value: float) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"trunk": digest, "model": {"w": torch.full((3,), value)}}, f"{place}.new")
+        os.replace(f"{place}.new", place)
+
+    def load(path, check, real=folder._load_tensors):
+        read.append(path.name)
+        return real(path, check)
+
+    put(1.0)
+    monkeypatch.setattr(folder, "_load_tensors", load)
+    for name in "ab":
+        run = write_run(tmp_path, name, 1, {"accuracy": 0.5})
+        content = {"format": folder.FORMAT, "trunk": digest, "model": {}}
+        torch.save(content, run.folder / "last.pt")
+    runs = [Run(tmp_path / "demo" / name / "seed1") for name in "ab"]
+    assert [run.checkpoint("last.pt", check=False)["model"]["w"][0] for run in runs] == [1, 1]
+    assert read.count(place.name) == 1
+    put(2.0)
+    assert runs[0].checkpoint("last.pt", check=False)["model"]["w"][0] == 2
+    assert runs[0].checkpoint("last.pt")["model"]["w"][0] == 2 and read.count(place.name) == 3

@@ -169,6 +169,15 @@ def test_the_comparison_has_no_figures_but_where_they_are_asked_for(record, tmp_
     assert page.tags.count("script") == 2 and 'data-part="scatter"' in page.text
 
 
+def test_the_comparison_of_a_collection_of_ones_own_is_called_like_it(tmp_path):
+    for name in ("DR-euc", "NormFace-euc"):
+        write_run(tmp_path, name, 1, {"accuracy": 0.5}, dataset="folder")
+    (tmp_path / "folder").rename(tmp_path / "my plankton")
+    assert visualize.main([str(tmp_path / "my plankton"), "--comparison_only"]) == 0
+    text = (tmp_path / "my plankton" / "report.html").read_text("utf-8")
+    assert "<h1>my plankton: methods compared</h1>" in text and "folder, tree" not in text
+
+
 def test_the_numbers_of_the_page_are_those_of_the_runs():
     rows = {"a <b>": (0.5, 0.6, 0.7), "c": (0.6, 0.8)}
     values = pd.DataFrame(
