@@ -4,7 +4,7 @@ which pages do without.
 
 from typing import NamedTuple
 
-from metrics.geometry import EPOCH_SAMPLE
+from metrics.geometry import EPOCH_SAMPLE, QUICK_SAMPLE
 
 DPI = 144
 FEWEST_SEEDS = 3  # for an interval: that of two spans everything (Student's t is 12.7 there)
@@ -18,7 +18,7 @@ COMPARED = {
     "Scale of the scores": ("factor", ("scale",)),
     "Class vectors (W) against the tree": (
         "rank correlation",
-        ("W/corr", f"W_of_{EPOCH_SAMPLE}/corr"),
+        ("W/corr", f"W_of_{EPOCH_SAMPLE}/corr", f"W_of_{QUICK_SAMPLE}/corr"),
     ),
 }
 

@@ -12,7 +12,7 @@ from figures.groups import REPEATED, series_style
 from figures.palette import FAINT, TAKEN_COLOUR, TRUE_COLOUR
 from figures.style import Drawing, distinct, new_figure
 from figures.subject import Subject
-from metrics.geometry import EPOCH_SAMPLE
+from metrics.geometry import EPOCH_SAMPLE, QUICK_SAMPLE
 
 # title of a panel -> its axis, and the columns of epochs.csv with their names in the legend
 PANELS = {
@@ -24,8 +24,11 @@ PANELS = {
         {
             "W/corr": "class vectors (W)",
             "P/corr": "prototypes (P)",
-            f"W_of_{EPOCH_SAMPLE}/corr": f"class vectors (W) of {EPOCH_SAMPLE} classes",
-            f"P_of_{EPOCH_SAMPLE}/corr": f"prototypes (P) of {EPOCH_SAMPLE} classes",
+            **{
+                f"{prefix}_of_{size}/corr": f"{name} of {size} classes"
+                for size in (EPOCH_SAMPLE, QUICK_SAMPLE)
+                for prefix, name in (("W", "class vectors (W)"), ("P", "prototypes (P)"))
+            },
         },
     ),
 }

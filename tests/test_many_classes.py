@@ -100,14 +100,19 @@ def test_measures_of_pairs_are_of_a_sample_that_their_name_tells(monkeypatch):
     assert catalogue.place("P_of_2000/upgma_rf")[1:] == ("P_of_2000", "upgma_rf")
 
 
-def test_figures_of_an_epoch_are_of_a_sample_that_their_name_tells(monkeypatch):
+@pytest.mark.parametrize("quick", [False, True])
+def test_figures_of_an_epoch_are_of_a_sample_that_their_name_tells(monkeypatch, quick):
     outputs = usual()
     sums = geometry.class_sums(outputs.embeddings, outputs.labels, TREE.num_classes)
     arguments = (outputs.class_vectors, outputs.prototypes, *sums, TREE, "euc")
     whole = geometry.diagnostics(*arguments)
-    monkeypatch.setattr(geometry, "EPOCH_CLASSES", TREE.num_classes - 1)
-    monkeypatch.setattr(geometry, "EPOCH_SAMPLE", 4)
-    row = geometry.diagnostics(*arguments)
+    assert geometry.diagnostics(*arguments, quick=quick).keys() == whole.keys()
+    if quick:
+        monkeypatch.setattr(geometry, "QUICK_SAMPLE", 4)
+    else:
+        monkeypatch.setattr(geometry, "EPOCH_CLASSES", TREE.num_classes - 1)
+        monkeypatch.setattr(geometry, "EPOCH_SAMPLE", 4)
+    row = geometry.diagnostics(*arguments, quick=quick)
     expected = inference.correlations(outputs.sample(4), permutations=0)["W/corr"].value
     assert row["W_of_4/corr"] == pytest.approx(expected)
     assert {name.replace("_of_4", "") for name in row} <= set(whole)

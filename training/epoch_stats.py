@@ -169,9 +169,9 @@ class EpochStats:
         self.team.sum(sums)
         return sums.tolist()
 
-    def row(self, head: nn.Module, hierarchy: Hierarchy) -> dict:
+    def row(self, head: nn.Module, hierarchy: Hierarchy, quick: bool = False) -> dict:
         """Columns of epochs.csv: loss, accuracy, scale, and how class vectors lie in the tree and
-        among embeddings.
+        among embeddings; if the epoch is a `quick` one, of fewer classes.
         """
         self._take_in()
         loss, correct, angle, samples, with_class = self._total(
@@ -193,5 +193,6 @@ class EpochStats:
                 **self.sums.arrays(),
                 hierarchy=hierarchy,
                 distance=head.distance,
+                quick=quick,
             ),
         }

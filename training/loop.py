@@ -107,7 +107,7 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
     return {
         "epoch": training.epoch + 1,
         "lr": training.lr,
-        **stats.row(model.head, splits.hierarchy),
+        **stats.row(model.head, splits.hierarchy, quick=training.features is not None),
     }
 
 
