@@ -6,7 +6,7 @@
     python predict.py RUN images --table objects.csv --counts counts.csv --ecotaxa images/answers.tsv
     python predict.py RUN --export model.onnx
     python predict.py RUN --serve
-    python predict.py RUN1 RUN2 images --within Copepoda --at 2
+    python predict.py RUN1 RUN2 images --within Copepoda --at genus
 
 Each image gets a row: the answer of --rule, which may be an inner node of the class tree; the most probable classes;
 and the probabilities along the path of the best one, softmax of the scores after temperature scaling on the run's
@@ -141,6 +141,10 @@ def _serve_flags(group) -> None:
     )
 
 
+def _level(text: str) -> int | str:
+    return positive_int(text) if text.lstrip("+-").isdecimal() else filled(text)
+
+
 def _port(text: str) -> int:
     number = natural(text)
     if number > 65535:
@@ -211,9 +215,10 @@ def _answer_flags(group) -> None:
     )
     add(
         "--at",
-        type=positive_int,
-        metavar="DEPTH",
-        help="answer at most so many steps below the top of the class tree, 1 for its first level:"
+        type=_level,
+        metavar="LEVEL",
+        help="answer at most so many steps below the top of the class tree, 1 for its first level,"
+        " or at a rank by its name, such as genus, where the classes came from a table of ranks:"
         " the probability of a superclass is the sum of its classes', and the rule is calibrated"
         " for superclasses",
     )

@@ -9,7 +9,7 @@ from data.headers import read_headers
 from data.official import DEFAULTS as OFFICIAL
 from data.official import Filed, check_there, data_folder, official_splits, read_lines, tree_options
 from data.splits import SPLITS, Splits
-from hierarchies import Hierarchy, TreeFile, read_tree
+from hierarchies import Hierarchy, TreeFile, ranks, read_tree
 
 LEVELS = ("manufacturer", "family", "variant")
 BANNER = 20  # pixels at the bottom with the photographer's name
@@ -37,7 +37,7 @@ def load(options: Mapping) -> Splits:
             f"{given} has no folder data/images: name {FOLDER} as downloaded with --data_dir"
         )
     filed, paths = _filed(root, options)
-    tree = TreeFile(Hierarchy.from_paths(paths), ())
+    tree = TreeFile(Hierarchy.from_paths(paths, ranks=ranks.of_levels(paths, LEVELS)), ())
     if options["hierarchy"] is not None:
         tree = read_tree(options["hierarchy"], **tree_options(options))
     return official_splits(filed, tree, options)

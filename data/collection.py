@@ -3,7 +3,7 @@ from a COCO file, with whatever it says about splits and groups.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -72,6 +72,7 @@ def collect(
     boxes: Sequence[Sequence[float]] | None = None,
     order: Sequence[str] | None = None,
     notes: Sequence[str] = (),
+    ranks: Mapping[tuple[str, ...], str] | None = None,
 ) -> Collection:
     """The collection of images with their class paths, sorted as folders of the same images are.
 
@@ -80,12 +81,13 @@ def collect(
         paths: Path of the class of each image, keys from the top down.
         parts, groups, boxes: See Collection.
         order: What to sort by instead of the files, all different.
+        ranks: What the levels of nodes are called, by path, where it is known.
 
     Raises: ValueError: If the paths are not a tree.
     """
     rank = sorted(range(len(files)), key=lambda i: (order or files)[i])
     classes = sorted(set(paths))
-    hierarchy = Hierarchy.from_paths(classes, self_leaves=True)
+    hierarchy = Hierarchy.from_paths(classes, self_leaves=True, ranks=ranks)
     index = {path: c for c, path in enumerate(classes)}
     return Collection(
         hierarchy,

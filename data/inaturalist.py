@@ -11,7 +11,7 @@ from data.folder import tree_options
 from data.official import DEFAULTS as OFFICIAL
 from data.official import data_folder, official_splits, scan_splits
 from data.splits import Splits
-from hierarchies import Hierarchy, TreeFile, read_tree
+from hierarchies import Hierarchy, TreeFile, ranks, read_tree
 from hierarchies.readers import read_text
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")
@@ -66,7 +66,10 @@ def read_categories(path: str | os.PathLike) -> Hierarchy:
             raise ValueError(f"{where}: the id {category['id']} has come before")
         taxa[category["id"]] = taxon
     names = {taxon: category["name"].strip() for taxon, category in zip(taxa.values(), categories)}
-    return Hierarchy.from_paths([taxa[number] for number in sorted(taxa)], names=names)
+    paths = [taxa[number] for number in sorted(taxa)]
+    return Hierarchy.from_paths(
+        paths, names=names, ranks=ranks.of_levels(paths, (*RANKS, "species"))
+    )
 
 
 def _taxon(category: object, where: str) -> tuple[str, ...]:

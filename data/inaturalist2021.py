@@ -9,7 +9,7 @@ from data.folder import left_out_notes
 from data.official import DEFAULTS as OFFICIAL
 from data.official import TEST, TRAIN, Filed, data_folder, official_splits, tree_options
 from data.splits import Splits
-from hierarchies import Hierarchy, TreeFile, read_tree, scan_folders
+from hierarchies import Hierarchy, TreeFile, ranks, read_tree, scan_folders
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "epithet")
 DEFAULTS = {**OFFICIAL, "resize": 224}
@@ -64,4 +64,5 @@ def taxa(folders: list[str], root: Path | str = "") -> Hierarchy:
             )
         paths.append((*pieces[1:-1], folder))
         names[paths[-1]] = f"{pieces[-2]} {pieces[-1]}"
-    return Hierarchy.from_paths(paths, names=names)
+    titles = (*RANKS[:-1], "species")
+    return Hierarchy.from_paths(paths, names=names, ranks=ranks.of_levels(paths, titles))

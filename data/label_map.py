@@ -69,7 +69,9 @@ def apply_label_map(
             f" {printable(format_path(classes[0]))!r}"
         )
     narrow = [row._replace(cells=[row.cells[column] for column in kept]) for row in rows]
-    paths, notes = paths_of_rows(source, [header[column] for column in kept], narrow, levels)
+    paths, notes, levels_of = paths_of_rows(
+        source, [header[column] for column in kept], narrow, levels
+    )
     found: dict[str, tuple[tuple[str, ...], int]] = {}
     for row, path in zip(rows, paths):
         label = _label(row.cells[raw])
@@ -97,6 +99,7 @@ def apply_label_map(
         boxes=collection.boxes,
         order=[f"{i:012}" for i in range(len(own))],  # as they are
         notes=(*collection.notes, *(f"{source}: {note}" for note in notes)),
+        ranks=levels_of,
     )
     note = (
         f"{source}: {len(classes)} labels become {mapped.hierarchy.num_classes} classes"

@@ -68,7 +68,7 @@ def read_table(
     )
     if levels is None and header[1] == SUPERCATEGORY:
         levels = header[1:3]
-    paths, path_notes = paths_of_rows(source, header, rows, levels)
+    paths, path_notes, levels_of = paths_of_rows(source, header, rows, levels)
     notes += [f"{source}: {note}" for note in path_notes]
     _check_agreement(source, rows, files, ["/".join(path) for path in paths], "of class")
     parts, groups = None, None
@@ -94,6 +94,7 @@ def read_table(
         groups=_picked(groups, kept),
         boxes=_picked(found_boxes, kept),
         notes=notes,
+        ranks=levels_of,
     )
 
 

@@ -68,7 +68,7 @@ def load(
     scores: str = "W",
     coarse: str | os.PathLike | None = None,
     within: Sequence[str] | None = None,
-    at: int | None = None,
+    at: int | str | None = None,
     batch_size: int = 64,
     GPU: object = None,
 ) -> LoadedRun:

@@ -75,7 +75,7 @@ class PredictionOptions(NamedTuple):
     coarse: str | None = None
     others: Sequence[str] = ()
     within: Sequence[str] | None = None
-    at: int | None = None
+    at: int | str | None = None
     counts: str | None = None
     sample_column: str | None = None
     ecotaxa: str | None = None
@@ -362,6 +362,7 @@ def introduction(
         lines.append(
             f"{source.scope.said}: {len(source.scope.classes)} classes can be the answer{apart}"
         )
+        lines += [f"note: {note}" for note in source.scope.notes]
     if found is not None:
         others = f"; {found.others} other files are passed over" if found.others else ""
         lines.append(f"{len(found.files)} images{others}")

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hierarchies import Hierarchy
+from files.text import printable
+from hierarchies import Hierarchy, ranks
 from hierarchies.naming import node_named
-from hierarchies.variants import cut
+from hierarchies.variants import cut, cut_at_rank
 from metrics.posterior import softmax
 
 
@@ -21,6 +22,7 @@ class Scope(NamedTuple):
         groups (K,): The class of `tree` that each is below.
         num_classes: Of the run, C.
         said: The flags that ask for it, for messages.
+        notes: What the user should be told.
     """
 
     tree: Hierarchy
@@ -28,6 +30,7 @@ class Scope(NamedTuple):
     groups: np.ndarray
     num_classes: int
     said: str
+    notes: tuple[str, ...] = ()
 
     @property
     def grouped(self) -> bool:
@@ -65,15 +68,19 @@ class Scope(NamedTuple):
         return np.where(places >= 0, self.groups[np.maximum(places, 0)], -1)
 
 
-def choose_scope(tree: Hierarchy, within: Sequence[str] | None, at: int | None) -> Scope | None:
+def choose_scope(
+    tree: Hierarchy, within: Sequence[str] | None, at: int | str | None
+) -> Scope | None:
     """The scope that is asked for; None without.
 
     Args:
         tree: Of the run.
         within: Names of taxa, see `hierarchies.naming`: an image is of a class at or below one.
-        at: Depth of the answers, in edges below the root; classes that are not as deep stay.
+        at: Depth of the answers, in edges below the root, or the rank of them, such as 'genus',
+            where the tree knows ranks; classes that are not as deep, or not of it, stay.
 
-    Raises: ValueError: If a name is unknown or means several taxa, or there is but one answer left.
+    Raises: ValueError: If a name or a rank is unknown or means several taxa, or there is but one
+        answer left.
     """
     if within is None and at is None:
         return None
@@ -89,16 +96,61 @@ def choose_scope(tree: Hierarchy, within: Sequence[str] | None, at: int | None) 
         if len(classes) < 2:
             raise ValueError(f"{said[0]}: that is one class, so there is nothing to tell apart")
         answers = tree.subset(classes.tolist())
-    groups = np.arange(len(classes))
+    groups, notes = np.arange(len(classes)), ()
     if at is not None:
         said.append(f"--at {at}")
-        if at >= answers.max_depth:
-            raise ValueError(
-                f"--at {at}: answers go down to depth {answers.max_depth} as it is; take a smaller"
-                " depth, or leave it out"
-            )
+        rank = _rank(tree, at) if isinstance(at, str) else None
+        below = answers
         try:
-            answers, groups = cut(answers, at)
+            if rank is None:
+                answers, groups = _at_depth(answers, at)
+            else:
+                answers, groups = cut_at_rank(answers, rank)
         except ValueError as error:
             raise ValueError(f"{' '.join(said)}: {error}") from None
-    return Scope(answers, classes, groups, tree.num_classes, " ".join(said))
+        if rank is not None:
+            if answers.num_classes == below.num_classes:
+                raise ValueError(
+                    f"{' '.join(said)}: answers go down to no more than that as it is; take a"
+                    " higher rank, or leave it out"
+                )
+            without = [c for c, leaf in enumerate(answers.leaves) if answers.ranks[leaf] != rank]
+            if without:
+                name = printable(answers.class_names[without[0]])
+                notes = (
+                    f"classes without a {rank} stay as they are: {len(without)}, such as {name}",
+                )
+    return Scope(answers, classes, groups, tree.num_classes, " ".join(said), notes)
+
+
+def _at_depth(tree: Hierarchy, depth: int) -> tuple[Hierarchy, np.ndarray]:
+    if depth >= tree.max_depth:
+        raise ValueError(
+            f"answers go down to depth {tree.max_depth} as it is; take a smaller depth, or leave it"
+            " out"
+        )
+    return cut(tree, depth)
+
+
+def _rank(tree: Hierarchy, written: str) -> str:
+    """The rank of a tree that is meant. Raises: ValueError: If there is none, with those there are
+    and the depths.
+    """
+    depths = "the number of a level, 1 for the first" + (
+        f" to {tree.max_depth - 1}" if tree.max_depth > 2 else ""
+    )
+    if not tree.rank_names:
+        raise ValueError(
+            f"--at {printable(written)}: this run does not know what its levels are called, as runs"
+            " do that took their classes from a table with a column a rank, or from a --hierarchy"
+            f" file with such; give {depths}"
+        )
+    for same in (str.strip, str.casefold, ranks.plain):
+        found = [rank for rank in tree.rank_names if same(rank) == same(written)]
+        if len(found) == 1:
+            return found[0]
+    listed = ", ".join(map(printable, tree.rank_names))
+    raise ValueError(
+        f"--at {printable(written)}: the levels of this run are called {listed}; give one of them,"
+        f" or {depths}"
+    )

@@ -2,7 +2,7 @@
 lines, and the bounds that keep a damaged or hostile file from filling the memory.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from files.text import printable, shortened
@@ -26,6 +26,7 @@ class Draft(NamedTuple):
         root: The root's name.
         notes: What the user should be told about the reading, without the file's name.
         advice: The way out if a class comes twice, where the format knows one.
+        ranks: What the levels of nodes are called, by path.
     """
 
     classes: list[tuple[int | None, Path]]
@@ -33,6 +34,7 @@ class Draft(NamedTuple):
     root: str = ROOT
     notes: tuple[str, ...] = ()
     advice: str = ""
+    ranks: Mapping[Path, str] = {}
 
     def build(self, source: str, self_leaves: bool) -> Hierarchy:
         """The hierarchy. Raises: ValueError: Naming file and line, if a class comes twice or the
@@ -48,7 +50,11 @@ class Draft(NamedTuple):
             lines[path] = line
         try:
             return Hierarchy.from_paths(
-                lines, self_leaves=self_leaves, names=self.names, root=self.root
+                lines,
+                self_leaves=self_leaves,
+                names=self.names,
+                root=self.root,
+                ranks=self.ranks,
             )
         except ValueError as error:
             raise fault(source, None, str(error)) from error
@@ -127,6 +133,7 @@ def without_common_root(draft: Draft) -> Draft:
     return draft._replace(
         classes=[(line, path[1:]) for line, path in draft.classes],
         names={path[1:]: name for path, name in draft.names.items()},
+        ranks={path[1:]: rank for path, rank in draft.ranks.items() if path[1:]},
         root=first.pop(),
     )
 

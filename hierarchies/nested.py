@@ -55,7 +55,8 @@ def parse_json(text: str, source: str) -> Draft:
         except ValueError as error:
             raise fault(source, None, str(error)) from error
         names = {tree.path(v): tree.names[v] for v in range(1, tree.num_nodes)}
-        return Draft([(None, path) for path in tree.class_paths], names, tree.names[0])
+        classes = [(None, path) for path in tree.class_paths]
+        return Draft(classes, names, tree.names[0], ranks=tree.ranks_by_path)
     if isinstance(content, dict) and isinstance(content.get("name"), str):
         return from_items(source, _json_items(source, content, 0))
     return without_common_root(

@@ -5,7 +5,7 @@ blanks, hyphens and underscores, and with or without 'dwc:' or 'taxon_' before t
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 RANKS = (
@@ -62,6 +62,13 @@ class Columns(NamedTuple):
     epithet: int | None
     label: int | None
     others: frozenset[int]
+
+
+def of_levels(
+    paths: Iterable[tuple[str, ...]], titles: Sequence[str]
+) -> dict[tuple[str, ...], str]:
+    """The title of each node's level, by its path, of a tree whose levels have these titles."""
+    return {path[:at]: title for path in paths for at, title in enumerate(titles[: len(path)], 1)}
 
 
 def plain(title: str) -> str:

@@ -5,7 +5,7 @@ edges.
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from hierarchies import ranks
@@ -35,6 +35,20 @@ class Row(NamedTuple):
 
     line: int
     cells: list[str]
+
+
+class RowPaths(NamedTuple):
+    """See `paths_of_rows`.
+
+    Fields:
+        paths: Of the class of each row.
+        notes: What the user should be told.
+        ranks: What the levels of nodes are called, by path.
+    """
+
+    paths: list[Path]
+    notes: tuple[str, ...]
+    ranks: dict[Path, str]
 
 
 def parse_paths(text: str, source: str) -> Draft:
@@ -107,8 +121,8 @@ def paths_of_rows(
     header: Sequence[str],
     rows: Sequence[Row],
     levels: Sequence[str] | None = None,
-) -> tuple[list[Path], tuple[str, ...]]:
-    """The path of the class of each row, where rows are images and not classes, and notes.
+) -> "RowPaths":
+    """The path of the class of each row, where rows are images and not classes.
 
     Levels are the columns that are named, else a column of paths (as EcoTaxa's hierarchy), else
     titles of ranks with the class's own label below them, else a label alone.
@@ -151,7 +165,7 @@ def paths_of_rows(
         classes = [(row.line, (checked_key(source, row.line, row.cells[0]),)) for row in firsts]
         draft = Draft(classes)
     paths = dict(zip(distinct, (path for _, path in draft.classes)))
-    return [paths[key] for key in keys], draft.notes
+    return RowPaths([paths[key] for key in keys], draft.notes, draft.ranks)
 
 
 def _holds_paths(labels: Sequence[str]) -> bool:
@@ -360,7 +374,9 @@ def _ranked(
         levels = [*levels, epithet]
     if _needs_label(header, cells, known.label, levels, epithet):
         levels = [*levels, known.label]
-    classes, notes = _paths_of_cells(source, header, rows, levels, known.label)
+    titled = {at: title for at, title in titles.items() if at != known.label}
+    titled |= {} if epithet is None else {epithet: "species"}
+    classes, notes, of_levels = _paths_of_cells(source, header, rows, levels, titled, known.label)
     left_out = [title for at, title in enumerate(header) if at not in (*levels, named)]
     if left_out or levels != sorted(levels):
         shown = " > ".join(header[at] for at in levels)
@@ -372,7 +388,8 @@ def _ranked(
             "a table has one row for each class; if the rows differ in columns that are left out,"
             f" {_LEVELS_FLAG}"
         )
-    return _named(source, header, rows, classes, named, notes)._replace(advice=advice)
+    draft = _named(source, header, rows, classes, named, notes, of_levels=of_levels)
+    return draft._replace(advice=advice)
 
 
 def _with_unknown(
@@ -461,8 +478,10 @@ def _leveled(
                     " title 'path', and a file of paths without a title is read with"
                     " --hierarchy_format paths",
                 )
-    classes, notes = _paths_of_cells(source, header, rows, levels)
-    return _named(source, header, rows, classes, named, notes)
+    classes, notes, of_levels = _paths_of_cells(
+        source, header, rows, levels, _titles(header, levels)
+    )
+    return _named(source, header, rows, classes, named, notes, of_levels=of_levels)
 
 
 def _chosen(source: str, header: list[str], rows: list[Row], levels: Sequence[str]) -> Draft:
@@ -481,15 +500,29 @@ def _chosen(source: str, header: list[str], rows: list[Row], levels: Sequence[st
         found.append(at)
     if len(found) == 1 and path_separator([row.cells[found[0]] for row in rows]) in ("/", ">", "|"):
         return _path_column(source, header, rows, found[0], None)
-    classes, notes = _paths_of_cells(source, header, rows, found)
-    return without_common_root(Draft(classes, notes=notes))
+    classes, notes, of_levels = _paths_of_cells(source, header, rows, found, _titles(header, found))
+    return without_common_root(Draft(classes, notes=notes, ranks=of_levels))
+
+
+def _titles(header: Sequence[str], levels: Sequence[int]) -> dict[int, str]:
+    """What levels are called: their rank where the title is one, else the title."""
+    plain = {at: ranks.plain(header[at]) for at in levels}
+    return {at: name if name in ranks.RANKS else header[at] for at, name in plain.items()}
 
 
 def _paths_of_cells(
-    source: str, header: list[str], rows: list[Row], levels: list[int], label: int | None = None
-) -> tuple[list[tuple[int, Path]], tuple[str, ...]]:
-    """The path of each row, and a note on ranks that are missing above filled ones."""
+    source: str,
+    header: list[str],
+    rows: list[Row],
+    levels: list[int],
+    titles: dict[int, str],
+    label: int | None = None,
+) -> tuple[list[tuple[int, Path]], tuple[str, ...], dict[Path, str]]:
+    """The path of each row, a note on ranks that are missing above filled ones, and what the levels
+    of the nodes are called, '' where rows differ.
+    """
     classes, skipped = [], []
+    named: dict[Path, str] = {}
     for row in rows:
         filled = [at for at in levels if not ranks.is_empty(row.cells[at])]
         if not filled:
@@ -506,13 +539,18 @@ def _paths_of_cells(
         if filled[-1] == label and keys[-2:-1] == keys[-1:]:  # the taxon is of the rank above
             keys.pop()
         classes.append((row.line, tuple(keys)))
+        for depth, at in enumerate(filled[: len(keys)], 1):
+            title = titles.get(at, "")
+            if named.setdefault(tuple(keys[:depth]), title) != title:
+                named[tuple(keys[:depth])] = ""
     if not skipped:
-        return classes, ()
+        return classes, (), named
     line, title = skipped[0]
-    return classes, (
+    note = (
         f"{len(skipped)} of {len(rows)} rows have an empty level above a filled one, which is"
-        f" skipped, such as {title} in line {line}",
+        f" skipped, such as {title} in line {line}"
     )
+    return classes, (note,), named
 
 
 def _named(
@@ -523,10 +561,11 @@ def _named(
     named: int | None,
     notes: tuple[str, ...],
     own_levels: bool = True,
+    of_levels: Mapping[Path, str] = {},
 ) -> Draft:
     """The draft with names to show from a column, if there is one."""
     if named is None:
-        return without_common_root(Draft(classes, notes=notes))
+        return without_common_root(Draft(classes, notes=notes, ranks=of_levels))
     titled = {(path, row.cells[named]) for (_, path), row in zip(classes, rows)}
     names = {path: row.cells[named] for (_, path), row in zip(classes, rows) if row.cells[named]}
     way_out = f"if it is a level, name the levels: {_LEVELS_FLAG}"
@@ -539,7 +578,7 @@ def _named(
         )
     if own_levels and len(set(names.values())) < len(names):
         raise fault(source, 1, f"the names in the column {header[named]!r} repeat; {way_out}")
-    return without_common_root(Draft(classes, names, notes=notes))
+    return without_common_root(Draft(classes, names, notes=notes, ranks=of_levels))
 
 
 def _left_out(titles: Sequence[str]) -> str:

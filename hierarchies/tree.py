@@ -50,6 +50,8 @@ class Hierarchy:
         path_table (C, H): Nodes from depth 1 down to the class, padded with -1.
         level_table (C, H): The same, a shallow class carried down to the last level instead of -1.
         keys, names (N,): Key of each node in its path, and the name to show.
+        ranks (N,): What the level of each node is called, such as 'genus', as far as its source
+            says so; else ''.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class Hierarchy:
         keys: Sequence[str],
         leaves: Sequence[int],
         names: Sequence[str],
+        ranks: Sequence[str] | None = None,
     ):
         self.parent = _frozen(parent)
         self.keys, self.names = tuple(keys), tuple(names)
+        self.ranks = ("",) * len(self.keys) if ranks is None else tuple(ranks)
         self.leaves = _frozen(leaves)
         self.num_nodes, self.num_classes = len(self.parent), len(self.leaves)
         depth, height = np.zeros(self.num_nodes, np.int64), np.zeros(self.num_nodes, np.int64)
@@ -83,6 +87,7 @@ class Hierarchy:
         self_leaves: bool = False,
         names: Mapping[Path, str] | None = None,
         root: str = "root",
+        ranks: Mapping[Path, str] | None = None,
     ) -> "Hierarchy":
         """Builds the tree of the given class paths, in class order.
 
@@ -92,6 +97,7 @@ class Hierarchy:
                 '.'; else an error.
             names: Names to show for nodes, by path; the last key where it has none.
             root: Name of the root, which is part of no path.
+            ranks: What the levels of nodes are called, by path; '' where it says nothing.
 
         Raises: ValueError: If there is no class, a path or key is empty, a class comes twice or is
         an inner node.
@@ -113,12 +119,16 @@ class Hierarchy:
                 )
             names.setdefault((*path, "."), f"{names.get(path, path[-1])} (itself)")
         return cls._from_leaf_paths(
-            [(*path, ".") if path in shared else path for path in paths], names, root
+            [(*path, ".") if path in shared else path for path in paths], names, root, ranks
         )
 
     @classmethod
     def _from_leaf_paths(
-        cls, paths: list[Path], names: Mapping[Path, str], root: str
+        cls,
+        paths: list[Path],
+        names: Mapping[Path, str],
+        root: str,
+        ranks: Mapping[Path, str] | None = None,
     ) -> "Hierarchy":
         branches, ends = _branches(paths)
         parent, keys, index, stack = [], [], {}, [(0, -1, root)]
@@ -130,14 +140,15 @@ class Hierarchy:
             )
             parent.append(above)
             keys.append(key)
-        shown = keys.copy()
-        for path, name in names.items():
-            node: int | None = 0
-            for key in path:
-                node = branches[node].get(key) if node is not None else None
-            if node is not None:
-                shown[index[node]] = name
-        return cls(parent, keys, [index[end] for end in ends], shown)
+        shown, levels = keys.copy(), [""] * len(keys)
+        for values, texts in ((names, shown), (ranks or {}, levels)):
+            for path, text in values.items():
+                node: int | None = 0
+                for key in path:
+                    node = branches[node].get(key) if node is not None else None
+                if node is not None:
+                    texts[index[node]] = text
+        return cls(parent, keys, [index[end] for end in ends], shown, levels)
 
     @classmethod
     def from_dict(cls, content: Mapping) -> "Hierarchy":
@@ -160,20 +171,47 @@ class Hierarchy:
                 "this is not a hierarchy written by this project: the root and all names must be"
                 " text"
             )
-        return cls.from_paths(classes, names=names, root=root)
+        tree = cls.from_paths(classes, names=names, root=root)
+        ranks = content.get("ranks")
+        if ranks is None:
+            return tree
+        texts = isinstance(ranks, list) and all(isinstance(text, str) for text in ranks)
+        if not texts or len(ranks) != tree.num_nodes:
+            raise ValueError(
+                "this is not a hierarchy written by this project: 'ranks' must be a list of a text"
+                f" for each of the {tree.num_nodes} nodes"
+            )
+        return cls(tree.parent, tree.keys, tree.leaves, tree.names, ranks)
 
     def to_dict(self) -> dict:
-        """Classes, names and root as plain lists and strings, for JSON."""
+        """Classes, names, root and, where there are any, ranks of the nodes in their order, as
+        plain lists and strings, for JSON.
+        """
         names = [
             [list(self.path(v)), self.names[v]]
             for v in range(1, self.num_nodes)
             if self.names[v] != self.keys[v]
         ]
-        return {
+        content = {
             "root": self.names[0],
             "classes": [list(path) for path in self.class_paths],
             "names": names,
         }
+        return content | ({"ranks": list(self.ranks)} if any(self.ranks) else {})
+
+    @cached_property
+    def ranks_by_path(self) -> dict[Path, str]:
+        """The ranks that are known, by the paths of their nodes."""
+        return {self.path(v): rank for v, rank in enumerate(self.ranks) if rank}
+
+    @cached_property
+    def rank_names(self) -> tuple[str, ...]:
+        """The ranks that there are, from the top down by the mean depth of their nodes."""
+        depths: dict[str, list[int]] = {}
+        for rank, depth in zip(self.ranks, self.depth.tolist()):
+            depths.setdefault(rank, []).append(depth)
+        depths.pop("", None)
+        return tuple(sorted(depths, key=lambda rank: sum(depths[rank]) / len(depths[rank])))
 
     def path(self, node: int) -> Path:
         """Keys from the child of the root down to the node; empty for the root."""
@@ -241,7 +279,10 @@ class Hierarchy:
         """
         names = {self.path(v): self.names[v] for v in range(1, self.num_nodes)}
         return self._from_leaf_paths(
-            _nonempty([self.class_paths[c] for c in classes]), names, self.names[0]
+            _nonempty([self.class_paths[c] for c in classes]),
+            names,
+            self.names[0],
+            self.ranks_by_path,
         )
 
     def collapse(self) -> "Hierarchy":
@@ -268,8 +309,9 @@ class Hierarchy:
             else:
                 paths[v] = (*paths[above], key)
         names = {path: self.names[v] for v, path in paths.items() if v not in keys}
+        ranks = {path: self.ranks[v] for v, path in paths.items() if v not in keys}
         return self._from_leaf_paths(
-            [paths[leaf] for leaf in self.leaves.tolist()], names, self.names[0]
+            [paths[leaf] for leaf in self.leaves.tolist()], names, self.names[0], ranks
         )
 
     @cached_property

@@ -49,6 +49,8 @@ def pruned(hierarchy: Hierarchy, depth: int) -> Hierarchy:
 def cut(hierarchy: Hierarchy, depth: int) -> tuple[Hierarchy, np.ndarray]:
     """The tree whose classes are the nodes at a depth; classes that are not as deep stay.
 
+    See `cut_paths`.
+
     Args:
         hierarchy: The class tree.
         depth: Of the new classes, in edges below the root, >= 1.
@@ -59,17 +61,48 @@ def cut(hierarchy: Hierarchy, depth: int) -> tuple[Hierarchy, np.ndarray]:
     """
     if depth < 1:
         raise ValueError(f"depth counts edges below the root and must be at least 1, got {depth}")
-    paths = [path[:depth] for path in hierarchy.class_paths]
+    depths = np.minimum(hierarchy.depth[hierarchy.leaves], depth)
+    return cut_paths(hierarchy, depths, f"depth {depth}", "take a larger depth")
+
+
+def cut_at_rank(hierarchy: Hierarchy, rank: str) -> tuple[Hierarchy, np.ndarray]:
+    """The tree whose classes are the nodes of a rank; classes without a node of that rank above
+    them or themselves stay. See `cut_paths`.
+
+    Raises: ValueError: If the tree has no node of the rank, or that leaves one class.
+    """
+    of_rank = np.array([each == rank for each in hierarchy.ranks])
+    if not of_rank.any():
+        raise ValueError(f"the tree has no node of the rank {rank!r}")
+    table = hierarchy.path_table
+    there = (table >= 0) & of_rank[table]
+    own = hierarchy.depth[hierarchy.leaves]
+    depths = np.where(there.any(axis=1), there.argmax(axis=1) + 1, own)
+    return cut_paths(hierarchy, depths, f"the rank {rank}", "take a lower rank")
+
+
+def cut_paths(
+    hierarchy: Hierarchy, depths: np.ndarray, where: str, way_out: str
+) -> tuple[Hierarchy, np.ndarray]:
+    """The tree that ends at a node on the path of each class.
+
+    Args:
+        hierarchy: The class tree.
+        depths: (C,) of these nodes, 1 or more and not below the class; none is below another.
+        where, way_out: For the message.
+
+    Returns: The tree, its classes in the order of the first class below each; and the class of it
+        that each class of the old one belongs to, (C,) int64.
+    Raises: ValueError: If that leaves one class.
+    """
+    paths = [path[:depth] for path, depth in zip(hierarchy.class_paths, depths.tolist())]
     index = {path: c for c, path in enumerate(dict.fromkeys(paths))}
     if len(index) < 2:
         raise ValueError(
-            f"at depth {depth} the tree has one superclass, {format_path(paths[0])!r}: nothing to"
-            " tell apart; take a larger depth"
+            f"at {where} the tree has one superclass, {format_path(paths[0])!r}: nothing to"
+            f" tell apart; {way_out}"
         )
-    names = {
-        hierarchy.path(v): hierarchy.names[v]
-        for v in range(1, hierarchy.num_nodes)
-        if hierarchy.depth[v] <= depth
-    }
-    tree = Hierarchy.from_paths(index, names=names, root=hierarchy.names[0])
+    names = {hierarchy.path(v): hierarchy.names[v] for v in range(1, hierarchy.num_nodes)}
+    ranks = hierarchy.ranks_by_path
+    tree = Hierarchy.from_paths(index, names=names, root=hierarchy.names[0], ranks=ranks)
     return tree, np.array([index[path] for path in paths], np.int64)
