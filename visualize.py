@@ -7,7 +7,8 @@
     python visualize.py RUN RUN ... --out DIR               some runs, written elsewhere
 
 The page of a run has tables that sort and search, a confusion matrix that opens to the images of a cell with their
-files, and the worst mistakes by file and common ancestor. It is one file: open it in any browser, send it to anyone.
+files, the worst mistakes, labels that may be wrong, images worth labelling next, maps of the images, curves, and the
+learned tree beside the class tree. It is one file: open it in any browser, send it to anyone.
 """  # noqa: E501
 
 import startup  # isort: skip

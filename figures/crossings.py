@@ -10,6 +10,7 @@ import numpy as np
 from figures.layout import DrawnTree
 
 _STARTS = 12
+_MANY = 600  # nodes of which the search starts only twice: each start takes half a second
 _PAIR_ENTRIES = (
     4_000_000  # above this, the children of a node are sorted by their mean position only
 )
@@ -55,7 +56,7 @@ def untangle(left: DrawnTree, right: DrawnTree, seed: int = 0) -> Untangled:
     """
     before = count_crossings(left.order(), right.order())
     rng, best = np.random.default_rng(seed), Untangled(left, right, before, before)
-    starts = _STARTS if len(left.item) < 1500 else 2
+    starts = _STARTS if len(left.item) < _MANY else 2
     for start in range(starts):
         a, b = (left, right) if start == 0 else (left, _shuffled(right, rng))
         a, b, crossings = _descend(a, b)

@@ -7,31 +7,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from figures.common import COMPARED, FEWEST_SEEDS, NothingToDraw, counted
+from figures.common import COMPARED, FEWEST_SEEDS, NothingToDraw
+from figures.epochs import epochs_note, numeric, panels
 from figures.groups import REPEATED, series_style
 from figures.palette import FAINT, TAKEN_COLOUR, TRUE_COLOUR
 from figures.style import Drawing, distinct, new_figure
 from figures.subject import Subject
-from metrics.geometry import EPOCH_SAMPLE, QUICK_SAMPLE
 
-# title of a panel -> its axis, and the columns of epochs.csv with their names in the legend
-PANELS = {
-    "Loss": ("mean loss of an image", {"train_loss": "training", "val_loss": "validation"}),
-    "Accuracy": ("share of images", {"train_accuracy": "training", "val_accuracy": "validation"}),
-    "Scale of the scores": ("factor", {"scale": "scale"}),
-    "Class distances against the tree": (
-        "rank correlation",
-        {
-            "W/corr": "class vectors (W)",
-            "P/corr": "prototypes (P)",
-            **{
-                f"{prefix}_of_{size}/corr": f"{name} of {size} classes"
-                for size in (EPOCH_SAMPLE, QUICK_SAMPLE)
-                for prefix, name in (("W", "class vectors (W)"), ("P", "prototypes (P)"))
-            },
-        },
-    ),
-}
 _RANGES = {"mean loss of an image": (0.0, np.inf), "share of images": (0.0, 1.02)}
 
 
@@ -39,13 +21,10 @@ def training_curves(subject: Subject) -> Drawing:
     """Loss, accuracy, scale and correlation with the tree over the epochs; the epoch of the results
     is marked.
     """
-    epochs = _numeric(subject.epochs)
-    panels = {title: (unit, _defined(epochs, columns)) for title, (unit, columns) in PANELS.items()}
-    panels = {title: panel for title, panel in panels.items() if panel[1]}
-    if not panels:
-        raise NothingToDraw("No epoch was recorded, so there are no training curves.")
-    figure, axes = _panels(len(panels))
-    for ax, (title, (unit, columns)) in zip(axes, panels.items()):
+    epochs = numeric(subject.epochs)
+    shown = panels(subject, epochs)
+    figure, axes = _panels(len(shown))
+    for ax, (title, (unit, columns)) in zip(axes, shown.items()):
         for colour, (column, name) in zip((TRUE_COLOUR, TAKEN_COLOUR), columns.items()):
             ax.plot(
                 epochs["epoch"], epochs[column], color=colour, label=name, **_marks(len(epochs))
@@ -55,7 +34,7 @@ def training_curves(subject: Subject) -> Drawing:
         _finish(ax, title, unit)
         if len(columns) > 1:
             ax.legend(loc="best")
-    return Drawing(figure, _curve_caption(subject, epochs))
+    return Drawing(figure, epochs_note(subject, epochs))
 
 
 def method_curves(curves: pd.DataFrame) -> Drawing:
@@ -155,28 +134,3 @@ def _finish(ax: Axes, title: str, unit: str) -> None:
 
 def _marks(count: int) -> dict:
     return {"linewidth": 1.5, "marker": "o", "markersize": 3 if count <= 40 else 0}
-
-
-def _numeric(epochs: pd.DataFrame) -> pd.DataFrame:
-    table = epochs.apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
-    return table if "epoch" in table.columns else pd.DataFrame({"epoch": []})
-
-
-def _defined(epochs: pd.DataFrame, columns: dict[str, str]) -> dict[str, str]:
-    return {
-        column: name
-        for column, name in columns.items()
-        if column in epochs.columns and epochs[column].notna().any()
-    }
-
-
-def _curve_caption(subject: Subject, epochs: pd.DataFrame) -> str:
-    caption = f"{counted(len(epochs), 'epoch')}."
-    if subject.best_epoch is not None:
-        caption += (
-            f" The results are from epoch {subject.best_epoch} (dotted line), of the best"
-            " validation accuracy."
-        )
-    elif len(epochs):
-        caption += " The results are from the last epoch."
-    return caption

@@ -1,5 +1,5 @@
 """Trees inferred from distances between class vectors, and how much of the hierarchy they recover.
-scikit-bio is imported when a tree is inferred: nothing else needs it.
+scikit-bio is imported where neighbours are joined: nothing else needs it.
 """
 
 import re
@@ -43,10 +43,24 @@ def upgma(distances: np.ndarray) -> LearnedTree:
     """
     if len(distances) < 2:
         return LearnedTree([-1] * len(distances), [0] * len(distances), [0.0] * len(distances))
-    from skbio import TreeNode
-
-    merges = linkage(squareform(distances, checks=False), "average")
-    return _as_arrays(TreeNode.from_linkage_matrix(merges, _item_names(distances)))
+    merges, count = linkage(squareform(distances, checks=False), "average"), len(distances)
+    below = merges[:, :2].astype(int).tolist()
+    height = [0.0] * count + (merges[:, 2] / 2).tolist()  # of SciPy's clusters: items, then merges
+    tree = LearnedTree([], [], [])
+    clusters: list[int] = []  # of the nodes
+    stack = [(2 * count - 2, -1)]  # clusters, each with the node above it
+    while stack:
+        cluster, above = stack.pop()
+        node = len(tree.parent)
+        tree.parent.append(above)
+        tree.item.append(cluster if cluster < count else -1)
+        way = height[clusters[above]] - height[cluster] if above >= 0 else 0.0
+        tree.length.append(max(way, 0.0))
+        clusters.append(cluster)
+        if cluster >= count:
+            first, second = below[cluster - count]
+            stack += [(second, node), (first, node)]
+    return tree
 
 
 def neighbour_joining(distances: np.ndarray) -> LearnedTree:

@@ -3,10 +3,14 @@ load nothing and run nothing else.
 """
 
 import base64
+import gzip
 import hashlib
+import importlib.util
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +31,10 @@ _POLICY = (
     " 'none'"
 )
 # files beside this module, but for .css and .js: the style and the script of a kind of page
-_KINDS = {"run_page": ("page", "run_page"), "comparison": ("page", "tanglegram", "comparison")}
+_KINDS = {
+    "run_page": ("page", "run_page", "plots", "run_plots"),
+    "comparison": ("page", "tanglegram", "comparison"),
+}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px;
   margin: 0 auto; padding: 1.5rem; }
@@ -87,7 +94,8 @@ def document(
         lead: Lines below that.
         sections: Its parts.
         kind: Of the page, see `_KINDS`: its script is the only one that the browser may run, after
-            everything else, and its hash is in the page's policy. None: a page without a script.
+            everything else, and its hash is in the page's policy; so is that of the library, which
+            stands in the page where `plots` is among its parts. None: a page without a script.
         data: What the script finds as JSON in the element `data`.
     """
     policy, scripts, style = _POLICY, "", ""
@@ -96,10 +104,18 @@ def document(
             "".join(_beside(f"{name}.{suffix}") for name in _KINDS[kind])
             for suffix in ("css", "js")
         )
+        library = plot_library() if "plots" in _KINDS[kind] else None
         script = f'"use strict";\nconst PALETTE = {as_json(for_pages())};\n{script}'
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy += f"; script-src 'sha256-{digest}'"
-        scripts = (
+        scripts = ""
+        if library is not None:
+            policy += f" 'sha256-{library.digest}'"
+            scripts = (
+                f"<!-- {escape(library.notice)} -->\n"
+                f'<script type="text/plain" id="library">{library.text}</script>\n'
+            )
+        scripts += (
             f'<script type="application/json" id="data">{as_json(data)}</script>\n'
             f"<script>{script}</script>\n"
         )
@@ -121,6 +137,44 @@ def document(
         f"{scripts}</body>\n</html>\n",
     ]
     return "".join(parts).encode("utf-8", "replace")
+
+
+class Library(NamedTuple):
+    """plotly.js, as it stands in a page.
+
+    Attributes:
+        text: The script, compressed (gzip) and in base64.
+        digest: SHA-256 of the script in base64, for the page's policy.
+        notice: Its name, its version and whose it is, under which licence.
+    """
+
+    text: str
+    digest: str
+    notice: str
+
+
+@cache
+def plot_library() -> Library:
+    """The library that draws plots in the browser, from the package plotly, which is not imported.
+
+    Raises: ValueError: If it is not installed.
+    """
+    package = importlib.util.find_spec("plotly")
+    places = package.submodule_search_locations if package is not None else None
+    script = Path((places or [""])[0], "package_data", "plotly.min.js")
+    if not places or not script.is_file():
+        raise ValueError(
+            "the page's plots need the package plotly: install it with pip install -r"
+            " requirements.txt"
+        )
+    content = script.read_bytes()
+    head = re.match(rb"\s*/\*+(.*?)\*/", content, re.DOTALL)
+    notice = head[1].decode("utf-8", "replace") if head else "plotly.js, MIT license"
+    return Library(
+        base64.b64encode(gzip.compress(content, 6, mtime=0)).decode("ascii"),
+        base64.b64encode(hashlib.sha256(content).digest()).decode("ascii"),
+        " ".join(re.sub(r"[^\w.,()&]+", " ", notice).split()),
+    )
 
 
 def as_json(data: object) -> str:
@@ -165,15 +219,19 @@ def figure(
     return f"<figure>{image}<figcaption>{escape(rendered.caption)}{files}</figcaption></figure>"
 
 
-def table(content) -> str:
-    """A `tables.Table`: title, columns, rows, best cells in bold, notes below."""
+def table(content, explain: Callable[[str], str] | None = None) -> str:
+    """A `tables.Table`: title, columns, rows, best cells in bold, notes below. `explain` gives the
+    sentence that the first cell of a row shows on hover, focus or touch, '' for none.
+    """
     labels = content.labels
     head = "".join(_cell("th", name, j < labels) for j, name in enumerate(content.columns))
     rows = []
     for i, row in enumerate(content.rows):
-        cells = (
+        cells = [
             _cell("td", cell, j < labels, (i, j) in content.best) for j, cell in enumerate(row)
-        )
+        ]
+        if explain is not None and labels:
+            cells[0] = _explained(row[0], explain(row[0]))
         rows.append(f"<tr>{''.join(cells)}</tr>")
     caption = f"<caption>{escape(content.title)}</caption>"
     hint = ["The table goes on to the right: scroll it."] if width_in_print(content) > _WIDE else []
@@ -201,8 +259,7 @@ def explained(
     head = "".join(_cell("th", name, j == 0) for j, name in enumerate(columns))
     lines = []
     for label, sentence, cells in rows:
-        tip = f' data-tip="{escape(sentence)}" tabindex="0"' if sentence else ""
-        first = f'<td class="label"><span{tip}>{escape(label)}</span></td>'
+        first = _explained(label, sentence)
         lines.append(f"<tr>{first}{''.join(_cell('td', cell, False) for cell in cells)}</tr>")
     return (
         f'<div class="wide"><table><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead>'
@@ -253,6 +310,12 @@ def link(address: str, text: str) -> str:
 def _cell(kind: str, text: str, label: bool, bold: bool = False) -> str:
     inner = f"<strong>{escape(text)}</strong>" if bold else escape(text)
     return f'<{kind} class="label">{inner}</{kind}>' if label else f"<{kind}>{inner}</{kind}>"
+
+
+def _explained(label: str, sentence: str) -> str:
+    """A cell with a label and a sentence on it."""
+    tip = f' data-tip="{escape(sentence)}" tabindex="0"' if sentence else ""
+    return f'<td class="label"><span{tip}>{escape(label)}</span></td>'
 
 
 def _size(content: bytes) -> tuple[int, int]:

@@ -1,12 +1,12 @@
 """What the script of a run's page shows, as numbers and names: the class tree, each test image with
-its answer, small pictures, counts of confusions, rows of tables.
+its answer, small pictures, counts of confusions, rows of tables; curves, maps and trees are in
+`run_plots`.
 """
 
 import base64
 import io
 import time
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,18 @@ from figures.subject import Subject
 from files.text import printable
 from hierarchies import Hierarchy
 from metrics.flat import per_class, per_level
+from metrics.outputs import confidences, fronts
 from metrics.per_image import worst_images
 from metrics.posterior import lca_nodes
+from metrics.review import READS, likely_mislabelled, worth_labelling
+from reports import run_plots
+from reports.tree_data import node_names
 
 LISTED = 20_000  # test images that the page names; a longer list would make it slow to open
 PICTURES = 1_000  # test images that the page shows
 WORST = 100  # rows of the table of worst mistakes
+SUSPECTS = 100  # rows of the table of labels that may be wrong
+UNSURE, PER_ANSWER = 50, 5  # rows of the table of images worth labelling, of one answer at most
 SIDE = 72  # of a picture, in pixels
 SECONDS = 60  # for reading pictures: large photographs take a while each
 _HOPELESS = 25  # after so many failures and no success, the images are taken to be elsewhere
@@ -33,12 +39,21 @@ def run_data(subject: Subject) -> dict:
 
     Keys: tree (names and parent of each node, node of each class), images (file, true, answer and
     probability of those listed, worst mistakes first, and the pictures of the first of them),
-    confusions (true, answer, count of all test images), classes, levels and worst (rows of
-    tables), notes (sentences on what is missing or sampled).
+    confusions (true, answer, count of all test images), classes, levels, worst, suspects and unsure
+    (rows of tables), groups, curves, map and trees (see `run_plots`), notes (sentences on what is
+    missing or sampled).
     """
     outputs = subject.outputs
-    order, mistakes = _order(subject)
+    # all that is read of the posterior is read in one pass
+    outputs.read_together([confidences, fronts, *READS])
+    worst = worst_images(outputs)[:WORST]
+    suspects = likely_mislabelled(outputs)
+    unsure = worth_labelling(outputs, UNSURE, PER_ANSWER)
+    sample = run_plots.sample_of_map(subject)
+    wanted = [worst, suspects["image"][:SUSPECTS], unsure["image"]]
+    order = _order(subject, wanted, [] if sample is None else sample.images)
     listed = order[:LISTED]
+    place = {image: k for k, image in enumerate(listed.tolist())}
     pictures, notes = _pictures(subject, listed[:PICTURES])
     if len(listed) < outputs.num_samples:
         notes.append(
@@ -57,42 +72,33 @@ def run_data(subject: Subject) -> dict:
         "confusions": _confusions(outputs.labels, outputs.predictions, subject.hierarchy),
         "classes": _class_rows(subject, listed),
         "levels": _level_rows(subject),
-        "worst": _worst_rows(subject, order[:mistakes]),
+        "worst": _worst_rows(subject, worst, place),
+        "suspects": {
+            "rows": _rows(suspects[:SUSPECTS].drop(columns="margin"), place),
+            "count": len(suspects),
+        },
+        "unsure": _rows(unsure.drop(columns="margin"), place),
+        "groups": run_plots.group_data(subject),
+        "curves": run_plots.curve_data(subject),
+        "map": run_plots.map_data(subject, sample, place),
+        "trees": run_plots.tree_data(subject),
         "notes": notes,
     }
 
 
-def node_names(tree: Hierarchy) -> list[str]:
-    """A name of each node to show: of a class that of the class; with that of the parent behind
-    those that several nodes have.
-    """
-    names = list(tree.names)
-    for leaf, name in zip(tree.leaves.tolist(), tree.class_names):
-        names[leaf] = name
-    count = Counter(names)
-    return [
-        printable(f"{name} ({tree.names[parent]})" if count[name] > 1 and parent >= 0 else name)
-        for name, parent in zip(names, tree.parent.tolist())
-    ]
-
-
-def _order(subject: Subject) -> tuple[np.ndarray, int]:
-    """The test images, those to see first at the start, and how many of them are the worst
-    mistakes.
-
-    First come the worst mistakes, then the surest right answer of each class, then others drawn at
-    random.
+def _order(subject: Subject, wanted: Sequence[np.ndarray], of_map: Sequence[int]) -> np.ndarray:
+    """The test images, those to see first at the start: those that the tables name, the surest
+    right answer of each class, those of the map, then others drawn at random.
     """
     outputs = subject.outputs
     labels, answers, sure = outputs.labels, outputs.predictions, outputs.confidence
-    worst = worst_images(outputs)[:WORST]
     right = np.flatnonzero(labels == answers)
     right = right[np.argsort(-sure[right], kind="stable")]
     _, first = np.unique(labels[right], return_index=True)
     others = np.random.default_rng(0).permutation(len(labels))
-    together = np.concatenate([worst, right[first], others])
+    together = np.concatenate([*wanted, right[first], of_map, others]).astype(int)
     _, seen = np.unique(together, return_index=True)
-    return together[np.sort(seen)], len(worst)
+    return together[np.sort(seen)]
 
 
 def _pictures(subject: Subject, images: np.ndarray) -> tuple[list[str | None], list[str]]:
@@ -119,8 +125,9 @@ def _pictures(subject: Subject, images: np.ndarray) -> tuple[list[str | None], l
     total = subject.outputs.num_samples
     if len(found) < total:
         notes.append(
-            f"Pictures are shown of {shown} of {counted(total, 'test image')}: the worst mistakes,"
-            " the surest right answer of each class, and others drawn at random."
+            f"Pictures are shown of {shown} of {counted(total, 'test image')}: those that the"
+            " tables name, the surest right answer of each class, those of the map, and others"
+            " drawn at random."
         )
     return found, notes
 
@@ -203,7 +210,7 @@ def _level_rows(subject: Subject) -> list[list]:
     ]
 
 
-def _worst_rows(subject: Subject, worst: np.ndarray) -> list[list]:
+def _worst_rows(subject: Subject, worst: np.ndarray, place: Mapping[int, int]) -> list[list]:
     """Of each of the worst mistakes: place in the list of images, lowest common ancestor of
     the true class and the answer, its height.
     """
@@ -212,8 +219,17 @@ def _worst_rows(subject: Subject, worst: np.ndarray) -> list[list]:
         tree, tree.leaves[outputs.labels[worst]], tree.leaves[outputs.predictions[worst]]
     )
     return [
-        [place, node, int(tree.height[node])]
-        for place, node in enumerate(np.ravel(common).tolist())
+        [place[image], node, int(tree.height[node])]
+        for image, node in zip(worst.tolist(), np.ravel(common).tolist())
+    ]
+
+
+def _rows(table: pd.DataFrame, place: Mapping[int, int]) -> list[list]:
+    """The rows of a table of `metrics.review`, the images by their places in the list."""
+    table = table.assign(image=[place[int(image)] for image in table["image"]])
+    return [
+        [_number(value) if isinstance(value, float) else int(value) for value in row]
+        for row in table.itertuples(index=False)
     ]
 
 

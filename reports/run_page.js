@@ -69,6 +69,9 @@ function cards(places, into) {
   into.append(grid, more);
 }
 
+const classOf = ({ label, narrow, wide }) =>
+  [label ? "label" : "", narrow ? "narrow" : "", wide ? "broad" : ""].filter(Boolean).join(" ");
+
 // ---- tables: a column has a name, an explanation, the value that sorts and searches, what is shown
 function explore(id, columns, rows) {
   const place = document.getElementById(id);
@@ -83,7 +86,7 @@ function explore(id, columns, rows) {
   const said = element("span", { role: "status" });
   const body = element("tbody");
   const heads = columns.map((column, j) => {
-    const head = element("th", { scope: "col", class: column.label ? "label" : "" });
+    const head = element("th", { scope: "col", class: classOf(column) });
     const sort = () => {
       falling = sorted === j ? !falling : !column.label;
       sorted = j;
@@ -115,7 +118,7 @@ function explore(id, columns, rows) {
     }
     body.replaceChildren(...chosen.slice(0, limit).map((i) => element("tr", {},
       ...columns.map((column) => {
-        const cell = element("td", column.label ? { class: "label" } : {});
+        const cell = element("td", { class: classOf(column) });
         const content = column.show ? column.show(rows[i]) : column.value(rows[i]);
         cell.append(...[content].flat().map((part) => part ?? "–"));
         return cell;
@@ -134,6 +137,12 @@ function explore(id, columns, rows) {
   );
 }
 
+// rows that begin with an image
+const IMAGE = [
+  ...(IMAGES.picture.some(Boolean)
+    ? [{ name: "image", label: true, narrow: true, show: (row) => picture(row[0]) }] : []),
+  { name: "file", label: true, value: (row) => IMAGES.file[row[0]] },
+];
 const named = (node) => element("span", { "data-tip": path(node), class: "name" }, names[node]);
 const measured = (from) => [
   { name: "test images", value: (row) => row[from] },
@@ -166,13 +175,13 @@ explore("per-level", [
   ...measured(2),
 ], DATA.levels);
 
+const ofClass = (name, of, tip) => ({ name, tip, label: true, value: (row) => className(of(row)),
+  show: (row) => named(leaves[of(row)]) });
+
 explore("worst", [
-  { name: "image", label: true, show: (row) => picture(row[0]) },
-  { name: "file", label: true, value: (row) => IMAGES.file[row[0]] },
-  { name: "true class", label: true, value: (row) => className(IMAGES.true[row[0]]),
-    show: (row) => named(leaves[IMAGES.true[row[0]]]) },
-  { name: "answer", label: true, value: (row) => className(IMAGES.answer[row[0]]),
-    show: (row) => named(leaves[IMAGES.answer[row[0]]]) },
+  ...IMAGE,
+  ofClass("true class", (row) => IMAGES.true[row[0]]),
+  ofClass("answer", (row) => IMAGES.answer[row[0]]),
   { name: "probability", tip: "That the classifier gives to its answer.",
     value: (row) => IMAGES.probability[row[0]],
     show: (row) => IMAGES.probability[row[0]].toFixed(2) },
@@ -182,6 +191,30 @@ explore("worst", [
   { name: "height", tip: "Of the common ancestor in the class tree, in edges above its classes.",
     value: (row) => row[2] },
 ], DATA.worst);
+
+explore("suspects", [
+  ...IMAGE,
+  ofClass("label", (row) => IMAGES.true[row[0]]),
+  ofClass("looks like", (row) => row[1]),
+  { name: "why", label: true, wide: true, value: (row) => `Its label has probability ${row[2].toFixed(2)} `
+    + `(images with that label: ${row[3].toFixed(2)} on average); ${className(row[1])} has `
+    + `${row[4].toFixed(2)} (${row[5].toFixed(2)}).` },
+  { name: "probability", value: (row) => row[2], show: (row) => row[2].toFixed(2),
+    tip: "That the classifier gives to the label." },
+], DATA.suspects.rows);
+
+explore("unsure", [
+  ...IMAGE,
+  ofClass("true class", (row) => IMAGES.true[row[0]]),
+  ofClass("answer", (row) => row[1]),
+  ofClass("or", (row) => row[2], "The second most probable class."),
+  { name: "why", label: true, wide: true, value: (row) => `${row[3].toFixed(2)} for ${className(row[1])} `
+    + `against ${row[4].toFixed(2)} for ${className(row[2])}.` },
+  { name: "margin", value: (row) => row[3] - row[4], show: (row) => (row[3] - row[4]).toFixed(2),
+    tip: "Difference of the two probabilities: 0 is undecided, 1 is sure." },
+  { name: "entropy", value: (row) => row[5], show: (row) => row[5].toFixed(2),
+    tip: "How evenly the probability is spread over all classes: 0 on one class, 1 on all alike." },
+], DATA.unsure);
 
 // ---- the confusion matrix
 (function confusion() {

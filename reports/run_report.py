@@ -68,7 +68,7 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
             )
         )
         step()
-    every = "".join(page.table(table) for table in tables.run_tables(metrics))
+    every = "".join(page.table(table, meaning) for table in tables.run_tables(metrics))
     sections.append(
         page.Section(
             "All measures", page.folded(f"{len(metrics)} measures of the test split", every)
@@ -108,7 +108,51 @@ def _explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
             " far the surest.",
             (),
         ),
+        (
+            "suspects",
+            "Labels that may be wrong",
+            "Images that the classifier finds unlike others with their label and like those of"
+            " another class (confident learning, Northcutt et al. 2021), the likeliest first:"
+            f" {_listed(data['suspects'])}. Look at them; some are only hard. Nothing was left out"
+            " of the measures for them.",
+            (),
+        ),
+        (
+            "unsure",
+            "Images worth labelling next",
+            "The test images that the classifier is least sure about, by the margin between its two"
+            " most probable classes, at most five of one answer: more labelled images like these"
+            " would teach it most. They have labels; look for others of their kind.",
+            (),
+        ),
+        (
+            "map",
+            "Map of the images",
+            "Each point is a test image or a class, near to what the classifier finds alike. Point"
+            " at one for its file, class and answer; click it for its picture.",
+            (),
+        ),
+        (
+            "operating",
+            "How far answers can be trusted",
+            "What is right when answers back off to superclasses, when the least sure are withheld,"
+            " and whether probabilities mean what they say. Point at a line for its values.",
+            (),
+        ),
+        (
+            "trees",
+            "Class tree and learned tree",
+            "A line joins each class to itself. Drag over some rows to zoom in, double-click for"
+            " the whole; point at a joint for its name.",
+            (),
+        ),
+        ("training-curves", "Training", "Point at a line for its values.", ()),
     )
+
+
+def _listed(suspects: dict) -> str:
+    shown, total = len(suspects["rows"]), suspects["count"]
+    return f"the first {shown} of {total:,}" if shown < total else f"{total} in all"
 
 
 def read_subject(run: Run, data_dir: str | None = None) -> Subject:

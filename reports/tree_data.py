@@ -2,18 +2,34 @@
 other.
 """
 
+from collections import Counter
+
 import numpy as np
 
 from figures.crossings import count_crossings, turn
 from figures.groups import top_groups
 from figures.layout import DrawnTree, axis_start, drawn_hierarchy, drawn_learned
 from figures.subject import UNITS
+from files.text import printable
 from hierarchies import Hierarchy
 from metrics.trees import upgma
 from metrics.vectors import pairwise_distances, present
-from reports.run_data import node_names
 
 MOST = 2000  # classes; the trees of more are too long to read
+
+
+def node_names(tree: Hierarchy) -> list[str]:
+    """A name of each node to show: of a class that of the class; with that of the parent behind
+    those that several nodes have.
+    """
+    names = list(tree.names)
+    for leaf, name in zip(tree.leaves.tolist(), tree.class_names):
+        names[leaf] = name
+    count = Counter(names)
+    return [
+        printable(f"{name} ({tree.names[parent]})" if count[name] > 1 and parent >= 0 else name)
+        for name, parent in zip(names, tree.parent.tolist())
+    ]
 
 
 def class_tree(hierarchy: Hierarchy) -> dict:
@@ -51,7 +67,7 @@ def learned_tree(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) -> di
     position = np.argsort(np.argsort(rank[kept]))
     found = turn(drawn_learned(upgma(pairwise_distances(vectors[kept], distance))), position)
     order = np.argsort(position)
-    taxon, shared, size = _nearest_taxa(found, kept, hierarchy)
+    taxon, shared, size = nearest_taxa(found, kept, hierarchy)
     places = _preorder(found)
     place_of = np.empty(len(places), np.int64)
     place_of[places] = np.arange(len(places))
@@ -79,7 +95,7 @@ def _preorder(tree: DrawnTree) -> np.ndarray:
     return np.array(found)
 
 
-def _nearest_taxa(
+def nearest_taxa(
     tree: DrawnTree, kept: np.ndarray, hierarchy: Hierarchy
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each node of a learned tree over some classes: the node of the class tree whose classes,

@@ -59,7 +59,7 @@ def visualize(
         total=of_run * len(runs) + of_comparison,
         unit="step",
         desc="drawing",
-        delay=2,  # seconds: a page of one run needs no bar
+        delay=5,  # seconds: a page of one run needs no bar
     ) as bar:
         states = []
         for folder in runs:

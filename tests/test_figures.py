@@ -23,10 +23,11 @@ from figures.curves import method_curves, training_curves
 from figures.dendrograms import dendrogram
 from figures.groups import top_groups
 from figures.heatmaps import confusions, distance_maps
-from figures.maps import draw_sample, mds_map, place_by_stress
+from figures.maps import mds_map
 from figures.mistakes import mistake_heights, mistake_images, random_heights, worst_mistakes
 from figures.operating import operating_curves
 from figures.palette import OTHERS, SERIES
+from figures.planes import draw_sample, place_by_stress
 from figures.reliability import reliability_diagram
 from figures.style import LONGEST_NAME, distinct, name_rows, printable, styled
 from figures.subject import short_names

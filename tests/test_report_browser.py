@@ -7,7 +7,6 @@ import hashlib
 import html
 import json
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import BROWSER, FLAGS, Browser
 from drawable import draw, finish, make_epochs, make_outputs
 from PIL import Image
 from recorded import write_run
@@ -24,24 +24,6 @@ import visualize
 from figures import FIGURES
 from hierarchies import Hierarchy
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-extensions",
-    "--disable-default-apps",
-    "--no-pings",
-    "--window-size=1280,2000",
-)
 # what the page itself must not contain, added to a copy: tells how wide the images are and what was
 # fetched for them
 PROBE = """<script>onload = () => {
@@ -101,6 +83,7 @@ def browse(tmp_path):
         command = [
             BROWSER,
             *FLAGS,
+            "--window-size=1280,2000",
             f"--user-data-dir={tmp_path / 'profile'}",
             f"--proxy-server={proxy.address}",
         ]
@@ -327,6 +310,122 @@ def test_a_person_sorts_searches_and_opens_a_confusion_to_its_files(strange, tmp
         assert (name, taken) == (shown[outputs.labels[i]], shown[outputs.predictions[i]])
         same = name[-2] == taken[-2]  # A or B
         assert (ancestor, height) == (name[-2] if same else tree.names[0], "1" if same else "2")
+
+
+# the middle of an element in the window, which is scrolled to
+MIDDLE = """((what) => {
+  what.scrollIntoView({ block: "center" });
+  const box = what.getBoundingClientRect();
+  return [box.x + box.width / 2, box.y + box.height / 2];
+})"""
+
+
+@pytest.fixture(scope="module")
+def shown(strange, tmp_path_factory):
+    """The page of the strange run, as it is, open in a browser with its plots drawn."""
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    browser.open(strange[0])
+    browser.wait("document.body.dataset.plots === 'drawn'")
+    yield browser
+    browser.close()
+
+
+def test_a_point_of_the_map_says_its_file_and_a_click_shows_it(strange, shown):
+    shown.run(f"window.middle = {MIDDLE}")
+    point = "document.querySelectorAll('#map .scatterlayer .trace')[0].querySelector('.point')"
+    shown.point(*shown.run(f"middle({point})"))
+    shown.wait("document.querySelector('#map .hoverlayer .hovertext') !== null")
+    text = shown.run("document.querySelector('#map .hoverlayer .hovertext').textContent")
+    data = shown.run("JSON.stringify([IMAGES.file, IMAGES.true.map(className), DATA.map.images])")
+    files, names, images = json.loads(data)
+    found = [k for k in images if files[k] in text]
+    assert len(found) == 1 and f"true: {names[found[0]]}" in text
+    assert "<script>boom()</script>" in text and "桡足类" in text  # as text, not as a script
+    shown.point(*shown.run(f"middle({point})"), click=True)
+    shown.wait("document.querySelector('#map .card .file') !== null")
+    assert shown.run("document.querySelector('#map .card .file').textContent") == files[found[0]]
+    assert shown.run("document.querySelector('#map .card img').naturalWidth") == 72
+    assert shown.said == []
+
+
+def test_only_mistakes_stay_in_the_map_where_they_are_asked_for(strange, shown):
+    page, outputs = strange
+    shown.run(
+        "(() => { const list = document.querySelector('#map select[aria-label^=images]');"
+        "list.value = 'wrong'; list.dispatchEvent(new Event('change')); })()"
+    )
+    kept = "document.querySelector('#map .plot').data.flatMap((one) => one.customdata === undefined"
+    kept += " ? [] : one.selectedpoints.map((i) => one.customdata[i]))"
+    shown.wait(f"{kept}.length < IMAGES.file.length")
+    wrong = shown.run("IMAGES.true.filter((c, k) => c !== IMAGES.answer[k]).length")
+    assert shown.run(f"{kept}.length") == wrong == (outputs.predictions != outputs.labels).sum()
+    assert shown.run(f"{kept}.every((k) => IMAGES.true[k] !== IMAGES.answer[k])")
+    assert shown.said == []
+
+
+def test_the_trees_name_their_joints_and_zoom_with_keys(strange, shown):
+    shown.run(f"window.middle = {MIDDLE}")
+    tree = strange[1].hierarchy
+    names = shown.run("DATA.trees.left.name.filter(Boolean)")
+    assert sorted(names) == sorted(tree.names[v] for v in tree.children(0))
+    joint = "document.querySelectorAll('#trees .scatterlayer .trace .points')"
+    joint += "; [...points].find((one) => one.children.length === 3).children[1]"
+    shown.point(
+        *shown.run(f"(() => {{ const points = {joint.replace('; ', '; return middle(')});}})()")
+    )
+    shown.wait("document.querySelector('#trees .hovertext') !== null")
+    assert ": 3 classes" in shown.run("document.querySelector('#trees .hovertext').textContent")
+    rows = "(() => { const [a, b] = document.querySelector('#trees .plot').layout.yaxis.range;"
+    rows += " return Math.abs(a - b); })()"
+    before = shown.run(rows)
+    shown.run("document.querySelector('#trees input').focus()")
+    shown.press("Tab")
+    assert shown.run("document.activeElement.textContent") == "zoom in"
+    shown.press("Enter")
+    shown.wait(f"{rows} < {before}")
+    shown.press("Tab")
+    shown.press("Tab")
+    assert shown.run("document.activeElement.textContent") == "whole tree"
+    shown.press("Enter")
+    shown.wait(f"Math.abs({rows} - {before}) < 1e-9")
+    assert shown.said == []
+
+
+def test_curves_have_their_values_under_the_pointer(shown):
+    shown.run(f"window.middle = {MIDDLE}")
+    shown.point(*shown.run("middle(document.querySelector('#operating .plot .drag'))"))
+    x, y = shown.run(
+        "(() => { const box = document.querySelector('#operating .plot');"
+        "const { xaxis, yaxis } = box._fullLayout; const { left, top } = box"
+        ".getBoundingClientRect(); const one = box.data[0]; const i = one.x.length >> 1;"
+        "return [left + xaxis._offset + xaxis.c2p(one.x[i]), top + yaxis._offset"
+        " + yaxis.c2p(one.y[i])]; })()"
+    )
+    shown.point(x, y)
+    shown.wait("document.querySelector('#operating .hovertext') !== null")
+    text = shown.run("document.querySelector('#operating .hovertext').textContent")
+    assert re.search(r"threshold \d\.\d{3}: \d+\.\d % right, recall \d\.\d{3}", text)
+    assert shown.run("document.querySelectorAll('#training-curves .plot .main-svg').length") >= 3
+    titles = "[...document.querySelectorAll('#training-curves .gtitle')].map((t) => t.textContent)"
+    found = shown.run(titles)  # the scale is a constant, without --dynamic
+    assert "Loss" in found and "Scale of the scores" not in found
+    assert shown.said == []
+
+
+def test_a_telephone_scrolls_past_the_plots_and_nothing_is_wider_than_it(strange, shown):
+    shown.resize(390, 840, touch=True)
+    shown.open(strange[0])
+    shown.wait("document.body.dataset.plots === 'drawn'")
+    assert shown.run("document.documentElement.scrollWidth") == 390
+    modes = "[...document.querySelectorAll('.plot')].map((one) => one.layout.dragmode)"
+    assert set(shown.run(modes)) == {False}
+    assert shown.said == []
+
+
+def test_no_plot_can_be_sent_to_a_server(shown):
+    buttons = "[...document.querySelectorAll('.modebar-btn')].map((one) => one.dataset.title)"
+    found = shown.run(buttons)
+    assert found and not [name for name in found if re.search("share|cloud|edit", name, re.I)]
 
 
 def test_errors_in_the_console_are_noticed(strange, tmp_path, browse):

@@ -401,7 +401,7 @@ def test_names_of_classes_and_options_cannot_become_part_of_the_page(tmp_path, q
     assert draw(run.folder) == 0
     page = Page(run.folder / "report.html")
     assert (
-        page.tags.count("script") == 2  # the page's own: what it shows as JSON, and the code
+        page.tags.count("script") == 3  # the page's own: the library, what it shows, and the code
         and "b" not in page.tags
         and not any(image == "x" for image in page.images)
     )
@@ -467,7 +467,7 @@ def test_the_page_of_one_run_waits_for_no_large_library(tmp_path):
     (run.folder / "config.json").write_text(json.dumps({**config, "places": places}))
     script = (
         "import sys, visualize; status = visualize.main(sys.argv[1:])\n"
-        "large = {'torch', 'matplotlib', 'sklearn', 'skbio', 'mlflow'}\n"
+        "large = {'torch', 'matplotlib', 'skbio', 'mlflow', 'plotly'}\n"
         "print(status, *sorted(large & sys.modules.keys()))"
     )
     root = Path(visualize.__file__).parent

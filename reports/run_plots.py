@@ -1,0 +1,310 @@
+"""What a run's page draws in the browser: curves, maps of embeddings, and trees, as numbers."""
+
+import numpy as np
+import pandas as pd
+
+from figures.common import NothingToDraw, counted
+from figures.epochs import epochs_note, numeric, panels
+from figures.groups import MIXED
+from figures.layout import DrawnTree, axis_start
+from figures.planes import Sample, draw_sample, place_by_neighbours, principal_components, turned
+from figures.subject import Subject
+from files.text import printable
+from hierarchies import Hierarchy
+from metrics.calibration import calibration_error, fit_temperature, reliability
+from metrics.curves import operating_curve, recall_at, risk_coverage, risk_coverage_area, thinned
+from metrics.outputs import Outputs
+from reports.tree_data import nearest_taxa, node_names
+
+CLASSES, IMAGES = 300, 600  # of a map at most: t-SNE takes a second for so many
+ITERATIONS = 400  # of t-SNE: half of its default, in which so few points come to rest
+TREE_CLASSES = 2000  # of the drawn trees at most; a browser gets slow above
+POINTS = 400  # of a curve at most
+_VALUES = {"depth": "depth", "info": "information"}
+# matplotlib's markers by the names that Plotly has for them
+_SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle-up",
+    "D": "diamond",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "x",
+    "<": "triangle-left",
+    ">": "triangle-right",
+    ".": "circle",
+}
+
+
+def curve_data(subject: Subject) -> dict:
+    """Training curves, operating curves, risk and coverage, and reliability: {} of what there is
+    not, with the reason in `none`.
+
+    Keys: training, operating, risk, reliability.
+    """
+    return {
+        "training": _or_reason(_training, subject),
+        "operating": _or_reason(_operating, subject.outputs),
+        "risk": _or_reason(_risk, subject.outputs),
+        "reliability": _or_reason(_reliability, subject),
+    }
+
+
+def group_data(subject: Subject) -> dict:
+    """Groups of classes as they are coloured: names, colours, symbols and of_class, a note on those
+    without a colour.
+    """
+    groups = subject.groups
+    names = [printable(name) for name in groups.names]
+    return {
+        "names": names,
+        "colours": list(groups.colours),
+        "symbols": [_SYMBOLS[marker] for marker in groups.markers],
+        "of_class": groups.of_class.tolist(),
+        "others": printable(groups.others_name()) if groups.others else "",
+        "own": groups.own,
+        "note": groups.note().strip(),
+        "mixed": MIXED,
+    }
+
+
+def sample_of_map(subject: Subject) -> Sample | None:
+    """Images and classes of the maps; None where there are too few, or no embeddings."""
+    try:
+        return draw_sample(subject, CLASSES, IMAGES)
+    except NothingToDraw:
+        return None
+
+
+def map_data(subject: Subject, sample: Sample | None, place: dict[int, int]) -> dict:
+    """Maps of class vectors and test images.
+
+    Args:
+        sample: What is shown.
+        place: Row of a test image -> its place in the page's list of images.
+
+    Keys: views (name, note, x, y: of the classes, then of the images), classes, images (places in
+        the list), kind and note; or none, the reason.
+    """
+    if sample is None:
+        return {"none": _reason(draw_sample, subject, CLASSES, IMAGES)}
+    components, shares = principal_components(sample.vectors)
+    if components.shape[1] < 2:
+        components = np.pad(components, ((0, 0), (0, 1)))
+    shown = float(np.nansum(shares[:2]))
+    views = [
+        _view(
+            "distances (principal components)",
+            f"The two directions in which the points spread most, {shown:.0%} of their variance:"
+            " what is far apart here is far apart.",
+            components,
+        )
+    ]
+    try:
+        points, perplexity = place_by_neighbours(sample.vectors, ITERATIONS)
+        views.append(
+            _view(
+                "neighbours (t-SNE)",
+                f"t-SNE, perplexity {perplexity:.3g}: it keeps neighbours together; sizes of"
+                " clusters and distances between them mean little.",
+                turned(points),
+            )
+        )
+    except NothingToDraw:  # too few points
+        pass
+    total = sample.images_left_out + len(sample.images)
+    return {
+        "views": views[::-1],
+        "classes": sample.classes.tolist(),
+        "images": [place[i] for i in sample.images.tolist()],
+        "note": f"Small: {_part(len(sample.images), total, 'test image')}, by the direction of"
+        f" their embeddings. Large, outlined:"
+        f" {_part(len(sample.classes), len(sample.classes) + sample.classes_left_out, 'class', 'classes')}"  # noqa: E501
+        f" ({sample.kind}).",
+    }
+
+
+def tree_data(subject: Subject) -> dict:
+    """The class tree and the tree that the class vectors make, turned towards each other.
+
+    Keys: left and right (x, from 0 at the root to 1 at the classes; y, the row; parent; item, the
+    place among the classes shown, -1 inside; text, what a node is; name, of a node to be named, or
+    ''), classes, crossings, before, unit, start (of the axis of the learned tree), first and end
+    (distances at which the first and the last classes join), note; or none.
+    """
+    if len(subject.with_vector) > TREE_CLASSES:
+        return {
+            "none": f"{len(subject.with_vector):,} classes are too many for a browser to draw as"
+            " trees; `evaluate.py RUN` writes them as Newick files."
+        }
+    return _or_reason(_trees, subject)
+
+
+def _trees(subject: Subject) -> dict:
+    found, tree = subject.untangled, subject.reference
+    names = node_names(tree)
+    left = [
+        f"{names[v]}: {counted(int(n), 'class', 'classes')}" if n > 1 else names[v]
+        for v, n in enumerate(tree.n_leaves.tolist())
+    ]
+    learned, exact = _learned_names(found.right, tree)
+    start = axis_start(found.right)
+    joins = found.right.joins()[found.right.item < 0]
+    inner = [names[v] if v and found.left.item[v] < 0 else "" for v in range(len(names))]
+    return {
+        "left": _drawn(found.left, 0.0, left, inner),
+        "right": _drawn(found.right, start, learned, exact),
+        "classes": subject.with_vector.tolist(),
+        "crossings": found.crossings,
+        "before": found.before,
+        "unit": subject.unit,
+        "start": start,
+        "first": float(joins.min(initial=np.inf)),
+        "end": float(joins.max(initial=0.0)),
+        "note": subject.missing_note().strip(),
+    }
+
+
+def _drawn(tree: DrawnTree, start: float, text: list[str], name: list[str]) -> dict:
+    return {
+        "x": np.round(tree.shares(start), 4).tolist(),
+        "y": np.round(tree.rows(), 3).tolist(),
+        "parent": tree.parent.tolist(),
+        "item": tree.item.tolist(),
+        "text": text,
+        "name": name,
+    }
+
+
+def _learned_names(tree: DrawnTree, reference: Hierarchy) -> tuple[list[str], list[str]]:
+    """Of each node of the learned tree what it is, and the superclass that has exactly its classes,
+    or ''.
+    """
+    names = node_names(reference)
+    taxon, both, size = nearest_taxa(tree, np.arange(reference.num_classes), reference)
+    of_taxon = reference.n_leaves[taxon]
+    joins = tree.joins()
+    text, exact = [], []
+    for u, v in enumerate(taxon.tolist()):
+        if tree.item[u] >= 0:
+            text.append("")
+            exact.append("")
+            continue
+        whole = both[u] == size[u] == of_taxon[u]
+        nearest = (
+            f"all of {names[v]} and nothing else"
+            if whole
+            else f"nearest superclass {names[v]}: {both[u]} of its {of_taxon[u]} classes,"
+            f" {size[u] - both[u]} others"
+        )
+        text.append(f"{size[u]} classes joined at {joins[u]:.3g}; {nearest}")
+        exact.append(names[v] if whole and v else "")
+    return text, exact
+
+
+def _training(subject: Subject) -> dict:
+    epochs = numeric(subject.epochs)
+    shown = [
+        {
+            "title": title,
+            "unit": unit,
+            "lines": [
+                {"name": name, "x": _numbers(epochs["epoch"]), "y": _numbers(epochs[column])}
+                for column, name in columns.items()
+            ],
+        }
+        for title, (unit, columns) in panels(subject, epochs).items()
+    ]
+    note = epochs_note(subject, epochs)
+    return {"panels": shown, "best": subject.best_epoch, "note": note}
+
+
+def _operating(outputs: Outputs) -> dict:
+    _check_images(outputs)
+    curves = {value: operating_curve(outputs, value) for value in _VALUES}
+    lines = []
+    for value, curve in curves.items():
+        points = thinned(curve, POINTS)
+        columns = {name: _numbers(points[name]) for name in ("recall", "correct", "threshold")}
+        lines.append({"name": f"recall of {_VALUES[value]}", **columns})
+    said = [
+        f"{percent} % of the answers are right up to a recall of "
+        + " and ".join(
+            f"{recall_at(curve, percent / 100):.3f} ({_VALUES[value]})"
+            for value, curve in curves.items()
+        )
+        for percent in (90, 95)
+    ]
+    return {"lines": lines, "note": f"{'; '.join(said)}."}
+
+
+def _risk(outputs: Outputs) -> dict:
+    _check_images(outputs)
+    curve = risk_coverage(outputs)
+    points = thinned(curve, POINTS)
+    return {
+        **{name: _numbers(points[name]) for name in ("coverage", "risk", "confidence")},
+        "error": float(curve["risk"].iloc[-1]),
+        "area": _number(risk_coverage_area(outputs).value),
+    }
+
+
+def _reliability(subject: Subject) -> dict:
+    outputs, validation = subject.outputs, subject.validation
+    _check_images(outputs)
+    views = {"as trained": outputs}
+    if validation is not None and validation.num_samples:
+        try:
+            temperature = fit_temperature(validation.scores, validation.labels)
+            name = f"scores divided by {temperature:.2f}, fitted on the validation images"
+            views[name] = outputs.view(temperature=temperature)
+        except ValueError:  # no validation image has a score for its class
+            pass
+    found = []
+    for name, view in views.items():
+        correct = view.predictions == view.labels
+        table = reliability(view.confidence, correct)
+        columns = {
+            column: _numbers(table[column])
+            for column in ("lower", "upper", "count", "accuracy", "confidence")
+        }
+        found.append({"name": name, "ece": calibration_error(view.confidence, correct)[0]})
+        found[-1] |= columns
+    return {"views": found}
+
+
+def _check_images(outputs: Outputs) -> None:
+    if not outputs.num_samples:
+        raise NothingToDraw("There is no test image, so there are no answers.")
+
+
+def _view(name: str, note: str, points: np.ndarray) -> dict:
+    x, y = np.round(points[:, :2] / (np.abs(points).max() or 1.0), 4).T
+    return {"name": name, "note": note, "x": x.tolist(), "y": y.tolist()}
+
+
+def _or_reason(make, *arguments: object) -> dict:
+    """What a function makes, or why it makes nothing."""
+    try:
+        return make(*arguments)
+    except NothingToDraw as reason:
+        return {"none": str(reason)}
+
+
+def _reason(make, *arguments: object) -> str:
+    return _or_reason(lambda: make(*arguments) and {}).get("none", "")
+
+
+def _part(shown: int, total: int, one: str, many: str | None = None) -> str:
+    """'100 of 200 images', 'all 200 images'."""
+    if shown == total:
+        return f"all {counted(total, one, many)}"
+    return f"{shown:,} of {counted(total, one, many)}"
+
+
+def _numbers(values: pd.Series) -> list[float | None]:
+    return [_number(value) for value in values.tolist()]
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.5g}") if np.isfinite(value) else None
