@@ -221,17 +221,20 @@ def figure(
 
 def table(content, explain: Callable[[str], str] | None = None) -> str:
     """A `tables.Table`: title, columns, rows, best cells in bold, notes below. `explain` gives the
-    sentence that the first cell of a row shows on hover, focus or touch, '' for none.
+    sentence that a heading or the first cell of a row shows on hover, focus or touch, '' for none.
     """
     labels = content.labels
-    head = "".join(_cell("th", name, j < labels) for j, name in enumerate(content.columns))
+    explain = explain or (lambda text: "")
+    head = "".join(
+        _cell("th", name, j < labels, sentence=explain(name))
+        for j, name in enumerate(content.columns)
+    )
     rows = []
     for i, row in enumerate(content.rows):
-        cells = [
-            _cell("td", cell, j < labels, (i, j) in content.best) for j, cell in enumerate(row)
-        ]
-        if explain is not None and labels:
-            cells[0] = _explained(row[0], explain(row[0]))
+        cells = (
+            _cell("td", cell, j < labels, (i, j) in content.best, "" if j else explain(cell))
+            for j, cell in enumerate(row)
+        )
         rows.append(f"<tr>{''.join(cells)}</tr>")
     caption = f"<caption>{escape(content.title)}</caption>"
     hint = ["The table goes on to the right: scroll it."] if width_in_print(content) > _WIDE else []
@@ -259,7 +262,7 @@ def explained(
     head = "".join(_cell("th", name, j == 0) for j, name in enumerate(columns))
     lines = []
     for label, sentence, cells in rows:
-        first = _explained(label, sentence)
+        first = _cell("td", label, True, sentence=sentence)
         lines.append(f"<tr>{first}{''.join(_cell('td', cell, False) for cell in cells)}</tr>")
     return (
         f'<div class="wide"><table><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead>'
@@ -307,15 +310,11 @@ def link(address: str, text: str) -> str:
     return f'<a href="{escape(quote(address, errors="replace"))}">{escape(text)}</a>'
 
 
-def _cell(kind: str, text: str, label: bool, bold: bool = False) -> str:
+def _cell(kind: str, text: str, label: bool, bold: bool = False, sentence: str = "") -> str:
     inner = f"<strong>{escape(text)}</strong>" if bold else escape(text)
+    if sentence:
+        inner = f'<span data-tip="{escape(sentence)}" tabindex="0">{inner}</span>'
     return f'<{kind} class="label">{inner}</{kind}>' if label else f"<{kind}>{inner}</{kind}>"
-
-
-def _explained(label: str, sentence: str) -> str:
-    """A cell with a label and a sentence on it."""
-    tip = f' data-tip="{escape(sentence)}" tabindex="0"' if sentence else ""
-    return f'<td class="label"><span{tip}>{escape(label)}</span></td>'
 
 
 def _size(content: bytes) -> tuple[int, int]:

@@ -230,11 +230,12 @@ function note(where, ...texts) {
       tree.item.forEach((item, v) => { if (item >= 0) found[item] = tree.y[v]; });
       return found;
     });
+    const steps = rows > 300 ? 12 : 24; // of a curved line
     const between = new Map(SHOWN_GROUPS.map((g) => [g, { x: [], y: [] }]));
     classes.forEach((_, i) => {
       const own = between.get(ofItem[i]);
-      for (let step = 0; step <= 10; step += 1) {
-        const t = step / 10;
+      for (let step = 0; step <= steps; step += 1) {
+        const t = step / steps;
         own.x.push(from + t * (to - from));
         own.y.push(rowOf[0][i] + t * t * (3 - 2 * t) * (rowOf[1][i] - rowOf[0][i]));
       }
@@ -347,7 +348,8 @@ function note(where, ...texts) {
     const item = i >= 0 ? i : names.findIndex((name) => name.toLowerCase().includes(wanted));
     if (!wanted || item < 0) return;
     const y = left.y[left.item.indexOf(item)];
-    show(y - 15, y + 15);
+    const half = Math.max(2, Math.min(15, rows / 8));
+    show(y - half, y + half);
   });
   where.prepend(element("div", { class: "bar" }, find,
     element("datalist", { id: "all-classes" }, ...names.map((name) => element("option",

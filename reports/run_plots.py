@@ -12,6 +12,7 @@ from figures.subject import Subject
 from files.text import printable
 from hierarchies import Hierarchy
 from metrics.calibration import calibration_error, fit_temperature, reliability
+from metrics.catalogue import meaning
 from metrics.curves import operating_curve, recall_at, risk_coverage, risk_coverage_area, thinned
 from metrics.outputs import Outputs
 from reports.tree_data import nearest_taxa, node_names
@@ -235,7 +236,8 @@ def _operating(outputs: Outputs) -> dict:
         )
         for percent in (90, 95)
     ]
-    return {"lines": lines, "note": f"{'; '.join(said)}."}
+    note = f"{'; '.join(said)}. AURC: {meaning('aurc')} ECE: {meaning('ece')}"
+    return {"lines": lines, "note": note}
 
 
 def _risk(outputs: Outputs) -> dict:

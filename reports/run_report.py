@@ -18,7 +18,7 @@ from figures.common import Rendered, counted
 from figures.subject import Subject
 from files.writing import write_whole
 from hierarchies.export import format_description
-from metrics.catalogue import direction, meaning
+from metrics.catalogue import COLUMNS, direction, meaning
 from optimization.choosing import best_epoch
 from reports import page, tables
 from reports.run_data import run_data
@@ -68,7 +68,7 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
             )
         )
         step()
-    every = "".join(page.table(table, meaning) for table in tables.run_tables(metrics))
+    every = "".join(page.table(table, _explanation) for table in tables.run_tables(metrics))
     sections.append(
         page.Section(
             "All measures", page.folded(f"{len(metrics)} measures of the test split", every)
@@ -260,6 +260,17 @@ def _lead(run: Run, subject: Subject) -> list[str]:
     )
     classes = f"{counted(tree.num_classes, 'class', 'classes')}, tree of height {tree.max_depth}"
     return [settings, f"{classes}, {counted(subject.outputs.num_samples, 'test image')}"]
+
+
+def _explanation(text: str) -> str:
+    """A sentence on a measure or a column of the tables of measures, by what stands there; '' for
+    what needs none.
+    """
+    if text in COLUMNS:
+        return f"Measures {COLUMNS[text]}."
+    if text == "n":
+        return "Images, classes or pairs of classes that the measure is over."
+    return meaning(text.partition(" ")[0])  # without the arrow behind its name
 
 
 def _provenance(run: Run) -> str:

@@ -388,6 +388,15 @@ def test_the_trees_name_their_joints_and_zoom_with_keys(strange, shown):
     assert shown.run("document.activeElement.textContent") == "whole tree"
     shown.press("Enter")
     shown.wait(f"Math.abs({rows} - {before}) < 1e-9")
+    shown.run(
+        "(() => { const field = document.querySelector('#trees input'); field.value = 'B2';"
+        "field.dispatchEvent(new Event('change')); })()"
+    )
+    shown.wait(f"{rows} < {before}")
+    place = "DATA.trees.left.y[DATA.trees.left.item.indexOf(5)]"  # B2 is the last class
+    seen = "((a) => Math.min(...a) < PLACE && PLACE < Math.max(...a))"
+    seen += "(document.querySelector('#trees .plot').layout.yaxis.range)"
+    assert shown.run(seen.replace("PLACE", place))
     assert shown.said == []
 
 
