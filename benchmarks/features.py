@@ -156,7 +156,8 @@ def measure(flags: str, classes: int, options: argparse.Namespace) -> str:
     share = (np.array(diagnosed[1:]) / np.array(times[1:])[:, 0, 1]).min()
     return (
         f"| {flags} | {classes} | {steps} | {bare[1] / steps * 1e3:.2f} |"
-        f" {engine[1] / steps * 1e3:.2f} | {engine[0]:.2f} | {ratios[0]:.3f} | {ratios[1]:.3f} | {share:.1%} |"
+        f" {engine[1] / steps * 1e3:.2f} | {engine[0]:.2f} |"
+        f" {ratios[0]:.3f} | {ratios[1]:.3f} | {share:.1%} |"
     )
 
 
