@@ -53,7 +53,8 @@ def test_an_epoch_on_features_is_timed_beside_its_bare_steps(capsys):
     features.main([*argv, "--method DR --ema", "--method softmax"])
     rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()[4:6]]
     assert [row[0].strip() for row in rows] == ["--method DR --ema", "--method softmax"]
-    for _, steps, bare, whole, _, wall, processor in rows:
+    for _, classes, steps, bare, whole, _, wall, processor, diagnostics in rows:
+        assert int(classes) == 6 and 0 < float(diagnostics.strip().rstrip("%")) < 100
         assert int(steps) == 10 and 0 < float(bare) and 0 < float(whole)
         # fixed costs of an epoch weigh more in one that is this small; it reads no image
         assert 0 < float(wall) < 20 and 0 < float(processor) < 20
