@@ -20,22 +20,7 @@ const number = (value, digits = 3) => {
 };
 const pText = (p) => (!finite(p) ? "–" : p < 0.001 ? p.toExponential(1) : p.toFixed(3));
 
-function explain(target, text) {
-  const show = (event) => {
-    tip.textContent = text;
-    tip.hidden = false;
-    const box = target.getBoundingClientRect();
-    const x = event.clientX || box.left + box.width / 2;
-    const y = event.clientY || box.bottom;
-    tip.style.left = `${Math.max(4, Math.min(x + 12, innerWidth - tip.offsetWidth - 8))}px`;
-    tip.style.top = `${Math.max(4, Math.min(y + 14, innerHeight - tip.offsetHeight - 8))}px`;
-  };
-  const hide = () => { tip.hidden = true; };
-  target.addEventListener("pointermove", show);
-  target.addEventListener("focus", show);
-  target.addEventListener("pointerleave", hide);
-  target.addEventListener("blur", hide);
-}
+function explain(target, text) { target.setAttribute("data-tip", text); }
 
 function choice(label, options, chosen, changed) {
   const list = element("select", { "aria-label": label });
@@ -48,32 +33,24 @@ function choice(label, options, chosen, changed) {
   return element("label", { class: "choice" }, `${label} `, list);
 }
 
-// rows of a table by the value of a column: data-value where there is one; missing values last
+// sorts a table that is there, by data-value where cells have one
 function sortable(table) {
   const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, column) => {
-    const button = element("button", { type: "button" }, ...head.childNodes);
-    head.append(button);
+  for (const head of heads) {
+    const inside = element("button", { type: "button" }, ...head.childNodes);
     const said = head.dataset.meaning || head.title;
     head.removeAttribute("title");
-    if (said) explain(button, said);
-    button.addEventListener("click", () => {
-      const first = head.dataset.first || "ascending";
-      const other = first === "ascending" ? "descending" : "ascending";
-      const way = head.getAttribute("aria-sort") === first ? other : first;
-      heads.forEach((each) => each.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", way);
-      const sign = way === "ascending" ? 1 : -1;
-      const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
-      const rows = [...table.tBodies[0].rows];
-      rows.sort((a, b) => {
-        const [x, y] = [key(a), key(b)];
-        if (x === "" || y === "") return (x === "") - (y === "");
-        const numeric = x - y;
-        return sign * (Number.isNaN(numeric) ? x.localeCompare(y) : numeric);
-      });
-      table.tBodies[0].append(...rows);
-    });
+    if (said) explain(inside, said);
+    head.append(inside);
+  }
+  const body = table.tBodies[0];
+  sortHeads(heads, (column) => heads[column].dataset.first === "descending", (column, falling) => {
+    const key = (row) => {
+      const { value } = row.cells[column].dataset;
+      if (value === undefined) return row.cells[column].textContent;
+      return value === "" ? null : Number(value);
+    };
+    body.append(...[...body.rows].sort((a, b) => ordered(key(a), key(b), falling)));
   });
 }
 

@@ -366,7 +366,10 @@ def _methods_table(table: formats.Table, group: Group) -> str:
         heads.append(f'<th title="{said}" data-first="{first}">{_breakable(heading)}</th>')
     rows = []
     for i, (name, seeds, *cells) in enumerate(table.rows):
-        parts = [f'<td class="label">{escape(name)}</td>', f"<td>{escape(seeds)}</td>"]
+        parts = [
+            f'<td class="label">{escape(name)}</td>',
+            f'<td data-value="{seeds}">{escape(seeds)}</td>',
+        ]
         for j, cell in enumerate(cells, 2):
             value, _, rest = cell.partition(" ")
             sorts = "" if value == "–" else f"{float(value):g}"

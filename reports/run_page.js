@@ -8,12 +8,6 @@ const FEW = 25; // classes that are all shown at first
 const RIGHT = PALETTE.right;
 const WRONG = PALETTE.wrong;
 
-function button(text, action, attributes = {}) {
-  const made = element("button", { type: "button", ...attributes }, text);
-  made.addEventListener("click", action);
-  return made;
-}
-
 const className = (c) => names[leaves[c]];
 const share = (value) => (value === null ? "–" : value.toFixed(3));
 function path(node) {
@@ -21,21 +15,6 @@ function path(node) {
   for (let v = node; v > 0; v = parent[v]) steps.unshift(names[v]);
   return steps.join(" / ") || names[node];
 }
-
-// ---- explanations: under the pointer, at the focus, or where a finger touched
-function showTip(event) {
-  const target = event.target.closest && event.target.closest("[data-tip]");
-  tip.hidden = !target;
-  if (!target) return;
-  tip.textContent = target.dataset.tip;
-  const box = target.getBoundingClientRect();
-  tip.style.left = `${Math.max(4, Math.min(box.left, innerWidth - tip.offsetWidth - 8))}px`;
-  const below = box.bottom + 4;
-  const top = below + tip.offsetHeight > innerHeight ? box.top - tip.offsetHeight - 4 : below;
-  tip.style.top = `${Math.max(4, top)}px`;
-}
-for (const kind of ["pointerover", "focusin", "click"]) document.addEventListener(kind, showTip);
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 
 // ---- images
 function picture(place) {
@@ -85,21 +64,15 @@ function explore(id, columns, rows) {
   search.placeholder = "search";
   const said = element("span", { role: "status" });
   const body = element("tbody");
-  const heads = columns.map((column, j) => {
+  const heads = columns.map((column) => {
     const head = element("th", { scope: "col", class: classOf(column) });
-    const sort = () => {
-      falling = sorted === j ? !falling : !column.label;
-      sorted = j;
-      heads.forEach((other, k) => {
-        if (k === j) other.setAttribute("aria-sort", falling ? "descending" : "ascending");
-        else other.removeAttribute("aria-sort");
-      });
-      fill();
-    };
-    head.append(column.value
-      ? button(column.name, sort, column.tip ? { "data-tip": column.tip } : {})
-      : column.name);
+    const tipped = column.tip ? { "data-tip": column.tip } : {};
+    head.append(column.value ? button(column.name, () => {}, tipped) : column.name);
     return head;
+  });
+  sortHeads(heads, (j) => !columns[j].label, (j, falls) => {
+    [sorted, falling] = [j, falls];
+    fill();
   });
   const texts = rows.map((row) => columns.filter((column) => column.label && column.value)
     .map((column) => column.value(row)).join("\n").toLowerCase());
@@ -109,12 +82,7 @@ function explore(id, columns, rows) {
     const chosen = rows.map((_, i) => i).filter((i) => texts[i].includes(wanted));
     if (sorted >= 0) {
       const { value } = columns[sorted];
-      const sign = falling ? -1 : 1;
-      chosen.sort((i, k) => {
-        const [a, b] = [value(rows[i]), value(rows[k])];
-        if (a === null || b === null) return (a === null) - (b === null); // undefined ones last
-        return sign * (typeof a === "string" ? a.localeCompare(b) : a - b);
-      });
+      chosen.sort((i, k) => ordered(value(rows[i]), value(rows[k]), falling));
     }
     body.replaceChildren(...chosen.slice(0, limit).map((i) => element("tr", {},
       ...columns.map((column) => {

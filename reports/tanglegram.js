@@ -169,11 +169,10 @@ function tanglegrams(tree, learned, names, place) {
   const body = element("div", { class: "wide grow", tabindex: "0" });
   const said = element("p", { class: "meaning", role: "status" });
   const search = element("input", { type: "search", placeholder: "part of a class's name", "aria-label": "class to find" });
-  const size = (text, factor, label) => {
-    const made = element("button", { type: "button", "aria-label": label, title: label }, text);
-    made.addEventListener("click", () => { pitch = Math.min(30, Math.max(4, pitch * factor)); draw(); });
-    return made;
-  };
+  const size = (text, factor, label) => button(text, () => {
+    pitch = Math.min(30, Math.max(4, pitch * factor));
+    draw();
+  }, { "aria-label": label, title: label });
   function find() {
     const wanted = search.value.trim().toLowerCase();
     let first = null;

@@ -160,7 +160,7 @@ found.panels = all("[data-part=heights] .panel").length;
 const curves = document.querySelector("[data-part=curves]");
 choose(curves.querySelector("select"), "Scale of the scores");
 found.scales = all(".panel", curves).map((panel) => panel.firstChild.textContent);
-head.dispatchEvent(new Event("pointermove"));
+head.dispatchEvent(new Event("pointerover", { bubbles: true }));
 found.tip = document.querySelector(".tip").textContent;
 found.bold = all("b").length;
 const trees = document.querySelector("[data-part=trees]");
@@ -173,7 +173,8 @@ choose(trees.querySelector("select"), trees.querySelectorAll("option")[1].value)
 found.still = JSON.stringify(before) === JSON.stringify([left(), texts(".leaf")]);
 type(trees.querySelector("input"), "桡足类 b1");
 found.found = texts(".found");
-trees.querySelector("circle").dispatchEvent(new Event("pointermove"));
+const dot = trees.querySelector("circle");
+dot.dispatchEvent(new Event("pointerover", { bubbles: true }));
 found.branch = document.querySelector(".tip").textContent;
 const result = document.createElement("pre");
 result.id = "probe";
