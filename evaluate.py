@@ -594,8 +594,12 @@ def _inspect_classifier(args: argparse.Namespace) -> int:
     )
     outputs = classifier.inspect(found.vectors, tree, args.distance)
     measures = classifier.structure_measures(outputs)
+    print_measures(measures, args.metrics, "class_vectors.csv")
     folder = Path(args.record, "classifiers", Path(args.classifier).stem)
     texts = files.tree_texts(outputs)
+    if args.tree:
+        print(texts.get("trees.txt", "note: --tree: no tree can be learned of so few classes"))
+    sys.stdout.flush()  # of many classes the tanglegram takes longer than all that is above
     texts["class_vectors.csv"] = for_people(measures).to_csv(index=False)
     for name, text in texts.items():
         write_whole(folder / name, text.encode("utf-8", "surrogateescape"))
@@ -604,13 +608,12 @@ def _inspect_classifier(args: argparse.Namespace) -> int:
     )
     for kind, content in figure.images.items():
         write_whole(folder / f"tanglegram.{kind}", content)
-    print_measures(measures, args.metrics, "class_vectors.csv")
-    if args.tree:
-        print(texts["trees.txt"])
-    print(
-        f"wrote class_vectors.csv, the learned trees (Newick, trees.txt) and a tanglegram into"
-        f" {folder}"
-    )
+    written = ["class_vectors.csv"]
+    if "trees.txt" in texts:
+        written.append("the learned trees (Newick, trees.txt)")
+    if figure.images:
+        written.append("a tanglegram")
+    print(f"wrote {', '.join(written)} into {folder}")
     return 0
 
 
