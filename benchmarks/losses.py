@@ -141,13 +141,17 @@ def time_wide(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[st
             partial(step_on, loss, given, targets),
             partial(step, F.cross_entropy, wide, targets),
         )
-        times = [[seconds(run, device) for _ in range(repeats + 3)][3:] for run in pair]
-        runs[name] = float(np.median(times[0]) / np.median(times[1]))
+        times = [[seconds(run, device) for run in pair] for _ in range(repeats + 3)][3:]
+        medians = np.median(times, axis=0)
+        runs[name] = float(medians[0] / medians[1])
     return runs
 
 
 def step_on(loss: Callable, given: Sequence, targets: torch.Tensor) -> None:
     """Forward and backward of inputs of any kind."""
+    for one in given:
+        for tensor in one if isinstance(one, list) else [one]:
+            tensor.grad = None
     loss(*given, targets).backward()
 
 
@@ -280,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("| batch | classes | depth |", *(f"{name} |" for name in WIDE))
     print("|---" * (3 + len(WIDE)) + "|")
     for batch, classes, depth, _ in SIZES:
-        repeats = max(1, arguments.repeats // (40 if classes == LARGE[1] else 4))
+        repeats = max(1, arguments.repeats // (20 if classes == LARGE[1] else 2))
         ratios = time_wide(random_tree(classes, depth, 0), batch, arguments.device, repeats)
         cells = (f"{ratio:.2f} |" for ratio in ratios.values())
         print(f"| {batch} | {classes} | {depth} |", *cells, flush=True)

@@ -254,7 +254,7 @@ class HAF(Loss):
         self.margin = self.settle(options)["haf_margin"]
         self.side = SideBySide(hierarchy)
         # what each member is part of, among those of the upper levels; beyond them for the first
-        pairs = zip(self.side.starts.numpy(), levels(hierarchy)[1:])
+        pairs = zip(self.side.first, levels(hierarchy)[1:])
         above = [start + finer.above for start, finer in pairs]
         first = np.full(self.side.sizes[0], self.side.upper)
         self._table("above", np.concatenate([first, *above]))
@@ -265,9 +265,17 @@ class HAF(Loss):
         self, scores: Sequence[Tensor], vectors: Sequence[Tensor], targets: Tensor
     ) -> Tensor:
         self.check(scores[-1], targets)
-        sizes = self.side.sizes
-        of_posteriors = by_hand(partial(self.of_posteriors, targets), sizes, scores)
-        return of_posteriors + by_hand(self.of_vectors, sizes, vectors, dim=0)
+        return by_hand(partial(self.values, targets), self.side.sizes, scores, vectors)
+
+    def values(
+        self, targets: Tensor, scores: Sequence[Tensor], vectors: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss, its gradient (B, M) in the scores of all levels side by side, and that (M, D)
+        in the vectors.
+        """
+        of_posteriors, of_scores = self.of_posteriors(targets, scores)
+        cosines, of_vectors = self.of_vectors(vectors)
+        return of_posteriors + cosines, of_scores, of_vectors
 
     def of_posteriors(self, targets: Tensor, scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Cross-entropy and the terms of the posteriors, and their gradient (B, M) in the scores of
@@ -279,9 +287,8 @@ class HAF(Loss):
         """
         side, batch = self.side, len(targets)
         upper, first = side.upper, side.sizes[0]
-        order = torch.randperm(batch).to(targets.device)
-        columns = side.columns(targets.index_select(0, order))
-        x, p, sums, _ = side.exponentials(torch.cat(scores, dim=1).index_select(0, order))
+        columns = side.columns(targets)
+        x, p, sums, _ = side.exponentials(torch.cat(scores, dim=1))
         last = columns[-1][:, None] + upper
         logs = sums.log()
         loss = (logs[:, -1:] - x.gather(1, last)).mean()
@@ -307,34 +314,36 @@ class HAF(Loss):
             loss = loss + totals.sum()
         totals[:, -1] -= 1 / batch
         slopes.addcmul_(p, side.spread(totals.mul_(-scale)))
-        slopes.scatter_add_(1, last, torch.full_like(last, -1 / batch, dtype=p.dtype))
-        return loss, torch.empty_like(slopes).index_copy_(0, order, slopes)
+        minus = torch.full_like(last, -1 / batch, dtype=p.dtype)
+        return loss, slopes.scatter_add_(1, last, minus)
 
     def _apart(self, p: Tensor, log_p: Tensor, labels: Tensor, slopes: Tensor) -> Tensor:
         """Adds the slopes of the M_k in p (B, M), posteriors divided by 2 B, to others and returns
         what the sum of p times slopes leaves out of the M_k.
         """
         scale = 2 * len(p)
-        differ = (labels[:-1] != labels[1:]).to(p.dtype)  # (B - 1, H - 1)
+        order = torch.randperm(len(p)).to(p.device)
+        after = torch.empty_like(order).index_copy_(0, order, order.roll(-1))  # of each image
+        differ = (labels != labels.index_select(0, after)).to(p.dtype)  # (B, H - 1)
+        differ.index_fill_(0, order[-1:], 0.0)  # none comes after the last
         weights = differ * (len(p) / differ.sum(dim=0).clamp_(min=1))
-        first, second = p[:-1], p[1:]
-        m = torch.lerp(first, second, 0.5).clamp_(min=SMALLEST / scale)
+        other = p.index_select(0, after)
+        m = torch.lerp(p, other, 0.5).clamp_(min=SMALLEST / scale)
         log_m = m.log()
-        of_first, of_second = log_p[:-1] - log_m, log_p[1:] - log_m
+        of_own, of_other = log_p - log_m, log_p.index_select(0, after).sub_(log_m)
         if self.margin > math.log(2):  # which no divergence exceeds
             counts = 2 * weights
-            by_first = by_second = self.side.spread(weights)
+            by_own = by_other = self.side.spread(weights)
         else:
             closest = self.margin / scale
-            open_first = weights * (self.side.sums(first * of_first) < closest)
-            open_second = weights * (self.side.sums(second * of_second) < closest)
-            counts = open_first + open_second
-            by_first, by_second = self.side.spread(open_first), self.side.spread(open_second)
-            unlike = (by_first - by_second) / (2 * m)
-            slopes[:-1].addcmul_(unlike, second, value=-1)
-            slopes[1:].addcmul_(unlike, first)
-        slopes[:-1].addcmul_(of_first, by_first, value=-1)
-        slopes[1:].addcmul_(of_second, by_second, value=-1)
+            open_own = weights * (self.side.sums(p * of_own) < closest)
+            open_other = weights * (self.side.sums(other * of_other) < closest)
+            counts = open_own + open_other
+            by_own, by_other = self.side.spread(open_own), self.side.spread(open_other)
+            unlike = (by_own - by_other) / (2 * m)
+            slopes.addcmul_(unlike, other, value=-1).index_add_(0, after, unlike * p)
+        slopes.addcmul_(of_own, by_own, value=-1)
+        slopes.index_add_(0, after, of_other.mul_(by_other), alpha=-1)
         return self.margin / scale * counts.sum()
 
     def of_vectors(self, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,6 @@ from collections.abc import Collection
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from hierarchies import Hierarchy
 from losses.base import Loss, check_batch, full_precision
@@ -68,15 +67,26 @@ class _RandomCutOfPosterior(PathLoss):
     options, summary, replayable = RandomCut.options, RandomCut.summary, False
 
     def __init__(self, hierarchy: Hierarchy, **options: float | None):
-        super().__init__(hierarchy, np.where(target_paths(hierarchy) < 0, 0.0, 1.0))
+        paths = target_paths(hierarchy)
+        super().__init__(hierarchy, np.where(paths < 0, 0.0, 1.0))
         self.cuts = _Cuts(hierarchy, self.settle(options)["cut_probability"])
+        self._table("depth", torch.from_numpy((paths >= 0).sum(axis=1)))  # (C + N,)
+        # of a path that ends at each depth, outwards: shares, and steps as in PathLoss
+        height = hierarchy.max_depth
+        shares = np.arange(height) >= height - np.arange(height + 1)[:, None]
+        steps = -np.diff(shares.astype(np.float64), axis=1, prepend=0.0, append=0.0)
+        ended = np.concatenate([shares, steps], axis=1)
+        self._table("ended", torch.from_numpy(ended))  # (H + 1, 2 H + 1)
 
     def weights_of(self, targets: Tensor) -> Tensor:
-        reached = torch.from_numpy(self.cuts.reached()).to(targets.device, non_blocking=True)
-        reached = reached[self.pool.within[targets]].flip(1)  # outwards
-        shares = super().weights_of(targets)[:, : self.tree.depth] * reached
-        steps = -F.pad(shares, (1, 1)).diff(dim=1)
-        return torch.cat([shares, steps], dim=1)
+        end = torch.from_numpy(self.cuts.depths()).to(targets.device, non_blocking=True)
+        end = end.index_select(0, self.pool.within.index_select(0, targets))
+        end = torch.minimum(end, self.depth.index_select(0, targets))
+        weights = self.ended.index_select(0, end)
+        uncut = super().weights_of(targets)
+        height = self.tree.depth
+        weights[:, :height].mul_(uncut[:, :height])  # 0 for nodes without siblings
+        return weights
 
 
 class _Cuts:
@@ -86,17 +96,17 @@ class _Cuts:
         self.tree, self.probability = hierarchy, probability
         self.inner = np.flatnonzero(hierarchy.height[1:] > 0) + 1
 
-    def reached(self) -> np.ndarray:
-        """Whether the node of each class at each depth is within a new cut: (C, H) bool."""
+    def depths(self) -> np.ndarray:
+        """The depth at which a new cut ends the path to each class, (C,) int64; the height of the
+        tree where it does not.
+        """
         ends = np.zeros(self.tree.num_nodes, bool)
         ends[self.inner] = torch.rand(len(self.inner)).numpy() < self.probability
-        reached = np.ones(self.tree.level_table.shape, bool)
-        ended = np.logical_or.accumulate(ends[self.tree.level_table[:, :-1]], axis=1)
-        np.logical_not(ended, out=reached[:, 1:])
-        return reached
+        ends = ends.take(self.tree.level_table)
+        ends[:, -1] = True
+        return ends.argmax(axis=1) + 1
 
     def draw(self) -> tuple[np.ndarray, np.ndarray]:
         """The nodes at which a new cut ends paths, and that of each class, (C,)."""
-        deepest = self.reached().sum(axis=1) - 1
-        end = self.tree.level_table[np.arange(self.tree.num_classes), deepest]
+        end = self.tree.level_table[np.arange(self.tree.num_classes), self.depths() - 1]
         return np.unique(end), end
