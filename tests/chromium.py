@@ -65,10 +65,20 @@ class Browser:
         self._send("Emulation.setDeviceMetricsOverride", **size)
         self._send("Emulation.setTouchEmulationEnabled", enabled=touch)
 
-    def open(self, page: Path) -> None:
-        """Opens a file."""
-        self._send("Page.navigate", url=page.as_uri())
+    def open(self, page: Path | str) -> None:
+        """Opens a file, or an address."""
+        self._send("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         self.wait("document.readyState === 'complete'")
+
+    def save_to(self, folder: Path) -> None:
+        """Where downloads go."""
+        self._send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+
+    def drop(self, *files: Path) -> None:
+        """Drops files or folders of this machine on the page, as a file manager does."""
+        data = {"items": [], "files": list(map(str, files)), "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self._send("Input.dispatchDragEvent", type=kind, x=300, y=200, data=data)
 
     def wait(self, condition: str) -> None:
         """Until an expression is true."""

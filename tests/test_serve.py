@@ -11,7 +11,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 import pytest
-from devtools import BROWSER, Browser
+from chromium import BROWSER, Browser
 from images import draw, make_learnable_folder
 from PIL import Image
 from recorded import run_main
@@ -278,13 +278,13 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
     loaded = load(run.folder, GPU="cpu", target_accuracy=0.4)
     server = served(Answering(loaded._predictor))
     files = [images / f"{STRANGE}.jpg", images / "2.png", images / "zz.png"]
-    browser = Browser(tmp_path)
+    browser = Browser(tmp_path / "profile")
     try:
-        browser("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+        browser.save_to(tmp_path)
         browser.open(server.url)
         browser.drop(*files)
         browser.wait("document.querySelector('#state').textContent == '3 of 3 images'")
-        found = browser.value(
+        found = browser.run(
             """({
               files: [...document.querySelectorAll(".file")].map((e) => e.textContent),
               texts: [...document.querySelectorAll(".text")].map((e) => e.innerText),
@@ -294,7 +294,7 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
               pictures: [...document.querySelectorAll(".picture img")].map((e) => e.naturalWidth),
             })"""
         )
-        browser.value("document.querySelector('#save').click()")
+        browser.run("document.querySelector('#save').click()")
         saved = tmp_path / "predictions.csv"
         end = time.monotonic() + 30
         while not saved.exists() and time.monotonic() < end:
@@ -302,14 +302,21 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
         browser.drop(images)  # a folder
         number = len(list(images.iterdir()))
         browser.wait(f"document.querySelector('#state').textContent.startsWith('{3 + number} of')")
-        browser.value("document.querySelector('#clear').click()")
-        assert browser.value("document.querySelector('#answers').children.length") == 0
-        browser.value("window.fetch = () => Promise.reject(new TypeError('Failed')); 0")
+        browser.run("document.querySelector('#clear').click()")
+        assert browser.run("document.querySelector('#answers').children.length") == 0
+        browser.run("window.fetch = () => Promise.reject(new TypeError('Failed')); 0")
         browser.drop(files[0])  # after Ctrl-C
         browser.wait("document.body.innerText.includes('cannot be reached')")
+        said = list(browser.said)
+        # errors, and what the page's policy forbids, would have been noticed
+        browser.run("setTimeout(() => boom(), 0)")
+        browser.run("document.body.insertAdjacentHTML('beforeend', '<p onclick=\"x()\">')")
+        browser.run("new Promise((done) => setTimeout(done, 50))")
     finally:
         browser.close()
-    assert browser.said == []
+    assert said == []
+    assert "boom is not defined" in str(browser.said)
+    assert "Content Security Policy" in str(browser.said)
     assert found["files"] == [file.name for file in files]
     assert found["foreign"] == 0 and found["pictures"] == [20, 16]
     assert "not answered: this is not an image" in found["texts"][2]
@@ -323,18 +330,3 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
         classes = [row[name] for name in ("probability", "probability_2", "probability_3")]
         np.testing.assert_allclose(meters, levels + classes, rtol=1e-4, atol=1e-5)
     assert [len(meters) for meters in found["meters"]] == [5, 5, 0]
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium: install the package chromium")
-def test_errors_in_the_console_are_noticed(served, tmp_path):
-    server = served(lambda name, content: {})
-    browser = Browser(tmp_path)
-    try:
-        browser.open(server.url)
-        browser.value("setTimeout(() => boom(), 0)")
-        browser.value("document.body.insertAdjacentHTML('beforeend', '<p onclick=\"x()\">')")
-        browser.value("new Promise((done) => setTimeout(done, 50))")
-    finally:
-        browser.close()
-    assert "boom is not defined" in str(browser.said)
-    assert "Content Security Policy" in str(browser.said)
