@@ -57,7 +57,7 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
     sections = [page.Section("Main measures", _main_measures(metrics))]
     sections += [
         page.Section(title, page.placeholder(identifier, sentence) + page.notes(extra))
-        for identifier, title, sentence, extra in _explored(data)
+        for identifier, title, sentence, extra in explored(data)
     ]
     for name, plan in figures.FIGURES.items() if options.figures else ():
         rendered = figures.render(plan.draw, subject, formats=options.formats)
@@ -84,7 +84,7 @@ def _document(run: Run, subject: Subject, sections: Sequence[page.Section], data
     return page.document(run_title(run), _lead(run, subject), sections, kind="run_page", data=data)
 
 
-def _explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
+def explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
     """Identifier, heading, explanation and notes of each part that the script fills in."""
     return (
         (

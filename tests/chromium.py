@@ -67,8 +67,9 @@ class Browser:
 
     def open(self, page: Path | str) -> None:
         """Opens a file, or an address."""
+        self.run("window.left = true")  # the page before, which may still answer for a while
         self._send("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
-        self.wait("document.readyState === 'complete'")
+        self.wait("window.left === undefined && document.readyState === 'complete'")
 
     def save_to(self, folder: Path) -> None:
         """Where downloads go."""

@@ -10,19 +10,23 @@ import re
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from chromium import BROWSER, FLAGS, Browser
 from drawable import draw, finish, make_epochs, make_outputs
 from PIL import Image
 from recorded import write_run
+from trees import TREE
 
 import figures
 import visualize
-from figures import FIGURES
+from figures import FIGURES, Subject
 from hierarchies import Hierarchy
+from reports import page, run_data, run_report
 
 # what the page itself must not contain, added to a copy: tells how wide the images are and what was
 # fetched for them
@@ -451,3 +455,43 @@ def test_a_script_that_the_policy_is_not_told_of_does_not_run(strange, tmp_path,
     (tmp_path / "foreign.html").write_text(text.replace("</body>", foreign), "utf-8")
     printed = browse(tmp_path / "foreign.html", "--dump-dom", "--enable-logging=stderr")[0]
     assert "Content Security Policy" in browse.said and not re.search("it ran(?!')", printed)
+
+
+def odd_subjects():
+    """Runs that lack something: embeddings, test images, groups, epochs, all but two classes."""
+    drawn = make_outputs(TREE, 40)
+    none = np.zeros((40, 0)), np.zeros((7, 0))
+    scores = replace(
+        drawn,
+        embeddings=none[0],
+        class_vectors=none[1],
+        prototypes=none[1],
+        prototype_scores=None,
+    )
+    flat = Hierarchy.from_paths([(f"c{i}",) for i in range(5)])
+    pair = Hierarchy.from_paths([("a",), ("b",)])
+    epochs = pd.DataFrame({"epoch": []})
+    return {
+        "scores only": Subject(scores, epochs, {}),
+        "no image": Subject(make_outputs(TREE, 0), epochs, {}),
+        "flat": Subject(make_outputs(flat, 20), make_epochs(1), {"dynamic": True}),
+        "two classes": Subject(make_outputs(pair, 4), epochs, {}),
+    }
+
+
+def test_runs_that_lack_something_make_pages_without_errors(tmp_path):
+    browser = Browser(tmp_path / "profile")
+    for name, subject in odd_subjects().items():
+        data = run_data.run_data(subject)
+        sections = [
+            page.Section(title, page.placeholder(identifier, sentence))
+            for identifier, title, sentence, _ in run_report.explored(data)
+        ]
+        path = tmp_path / f"{name}.html"
+        path.write_bytes(page.document(name, [], sections, kind="run_page", data=data))
+        browser.open(path)
+        browser.wait("document.body.dataset.plots === 'drawn'")
+        assert browser.said == [], name
+        empty = "[...document.querySelectorAll('p + div[id]')].filter((one) => !one.children.length)"
+        assert browser.run(f"{empty}.map((one) => one.id)") == [], name
+    browser.close()
