@@ -492,6 +492,8 @@ def test_runs_that_lack_something_make_pages_without_errors(tmp_path):
         browser.open(path)
         browser.wait("document.body.dataset.plots === 'drawn'")
         assert browser.said == [], name
-        empty = "[...document.querySelectorAll('p + div[id]')].filter((one) => !one.children.length)"
+        empty = (
+            "[...document.querySelectorAll('p + div[id]')].filter((one) => !one.children.length)"
+        )
         assert browser.run(f"{empty}.map((one) => one.id)") == [], name
     browser.close()
