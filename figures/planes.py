@@ -144,7 +144,8 @@ def principal_components(vectors: np.ndarray, count: int = 2) -> tuple[np.ndarra
     Of unit vectors this is the classical scaling of their Euclidean distances (Torgerson).
     """
     centred = vectors - vectors.mean(axis=0)
-    left, size, directions = np.linalg.svd(centred, full_matrices=False)
+    with threadpool_limits(1):  # of so few rows; where other programs run, threads wait for cores
+        left, size, directions = np.linalg.svd(centred, full_matrices=False)
     rows = np.arange(len(directions))
     signs = np.sign(directions[rows, np.abs(directions).argmax(axis=1)])
     return (left * size * signs)[:, :count], ratio(size**2, (size**2).sum())
