@@ -5,6 +5,7 @@ that pass adds whole rows, which is a fraction of the work of picking single ent
 `TreeSums`.
 """
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from metrics.threads import in_threads
 PERMUTATIONS = 999
 SMALL = 128  # classes up to which single entries are picked: there is little to add up
 SINGLE = 256  # classes above which tables are in single precision, which halves them
+NEAR = 8  # other classes of a superclass, on average, that are picked singly
 _ROWS = 32  # of a table of 2,000 classes, half a megabyte
 _ROUNDING = 1e-9  # of sums in another order, and in single precision
 _ROUNDING_SINGLE = 1e-6
@@ -64,14 +66,13 @@ def mantel(
     observed = np.array([by_class, elementwise(a, b)])
     size, rng = len(a.pairs), np.random.default_rng(seed)
     place = None if nested is None or size <= SMALL else _Groups(nested)
-    rows_of, pairs_of = (
-        row_sums(x, y, place) for x, y in ((a.columns, b.columns), (a.pairs, b.pairs))
-    )
+    pairs_of = row_sums(a.pairs, b.pairs, place)
+    rows_of = row_sums(a.columns, b.columns, place) if classwise_too else None
     least = observed - (_ROUNDING_SINGLE if size > SINGLE else _ROUNDING)
 
     def exceeds(order: np.ndarray) -> np.ndarray:
         by_class = np.nan
-        if classwise_too:
+        if rows_of is not None:
             rows = np.where(a.varies[order] & b.varies, rows_of(order), np.nan)
             by_class = fisher_mean(rows)
         return ~(np.array([by_class, pairs_of(order).sum() / 2]) < least)
@@ -89,7 +90,7 @@ def row_sums(a: np.ndarray, b: np.ndarray, groups: "_Groups | None" = None) -> R
     kind = np.float32 if len(a) > SINGLE else np.float64
     a, b = a.astype(kind, copy=False), b.astype(kind, copy=False)
     steps = None if groups is None else groups.steps(b)
-    return partial(_permuted_products, a, b) if steps is None else TreeSums(a, groups, steps)
+    return partial(_permuted_products, a, b) if steps is None else TreeSums(a, groups, *steps)
 
 
 def _permuted_products(a: np.ndarray, b: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -107,8 +108,11 @@ def _permuted_products(a: np.ndarray, b: np.ndarray, order: np.ndarray) -> np.nd
 
 
 class _Groups:
-    """Groups of classes: those of one superclass that are equally deep, at each level of a tree,
-    the root's first; the levels at which every class is alone are left out.
+    """Groups of classes: those of one superclass that are equally deep, at each level of a tree
+    from the root's down to where superclasses are so small that pairs in them are picked singly.
+
+    Attributes:
+        near: The classes of these pairs, both ways round, two arrays (pairs,).
     """
 
     def __init__(self, nested: Nested):
@@ -116,9 +120,11 @@ class _Groups:
         depths, self.depth = np.unique(nested.depth, return_inverse=True)
         self.superclasses = [np.zeros(size, np.int64)]
         self.shared = np.zeros((size, size), np.int8)  # the last level at which two share theirs
+        self.near = np.empty(0, np.int64), np.empty(0, np.int64)
         for labels in nested.levels.T:
             same = labels[:, None] == labels
-            if same.sum() == size:
+            if same.sum() <= (NEAR + 1) * size:
+                self.near = np.nonzero(same & ~np.eye(size, dtype=bool))
                 break
             self.shared += same
             self.superclasses.append(np.unique(labels, return_inverse=True)[1])
@@ -128,13 +134,15 @@ class _Groups:
             for one in self.superclasses
         ]
 
-    def steps(self, b: np.ndarray) -> np.ndarray | None:
+    def steps(self, b: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """What is added to each row of b for the group of each level and depth that its class
-        shares, (C, levels, depths); None where b is not made so.
+        shares, (C, levels, depths), and what is left of near pairs, (pairs,); None where b is not
+        made so.
         """
-        rows, others = np.arange(len(b))[:, None], ~np.eye(len(b), dtype=bool)
+        rows, far = np.arange(len(b))[:, None], ~np.eye(len(b), dtype=bool)
+        far[self.near] = False
         values = np.full((len(b), self.levels, self.depths + 1), np.nan)
-        values[rows, self.shared, np.where(others, self.depth, self.depths)] = b
+        values[rows, self.shared, np.where(far, self.depth, self.depths)] = b
         values = values[:, :, : self.depths]
         steps, before = np.zeros(values.shape), np.zeros((len(b), self.depths))
         made = np.zeros(b.shape)
@@ -143,8 +151,9 @@ class _Groups:
             steps[:, level] = np.where(known, values[:, level] - before, 0)
             before = np.where(known, values[:, level], before)
             made += np.where(self.shared >= level, steps[:, level][:, self.depth], 0)
-        fits = (np.abs(made - b) <= 1e-12 * np.abs(b).max(initial=0)) | ~others
-        return steps if fits.all() else None
+        left = b - made
+        fits = np.abs(left[far]).max(initial=0) <= 1e-12 * np.abs(b).max(initial=0)
+        return (steps, left[self.near]) if fits else None
 
     def needed(self, level: int, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Groups, classes and steps of a level that are not 0: the groups of each depth in the
@@ -164,17 +173,18 @@ class TreeSums:
     Row i of b is a constant on the largest group of each depth (see `_Groups`), plus one more on
     that of the next level that i is in, and so on. So its sum is one over levels of a constant
     times the sum of row i of a[order][:, order] over a group, and these sums are of whole rows of a
-    (transposed): of its C rows for the smallest groups, of fewer for each level above.
+    (transposed): of its C rows for the smallest groups, of fewer for each level above. What is left
+    of pairs of near classes is added singly.
     """
 
-    def __init__(self, a: np.ndarray, groups: _Groups, steps: np.ndarray):
+    def __init__(self, a: np.ndarray, groups: _Groups, steps: np.ndarray, left: np.ndarray):
         self._size, self._rows_of_a = len(a), np.ascontiguousarray(a.T)
         upwards = range(groups.levels)[::-1]
         self._needed = [groups.needed(level, steps[:, level]) for level in upwards]
+        self._near, self._left = groups.near, left
         finest = groups.groups[-1]
         self._members = np.argsort(finest, kind="stable")
-        self._bounds = np.append(0, np.cumsum(np.bincount(finest)))
-        self._ones = np.ones(len(a), a.dtype)
+        self._finest = _members_of(finest, np.arange(len(a)), a.dtype)
         self._merge = [
             _members_of(groups.groups[level], groups.groups[level + 1], a.dtype)
             for level in upwards[1:]
@@ -182,9 +192,12 @@ class TreeSums:
 
     def __call__(self, order: np.ndarray) -> np.ndarray:
         """The row sums, (C,) float64."""
-        shape = len(self._bounds) - 1, self._size
-        one = csr_array((self._ones, order[self._members], self._bounds), shape=shape)
-        sums, total = one @ self._rows_of_a, np.zeros(self._size)  # sums (groups, C)
+        finest = copy.copy(self._finest)  # to make one anew takes as long as the product
+        finest.indices = order[self._members].astype(self._finest.indices.dtype)
+        sums = finest @ self._rows_of_a  # (groups, C)
+        row, column = self._near
+        near = self._left * self._rows_of_a[order[column], order[row]]
+        total = np.zeros(self._size) + np.bincount(row, near, minlength=self._size)
         for level, (groups, classes, steps) in enumerate(self._needed):
             if level:
                 sums = self._merge[level - 1] @ sums

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from metrics.result import mean_over_items
-from metrics.vectors import nearest_first
+from metrics.vectors import nearest_first, whole_steps
 
 _LARGEST_RHO = 1 - 1e-6  # atanh is infinite at 1
 
@@ -47,7 +47,7 @@ def rank_distances(distances: np.ndarray, pairs_alone: bool = False) -> Ranks:
     if size < 2:
         return Ranks(columns, pairs, np.zeros(size, bool), False)
     upper = np.triu(~np.eye(size, dtype=bool))
-    pairs[upper] = standardise(rankdata(distances[upper]))
+    pairs[upper] = standardise(_ranks(distances[upper]))
     pairs += pairs.T
     return Ranks(columns, pairs, columns.any(axis=1), bool(pairs.any()))
 
@@ -68,6 +68,15 @@ def rank_columns(
     ranks = standardise(_mean_ranks(tied))
     np.put_along_axis(columns, others, ranks, axis=1)
     return columns
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks of numbers, (n,); equal ones share their mean rank."""
+    steps = whole_steps(values)
+    if steps is None or steps.max(initial=0) > 16 * len(steps):
+        return rankdata(values)
+    counts = np.bincount(steps)  # counting takes a fifth of the time of sorting
+    return (np.cumsum(counts) - (counts - 1) / 2)[steps]
 
 
 def _mean_ranks(tied: np.ndarray) -> np.ndarray:

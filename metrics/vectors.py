@@ -105,15 +105,24 @@ def _numbered(cells: np.ndarray) -> np.ndarray:
     return (np.cumsum(taken) - 1)[cells]
 
 
+def whole_steps(distances: np.ndarray) -> np.ndarray | None:
+    """Distances as multiples of 1e-6, int64; None where they are not such, or below 0."""
+    steps = np.rint(np.asarray(distances, np.float64) / _STEP)
+    if not np.array_equal(np.round(distances, 6), distances):
+        return None
+    if steps.min(initial=0) < 0 or steps.max(initial=0) >= 2**40:
+        return None
+    return steps.astype(np.int64)
+
+
 def nearest_first(distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The others of each row of distances (n, n), nearest first and ties by number: their numbers
     (n, n - 1), and whether each but the first is as far as the one before, (n, n - 2).
     """
-    n, steps = len(distances), np.rint(np.asarray(distances, np.float64) / _STEP)
-    whole = np.array_equal(np.round(distances, 6), distances)
-    if whole and steps.min(initial=0) >= 0 and steps.max(initial=0) < 2**40:
+    n, steps = len(distances), whole_steps(distances)
+    if steps is not None:
         # whole numbers, step and column in one, are sorted several times as fast as their order
-        keys = steps.astype(np.int64) * n + np.arange(n) + n
+        keys = steps * n + np.arange(n) + n
         np.fill_diagonal(keys, 0)
         keys = keys.astype(np.uint32 if keys.max(initial=0) < 2**32 else np.uint64)
         keys.sort(axis=1)

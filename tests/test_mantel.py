@@ -26,8 +26,10 @@ def some_of(hierarchy, rng):
 
 
 @pytest.mark.parametrize("single", [0, 10**6])
-def test_sums_of_rows_are_those_of_permuted_products_on_any_tree(monkeypatch, single):
+@pytest.mark.parametrize("near", [0, 1, 8])
+def test_sums_of_rows_are_those_of_permuted_products_on_any_tree(monkeypatch, single, near):
     monkeypatch.setattr(module, "SINGLE", single)
+    monkeypatch.setattr(module, "NEAR", near)
     rng, ragged = np.random.default_rng(0), 0
     for _ in range(40):
         nested, b = some_of(random_tree(rng), rng)
@@ -42,8 +44,9 @@ def test_sums_of_rows_are_those_of_permuted_products_on_any_tree(monkeypatch, si
     assert ragged > 10
 
 
-def test_a_table_that_is_no_tree_of_these_groups_is_summed_entry_by_entry():
+def test_a_table_that_is_no_tree_of_these_groups_is_summed_entry_by_entry(monkeypatch):
     rng = np.random.default_rng(1)
+    monkeypatch.setattr(module, "NEAR", 0)
     nested = Nested(np.array([[0, 0], [0, 1], [1, 2], [1, 3]]), np.full(4, 2))
     b, order = rank_distances(learned_table(4, rng)), np.array([2, 0, 3, 1])
     sums = row_sums(b.pairs, b.pairs, module._Groups(nested))
@@ -51,13 +54,15 @@ def test_a_table_that_is_no_tree_of_these_groups_is_summed_entry_by_entry():
     np.testing.assert_allclose(sums(order), (b.pairs[order][:, order] * b.pairs).sum(axis=1))
 
 
-def test_the_test_is_the_same_either_way(monkeypatch):
+@pytest.mark.parametrize("near", [0, 2])
+def test_the_test_is_the_same_either_way(monkeypatch, near):
     paths = [(f"a{c // 9}", f"b{c // 3}", str(c)) for c in range(30)] + [("c", "x"), ("d", "y")]
     hierarchy, rng = Hierarchy.from_paths(paths), np.random.default_rng(2)
     path, depth = distances.path_length(hierarchy), hierarchy.depth[hierarchy.leaves]
     a, b = rank_distances(path * 0.05 + learned_table(32, rng).round(6)), rank_distances(path)
     plain = mantel(a, b, 199)
     monkeypatch.setattr(module, "SMALL", 2)
+    monkeypatch.setattr(module, "NEAR", near)
     assert mantel(a, b, 199, nested=Nested(hierarchy.level_table, depth)) == plain
     alone = mantel(a, b, 199, nested=Nested(hierarchy.level_table, depth), classwise_too=False)
     assert np.isnan(alone[0]) and alone[1] == plain[1]
