@@ -111,6 +111,8 @@ def document(
         scripts = ""
         if library is not None:
             policy += f" 'sha256-{library.digest}'"
+            # what a plot is saved as is an image that the page itself has made
+            policy = policy.replace("img-src data:", "img-src data: blob:")
             scripts = (
                 f"<!-- {escape(library.notice)} -->\n"
                 f'<script type="text/plain" id="library">{library.text}</script>\n'

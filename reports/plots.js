@@ -41,7 +41,8 @@ function plot(place, label, height, make, settings = {}) {
   const box = element("div", { class: "plot", role: "img", "aria-label": label });
   box.style.height = `${height}px`;
   place.append(box);
-  waiting.push({ box, make, settings });
+  const saved = { filename: label.replace(/[^a-z0-9]+/gi, "_"), scale: 2 }; // as a picture
+  waiting.push({ box, make, settings: { toImageButtonOptions: saved, ...settings } });
   return box;
 }
 

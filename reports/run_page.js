@@ -287,10 +287,33 @@ explore("unsure", [
     });
     grid.replaceChildren(element("table", { class: "matrix" },
       element("thead", {}, head), element("tbody", {}, ...rows)));
+    grid.querySelectorAll("tbody button").forEach((one, i) => { one.tabIndex = i ? -1 : 0; });
     said.textContent = merged
       ? `${SIDE} rows with the most mistakes; ${merged} others are added up in the last one.` : "";
     chosen.replaceChildren();
   }
+
+  // the matrix is one stop for the Tab key; arrow keys go from number to number
+  const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+  grid.addEventListener("keydown", (event) => {
+    const step = steps[event.key];
+    const from = event.target.closest("tbody button");
+    if (!step || !from) return;
+    const cell = from.parentElement;
+    const lines = [...cell.closest("tbody").rows];
+    const away = (one) => one.parentElement.cellIndex - cell.cellIndex;
+    let line = cell.parentElement; // up or down, the next one that has a number
+    do line = step[0] ? lines[lines.indexOf(line) + step[0]] : line;
+    while (step[0] && line && !line.querySelector("button"));
+    const found = [...(line ? line.querySelectorAll("button") : [])]
+      .filter((one) => step[0] || away(one) * step[1] > 0)
+      .sort((a, b) => Math.abs(away(a)) - Math.abs(away(b)));
+    event.preventDefault();
+    if (!found.length) return;
+    from.tabIndex = -1;
+    found[0].tabIndex = 0;
+    found[0].focus();
+  });
 
   const shows = (set) => () => { open = set(); draw(); };
   const key = element("span", { class: "key" }, "share of the row:");

@@ -98,7 +98,7 @@ def explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
             "confusion",
             "Confusion matrix",
             "Rows are true classes, columns answers. Click a number to see its images with their"
-            " files, a superclass to open or close it.",
+            " files, a superclass to open or close it; arrow keys go from number to number.",
             data["notes"],
         ),
         (

@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -405,6 +406,26 @@ def test_the_trees_name_their_joints_and_zoom_with_keys(strange, shown):
     assert shown.said == []
 
 
+def test_arrow_keys_go_through_the_matrix_and_enter_opens_a_number(shown):
+    active = "document.activeElement.getAttribute('aria-label')"
+    shown.run("document.querySelectorAll('#confusion .bar button')[1].focus()")
+    shown.press("Tab")  # the box that scrolls
+    shown.press("Tab")
+    assert "A (3)" in shown.run("document.activeElement.textContent")  # the first superclass
+    shown.press("ArrowDown")
+    first = shown.run(active)
+    shown.press("ArrowRight")
+    second = shown.run(active)
+    assert first.startswith("true ") and second.startswith("true ") and first != second
+    assert first.split(", answer ")[0] == second.split(", answer ")[0]  # the same row
+    shown.press("Enter")
+    shown.wait("document.querySelector('#cell h3') !== null")
+    assert shown.run("document.querySelector('#cell h3').textContent") == second
+    places = "document.querySelectorAll('#confusion tbody button[tabindex=\"0\"]').length"
+    assert shown.run(places) == 1
+    assert shown.said == []
+
+
 def test_curves_have_their_values_under_the_pointer(shown):
     shown.run(f"window.middle = {MIDDLE}")
     shown.point(*shown.run("middle(document.querySelector('#operating .plot .drag'))"))
@@ -433,6 +454,17 @@ def test_a_telephone_scrolls_past_the_plots_and_nothing_is_wider_than_it(strange
     assert shown.run("document.documentElement.scrollWidth") == 390
     modes = "[...document.querySelectorAll('.plot')].map((one) => one.layout.dragmode)"
     assert set(shown.run(modes)) == {False}
+    assert shown.said == []
+
+
+def test_a_plot_is_saved_as_a_picture(strange, shown, tmp_path):
+    shown.save_to(tmp_path)
+    shown.run("document.querySelector('#map .modebar-btn').click()")
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("*.png")) and time.monotonic() < end:
+        time.sleep(0.1)
+    (saved,) = tmp_path.glob("*.png")
+    assert Image.open(saved).size[0] > 100
     assert shown.said == []
 
 
