@@ -70,8 +70,9 @@ def serve(asked: PredictionOptions, host: str, port: int) -> None:
         print(f"open {server.url} in a browser and drop images on the page; Ctrl-C ends")
         if not server.loopback:
             print(
-                f"note: --host {host}: everybody who reaches this machine at that address can"
-                " have images answered; there is no password"
+                f"note: --host {host}: everybody who reaches this machine there, by its address or"
+                f" as http://{socket.gethostname()}:{server.server_port}/, can have images"
+                " answered; there is no password"
             )
         sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):
@@ -173,7 +174,10 @@ class Server(ThreadingHTTPServer):
         self.names = {"localhost"}
         if not self.loopback:
             self.names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
-        self.url = f"http://{f'[{number}]' if ':' in number else number}:{port}/"
+        shown = f"[{number}]" if ":" in number else number
+        if ipaddress.ip_address(number).is_unspecified:  # all addresses of this machine
+            shown = "localhost"
+        self.url = f"http://{shown}:{port}/"
 
     def server_bind(self) -> None:
         """Without asking the network what the machine is called, which may take long."""

@@ -227,6 +227,26 @@ def test_images_sent_at_once_get_each_its_own_answer(run, images, served):
     assert [found["answer"] for found in together] == 2 * [found["answer"] for found in alone]
 
 
+def test_images_are_computed_one_after_the_other(served):
+    class Slow:
+        """A predictor that counts how many ask it at once."""
+
+        asked, most = 0, 0
+
+        def table(self, images):
+            self.asked += 1
+            self.most = max(self.most, self.asked)
+            time.sleep(0.02)
+            self.asked -= 1
+            return pd.DataFrame({"file": [images[0].name], "error": ["none"]})
+
+    slow = Slow()
+    server = served(Answering(slow))
+    with ThreadPoolExecutor(4) as pool:
+        assert all(status == 200 for status, *_ in pool.map(lambda _: ask(server), range(8)))
+    assert slow.most == 1
+
+
 def test_the_script_serves_until_ctrl_c_and_writes_nothing(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     addresses = []
@@ -244,6 +264,7 @@ def test_the_script_serves_until_ctrl_c_and_writes_nothing(run, tmp_path, monkey
     assert "password" not in said and list(tmp_path.iterdir()) == []
     status, said, _ = run_main(predict.main, capsys, *argv, "--host", "0.0.0.0")
     assert status == 0 and "there is no password" in said
+    assert f"open http://localhost:{addresses[1][1]}/" in said
     with socket.create_server(("127.0.0.1", 0)) as taken:
         argv = run.folder, "--serve", "--port", taken.getsockname()[1], "--rule", "majority"
         status, _, err = run_main(predict.main, capsys, *argv, "--GPU", "cpu")
