@@ -9,11 +9,12 @@ from matplotlib.ticker import MaxNLocator
 
 from figures.common import COMPARED, FEWEST_SEEDS, NothingToDraw
 from figures.epochs import epochs_note, numeric, panels
-from figures.groups import REPEATED, series_style
-from figures.palette import FAINT, TAKEN_COLOUR, TRUE_COLOUR
+from figures.groups import series_style
+from figures.palette import FAINT, OTHERS, SERIES, TAKEN_COLOUR, TRUE_COLOUR
 from figures.style import Drawing, distinct, new_figure
 from figures.subject import Subject
 
+_ACROSS, _LETTERS = 7, 18  # panels of methods beside each other, letters of a line above one
 _RANGES = {"mean loss of an image": (0.0, np.inf), "share of images": (0.0, 1.02)}
 
 
@@ -38,7 +39,8 @@ def training_curves(subject: Subject) -> Drawing:
 
 
 def method_curves(curves: pd.DataFrame) -> Drawing:
-    """The same for several methods: means over seeds, with bands.
+    """The same for several methods: means over seeds, with bands; a panel a method where they are
+    more than there are colours.
 
     Args:
         curves: Columns options (the name of a method's row), column (of epochs.csv), epoch, mean,
@@ -47,28 +49,18 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
     """
     methods = list(dict.fromkeys(curves["options"]))
     known = set(curves["column"])
-    panels = {
-        title: (unit, names[0]) for title, (unit, names) in COMPARED.items() if names[0] in known
+    found = {
+        title: (unit, column)
+        for title, (unit, names) in COMPARED.items()
+        if (column := next((name for name in names if name in known), None)) is not None
     }
-    if not panels:
+    if not found:
         raise NothingToDraw("No run has recorded epochs, so there are no training curves.")
-    figure, axes = _panels(len(panels), columns=2)
-    for ax, (title, (unit, column)) in zip(axes, panels.items()):
-        for index, method in enumerate(methods):
-            part = curves[(curves["options"] == method) & (curves["column"] == column)]
-            _band(ax, part, index)
-        _finish(ax, title, unit)
-        if unit in _RANGES:
-            (low, high), (bottom, top) = _RANGES[unit], ax.get_ylim()
-            ax.set_ylim(
-                max(low - 0.03 * top, bottom), min(high, top)
-            )  # however far the bands reach
-    handles = [
-        Line2D([], [], **{**series_style(index), "marker": ""}, label=name)
-        for index, name in enumerate(distinct(methods))
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(methods)))
+    together = len(methods) <= len(SERIES)
+    figure = (_in_one_panel if together else _panel_by_panel)(methods, found, curves)
     caption = "Lines are means over the seeds of a method."
+    if not together:
+        caption += " Grey: the other methods."
     many = curves["count"] >= FEWEST_SEEDS
     if curves.loc[many, "lower"].notna().any():
         caption += (
@@ -77,13 +69,64 @@ def method_curves(curves: pd.DataFrame) -> Drawing:
         )
     if (curves["count"] == 2).any():
         caption += " Dots are the values of two seeds, whose interval would span everything."
-    if len(methods) > REPEATED:
-        caption += f" Colours and dashes repeat after {REPEATED} methods."
     return Drawing(figure, caption)
 
 
-def _band(ax: Axes, part: pd.DataFrame, index: int) -> None:
-    style = series_style(index)
+def _in_one_panel(
+    methods: list[str], panels: dict[str, tuple[str, str]], curves: pd.DataFrame
+) -> Figure:
+    figure, axes = _panels(len(panels), columns=2)
+    for ax, (title, (unit, column)) in zip(axes, panels.items()):
+        of_panel = curves[curves["column"] == column]
+        for index, method in enumerate(methods):
+            _band(ax, of_panel[of_panel["options"] == method], series_style(index))
+        _finish(ax, title, unit)
+        _keep_in_range(ax, unit)
+    handles = [
+        Line2D([], [], **{**series_style(index), "marker": ""}, label=name)
+        for index, name in enumerate(distinct(methods))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(3, len(methods)))
+    return figure
+
+
+def _panel_by_panel(
+    methods: list[str], panels: dict[str, tuple[str, str]], curves: pd.DataFrame
+) -> Figure:
+    labels = dict(zip(methods, distinct(methods, _LETTERS)))
+    of_column = {column: curves[curves["column"] == column] for _, column in panels.values()}
+    rows = [-(-of_column[column]["options"].nunique() // _ACROSS) for _, column in panels.values()]
+    high = 1.15 + 0.12 * max(label.count("\n") for label in labels.values())
+    heights = [high * count + 0.55 for count in rows]
+    figure = new_figure(1.4 * _ACROSS + 0.6, sum(heights))
+    blocks = figure.subfigures(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for block, count, (title, (unit, column)) in zip(blocks, rows, panels.items()):
+        block.suptitle(title, x=0.01, ha="left", size=10, weight="bold")
+        block.supylabel(unit, size=8)
+        axes = block.subplots(count, _ACROSS, squeeze=False, sharex=True, sharey=True).ravel()
+        there = of_column[column].groupby("options", sort=False)
+        for ax, (method, own) in zip(axes, there):
+            for other, part in there:
+                if other != method:
+                    ax.plot(part["epoch"], part["mean"], color=OTHERS, linewidth=0.6)
+            _band(ax, own, {**series_style(methods.index(method)), "linestyle": "-"})
+            ax.set_title(labels[method], loc="left", size=7)
+            ax.tick_params(labelsize=6.5)
+            ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        for spare in axes[len(there) :]:
+            spare.set_visible(False)
+        _keep_in_range(axes[0], unit)
+    return figure
+
+
+def _keep_in_range(ax: Axes, unit: str) -> None:
+    """However far the bands reach."""
+    if unit in _RANGES:
+        (low, high), (bottom, top) = _RANGES[unit], ax.get_ylim()
+        ax.set_ylim(max(low - 0.03 * top, bottom), min(high, top))
+
+
+def _band(ax: Axes, part: pd.DataFrame, style: dict) -> None:
     lone = {} if len(part) > 1 else {"markersize": 5}
     ax.plot(
         part["epoch"],

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)))
-REPEATED = len(SERIES) * len(DASHES)  # methods that look different
 MIXED = INK  # branches of several groups
 NAMED = 3  # groups without a colour that a legend names
 
@@ -123,7 +122,7 @@ def top_groups(hierarchy: Hierarchy) -> Groups:
 
 
 def series_style(index: int) -> dict:
-    """Colour, dashes and marker of the index-th of several methods; alike after `REPEATED`."""
+    """Colour, dashes and marker of the index-th of several methods; alike after 32."""
     return {
         "color": SERIES[index % len(SERIES)],
         "linestyle": DASHES[index // len(SERIES) % len(DASHES)],

@@ -598,6 +598,29 @@ def test_labels_of_a_figure_differ_where_names_do():
     assert len(set(distinct(["\U0001f41f", "\U0001f420"]))) == 2 and distinct([]) == []
 
 
+def test_more_methods_than_colours_get_a_panel_each():
+    names = [f"DR-{'ema-' * 6}{i}" for i in range(len(SERIES) + 1)]
+    rows = [
+        (name, column, epoch, 3, 0.5, 0.45, 0.55)
+        for name in names
+        for column in ("val_accuracy", "train_loss")
+        for epoch in (1, 2)
+    ]
+    columns = ["options", "column", "epoch", "count", "mean", "lower", "upper"]
+    figure, caption = drawn(method_curves, pd.DataFrame(rows, columns=columns))
+    assert [block.get_suptitle() for block in figure.subfigs] == [
+        "Validation accuracy",
+        "Training loss",
+    ]
+    for block in figure.subfigs:
+        shown = [ax for ax in block.axes if ax.get_visible()]
+        assert [ax.get_title(loc="left").replace("\n", "") for ax in shown] == names
+        for ax in shown:
+            colours = [line.get_color() for line in ax.lines]
+            assert colours.count(OTHERS) == len(names) - 1 and len(colours) == len(names)
+    assert "Grey: the other methods." in caption and "Bands" in caption
+
+
 def test_method_curves_have_bands_where_there_are_intervals():
     table = pd.DataFrame(
         {"options": "DR", "column": "val_accuracy", "epoch": [1, 2], "mean": [0.1, 0.2]}
