@@ -3,7 +3,7 @@
     python benchmarks/losses.py
 
 prints ratios measured within one process, on one CPU thread or on the GPU where there is one. Every repeat times all
-losses in turn; a ratio is that of the medians. On the CPU the clock is the process's own, so neighbours disturb little.
+losses in turn; a ratio is that of the least times, which neighbours disturb least. On the CPU the clock is the process's.
 Memory is the peak above the scores, in tensors of their size; on the CPU a process of its own measures each loss.
 """  # noqa: E501
 
@@ -115,8 +115,8 @@ def make(name: str, tree: Hierarchy, offered: Sequence[str] = ("scores", "cosine
 
 
 def time_wide(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[str, float]:
-    """Median seconds of a step under losses of what few heads offer, as shares of cross-entropy on
-    as many columns.
+    """Least time of a step under losses of what few heads offer, as a share of cross-entropy on as
+    many columns.
     """
     columns = levels(tree)
     widths = {
@@ -142,8 +142,8 @@ def time_wide(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[st
             partial(step, F.cross_entropy, wide, targets),
         )
         times = [[seconds(run, device) for run in pair] for _ in range(repeats + 3)][3:]
-        medians = np.median(times, axis=0)
-        runs[name] = float(medians[0] / medians[1])
+        least = np.min(times, axis=0)
+        runs[name] = float(least[0] / least[1])
     return runs
 
 
@@ -156,7 +156,7 @@ def step_on(loss: Callable, given: Sequence, targets: torch.Tensor) -> None:
 
 
 def time_losses(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[str, float]:
-    """Median seconds of a step under each loss, all measured in turn."""
+    """Least seconds of a step under each loss, all measured in turn."""
     scores, targets = draw(batch, tree.num_classes, device)
     losses = build(tree, device)
     times = {name: [] for name in losses}
@@ -165,7 +165,7 @@ def time_losses(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[
             duration = seconds(partial(step, loss, scores, targets), device)
             if repeat >= 3:
                 times[name].append(duration)
-    return {name: float(np.median(values)) for name, values in times.items()}
+    return {name: min(values) for name, values in times.items()}
 
 
 def peak_memory(name: str, device: str) -> float:
