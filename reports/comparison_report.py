@@ -197,8 +197,7 @@ def report_comparison(
         )
         trees = comparison_trees(group)
         numbers.append(data | trees)
-        drawn = _DRAWN + ((_TREES,) if trees else ())
-        sections += _sections(compared, group, maker, number, epochs, drawn)
+        sections += _sections(compared, group, maker, number, epochs, trees)
     if compared.problems:
         sections.append(
             page.Section("Left out or damaged", page.notes(compared.problems, "problem"))
@@ -259,7 +258,8 @@ def epoch_curves(group: Group) -> pd.DataFrame:
 
 def comparison_trees(group: Group) -> dict:
     """The class tree of a group, and the tree of the class vectors of the first readable seed of
-    each row, None where there is none; empty where no row has one, or the tree is too large.
+    each row, None where there is none; empty where no row has one, and only the number of classes,
+    `too_many`, where they are more than `tree_data.MOST`.
     """
     hierarchy, learned = None, []
     for row in group.rows:
@@ -269,7 +269,7 @@ def comparison_trees(group: Group) -> dict:
             try:
                 hierarchy = run.hierarchy if hierarchy is None else hierarchy
                 if hierarchy.num_classes > tree_data.MOST:
-                    return {}
+                    return {"too_many": hierarchy.num_classes}
                 vectors = run.arrays("test").get("class_vectors")
             except (RunError, OSError):
                 continue
@@ -289,10 +289,10 @@ def _sections(
     maker: _Maker,
     number: int,
     epochs: pd.DataFrame,
-    drawn: Sequence[tuple[str, str, str]],
+    trees: Mapping,
 ) -> Iterator[page.Section]:
-    """The parts of the page about one dataset and tree; `number` is its place in the data, `drawn`
-    what the script fills in.
+    """The parts of the page about one dataset and tree; `number` is its place in the data, `trees`
+    as `comparison_trees` returns them.
     """
     head = f"{group.title}: " if len(compared.groups) > 1 else ""
     summary = statistics.summarise(group.values)
@@ -303,9 +303,15 @@ def _sections(
         )
     )
     yield page.Section(f"{head}Methods", methods)
-    for title, part, said in drawn:
+    for title, part, said in _DRAWN + ((_TREES,) if "tree" in trees else ()):
         place = f'<div data-part="{part}" data-group="{number}"></div>'
         yield page.Section(f"{head}{title}", page.notes([said]) + place)
+    if "too_many" in trees:
+        reason = (
+            f"Trees of {trees['too_many']:,} classes are too long to read here; evaluate.py RUN"
+            " writes those of a run as Newick."
+        )
+        yield page.Section(f"{head}{_TREES[0]}", page.none(reason))
     tests, said = paired_tests(group)
     if tests:
         shown_tests = page.notes([said]) + "".join(map(page.table, tests))

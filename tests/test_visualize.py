@@ -25,7 +25,7 @@ import visualize
 from evaluation.images import ImageFolder, image_folder, open_image
 from figures import FIGURES
 from hierarchies import Hierarchy
-from reports import comparison_data, page
+from reports import comparison_data, page, tree_data
 from reports.comparison_report import Group, paired_tests
 from reports.run_report import read_subject
 from runs import records
@@ -181,6 +181,13 @@ def test_the_comparison_of_a_collection_of_ones_own_is_called_like_it(tmp_path):
     assert visualize.main([str(tmp_path / "my plankton"), "--comparison_only"]) == 0
     text = (tmp_path / "my plankton" / "report.html").read_text("utf-8")
     assert "<h1>my plankton: methods compared</h1>" in text and "folder, tree" not in text
+
+
+def test_trees_that_are_too_long_are_left_out_with_a_word(record, tmp_path, monkeypatch):
+    monkeypatch.setattr(tree_data, "MOST", 6)
+    assert visualize.main([str(record), "--comparison_only", "--out", str(tmp_path)]) == 0
+    page = Page(tmp_path / "report.html")
+    assert "Trees of 7 classes are too long" in page.text and 'data-part="trees"' not in page.text
 
 
 def test_the_numbers_of_the_page_are_those_of_the_runs():
