@@ -36,12 +36,12 @@ class Exponentials(NamedTuple):
 
 
 class SideBySide(nn.Module):
-    """Where each level lies in such rows, and what targets are there. All methods take levels as
-    many as values have; those above the last are "the upper ones".
+    """Where each level lies in such rows, and what targets are there. `sums` and `spread` work on all
+    levels or, if they are given no more, on all but the last.
 
     Attributes:
         sizes: Number of members of each level.
-        upper: Number of members of the upper levels.
+        upper: Number of members of all levels but the last.
         level (M,): The level of each member.
         first, starts (H,): Where each level starts, as an array and as a table.
         table (H, C + N): What each target is on each level, counted within it, from the top to the
@@ -90,8 +90,9 @@ class SideBySide(nn.Module):
         if segments.runs_on_cpu(values):
             first = self.first[:count]
             return torch.from_numpy(np.add.reduceat(values.numpy(), first, axis=1))
-        sums = values.new_zeros(len(values), count)
-        return sums.index_add_(1, self.level[: values.shape[1]], values)
+        sums = values.new_zeros(len(values), count, dtype=torch.float64)  # terms come in any order
+        sums.index_add_(1, self.level[: values.shape[1]], values.double())
+        return sums.to(values.dtype)
 
     def spread(self, values: Tensor) -> Tensor:
         """The value (B, H) of the level of each member: (B, M)."""
