@@ -36,8 +36,8 @@ class Exponentials(NamedTuple):
 
 
 class SideBySide(nn.Module):
-    """Where each level lies in such rows, and what targets are there. `sums` and `spread` work on all
-    levels or, if they are given no more, on all but the last.
+    """Where each level lies in such rows, and what targets are there. `sums` and `spread` work on
+    all levels or, if they are given no more, on all but the last.
 
     Attributes:
         sizes: Number of members of each level.
