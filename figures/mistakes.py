@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -11,9 +12,8 @@ from figures.palette import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR
 from figures.style import Drawing, new_figure, printable
 from figures.subject import Subject
 from metrics.outputs import Outputs
-from metrics.per_image import worst_images
+from metrics.per_image import heights_of_mistakes, worst_images
 from metrics.posterior import lca_nodes
-from metrics.result import ratio
 
 SHOWN = 8  # mistakes with images
 
@@ -47,10 +47,11 @@ def mistake_heights(subject: Subject) -> Drawing:
             if outputs.num_samples
             else "There is no test image."
         )
-    top = outputs.hierarchy.max_depth
-    heights = outputs.lca_height[outputs.labels[wrong], outputs.predictions[wrong]]
-    shares = {"mistakes of the model": np.bincount(heights, minlength=top + 1)[1:] / wrong.sum()}
-    shares["random wrong answers for the same images"] = random_heights(outputs, wrong)[1:]
+    top, table = outputs.hierarchy.max_depth, heights_of_mistakes(outputs)
+    shares = {
+        "mistakes of the model": table["share"].to_numpy(),
+        "random wrong answers for the same images": table["random"].to_numpy(),
+    }
     figure = new_figure(max(4.6, 0.95 * top + 1.4), 3.4)
     axes = figure.add_subplot()
     for side, (colour, (name, values)) in enumerate(zip((TRUE_COLOUR, FAINT), shares.items())):
@@ -64,19 +65,7 @@ def mistake_heights(subject: Subject) -> Drawing:
     axes.set_xlabel("height of the lowest common ancestor (edges)")
     axes.set_ylabel("share of the mistakes")
     figure.legend(loc="outside upper left", ncols=2)
-    return Drawing(figure, _heights_caption(outputs, wrong, heights))
-
-
-def random_heights(outputs: Outputs, wrong: np.ndarray) -> np.ndarray:
-    """Expected shares of the heights 0..H if each mistake were any other class, all alike; sums to
-    1.
-    """
-    counts = np.bincount(outputs.labels[wrong], minlength=outputs.hierarchy.num_classes)
-    top, expected = outputs.hierarchy.max_depth, np.zeros(outputs.hierarchy.max_depth + 1)
-    for c in np.flatnonzero(counts):
-        of_class = np.bincount(np.delete(outputs.lca_height[c], c), minlength=top + 1)
-        expected += counts[c] * of_class / of_class.sum()
-    return expected / counts.sum()
+    return Drawing(figure, _heights_caption(outputs, wrong, table))
 
 
 def worst_mistakes(outputs: Outputs, most: int = SHOWN) -> list[Mistake]:
@@ -196,16 +185,16 @@ def _picture(ax: Axes, pixels: np.ndarray | None, name: str, role: str, colour: 
     ax.imshow(pixels, **gray)
 
 
-def _heights_caption(outputs: Outputs, wrong: np.ndarray, heights: np.ndarray) -> str:
+def _heights_caption(outputs: Outputs, wrong: np.ndarray, table: pd.DataFrame) -> str:
     path = outputs.path[outputs.labels[wrong], outputs.predictions[wrong]]
-    siblings = float(ratio((heights == 1).sum(), len(heights)))
+    siblings, mean = float(table["share"][0]), float((table["height"] * table["share"]).sum())
     top, mistakes = outputs.hierarchy.max_depth, counted(int(wrong.sum()), "mistake")
     return (
         f"{mistakes} in {counted(outputs.num_samples, 'test image')}. {siblings:.0%} of them are at"
         " height 1, between"
         f" siblings; at height {top}, only the root is common to the true and the predicted class."
         " Mean height"
-        f" {heights.mean():.2f}, mean path length {path.mean():.2f} edges. Grey: what answers drawn"
+        f" {mean:.2f}, mean path length {path.mean():.2f} edges. Grey: what answers drawn"
         " at random from the"
         " other classes would do; a model that knows the tree is further to the left."
     )

@@ -8,6 +8,7 @@ import pandas as pd
 from hierarchies.tree import format_path
 from metrics.outputs import Block, Outputs
 from metrics.posterior import lca_nodes
+from metrics.result import ratio
 
 ALTERNATIVES = 3  # classes named for each image, the answer among them
 DIGITS = 6  # of probabilities, behind the point
@@ -57,6 +58,36 @@ def worst_images(outputs: Outputs) -> np.ndarray:
     wrong = np.flatnonzero(answers != labels)
     common = lca_nodes(tree, tree.leaves[labels[wrong]], tree.leaves[answers[wrong]])
     return wrong[np.lexsort((wrong, -outputs.confidence[wrong], -tree.height[common]))]
+
+
+def heights_of_mistakes(outputs: Outputs) -> pd.DataFrame:
+    """How far from the truth the wrong answers are, a row for each height of the lowest common
+    ancestor, from 1.
+
+    Columns: height in edges; count of the mistakes; share of the mistakes, in [0, 1]; random, the
+    share expected if each were any other class than the true one, all alike. Shares are NaN without
+    mistakes.
+    """
+    tree, labels, answers = outputs.hierarchy, outputs.labels, outputs.predictions
+    wrong = np.flatnonzero(answers != labels)
+    common = lca_nodes(tree, tree.leaves[labels[wrong]], tree.leaves[answers[wrong]])
+    top = tree.max_depth
+    count = np.bincount(tree.height[common], minlength=top + 1)
+    images, expected = np.bincount(labels[wrong], minlength=tree.num_classes), np.zeros(top + 1)
+    for c in np.flatnonzero(images).tolist():
+        v = int(tree.leaves[c])
+        while (above := int(tree.parent[v])) >= 0:  # classes that first meet this one there
+            others = tree.n_leaves[above] - tree.n_leaves[v]
+            expected[tree.height[above]] += images[c] * others / (tree.num_classes - 1)
+            v = above
+    return pd.DataFrame(
+        {
+            "height": np.arange(1, top + 1),
+            "count": count[1:],
+            "share": ratio(count[1:], len(wrong)),
+            "random": ratio(expected[1:], len(wrong)),
+        }
+    )
 
 
 def probable(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -143,6 +143,27 @@ function note(where, ...texts) {
     }
     note(where, operating.note);
   }
+  const { heights } = DATA.curves;
+  const meeting = place("heights");
+  if (heights.none) noPlot(meeting, heights.none);
+  else {
+    const bars = (values, name, color, what) => ({ type: "bar", x: heights.height, y: values, name,
+      marker: { color }, hoverinfo: "text", text: values.map((share, i) => what(share, i)),
+      textposition: "none" });
+    const percent = (share) => `${(100 * share).toFixed(1)} %`;
+    const box = plot(meeting, "share of the mistakes by height of the common ancestor", 300, () => ({
+      data: [
+        bars(heights.share, "mistakes of this classifier", WRONG_LINE, (share, i) =>
+          `${heights.count[i]} of ${heights.mistakes} mistakes (${percent(share)}) at height `
+          + `${heights.height[i]}`),
+        bars(heights.random, "wrong answers at random for the same images", PALETTE.others,
+          (share, i) => `${percent(share)} expected at height ${heights.height[i]}`)],
+      layout: { bargap: 0.3, xaxis: { title: { text: "height of the common ancestor, in edges" },
+        dtick: 1 }, yaxis: { title: { text: "share of the mistakes" },
+      tickformat: ".0%" }, margin: { l: 50, r: 12, t: 20, b: 70 } },
+    }));
+    box.style.maxWidth = "46rem"; // few bars
+  }
   const trained = place("training-curves");
   if (training.none) return noPlot(trained, training.none);
   const panels = element("div", { class: "plots" });

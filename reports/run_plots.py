@@ -15,6 +15,7 @@ from metrics.calibration import calibration_error, fit_temperature, reliability
 from metrics.catalogue import meaning
 from metrics.curves import operating_curve, recall_at, risk_coverage, risk_coverage_area, thinned
 from metrics.outputs import Outputs
+from metrics.per_image import heights_of_mistakes
 from reports.tree_data import nearest_taxa, node_names
 
 CLASSES, IMAGES = 300, 600  # of a map at most: t-SNE takes a second for so many
@@ -41,13 +42,14 @@ def curve_data(subject: Subject) -> dict:
     """Training curves, operating curves, risk and coverage, and reliability: {} of what there is
     not, with the reason in `none`.
 
-    Keys: training, operating, risk, reliability.
+    Keys: training, operating, risk, reliability, heights.
     """
     return {
         "training": _or_reason(_training, subject),
         "operating": _or_reason(_operating, subject.outputs),
         "risk": _or_reason(_risk, subject.outputs),
         "reliability": _or_reason(_reliability, subject),
+        "heights": _or_reason(_heights, subject),
     }
 
 
@@ -273,6 +275,15 @@ def _reliability(subject: Subject) -> dict:
         found.append({"name": name, "ece": calibration_error(view.confidence, correct)[0]})
         found[-1] |= columns
     return {"views": found}
+
+
+def _heights(subject: Subject) -> dict:
+    _check_images(subject.outputs)
+    table = heights_of_mistakes(subject.outputs)
+    if not table["count"].sum():
+        raise NothingToDraw("No test image is classified wrongly.")
+    columns = {name: _numbers(table[name]) for name in ("height", "count", "share", "random")}
+    return {**columns, "mistakes": int(table["count"].sum())}
 
 
 def _check_images(outputs: Outputs) -> None:

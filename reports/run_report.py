@@ -102,6 +102,14 @@ def explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
             data["notes"],
         ),
         (
+            "heights",
+            "Where mistakes go",
+            "How far up the class tree the true class and a wrong answer first meet: at height 1"
+            " they are siblings, at the greatest height only the top holds both. A classifier that"
+            " knows the tree errs further to the left than answers at random.",
+            (),
+        ),
+        (
             "worst",
             "Worst mistakes",
             "The answers that are farthest from the truth in the class tree, and of those equally"

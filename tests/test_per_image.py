@@ -9,7 +9,7 @@ from trees import TREE
 import evaluate
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs, outputs_of
-from metrics.per_image import per_image, worst_images
+from metrics.per_image import heights_of_mistakes, per_image, worst_images
 from runs.folder import Run
 
 PROBABILITIES = np.array(
@@ -58,6 +58,18 @@ def test_the_worst_are_the_farthest_and_then_the_surest():
     assert "file" not in per_image(outputs())
     assert worst_images(outputs()).tolist() == [2, 1, 3]
     assert not len(worst_images(outputs(LABELS[:1], PROBABILITIES[:1])))
+
+
+def test_mistakes_have_the_heights_worked_out_by_hand():
+    # wrong are A2b for A2a at height 1, z for y at 1, A1 for x at 3
+    table = heights_of_mistakes(outputs())
+    assert table["height"].tolist() == [1, 2, 3] and table["count"].tolist() == [2, 0, 1]
+    np.testing.assert_allclose(table["share"], [2 / 3, 0, 1 / 3])
+    # of six others, A2a meets one at 1 (A2b), one at 2 (A1), four at 3; y one at 1 (z), one at 2
+    # (x) and four at 3; x none at 1, two at 2 (y and z), four at 3
+    np.testing.assert_allclose(table["random"], [2 / 18, 4 / 18, 12 / 18])
+    right = heights_of_mistakes(outputs(LABELS[:1], PROBABILITIES[:1]))
+    assert right["count"].sum() == 0 and right["share"].isna().all()
 
 
 def test_few_classes_no_images_and_images_at_superclasses():
