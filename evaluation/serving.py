@@ -8,6 +8,7 @@ refused. What comes back is JSON; the page puts it in as text, and its policy ru
 """  # noqa: E501
 
 import contextlib
+import errno
 import html
 import ipaddress
 import json
@@ -163,6 +164,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 64  # of 5, the default, those that come together wait for seconds
 
     def __init__(self, address: tuple, family: int, answers: Answering, content: bytes):
         self.address_family = family
@@ -206,10 +208,12 @@ def make_server(answers: Answering, lines: Sequence[str], host: str, port: int) 
         )[0]
         server = Server(address, family, answers, page(lines))
     except OSError as error:
-        what = error.strerror or error
+        way = "name an address of this machine, or leave out --host"
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            way = "name another --port, or --port 0 for any that is free"
         raise ValueError(
-            f"--host {host} --port {port}: it is impossible to listen there ({what});"
-            " name another --port, or --port 0 for any that is free"
+            f"--host {host} --port {port}: it is impossible to listen there"
+            f" ({error.strerror or error}); {way}"
         ) from None
     if not server.loopback:
         server.names.add(host.lower())
@@ -250,7 +254,8 @@ class _Handler(BaseHTTPRequestHandler):
         if name is None:
             return self._refuse(HTTPStatus.BAD_REQUEST, "the header X-File-Name is missing")
         name = shortened(unquote(name), LONGEST_NAME)
-        length = self.headers.get("Content-Length", "")
+        lengths = self.headers.get_all("Content-Length") or []
+        length = lengths[0] if len(lengths) == 1 else ""
         if not (length.isascii() and length.isdecimal()) or "Transfer-Encoding" in self.headers:
             return self._refuse(HTTPStatus.LENGTH_REQUIRED, "the length of the file is missing")
         if int(length) > LARGEST:
