@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.cifar100_files import FOLDER, PARTS, SIDE, load_part, name_of, read_images
 from data.decoding import pixels_fingerprint
 from data.splits import SPLITS, Splits, choose_split_seed, random_split, stratified_split
 from data.stream import Upscaled
-from files.pickles import load_arrays
 from hierarchies import Hierarchy, check_same_classes, read_hierarchy
 
-FOLDER = "cifar-100-python"
 UPPER_LEVELS = Path(__file__).resolve().parents[1] / "hierarchies" / "cifar100.csv"
-SIDE = 32  # pixels, of the original images
 DEFAULTS = {
     "data_dir": None,
     "download": False,
@@ -32,7 +30,6 @@ DEFAULTS = {
     "collapse": False,
     "hierarchy": None,
 }
-PARTS = ("train", "test")  # the two image files
 
 
 def load(options: Mapping) -> Splits:
@@ -59,7 +56,7 @@ def load(options: Mapping) -> Splits:
     """
     options = {**DEFAULTS, **options}
     folder = _folder(options["data_dir"], options["download"])
-    parts = [_read(folder / name) for name in PARTS]
+    parts = [read_images(folder / name) for name in PARTS]
     meta = _read_meta(folder / "meta")
     labels = np.concatenate([part["fine_labels"] for part in parts])
     coarse = np.concatenate([part["coarse_labels"] for part in parts])
@@ -84,9 +81,9 @@ def load(options: Mapping) -> Splits:
         dataset="CIFAR100",
         hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,
         files=[
-            f"{name}/{i:05d}_{file}"
+            name_of(name, row, file)
             for name, part in zip(PARTS, parts)
-            for i, file in enumerate(part["filenames"])
+            for row, file in enumerate(part["filenames"])
         ],
         labels=labels,
         sizes=np.full((len(labels), 2), SIDE),
@@ -123,41 +120,8 @@ def _folder(data_dir: str | None, download: bool) -> Path:
     )
 
 
-def _load(path: Path) -> dict:
-    try:
-        return load_arrays(path, encoding="latin1")
-    except FileNotFoundError as error:
-        raise ValueError(
-            f"{path} is missing; unpack the archive again or use --download"
-        ) from error
-
-
-def _read(path: Path) -> dict:
-    """One of the two image files: data (n, 3072) uint8, fine_labels, coarse_labels, filenames, all
-    of one length.
-    """
-    content = _load(path)
-    for key in ("data", "fine_labels", "coarse_labels", "filenames"):
-        if key not in content:
-            raise ValueError(
-                f"{path} has no {key!r}: it is not a file of CIFAR-100's python version"
-            )
-    images = content["data"] = np.asarray(content["data"])
-    if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3 * SIDE * SIDE:
-        raise ValueError(
-            f"{path}: data must be uint8 of shape (n, {3 * SIDE * SIDE}), got {images.dtype}"
-            f" {images.shape}"
-        )
-    lengths = {
-        key: len(content[key]) for key in ("data", "fine_labels", "coarse_labels", "filenames")
-    }
-    if len(set(lengths.values())) != 1 or not len(images):
-        raise ValueError(f"{path}: its parts differ in length or are empty: {lengths}")
-    return content
-
-
 def _read_meta(path: Path) -> dict:
-    content = _load(path)
+    content = load_part(path)
     for key in ("fine_label_names", "coarse_label_names"):
         names = content.get(key)
         if not isinstance(names, list) or len(

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.decoding import read_image
+from data.cifar100_files import read_picture
+from data.decoding import pixels_fingerprint, read_image
 from data.headers import file_fingerprint
 from runs.folder import Run
 
@@ -21,10 +22,12 @@ class ImageFolder(NamedTuple):
         places: Folders, the likeliest first.
         content: Fingerprint by file of the images that may be opened there, with what it takes to
             compute it; None where the user named the folder, and all in it may be.
+        dataset: Of the run.
     """
 
     places: list[Path]
     content: "Content | None" = None
+    dataset: str | None = None
 
 
 class Content(NamedTuple):
@@ -62,7 +65,7 @@ def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
     # an identifier names a folder inside this one, and nothing else
     inside = isinstance(dataset, str) and dataset.isidentifier()
     folders = [Path(place), *([Path(place) / dataset] if inside else [])]
-    return ImageFolder(folders, None if data_dir else _content(run))
+    return ImageFolder(folders, None if data_dir else _content(run), dataset if inside else None)
 
 
 def _default_place(dataset: object) -> str | None:
@@ -104,6 +107,20 @@ def _has_content(path: Path, file: str, content: Content) -> bool:
     return content.fingerprints.get(file) == f"{found:016x}"
 
 
+def _packed(file: str, folder: ImageFolder) -> np.ndarray | None:
+    """An image of CIFAR-100, whose files hold thousands, (32, 32, 3); None where they are not
+    there, or the image is not known to be the run's. Raises: ValueError: If a file is damaged.
+    """
+    pixels = next(
+        (p for p in (read_picture(q, file) for q in folder.places) if p is not None), None
+    )
+    known = folder.content
+    if pixels is None or known is None:
+        return pixels
+    found = pixels_fingerprint(pixels, (pixels.shape[1], pixels.shape[0]))
+    return pixels if known.fingerprints.get(file) == f"{found:016x}" else None
+
+
 def open_image(
     file: str,
     folder: ImageFolder,
@@ -123,6 +140,10 @@ def open_image(
         path = next((place / file for place in places if (place / file).is_file()), None)
     except (ValueError, OSError) as error:  # a path that cannot be one
         raise ValueError(f"{places[0]}: {error}") from error
+    if path is None and folder.dataset == "CIFAR100":
+        pixels = _packed(file, folder)
+        if pixels is not None:
+            return np.asarray(Image.fromarray(pixels).convert("L")) if gray else pixels
     if path is None:
         where = f"under {places[0]}" if places else "in a folder that the run names"
         raise ValueError(

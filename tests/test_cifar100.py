@@ -13,6 +13,7 @@ from cifar_files import UPPER, change, fine_names, read, write_cifar100
 
 import data
 import train_cifar100
+from evaluation.images import image_folder, open_image
 from hierarchies import read_hierarchy
 from hierarchies.distances import path_length
 from options import command_line
@@ -262,3 +263,17 @@ def test_an_epoch_trains_through_the_command_line(folder, tmp_path):
         "calibration": 50,
         "test": TEST,
     }
+    # a page can show its images, which are rows of a file, where they are the run's
+    row = record.split[record.split["split"] == "test"].iloc[-1]["file"]
+    found, named = image_folder(record, None), image_folder(record, str(folder.parent))
+    splits = load(folder)
+    expected = splits.pixels[splits.files.index(row)]
+    assert np.array_equal(open_image(row, found, gray=False), expected)
+    assert np.array_equal(open_image(row, named, gray=False), expected)
+    assert open_image(row, named, gray=True).shape == (32, 32)
+    changed = found._replace(content=found.content._replace(fingerprints={row: "0" * 16}))
+    for wrong in (f"{row}x", "test/99999_a.png", "test/a.png", "other/00000_a.png"):
+        with pytest.raises(ValueError, match="there is no image file"):
+            open_image(wrong, named, gray=False)
+    with pytest.raises(ValueError, match="there is no image file"):
+        open_image(row, changed, gray=False)
