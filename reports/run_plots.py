@@ -18,7 +18,7 @@ from metrics.outputs import Outputs
 from metrics.per_image import heights_of_mistakes
 from reports.tree_data import nearest_taxa, node_names
 
-CLASSES, IMAGES = 300, 600  # of a map at most: t-SNE takes a second for so many
+CLASSES, IMAGES = 300, 500  # of a map at most: t-SNE takes a second for so many
 ITERATIONS = 400  # of t-SNE: half of its default, in which so few points come to rest
 TREE_CLASSES = 2000  # of the drawn trees at most; a browser gets slow above
 POINTS = 400  # of a curve at most
