@@ -1,9 +1,11 @@
 """Images for a person to look at: labels that may be wrong, answers that are least sure."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hierarchies import Hierarchy
+from metrics import posterior
 from metrics.outputs import outputs_of
 from metrics.review import likely_mislabelled, worth_labelling
 
@@ -60,6 +62,25 @@ def test_suspects_stand_by_their_margin_and_a_label_that_is_the_answer_is_none()
     np.testing.assert_allclose(table["margin"], [0.3, 0.45])
 
 
+def test_an_image_as_probable_as_others_with_its_label_is_no_suspect():
+    # thresholds: a 0.25, b 0.5; the first image is answered b, but no less a than others are
+    probabilities = [[0.45, 0.55, 0.0], [0.05, 0.9, 0.05], [0.3, 0.5, 0.2]]
+    table = likely_mislabelled(outputs([0, 0, 1], probabilities))
+    assert table["image"].tolist() == [1]
+
+
+def test_blocks_of_images_give_what_all_at_once_give(monkeypatch):
+    rng = np.random.default_rng(1)
+    probabilities = rng.dirichlet(np.ones(3), 50)
+    split = np.arange(50) % 3, probabilities
+    whole = likely_mislabelled(outputs(*split)), worth_labelling(outputs(*split), 9, 4)
+    monkeypatch.setattr(posterior, "_BLOCK_ENTRIES", 12)  # four images
+    parts = likely_mislabelled(outputs(*split)), worth_labelling(outputs(*split), 9, 4)
+    assert len(whole[0]) > 5
+    for one, other in zip(whole, parts):
+        pd.testing.assert_frame_equal(one, other)
+
+
 def test_a_planted_wrong_label_is_the_first_suspect():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 40)
@@ -89,6 +110,8 @@ def test_the_least_sure_come_first_and_no_answer_takes_all_places():
     np.testing.assert_allclose(table["margin"], [0.2, 0.25, 0.4])
     # -(0.5 log 0.5 + 2 * 0.25 log 0.25) / log 3 = 1.5 log 2 / log 3
     assert table["entropy"][1] == pytest.approx(1.5 * np.log(2) / np.log(3))
+    two = worth_labelling(outputs([0, 0, 0, 0], probabilities), most=2, per_answer=2)
+    assert two["image"].tolist() == [1, 0]
     only = worth_labelling(outputs([0, 0, 0, 0], probabilities), most=9, per_answer=1)
     assert only["image"].tolist() == [1, 2]
 
