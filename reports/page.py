@@ -292,6 +292,11 @@ def linked(content: Mapping[str, Iterable[str]]) -> str:
     return f"<ul>{''.join(rows)}</ul>"
 
 
+def headed(title: str, html: str) -> str:
+    """Content with a heading within a section."""
+    return f"<h3>{escape(title)}</h3>{html}"
+
+
 def folded(title: str, html: str) -> str:
     """Content that is shown on demand."""
     return f"<details><summary>{escape(title)}</summary>{html}</details>"

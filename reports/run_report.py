@@ -4,7 +4,7 @@ papers where they are asked for.
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -59,15 +59,9 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
         page.Section(title, page.placeholder(identifier, sentence) + page.notes(extra))
         for identifier, title, sentence, extra in explored(data)
     ]
-    for name, plan in figures.FIGURES.items() if options.figures else ():
-        rendered = figures.render(plan.draw, subject, formats=options.formats)
-        links = write_images(out, name, rendered, options.formats)
-        sections.append(
-            page.Section(
-                plan.title, page.figure(rendered, plan.title, links, line_art=plan.line_art)
-            )
-        )
-        step()
+    if options.figures:
+        drawn = "".join(_figures(subject, out, options, step))
+        sections.append(page.Section("Figures for papers", drawn))
     every = "".join(page.table(table, _explanation) for table in tables.run_tables(metrics))
     sections.append(
         page.Section(
@@ -77,6 +71,19 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
     sections.append(page.Section("The run", _provenance(run)))
     write(out / "report.html", _document(run, subject, sections, data))
     return f"wrote {shown(out / 'report.html')}"
+
+
+def _figures(
+    subject: Subject, out: Path, options: Options, step: Callable[[], object]
+) -> Iterator[str]:
+    """Writes the figures and gives each with its heading."""
+    for name, plan in figures.FIGURES.items():
+        rendered = figures.render(plan.draw, subject, formats=options.formats)
+        links = write_images(out, name, rendered, options.formats)
+        yield page.headed(
+            plan.title, page.figure(rendered, plan.title, links, line_art=plan.line_art)
+        )
+        step()
 
 
 def _document(run: Run, subject: Subject, sections: Sequence[page.Section], data: dict) -> bytes:

@@ -112,6 +112,8 @@ def test_the_report_of_a_run_shows_every_figure_and_every_measure(record):
         "name its folder with --data_dir",
     ):
         assert text in page.text
+    anchors = [link for link in page.links if link.startswith("#")]
+    assert len(set(anchors)) == len(anchors)  # a heading each
     tables = page.text[page.text.index("measures of the test split") :]
     rows = re.findall(r"<tr><td class=\"label\">(.*?)</td>", tables[: tables.index("</details>")])
     assert len(rows) >= len(METRICS) and all("data-tip=" in row for row in rows)
