@@ -17,8 +17,9 @@ from metrics.ranks import Ranks, classwise, elementwise, fisher_mean
 from metrics.threads import in_threads
 
 PERMUTATIONS = 999
-SMALL = 128  # classes up to which single entries are picked: there is little to add up
 SINGLE = 256  # classes above which tables are in single precision, which halves them
+# what takes how long, roughly, in units of adding an entry of a row to another row
+ENTRY, PICK, LEVEL = 7.5, 40, 50_000  # picking an entry of a row, one of a table, a level of a tree
 NEAR = 8  # other classes of a superclass, on average, that are picked singly
 _ROWS = 32  # of a table of 2,000 classes, half a megabyte
 _ROUNDING = 1e-9  # of sums in another order, and in single precision
@@ -65,7 +66,7 @@ def mantel(
     by_class = fisher_mean(classwise(a, b)) if classwise_too else np.nan
     observed = np.array([by_class, elementwise(a, b)])
     size, rng = len(a.pairs), np.random.default_rng(seed)
-    place = None if nested is None or size <= SMALL else _Groups(nested)
+    place = None if nested is None or size < 3 else _Groups(nested)  # nothing to permute
     pairs_of = row_sums(a.pairs, b.pairs, place)
     rows_of = row_sums(a.columns, b.columns, place) if classwise_too else None
     least = observed - (_ROUNDING_SINGLE if size > SINGLE else _ROUNDING)
@@ -85,12 +86,16 @@ def mantel(
 
 def row_sums(a: np.ndarray, b: np.ndarray, groups: "_Groups | None" = None) -> RowSums:
     """A function of a permutation: the row sums of a[order][:, order] * b, (C,), of tables (C, C)
-    with 0 on their diagonals; by `TreeSums` where b is of these groups.
+    with 0 on their diagonals; by `TreeSums` where b is of these groups and there is less to do.
     """
     kind = np.float32 if len(a) > SINGLE else np.float64
     a, b = a.astype(kind, copy=False), b.astype(kind, copy=False)
     steps = None if groups is None else groups.steps(b)
-    return partial(_permuted_products, a, b) if steps is None else TreeSums(a, groups, *steps)
+    if steps is not None:
+        sums = TreeSums(a, groups, *steps)
+        if sums.work < ENTRY * a.size:
+            return sums
+    return partial(_permuted_products, a, b)
 
 
 def _permuted_products(a: np.ndarray, b: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -189,6 +194,13 @@ class TreeSums:
             _members_of(groups.groups[level], groups.groups[level + 1], a.dtype)
             for level in upwards[1:]
         ]
+
+    @property
+    def work(self) -> float:
+        """How much there is to do for a permutation, see `ENTRY`."""
+        rows = self._size + sum(merge.nnz for merge in self._merge)
+        picks = sum(len(steps) for _, _, steps in self._needed)
+        return rows * self._size + PICK * picks + LEVEL * len(self._needed)
 
     def __call__(self, order: np.ndarray) -> np.ndarray:
         """The row sums, (C,) float64."""

@@ -30,6 +30,7 @@ def some_of(hierarchy, rng):
 def test_sums_of_rows_are_those_of_permuted_products_on_any_tree(monkeypatch, single, near):
     monkeypatch.setattr(module, "SINGLE", single)
     monkeypatch.setattr(module, "NEAR", near)
+    monkeypatch.setattr(module, "ENTRY", 1e9)  # however small the tree
     rng, ragged = np.random.default_rng(0), 0
     for _ in range(40):
         nested, b = some_of(random_tree(rng), rng)
@@ -61,7 +62,7 @@ def test_the_test_is_the_same_either_way(monkeypatch, near):
     path, depth = distances.path_length(hierarchy), hierarchy.depth[hierarchy.leaves]
     a, b = rank_distances(path * 0.05 + learned_table(32, rng).round(6)), rank_distances(path)
     plain = mantel(a, b, 199)
-    monkeypatch.setattr(module, "SMALL", 2)
+    monkeypatch.setattr(module, "ENTRY", 1e9)
     monkeypatch.setattr(module, "NEAR", near)
     assert mantel(a, b, 199, nested=Nested(hierarchy.level_table, depth)) == plain
     alone = mantel(a, b, 199, nested=Nested(hierarchy.level_table, depth), classwise_too=False)
@@ -69,8 +70,19 @@ def test_the_test_is_the_same_either_way(monkeypatch, near):
     assert 0.005 < plain[0] < 1  # neither end, where many sums would do
 
 
+def test_rows_are_added_where_that_is_less_work():
+    """Of 12 classes picking entries is; of 400 in 20 superclasses adding rows."""
+    rng = np.random.default_rng(3)
+    for size, by_rows in ((12, False), (400, True)):
+        hierarchy = Hierarchy.from_paths([(f"a{c // 20}", str(c)) for c in range(size)])
+        b = rank_distances(distances.path_length(hierarchy))
+        nested = Nested(hierarchy.level_table, hierarchy.depth[hierarchy.leaves])
+        sums = row_sums(learned_table(size, rng), b.pairs, module._Groups(nested))
+        assert isinstance(sums, TreeSums) == by_rows
+
+
 def test_permutations_that_change_nothing_count_in_single_precision_too(monkeypatch):
-    monkeypatch.setattr(module, "SMALL", 2)
+    monkeypatch.setattr(module, "ENTRY", 1e9)
     monkeypatch.setattr(module, "SINGLE", 2)
     hierarchy = Hierarchy.from_paths([("a", "b"), ("a", "c"), ("d", "e"), ("d", "f")])
     pairs = rank_distances(distances.path_length(hierarchy))
