@@ -1,7 +1,7 @@
 // The page of one run: tables that sort and search, and a confusion matrix that opens to images.
 const { names, parent, leaves } = DATA.tree;
 const IMAGES = DATA.images;
-const ROWS = 100; // of a table at first
+const ROWS = 25; // of a table at first, so that what is below is found
 const CARDS = 60; // images of a cell at first
 const SIDE = 80; // rows of the confusion matrix; more could not be read
 const FEW = 25; // classes that are all shown at first
@@ -84,7 +84,8 @@ function explore(id, columns, rows) {
       const { value } = columns[sorted];
       chosen.sort((i, k) => ordered(value(rows[i]), value(rows[k]), falling));
     }
-    body.replaceChildren(...chosen.slice(0, limit).map((i) => element("tr", {},
+    const shown = chosen.length < limit + ROWS ? chosen.length : limit; // no button for a few
+    body.replaceChildren(...chosen.slice(0, shown).map((i) => element("tr", {},
       ...columns.map((column) => {
         const cell = element("td", { class: classOf(column) });
         const content = column.show ? column.show(rows[i]) : column.value(rows[i]);
@@ -92,8 +93,8 @@ function explore(id, columns, rows) {
         return cell;
       }))));
     said.textContent = `${chosen.length} of ${rows.length} rows`;
-    more.hidden = chosen.length <= limit;
-    more.textContent = `show more rows (${limit} of ${chosen.length} shown)`;
+    more.hidden = shown === chosen.length;
+    more.textContent = `show more rows (${shown} of ${chosen.length} shown)`;
   }
   search.addEventListener("input", () => { limit = ROWS; fill(); });
   fill();
@@ -130,11 +131,11 @@ explore("per-class", [
     show: (row) => (row[5] === null ? "–" : named(row[5])) },
   { name: "times", tip: "Test images of the class that got this wrong answer.",
     value: (row) => row[6] },
-  { name: "examples", label: true,
+  ...(IMAGES.picture.some(Boolean) ? [{ name: "examples", label: true,
     show: (row) => {
       const found = row[7].map(picture).filter((image) => image !== null);
       return found.length ? element("div", { class: "row" }, ...found) : "–";
-    } },
+    } }] : []),
 ], DATA.classes);
 
 explore("per-level", [
