@@ -118,25 +118,20 @@ def time_wide(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[st
     """Least time of a step under losses of what few heads offer, as a share of cross-entropy on as
     many columns.
     """
-    columns = levels(tree)
     widths = {
-        "level_scores": [len(level.nodes) for level in columns],
-        "node_scores": [tree.num_nodes],
-        "axes": [tree.num_nodes - 1],
+        "level_scores": sum(len(level.nodes) for level in levels(tree)),
+        "node_scores": tree.num_nodes,
+        "axes": tree.num_nodes - 1,
     }
     targets = torch.randint(tree.num_classes, (batch,), device=device)
     runs = {}
     for name, inputs in WIDE.items():
         loss = make(name, tree, ("scores", *inputs)).to(device)
-        drawn = [
-            torch.randn(batch, k, device=device, requires_grad=True) for k in widths[inputs[0]]
-        ]
-        vectors = [
-            torch.randn(k, 128, device=device, requires_grad=True) for k in widths[inputs[0]]
-        ]
-        several = inputs[0] == "level_scores"
-        given = (drawn if several else drawn[0], *([vectors] if len(inputs) > 1 else []))
-        wide = torch.randn(batch, sum(widths[inputs[0]]), device=device, requires_grad=True)
+        width = widths[inputs[0]]
+        given = [torch.randn(batch, width, device=device, requires_grad=True)]
+        if len(inputs) > 1:
+            given.append(torch.randn(width, 128, device=device, requires_grad=True))
+        wide = torch.randn(batch, width, device=device, requires_grad=True)
         pair = (
             partial(step_on, loss, given, targets),
             partial(step, F.cross_entropy, wide, targets),
@@ -149,9 +144,8 @@ def time_wide(tree: Hierarchy, batch: int, device: str, repeats: int) -> dict[st
 
 def step_on(loss: Callable, given: Sequence, targets: torch.Tensor) -> None:
     """Forward and backward of inputs of any kind."""
-    for one in given:
-        for tensor in one if isinstance(one, list) else [one]:
-            tensor.grad = None
+    for tensor in given:
+        tensor.grad = None
     loss(*given, targets).backward()
 
 

@@ -1,6 +1,6 @@
 """BiLT's loss: cross-entropy of what a learned matrix of costs makes of each level's posterior."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ class AIGDL(Loss):
         aigdl_gamma: How sharply it falls off, >= 0. With aigdl_smoothing 1 and aigdl_beta 0 the
             targets are soft labels.
 
-    Shape: level scores, a tuple of (B, K) from the top to the classes, or scores (B, C); targets
+    Shape: level scores (B, M), side by side from the top to the classes, or scores (B, C); targets
     (B,) int64 -> scalar >= 0.
     Raises: ValueError: If there are more classes, or an option is out of range.
     Source: Lu et al. 2025 (BiLT), defaults of the commands of its README.
@@ -92,15 +92,18 @@ class AIGDL(Loss):
             column = torch.from_numpy(level.column)
             self.register_buffer(f"column{i}", column, persistent=False)
             self.delta.append(nn.Parameter(torch.full(costs.shape, 1 / len(costs))))
+        if self.inputs == ("level_scores",):
+            self.width = sum(len(delta) for delta in self.delta)
 
     @classmethod
     def on(cls, offered: Collection[str]) -> type[Loss]:
         return cls if "level_scores" in offered else _AIGDLOfPosterior
 
-    def forward(self, scores: Sequence[Tensor], targets: Tensor) -> Tensor:
-        self.check(scores[-1], targets)
+    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        self.check(scores, targets)
         loss = 0.0
-        for i, (weight, one) in enumerate(zip(self.weights, scores)):
+        levels_apart = scores.split([len(delta) for delta in self.delta], dim=1)
+        for i, (weight, one) in enumerate(zip(self.weights, levels_apart)):
             one, column = full_precision(one), getattr(self, f"column{i}")[targets]
             loss = loss + weight * F.cross_entropy(one, column)
             loss = loss + weight * self.level(i, one.softmax(dim=1), column)

@@ -12,8 +12,9 @@ from registry import Option, settle
 # What a head may offer and a loss read -> in words, and which heads have it. A head has a method of
 # each name, from embeddings (B, D), but for the scores, which it is called for:
 #   scores (B, C), whose softmax is the posterior; cosines (B, C); node_scores (B, N), in the
-#   numbering of the tree; level_scores, a tuple of (B, K) from the top level to the classes, see
-#   `hierarchies.levels`; level_vectors, a tuple of (K, D); axes (B, N), a coordinate for each node.
+#   numbering of the tree; level_scores (B, M), of the members of all levels side by side from the
+#   top to the classes, see `hierarchies.levels`; level_vectors (M, D), of the same; axes (B, N), a
+#   coordinate for each node.
 READINGS = {
     "scores": ("the scores of the classes", ""),
     "cosines": ("the cosines between an image's embedding and one vector of each class", ""),
@@ -34,6 +35,7 @@ class Loss(nn.Module):
 
     Attributes:
         inputs: What it reads of the head, in the order of its arguments, see `READINGS`.
+        width: Columns of the scores, which are the classes unless it reads more.
         separate: Whether each image has a loss of its own, so that parts of a batch add up to the
             whole; not so where pairs or subsets of a batch are compared.
         reduction: "mean", or "sum" where an option of the loss asks for it: what its values become
@@ -70,6 +72,7 @@ class Loss(nn.Module):
     def __init__(self, hierarchy: Hierarchy):
         super().__init__()
         self.num_classes, self.num_nodes = hierarchy.num_classes, hierarchy.num_nodes
+        self.width = self.num_classes
         self.pool = Pooling(hierarchy) if self.inner_targets is True else None
 
     def check(self, scores: Tensor, targets: Tensor) -> bool:
@@ -79,7 +82,7 @@ class Loss(nn.Module):
         takes none; see `check_batch`.
         """
         nodes = self.num_nodes if self.pool is not None else 0
-        holds = check_batch(scores, targets, self.num_classes, nodes)
+        holds = check_batch(scores, targets, self.num_classes, nodes, self.width)
         return self.coarse if holds is None else holds
 
     @classmethod
@@ -133,21 +136,27 @@ def full_precision(scores: Tensor) -> Tensor:
 
 
 def check_batch(
-    scores: Tensor, targets: Tensor, num_classes: int, num_nodes: int = 0
+    scores: Tensor,
+    targets: Tensor,
+    num_classes: int,
+    num_nodes: int = 0,
+    width: int | None = None,
 ) -> bool | None:
     """Checks the shapes, and on the CPU, where looking is free, the range of the targets.
 
     Args:
         num_nodes: Nodes of the tree where a target C + v may stand for its node v, the root left
             out; 0 where only classes are targets.
+        width: Columns of the scores; None: as many as there are classes.
 
     Returns: Whether a target is such a node; None on other devices.
-    Raises: ValueError: If scores are not (B, num_classes), targets not (B,), or a target is neither
+    Raises: ValueError: If scores are not (B, width), targets not (B,), or a target is neither
     a class nor such a node.
     """
-    if scores.ndim != 2 or scores.shape[1] != num_classes or targets.shape != scores.shape[:1]:
+    width = num_classes if width is None else width
+    if scores.ndim != 2 or scores.shape[1] != width or targets.shape != scores.shape[:1]:
         raise ValueError(
-            f"a batch is scores (B, {num_classes}) and targets (B,), got {tuple(scores.shape)} and"
+            f"a batch is scores (B, {width}) and targets (B,), got {tuple(scores.shape)} and"
             f" {tuple(targets.shape)}; is the hierarchy of another dataset?"
         )
     if targets.device.type != "cpu":

@@ -16,7 +16,7 @@ from losses.base import Loss
 from losses.flat import CrossEntropy
 from losses.hierarchical import PathLoss
 from losses.inner_targets import target_paths
-from losses.side_by_side import SideBySide, by_hand
+from losses.side_by_side import SideBySide, Stack, by_hand, turned, turned_back
 from registry import Option, nonnegative
 
 LEVEL_DECAY = Option(
@@ -45,7 +45,7 @@ class LevelSum(Loss):
         options: Of the loss.
         weights: Factor of each level; None for 1.
 
-    Shape: level scores, a tuple of (B, K) from the top to the classes, targets (B,) int64 ->
+    Shape: level scores (B, M), side by side from the top to the classes, targets (B,) int64 ->
     scalar.
     """
 
@@ -62,6 +62,7 @@ class LevelSum(Loss):
         super().__init__(hierarchy)
         self.weights = [1.0] * hierarchy.max_depth if weights is None else weights
         self.side = SideBySide(hierarchy)
+        self.width = sum(self.side.sizes)
         factors = torch.tensor(self.weights, dtype=torch.float64)
         self.register_buffer("factors", factors, persistent=False)
         self.parts = nn.ModuleList(
@@ -73,24 +74,24 @@ class LevelSum(Loss):
         for part in self.parts:
             part.set_epoch(epoch)
 
-    def forward(self, scores: Sequence[Tensor], targets: Tensor) -> Tensor:
-        coarse = self.check(scores[-1], targets)
+    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        coarse = self.check(scores, targets)
         if isinstance(self.parts[-1], CrossEntropy) and not coarse:
-            return by_hand(partial(self.entropies, targets), self.side.sizes, scores)
+            return by_hand(partial(self.entropies, targets), scores)
         total = 0.0
         for weight, part, one, column in zip(
-            self.weights, self.parts, scores, self.side.columns(targets)
+            self.weights, self.parts, self.side.split(scores), self.side.columns(targets)
         ):
             part.coarse = self.coarse
             total = total + weight * part(one, column)
         return total
 
-    def entropies(self, targets: Tensor, scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def entropies(self, targets: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The sum of the cross-entropies of classes, and its gradient (B, M) in the scores of all
         levels side by side.
         """
         places = self.side.places(targets)
-        x, terms, sums, _ = self.side.exponentials(torch.cat(scores, dim=1))
+        x, terms, sums, _ = self.side.exponentials(scores)
         factors = self.factors.to(x.dtype)
         loss = ((sums.log() - x.gather(1, places)) * factors).sum(dim=1).mean()
         factors = factors / len(targets)
@@ -109,7 +110,7 @@ class LevelCE(LevelSum):
         hierarchy: The class tree.
         level_decay: >= 0; 0 is the plain sum, infinity cross-entropy of the classes.
 
-    Shape: level scores, a tuple of (B, K) from the top to the classes, or scores (B, C); targets
+    Shape: level scores (B, M), side by side from the top to the classes, or scores (B, C); targets
     (B,) int64 -> scalar >= 0.
     Source: Chang et al. 2021 (Flamingo).
     """
@@ -148,7 +149,7 @@ class TK(Loss):
         hierarchy: The class tree.
         tk_weight: >= 0; 0 is `LevelCE`.
 
-    Shape: level scores, a tuple of (B, K) from the top to the classes, or scores (B, C); targets
+    Shape: level scores (B, M), side by side from the top to the classes, or scores (B, C); targets
     (B,) int64 -> scalar >= 0.
     Source: Park et al. 2025 (H-CAST).
     """
@@ -170,25 +171,26 @@ class TK(Loss):
     def __init__(self, hierarchy: Hierarchy, **options: float | None):
         super().__init__(hierarchy)
         self.side = SideBySide(hierarchy)
+        self.width = sum(self.side.sizes)
         self.weight = self.settle(options)["tk_weight"]
 
     @classmethod
     def on(cls, offered: Collection[str]) -> type[Loss]:
         return cls if "level_scores" in offered else _TKOfPosterior
 
-    def forward(self, scores: Sequence[Tensor], targets: Tensor) -> Tensor:
-        self.check(scores[-1], targets)
-        return by_hand(partial(self.values, targets), self.side.sizes, scores)
+    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
+        self.check(scores, targets)
+        return by_hand(partial(self.values, targets), scores)
 
-    def values(self, targets: Tensor, scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def values(self, targets: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and its gradient (B, M) in the scores of all levels side by side.
 
         With z_l the log of the sum of exp(score) over level l, the slopes of that of exp(z_l) over
         the levels are p_l times softmax(z)_l.
         """
-        batch, height = len(targets), len(scores)
+        batch, height = len(targets), len(self.side.sizes)
         places = self.side.places(targets)
-        x, terms, sums, tops = self.side.exponentials(torch.cat(scores, dim=1))
+        x, terms, sums, tops = self.side.exponentials(scores)
         own, logs = x.gather(1, places), sums.log()
         apart = (logs - own).sum(dim=1)
         tops = tops - tops.amax(dim=1, keepdim=True)
@@ -227,8 +229,8 @@ class HAF(Loss):
         hierarchy: The class tree.
         haf_margin: >= 0.
 
-    Shape: level scores, a tuple of (B, K), and level vectors, a tuple of (K, D), both from the top
-    to the classes; targets (B,) int64 -> scalar.
+    Shape: level scores (B, M) and level vectors (M, D), both from the top to the classes; targets
+    (B,) int64 -> scalar.
     Source: Garg et al. 2022 (HAF).
     """
 
@@ -253,22 +255,17 @@ class HAF(Loss):
         super().__init__(hierarchy)
         self.margin = self.settle(options)["haf_margin"]
         self.side = SideBySide(hierarchy)
-        # what each member is part of, among those of the upper levels; beyond them for the first
-        pairs = zip(self.side.first, levels(hierarchy)[1:])
-        above = [start + finer.above for start, finer in pairs]
-        first = np.full(self.side.sizes[0], self.side.upper)
-        self._table("above", np.concatenate([first, *above]))
+        self.width = sum(self.side.sizes)
+        self.stack = Stack(hierarchy)
         shares = np.repeat([1 / size for size in self.side.sizes[:-1]], self.side.sizes[:-1])
         self._table("share", shares.astype(np.float32)[:, None])
 
-    def forward(
-        self, scores: Sequence[Tensor], vectors: Sequence[Tensor], targets: Tensor
-    ) -> Tensor:
-        self.check(scores[-1], targets)
-        return by_hand(partial(self.values, targets), self.side.sizes, scores, vectors)
+    def forward(self, scores: Tensor, vectors: Tensor, targets: Tensor) -> Tensor:
+        self.check(scores, targets)
+        return by_hand(partial(self.values, targets), scores, vectors)
 
     def values(
-        self, targets: Tensor, scores: Sequence[Tensor], vectors: Sequence[Tensor]
+        self, targets: Tensor, scores: Tensor, vectors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, its gradient (B, M) in the scores of all levels side by side, and that (M, D)
         in the vectors.
@@ -277,7 +274,7 @@ class HAF(Loss):
         cosines, of_vectors = self.of_vectors(vectors)
         return of_posteriors + cosines, of_scores, of_vectors
 
-    def of_posteriors(self, targets: Tensor, scores: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def of_posteriors(self, targets: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and the terms of the posteriors, and their gradient (B, M) in the scores of
         all levels side by side.
 
@@ -285,88 +282,85 @@ class HAF(Loss):
         in q; so those of JSD are half of log(p / m) and of log(q / m). All these terms grow in
         proportion to the posteriors, so that each is the sum of p times its slopes.
         """
-        side, batch = self.side, len(targets)
-        upper, first = side.upper, side.sizes[0]
-        columns = side.columns(targets)
-        x, p, sums, _ = side.exponentials(torch.cat(scores, dim=1))
-        last = columns[-1][:, None] + upper
+        stack, batch = self.stack, len(targets)
+        upper = stack.upper
+        order = torch.randperm(batch).to(targets.device)  # in which pairs are neighbours
+        columns = self.side.columns(targets.index_select(0, order))
+        x, p, sums = stack.exponentials(turned(scores, order))
+        last = columns[-1:] + upper  # (1, B)
         logs = sums.log()
-        loss = (logs[:, -1:] - x.gather(1, last)).mean()
+        loss = (logs[-1:] - x.gather(0, last)).mean()
         # posteriors are divided by 2 B from here on, for the mean and the half in JSD: their ratios
         # stay, and all terms are divided with them
         scale = 2 * batch
-        p *= side.spread(sums.mul_(scale).reciprocal_())
+        p *= stack.spread(sums.mul_(scale).reciprocal_())
         slopes, totals = torch.zeros_like(p), torch.zeros_like(sums)
         if upper:
-            log_own = x[:, :upper].sub_(side.spread(logs[:, :-1].add_(math.log(scale))))
-            own = p[:, :upper]
-            of_sums = p.new_zeros(batch, upper + 1)
-            of_sums.index_add_(1, self.above[first:], p[:, first:])
-            sums = of_sums[:, :upper]
-            log_m = torch.lerp(own, sums, 0.5).clamp_(min=SMALLEST / scale).log_()
-            sums.clamp_(min=TINY).log_().sub_(log_m)
-            of_own = torch.sub(log_own, log_m, out=log_m)
-            loss = loss + self._apart(own, log_own, columns[:-1].T, of_own)
-            slopes = of_sums.index_select(1, self.above)  # in p
-            slopes[:, :upper] += of_own
+            own = p[:upper]
+            log_own = x[:upper].sub_(stack.spread(logs[:-1].add_(math.log(scale))))
+            of_sums = stack.of_children(p)
+            log_m = torch.lerp(own, of_sums, 0.5).clamp_(min=SMALLEST / scale).log_()
+            of_sums.clamp_(min=TINY).log_().sub_(log_m)
+            stack.to_children(of_sums, out=slopes)  # in p
+            of_own = slopes[:upper].sub_(log_m)
+            loss = loss + self._apart(own, log_own, columns[:-1], of_own)
             slopes *= p  # in log p
-            totals = side.sums(slopes)
+            totals = stack.sums(slopes)
             loss = loss + totals.sum()
-        totals[:, -1] -= 1 / batch
-        slopes.addcmul_(p, side.spread(totals.mul_(-scale)))
-        minus = torch.full_like(last, -1 / batch, dtype=p.dtype)
-        return loss, slopes.scatter_add_(1, last, minus)
+        totals[-1].sub_(1 / batch)
+        slopes.addcmul_(p, stack.spread(totals.mul_(-scale)))
+        slopes.scatter_add_(0, last, slopes.new_full((1, batch), -1 / batch))
+        return loss, turned_back(slopes, order)
 
     def _apart(self, p: Tensor, log_p: Tensor, labels: Tensor, slopes: Tensor) -> Tensor:
-        """Adds the slopes of the M_k in p (B, M), posteriors divided by 2 B, to others and returns
-        what the sum of p times slopes leaves out of the M_k.
+        """Adds log p and the slopes of the M_k in p (M, B), posteriors divided by 2 B, to others
+        and returns what the sum of p times slopes leaves out of the M_k.
         """
-        scale = 2 * len(p)
-        order = torch.randperm(len(p)).to(p.device)
-        after = torch.empty_like(order).index_copy_(0, order, order.roll(-1))  # of each image
-        differ = (labels != labels.index_select(0, after)).to(p.dtype)  # (B, H - 1)
-        differ.index_fill_(0, order[-1:], 0.0)  # none comes after the last
-        weights = differ * (len(p) / differ.sum(dim=0).clamp_(min=1))
-        other = p.index_select(0, after)
-        m = torch.lerp(p, other, 0.5).clamp_(min=SMALLEST / scale)
-        log_m = m.log()
-        of_own, of_other = log_p - log_m, log_p.index_select(0, after).sub_(log_m)
+        stack, batch, scale = self.stack, p.shape[1], 2 * p.shape[1]
+        weights = p.new_zeros(len(labels), batch + 1)  # of pairs, none before the first image
+        pairs = weights[:, 1:-1]
+        pairs.copy_(labels[:, 1:] != labels[:, :-1])
+        pairs.mul_(batch / weights.sum(dim=1, keepdim=True).clamp_(min=1))
+        left, right = p[:, :-1], p[:, 1:]
+        m = torch.lerp(left, right, 0.5).clamp_(min=SMALLEST / scale)
         if self.margin > math.log(2):  # which no divergence exceeds
-            counts = 2 * weights
-            by_own = by_other = self.side.spread(weights)
+            log_m, counts = m.log_(), weights[:, 1:] + weights[:, :-1]
+            log_m *= stack.spread(pairs)
+            slopes[:, :-1].add_(log_m)
+            slopes[:, 1:].add_(log_m)
         else:
-            closest = self.margin / scale
-            open_own = weights * (self.side.sums(p * of_own) < closest)
-            open_other = weights * (self.side.sums(other * of_other) < closest)
-            counts = open_own + open_other
-            by_own, by_other = self.side.spread(open_own), self.side.spread(open_other)
-            unlike = (by_own - by_other) / (2 * m)
-            slopes.addcmul_(unlike, other, value=-1).index_add_(0, after, unlike * p)
-        slopes.addcmul_(of_own, by_own, value=-1)
-        slopes.index_add_(0, after, of_other.mul_(by_other), alpha=-1)
-        return self.margin / scale * counts.sum()
+            log_m, counts, wide = m.log(), torch.zeros_like(weights[:, 1:]), []
+            for one, images in ((left, slice(None, -1)), (right, slice(1, None))):
+                apart = stack.sums(one * (log_p[:, images] - log_m))
+                closer = pairs * (apart < self.margin / scale)
+                counts[:, images].add_(closer)
+                wide.append(stack.spread(closer))
+                slopes[:, images].addcmul_(log_m, wide[-1])
+            unlike = (wide[0] - wide[1]).div_(m.mul_(2))
+            slopes[:, :-1].addcmul_(unlike, right, value=-1)
+            slopes[:, 1:].addcmul_(unlike, left)
+        loss = self.margin / scale * counts.sum()
+        slopes.addcmul_(log_p, stack.spread(1 - counts))
+        return loss
 
-    def of_vectors(self, vectors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def of_vectors(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Less the sum over the levels of the mean cosine of the vector of a member with the sum of
         the directions of its children, and the gradient (M, D) in the vectors of all levels.
         """
-        upper, first = self.side.upper, self.side.sizes[0]
-        vectors = torch.cat(tuple(vectors))
+        upper = self.stack.upper
+        if not upper:
+            return vectors.new_zeros(()), torch.zeros_like(vectors)
         lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=SHORTEST)
-        directions = vectors.div_(lengths)
-        own = directions[:upper]
-        slopes = directions.new_zeros(upper + 1, directions.shape[1])
-        sums = slopes[:upper].index_add_(0, self.above[first:], directions[first:])
+        directions = vectors / lengths
+        own, sums = directions[:upper], self.stack.of_children(directions)
         length = torch.linalg.vector_norm(sums, dim=1, keepdim=True).clamp_(min=SHORTEST)
-        of_own = sums / length
-        cosines = (own * of_own).sum(dim=1, keepdim=True)
-        share = self.share.to(own.dtype)
-        torch.addcmul(own, of_own, cosines, value=-1, out=sums).mul_(-share / length)
-        slopes = slopes.index_select(0, self.above)  # in directions
-        slopes[:upper].addcmul_(of_own, share, value=-1)
-        along = (slopes * directions).sum(dim=1, keepdim=True)
-        slopes.addcmul_(directions, along, value=-1).div_(lengths)
-        return -(share * cosines).sum(), slopes
+        share = self.share.to(vectors.dtype) / length
+        products = torch.linalg.vecdot(own, sums)[:, None].mul_(share)  # share times cosine
+        of_sums = (sums * (products / length / length)).addcmul_(own, share, value=-1)
+        slopes = self.stack.to_children(of_sums, out=torch.empty_like(directions))  # in directions
+        slopes[:upper].addcmul_(sums, share, value=-1)
+        along = torch.linalg.vecdot(slopes, directions)[:, None]
+        return -products.sum(), slopes.addcmul_(directions, along, value=-1).div_(lengths)
 
     def _table(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(values), persistent=False)

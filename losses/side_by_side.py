@@ -2,7 +2,7 @@
 M members of the levels, from the top to the classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from losses.base import full_precision
 from losses.gradients import times
 from losses.inner_targets import class_within, target_nodes
 
+PART = 256  # members of a level that are added up at once
 LOG2_E = float(np.log2(np.e))
 
 
@@ -36,12 +37,10 @@ class Exponentials(NamedTuple):
 
 
 class SideBySide(nn.Module):
-    """Where each level lies in such rows, and what targets are there. `sums` and `spread` work on
-    all levels or, if they are given no more, on all but the last.
+    """Where each level lies in such rows, and what targets are there.
 
     Attributes:
         sizes: Number of members of each level.
-        upper: Number of members of all levels but the last.
         level (M,): The level of each member.
         first, starts (H,): Where each level starts, as an array and as a table.
         table (H, C + N): What each target is on each level, counted within it, from the top to the
@@ -52,11 +51,14 @@ class SideBySide(nn.Module):
         super().__init__()
         found = levels(hierarchy)
         self.sizes = [len(level.nodes) for level in found]
-        self.upper = sum(self.sizes[:-1])
         self._table("level", np.repeat(np.arange(len(found)), self.sizes))
         self.first = np.cumsum([0, *self.sizes])[:-1]
         self._table("starts", self.first.copy())
         self._table("table", np.stack(_columns(hierarchy)))
+
+    def split(self, values: Tensor) -> tuple[Tensor, ...]:
+        """The values (B, K) of each level, of those (B, M) of all."""
+        return values.split(self.sizes, dim=1)
 
     def columns(self, targets: Tensor) -> Tensor:
         """What targets (B,) are on each level: (H, B), see `table`."""
@@ -67,10 +69,10 @@ class SideBySide(nn.Module):
         return self.columns(targets).T + self.starts
 
     def exponentials(self, scores: Tensor) -> Exponentials:
-        """Of the scores (B, M) of all levels, in whose place they are lessened by the tops."""
+        """Of the scores (B, M) of all levels."""
         if segments.runs_on_cpu(scores):
             tops = scores.amax(dim=1, keepdim=True)
-            scores -= tops
+            scores = scores - tops
             terms = exp(scores)
             sums = self.sums(terms)
             if not sums.numpy().min(initial=1.0) < segments.FEW:  # mostly one top for a row will do
@@ -80,30 +82,123 @@ class SideBySide(nn.Module):
         else:
             more = tops = scores.new_full((len(scores), len(self.sizes)), -torch.inf)
             tops.scatter_reduce_(1, self.level.expand_as(scores), scores, "amax")
-        scores -= self.spread(more)
+        scores = scores - self.spread(more)
         terms = exp(scores)
         return Exponentials(scores, terms, self.sums(terms), tops)
 
     def sums(self, values: Tensor) -> Tensor:
         """Sums of values (B, M) over each level: (B, H)."""
-        count = len(self.sizes) - (values.shape[1] == self.upper)
         if segments.runs_on_cpu(values):
-            first = self.first[:count]
-            return torch.from_numpy(np.add.reduceat(values.numpy(), first, axis=1))
-        sums = values.new_zeros(len(values), count, dtype=torch.float64)  # terms come in any order
-        sums.index_add_(1, self.level[: values.shape[1]], values.double())
+            return torch.from_numpy(np.add.reduceat(values.numpy(), self.first, axis=1))
+        shape = len(values), len(self.sizes)
+        sums = values.new_zeros(shape, dtype=torch.float64)  # terms come in any order
+        sums.index_add_(1, self.level, values.double())
         return sums.to(values.dtype)
 
     def spread(self, values: Tensor) -> Tensor:
         """The value (B, H) of the level of each member: (B, M)."""
-        count = values.shape[1]
         if segments.runs_on_cpu(values):
-            return torch.from_numpy(np.repeat(values.numpy(), self.sizes[:count], axis=1))
-        level = self.level if count == len(self.sizes) else self.level[: self.upper]
-        return values.index_select(1, level)
+            return torch.from_numpy(np.repeat(values.numpy(), self.sizes, axis=1))
+        return values.index_select(1, self.level)
 
     def _table(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(values), persistent=False)
+
+
+class Stack(nn.Module):
+    """The same with the levels one below the other, columns (M, B): what is added up and spread are
+    then rows, which takes a fraction of the time, so that it pays where there is enough of it.
+
+    `sums` and `spread` work on all levels or, if they are given no more, on all but the last.
+
+    Attributes:
+        sizes, level: As in `SideBySide`.
+        upper: Number of members of all levels but the last.
+        above (M - K,): What each member of all levels but the first is part of.
+    """
+
+    def __init__(self, hierarchy: Hierarchy):
+        super().__init__()
+        found = levels(hierarchy)
+        self.sizes = [len(level.nodes) for level in found]
+        self.upper = sum(self.sizes[:-1])
+        starts = np.cumsum([0, *self.sizes])
+        above = [start + finer.above for start, finer in zip(starts, found[1:])]
+        above = np.concatenate([*above, np.zeros(0, np.int64)])
+        by_parent = np.argsort(above, kind="stable")
+        self._table("level", np.repeat(np.arange(len(found)), self.sizes))
+        self._table("above", above)
+        self._table("by_parent", by_parent + self.sizes[0])
+        self._table("first_child", np.searchsorted(above[by_parent], np.arange(self.upper)))
+        self._table("members", np.arange(starts[-1]))
+        # in parts, because long sums of single precision are exact to fewer digits
+        parts = [np.arange(*pair, PART) for pair in zip(starts, starts[1:])]
+        self._table("parts", np.concatenate(parts))
+        self._table("first_part", np.cumsum([0, *(len(part) for part in parts)])[:-1])
+
+    def exponentials(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`Exponentials` without the tops, of the scores (M, B), in whose place they are lessened
+        by these.
+        """
+        if segments.runs_on_cpu(scores):
+            scores -= scores.amax(dim=0)
+            terms = exp(scores)
+            sums = self.sums(terms)
+            if not sums.numpy().min(initial=1.0) < segments.FEW:  # mostly one top for all will do
+                return scores, terms, sums
+        tops = scores.new_full((len(self.sizes), scores.shape[1]), -torch.inf)
+        tops.scatter_reduce_(0, self.level[:, None].expand_as(scores), scores, "amax")
+        scores -= self.spread(tops)
+        terms = exp(scores)
+        return scores, terms, self.sums(terms)
+
+    def sums(self, values: Tensor) -> Tensor:
+        """Sums of values (M, B) over each level: (H, B)."""
+        parts, first = self.parts, self.first_part
+        if len(values) == self.upper:
+            first = first[:-1]
+            parts = parts[: len(parts) - -(-self.sizes[-1] // PART)]
+        sums = add_up(values, self.members[: len(values)], parts)
+        return sums if len(parts) == len(first) else add_up(sums, self.members[: len(sums)], first)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """The value (H, B) of the level of each member: (M, B)."""
+        level = self.level if len(values) == len(self.sizes) else self.level[: self.upper]
+        return values.index_select(0, level)
+
+    def of_children(self, values: Tensor) -> Tensor:
+        """Sums of values (M, B) over the children of each member of an upper level: (M - K, B)."""
+        return add_up(values, self.by_parent, self.first_child)
+
+    def to_children(self, values: Tensor, out: Tensor) -> Tensor:
+        """The value (M - K, B) of what each member is part of, and 0 on the first level: (M, B)."""
+        first = self.sizes[0]
+        out[:first].zero_()
+        torch.index_select(values, 0, self.above, out=out[first:])
+        return out
+
+    def _table(self, name: str, values: np.ndarray) -> None:
+        self.register_buffer(name, torch.from_numpy(values), persistent=False)
+
+
+def add_up(values: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+    """The sums of the rows of values (K, B), of which each sum takes those from its start to the
+    next: in the order of the rows, wherever it runs.
+    """
+    return torch.embedding_bag(values, rows, starts)[0]
+
+
+def turned(rows: Tensor, order: Tensor) -> Tensor:
+    """Rows (B, M) in that order, as columns (M, B)."""
+    if segments.runs_on_cpu(rows):
+        return torch.from_numpy(np.ascontiguousarray(rows.numpy().take(order.numpy(), axis=0).T))
+    return rows.index_select(0, order).T.contiguous()
+
+
+def turned_back(columns: Tensor, order: Tensor) -> Tensor:
+    """The rows (B, M) that `turned` into columns."""
+    rows = columns.new_empty(columns.shape[::-1]).copy_(columns.T)  # in blocks, as .contiguous not
+    return rows.index_select(0, order.argsort())
 
 
 def exp(values: Tensor) -> Tensor:
@@ -111,36 +206,29 @@ def exp(values: Tensor) -> Tensor:
     return (values * LOG2_E).exp2_()
 
 
-def by_hand(values: Callable, sizes: Sequence[int], *given: Sequence[Tensor]) -> Tensor:
-    """What a function of tensors of all levels gives, with the gradients that it gives itself.
+def by_hand(values: Callable, *given: Tensor) -> Tensor:
+    """What a function of tensors gives, with the gradients that it gives itself.
 
     Args:
-        values: From what is given to a scalar and its gradient in all scores side by side, (B, M),
-            and, where there are vectors, in these, (M, D).
-        sizes: Number of members of each level.
-        given: The scores (B, K) of each level, and for some losses the vectors (K, D).
+        values: From what is given to a scalar and its gradient in each of them.
+        given: The scores (B, M) of all levels, and for some losses the vectors (M, D).
     """
-    flat = [full_precision(one) for group in given for one in group]
-    return _ByHand.apply(values, sizes, *flat)
+    return _ByHand.apply(values, *(full_precision(one) for one in given))
 
 
 class _ByHand(torch.autograd.Function):
     """A third of the passes over rows that autograd makes, and far fewer calls."""
 
     @staticmethod
-    def forward(ctx, values: Callable, sizes: Sequence[int], *given: Tensor) -> Tensor:
-        groups = [given[first : first + len(sizes)] for first in range(0, len(given), len(sizes))]
-        value, *gradients = values(*groups)
-        ctx.sizes = sizes
+    def forward(ctx, values: Callable, *given: Tensor) -> Tensor:
+        value, *gradients = values(*given)
         ctx.save_for_backward(*gradients)
         return value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = [times(gradient, grad_output) for gradient in ctx.saved_tensors]
-        split = [one.split(ctx.sizes, dim=dim) for one, dim in zip(gradients, (1, 0))]
-        return None, None, *(part for one in split for part in one)
+        return None, *(times(gradient, grad_output) for gradient in ctx.saved_tensors)
 
 
 def _columns(hierarchy: Hierarchy) -> list[np.ndarray]:

@@ -122,30 +122,32 @@ class Levels(Head):
     def plain_scores(self, embeddings: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return self._linear(widen(embeddings), weight, self.bias)
 
-    def level_scores(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Scores of each level, from the top to the classes: a tuple of (B, K)."""
+    def level_scores(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Scores of all levels side by side, from the top to the classes: (B, M)."""
         with without_autocast(embeddings.device):
             embeddings = widen(embeddings)
-            found = [self.plain_scores(embeddings, self.weight)]
-            for depth in reversed(range(len(self.above))):
-                found.insert(0, self._upper(depth, embeddings, found[0]))
+            if self.features == "shared":
+                biases = torch.cat([*(layer.bias for layer in self.above), self.bias])
+                scores = self._linear(embeddings, self.level_vectors(embeddings), biases)
+            else:
+                found = [self.plain_scores(embeddings, self.weight)]
+                for depth in reversed(range(len(self.above))):
+                    found.insert(0, self._upper(depth, embeddings, found[0]))
+                scores = torch.cat(found, dim=1)
             if self.prior_times:
-                found = [
-                    scores + self.prior_times * getattr(self, f"prior{i}")
-                    for i, scores in enumerate(found)
-                ]
-        return tuple(found)
+                scores = scores + self.prior_times * self.level_prior
+        return scores
 
     def node_scores(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Scores of all nodes, each from the level of its depth, a class from the last: (B, D) ->
         (B, N); 0 for the root.
         """
-        scores = torch.cat(self.level_scores(embeddings), dim=1)[:, self.columns]
+        scores = self.level_scores(embeddings)[:, self.columns]
         return torch.cat([scores.new_zeros(len(scores), 1), scores], dim=1)
 
-    def level_vectors(self, embeddings: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The vectors of each level, from the top: a tuple of (K, D), whatever the embeddings."""
-        return (*(layer.weight for layer in self.above), self.weight)
+    def level_vectors(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """The vectors of all levels, from the top: (M, D), whatever the embeddings."""
+        return torch.cat([*(layer.weight for layer in self.above), self.weight])
 
     def _upper(self, depth: int, embeddings: torch.Tensor, finer: torch.Tensor) -> torch.Tensor:
         layer = self.above[depth]
@@ -164,11 +166,13 @@ class Levels(Head):
     def _keep_priors(self, found) -> None:
         if self.log_prior is None:
             return
-        for i, level in enumerate(found):
+        shares = []
+        for level in found:
             column = torch.from_numpy(level.column.copy())
-            shares = self.log_prior.new_zeros(len(level.nodes))
-            shares.index_add_(0, column, (self.log_prior / self.tau).exp())
-            self.register_buffer(f"prior{i}", self.tau * shares.log(), persistent=False)
+            own = self.log_prior.new_zeros(len(level.nodes))
+            shares.append(own.index_add_(0, column, (self.log_prior / self.tau).exp()))
+        prior = self.tau * torch.cat(shares).log()
+        self.register_buffer("level_prior", prior, persistent=False)
 
 
 def _link(finer: int, coarser: int) -> nn.Sequential:

@@ -5,7 +5,6 @@ there is one, and in two processes at once.
 import itertools
 import tracemalloc
 
-import numpy as np
 import pytest
 import torch
 from torch import distributed, nn
@@ -237,7 +236,7 @@ class Largest(TorchDispatchMode):
 LEVELS = ("level_scores", "level_vectors")
 DEEP = random_tree(120, 12, 0)
 WIDTHS = {
-    **dict.fromkeys(LEVELS, [len(level.nodes) for level in levels(DEEP)]),
+    **dict.fromkeys(LEVELS, sum(len(level.nodes) for level in levels(DEEP))),
     "node_scores": DEEP.num_nodes,
     "axes": DEEP.num_nodes - 1,
     "scores": DEEP.num_classes,
@@ -254,10 +253,8 @@ READ = [
 
 def drawn(what, device):
     """Inputs of that kind on the deep tree, which want a gradient."""
-    if what == "level_scores":
-        return [torch.randn(48, k, device=device, requires_grad=True) for k in WIDTHS[what]]
     if what == "level_vectors":
-        return [torch.randn(k, 16, device=device, requires_grad=True) for k in WIDTHS[what]]
+        return torch.randn(WIDTHS[what], 16, device=device, requires_grad=True)
     return torch.randn(48, WIDTHS[what], device=device, requires_grad=True)
 
 
@@ -269,7 +266,7 @@ def test_no_loss_holds_a_tensor_of_batch_times_classes_times_depth(name, offered
     targets = torch.arange(48).to(device)
     tables = [table.numel() for table in (*loss.buffers(), *loss.parameters())]
     # columns of the scores, and one for what no column stands for
-    most = max(48 * (max(np.sum(WIDTHS[what]) for what in loss.inputs) + 1), *tables, 0)
+    most = max(48 * (max(WIDTHS[what] for what in loss.inputs) + 1), *tables, 0)
     tensor = 48 * 120 * 12
     with Largest() as largest:
         loss(*given, targets).backward()

@@ -181,6 +181,11 @@ def test_levels_part_the_classes_and_repeat_those_that_end_early():
     assert trees[0].class_names == ("C", "A", "B") and trees[1].max_depth == 2
 
 
+def each_level(scores, tree):
+    """A part of the scores for each level."""
+    return scores.split([len(level.nodes) for level in levels(tree)], dim=1)
+
+
 @pytest.mark.parametrize("features", ["shared", "slices", "chain"])
 @pytest.mark.parametrize("unit_rows", [False, True])
 def test_each_level_is_a_linear_layer_on_what_it_sees(features, unit_rows):
@@ -190,9 +195,7 @@ def test_each_level_is_a_linear_layer_on_what_it_sees(features, unit_rows):
         return
     head = make("levels", level_features=features, unit_rows=unit_rows).eval()
     x = embeddings(head).requires_grad_()
-    scores = head.level_scores(x)
-    found = levels(TELLING)
-    assert [one.shape[1] for one in scores] == [len(level.nodes) for level in found]
+    scores = each_level(head.level_scores(x), TELLING)
     assert_close(scores[-1], head(x))
     for depth, one in enumerate(scores):
         (slope,) = torch.autograd.grad(one.sum(), x, retain_graph=True)
@@ -220,7 +223,7 @@ def test_slices_of_classes_have_class_vectors_that_are_zero_elsewhere():
 def test_node_scores_of_levels_come_from_the_level_of_each_node():
     head = make("levels")
     x = embeddings(head)
-    scores, nodes = head.level_scores(x), head.node_scores(x)
+    scores, nodes = each_level(head.level_scores(x), TELLING), head.node_scores(x)
     for v in range(1, TELLING.num_nodes):
         depth = 3 if TELLING.class_of[v] >= 0 else TELLING.depth[v] - 1
         column = list(levels(TELLING)[depth].nodes).index(v)
@@ -232,15 +235,14 @@ def test_levels_of_a_flat_tree_are_softmax():
     head, plain = make("levels", FLAT), make("softmax", FLAT)
     plain.load_state_dict(head.state_dict())
     x = embeddings(plain)
-    assert len(head.level_scores(x)) == 1
-    assert_close(head.level_scores(x)[0], plain(x))
+    assert_close(head.level_scores(x), plain(x))
 
 
 def test_a_prior_of_levels_is_the_share_of_each_member():
     prior = prior_from_counts(np.arange(1, TELLING.num_classes + 1))
     head = make("levels", prior=prior)
     x = torch.zeros(1, D)
-    for level, scores in zip(levels(TELLING), head.level_scores(x)):
+    for level, scores in zip(levels(TELLING), each_level(head.level_scores(x), TELLING)):
         shares = torch.zeros(len(level.nodes)).index_add_(0, torch.tensor(level.column), prior)
         assert_close(scores[0].softmax(dim=0), shares)
 

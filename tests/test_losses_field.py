@@ -38,11 +38,23 @@ def labels(tree):
 
 
 def level_scores(tree):
-    return tuple(draw(B, len(level.nodes), seed=i) for i, level in enumerate(levels(tree)))
+    """Of all levels side by side."""
+    drawn = [draw(B, len(level.nodes), seed=i) for i, level in enumerate(levels(tree))]
+    return torch.cat(drawn, dim=1)
 
 
 def level_vectors(tree):
-    return tuple(draw(len(level.nodes), 3, seed=9 + i) for i, level in enumerate(levels(tree)))
+    drawn = [draw(len(level.nodes), 3, seed=9 + i) for i, level in enumerate(levels(tree))]
+    return torch.cat(drawn)
+
+
+def widths(tree):
+    return [len(level.nodes) for level in levels(tree)]
+
+
+def each_level(scores, tree):
+    """A part of the scores for each level."""
+    return scores.split(widths(tree), dim=1)
 
 
 LEVELS = ("scores", "node_scores", "level_scores", "level_vectors")
@@ -84,7 +96,7 @@ def member_ce(scores, tree):
     return torch.stack(
         [
             F.cross_entropy(one, torch.tensor(level.column)[labels(tree)])
-            for one, level in zip(scores, levels(tree))
+            for one, level in zip(each_level(scores, tree), levels(tree))
         ]
     )
 
@@ -119,13 +131,13 @@ def test_with_one_posterior_a_level_is_the_mass_below_its_members(tree):
 @pytest.mark.parametrize("tree", TREES, ids=IDS)
 def test_tk_is_a_softmax_over_all_levels_side_by_side(tree):
     scores, height = level_scores(tree), tree.max_depth
-    target = torch.zeros(B, sum(one.shape[1] for one in scores), dtype=torch.float64)
+    target = torch.zeros_like(scores)
     first = 0
-    for one, level in zip(scores, levels(tree)):
+    for one, level in zip(each_level(scores, tree), levels(tree)):
         for i, c in enumerate(labels(tree).tolist()):
             target[i, first + level.column[c]] = 1 / height
         first += one.shape[1]
-    kl = F.kl_div(torch.cat(scores, 1).log_softmax(1), target, reduction="batchmean")
+    kl = F.kl_div(scores.log_softmax(1), target, reduction="batchmean")
     expected = member_ce(scores, tree).sum() + 0.3 * kl
     assert_close(build("tk", tree, LEVELS, tk_weight=0.3)(scores, labels(tree)), expected)
     without = build("tk", tree, LEVELS, tk_weight=0)(scores, labels(tree))
@@ -135,12 +147,12 @@ def test_tk_is_a_softmax_over_all_levels_side_by_side(tree):
 def test_tk_by_hand():
     # two levels, a posterior of 1/2 on each: 2 log 2, and log 4 - log 2 side by side
     tree = Hierarchy.from_paths([("a", "b"), ("c", "d")])
-    scores = (torch.zeros(1, 2), torch.zeros(1, 2))
-    value = build_loss("tk", tree, LEVELS)(scores, torch.tensor([1]))
+    value = build_loss("tk", tree, LEVELS)(torch.zeros(1, 4), torch.tensor([1]))
     assert value.item() == pytest.approx(2.5 * math.log(2))
 
 
 def naive_haf(tree, scores, vectors, order, margin):
+    scores, vectors = each_level(scores, tree), vectors.split(widths(tree))
     p = [one.softmax(dim=1) for one in scores]
     found, y = levels(tree), labels(tree)[order]
     loss = F.cross_entropy(scores[-1], labels(tree))
@@ -168,13 +180,12 @@ def naive_haf(tree, scores, vectors, order, margin):
 def test_haf_by_loops_over_levels_pairs_and_nodes(tree, margin):
     torch.manual_seed(5)
     order = torch.randperm(B)
-    scores = tuple(one.requires_grad_() for one in level_scores(tree))
-    vectors = tuple(one.requires_grad_() for one in level_vectors(tree))
+    scores, vectors = level_scores(tree).requires_grad_(), level_vectors(tree).requires_grad_()
     expected = naive_haf(tree, scores, vectors, order, margin)
     torch.manual_seed(5)
     value = build("haf", tree, LEVELS, haf_margin=margin)(scores, vectors, labels(tree))
     assert_close(value, expected)
-    moved = [*scores, *(vectors if len(vectors) > 1 else ())]
+    moved = [scores, vectors] if tree.max_depth > 1 else [scores]
     for slopes in zip(*(torch.autograd.grad(one, moved) for one in (value, expected))):
         assert_close(*slopes)
 
@@ -182,10 +193,10 @@ def test_haf_by_loops_over_levels_pairs_and_nodes(tree, margin):
 def test_haf_of_levels_that_agree_is_cross_entropy_less_a_constant():
     tree = Hierarchy.from_paths([("a", "b"), ("c", "d")])
     z = draw(B, 2)  # of chains: both levels say the same
-    vectors = (draw(2, 3),) * 2
+    vectors = draw(2, 3).repeat(2, 1)
     targets = torch.zeros(B, dtype=torch.int64)  # and no pair differs
     loss = build("haf", tree, LEVELS)
-    assert_close(loss((z, z), vectors, targets), F.cross_entropy(z, targets) - 1)
+    assert_close(loss(torch.cat([z, z], dim=1), vectors, targets), F.cross_entropy(z, targets) - 1)
 
 
 def naive_aigdl(loss, posterior, targets, costs, delta, beta, eps, gamma):
@@ -210,7 +221,7 @@ def test_aigdl_by_loops_over_levels_and_images(tree, offered):
     z, expected = draw(B, tree.num_classes), 0
     for i, level in enumerate(levels(tree)):
         targets = torch.tensor(level.column)[labels(tree)]
-        p = level_scores(tree)[i].softmax(1)
+        p = each_level(level_scores(tree), tree)[i].softmax(1)
         if offered == ("scores",):
             p = torch.stack(
                 [z.softmax(1)[:, level.column == v].sum(1) for v in range(len(level.nodes))], 1
@@ -407,7 +418,7 @@ def test_a_loss_of_scores_becomes_its_sum_over_the_levels(name):
     loss = build(name, TELLING, LEVELS)
     assert isinstance(loss, LevelSum) and loss.inputs == ("level_scores",)
     expected = 0
-    for level, scores in zip(levels(TELLING), level_scores(TELLING)):
+    for level, scores in zip(levels(TELLING), each_level(level_scores(TELLING), TELLING)):
         column = torch.tensor(level.column)[labels(TELLING)]
         expected += build(name, cut(TELLING, level))(scores, column)
     assert_close(of(loss, TELLING), expected)
@@ -449,12 +460,12 @@ def test_classes_of_the_same_tree_in_another_order_have_the_same_losses(name, of
             swapped.append(given[-1][:, [v - 1 for v in nodes[1:]]])
         else:
             one = level_scores(TREE) if what == "level_scores" else level_vectors(TREE)
-            columns = [[list(a.nodes).index(nodes[v]) for v in b.nodes]
-                       for a, b in zip(levels(TREE), levels(other))]  # fmt: skip
+            starts = np.cumsum([0, *widths(TREE)])
+            columns = [start + list(a.nodes).index(nodes[v])
+                       for start, a, b in zip(starts, levels(TREE), levels(other))
+                       for v in b.nodes]  # fmt: skip
             given.append(one)
-            swapped.append(tuple(
-                x[:, c] if what == "level_scores" else x[c] for x, c in zip(one, columns)
-            ))  # fmt: skip
+            swapped.append(one[:, columns] if what == "level_scores" else one[columns])
     torch.manual_seed(1)
     value = loss(*given, y)
     torch.manual_seed(1)
@@ -469,9 +480,7 @@ def test_the_way_for_other_devices_has_the_same_losses(name, offered, monkeypatc
     for way in (segments.runs_on_cpu, lambda tensor: False):
         monkeypatch.setattr(segments, "runs_on_cpu", way)
         given = [drawn_of(what, TELLING) for what in loss.inputs]
-        flat = [
-            x.requires_grad_() for one in given for x in (one if isinstance(one, tuple) else [one])
-        ]
+        flat = [one.requires_grad_() for one in given]
         torch.manual_seed(0)
         value = loss(*given, labels(TELLING))
         value.backward()
@@ -484,18 +493,18 @@ def test_the_way_for_other_devices_has_the_same_losses(name, offered, monkeypatc
 @pytest.mark.parametrize("name", ["level_ce", "haf"])
 def test_levels_may_lie_far_apart(name, apart, monkeypatch):
     loss = build(name, TELLING, LEVELS)
-    near = level_scores(TELLING)
-    far = tuple(one + apart * i for i, one in enumerate(near))
+    near, level = level_scores(TELLING), np.repeat(range(4), widths(TELLING))
+    far = near + apart * torch.from_numpy(level)
     for way in (segments.runs_on_cpu, lambda tensor: False):
         monkeypatch.setattr(segments, "runs_on_cpu", way)
         found = []
         for scores in (near, far):
-            flat = [one.detach().requires_grad_() for one in scores]
+            scores = scores.detach().requires_grad_()
             torch.manual_seed(0)
             vectors = [level_vectors(TELLING)] if name == "haf" else []
-            value = loss(flat, *vectors, labels(TELLING))
+            value = loss(scores, *vectors, labels(TELLING))
             value.backward()
-            found.append([value, *(one.grad for one in flat)])
+            found.append([value, scores.grad])
         for here, there in zip(*found):
             assert_close(here, there)
 
@@ -511,14 +520,14 @@ def test_levels_may_lie_far_apart(name, apart, monkeypatch):
     ],
 )
 def test_levels_side_by_side_give_gradients_of_finite_differences(name, options, apart):
-    loss, height = build(name, TREE, LEVELS, **options), TREE.max_depth
-    given = [one + apart * i for i, one in enumerate(level_scores(TREE))]
-    given += level_vectors(TREE) if name == "haf" else ()
+    loss = build(name, TREE, LEVELS, **options)
+    level = np.repeat(range(TREE.max_depth), widths(TREE))
+    given = [level_scores(TREE) + apart * torch.from_numpy(level)]
+    given += [level_vectors(TREE)] if name == "haf" else []
 
     def value(*given):
         torch.manual_seed(2)
-        vectors = [given[height:]] if name == "haf" else []
-        return 3 * loss(given[:height], *vectors, labels(TREE))
+        return 3 * loss(*given, labels(TREE))
 
     given = [one.requires_grad_() for one in given]
     assert torch.autograd.gradcheck(value, given, eps=1e-6, atol=1e-6, fast_mode=True)
@@ -533,14 +542,13 @@ def test_losses_are_finite_with_finite_gradients_at_extreme_inputs(name, offered
         width = {"node_scores": TELLING.num_nodes, "axes": TELLING.num_nodes - 1}
         if what.startswith("level"):
             many = level_scores(TELLING) if what == "level_scores" else level_vectors(TELLING)
-            given.append(tuple((size * one.float()).requires_grad_() for one in many))
+            given.append((size * many.float()).requires_grad_())
         else:
             drawn = size * draw(B, width.get(what, TELLING.num_classes)).float()
             given.append(drawn.clamp(-1e4, 1e4).requires_grad_())
     value = loss(*given, labels(TELLING))
     value.backward()
-    flat = [x for one in given for x in (one if isinstance(one, tuple) else (one,))]
-    assert value.isfinite() and all(x.grad is None or x.grad.isfinite().all() for x in flat)
+    assert value.isfinite() and all(x.grad is None or x.grad.isfinite().all() for x in given)
 
 
 @pytest.mark.parametrize(
@@ -617,11 +625,9 @@ def test_a_label_at_a_superclass_is_a_member_down_to_its_level_and_a_label_below
     node = [TELLING.path(v) for v in range(TELLING.num_nodes)].index(("A", "A3"))
     scores, target = level_scores(TELLING), TELLING.num_classes + node
     options = {"hxe_alpha": 0.0} if name == "hxe" else {}
-    value = build(name, TELLING, LEVELS, **options)(
-        tuple(one[:1] for one in scores), torch.tensor([target])
-    )
+    value = build(name, TELLING, LEVELS, **options)(scores[:1], torch.tensor([target]))
     expected = 0
-    for level, one in zip(levels(TELLING), scores):
+    for level, one in zip(levels(TELLING), each_level(scores, TELLING)):
         p = one[0].softmax(dim=0)
         below = [
             i for i, v in enumerate(level.nodes) if node in node_path(v) or v in node_path(node)

@@ -135,9 +135,9 @@ def _forward_backward(
     return embeddings.detach(), scores.detach(), terms
 
 
-def _nothing(read: Sequence[Tensor | Sequence[Tensor]]) -> Tensor:
+def _nothing(read: Sequence[Tensor]) -> Tensor:
     """The loss of no images: 0, its gradient too."""
-    return sum(one.sum() if isinstance(one, Tensor) else _nothing(one) for one in read)
+    return sum(one.sum() for one in read)
 
 
 def _step(training: TrainingState, embeddings: Tensor, targets: Tensor, total: int) -> None:
