@@ -5,8 +5,9 @@
 
 Draws features into a file as training keeps them (training/features.py), and times a training epoch of the engine against
 a bare loop over the same numbers in memory, with the same model, optimizer and updates of moving averages and scale, and
-without anything that is counted; both in turn, in one process, on one CPU thread. A ratio is that of the shortest times
-of both, by wall time and by processor time, which other programs disturb less. The last column is the least share of an
+without anything that is counted; both in turn, in one process, on one CPU thread. Times are the least, ratios the median
+of those of neighbouring epochs, by wall time and by processor time, which other programs disturb less: a machine that is
+fast for some seconds would be so for one of both. The last column is the least share of an
 epoch's processor time that its diagnostics take, how class vectors lie in the tree.
 """  # noqa: E501
 
@@ -152,7 +153,8 @@ def measure(flags: str, classes: int, options: argparse.Namespace) -> str:
             pair = [clocks(run) for run in (runs if repeat % 2 else runs[::-1])]
             times.append(pair if repeat % 2 else pair[::-1])
     engine, bare = np.array(times[1:]).min(axis=0)  # (wall and processor)
-    ratios, steps = engine / bare, len(batches)
+    whole, alone = np.array(times[1:]).swapaxes(0, 1)
+    ratios, steps = np.median(whole / alone, axis=0), len(batches)
     share = (np.array(diagnosed[1:]) / np.array(times[1:])[:, 0, 1]).min()
     return (
         f"| {flags} | {classes} | {steps} | {bare[1] / steps * 1e3:.2f} |"
@@ -174,7 +176,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--classes", type=int, nargs="+", default=[100], help="classes, a line each (default: 100)")
     add("--batch_size", type=int, default=256, help="images in a step (default: 256)")
     add("--precision", default="float32", choices=("float32", "float16"), help="of the features")
-    add("--repeats", type=int, default=5, help="pairs of epochs that are timed (default: 5)")
+    add("--repeats", type=int, default=11, help="pairs of epochs that are timed (default: 11)")
     add(
         "--flags", nargs="+", default=FLAGS, help="of the training script, a line of the table each"
     )

@@ -15,7 +15,7 @@ from training.coarse_targets import CoarseTargets
 from training.team import ALONE, Team
 
 CHECK_EVERY = 20  # steps between two looks at the loss: each one waits for the device
-WAITING = 2**19  # bytes of embeddings that wait to be counted, which caches of processors hold
+WAITING = 2**20  # bytes of embeddings that wait to be counted together
 
 
 class _Waiting:
