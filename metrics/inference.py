@@ -87,7 +87,8 @@ def cophenetic_correlation(distances: np.ndarray) -> Result:
     if len(pairs) < 2:
         return Result(np.nan, 0, len(pairs))
     tree = linkage(pairs, "average")
-    if not (np.ptp(pairs) and np.ptp(tree[:, 2])):  # each height is that of a pair
+    heights = tree[:, 2]  # each is that of a pair
+    if (pairs == pairs[0]).all() or (heights == heights[0]).all():
         return Result(np.nan, 0, len(pairs))
     return Result(float(np.clip(cophenet(tree, pairs)[0], -1, 1)), len(pairs))
 

@@ -5,7 +5,7 @@ that pass adds whole rows, which is a fraction of the work of picking single ent
 `TreeSums`.
 """
 
-import copy
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -21,6 +21,7 @@ SINGLE = 256  # classes above which tables are in single precision, which halves
 # what takes how long, roughly, in units of adding an entry of a row to another row
 ENTRY, PICK, LEVEL = 7.5, 40, 50_000  # picking an entry of a row, one of a table, a level of a tree
 NEAR = 8  # other classes of a superclass, on average, that are picked singly
+FEW = 4096  # entries of a matrix that is no longer small
 _ROWS = 32  # of a table of 2,000 classes, half a megabyte
 _ROUNDING = 1e-9  # of sums in another order, and in single precision
 _ROUNDING_SINGLE = 1e-6
@@ -190,22 +191,25 @@ class TreeSums:
         finest = groups.groups[-1]
         self._members = np.argsort(finest, kind="stable")
         self._finest = _members_of(finest, np.arange(len(a)), a.dtype)
+        self._own = threading.local()  # a copy for each thread, whose columns it sets
         self._merge = [
-            _members_of(groups.groups[level], groups.groups[level + 1], a.dtype)
+            _few(_members_of(groups.groups[level], groups.groups[level + 1], a.dtype))
             for level in upwards[1:]
         ]
 
     @property
     def work(self) -> float:
         """How much there is to do for a permutation, see `ENTRY`."""
-        rows = self._size + sum(merge.nnz for merge in self._merge)
+        rows = self._size + sum(merge.shape[1] for merge in self._merge)
         picks = sum(len(steps) for _, _, steps in self._needed)
         return rows * self._size + PICK * picks + LEVEL * len(self._needed)
 
     def __call__(self, order: np.ndarray) -> np.ndarray:
         """The row sums, (C,) float64."""
-        finest = copy.copy(self._finest)  # to make one anew takes as long as the product
-        finest.indices = order[self._members].astype(self._finest.indices.dtype)
+        if not hasattr(self._own, "finest"):
+            self._own.finest = self._finest.copy()
+        finest = self._own.finest
+        finest.indices[:] = order[self._members]
         sums = finest @ self._rows_of_a  # (groups, C)
         row, column = self._near
         near = self._left * self._rows_of_a[order[column], order[row]]
@@ -224,3 +228,10 @@ def _members_of(groups: np.ndarray, parts: np.ndarray, dtype: type) -> csr_array
     first = np.unique(parts, return_index=True)[1]
     ones = np.ones(len(first), dtype)
     return csr_array((ones, (groups[first], np.arange(len(first)))))
+
+
+def _few(matrix: csr_array) -> csr_array | np.ndarray:
+    """A small matrix with all its zeros, whose products take less time than the calls around those
+    of a sparse one.
+    """
+    return matrix.toarray() if np.prod(matrix.shape) <= FEW else matrix

@@ -73,10 +73,12 @@ def rank_columns(
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks of numbers, (n,); equal ones share their mean rank."""
     steps = whole_steps(values)
+    if steps is not None and steps.max(initial=0) > 16 * len(steps):
+        steps //= max(np.gcd.reduce(steps), 1)  # edges are a million steps
     if steps is None or steps.max(initial=0) > 16 * len(steps):
         return rankdata(values)
     counts = np.bincount(steps)  # counting takes a fifth of the time of sorting
-    return (np.cumsum(counts) - (counts - 1) / 2)[steps]
+    return np.cumsum(counts)[steps] - (counts[steps] - 1) / 2
 
 
 def _mean_ranks(tied: np.ndarray) -> np.ndarray:
