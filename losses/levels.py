@@ -294,7 +294,8 @@ class HAF(Loss):
         # stay, and all terms are divided with them
         scale = 2 * batch
         p *= stack.spread(sums.mul_(scale).reciprocal_())
-        slopes, totals = torch.zeros_like(p), torch.zeros_like(sums)
+        slopes = torch.empty_like(p) if upper else torch.zeros_like(p)
+        totals = torch.zeros_like(sums)
         if upper:
             own = p[:upper]
             log_own = x[:upper].sub_(stack.spread(logs[:-1].add_(math.log(scale))))
@@ -319,7 +320,7 @@ class HAF(Loss):
         stack, batch, scale = self.stack, p.shape[1], 2 * p.shape[1]
         weights = p.new_zeros(len(labels), batch + 1)  # of pairs, none before the first image
         pairs = weights[:, 1:-1]
-        pairs.copy_(labels[:, 1:] != labels[:, :-1])
+        torch.ne(labels[:, 1:], labels[:, :-1], out=pairs)
         pairs.mul_(batch / weights.sum(dim=1, keepdim=True).clamp_(min=1))
         left, right = p[:, :-1], p[:, 1:]
         m = torch.lerp(left, right, 0.5).clamp_(min=SMALLEST / scale)

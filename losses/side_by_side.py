@@ -197,8 +197,11 @@ def turned(rows: Tensor, order: Tensor) -> Tensor:
 
 def turned_back(columns: Tensor, order: Tensor) -> Tensor:
     """The rows (B, M) that `turned` into columns."""
-    rows = columns.new_empty(columns.shape[::-1]).copy_(columns.T)  # in blocks, as .contiguous not
-    return rows.index_select(0, order.argsort())
+    if segments.runs_on_cpu(columns):
+        rows = np.empty(columns.shape[::-1], columns.numpy().dtype)
+        rows[order.numpy()] = columns.numpy().T
+        return torch.from_numpy(rows)
+    return columns.T.index_select(0, order.argsort())
 
 
 def exp(values: Tensor) -> Tensor:
