@@ -16,7 +16,7 @@ from losses.base import Loss
 from losses.flat import CrossEntropy
 from losses.hierarchical import PathLoss
 from losses.inner_targets import target_paths
-from losses.side_by_side import SideBySide, Stack, by_hand, turned, turned_back
+from losses.side_by_side import SideBySide, Stack, by_hand
 from registry import Option, nonnegative
 
 LEVEL_DECAY = Option(
@@ -222,8 +222,8 @@ class HAF(Loss):
     M_k is the mean over pairs of images with different labels on level k of max(0, haf_margin -
     KL(p || m)), m the mean of both images' posteriors, over both ways round. KL to m is at most log
     2: with the published margin of 3 it is never closed and M_k is 3 - JSD. Pairs are neighbours in
-    a random order of the batch, as in the authors' code, which fills up with pairs of zeros, a
-    constant, where there are fewer than 256.
+    the batch, whose order is random in training. The authors' code draws another random order of
+    it, and fills up with pairs of zeros, a constant, where there are fewer than 256.
 
     Args:
         hierarchy: The class tree.
@@ -236,7 +236,7 @@ class HAF(Loss):
 
     inputs = ("level_scores", "level_vectors")
     separate = False
-    replayable = False  # pairs are drawn at random
+    replayable = False  # not tried on a GPU: its sums are of bags of rows
     inner_targets = "its pairs need a member on every level"
     mixes = "it compares pairs of images by the classes of both, and a mixture has two"
     paper_name = "HAF"
@@ -284,9 +284,8 @@ class HAF(Loss):
         """
         stack, batch = self.stack, len(targets)
         upper = stack.upper
-        order = torch.randperm(batch).to(targets.device)  # in which pairs are neighbours
-        columns = self.side.columns(targets.index_select(0, order))
-        x, p, sums = stack.exponentials(turned(scores, order))
+        columns = self.side.columns(targets)
+        x, p, sums = stack.exponentials(stack.columns(scores))
         last = columns[-1:] + upper  # (1, B)
         logs = sums.log()
         loss = (logs[-1:] - x.gather(0, last)).mean()
@@ -311,7 +310,7 @@ class HAF(Loss):
         totals[-1].sub_(1 / batch)
         slopes.addcmul_(p, stack.spread(totals.mul_(-scale)))
         slopes.scatter_add_(0, last, slopes.new_full((1, batch), -1 / batch))
-        return loss, turned_back(slopes, order)
+        return loss, slopes.T  # a head's product takes it as it is
 
     def _apart(self, p: Tensor, log_p: Tensor, labels: Tensor, slopes: Tensor) -> Tensor:
         """Adds log p and the slopes of the M_k in p (M, B), posteriors divided by 2 B, to others
