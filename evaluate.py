@@ -66,6 +66,8 @@ OF_RUNS = (
 )
 OF_RECORD = ("record", "format", "compare")
 OF_CLASSIFIER = ("classifier_key", "distance")
+# measures of class vectors alone that are printed beside the main ones
+OF_VECTORS = ("W/corr_p", "W/corr_elementwise", "W/cophenetic", "W/upgma_recovered", "W/p@1_level1")
 OF_SCORES = ("labels", "val_scores", "val_labels", "name", "collection", "seed")
 
 
@@ -594,7 +596,8 @@ def _inspect_classifier(args: argparse.Namespace) -> int:
     )
     outputs = classifier.inspect(found.vectors, tree, args.distance)
     measures = classifier.structure_measures(outputs)
-    print_measures(measures, args.metrics, "class_vectors.csv")
+    added = [name for name in OF_VECTORS if name in set(measures["metric"])]
+    print_measures(measures, args.metrics, "class_vectors.csv", added)
     folder = Path(args.record, "classifiers", Path(args.classifier).stem)
     texts = files.tree_texts(outputs)
     if args.tree:
@@ -736,7 +739,7 @@ def print_measures(
     if len(names) < len(metrics):
         print(
             f"{len(metrics) - len(names)} more measures are in {file}; --metrics '*' prints all,"
-            " --metrics 'majority/*' some"
+            f" --metrics '{next((n for n in known[::-1] if '/' in n), 'a/').split('/')[0]}/*' some"
         )
 
 

@@ -13,7 +13,7 @@ from files.text import for_people
 from hierarchies import Hierarchy
 from hierarchies.naming import taxon_paths
 from metrics.posterior import softmax
-from metrics.quantification import COLUMNS, Validation, count_nodes
+from metrics.quantification import COLUMNS, Validation, count_nodes, undetermined_by
 
 
 def counting_images(source: Source, decision: Decision) -> Validation:
@@ -52,9 +52,10 @@ def count_samples(
     """
     names, place = np.unique(np.asarray(samples, dtype=object).astype(str), return_inverse=True)
     frames, paths = [], taxon_paths(tree)
+    unknown = undetermined_by(tree, validation) if len(validation.labels) else None
     for number in progress(range(len(names)), desc="Counting", unit="sample"):
         own = posterior[place == number]
-        frame = count_nodes(tree, own, validation)
+        frame = count_nodes(tree, own, validation, unknown=unknown)
         frame.insert(0, "sample", names[number])
         frame.insert(1, "taxon", paths)
         frame.insert(2, "name", tree.names)
@@ -67,8 +68,9 @@ def count_samples(
 
 
 def write_counts(path: Path, table: pd.DataFrame, separator: str = ",") -> None:
-    """Writes the table of `count_samples`."""
-    text = for_people(table).to_csv(
+    """Writes the table of `count_samples`; counts to a ten-thousandth of an image."""
+    counts = table.columns.intersection(COLUMNS)
+    text = for_people(table.assign(**table[counts].round(4))).to_csv(
         index=False, float_format="%.6g", lineterminator="\n", sep=separator
     )
     path.write_bytes(text.encode("utf-8", "surrogateescape"))

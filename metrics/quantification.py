@@ -28,6 +28,7 @@ DRAWS = 200  # of the bootstrap
 _MOST_STEPS, _ENOUGH = 2000, 1e-7  # of EM: steps, and the change of a share at which it ends
 _STEPS_OF_DRAWS, _ENOUGH_OF_DRAWS = 300, 1e-5
 _TINY = 1e-12
+_SINGULAR = 1e-6  # of the largest singular value: below, nothing tells two mixtures apart
 _SUM = 1e3  # weight of the condition that shares sum to 1, beside shares of at most 1
 
 
@@ -86,6 +87,19 @@ def adjusted_count(answered: np.ndarray, rates: np.ndarray) -> np.ndarray:
     system = np.vstack([rates.T, np.full((1, len(rates)), _SUM)])
     found, _ = nnls(system, np.append(answered, _SUM))
     return found / found.sum()
+
+
+def undetermined(hierarchy: Hierarchy, rates: np.ndarray) -> np.ndarray:
+    """The nodes whose shares the answers say nothing of, (N,) bool: other shares of the classes,
+    with another one of the node, would give the same answers. So where images of two classes are
+    answered alike, each of the two, but not their superclass.
+
+    Args:
+        rates: (C, C) from `confusion_rates`.
+    """
+    _, sizes, directions = np.linalg.svd(np.vstack([rates.T, np.ones((1, len(rates)))]))
+    lost = directions[sizes <= _SINGULAR * sizes[0]]  # (k, C), along which no answer changes
+    return (np.abs(_of_nodes(hierarchy, lost)) > _SINGULAR).any(axis=0)
 
 
 def saerens(
@@ -185,16 +199,21 @@ def count_nodes(
     validation: Validation,
     draws: int = DRAWS,
     seed: int = 1,
+    unknown: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """How many of the images of posteriors (S, C) are of each node of the tree, one row a node in
     their order.
 
     Columns: counted, of the most probable classes; adjusted and em, shares of `adjusted_count` and
     `saerens` times S, with the ends of an interval of 95 % each (`adjusted_low`, `adjusted_high`,
-    ...), the quantiles of `drawn_shares`. A superclass has the sum of its classes; its interval is
-    of these sums. The intervals are of the numbers among these images: as shares of the place that
-    they were drawn from they are too narrow for classes of which there is no image. With no image
-    all but `counted` is NaN.
+    ...), the quantiles of `drawn_shares`, or the number itself where it is beyond them. A
+    superclass has the sum of its classes; its interval is of these sums. `adjusted` is NaN, with
+    its ends, where it is `undetermined`. The intervals are of the numbers among these images: as
+    shares of the place that they were drawn from they are too narrow for classes of which there is
+    no image. With no image all but `counted` is NaN.
+
+    Args:
+        unknown: `undetermined` nodes, where they are known already.
 
     Raises: ValueError: If there are no validation images.
     """
@@ -211,8 +230,19 @@ def count_nodes(
         columns[name] = _of_nodes(hierarchy, getattr(found, name)[None])[0] * samples
         nodes = _of_nodes(hierarchy, getattr(drawn, name)) * samples
         ends = np.quantile(nodes, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-        columns[f"{name}_low"], columns[f"{name}_high"] = ends
-    return pd.DataFrame(columns)
+        columns[f"{name}_low"] = np.minimum(ends[0], columns[name])
+        columns[f"{name}_high"] = np.maximum(ends[1], columns[name])
+    table = pd.DataFrame(columns)
+    unknown = undetermined_by(hierarchy, validation) if unknown is None else unknown
+    table.loc[unknown, ["adjusted", "adjusted_low", "adjusted_high"]] = np.nan
+    return table
+
+
+def undetermined_by(hierarchy: Hierarchy, validation: Validation) -> np.ndarray:
+    """`undetermined` nodes by the confusion of validation images, (N,) bool."""
+    answers = validation.posterior.argmax(axis=1)
+    table = confusion(validation.labels, answers, hierarchy.num_classes)
+    return undetermined(hierarchy, confusion_rates(table))
 
 
 COLUMNS = (

@@ -234,4 +234,4 @@ def _rows(table: pd.DataFrame, place: Mapping[int, int]) -> list[list]:
 
 
 def _number(value: float) -> float | None:
-    return None if pd.isna(value) else round(float(value), 4)
+    return None if pd.isna(value) else round(float(value), 7)  # the page rounds to 2 or 3 digits

@@ -151,7 +151,7 @@ explore("worst", [
   ...IMAGE,
   ofClass("true class", (row) => IMAGES.true[row[0]]),
   ofClass("answer", (row) => IMAGES.answer[row[0]]),
-  { name: "probability", tip: "That the classifier gives to its answer.",
+  { name: "probability", tip: "That the classifier gives to its answer, before predict.py calibrates it.",
     value: (row) => IMAGES.probability[row[0]],
     show: (row) => IMAGES.probability[row[0]].toFixed(2) },
   { name: "common ancestor", label: true,
@@ -169,7 +169,7 @@ explore("suspects", [
     + `(images with that label: ${row[3].toFixed(2)} on average); ${className(row[1])} has `
     + `${row[4].toFixed(2)} (${row[5].toFixed(2)}).` },
   { name: "probability", value: (row) => row[2], show: (row) => row[2].toFixed(2),
-    tip: "That the classifier gives to the label." },
+    tip: "That the classifier gives to the label, before predict.py calibrates it." },
 ], DATA.suspects.rows);
 
 explore("unsure", [

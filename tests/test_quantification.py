@@ -16,6 +16,7 @@ from metrics.quantification import (
     count_nodes,
     drawn_shares,
     saerens,
+    undetermined,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -161,3 +162,24 @@ def test_no_image_is_counted_as_nothing_and_no_validation_image_is_refused():
     with pytest.raises(ValueError, match="validation images, and there are none"):
         count_nodes(TREE, np.full((3, 7), 1 / 7), nothing)
     assert np.isnan(saerens(np.empty((0, 3)), np.full(3, 1 / 3))).all()
+
+
+def test_what_the_answers_say_nothing_of_is_not_adjusted():
+    """Images of the first two classes are answered alike, so that only their sum is known."""
+    tree = Hierarchy.from_paths([("a", "b"), ("a", "c"), ("d",)])
+    rates = np.array([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0], [0.1, 0.0, 0.9]])
+    found = dict(zip(tree.names, undetermined(tree, rates)))
+    assert [name for name, lost in found.items() if lost] == ["b", "c"]
+    assert undetermined(tree, np.full((3, 3), 1 / 3)).tolist() == [False, True, True, True, True]
+    assert not undetermined(tree, np.eye(3)).any()
+
+
+def test_counts_of_a_classifier_that_always_answers_the_same_are_nan_not_a_corner():
+    tree = Hierarchy.from_paths([("a", "b"), ("a", "c"), ("d",)])
+    alike = np.tile([0.5, 0.3, 0.2], (30, 1))
+    table = count_nodes(tree, alike[:9], Validation(np.arange(30) % 3, alike), draws=20)
+    assert table["counted"].tolist() == [9, 9, 9, 0, 0]
+    assert table.loc[0, "adjusted"] == pytest.approx(9)  # all of them are something
+    assert table.loc[1:, ["adjusted", "adjusted_low", "adjusted_high"]].isna().all(axis=None)
+    assert table["em"].notna().all()
+    assert (table["em_low"] <= table["em"]).all() and (table["em"] <= table["em_high"]).all()
