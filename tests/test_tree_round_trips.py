@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from hierarchies import Hierarchy, ranks, read_edges, read_tree, to_newick
@@ -63,6 +63,7 @@ def test_a_written_tree_is_read_back(tmp_path, format, paths):
     paths = [("one", *path) for path in paths] + [("two",)]
     classes = [path for path in paths if not any(p[: len(path)] == path != p for p in paths)]
     tree = Hierarchy.from_paths(classes)
+    assume(format != "table" or "name" not in tree.keys)  # the title of its column: refused
     (tmp_path / "tree.some").write_text(WRITERS[format](tree), encoding="utf-8", newline="")
     found = read_tree(tmp_path / "tree.some", format).hierarchy
     assert sorted(found.class_paths) == sorted(classes)
