@@ -737,9 +737,11 @@ def print_measures(
     for table in shown:
         print(formats.terminal(table, width), end="\n\n")
     if len(names) < len(metrics):
+        groups = [name.split("/")[0] for name in known if "/" in name]
+        some = f", --metrics '{groups[-1]}/*' some" if groups else ""
         print(
-            f"{len(metrics) - len(names)} more measures are in {file}; --metrics '*' prints all,"
-            f" --metrics '{next((n for n in known[::-1] if '/' in n), 'a/').split('/')[0]}/*' some"
+            f"{len(metrics) - len(names)} more measures are in {file}; --metrics '*' prints"
+            f" all{some}"
         )
 
 

@@ -13,7 +13,13 @@ from files.text import for_people
 from hierarchies import Hierarchy
 from hierarchies.naming import taxon_paths
 from metrics.posterior import softmax
-from metrics.quantification import COLUMNS, Validation, count_nodes, undetermined_by
+from metrics.quantification import (
+    COLUMNS,
+    Validation,
+    confusion_rates,
+    count_nodes,
+    undetermined,
+)
 
 
 def counting_images(source: Source, decision: Decision) -> Validation:
@@ -52,7 +58,7 @@ def count_samples(
     """
     names, place = np.unique(np.asarray(samples, dtype=object).astype(str), return_inverse=True)
     frames, paths = [], taxon_paths(tree)
-    unknown = undetermined_by(tree, validation) if len(validation.labels) else None
+    unknown = undetermined(tree, confusion_rates(validation.confusion))  # the same for all
     for number in progress(range(len(names)), desc="Counting", unit="sample"):
         own = posterior[place == number]
         frame = count_nodes(tree, own, validation, unknown=unknown)

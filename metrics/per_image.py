@@ -54,9 +54,7 @@ def worst_images(outputs: Outputs) -> np.ndarray:
     """The images that are answered wrongly, by their rows: those farthest from the truth first,
     and of those equally far the surest.
     """
-    tree, labels, answers = outputs.hierarchy, outputs.labels, outputs.predictions
-    wrong = np.flatnonzero(answers != labels)
-    common = lca_nodes(tree, tree.leaves[labels[wrong]], tree.leaves[answers[wrong]])
+    tree, (wrong, common) = outputs.hierarchy, _mistakes(outputs)
     return wrong[np.lexsort((wrong, -outputs.confidence[wrong], -tree.height[common]))]
 
 
@@ -68,10 +66,8 @@ def heights_of_mistakes(outputs: Outputs) -> pd.DataFrame:
     share expected if each were any other class than the true one, all alike. Shares are NaN without
     mistakes.
     """
-    tree, labels, answers = outputs.hierarchy, outputs.labels, outputs.predictions
-    wrong = np.flatnonzero(answers != labels)
-    common = lca_nodes(tree, tree.leaves[labels[wrong]], tree.leaves[answers[wrong]])
-    top = tree.max_depth
+    tree, (wrong, common) = outputs.hierarchy, _mistakes(outputs)
+    labels, top = outputs.labels, tree.max_depth
     count = np.bincount(tree.height[common], minlength=top + 1)
     images, expected = np.bincount(labels[wrong], minlength=tree.num_classes), np.zeros(top + 1)
     for c in np.flatnonzero(images).tolist():
@@ -88,6 +84,15 @@ def heights_of_mistakes(outputs: Outputs) -> pd.DataFrame:
             "random": ratio(expected[1:], len(wrong)),
         }
     )
+
+
+def _mistakes(outputs: Outputs) -> tuple[np.ndarray, np.ndarray]:
+    """The images that are answered wrongly, by their rows, and the lowest common ancestors of their
+    answers and true classes.
+    """
+    tree, labels, answers = outputs.hierarchy, outputs.labels, outputs.predictions
+    wrong = np.flatnonzero(answers != labels)
+    return wrong, lca_nodes(tree, tree.leaves[labels[wrong]], tree.leaves[answers[wrong]])
 
 
 def probable(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,10 +14,13 @@ Source: Forman 2008 for counting and adjusted counting; Saerens, Latinne & Decae
 2017 and Esuli et al. 2023 for a review.
 """  # noqa: E501
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.linalg import null_space
 from scipy.optimize import nnls
 
 from hierarchies import Hierarchy
@@ -32,16 +35,22 @@ _SINGULAR = 1e-6  # of the largest singular value: below, nothing tells two mixt
 _SUM = 1e3  # weight of the condition that shares sum to 1, beside shares of at most 1
 
 
-class Validation(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Validation:
     """What is known of a classifier from images with known classes.
 
-    Fields:
+    Attributes:
         labels (n,): Classes.
         posterior (n, C): Their posteriors, calibrated.
     """
 
     labels: np.ndarray
     posterior: np.ndarray
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """See `confusion`, once for all samples that are counted."""
+        return confusion(self.labels, self.posterior.argmax(axis=1), self.posterior.shape[1])
 
 
 class Shares(NamedTuple):
@@ -97,8 +106,8 @@ def undetermined(hierarchy: Hierarchy, rates: np.ndarray) -> np.ndarray:
     Args:
         rates: (C, C) from `confusion_rates`.
     """
-    _, sizes, directions = np.linalg.svd(np.vstack([rates.T, np.ones((1, len(rates)))]))
-    lost = directions[sizes <= _SINGULAR * sizes[0]]  # (k, C), along which no answer changes
+    system = np.vstack([rates.T, np.ones((1, len(rates)))])
+    lost = null_space(system, rcond=_SINGULAR).T  # (k, C), along which no answer changes
     return (np.abs(_of_nodes(hierarchy, lost)) > _SINGULAR).any(axis=0)
 
 
@@ -149,10 +158,9 @@ def class_shares(posterior: np.ndarray, validation: Validation) -> Shares:
     classes = posterior.shape[1]
     answers = posterior.argmax(axis=1)
     counted = np.bincount(answers, minlength=classes) / len(posterior)
-    table = confusion(validation.labels, validation.posterior.argmax(axis=1), classes)
     return Shares(
         counted,
-        adjusted_count(counted, confusion_rates(table)),
+        adjusted_count(counted, confusion_rates(validation.confusion)),
         saerens(posterior, validation.posterior.mean(axis=0)),
     )
 
@@ -178,7 +186,7 @@ def drawn_shares(
     answers = posterior.argmax(axis=1)
     weights = rng.multinomial(samples, np.full(samples, 1 / samples), size=draws)
     counted = np.stack([np.bincount(answers, row, minlength=classes) for row in weights]) / samples
-    seen = confusion(validation.labels, validation.posterior.argmax(axis=1), classes)
+    seen = validation.confusion
     rates, totals = confusion_rates(seen), seen.sum(axis=1)
     adjusted, prior = np.empty((draws, classes)), np.zeros((draws, classes))
     for draw in range(draws):
@@ -233,16 +241,10 @@ def count_nodes(
         columns[f"{name}_low"] = np.minimum(ends[0], columns[name])
         columns[f"{name}_high"] = np.maximum(ends[1], columns[name])
     table = pd.DataFrame(columns)
-    unknown = undetermined_by(hierarchy, validation) if unknown is None else unknown
+    if unknown is None:
+        unknown = undetermined(hierarchy, confusion_rates(validation.confusion))
     table.loc[unknown, ["adjusted", "adjusted_low", "adjusted_high"]] = np.nan
     return table
-
-
-def undetermined_by(hierarchy: Hierarchy, validation: Validation) -> np.ndarray:
-    """`undetermined` nodes by the confusion of validation images, (N,) bool."""
-    answers = validation.posterior.argmax(axis=1)
-    table = confusion(validation.labels, answers, hierarchy.num_classes)
-    return undetermined(hierarchy, confusion_rates(table))
 
 
 COLUMNS = (
