@@ -2,7 +2,7 @@
 M members of the levels, from the top to the classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hierarchies import Hierarchy
-from hierarchies.levels import cut, levels
+from hierarchies.levels import Level, cut, levels
 from losses import segments
 from losses.base import full_precision
 from losses.gradients import times
@@ -36,22 +36,34 @@ class Exponentials(NamedTuple):
     tops: Tensor
 
 
-class SideBySide(nn.Module):
-    """Where each level lies in such rows, and what targets are there.
+class _OfLevels(nn.Module):
+    """What is known of the members of all levels, whichever way they lie.
 
     Attributes:
         sizes: Number of members of each level.
         level (M,): The level of each member.
+    """
+
+    def __init__(self, found: Sequence[Level]):
+        super().__init__()
+        self.sizes = [len(level.nodes) for level in found]
+        self._table("level", np.repeat(np.arange(len(found)), self.sizes))
+
+    def _table(self, name: str, values: np.ndarray) -> None:
+        self.register_buffer(name, torch.from_numpy(values), persistent=False)
+
+
+class SideBySide(_OfLevels):
+    """Where each level lies in such rows, and what targets are there.
+
+    Attributes:
         first, starts (H,): Where each level starts, as an array and as a table.
         table (H, C + N): What each target is on each level, counted within it, from the top to the
             classes: a member, or K + v for the node v of the tree that ends there.
     """
 
     def __init__(self, hierarchy: Hierarchy):
-        super().__init__()
-        found = levels(hierarchy)
-        self.sizes = [len(level.nodes) for level in found]
-        self._table("level", np.repeat(np.arange(len(found)), self.sizes))
+        super().__init__(levels(hierarchy))
         self.first = np.cumsum([0, *self.sizes])[:-1]
         self._table("starts", self.first.copy())
         self._table("table", np.stack(_columns(hierarchy)))
@@ -101,32 +113,26 @@ class SideBySide(nn.Module):
             return torch.from_numpy(np.repeat(values.numpy(), self.sizes, axis=1))
         return values.index_select(1, self.level)
 
-    def _table(self, name: str, values: np.ndarray) -> None:
-        self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
-
-class Stack(nn.Module):
+class Stack(_OfLevels):
     """The same with the levels one below the other, columns (M, B): what is added up and spread are
     then rows, which takes a fraction of the time, so that it pays where there is enough of it.
 
     `sums` and `spread` work on all levels or, if they are given no more, on all but the last.
 
     Attributes:
-        sizes, level: As in `SideBySide`.
         upper: Number of members of all levels but the last.
         above (M - K,): What each member of all levels but the first is part of.
     """
 
     def __init__(self, hierarchy: Hierarchy):
-        super().__init__()
         found = levels(hierarchy)
-        self.sizes = [len(level.nodes) for level in found]
+        super().__init__(found)
         self.upper = sum(self.sizes[:-1])
         starts = np.cumsum([0, *self.sizes])
         above = [start + finer.above for start, finer in zip(starts, found[1:])]
         above = np.concatenate([*above, np.zeros(0, np.int64)])
         by_parent = np.argsort(above, kind="stable")
-        self._table("level", np.repeat(np.arange(len(found)), self.sizes))
         self._table("above", above)
         self._table("by_parent", by_parent + self.sizes[0])
         self._table("first_child", np.searchsorted(above[by_parent], np.arange(self.upper)))
@@ -182,9 +188,6 @@ class Stack(nn.Module):
         out[:first].zero_()
         torch.index_select(values, 0, self.above, out=out[first:])
         return out
-
-    def _table(self, name: str, values: np.ndarray) -> None:
-        self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
 
 def add_up(values: Tensor, rows: Tensor, starts: Tensor) -> Tensor:

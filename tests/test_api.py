@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from images import ODD_CLASSES, draw, make_learnable_folder
+from images import ODD_CLASSES, draw
 from PIL import Image
 from recorded import run_main
-from trained import train_small
+from trained import draw_odd_images, train_on_odd_images
 
 import predict
 from data.decoding import convert_image, read_image
@@ -20,22 +20,14 @@ from evaluation import load
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run on grey images of five classes, with a validation split."""
-    place = tmp_path_factory.mktemp("api")
-    images = make_learnable_folder(place / "images", ODD_CLASSES[:5], 12, step=40)
-    flags = ("--method", "DR", "--gray", "--use_val", "--dim", "8", "--batch_size", "8")
-    status, run = train_small(images, place / "record", *flags, "--lr", "0.003")
-    assert status == 0
-    return run
+    return train_on_odd_images(tmp_path_factory.mktemp("api"), ODD_CLASSES[:5])
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Images of odd sizes and kinds, and one that cannot be read."""
     root = tmp_path_factory.mktemp("new")
-    for i, (size, mode) in enumerate(
-        [((7, 31), "RGB"), ((40, 5), "L"), ((16, 16), "RGBA"), ((1, 1), "RGB"), ((64, 33), "P")]
-    ):
-        draw(root / f"{i}.png", size, mode, seed=i)
+    draw_odd_images(root)
     turned = Image.Exif()
     turned[0x0112] = 6  # the camera was held upright
     draw(root / "turned.jpg", (20, 9), seed=9, exif=turned)

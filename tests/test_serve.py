@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from chromium import BROWSER, Browser
-from images import draw, make_learnable_folder
+from images import draw
 from PIL import Image
 from recorded import run_main
 from test_api import assert_same_answers
-from trained import train_small
+from trained import draw_odd_images, train_on_odd_images
 from trees import TREE
 
 import predict
@@ -32,22 +32,14 @@ CLASSES = [f"A/{STRANGE} 1", f"A/{STRANGE} 2", "B/plain", "=B/long, thin"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run on grey images of classes with strange names, with a validation split."""
-    place = tmp_path_factory.mktemp("serve")
-    images = make_learnable_folder(place / "images", CLASSES, 12, step=40)
-    flags = ("--method", "DR", "--gray", "--use_val", "--dim", "8", "--batch_size", "8")
-    status, run = train_small(images, place / "record", *flags, "--lr", "0.003")
-    assert status == 0
-    return run
+    return train_on_odd_images(tmp_path_factory.mktemp("serve"), CLASSES)
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Images of odd sizes and kinds, and two that cannot be read."""
     root = tmp_path_factory.mktemp("new")
-    for i, (size, mode) in enumerate(
-        [((7, 31), "RGB"), ((40, 5), "L"), ((16, 16), "RGBA"), ((1, 1), "RGB"), ((64, 33), "P")]
-    ):
-        draw(root / f"{i}.png", size, mode, seed=i)
+    draw_odd_images(root)
     deep = np.random.default_rng(5).integers(0, 65536, (9, 14), dtype=np.uint16)
     Image.fromarray(deep).save(root / "deep.png")
     draw(root / f"{STRANGE}.jpg", (20, 9), seed=9)

@@ -1,6 +1,12 @@
-"""Runs trained for tests: a small network on a folder of images, through the command line."""
+"""Runs trained for tests: a small network on a folder of images, through the command line; and
+images to ask them about.
+"""
 
+from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
+
+from images import draw, make_learnable_folder
 
 import train
 from options import command_line
@@ -19,3 +25,20 @@ def train_small(images: str | PathLike, record: str | PathLike, *argv: str) -> t
     argv = argv if "--epochs" in argv else [*argv, "--epochs", "1"]
     status = start.main("", train.DATASETS, argv)
     return status, Run(command_line.parse(argv, "", train.DATASETS)[2])
+
+
+def train_on_odd_images(place: Path, classes: Sequence[str]) -> Run:
+    """A run on grey images of these classes, with a validation split."""
+    images = make_learnable_folder(place / "images", classes, 12, step=40)
+    flags = ("--method", "DR", "--gray", "--use_val", "--dim", "8", "--batch_size", "8")
+    status, run = train_small(images, place / "record", *flags, "--lr", "0.003")
+    assert status == 0
+    return run
+
+
+def draw_odd_images(root: Path) -> None:
+    """Draws images of odd sizes and several kinds."""
+    for i, (size, mode) in enumerate(
+        [((7, 31), "RGB"), ((40, 5), "L"), ((16, 16), "RGBA"), ((1, 1), "RGB"), ((64, 33), "P")]
+    ):
+        draw(root / f"{i}.png", size, mode, seed=i)
