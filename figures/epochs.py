@@ -62,9 +62,10 @@ def epochs_note(subject: Subject, epochs: pd.DataFrame) -> str:
     """Sentences on how many epochs there were and of which one the results are."""
     caption = f"{counted(len(epochs), 'epoch')}."
     if subject.best_epoch is not None:
+        chosen = (subject.options.get("choose") or "accuracy").replace("_", " ")
         caption += (
             f" The results are from epoch {subject.best_epoch} (dotted line), of the best"
-            " validation accuracy."
+            f" validation {chosen}."
         )
     elif len(epochs):
         caption += " The results are from the last epoch."

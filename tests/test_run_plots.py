@@ -12,6 +12,7 @@ import pytest
 from drawable import make_epochs, make_outputs, make_subject
 from trees import TREE
 
+from figures.epochs import epochs_note
 from figures.planes import place_by_neighbours, principal_components
 from figures.subject import Subject
 from hierarchies import Hierarchy, distances
@@ -172,3 +173,14 @@ def test_the_library_is_whole_in_the_page_and_named_in_its_policy(monkeypatch):
     page.plot_library.cache_clear()
     with pytest.raises(ValueError, match="pip install"):
         page.plot_library()
+
+
+@pytest.mark.parametrize(
+    "options, said", [({}, "accuracy"), ({"choose": "macro_accuracy"}, "macro accuracy")]
+)
+def test_the_curves_say_by_what_the_epoch_was_chosen(options, said):
+    epochs = pd.DataFrame({"epoch": [1, 2]})
+    subject = Subject(None, epochs, options, best_epoch=2)
+    assert f"from epoch 2 (dotted line), of the best validation {said}." in epochs_note(
+        subject, epochs
+    )
