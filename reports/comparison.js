@@ -262,7 +262,7 @@ function curvesPart(group, place) {
 
 function filter(box) {
   const table = box.querySelector("table");
-  const input = element("input", { type: "search", placeholder: "part of a method's name", "aria-label": "methods to show" });
+  const input = element("input", { type: "search", size: 24, placeholder: "part of a method's name", "aria-label": "methods to show" });
   input.addEventListener("input", () => {
     const words = input.value.toLowerCase().split(/\s+/);
     for (const row of table.tBodies[0].rows) {
