@@ -54,6 +54,14 @@ def leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
+def complain(text: str) -> None:
+    """Prints lines on standard error in one piece: `print` writes the end of the last one by
+    itself, and between the two another process may write.
+    """
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 def keep_freed_memory() -> None:
     """Has glibc keep what is freed up to KEPT bytes; does nothing with other C libraries, which
     have no such call, or where the environment says what to keep.

@@ -4,9 +4,12 @@ import os
 import platform
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+
+import startup
 
 # what a step of training does: a few pieces of some megabytes, all given back at its end
 STEPS = """
@@ -47,3 +50,12 @@ def test_what_a_step_frees_stays_for_the_next_step():
     """50 steps of 6.4 MB are 78,000 pages of 4 KiB."""
     assert pages_got("import startup") < 5_000
     assert pages_got("import startup", MALLOC_TRIM_THRESHOLD_="131072") > 20_000  # the user's word
+
+
+def test_a_complaint_is_written_in_one_piece(monkeypatch):
+    """Lines of several processes at one terminal then stay whole."""
+    pieces = []
+    stream = types.SimpleNamespace(write=pieces.append, flush=lambda: None)
+    monkeypatch.setattr(startup.sys, "stderr", stream)
+    startup.complain("error: lost\ngo on with: this")
+    assert pieces == ["error: lost\ngo on with: this\n"]

@@ -95,7 +95,7 @@ def run(
                 explained = _explained(error, record, options, team)
                 raise explained from (None if explained is error else error)
             if team.first:
-                print(f"\n{_advice(record, options, team)}", file=sys.stderr)
+                startup.complain(f"\n{_advice(record, options, team)}")
             return 143 if isinstance(error, Terminated) else 130
         finally:
             signal.signal(signal.SIGTERM, previous)
@@ -549,7 +549,7 @@ def run_to_status(
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if lacks_memory(error):
             detail = f"\n({error})" if str(error) else ""
-            print(f"{startup.NO_MEMORY_MESSAGE}{detail}", file=sys.stderr)
+            startup.complain(f"{startup.NO_MEMORY_MESSAGE}{detail}")
             return startup.NO_MEMORY
-        print(f"error: {error}", file=sys.stderr)
+        startup.complain(f"error: {error}")
         return 1 if isinstance(error, Diverged) else 2

@@ -1,6 +1,5 @@
 """What every training script calls: the command line, then one experiment."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def main(
 
         return experiment.run_to_status(options, machine, folder, shared)
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        startup.complain(f"error: {error}")
         return 2
 
 
