@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from data.cache_writer import checksums, fill, read_or_reason, refusal
-from data.decoding import DECODERS, PASSING, Box, pixels_fingerprint
+from data.decoding import DECODERS, PASSING, Box
+from data.fingerprints import FIRST, HASHES, pixels_fingerprint
 from files.locks import file_lock
 from files.writing import out_of_space, sync_folder
 
@@ -35,6 +36,7 @@ class ImageCache:
             fingerprint when it is first read.
         sizes (S, 2): float32 original width and height, in pixels.
         fingerprints (S,): uint64 hashes of size and pixels; equal for equal images.
+        fingerprints_of: By which of `data.fingerprints.HASHES`.
         kept (S,): Position of each image in the list of files; misses the bad ones that were
             skipped.
         bad: Path and reason of each file that could not be read.
@@ -45,6 +47,7 @@ class ImageCache:
     pixels: np.ndarray
     sizes: np.ndarray
     fingerprints: np.ndarray
+    fingerprints_of: str
     kept: np.ndarray
     bad: tuple[tuple[str, str], ...]
     folder: Path
@@ -84,8 +87,8 @@ class CheckedPixels(np.memmap):
 class _Check:
     """Compares rows of pixels with their fingerprints, each once."""
 
-    def __init__(self, folder: Path, sizes: np.ndarray, fingerprints: np.ndarray):
-        self._folder, self._fingerprints = folder, fingerprints
+    def __init__(self, folder: Path, sizes: np.ndarray, fingerprints: np.ndarray, of: str):
+        self._folder, self._fingerprints, self._of = folder, fingerprints, of
         self._sizes = np.asarray(sizes, np.int64)
         self._rows, self._seen = np.arange(len(sizes)), np.zeros(len(sizes), bool)
         self._all = False  # seen
@@ -102,7 +105,7 @@ class _Check:
         whole = pixels.view(np.ndarray)
         for row in rows[~self._seen[rows]].tolist():
             size = tuple(self._sizes[row].tolist())
-            if pixels_fingerprint(whole[row], size) != int(self._fingerprints[row]):
+            if pixels_fingerprint(whole[row], size, self._of) != int(self._fingerprints[row]):
                 raise ValueError(self._damaged(row))
             self._seen[row] = True
         self._all = bool(self._seen.all())
@@ -323,9 +326,13 @@ def _open(folder: Path, read: Callable | None = None) -> ImageCache | None:
         # caches of earlier versions have none
         if content.get("checksums") not in (None, checksums(content, folder)):
             return None
+        of = content.get("fingerprints_of", FIRST)
+        # other hashes under another name: an earlier version, which knows one, sees no whole cache
+        # in it, and no damage either
+        named = "fingerprints" if of == FIRST else of
         with np.load(folder / "images.npz") as arrays:
-            sizes, fingerprints, kept = (arrays[name] for name in ("sizes", "fingerprints", "kept"))
-        if not len(sizes) == len(fingerprints) == len(kept) == shape[0]:
+            sizes, fingerprints, kept = (arrays[name] for name in ("sizes", named, "kept"))
+        if of not in HASHES or not len(sizes) == len(fingerprints) == len(kept) == shape[0]:
             return None
         bad = tuple((file, reason) for file, reason in content["bad"])
         notes = list(content["notes"])
@@ -334,10 +341,10 @@ def _open(folder: Path, read: Callable | None = None) -> ImageCache | None:
     passing = [file for file, reason in bad if reason.startswith(PASSING)]
     if read is not None and any(not isinstance(read(file), str) for file in passing):
         return None
-    pixels = CheckedPixels.open(folder, shape, _Check(folder, sizes, fingerprints))
+    pixels = CheckedPixels.open(folder, shape, _Check(folder, sizes, fingerprints, of))
     if bad:
         notes.append(
             f"{len(bad)} images were left out because they cannot be read:"
             f" {', '.join(file for file, _ in bad)}"
         )
-    return ImageCache(pixels, sizes, fingerprints, kept, bad, folder, tuple(notes))
+    return ImageCache(pixels, sizes, fingerprints, of, kept, bad, folder, tuple(notes))

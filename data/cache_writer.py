@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from data.decoding import Box, Decoded, read_image, reason
+from data.fingerprints import NEWEST
 from data.image_notes import ImageNotes
 from data.progress import progress
 from files.writing import sync_folder
@@ -72,7 +73,7 @@ def fill(
         np.array(sizes, np.float32).reshape(-1, 2),
         np.array(fingerprints, np.uint64),
     )
-    arrays = {"kept": np.array(kept, np.int64), "sizes": sizes, "fingerprints": fingerprints}
+    arrays = {"kept": np.array(kept, np.int64), "sizes": sizes, NEWEST: fingerprints}
     with open(folder / "images.npz", "wb") as handle:
         np.savez(handle, **arrays)
         handle.flush()
@@ -81,6 +82,7 @@ def fill(
         "shape": [len(kept), *(first or (0, 0, 0))],
         "bad": bad,
         "notes": notes.sentences(),
+        "fingerprints_of": NEWEST,
     }
     content["checksums"] = checksums(content, folder)
     with open(folder / "content.json", "w", encoding="utf-8") as handle:
@@ -146,7 +148,7 @@ def _in_order(
 
     def read_one(file: str) -> tuple[Decoded | str, int | None]:
         image = read(file)
-        return image, None if isinstance(image, str) else image.fingerprint
+        return image, None if isinstance(image, str) else image.fingerprint()
 
     pool, ahead, most = ThreadPoolExecutor(workers), deque(), 16 * workers
     try:

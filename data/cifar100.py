@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from data.cifar100_files import FOLDER, PARTS, SIDE, load_part, name_of, read_images
-from data.decoding import pixels_fingerprint
 from data.splits import SPLITS, Splits, choose_split_seed, random_split, stratified_split
 from data.stream import Upscaled
 from hierarchies import Hierarchy, check_same_classes, read_hierarchy
@@ -73,9 +72,7 @@ def load(options: Mapping) -> Splits:
     n_train = len(parts[0]["fine_labels"])
     train, val = _held_out(labels[:n_train], options)
     pixels = _convert(pixels, options["resize"], options["gray"])
-    fingerprints = None
     if options["upscale"]:
-        fingerprints = [pixels_fingerprint(image, (SIDE, SIDE)) for image in pixels]
         pixels = Upscaled(pixels, options["upscale"])
     return Splits(
         dataset="CIFAR100",
@@ -88,7 +85,6 @@ def load(options: Mapping) -> Splits:
         labels=labels,
         sizes=np.full((len(labels), 2), SIDE),
         pixels=pixels,
-        fingerprints=fingerprints,
         train=train,
         val=val,
         test=np.arange(n_train, len(labels)),

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import io
 import itertools
 import math
@@ -18,6 +17,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from data.bare import bare_copies, ended_jpeg
 from data.contents import File, for_pillow, opened, size_of
+from data.fingerprints import NEWEST, pixels_fingerprint
 from data.jpeg import check_torchvision, decode_jpeg, plain_jpeg
 from data.tiff import (
     ORIENTATION,
@@ -121,12 +121,11 @@ class Decoded(NamedTuple):
     frames: int
     truncated: bool = False
 
-    @property
-    def fingerprint(self) -> int:
-        """64 bits of a hash of original size and pixels; equal for equal images. Computed when it
-        is asked for, which takes a tenth of the time of decoding.
+    def fingerprint(self, of: str = NEWEST) -> int:
+        """64 bits of a hash of original size and pixels, one of `data.fingerprints.HASHES`; equal
+        for equal images.
         """
-        return pixels_fingerprint(self.pixels, self.size)
+        return pixels_fingerprint(self.pixels, self.size, of)
 
 
 class _Refused(ValueError):
@@ -683,13 +682,6 @@ def _as_stored(box: tuple, stored: tuple[int, int], turn: Image.Transpose | None
     if turn in _FROM_BELOW:
         top, bottom = height - bottom, height - top
     return left, top, right, bottom
-
-
-def pixels_fingerprint(pixels: np.ndarray, size: tuple[int, int]) -> int:
-    """64 bits of a hash of an image's original (width, height) and pixels (H, W, channels)."""
-    digest = hashlib.blake2b(b"%d %d " % size, digest_size=8)
-    digest.update(np.ascontiguousarray(pixels))
-    return int.from_bytes(digest.digest(), "big")
 
 
 def _middle(box: tuple, wanted: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -86,6 +86,7 @@ def load(options: Mapping) -> Splits:
         *parts,
         notes=tuple(notes),
         fingerprints=cache.fingerprints,
+        fingerprints_of=cache.fingerprints_of,
     )
 
 

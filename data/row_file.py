@@ -60,8 +60,7 @@ def open_rows(
     Returns: A memory map, whose changes would not reach the file.
     Raises: OSError: If there is no place that can be written, or no space left.
     """
-    inside = [] if data_dir is None else [Path(data_dir) / FOLDER]
-    places = [Path(cache_dir)] if cache_dir is not None else [*inside, user_folder()]
+    places = _places(data_dir, cache_dir)
     files = [_RowFile(place / name, shape, np.dtype(dtype)) for place in places]
     whole = next((file for file in files if not len(file.missing())), None)
     if whole is not None:
@@ -81,6 +80,20 @@ def open_rows(
                     ) from error
                 raise
     return file.map()
+
+
+def begun(
+    name: str, *, data_dir: str | os.PathLike | None, cache_dir: str | os.PathLike | None = None
+) -> bool:
+    """Whether there are rows of this name, all or some of them, where `open_rows` looks for them;
+    of any such name where it has a *.
+    """
+    return any(any(place.glob(name)) for place in _places(data_dir, cache_dir))
+
+
+def _places(data_dir: str | os.PathLike | None, cache_dir: str | os.PathLike | None) -> list[Path]:
+    inside = [] if data_dir is None else [Path(data_dir) / FOLDER]
+    return [Path(cache_dir)] if cache_dir is not None else [*inside, user_folder()]
 
 
 class _RowFile:

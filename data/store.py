@@ -13,6 +13,7 @@ import numpy as np
 from data.cache import ImageCache, build_cache
 from data.cache_writer import refusal
 from data.decoding import Box, read_image
+from data.fingerprints import FILES
 from data.headers import read_headers
 from data.image_notes import ImageNotes
 from data.stream import Stream, Upscaled
@@ -54,7 +55,7 @@ class Images(NamedTuple):
         kept (K,): Position of each image in the list of files.
         notes: What the user should be told.
         fingerprints (K,): uint64 hashes of the images' content.
-        fingerprints_of: 'pixels' or 'files': what they are made of.
+        fingerprints_of: What they are made of, see `data.fingerprints`.
         cache: The cache they come from, if they do.
     """
 
@@ -103,7 +104,15 @@ def _cached(
     how = {name: options[name] for name in READING}
     cache = build_cache(root, files, **how, boxes=boxes)
     notes = (*cache.notes, *place_notes(cache, root, options["cache_dir"]))
-    return Images(cache.pixels, cache.sizes, cache.kept, notes, cache.fingerprints, "pixels", cache)
+    return Images(
+        cache.pixels,
+        cache.sizes,
+        cache.kept,
+        notes,
+        cache.fingerprints,
+        cache.fingerprints_of,
+        cache,
+    )
 
 
 def _stream(
@@ -147,7 +156,7 @@ def _stream(
         decoder=options["decoder"],
     )
     return Images(
-        stream, headers.sizes[kept], kept, tuple(notes), headers.fingerprints[kept], "files"
+        stream, headers.sizes[kept], kept, tuple(notes), headers.fingerprints[kept], FILES
     )
 
 

@@ -121,16 +121,18 @@ class Upscaled(_Rows):
     Args:
         pixels: uint8 (S, H, W, channels), an array, a memory map or a stream.
         side: Side of the enlarged images in pixels, above 0.
+
+    Attributes: shape (S, side, side, channels), dtype uint8, ndim; stored, the images as given.
     """
 
     def __init__(self, pixels: object, side: int):
         if side < 1:
             raise ValueError(f"upscale must be 1 pixel or more, got {side}")
         super().__init__(len(pixels), int(side), pixels.shape[3])
-        self._pixels = pixels
+        self.stored = pixels
 
     def _fetch(self, rows: np.ndarray) -> np.ndarray:
-        small = torch.from_numpy(np.ascontiguousarray(self._pixels[rows])).permute(0, 3, 1, 2)
+        small = torch.from_numpy(np.ascontiguousarray(self.stored[rows])).permute(0, 3, 1, 2)
         from torchvision.transforms.v2 import functional
 
         large = functional.resize(small, list(self.shape[1:3]), antialias=True)

@@ -72,14 +72,15 @@ class Batch(NamedTuple):
         errors (n): Why a file cannot be read; None where it can.
         pixels: uint8 (B, H, W, channels).
         sizes: float32 (B, 2), original width and height in pixels.
-        fingerprints: uint64 (B,), of size and pixels, as in `data.Splits`.
+        fingerprints: By each hash that was asked for uint64 (B,), of size and pixels, as in
+            `data.Splits`.
     """
 
     files: list[str | None]
     errors: list[str | None]
     pixels: np.ndarray
     sizes: np.ndarray
-    fingerprints: np.ndarray
+    fingerprints: dict[str, np.ndarray]
 
 
 def find_images(paths: Iterable[str | os.PathLike]) -> Found:
@@ -166,6 +167,7 @@ def read_batches(
     batch_size: int,
     workers: int | None = None,
     boxes: Mapping[str, Box] | None = None,
+    fingerprints: Sequence[str] = (),
 ) -> Iterator[Batch]:
     """The files in order, batch by batch, as training reads images; threads stay up to a batch
     ahead.
@@ -176,20 +178,21 @@ def read_batches(
         batch_size: Files in a batch, 1 or more.
         workers: Threads that decode; as many as there are cores by default.
         boxes: For each file the part of it to cut out first; None for whole images.
+        fingerprints: Those of `data.fingerprints.HASHES` that are wanted.
 
     Raises: ValueError: If batch_size is below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
     pool, ahead = ThreadPoolExecutor(workers or cores(), "image decoder"), deque()
-    read, position = partial(_read, shape=shape, boxes=boxes), 0
+    read, position = partial(_read, shape=shape, boxes=boxes, fingerprints=fingerprints), 0
     try:
         for start in range(0, len(files), batch_size):
             while position < min(start + 2 * batch_size, len(files)):
                 ahead.append(pool.submit(read, files[position]))
                 position += 1
             names = [_name(file) for file in files[start : start + batch_size]]
-            yield _batch(names, [ahead.popleft().result() for _ in names], shape)
+            yield _batch(names, [ahead.popleft().result() for _ in names], shape, fingerprints)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -202,8 +205,9 @@ def _name(file: Picture) -> str | None:
 
 def _batch(
     files: list[str | None],
-    images: list[tuple[np.ndarray, tuple[int, int], int] | str],
+    images: list[tuple[np.ndarray, tuple[int, int], list[int]] | str],
     shape: Shape,
+    hashes: Sequence[str],
 ) -> Batch:
     read = [image for image in images if not isinstance(image, str)]
     empty = np.empty((0, shape.height, shape.width, 1 if shape.gray else 3), np.uint8)
@@ -211,15 +215,21 @@ def _batch(
     if shape.upscale and read:
         pixels = Upscaled(pixels, shape.upscale)[:]
     sizes = np.array([size for _, size, _ in read], np.float32).reshape(-1, 2)
-    fingerprints = np.array([fingerprint for _, _, fingerprint in read], np.uint64)
+    fingerprints = {
+        of: np.array([values[place] for _, _, values in read], np.uint64)
+        for place, of in enumerate(hashes)
+    }
     errors = [image if isinstance(image, str) else None for image in images]
     return Batch(files, errors, pixels, sizes, fingerprints)
 
 
 def _read(
-    file: Picture, shape: Shape, boxes: Mapping[str, Box] | None
-) -> tuple[np.ndarray, tuple[int, int], int] | str:
-    """Pixels, original size and fingerprint of an image, or why there are none."""
+    file: Picture,
+    shape: Shape,
+    boxes: Mapping[str, Box] | None,
+    fingerprints: Sequence[str],
+) -> tuple[np.ndarray, tuple[int, int], list[int]] | str:
+    """Pixels, original size and fingerprints of an image, or why there are none."""
     square = shape.height == shape.width
     how = {
         "resize": shape.height if square else None,
@@ -241,7 +251,7 @@ def _read(
         pixels = image.pixels if square else _stretch(image.pixels, shape)
     except Exception as error:  # damaged bytes can raise anything
         return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return pixels, image.size, image.fingerprint
+    return pixels, image.size, [image.fingerprint(of) for of in fingerprints]
 
 
 def _stretch(pixels: np.ndarray, shape: Shape) -> np.ndarray:

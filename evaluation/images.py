@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from data.cifar100_files import read_picture
-from data.decoding import pixels_fingerprint, read_image
+from data.decoding import read_image
+from data.fingerprints import FILES, is_of_pixels, pixels_fingerprint
 from data.headers import file_fingerprint
 from runs.folder import Run
 
@@ -35,7 +36,7 @@ class Content(NamedTuple):
 
     Attributes:
         fingerprints: By file, 16 hexadecimal digits.
-        of: 'pixels' or 'files', see `data.Splits`.
+        of: What they are made of, see `data.Splits`.
         resize, gray, grey_range, truncated, fit, decoder: As which the run reads them.
     """
 
@@ -78,8 +79,7 @@ def _default_place(dataset: object) -> str | None:
 
 def _content(run: Run) -> Content:
     """What the run recorded of its images; nothing where it is of an earlier version."""
-    options, images = run.options, run.config.get("images")
-    of = images.get("fingerprints_of") if isinstance(images, dict) else None
+    options, of = run.options, run.fingerprints_of
     table = run.split if (run.folder / "split.csv").is_file() else None
     if table is None or not {"file", "fingerprint"} <= set(table.columns):
         return Content({}, str(of), 0, False)
@@ -100,10 +100,13 @@ def _content(run: Run) -> Content:
 
 def _has_content(path: Path, file: str, content: Content) -> bool:
     """Whether an image is the one that the run knows."""
-    if content.of == "files":
+    if content.of == FILES:
         found = file_fingerprint(path)
-    else:
-        found = read_image(path, **dict(list(content._asdict().items())[2:])).fingerprint
+    elif is_of_pixels(content.of):
+        how = dict(list(content._asdict().items())[2:])
+        found = read_image(path, **how).fingerprint(content.of)
+    else:  # of a later version
+        return False
     return content.fingerprints.get(file) == f"{found:016x}"
 
 
@@ -117,7 +120,9 @@ def _packed(file: str, folder: ImageFolder) -> np.ndarray | None:
     known = folder.content
     if pixels is None or known is None:
         return pixels
-    found = pixels_fingerprint(pixels, (pixels.shape[1], pixels.shape[0]))
+    if not is_of_pixels(known.of):
+        return None
+    found = pixels_fingerprint(pixels, (pixels.shape[1], pixels.shape[0]), known.of)
     return pixels if known.fingerprints.get(file) == f"{found:016x}" else None
 
 

@@ -1,10 +1,11 @@
 """Which of some images a run was trained, validated or tested on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from data.fingerprints import FILES, is_of_pixels
 from data.headers import file_fingerprint
 from runs.folder import Run
 
@@ -17,37 +18,42 @@ class KnownImages:
     which have none, by their path in the folder that the run names.
 
     Args:
-        run: A run; of one without a split.csv nothing is known.
+        run: A run; of one without a split.csv, or with hashes of a later version, nothing is known.
+
+    Attributes: hashes, the fingerprints of pixels that `splits` asks for, of
+    `data.fingerprints.HASHES`.
     """
 
     def __init__(self, run: Run):
-        images, places = run.config.get("images"), run.config.get("places")
-        self._of = images.get("fingerprints_of") if isinstance(images, dict) else "path"
+        places = run.config.get("places")
+        self._of = run.fingerprints_of
+        self.hashes = (self._of,) if is_of_pixels(self._of) else ()
         root = places.get("data_dir") if isinstance(places, dict) else None
         self._root = os.path.realpath(root) if isinstance(root, str) else None
         table = run.split if (run.folder / "split.csv").is_file() else None
-        key = "file" if self._of == "path" else "fingerprint"
+        key = "file" if self._of is None else "fingerprint"
         self._splits = {}
-        if table is not None and {key, "split"} <= set(table.columns):
+        usable = self.hashes or self._of in (None, FILES)
+        if usable and table is not None and {key, "split"} <= set(table.columns):
             keys, splits = table[key].astype(str), table["split"]
             for name in reversed(SPLITS):
                 self._splits |= dict.fromkeys(keys[splits == name], name)
 
-    def splits(self, files: Sequence[str], fingerprints: np.ndarray) -> np.ndarray:
+    def splits(self, files: Sequence[str], fingerprints: Mapping[str, np.ndarray]) -> np.ndarray:
         """Name of the split of each image, (B,) of str; '' where the run does not know it.
 
         Args:
             files: Paths of the B images.
-            fingerprints: (B,) uint64, of their pixels as the run reads them.
+            fingerprints: (B,) uint64 by each of `hashes`, of their pixels as the run reads them.
         """
         if not self._splits:
             return np.full(len(files), "", dtype=object)
-        if self._of == "path":
+        if self._of is None:
             keys = [self._relative(file) for file in files]
-        elif self._of == "files":
+        elif self._of == FILES:
             keys = [f"{file_fingerprint(file):016x}" for file in files]
         else:
-            keys = [f"{value:016x}" for value in map(int, fingerprints)]
+            keys = [f"{value:016x}" for value in map(int, fingerprints[self._of])]
         return np.array([self._splits.get(key, "") for key in keys], dtype=object)
 
     def _relative(self, file: str) -> str:
@@ -63,12 +69,15 @@ class KnownToAny:
 
     Args:
         runs: One or more.
+
+    Attributes: hashes, see `KnownImages`.
     """
 
     def __init__(self, runs: Sequence[Run]):
         self._known = [KnownImages(run) for run in runs]
+        self.hashes = tuple({of: None for known in self._known for of in known.hashes})
 
-    def splits(self, files: Sequence[str], fingerprints: np.ndarray) -> np.ndarray:
+    def splits(self, files: Sequence[str], fingerprints: Mapping[str, np.ndarray]) -> np.ndarray:
         """As `KnownImages.splits`."""
         order = [*SPLITS, ""]
         found = [known.splits(files, fingerprints) for known in self._known]

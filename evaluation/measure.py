@@ -141,9 +141,7 @@ def _warn_of_other_images(run: Run, splits: data.Splits) -> None:
     """Says on stderr which images are not those that the run was made with; other versions of
     Pillow may read the same files a little differently.
     """
-    changed = run.changed_images(
-        splits.files, splits.content, splits.content_digest, splits.fingerprints_of
-    )
+    changed = run.changed_images(splits.files, splits.content_by, splits.digest_by)
     if changed:
         some = ", ".join(map(printable, changed[:5])) + (", ..." if len(changed) > 5 else "")
         print(

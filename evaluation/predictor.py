@@ -124,7 +124,10 @@ class Predictor:
         boxes: Mapping[str, Box] | None = None,
     ) -> Iterator[tuple[pd.DataFrame, np.ndarray, np.ndarray]]:
         """Batch by batch the rows of the table, embeddings and scores; adds to the counts."""
-        for batch in read_batches(images, self.shape, self.batch_size, boxes=boxes):
+        hashes = () if self.known is None else self.known.hashes
+        for batch in read_batches(
+            images, self.shape, self.batch_size, boxes=boxes, fingerprints=hashes
+        ):
             vectors, scores = self._embed(batch)
             answered = self.answers(scores)
             known = None if truths is None else truths[counts.images :][: len(batch.files)]

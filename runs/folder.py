@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -193,25 +193,37 @@ class Run:
             raise _changed(self.folder / CHECKSUMS)
         return checksums
 
+    @property
+    def fingerprints_of(self) -> str | None:
+        """What the fingerprints in split.csv are made of, see `data.fingerprints`; None where there
+        are none, in runs of earlier versions.
+        """
+        images = self.config.get("images")
+        of = images.get("fingerprints_of") if isinstance(images, dict) else None
+        return of if isinstance(of, str) else None
+
     def changed_images(
-        self, files: Sequence[str], content: Sequence[str], digest: str, of: str
+        self,
+        files: Sequence[str],
+        content_by: Callable[[str], Sequence[str] | None],
+        digest_by: Callable[[str], str],
     ) -> list[str] | None:
         """Images that have another content than those that the run was started with.
 
         Args:
             files: All images, those of split.csv.
-            content: The fingerprint of each, see `data.Splits.content`.
-            digest: Of them all together.
-            of: What the fingerprints are made of.
+            content_by, digest_by: What the fingerprints are made of -> that of each image, None
+                where that cannot be told, and of all together; see `data.Splits`.
 
         Returns: Their names; None where that cannot be told: the run is of an earlier version, or
-            its fingerprints are made of something else.
+            its fingerprints are made of something else than pixels or files are now.
         Raises: RunError: If split.csv is damaged.
         """
-        before = self.config.get("images")
-        if not isinstance(before, dict) or before.get("fingerprints_of") != of:
+        of = self.fingerprints_of
+        content = None if of is None else content_by(of)
+        if content is None:
             return None
-        if before.get("digest") == digest:
+        if self.config["images"].get("digest") == digest_by(of):
             return []
         table = self.split
         if not {"file", "fingerprint"} <= set(table.columns):

@@ -47,7 +47,9 @@ class Entry(NamedTuple):
     seed: int
     split: str
     metrics: pd.DataFrame
-    images: str | None = None  # fingerprint of their content, where the run knows it
+    # what the fingerprints of the images' content are made of, and of them all together, where the
+    # run knows it
+    images: tuple[str, str] | None = None
     place: str | None = None  # of the images
 
     @property
@@ -156,7 +158,7 @@ def _read_entry(run: Run) -> Entry:
         else run.folder.resolve().parent.parent.name
     )
     images, places = config.get("images"), config.get("places")
-    known = isinstance(images, dict) and images.get("fingerprints_of") == "pixels"
+    known = run.fingerprints_of not in (None, "files")
     return Entry(
         run.folder,
         dataset,
@@ -166,7 +168,7 @@ def _read_entry(run: Run) -> Entry:
         seed,
         split,
         _checked_metrics(run),
-        str(images.get("digest")) if known else None,
+        (run.fingerprints_of, str(images.get("digest"))) if known else None,
         str(places.get("data_dir")) if isinstance(places, dict) else None,
     )
 
@@ -247,7 +249,8 @@ def _mixed(entries: Sequence[Entry]) -> list[str]:
     rows, messages = defaultdict(dict), []
     for entry in entries:
         if entry.images is not None:
-            rows[entry.row].setdefault(entry.images, entry)
+            of = entry.images[0]  # those of different hashes say nothing about each other
+            rows[entry.row, of].setdefault(entry.images, entry)
     for different in rows.values():
         first, *others = different.values()
         messages += [

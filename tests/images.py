@@ -1,9 +1,13 @@
 """Small image files and folder trees for the tests."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from data.cache_writer import checksums
 
 ODD_CLASSES = (
     "Animals/Copepods/long, thin",
@@ -40,6 +44,22 @@ def make_folder(root, counts, size=(6, 4)):
                 seed=(seed := seed + 1),
             )
     return Path(root)
+
+
+def make_earlier(cache):
+    """Turns an image cache into one of an earlier version: other fingerprints, under their name."""
+    sizes, path = cache.sizes.astype(int), cache.folder / "content.json"
+    found = [
+        hashlib.blake2b(b"%d %d " % tuple(size) + pixels.tobytes(), digest_size=8).digest()
+        for size, pixels in zip(sizes.tolist(), cache.pixels[:])
+    ]
+    arrays = {"kept": cache.kept, "sizes": cache.sizes}
+    arrays["fingerprints"] = np.frombuffer(b"".join(found), ">u8").astype(np.uint64)
+    np.savez(cache.folder / "images.npz", **arrays)
+    content = json.loads(path.read_text())
+    del content["fingerprints_of"]
+    content["checksums"] = checksums(content, cache.folder)
+    path.write_text(json.dumps(content))
 
 
 def make_learnable_folder(root, names, count, step=30):

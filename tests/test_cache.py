@@ -12,13 +12,14 @@ import zlib
 
 import numpy as np
 import pytest
-from images import draw, make_folder
+from images import draw, make_earlier, make_folder
 from PIL import Image
 
 from data import cache as cache_module
 from data import cache_writer, decoding
 from data.cache import build_cache
 from data.decoding import read_image
+from data.fingerprints import HASHES, pixels_fingerprint
 from hierarchies import scan_folders
 
 ODD_NAMES = ("Tripos furca, duplets/a b.png", "Ærøskøbing/浮游.png", "quote's (x)/100%.png")
@@ -147,8 +148,40 @@ def test_the_first_frame_counts(tmp_path):
 
 def test_equal_images_have_equal_fingerprints(tmp_path):
     draw(tmp_path / "a.png"), draw(tmp_path / "b.bmp"), draw(tmp_path / "c.png", seed=1)
-    a, b, c = (read_image(tmp_path / name).fingerprint for name in ("a.png", "b.bmp", "c.png"))
-    assert a == b != c
+    images = [read_image(tmp_path / name) for name in ("a.png", "b.bmp", "c.png")]
+    for of in HASHES:
+        a, b, c = (image.fingerprint(of) for image in images)
+        assert a == b != c != images[0]._replace(size=(12, 8)).fingerprint(of) != a
+
+
+def test_fingerprints_stay_what_they_were():
+    """Records and caches hold them: big-endian, of the text '2 2 ' and the bytes 0 to 11."""
+    pixels = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    expected = {"pixels": 0xC8F08A3DD5C2237D, "pixels by xxh3": 0x026A9D706B082569}
+    assert {of: pixels_fingerprint(pixels, (2, 2), of) for of in HASHES} == expected
+    turned = np.asfortranarray(pixels)  # in another order in memory
+    assert {of: pixels_fingerprint(turned, (2, 2), of) for of in HASHES} == expected
+
+
+def test_a_cache_of_an_earlier_version_is_used_and_its_damage_noticed(tmp_path):
+    files = [f"a/{number:02}.png" for number in range(3)]
+    root, place = make_folder(tmp_path / "images", {"a": 3}), tmp_path / "cache"
+    new = build_cache(root, files, resize=4, cache_dir=place)
+    expected = np.array(new.pixels)
+    make_earlier(new)
+    written = (new.folder / "pixels.bin").stat().st_mtime_ns
+    old = build_cache(root, files, resize=4, cache_dir=place)
+    assert (old.folder / "pixels.bin").stat().st_mtime_ns == written
+    assert (old.fingerprints_of, new.fingerprints_of) == ("pixels", "pixels by xxh3")
+    np.testing.assert_array_equal(old.pixels[:], expected)
+    content = bytearray((old.folder / "pixels.bin").read_bytes())
+    content[50] ^= 1
+    (old.folder / "pixels.bin").write_bytes(content)
+    with pytest.raises(ValueError, match="image cache .* is damaged: its image 1 "):
+        build_cache(root, files, resize=4, cache_dir=place).pixels[:]
+    again = build_cache(root, files, resize=4, cache_dir=place)
+    assert again.fingerprints_of == new.fingerprints_of
+    np.testing.assert_array_equal(again.pixels[:], expected)
 
 
 def bad_files(root):
@@ -612,7 +645,8 @@ def test_the_content_is_plain_json(tmp_path):
     cache = build_cache(tmp_path, ["å, b.png"], resize=3)
     content = json.loads((cache.folder / "content.json").read_text())
     assert set(content.pop("checksums")) == {"content.json", "images.npz"}
-    assert content == {"shape": [1, 3, 3, 3], "bad": [], "notes": []}
+    of = {"fingerprints_of": "pixels by xxh3"}
+    assert content == {"shape": [1, 3, 3, 3], "bad": [], "notes": [], **of}
 
 
 def test_a_grey_range_makes_its_value_white_in_grey_and_colour(tmp_path):

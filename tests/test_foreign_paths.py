@@ -56,7 +56,7 @@ def test_a_folder_that_the_run_names_shows_only_images_whose_content_the_run_kno
     draw(tmp_path / "home/me/secret.png")
     draw(tmp_path / "data/a/1.png", seed=1)
     run = write_whole_run(tmp_path / "record", resize=4)
-    known = f"{read_image(tmp_path / 'data/a/1.png', resize=4).fingerprint:016x}"
+    known = f"{read_image(tmp_path / 'data/a/1.png', resize=4).fingerprint('pixels'):016x}"
     rows = {"file": ["a/1.png", "home/me/secret.png"], "fingerprint": [known, "0" * 16]}
     run.write_table("split.csv", pd.DataFrame(rows))
     digest = {"digest": "x", "fingerprints_of": "pixels"}

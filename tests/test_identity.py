@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from images import draw, make_learnable_folder
+from images import draw, make_earlier, make_learnable_folder
 from PIL import Image
 
 import evaluate
 import train
+from data.cache import build_cache
 from data.headers import file_fingerprint, read_headers
+from data.unlabelled import Shape, read_batches
+from evaluation.known_images import KnownImages, KnownToAny
 from options import command_line
 from runs.folder import Run
 from runs.records import read_record
@@ -139,6 +142,57 @@ def test_seeds_of_two_collections_of_one_name_are_not_mixed(start, images, tmp_p
     shutil.copytree(copy, run.folder)
     (warning,) = read_record(tmp_path / "record").warnings
     assert str(images) in warning and str(other) in warning and "--record DIR" in warning
+
+
+def test_runs_whose_images_are_known_by_another_hash_are_on_the_same_images(
+    start, images, tmp_path, capsys
+):
+    flags = ("--freeze", "butlast", "--rand_backbone", "--use_val", "--features", "float32")
+    _, whole, _ = start(*flags, "--record", str(tmp_path / "whole"))
+    (place,) = images.glob(".taxonomy_cache/*/pixels.bin")
+    files = sorted(str(path.relative_to(images)) for path in images.rglob("*.png"))
+    make_earlier(build_cache(images, files, resize=16, gray=True))
+    for features in images.glob(".taxonomy_cache/*.features"):
+        shutil.rmtree(features)
+    run = interrupt(start, *flags)
+    assert run.config["images"]["fingerprints_of"] == "pixels"
+    shutil.rmtree(place.parent)  # it is built anew, with the hashes of this version
+    text = (run.folder / "split.csv").read_text()
+    (run.folder / "split.csv").write_text(text.replace("train", "tra1n"))
+    status, run, said = start(*flags, "--resume")
+    assert status == 0 and place.is_file()
+    assert "computed before" in said and "split.csv was damaged" in said
+    assert "not known" not in said and "other images" not in said
+    assert (run.folder / "split.csv").read_text() == text
+    for name in ("last.pt", "best.pt", "epochs.csv", "metrics.csv", "test.pkl"):
+        assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+    status, other, said = start(*flags, seed=2)
+    assert other.config["images"]["fingerprints_of"] == "pixels by xxh3"
+    assert status == 0 and "other images" not in said
+    assert not read_record(tmp_path / "record").warnings
+    assert evaluate.main([str(run.folder), "--data_dir", str(images), "--GPU", "cpu"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    known = run.split.set_index("file")["split"]
+    for seen in (KnownImages(run), KnownToAny([run, run])):
+        (batch,) = read_batches(
+            [str(images / file) for file in known.index],
+            Shape(16, 16, gray=True),
+            64,
+            fingerprints=seen.hashes,
+        )
+        assert seen.splits(batch.files, batch.fingerprints).tolist() == known.tolist()
+    assert KnownToAny([run, other]).hashes == ("pixels", "pixels by xxh3")
+    later = {"digest": "1", "fingerprints_of": "a hash to come"}
+    config = {name: value for name, value in other.config.items() if name != "checksums"}
+    other.write_json("config.json", {**config, "images": later})
+    unknown = KnownImages(Run(other.folder))
+    assert unknown.splits(["a.png"], {}).tolist() == [""] and unknown.hashes == ()
+    status, _, said = start(*flags, seed=2)
+    assert status == 0 and "a later version of this project has recorded the run" in said
+    replace(images / "A/a/3.png")
+    status, _, said = start(*flags)
+    assert status == 2 and "1 of 24 images are not those" in said and "A/a/3.png" in said
+    assert "seed1 was trained on other images" in start(*flags, seed=3)[2]
 
 
 def test_images_added_between_two_seeds_are_a_note(start, images):

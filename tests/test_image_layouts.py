@@ -212,7 +212,7 @@ def test_separate_planes_are_turned_as_the_camera_says(tmp_path, flag):
         (tmp_path / name).write_bytes(content)
     found, pillow = (read_image(tmp_path / name, resize=0) for name in ("a.tif", "b.tif"))
     np.testing.assert_array_equal(found.pixels, pillow.pixels)
-    assert found.size == pillow.size and found.fingerprint == pillow.fingerprint
+    assert found.size == pillow.size and found.fingerprint() == pillow.fingerprint()
     assert read_head(tmp_path / "a.tif").size == found.size
 
 

@@ -95,7 +95,7 @@ def test_streamed_and_cached_images_are_one_dataset(root, monkeypatch):
     monkeypatch.setattr(store, "CACHE_LIMIT", 1000)
     streamed = load(root)
     assert isinstance(streamed.pixels, Stream) and streamed.digest == cached.digest
-    assert (cached.fingerprints_of, streamed.fingerprints_of) == ("pixels", "files")
+    assert (cached.fingerprints_of, streamed.fingerprints_of) == ("pixels by xxh3", "files")
     assert len(set(streamed.content)) == len(set(cached.content)) > 1
     np.testing.assert_array_equal(streamed.sizes, cached.sizes)
     np.testing.assert_array_equal(streamed.pixels[[0, 40, 71]], cached.pixels[[0, 40, 71]])

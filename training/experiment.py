@@ -15,6 +15,7 @@ import torch
 import data
 import models
 import startup
+from data.fingerprints import FILES, is_of_pixels
 from files.text import printable
 from metrics import suite
 from metrics.per_image import per_image
@@ -317,9 +318,7 @@ def _check_same(record: Run, options: Mapping, machine: Mapping, splits: data.Sp
                 f"{record.folder}: the {key} is not the one this run was started with; have the"
                 f" images changed?{again}"
             )
-    changed = record.changed_images(
-        splits.files, splits.content, splits.content_digest, splits.fingerprints_of
-    )
+    changed = record.changed_images(splits.files, splits.content_by, splits.digest_by)
     if changed is None:
         return ["whether the images are still the same is not known: " + _unknown(record)]
     if changed:
@@ -334,6 +333,8 @@ def _check_same(record: Run, options: Mapping, machine: Mapping, splits: data.Sp
 def _unknown(record: Run) -> str:
     if record.config.get("images") is None:
         return "an earlier version of this project has recorded the run"
+    if record.fingerprints_of != FILES and not is_of_pixels(record.fingerprints_of):
+        return "a later version of this project has recorded the run"
     return "they were recorded with, or are now read with, --stream"
 
 
@@ -394,14 +395,14 @@ def _check_other_seeds(record: Run, machine: Mapping, splits: data.Splits) -> li
     for folder in sorted(record.folder.parent.glob("seed*")):
         other = Run(folder)
         try:
-            images, place = other.config.get("images"), _other_collection(other, machine)
+            of, place = other.fingerprints_of, _other_collection(other, machine)
             before = _recorded_place(other)
         except (RunError, OSError):
             continue
-        same = not isinstance(images, Mapping) or images.get("digest") == splits.content_digest
-        if same or images.get("fingerprints_of") != splits.fingerprints_of:
+        if folder == record.folder or of is None:
             continue
-        if folder == record.folder:
+        now = splits.digest_by(of)
+        if now is None or other.config["images"].get("digest") == now:
             continue
         if place is not None and Path(before).is_dir():
             raise RunError(f"{place}; else tables would take both for one method's seeds")
@@ -418,7 +419,8 @@ def _mend(record: Run, splits: data.Splits) -> None:
 
     Raises: RunError: If it does not come out as it was.
     """
-    contents = {"hierarchy.json": splits.hierarchy.to_dict(), "split.csv": data.split_table(splits)}
+    table = data.split_table(splits, of=record.fingerprints_of)
+    contents = {"hierarchy.json": splits.hierarchy.to_dict(), "split.csv": table}
     for name, content in contents.items():
         intact = record.is_intact(name)
         if intact is None:  # of an earlier version, without checksums

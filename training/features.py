@@ -11,8 +11,9 @@ import torch
 
 import data
 from data import Batches, Splits
+from data.fingerprints import HASHES, is_of_pixels
 from data.progress import progress
-from data.row_file import CHUNK, open_rows
+from data.row_file import CHUNK, begun, open_rows
 from models import BACKBONES, has_frozen_trunk, split_state, trunk_digest
 from training.setup import TrainingState
 from training.shared import Shared
@@ -57,8 +58,12 @@ def open_features(
         return None, None
     shared = Shared() if shared is None else shared
     trunk = trunk_digest(split_state(training.model.state_dict())[0])
-    about = _about(training, splits, trunk, precision)
-    name = f"{hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()[:24]}.features"
+    data_dir = machine["data_dir"] or data.defaults(splits.dataset).get("data_dir")
+    places = {"data_dir": data_dir, "cache_dir": machine["cache_dir"]}
+    about = _about(training, splits, trunk, precision, splits.fingerprints_of)
+    if not begun(_name(about), **places):
+        about = _by_another_hash(training, splits, trunk, precision, places) or about
+    name = _name(about)
     device, timer = training.devices.main, _Timer()
 
     def open_them() -> torch.Tensor:
@@ -67,8 +72,7 @@ def open_features(
             (len(splits.files), training.model.backbone.feature_dim),
             precision,
             lambda wanted: timer.count(_compute(training, splits, wanted, precision)),
-            data_dir=machine["data_dir"] or data.defaults(splits.dataset).get("data_dir"),
-            cache_dir=machine["cache_dir"],
+            **places,
             about=about,
             waiting="another process is computing the same features: waiting for it",
             advice=" or let images go through the network each time with --features off",
@@ -99,16 +103,39 @@ class _Timer:
             start = time.perf_counter()
 
 
-def _about(training: TrainingState, splits: Splits, trunk: str, precision: str) -> dict[str, str]:
-    """All that the features depend on, but for the numerics of processors."""
+def _name(about: Mapping[str, str]) -> str:
+    return f"{hashlib.sha256(repr(sorted(about.items())).encode()).hexdigest()[:24]}.features"
+
+
+def _by_another_hash(
+    training: TrainingState, splits: Splits, trunk: str, precision: str, places: Mapping
+) -> dict[str, str] | None:
+    """What says of features that they are those of these images, which an earlier version knew by
+    another hash; None where there are none.
+    """
+    if not (is_of_pixels(splits.fingerprints_of) and begun("*.features", **places)):
+        return None
+    for of in HASHES:
+        about = _about(training, splits, trunk, precision, of)
+        if begun(_name(about), **places):
+            return about
+    return None
+
+
+def _about(
+    training: TrainingState, splits: Splits, trunk: str, precision: str, of: str
+) -> dict[str, str]:
+    """All that the features depend on, but for the numerics of processors; the images by the hash
+    `of`.
+    """
     options, backbone = training.options, training.model.backbone
     own = [option.name for option in BACKBONES.find(options["backbone"]).own_options]
     names = ("backbone", "legacy_stem", *own, *READING)
-    images = hashlib.sha256("\n".join(splits.content).encode()).hexdigest()
+    images = hashlib.sha256("\n".join(splits.content_by(of)).encode()).hexdigest()
     return {
         "format": str(FORMAT),
         "dataset": splits.dataset,
-        "images": f"{images} of {splits.fingerprints_of}",
+        "images": f"{images} of {of}",
         "image_size": str((*splits.image_size, splits.channels)),
         "trunk": trunk,
         "normalisation": str([backbone.mean.flatten().tolist(), backbone.std.flatten().tolist()]),
