@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from training import epoch_stats
+from training import epoch_stats, loop
 from training.best_class import best_class
-from training.epoch_stats import EpochStats
+from training.epoch_stats import Diverged, EpochStats
 
 
 def counted(sizes, dim=3, classes=4, dtype=torch.float32):
@@ -50,6 +51,33 @@ def test_a_step_without_images_counts_nothing():
     stats, _ = counted([0, 3, 0])
     assert stats.samples == 3 and int(stats.sums.counts.sum()) == 3
     assert stats._waiting._kept[0].nbytes <= epoch_stats.WAITING
+
+
+@pytest.mark.parametrize("mean", [True, False])
+def test_what_a_step_computed_is_counted_although_the_next_overwrites_it(mean):
+    """As replayed parts of a step do."""
+    stats, head = EpochStats(2, 1, 2, torch.device("cpu")), SimpleNamespace(weight=torch.ones(2, 1))
+    embeddings, scores, loss = torch.ones(3, 1), torch.eye(3, 2), torch.tensor(0.0)
+    for value in (2.0, 5.0):
+        loss.fill_(value)
+        embeddings.fill_(value - 3)
+        scores.copy_(scores.flip(1))
+        stats.add(embeddings, scores, torch.tensor([0, 1, 1]), {"loss": loss}, head, mean)
+    stats._take_in()
+    assert stats.losses.tolist() == ([6, 15] if mean else [2, 5])
+    assert stats.sums.sums.tolist() == [[0], [0]] and float(stats.correct) == 2
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_weight_that_is_not_finite_after_the_last_step_is_noticed(bad):
+    model = nn.Sequential(nn.Linear(2, 3), nn.PReLU())
+    model.register_parameter("empty", nn.Parameter(torch.empty(0)))
+    with torch.no_grad():
+        model[0].bias[1] = 3e38  # large, and finite
+        loop._check_weights(model)
+        model[0].weight[2, 0] = bad
+    with pytest.raises(Diverged, match="a weight is not a finite number"):
+        loop._check_weights(model)
 
 
 def test_the_best_class_is_the_first_of_equal_scores_and_one_that_is_not_a_number():

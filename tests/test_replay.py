@@ -1,14 +1,18 @@
-"""Losses that are replayed on a GPU: when they are recorded, and that their numbers stay."""
+"""What is replayed on a GPU, losses and networks: when it is recorded, and that numbers stay."""
+
+import copy
 
 import pytest
 import torch
 from test_any_device import HEADS, cases, make_head, make_loss
+from torch import nn
 from trees import TREE
 
 from losses import build_loss
 from training import setup
 from training.devices import Devices
-from training.replay import ReplayedLoss
+from training.replay import ReplayedLoss, ReplayedModel
+from training.team import ALONE, Team
 
 
 class Graphs:
@@ -31,6 +35,8 @@ class Graphs:
 def graphs(monkeypatch):
     graphs = Graphs()
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", graphs)
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
     return graphs
 
 
@@ -67,7 +73,7 @@ def test_a_loss_that_changes_is_recorded_when_it_has_changed(graphs):
     assert len(graphs.recorded) == 1
 
 
-def test_a_device_that_cannot_record_is_named_once(monkeypatch):
+def test_a_device_that_cannot_record_is_named_once(graphs, monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("operation not permitted\nand more")
 
@@ -81,18 +87,161 @@ def test_a_device_that_cannot_record_is_named_once(monkeypatch):
     assert torch.equal(loss(scores, targets), loss.loss(scores, targets))
 
 
-def test_what_is_replayed_and_what_not():
+def test_which_losses_are_replayed():
     gpu = Devices(torch.device("cuda", 0), (0,))
     cpu = Devices(torch.device("cpu"))
     plain = {"mixup": None, "cutmix": None}
     loss, coarse = build_loss("hxe", TREE), build_loss("hxe", TREE)
     coarse.coarse = True
-    assert setup._can_replay(loss, plain, gpu)
-    assert not setup._can_replay(loss, plain, cpu)
-    assert not setup._can_replay(coarse, plain, gpu)  # looks for inner nodes
-    assert not setup._can_replay(loss, {**plain, "mixup": 0.2}, gpu)  # two values at a time
+    assert setup._can_replay_loss(loss, plain, gpu)
+    assert not setup._can_replay_loss(loss, plain, cpu)
+    assert not setup._can_replay_loss(coarse, plain, gpu)  # looks for inner nodes
+    assert not setup._can_replay_loss(loss, {**plain, "mixup": 0.2}, gpu)  # two values at a time
     with_weights = build_loss("aigdl", TREE, {"level_scores"})
-    assert not setup._can_replay(with_weights, plain, gpu)
+    assert not setup._can_replay_loss(with_weights, plain, gpu)
+
+
+class Scorer(nn.Module):
+    """A network whose buffers move and which draws, and a head; scores as `TrainingState.score`."""
+
+    def __init__(self, head, amp=False):
+        super().__init__()
+        dim = head.weight.shape[1]
+        self.network = nn.Sequential(nn.Linear(5, dim), nn.BatchNorm1d(dim), nn.Dropout(0.2))
+        self.head, self.amp = head, amp
+
+    def score(self, images, sizes):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
+            embeddings = self.head.prepare(self.network(images))
+        return embeddings, self.head(embeddings + sizes.sum())
+
+
+def make_scorer(number, **options):
+    torch.manual_seed(0)
+    method, own = HEADS[number]
+    return Scorer(make_head(method, own), **options)
+
+
+def images(size=4):
+    return torch.randn(size, 5), torch.ones(size, 2)
+
+
+@pytest.fixture
+def room(monkeypatch):
+    """Sets how much of a card of 8 is free, and has been taken."""
+
+    def set_room(free, taken):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 8))
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: taken)
+
+    set_room(8, 1)
+    return set_room
+
+
+def step_of(score, model, batch, seed):
+    """One step downhill; the slopes of all weights."""
+    torch.manual_seed(seed)  # what it draws, too
+    embeddings, scores = score(*batch)
+    scores.square().mean().backward()
+    slopes = [parameter.grad for parameter in model.parameters()]
+    with torch.no_grad():
+        for parameter, slope in zip(model.parameters(), slopes):
+            if slope is not None:
+                parameter -= 0.01 * slope
+    model.zero_grad(set_to_none=True)
+    return slopes
+
+
+@pytest.mark.parametrize("number", range(len(HEADS)), ids=lambda number: HEADS[number][0])
+def test_a_replayed_model_moves_as_the_model(graphs, room, number):
+    plain = make_scorer(number)
+    model = copy.deepcopy(plain)
+    replayed = ReplayedModel(model.score, model)
+    for step, size in enumerate((4, 4, 3, 4)):
+        replayed.start_epoch()
+        batch = images(size)
+        expected = step_of(plain.score, plain, batch, step)
+        found = step_of(replayed, model, batch, step)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(model.state_dict(), plain.state_dict())
+    assert len(graphs.recorded) == 1 and graphs.replayed == 2
+
+
+def test_recording_a_model_moves_nothing(graphs, room, monkeypatch):
+    def record(compute, samples, allow_unused_input):
+        compute(*samples)  # as torch does
+        return graphs(compute, samples, allow_unused_input)
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+    model = make_scorer(0)
+    replayed = ReplayedModel(model.score, model)
+    replayed(*images())
+    before = copy.deepcopy(model.state_dict())
+    replayed.start_epoch()
+    assert before["network.1.num_batches_tracked"] == 1 and len(graphs.recorded) == 1
+    torch.testing.assert_close(model.state_dict(), before)
+
+
+def test_a_model_is_left_alone_where_a_graph_might_take_too_much_memory(graphs, room):
+    model = make_scorer(0)
+    replayed = ReplayedModel(model.score, model)
+    replayed(*images())
+    for free, taken, recorded in [(5, 3, 0), (6, 3, 1)]:
+        room(free, taken)
+        replayed.start_epoch()
+        assert len(graphs.recorded) == recorded
+
+
+def test_which_models_are_replayed():
+    gpu = Devices(torch.device("cuda", 0), (0,))
+    two, cpu = Devices(torch.device("cuda", 0), (0, 1)), Devices(torch.device("cpu"))
+    plain = {"compile": False}
+    assert setup._can_replay_model(plain, gpu, ALONE)
+    assert not setup._can_replay_model(plain, two, ALONE)  # DataParallel copies it
+    assert not setup._can_replay_model(plain, cpu, ALONE)
+    assert not setup._can_replay_model({"compile": True}, gpu, ALONE)
+    assert not setup._can_replay_model(plain, gpu, Team(0, 2))  # gradients are averaged meanwhile
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("amp", [False, True], ids=["float32", "bf16"])
+@pytest.mark.parametrize("number", range(len(HEADS)), ids=lambda number: HEADS[number][0])
+def test_on_a_gpu_a_replayed_model_moves_as_the_model(number, amp):
+    plain = make_scorer(number, amp=amp).cuda()
+    model = copy.deepcopy(plain)
+    replayed = ReplayedModel(model.score, model)
+    for step in range(5):
+        replayed.start_epoch()
+        batch = tuple(part.cuda() for part in images(8))
+        expected = step_of(plain.score, plain, batch, step)
+        found = step_of(replayed, model, batch, step)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(model.state_dict(), plain.state_dict())
+    assert replayed._graph is not None
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_a_model_that_looks_at_values_goes_on_as_it_is():
+    model = make_scorer(0).cuda()
+
+    def score(images, sizes):
+        embeddings, scores = model.score(images, sizes)
+        return embeddings, scores * (1 if scores.sum().item() > 0 else 2)
+
+    replayed = ReplayedModel(score, model)
+    batch = tuple(part.cuda() for part in images(8))
+    step_of(replayed, model, batch, 0)
+    with pytest.warns(UserWarning, match="kernel by kernel"):
+        replayed.start_epoch()
+    step_of(replayed, model, batch, 1)
+    other = make_scorer(0).cuda()
+    after = ReplayedModel(other.score, other)
+    for step in range(2):
+        after.start_epoch()
+        step_of(after, other, batch, step)
+    assert replayed._graph is None and after._graph is not None
 
 
 @pytest.mark.cuda

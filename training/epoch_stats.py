@@ -106,7 +106,8 @@ class EpochStats:
             terms: What is minimised, the loss first; of the loss its mean over these images if
                 `mean`, else its sum.
         """
-        self._losses.append(terms["loss"] * len(targets) if mean else terms["loss"])
+        # a number of its own, since a replayed loss overwrites its values
+        self._losses.append(terms["loss"] * (len(targets) if mean else 1))
         for name in terms.keys() - {"loss"}:
             self.penalties[name] = self.penalties.get(name, 0) + terms[name].detach()
         self.samples += len(targets)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 from tqdm import tqdm
 
 import data
@@ -70,16 +70,16 @@ def fit(
 def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar: tqdm) -> dict:
     """One pass over the training split; returns the epoch's row without the validation columns."""
     model, options, team = training.model, training.options, training.team
+    training.loss.set_epoch(training.epoch)
+    model.train()
+    for replayed in filter(None, (training.replayed_model, training.replayed_loss)):
+        replayed.start_epoch()
     own_seed = epoch_seed(options["seed"], training.epoch, team.rank)
     seed_everything(own_seed)
     generator = torch.Generator().manual_seed(own_seed)
     augment, mix = data.augmenter(options), data.mixer(options)
     batches = batches.reshuffled(epoch_seed(options["seed"], training.epoch))
-    model.train()
     model.head.set_lr(training.lr)
-    training.loss.set_epoch(training.epoch)
-    if training.replayed is not None:
-        training.replayed.start_epoch()
     coarse = None
     if splits.trains_coarse:
         coarse = CoarseTargets(splits.hierarchy, training.devices.main)
@@ -120,10 +120,8 @@ def _forward_backward(
     first.
     """
     head, loss, team = training.model.head, training.loss, training.team
-    compute = training.replayed or loss
-    with training.autocast():
-        embeddings = training.network(batch.images, sizes)  # (B, D)
-    scores = head(embeddings)  # (B, C)
+    score, compute = training.replayed_model or training.score, training.replayed_loss or loss
+    embeddings, scores = score(batch.images, sizes)  # (B, D), (B, C)
     read = [scores if name == "scores" else getattr(head, name)(embeddings) for name in loss.inputs]
     count = len(batch.targets)
     value = batch.loss(lambda targets: compute(*read, targets)) if count else _nothing(read)
@@ -203,8 +201,8 @@ def _training_batches(training: TrainingState, splits: Splits) -> Batches:
 
 def _check_weights(model: torch.nn.Module) -> None:
     """Raises: Diverged: If a weight is not finite."""
-    finite = torch.stack([parameter.isfinite().all() for parameter in model.parameters()])
-    if not finite.all():
+    weights = [parameter.detach() for parameter in model.parameters() if parameter.numel()]
+    if not get_total_norm(weights, torch.inf).isfinite():
         raise Diverged("a weight is not a finite number at the end")
 
 

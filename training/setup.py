@@ -31,7 +31,7 @@ from optimization import (
 from optimization.choosing import best_epoch, out_of_patience
 from training.devices import Devices, EvenDataParallel
 from training.going_on import start_from
-from training.replay import ReplayedLoss
+from training.replay import ReplayedLoss, ReplayedModel
 from training.team import ALONE, Team
 
 # torch 2.15 gave the argument a new name
@@ -61,7 +61,9 @@ class TrainingState:
     trunk: str | None = None  # hash of a frozen trunk that the record keeps; checkpoints name it
     # with --start_from: what to record of that run, and what became of each class
     started_from: tuple[dict, pd.DataFrame] | None = None
-    replayed: ReplayedLoss | None = None  # what computes the loss, where that is faster
+    # what scores a batch in training, and computes the loss, where that is faster
+    replayed_model: ReplayedModel | None = None
+    replayed_loss: ReplayedLoss | None = None
 
     @property
     def lr(self) -> float:
@@ -96,6 +98,12 @@ class TrainingState:
         if not self.options["amp"]:
             return nullcontext()
         return torch.autocast(self.devices.main.type, torch.bfloat16)
+
+    def score(self, images: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeddings (B, D) and scores (B, C) of a batch as the network takes it."""
+        with self.autocast():
+            embeddings = self.network(images, sizes)
+        return embeddings, self.model.head(embeddings)
 
     def state(self) -> dict:
         """Tensors and builtins from which `restore` goes on to the same numbers. "model" is what
@@ -235,20 +243,28 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
         model, network, loss, penalties, optimizer, schedule, devices, options, team, history=[]
     )
     training.started_from = started_from
-    if _can_replay(loss, options, devices):
-        training.replayed = ReplayedLoss(loss)
+    if _can_replay_loss(loss, options, devices):
+        training.replayed_loss = ReplayedLoss(loss)
+    if _can_replay_model(options, devices, team):
+        training.replayed_model = ReplayedModel(training.score, model)
     if options["average"]:
         average = get_ema_multi_avg_fn(options["average"])
         training.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     return training
 
 
-def _can_replay(loss: losses.Loss, options: Mapping, devices: Devices) -> bool:
+def _can_replay_loss(loss: losses.Loss, options: Mapping, devices: Devices) -> bool:
     """Whether the loss may become a CUDA graph: without weights of its own, and looking at nothing
     that a batch holds, as for labels at inner nodes.
     """
     plain = not (loss.coarse or data.mixes(options) or any(True for _ in loss.parameters()))
     return devices.main.type == "cuda" and plain
+
+
+def _can_replay_model(options: Mapping, devices: Devices, team: Team) -> bool:
+    """Whether one GPU computes the model, as torch runs it."""
+    alone = team.size == 1 and len(devices.gpus) == 1
+    return devices.main.type == "cuda" and alone and not options["compile"]
 
 
 def _optimizer(
