@@ -143,7 +143,7 @@ def read_comparison(
     Raises: ValueError: If a measure asked for is in none of the runs.
     """
     chosen = {str(folder.absolute()) for folder in folders}
-    record = records.read_record(common)
+    record = records.read_record(common, checkpoints=False)  # nothing here needs them
     values = record.values[record.values["folder"].isin(chosen)]
     said = (*record.unfinished, *record.damaged, *record.warnings)
     problems = [

@@ -7,14 +7,12 @@ dataset's default. Side by side only what differs tells rows apart; what all sha
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import pandas as pd
 
-import data
-import losses
-import models
-from models.options import DISTANCES
+from metrics.vectors import DISTANCES
 from registry import possible
 
 # between the parts of a name; a number such as 1e-05 has a dash of its own
@@ -28,8 +26,8 @@ _SETTINGS = (
     " aug"
 ).split()
 _PLACES = {"dataset", "method", "distance", "loss", "seed"}
-# what papers call the parts of a name; what is not here is called the same
-PAPER_NAMES = {
+# what papers call the parts of a name that are neither a head nor a loss
+_PAPER_NAMES = {
     "euc": "Euclidean distance",
     "arccos": "angular distance",
     "ema": "EMA",
@@ -37,13 +35,6 @@ PAPER_NAMES = {
     "val": "validation split",
     "shared": "shared parents",
     "size": "size-informed",
-}
-PAPER_NAMES |= {
-    name: part.paper_name or name
-    for name, part in (
-        *((head.label or name, head) for name, head in models.HEADS.items()),
-        *losses.LOSSES.items(),
-    )
 }
 
 
@@ -132,8 +123,19 @@ def _parts(name: str) -> list[str]:
     return own + (found["options"].split(", ") if found else [])
 
 
+@cache
+def paper_names() -> dict[str, str]:
+    """What papers call the parts of a name; what is not here is called the same."""
+    import losses  # torch, which a page and a table do without
+    import models
+
+    parts = [(head.label or name, head) for name, head in models.HEADS.items()]
+    parts += losses.LOSSES.items()
+    return _PAPER_NAMES | {name: part.paper_name or name for name, part in parts}
+
+
 def _in_papers(part: str) -> str:
-    return PAPER_NAMES.get(part, part)
+    return paper_names().get(part, part)
 
 
 def _parts_of_options(rows: Mapping[str, Mapping]) -> dict[str, list[str]]:
@@ -172,6 +174,10 @@ def _parts_of_options(rows: Mapping[str, Mapping]) -> dict[str, list[str]]:
 
 def _row_parts(options: Mapping, wanted: Sequence[str]) -> list[str]:
     """The method, the distance, the loss where it is not the usual one, and the wanted options."""
+    import data  # torch, which only names that are shortened need
+    import losses
+    import models
+
     head = models.HEADS[options["method"]] if options["method"] in models.HEADS else None
     parts = [getattr(head, "label", None) or options["method"]]
     if options.get("distance") is not None:

@@ -15,6 +15,7 @@ from metrics.catalogue import direction, place, split
 from metrics.measure import SECTIONS
 from metrics.outputs import SAMPLE
 from reports.formats import MARK, Table, latex, markdown, terminal
+from reports.labels import method_labels, relabel
 
 # the columns of the papers' tables: Kim et al. 2023 first, then Urbani et al. 2024; ahs@250, or
 # less with few images
@@ -128,8 +129,6 @@ def summary_tables(
         of_rows = {
             row[2]: own for row, own in (options or {}).items() if row[:2] == (dataset, hierarchy)
         }
-        from reports.labels import method_labels, relabel  # knows all losses, which import torch
-
         labels = method_labels(part["options"], of_rows, paper=paper)
         part = relabel(part, labels)
         seeds = (part["n_seeds"] + part["undefined"]).groupby(part["options"], sort=False).max()

@@ -11,6 +11,7 @@ from tqdm import tqdm
 import figures as papers
 from evaluation.recorded import find_folders
 from reports import run_report
+from reports.comparison_report import read_comparison, report_comparison
 from runs.folder import Run
 
 
@@ -51,7 +52,7 @@ def visualize(
     place = common if out is None else Path(out)
     options = run_report.Options(tuple(formats or papers.PICTURE_FORMATS), data_dir, figures)
     runs = [] if comparison_only else list(folders)
-    compared = _read_comparison(common, folders, metrics) if len(folders) > 1 else None
+    compared = read_comparison(common, folders, metrics) if len(folders) > 1 else None
     # a page is a step, and so is a figure
     of_run = 1 + (len(papers.FIGURES) if figures else 0)
     of_comparison = 1 + (compared.figures if figures else 0) if compared is not None else 0
@@ -68,8 +69,6 @@ def visualize(
                 _attempt(bar, of_run, partial(_report_run, folder, own, options, bar.update))
             )
         if compared is not None:
-            from reports.comparison_report import report_comparison
-
             states += [None for _ in compared.problems] if comparison_only else []
             work = partial(report_comparison, compared, place, options, bar.update)
             states.append(_attempt(bar, of_comparison, work))
@@ -79,13 +78,6 @@ def visualize(
         if (letters := fonts.note()) is not None:
             print(f"note: {letters}", file=sys.stderr)
     return 2 if set(states) <= {None} else int(None in states)
-
-
-def _read_comparison(common: Path, folders: Sequence[Path], metrics: Sequence[str] | None):
-    # draws with matplotlib, which the page of one run does without
-    from reports.comparison_report import read_comparison
-
-    return read_comparison(common, folders, metrics)
 
 
 def _existing(folder: Path) -> Run:

@@ -96,9 +96,13 @@ def run_folders(record: str | os.PathLike) -> list[Path]:
     return sorted(folders)
 
 
-def read_record(record: str | os.PathLike) -> Record:
+def read_record(record: str | os.PathLike, *, checkpoints: bool = True) -> Record:
     """Reads the metrics of every run at or below a folder; what cannot be read is named and left
     out, no error.
+
+    Args:
+        record: The folder.
+        checkpoints: Whether to warn of damaged checkpoints, too; looking at them takes torch.
     """
     entries, unfinished, damaged, warnings = [], [], [], []
     for folder in run_folders(record):
@@ -108,7 +112,7 @@ def read_record(record: str | os.PathLike) -> Record:
                 unfinished.append(epochs_done(run))
             else:
                 entries.append(_read_entry(run))
-            warnings += _damaged_results(run)
+            warnings += _damaged_results(run, checkpoints)
         except (RunError, OSError) as error:
             damaged.append(str(error))
     entries, doubles = _without_doubles(entries)
@@ -206,13 +210,13 @@ def _checked_metrics(run: Run) -> pd.DataFrame:
     return checked
 
 
-def _damaged_results(run: Run) -> list[str]:
+def _damaged_results(run: Run, checkpoints: bool) -> list[str]:
     """Messages about results that are there but cannot be used; files that were not copied along
     are not damage.
     """
     found = []
     name = run.config.get("result_checkpoint") if run.finished else "last.pt"
-    if name and (run.folder / name).exists():
+    if checkpoints and name and (run.folder / name).exists():
         # only what looks at checkpoints waits for torch
         from torch.utils.serialization import config as serialization
 

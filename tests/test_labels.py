@@ -1,6 +1,6 @@
 """Labels of methods side by side: only what differs, and what is shared once."""
 
-from reports.labels import PAPER_NAMES, method_labels
+from reports.labels import method_labels, paper_names
 
 
 def test_long_names_that_differ_in_the_middle_are_told_apart_by_just_that():
@@ -81,4 +81,4 @@ def test_every_registered_method_and_loss_has_a_name_for_papers():
     from models import HEADS
 
     names = {head.label or name for name, head in HEADS.items()} | {*LOSSES}
-    assert names - {"NormFace"} <= {*PAPER_NAMES}
+    assert names - {"NormFace"} <= {*paper_names()}

@@ -473,20 +473,23 @@ def test_the_epoch_of_the_results_is_the_first_of_the_best(tmp_path):
     assert read_subject(Run(run.folder)).best_epoch is None
 
 
-def test_the_page_of_one_run_waits_for_no_large_library(tmp_path):
-    run = finish(tmp_path, "DR-euc", 1)
-    config = json.loads((run.folder / "config.json").read_text())
+def test_pages_wait_for_no_large_library(tmp_path):
     Image.new("L", (9, 9)).save(tmp_path / "0.png")
     places = {"data_dir": str(tmp_path)}
-    (run.folder / "config.json").write_text(json.dumps({**config, "places": places}))
+    for name in ("DR-euc", "NormFace-euc"):
+        run = finish(tmp_path, name, 1)
+        config = json.loads((run.folder / "config.json").read_text())
+        (run.folder / "config.json").write_text(json.dumps({**config, "places": places}))
+    (run.folder / "last.pt").write_bytes(b"which no page reads")
     script = (
         "import sys, visualize; status = visualize.main(sys.argv[1:])\n"
         "large = {'torch', 'matplotlib', 'skbio', 'mlflow', 'plotly'}\n"
         "print(status, *sorted(large & sys.modules.keys()))"
     )
     root = Path(visualize.__file__).parent
-    command = [sys.executable, "-c", script, str(run.folder)]
+    command = [sys.executable, "-c", script, str(tmp_path / "demo")]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0"
     assert not (run.folder / "figures").exists()
     assert not Page(run.folder / "report.html").images
+    assert (tmp_path / "demo" / "report.html").is_file()
