@@ -2,11 +2,17 @@
 which pages do without.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import pandas as pd
+
+from metrics.curves import recall_at
 from metrics.geometry import EPOCH_SAMPLE, QUICK_SAMPLE
 
 DPI = 144
+RECALLED = {"depth": "depth", "info": "information"}  # what recall is of, in words
+PERCENT_RIGHT = (90, 95)  # at which recalls are read off
 FEWEST_SEEDS = 3  # for an interval: that of two spans everything (Student's t is 12.7 there)
 
 # of several methods, one column a panel: the first that any of them has
@@ -53,3 +59,20 @@ def ordinal(number: int) -> str:
 def counted(number: int, one: str, many: str | None = None) -> str:
     """'1 class', '2 classes': a number with its noun."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def recalls_note(curves: Mapping[str, pd.DataFrame]) -> str:
+    """A sentence on the highest recalls at given shares of right answers, without its full stop.
+
+    Args:
+        curves: A key of RECALLED -> what `metrics.curves.operating_curve` returns.
+    """
+    said = [
+        f"at least {percent} % of the answers are right up to a recall of "
+        + " and ".join(
+            f"{recall_at(curve, percent / 100):.3f} ({RECALLED[value]})"
+            for value, curve in curves.items()
+        )
+        for percent in PERCENT_RIGHT
+    ]
+    return "; ".join(said).capitalize()

@@ -4,15 +4,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.common import NothingToDraw, counted
+from figures.common import PERCENT_RIGHT, RECALLED, NothingToDraw, counted, recalls_note
 from figures.palette import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR
 from figures.style import Drawing, new_figure
 from figures.subject import Subject
 from metrics.curves import operating_curve, recall_at, risk_coverage, risk_coverage_area, thinned
 
 _LINES = {"depth": (TRUE_COLOUR, "-"), "info": (TAKEN_COLOUR, "--")}
-_NAMES = {"depth": "depth", "info": "information"}
-_MARKS = {90: "o", 95: "s"}  # percent correct
+_MARKS = dict(zip(PERCENT_RIGHT, "os"))
 
 
 def operating_curves(subject: Subject) -> Drawing:
@@ -41,7 +40,7 @@ def _recall(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
             points["correct"],
             line,
             color=colour,
-            label=f"recall of {_NAMES[value]}",
+            label=f"recall of {RECALLED[value]}",
         )
     for percent, marker in _MARKS.items():
         axes.axhline(percent / 100, color=FAINT, linewidth=0.6, linestyle=":", zorder=0)
@@ -63,13 +62,13 @@ def _recall(axes: Axes, curves: dict[str, pd.DataFrame]) -> None:
             marker,
             color=INK,
             fillstyle="none",
-            label=f"highest recall with {percent} % correct",
+            label=f"highest recall with {percent} % right",
         )
     lowest = min(curve["correct"].min() for curve in curves.values())
     _frame(axes, (min(lowest, 0.85), 1.0))
     axes.set_title("Answers that back off", loc="left")
     axes.set_xlabel("recall: share of what the true classes say")
-    axes.set_ylabel("share of answers that is correct")
+    axes.set_ylabel("share of answers that are right")
     axes.legend(loc="best")
 
 
@@ -82,7 +81,7 @@ def _risk(axes: Axes, risk: pd.DataFrame, area: float) -> None:
     _frame(axes, (0.0, max(risk["risk"].max(), 0.05)))
     axes.set_title(f"Answers withheld: AURC {area:.3f}", loc="left")
     axes.set_xlabel("coverage: share of images answered")
-    axes.set_ylabel("risk: share of answers that is wrong")
+    axes.set_ylabel("risk: share of answers that are wrong")
     axes.legend(loc="best")
 
 
@@ -95,21 +94,13 @@ def _frame(axes: Axes, heights: tuple[float, float]) -> None:
 
 
 def _caption(count: int, curves: dict[str, pd.DataFrame], risk: pd.DataFrame, area: float) -> str:
-    recalls = [
-        f"{percent} % of the answers are correct up to a recall of "
-        + " and ".join(
-            f"{recall_at(curve, percent / 100):.3f} ({_NAMES[value]})"
-            for value, curve in curves.items()
-        )
-        for percent in _MARKS
-    ]
     half = np.searchsorted(risk["coverage"], 0.5)
     return (
         f"{counted(count, 'test image')}. Left: the answer is the node that says most of those"
         " whose probability is above a"
-        " threshold, from the root (recall 0) to the classes; it is correct if the true class is at"
+        " threshold, from the root (recall 0) to the classes; it is right if the true class is at"
         " or below it."
-        f" At least {'; at least '.join(recalls)}. Right: of the {risk['coverage'].iloc[half]:.0%}"
+        f" {recalls_note(curves)}. Right: of the {risk['coverage'].iloc[half]:.0%}"
         " most confident images"
         f" {risk['risk'].iloc[half]:.1%} are wrong, of all {risk['risk'].iloc[-1]:.1%}; AURC"
         f" {area:.3f} is the area"

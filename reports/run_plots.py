@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from figures.common import NothingToDraw, counted
+from figures.common import RECALLED, NothingToDraw, counted, recalls_note
 from figures.epochs import epochs_note, numeric, panels
 from figures.groups import MIXED
 from figures.layout import DrawnTree, axis_start
@@ -13,7 +13,7 @@ from files.text import printable
 from hierarchies import Hierarchy
 from metrics.calibration import calibration_error, fit_temperature, reliability
 from metrics.catalogue import meaning
-from metrics.curves import operating_curve, recall_at, risk_coverage, risk_coverage_area, thinned
+from metrics.curves import operating_curve, risk_coverage, risk_coverage_area, thinned
 from metrics.outputs import Outputs
 from metrics.per_image import heights_of_mistakes
 from reports.tree_data import nearest_taxa, node_names
@@ -22,7 +22,6 @@ CLASSES, IMAGES = 300, 500  # of a map at most: t-SNE takes a second for so many
 ITERATIONS = 400  # of t-SNE: half of its default, in which so few points come to rest
 TREE_CLASSES = 2000  # of the drawn trees at most; a browser gets slow above
 POINTS = 400  # of a curve at most
-_VALUES = {"depth": "depth", "info": "information"}
 # matplotlib's markers by the names that Plotly has for them
 _SYMBOLS = {
     "o": "circle",
@@ -224,21 +223,13 @@ def _training(subject: Subject) -> dict:
 
 def _operating(outputs: Outputs) -> dict:
     _check_images(outputs)
-    curves = {value: operating_curve(outputs, value) for value in _VALUES}
+    curves = {value: operating_curve(outputs, value) for value in RECALLED}
     lines = []
     for value, curve in curves.items():
         points = thinned(curve, POINTS)
         columns = {name: _numbers(points[name]) for name in ("recall", "correct", "threshold")}
-        lines.append({"name": f"recall of {_VALUES[value]}", **columns})
-    said = [
-        f"{percent} % of the answers are right up to a recall of "
-        + " and ".join(
-            f"{recall_at(curve, percent / 100):.3f} ({_VALUES[value]})"
-            for value, curve in curves.items()
-        )
-        for percent in (90, 95)
-    ]
-    note = f"{'; '.join(said)}. AURC: {meaning('aurc')} ECE: {meaning('ece')}"
+        lines.append({"name": f"recall of {RECALLED[value]}", **columns})
+    note = f"{recalls_note(curves)}. AURC: {meaning('aurc')} ECE: {meaning('ece')}"
     return {"lines": lines, "note": note}
 
 

@@ -38,7 +38,7 @@ def test_a_perfect_classifier_recalls_everything_without_risk():
         assert found[name][:, 0].max() == pytest.approx(1) and (found[name][:, 1] == 1).all()
     assert not found["most confident first"][:, 1].any()
     assert (
-        "90 % of the answers are correct up to a recall of 1.000 (depth) and 1.000 (information)"
+        "90 % of the answers are right up to a recall of 1.000 (depth) and 1.000 (information)"
         in caption
     )
 
