@@ -38,7 +38,7 @@ _KINDS = {
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px;
   margin: 0 auto; padding: 1.5rem; }
-h1 { font-size: 1.6rem; margin: 0; }
+h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; border-top: 1px solid #ddd; padding-top: 1.2rem; }
 p.lead { color: #555; margin: .2rem 0; overflow-wrap: anywhere; }
 nav { columns: 3 14rem; font-size: .92rem; margin: 1rem 0; }

@@ -46,8 +46,9 @@ function plot(place, label, height, make, settings = {}) {
   return box;
 }
 
+// a reason instead of a plot, and of the sentence above it that says how to use it
 function noPlot(place, reason) {
-  place.append(element("p", { class: "none" }, reason));
+  place.previousElementSibling.replaceWith(element("p", { class: "none" }, reason));
 }
 
 async function loadLibrary() {

@@ -262,7 +262,7 @@ explore("unsure", [
           const again = grid.querySelector(`button[data-node="${entry.node}"]`);
           if (again) again.focus();
         };
-        name.append(button(`${entry.isOpen ? "▾" : "▸"} ${label(entry)} (${
+        name.append(button(`${entry.isOpen ? "▾" : "▸"}\u00a0${label(entry)} (${
           classesBelow[entry.node]})`, toggle,
         { "aria-expanded": entry.isOpen, "data-node": entry.node }));
       } else name.append(label(entry));

@@ -92,10 +92,10 @@ function note(where, ...texts) {
   const line = (x, y, name, colour, more = {}) => ({ type: "scatter", mode: "lines", x, y,
     name, line: { color: colour, width: 2, ...more.line }, ...more.trace });
   const where = place("operating");
-  const grid = element("div", { class: "plots" });
-  where.append(grid);
   if (operating.none) noPlot(where, operating.none);
   else {
+    const grid = element("div", { class: "plots" });
+    where.append(grid);
     const values = (one) => one.recall.map((recall, i) =>
       `threshold ${one.threshold[i].toFixed(3)}: ${(100 * one.correct[i]).toFixed(1)} % right, `
       + `recall ${recall.toFixed(3)}`);
@@ -133,7 +133,7 @@ function note(where, ...texts) {
               + `${(100 * one.accuracy[i]).toFixed(1)} % right`) },
           line([0, 1], [0, 1], "as right as it says", INK,
             { line: { dash: "dash", width: 1 }, trace: { hoverinfo: "skip" } })],
-        layout: { title: { text: `Do probabilities mean what they say? ECE ${one.ece.toFixed(3)}<br>`
+        layout: { title: { text: `Calibration: ECE ${one.ece.toFixed(3)}<br>`
             + `<span style="font-size:11px">${literal(one.name)}</span>` },
           margin: { l: 50, r: 12, t: 52, b: 70 },
           xaxis: { title: { text: "probability of the answer" }, range: [0, 1] },

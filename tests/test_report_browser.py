@@ -457,6 +457,39 @@ def test_a_telephone_scrolls_past_the_plots_and_nothing_is_wider_than_it(strange
     assert shown.said == []
 
 
+# what cannot be read whole: headings of the matrix, titles under the buttons of their plot
+UNREADABLE = """
+const heads = [...document.querySelectorAll(".matrix th")];
+const cut = heads.filter((one) => one.scrollWidth > one.clientWidth + 1
+  || one.scrollHeight > one.clientHeight + 1);
+const hidden = [...document.querySelectorAll(".plot")].filter((plot) => {
+  const title = plot.querySelector(".gtitle .line") || plot.querySelector(".gtitle");
+  const buttons = plot.querySelector(".modebar-group").getBoundingClientRect();
+  return title && title.getBoundingClientRect().right > buttons.left;
+});
+const letters = document.createRange();
+const text = document.querySelector(".matrix thead th").firstChild;
+letters.setStart(text, text.data.indexOf("桡"));
+letters.setEnd(text, text.data.indexOf("类") + 1);
+const ruler = document.createElement("canvas").getContext("2d");
+const { fontSize, fontFamily } = getComputedStyle(text.parentElement);
+ruler.font = `${fontSize} ${fontFamily}`;
+const long = [...letters.getClientRects()].reduce((sum, line) => sum + line.height, 0);
+[cut.length, hidden.length, Math.abs(long - ruler.measureText("桡足类").width) > 2]
+"""
+
+
+def test_in_a_narrow_window_names_and_titles_are_whole(strange, shown):
+    shown.resize(500, 900)
+    shown.open(strange[0])
+    shown.wait("document.body.dataset.plots === 'drawn'")
+    assert shown.run(f"eval({json.dumps(UNREADABLE)})") == [0, 0, False]
+    shown.run("document.querySelector('h1').textContent = 'weights='.repeat(20)")
+    page = "document.documentElement"
+    assert shown.run(f"{page}.scrollWidth === {page}.clientWidth")
+    assert shown.said == []
+
+
 def test_a_plot_is_saved_as_a_picture(strange, shown, tmp_path):
     shown.save_to(tmp_path)
     shown.run("document.querySelector('#map .modebar-btn').click()")
@@ -524,8 +557,8 @@ def test_runs_that_lack_something_make_pages_without_errors(tmp_path):
         browser.open(path)
         browser.wait("document.body.dataset.plots === 'drawn'")
         assert browser.said == [], name
-        empty = (
-            "[...document.querySelectorAll('p + div[id]')].filter((one) => !one.children.length)"
-        )
-        assert browser.run(f"{empty}.map((one) => one.id)") == [], name
+        # either there is something, or a reason stands in place of how to use it
+        wrong = "[...document.querySelectorAll('p + div[id]')].filter((one) => !one.children.length"
+        wrong += " !== (one.previousElementSibling.className === 'none'))"
+        assert browser.run(f"{wrong}.map((one) => one.id)") == [], name
     browser.close()
