@@ -25,6 +25,8 @@ from hierarchies import Hierarchy
 
 # scores worked on at a time on the CPU: what one step leaves is in the cache when the next reads it
 CHUNK = 2**18
+TABLE = 1024  # classes up to which the level of each beside each is kept off the CPU: 16 MiB
+BINS = 8  # of each level, so that few neighbours wait for the same place of memory
 PAIRS = 2**26  # of levels, in all rows together, that are held at a time
 FEW = float(np.exp(-32.0))  # p(target) above which float32 keeps every mass that counts
 LOWEST = -1e30  # stands for log 0: finite, so that no difference is a NaN
@@ -69,7 +71,7 @@ class TreeOrder(nn.Module):
         ends (C, 2 H): Where all segments but the last end.
         level (2 H + 1,): The level that each segment belongs to.
         floors (H + 1,): What stands for log 0 in each level: ever lower inwards, so that a class in
-            an impossible superclass is impossible within it, too.
+            an impossible superclass is impossible within it, too; bin_floors has each BINS times.
     """
 
     def __init__(self, hierarchy: Hierarchy):
@@ -84,6 +86,11 @@ class TreeOrder(nn.Module):
         self._table("ends", lengths.cumsum(dim=1)[:, :-1].contiguous())
         self._table("level", torch.arange(-self.depth, self.depth + 1).abs())
         self._table("floors", LOWEST * torch.arange(self.depth + 1.0, 0.0, -1.0))
+        self._table("bin_floors", self.floors.repeat_interleave(BINS))
+        self._table("bins", torch.arange(self.num_classes) % BINS)
+        # both (C, C) of few classes, once asked for
+        self._table("levels", None)
+        self._table("level_bins", None)
 
     def cut(self, targets: Tensor) -> "Cut":
         """How the targets (B,) cut their rows, in parts of the batch: on the CPU such that fit into
@@ -96,6 +103,23 @@ class TreeOrder(nn.Module):
             (slice(first, first + rows), CPUSegments(self, targets[first : first + rows]))
             for first in range(0, len(targets), rows)
         ]
+
+    def levels_of(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The level of each class for the targets (B,), in class order, and its bin, of which each
+        level has BINS: (B, C) int64.
+        """
+        if self.num_classes > TABLE:
+            return self._find_levels(targets)
+        if self.levels is None:
+            classes = torch.arange(self.num_classes, device=targets.device)
+            self.levels, self.level_bins = self._find_levels(classes)
+        return self.levels.index_select(0, targets), self.level_bins.index_select(0, targets)
+
+    def _find_levels(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        places = self.places.expand(len(targets), -1).contiguous()
+        segments = torch.searchsorted(self.ends.index_select(0, targets), places, right=True)
+        levels = self.level[segments]
+        return levels, torch.add(self.bins, levels, alpha=BINS)
 
     def _table(self, name: str, table: Tensor | None) -> None:
         self.register_buffer(name, table, persistent=False)
@@ -132,8 +156,7 @@ class LevelMasses:
             self.inside = masses.cumsum(dim=1)  # S_l
             self.surprises = masses[:, 1:].div(self.inside[:, :-1]).log1p_()
         else:
-            self.tops = tops.double()
-            logs = masses.log().add_(self.tops)  # of the A_k
+            logs = masses.log().add_(tops)  # of the A_k
             self.inside = logs.logcumsumexp(dim=1)  # log S_l
             ratios = logs[:, 1:] - self.inside[:, :-1]
             self.surprises = F.softplus(ratios, threshold=40)
@@ -321,13 +344,12 @@ class DeviceSegments(Segments):
 
     def __init__(self, tree: TreeOrder, targets: Tensor):
         self.tree, self.depth = tree, tree.depth
-        places = tree.places.expand(len(targets), -1).contiguous()
-        segments = torch.searchsorted(tree.ends.index_select(0, targets), places, right=True)
-        self.level = tree.level[segments]  # (B, C) int64, of each class in class order
+        self.level, self.bin = tree.levels_of(targets)
 
     def masses(self, scores: Tensor, out: Tensor) -> tuple[Tensor, Tensor | None]:
-        tops = self.tree.floors.to(scores.dtype).repeat(len(scores), 1)
-        tops.scatter_reduce_(1, self.level, scores, "amax")
+        tops = self.tree.bin_floors.to(scores.dtype).repeat(len(scores), 1)
+        tops.scatter_reduce_(1, self.bin, scores, "amax")
+        tops = tops.unflatten(1, (-1, BINS)).amax(dim=2)
         torch.sub(scores, self.spread(tops), out=out).exp_()
         masses = torch.full_like(tops, TINY, dtype=torch.float64)
         return masses.scatter_add_(1, self.level, out.double()), tops

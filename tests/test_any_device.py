@@ -208,12 +208,13 @@ class Launches(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("name", "most"),
-    [("ce", 4), ("hierarchical", 33), ("hxe", 33), ("soft_labels", 30), ("label_smoothing", 30)],
+    [("ce", 4), ("hierarchical", 31), ("hxe", 31), ("soft_labels", 28), ("label_smoothing", 28)],
 )
 def test_off_the_cpu_a_tree_loss_launches_few_operations_and_waits_for_none(name, most):
     loss = build_loss(name, TREE).to("meta")
     scores = torch.randn(BATCH, 7, device="meta", requires_grad=True)
     targets, slope = torch.zeros(BATCH, dtype=torch.int64, device="meta"), scores.new_ones(())
+    loss(scores, targets)  # what only first calls do
     with Launches() as launches:
         loss(scores, targets).backward(slope)
     assert len(launches.names) <= most, launches.names
@@ -268,6 +269,7 @@ def test_no_loss_holds_a_tensor_of_batch_times_classes_times_depth(name, offered
     # columns of the scores, and one for what no column stands for
     most = max(48 * (max(WIDTHS[what] for what in loss.inputs) + 1), *tables, 0)
     tensor = 48 * 120 * 12
+    loss(*given, targets)  # what is kept from the first call on is no part of a step
     with Largest() as largest:
         loss(*given, targets).backward()
     assert 48 <= largest.numbers <= most < tensor / 2
