@@ -3,15 +3,6 @@
 // eight colours that everybody can tell apart; with the shape of the mark 40 methods differ
 const COLOURS = PALETTE.series;
 const SHAPES = ["circle", "square", "diamond", "triangle", "cross"];
-const SVG = "http://www.w3.org/2000/svg";
-
-function svg(name, attributes = {}, ...children) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
 const finite = (value) => value !== null && Number.isFinite(value);
 const number = (value, digits = 3) => {
   if (!finite(value)) return "–";
@@ -19,19 +10,6 @@ const number = (value, digits = 3) => {
   return value.toFixed(size < 10 ? digits : size < 100 ? 2 : 1);
 };
 const pText = (p) => (!finite(p) ? "–" : p < 0.001 ? p.toExponential(1) : p.toFixed(3));
-
-function explain(target, text) { target.setAttribute("data-tip", text); }
-
-function choice(label, options, chosen, changed) {
-  const list = element("select", { "aria-label": label });
-  options.forEach(([value, text]) => {
-    const option = element("option", { value }, text);
-    option.selected = String(value) === String(chosen);
-    list.append(option);
-  });
-  list.addEventListener("change", () => changed(list.value));
-  return element("label", { class: "choice" }, `${label} `, list);
-}
 
 // sorts a table that is there, by data-value where cells have one
 function sortable(table) {
@@ -52,20 +30,6 @@ function sortable(table) {
     };
     body.append(...[...body.rows].sort((a, b) => ordered(key(a), key(b), falling)));
   });
-}
-
-function scale(low, high, from, to) {
-  const span = high - low || 1;
-  return (value) => from + ((value - low) / span) * (to - from);
-}
-
-function ticks(low, high, count = 4) {
-  const raw = (high - low || 1) / count;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
-  const found = [];
-  for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-9; t += step) found.push(t);
-  return [found, Math.max(0, -Math.floor(Math.log10(step) + 1e-9))];
 }
 
 function range(values, margin = 0.06) {

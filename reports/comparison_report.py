@@ -307,10 +307,7 @@ def _sections(
         place = f'<div data-part="{part}" data-group="{number}"></div>'
         yield page.Section(f"{head}{title}", page.notes([said]) + place)
     if "too_many" in trees:
-        reason = (
-            f"Trees of {trees['too_many']:,} classes are too long to read here; evaluate.py RUN"
-            " writes those of a run as Newick."
-        )
+        reason = tree_data.too_many(trees["too_many"])
         yield page.Section(f"{head}{_TREES[0]}", page.none(reason))
     tests, said = paired_tests(group)
     if tests:

@@ -9,6 +9,15 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
+const SVG = "http://www.w3.org/2000/svg";
+
+function svg(name, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
 function button(text, action, attributes = {}) {
   const made = element("button", { type: "button", ...attributes }, text);
   made.addEventListener("click", action);
@@ -16,6 +25,8 @@ function button(text, action, attributes = {}) {
 }
 
 // ---- explanations, in data-tip: under the pointer, at the focus, or where a finger touched
+function explain(target, text) { target.setAttribute("data-tip", text); }
+
 const tip = element("div", { class: "tip", role: "status" });
 tip.hidden = true;
 document.body.append(tip);
@@ -56,4 +67,29 @@ function sortHeads(heads, fallsFirst, sort) {
 function ordered(a, b, falling) {
   if (a === null || b === null) return (a === null) - (b === null);
   return (falling ? -1 : 1) * (typeof a === "number" ? a - b : a.localeCompare(b));
+}
+
+function choice(label, options, chosen, changed) {
+  const list = element("select", { "aria-label": label });
+  options.forEach(([value, text]) => {
+    const option = element("option", { value }, text);
+    option.selected = String(value) === String(chosen);
+    list.append(option);
+  });
+  list.addEventListener("change", () => changed(list.value));
+  return element("label", { class: "choice" }, `${label} `, list);
+}
+
+function scale(low, high, from, to) {
+  const span = high - low || 1;
+  return (value) => from + ((value - low) / span) * (to - from);
+}
+
+function ticks(low, high, count = 4) {
+  const raw = (high - low || 1) / count;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw);
+  const found = [];
+  for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-9; t += step) found.push(t);
+  return [found, Math.max(0, -Math.floor(Math.log10(step) + 1e-9))];
 }

@@ -32,7 +32,7 @@ _POLICY = (
 )
 # files beside this module, but for .css and .js: the style and the script of a kind of page
 _KINDS = {
-    "run_page": ("page", "run_page", "plots", "run_plots"),
+    "run_page": ("page", "run_page", "plots", "tanglegram", "run_plots"),
     "comparison": ("page", "tanglegram", "comparison"),
 }
 _STYLE = """

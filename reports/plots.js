@@ -9,10 +9,6 @@ function literal(text) {
   return text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
 
-function shortened(text, length) {
-  return text.length <= length ? text : `${text.slice(0, Math.max(1, length - 1))}…`;
-}
-
 function laidOut(layout) {
   const axis = (given = {}) => ({ gridcolor: "#e6e6e6", zeroline: false, linecolor: "#999",
     ticks: "outside", automargin: true, ...given,

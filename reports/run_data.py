@@ -22,7 +22,7 @@ from metrics.per_image import worst_images
 from metrics.posterior import lca_nodes
 from metrics.review import READS, likely_mislabelled, worth_labelling
 from reports import run_plots
-from reports.tree_data import node_names
+from reports.tree_data import class_tree
 
 LISTED = 20_000  # test images that the page names; a longer list would make it slow to open
 PICTURES = 1_000  # test images that the page shows
@@ -37,7 +37,7 @@ _HOPELESS = 25  # after so many failures and no success, the images are taken to
 def run_data(subject: Subject) -> dict:
     """Everything that run_page.js reads.
 
-    Keys: tree (names and parent of each node, node of each class), images (file, true, answer and
+    Keys: tree (see `tree_data.class_tree`), images (file, true, answer and
     probability of those listed, worst mistakes first, and the pictures of the first of them),
     confusions (true, answer, count of all test images), classes, levels, worst, suspects and unsure
     (rows of tables), groups, curves, map and trees (see `run_plots`), notes (sentences on what is
@@ -61,7 +61,7 @@ def run_data(subject: Subject) -> dict:
             " are of all."
         )
     return {
-        "tree": _tree(subject.hierarchy),
+        "tree": class_tree(subject.hierarchy),
         "images": {
             "file": _files(subject, listed),
             "true": outputs.labels[listed].tolist(),
@@ -81,7 +81,7 @@ def run_data(subject: Subject) -> dict:
         "groups": run_plots.group_data(subject),
         "curves": run_plots.curve_data(subject),
         "map": run_plots.map_data(subject, sample, place),
-        "trees": run_plots.tree_data(subject),
+        "trees": run_plots.trees(subject),
         "notes": notes,
     }
 
@@ -144,14 +144,6 @@ def _files(subject: Subject, images: np.ndarray) -> list[str]:
     if subject.files is None:
         return [f"test image {i + 1}" for i in images.tolist()]
     return [printable(str(file)) for file in np.asarray(subject.files)[images].tolist()]
-
-
-def _tree(tree: Hierarchy) -> dict:
-    return {
-        "names": node_names(tree),
-        "parent": tree.parent.tolist(),
-        "leaves": tree.leaves.tolist(),
-    }
 
 
 def _confusions(labels: np.ndarray, answers: np.ndarray, tree: Hierarchy) -> dict:

@@ -10,11 +10,7 @@ const WRONG = PALETTE.wrong;
 
 const className = (c) => names[leaves[c]];
 const share = (value) => (value === null ? "–" : value.toFixed(3));
-function path(node) {
-  const steps = [];
-  for (let v = node; v > 0; v = parent[v]) steps.unshift(names[v]);
-  return steps.join(" / ") || names[node];
-}
+const path = (node) => pathOf(DATA.tree, node);
 
 // ---- images
 function picture(place) {

@@ -1,4 +1,4 @@
-// The plots of the page of one run: maps of embeddings, curves, trees.
+// The plots of the page of one run: maps of embeddings, curves; and its trees.
 const GROUPS = DATA.groups;
 const SHOWN_GROUPS = GROUPS.others ? [...GROUPS.own, -1] : GROUPS.own; // -1: those without a colour
 const groupOf = (c) => (GROUPS.own.includes(GROUPS.of_class[c]) ? GROUPS.of_class[c] : -1);
@@ -8,7 +8,6 @@ const groupSymbol = (g) => (g < 0 ? "circle" : GROUPS.symbols[g]);
 const RIGHT_LINE = `rgb(${PALETTE.right})`;
 const WRONG_LINE = `rgb(${PALETTE.wrong})`;
 const NAMED = innerWidth < 600 ? 0 : 40; // classes named in a map
-const LEGIBLE = 7.5; // pixels between two rows of names
 const place = (id) => document.getElementById(id);
 
 function note(where, ...texts) {
@@ -187,202 +186,10 @@ function note(where, ...texts) {
 // ---- trees
 (function trees() {
   const where = place("trees");
-  const { left, right, classes, none } = DATA.trees;
+  const { order, learned, note: missing, none } = DATA.trees;
   if (none) return noPlot(where, none);
-  const rows = classes.length;
-  const height = Math.min(innerWidth < 600 ? 700 : 1100, Math.max(300, 16 * rows + 90));
-  const edges = { t: 46, b: 40 };
-  const pitchOf = (low, high) => (height - edges.t - edges.b) / Math.max(1, high - low);
-  const names = classes.map(className);
-  const ofItem = classes.map(groupOf);
-  const MIX = -2;
-
-  // the group that all classes below a node have, MIX of several
-  function groupsOf(tree) {
-    const found = tree.item.map((item) => (item >= 0 ? ofItem[item] : null));
-    for (let v = tree.parent.length - 1; v > 0; v -= 1) {
-      const above = tree.parent[v];
-      found[above] = found[above] === null || found[above] === found[v] ? found[v] : MIX;
-    }
-    return found;
-  }
-  // first and last row below each node
-  function spans(tree) {
-    const found = tree.y.map((y, v) => (tree.item[v] >= 0 ? [y, y] : [Infinity, -Infinity]));
-    for (let v = tree.parent.length - 1; v > 0; v -= 1) {
-      const above = found[tree.parent[v]];
-      above[0] = Math.min(above[0], found[v][0]);
-      above[1] = Math.max(above[1], found[v][1]);
-    }
-    return found;
-  }
-  const groups = [groupsOf(left), groupsOf(right)];
-  const below = [spans(left), spans(right)];
-  let measures = null; // in pixels, which the plot's own unit from left to right is
-
-  function measure(width) {
-    const longest = Math.max(...names.map((name) => name.length));
-    const label = Math.min(6.3 * longest + 8, 0.2 * width);
-    const gap = Math.max(40, 0.14 * width);
-    const tree = (width - 2 * label - gap) / 2;
-    measures = { width, label, gap, tree, letters: Math.floor((label - 8) / 6.3),
-      x: [(share) => 4 + share * (tree - 4), (share) => width - 4 - share * (tree - 4)],
-      lines: [tree + label, width - tree - label] };
-  }
-
-  function branches(low, high) {
-    const [from, to] = pitchOf(low, high) < LEGIBLE ? [measures.tree, measures.width - measures.tree]
-      : measures.lines; // where there are no names, the lines reach the trees
-    const lines = new Map([MIX, ...SHOWN_GROUPS].map((g) => [g, { x: [], y: [] }]));
-    [left, right].forEach((tree, side) => {
-      const x = tree.x.map(measures.x[side]);
-      const add = (g, points) => points.forEach(([a, b]) => {
-        lines.get(g).x.push(a);
-        lines.get(g).y.push(b);
-      });
-      tree.parent.forEach((above, v) => {
-        if (above < 0) return;
-        add(groups[side][v], [[x[above], tree.y[v]], [x[v], tree.y[v]], [null, null]]);
-        add(groups[side][above], [[x[above], tree.y[above]], [x[above], tree.y[v]], [null, null]]);
-      });
-    });
-    const rowOf = [left, right].map((tree) => {
-      const found = [];
-      tree.item.forEach((item, v) => { if (item >= 0) found[item] = tree.y[v]; });
-      return found;
-    });
-    const steps = rows > 300 ? 12 : 24; // of a curved line
-    const between = new Map(SHOWN_GROUPS.map((g) => [g, { x: [], y: [] }]));
-    classes.forEach((_, i) => {
-      const own = between.get(ofItem[i]);
-      for (let step = 0; step <= steps; step += 1) {
-        const t = step / steps;
-        own.x.push(from + t * (to - from));
-        own.y.push(rowOf[0][i] + t * t * (3 - 2 * t) * (rowOf[1][i] - rowOf[0][i]));
-      }
-      own.x.push(null);
-      own.y.push(null);
-    });
-    const width = rows > 200 ? 1 : 1.6;
-    const traces = (found, more) => [...found].map(([g, points]) => ({ type: "scatter",
-      mode: "lines", hoverinfo: "skip", ...points, ...more(g) }));
-    return [
-      ...traces(between, (g) => ({ legendgroup: `g${g}`, showlegend: false, opacity: 0.75,
-        line: { color: groupColour(g), width } })),
-      ...traces(lines, (g) => ({ legendgroup: `g${g}`, showlegend: g !== MIX,
-        name: g === MIX ? "" : groupName(g),
-        line: { color: g === MIX ? GROUPS.mixed : groupColour(g), width } })),
-    ];
-  }
-
-  function nodes(low, high) {
-    const pitch = pitchOf(low, high);
-    const size = Math.max(8, Math.min(11, pitch));
-    return [left, right].flatMap((tree, side) => {
-      const x = tree.x.map(measures.x[side]);
-      const tips = tree.item.map((_, v) => v).filter((v) => tree.item[v] >= 0);
-      const inner = tree.item.map((_, v) => v).filter((v) => tree.item[v] < 0);
-      const label = (v) => {
-        const [first, last] = below[side][v];
-        if (!tree.name[v] || pitch * (last - first + 1) < 12) return "";
-        const room = (Math.abs(x[v] - x[tree.parent[v]]) - 6) / 5.8;
-        return room < 6 ? "" : literal(shortened(tree.name[v], Math.floor(room)));
-      };
-      return [
-        { type: "scatter", mode: "text", showlegend: false, cliponaxis: true, hoverinfo: "text",
-          x: tips.map(() => (side ? measures.width - measures.tree - 4 : measures.tree + 4)),
-          y: tips.map((v) => tree.y[v]), textposition: side ? "middle left" : "middle right",
-          hovertext: tips.map((v) => literal(names[tree.item[v]])), textfont: { size },
-          text: tips.map((v) => (pitch < LEGIBLE ? ""
-            : literal(shortened(names[tree.item[v]], measures.letters)))) },
-        { type: "scatter", mode: "markers", showlegend: false, hoverinfo: "text",
-          x: tips.map((v) => x[v]), y: tips.map((v) => tree.y[v]),
-          hovertext: tips.map((v) => literal(names[tree.item[v]])),
-          marker: { size: 5, color: INK, opacity: rows > 200 ? 0 : 0.5 } },
-        { type: "scatter", mode: "markers+text", showlegend: false, hoverinfo: "text",
-          x: inner.map((v) => x[v]), y: inner.map((v) => tree.y[v]),
-          hovertext: inner.map((v) => literal(tree.text[v])), text: inner.map(label),
-          textposition: side ? "top right" : "top left", textfont: { size: 10, color: "#555" },
-          marker: { size: pitch < LEGIBLE ? 3 : 6, color: INK } },
-      ];
-    });
-  }
-
-  const range = [rows - 0.4, -0.6]; // the first row at the top
-  const parts = (low, high) => [...branches(low, high), ...nodes(low, high)];
-  const cut = DATA.trees.start;
-  const layout = () => ({
-    xaxis: { visible: false, range: [0, measures.width], fixedrange: true, automargin: false },
-    yaxis: { visible: false, range: [...range], automargin: false },
-    margin: { l: 0, r: 0, ...edges }, dragmode: COARSE ? false : "zoom",
-    annotations: [[0, "left", "class tree"], [1, "right", innerWidth < 600 ? "learned tree"
-      : `learned tree of the class vectors (${DATA.trees.unit})`]].map(([x, xanchor, text]) => ({
-      x, xanchor, text: `<b>${text}</b>`, xref: "paper", yref: "paper", y: 1, yanchor: "bottom",
-      showarrow: false })),
-  });
-  const find = element("input", { type: "search", list: "all-classes", "aria-label":
-    "find a class in the trees" });
-  find.placeholder = "find a class";
-  const box = plot(where, "class tree and learned tree", height, () => {
-    measure(box.clientWidth);
-    return { data: parts(...[...range].reverse()), layout: layout(), then: listen };
-  });
-  let busy = false;
-  function redraw() {
-    const [high, low] = box.layout.yaxis.range;
-    const { range: kept } = box.layout.yaxis;
-    busy = true;
-    const again = layout();
-    again.yaxis.range = [...kept];
-    Plotly.react(box, parts(Math.min(low, high), Math.max(low, high)), laidOut(again))
-      .then(() => { busy = false; });
-  }
-  function show(low, high) {
-    if (!box.layout) return;
-    box.layout.yaxis.range = [high, low];
-    redraw();
-  }
-  function listen() {
-    box.on("plotly_relayout", (change) => {
-      if (busy) return;
-      if (change["yaxis.autorange"]) show(range[1], range[0]);
-      else if ("yaxis.range[0]" in change) redraw();
-      else if (change.autosize || "width" in change) { measure(box.clientWidth); redraw(); }
-    });
-    new ResizeObserver(() => {
-      if (measures.width === box.clientWidth || !box.clientWidth) return;
-      measure(box.clientWidth);
-      redraw();
-    }).observe(box);
-  }
-  const zoom = (factor) => () => {
-    if (!box.layout) return;
-    const [high, low] = box.layout.yaxis.range;
-    const middle = (low + high) / 2;
-    const half = Math.min((rows + 1) / 2, Math.max(3, factor * Math.abs(high - low) / 2));
-    const centre = Math.min(rows - 0.4 - half, Math.max(half - 0.6, middle));
-    show(centre - half, centre + half);
-  };
-  find.addEventListener("change", () => {
-    const wanted = find.value.trim().toLowerCase();
-    const i = names.findIndex((name) => name.toLowerCase() === wanted);
-    const item = i >= 0 ? i : names.findIndex((name) => name.toLowerCase().includes(wanted));
-    if (!wanted || item < 0) return;
-    const y = left.y[left.item.indexOf(item)];
-    const half = Math.max(2, Math.min(15, rows / 8));
-    show(y - half, y + half);
-  });
-  where.prepend(element("div", { class: "bar" }, find,
-    element("datalist", { id: "all-classes" }, ...names.map((name) => element("option",
-      { value: name }))),
-    button("zoom in", zoom(0.5)), button("zoom out", zoom(2)),
-    button("whole tree", () => show(range[1], range[0]))));
-  const pairs = rows * (rows - 1) / 2;
-  note(where, `${DATA.trees.crossings} of ${pairs} pairs of lines cross, after turning both trees `
-    + `for few crossings (${DATA.trees.before} before). The learned tree joins classes whose vectors `
-    + `are near (UPGMA): the nearest at a distance of ${DATA.trees.first.toPrecision(3)}, all at `
-    + `${DATA.trees.end.toPrecision(3)}.${cut ? " Its branches are drawn from "
-      + `${cut.toPrecision(2)} on.` : ""}`, DATA.trees.note);
+  tanglegrams({ ...DATA.tree, order }, [learned], [""], where);
+  note(where, missing);
 })();
 
 drawPlots();

@@ -5,22 +5,18 @@ import pandas as pd
 
 from figures.common import RECALLED, NothingToDraw, counted, recalls_note
 from figures.epochs import epochs_note, numeric, panels
-from figures.groups import MIXED
-from figures.layout import DrawnTree, axis_start
 from figures.planes import Sample, draw_sample, place_by_neighbours, principal_components, turned
 from figures.subject import Subject
 from files.text import printable
-from hierarchies import Hierarchy
 from metrics.calibration import calibration_error, fit_temperature, reliability
 from metrics.catalogue import meaning
 from metrics.curves import operating_curve, risk_coverage, risk_coverage_area, thinned
 from metrics.outputs import Outputs
 from metrics.per_image import heights_of_mistakes
-from reports.tree_data import nearest_taxa, node_names
+from reports import tree_data
 
 CLASSES, IMAGES = 300, 500  # of a map at most: t-SNE takes a second for so many
 ITERATIONS = 400  # of t-SNE: half of its default, in which so few points come to rest
-TREE_CLASSES = 2000  # of the drawn trees at most; a browser gets slow above
 POINTS = 400  # of a curve at most
 # matplotlib's markers by the names that Plotly has for them
 _SYMBOLS = {
@@ -66,7 +62,6 @@ def group_data(subject: Subject) -> dict:
         "others": printable(groups.others_name()) if groups.others else "",
         "own": groups.own,
         "note": groups.note().strip(),
-        "mixed": MIXED,
     }
 
 
@@ -126,82 +121,14 @@ def map_data(subject: Subject, sample: Sample | None, place: dict[int, int]) -> 
     }
 
 
-def tree_data(subject: Subject) -> dict:
-    """The class tree and the tree that the class vectors make, turned towards each other.
-
-    Keys: left and right (x, from 0 at the root to 1 at the classes; y, the row; parent; item, the
-    place among the classes shown, -1 inside; text, what a node is; name, of a node to be named, or
-    ''), classes, crossings, before, unit, start (of the axis of the learned tree), first and end
-    (distances at which the first and the last classes join), note; or none.
+def trees(subject: Subject) -> dict:
+    """What `tree_data.trees_of_run` returns, and a note on what is left out; or none, the reason
+    for nothing.
     """
-    if len(subject.with_vector) > TREE_CLASSES:
-        return {
-            "none": f"{len(subject.with_vector):,} classes are too many for a browser to draw as"
-            " trees; `evaluate.py RUN` writes them as Newick files."
-        }
-    return _or_reason(_trees, subject)
-
-
-def _trees(subject: Subject) -> dict:
-    found, tree = subject.untangled, subject.reference
-    names = node_names(tree)
-    left = [
-        f"{names[v]}: {counted(int(n), 'class', 'classes')}" if n > 1 else names[v]
-        for v, n in enumerate(tree.n_leaves.tolist())
-    ]
-    learned, exact = _learned_names(found.right, tree)
-    start = axis_start(found.right)
-    joins = found.right.joins()[found.right.item < 0]
-    inner = [names[v] if v and found.left.item[v] < 0 else "" for v in range(len(names))]
-    return {
-        "left": _drawn(found.left, 0.0, left, inner),
-        "right": _drawn(found.right, start, learned, exact),
-        "classes": subject.with_vector.tolist(),
-        "crossings": found.crossings,
-        "before": found.before,
-        "unit": subject.unit,
-        "start": start,
-        "first": float(joins.min(initial=np.inf)),
-        "end": float(joins.max(initial=0.0)),
-        "note": subject.missing_note().strip(),
-    }
-
-
-def _drawn(tree: DrawnTree, start: float, text: list[str], name: list[str]) -> dict:
-    return {
-        "x": np.round(tree.shares(start), 4).tolist(),
-        "y": np.round(tree.rows(), 3).tolist(),
-        "parent": tree.parent.tolist(),
-        "item": tree.item.tolist(),
-        "text": text,
-        "name": name,
-    }
-
-
-def _learned_names(tree: DrawnTree, reference: Hierarchy) -> tuple[list[str], list[str]]:
-    """Of each node of the learned tree what it is, and the superclass that has exactly its classes,
-    or ''.
-    """
-    names = node_names(reference)
-    taxon, both, size = nearest_taxa(tree, np.arange(reference.num_classes), reference)
-    of_taxon = reference.n_leaves[taxon]
-    joins = tree.joins()
-    text, exact = [], []
-    for u, v in enumerate(taxon.tolist()):
-        if tree.item[u] >= 0:
-            text.append("")
-            exact.append("")
-            continue
-        whole = both[u] == size[u] == of_taxon[u]
-        nearest = (
-            f"all of {names[v]} and nothing else"
-            if whole
-            else f"nearest superclass {names[v]}: {both[u]} of its {of_taxon[u]} classes,"
-            f" {size[u] - both[u]} others"
-        )
-        text.append(f"{size[u]} classes joined at {joins[u]:.3g}; {nearest}")
-        exact.append(names[v] if whole and v else "")
-    return text, exact
+    if len(subject.with_vector) > tree_data.MOST:
+        return {"none": tree_data.too_many(len(subject.with_vector))}
+    found = _or_reason(tree_data.trees_of_run, subject)
+    return {**found, "note": subject.missing_note().strip()}
 
 
 def _training(subject: Subject) -> dict:

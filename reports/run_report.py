@@ -157,8 +157,9 @@ def explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
         (
             "trees",
             "Class tree and learned tree",
-            "A line joins each class to itself. Drag over some rows to zoom in, double-click for"
-            " the whole; point at a joint for its name.",
+            "The learned tree joins classes whose vectors are near, by average linkage (UPGMA); the"
+            " trees are turned so that few of the lines between equal classes cross. Point at a"
+            " branch, a name or a dot to read what it is.",
             (),
         ),
         ("training-curves", "Training", "Point at a line for its values.", ()),

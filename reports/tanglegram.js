@@ -29,11 +29,14 @@ function widthOf(text, size) {
   return ruler.measureText(text).width;
 }
 
+// a name in so many pixels: cut in the middle, as names of relatives begin and end alike
 function fitted(text, size, room) {
-  if (widthOf(text, size) <= room) return text;
-  let end = text.length;
-  while (end > 1 && widthOf(`${text.slice(0, end)}…`, size) > room) end -= 1;
-  return `${text.slice(0, end)}…`;
+  let [shown, kept] = [text, text.length];
+  while (kept > 2 && widthOf(shown, size) > room) {
+    kept -= 1;
+    shown = `${text.slice(0, Math.ceil(kept / 2))}…${text.slice(-Math.floor(kept / 2))}`;
+  }
+  return shown;
 }
 
 function pathOf(tree, node) {
@@ -54,6 +57,7 @@ function branchText(tree, total, learned, v) {
 function tanglegram(tree, learned, pitch) {
   const size = Math.min(11.5, Math.max(6, pitch / 1.22));
   const named = pitch >= READABLE;
+  const slim = innerWidth < 600; // then superclasses say their names only under a finger
   const width = (text) => widthOf(text, size);
   const leafNames = tree.leaves.map((v) => tree.names[v]);
   const inner = tree.parent.map((_, v) => v);
@@ -68,12 +72,12 @@ function tanglegram(tree, learned, pitch) {
     columns[depth[v]] = Math.max(columns[depth[v]] || 26, Math.min(150, width(tree.names[v]) + 10));
   }
   const x = [10];
-  for (let d = 1; d < columns.length; d += 1) x[d] = x[d - 1] + (named ? columns[d] || 26 : 22);
+  for (let d = 1; d < columns.length; d += 1) x[d] = x[d - 1] + (named && !slim ? columns[d] || 26 : 22);
   const tips = x[x.length - 1] + 26;
   const label = named ? Math.max(...leafNames.map(width), 10) + 2 * GAP : GAP;
-  const between = Math.min(260, Math.max(120, tree.leaves.length * pitch / 8));
+  const between = Math.min(260, Math.max(120, tree.leaves.length * pitch / 8)) / (slim ? 2 : 1);
   const line = [tips + label, tips + label + between];
-  const right = [line[1] + label, line[1] + label + 260];
+  const right = [line[1] + label, line[1] + label + (slim ? 130 : 260)];
   const height = top + tree.leaves.length * pitch + 46;
   const all = right[1] + 14;
   const picture = svg("svg", { viewBox: `0 0 ${all} ${height}`, width: all, height, class: "tangle",
@@ -94,7 +98,7 @@ function tanglegram(tree, learned, pitch) {
     }
     if (above < 0) return;
     add(svg("path", { d: `M${x[depth[above]]} ${y(mine.row[v])}H${across(v)}`, stroke: colour(v) }));
-    if (isLeaf.has(v) || !named) return;
+    if (isLeaf.has(v) || !named || slim) return;
     const room = x[depth[v]] - x[depth[above]] - 6;
     const name = text(x[depth[above]] + 3, y(mine.row[v]) - 3, fitted(tree.names[v], size, room), { class: "taxon" });
     explain(name, `${pathOf(tree, v)}: ${total[v]} classes`);
@@ -196,7 +200,8 @@ function tanglegrams(tree, learned, names, place) {
     svg("svg", { width: 16, height: 16, viewBox: "0 0 16 16", "aria-hidden": "true" },
       svg("path", { d: "M1 8h14", stroke: colour, "stroke-width": 4 })), ` ${name}`)));
   place.append(element("p", { class: "choices" },
-    choice("Method", there.map((i) => [i, names[i]]), chosen, (value) => { chosen = +value; draw(); }),
+    ...(names.length < 2 ? [] : [choice("Method", there.map((i) => [i, names[i]]), chosen,
+      (value) => { chosen = +value; draw(); })]),
     element("label", {}, "Find ", search),
     element("span", {}, size("−", 0.8, "smaller"), " ", size("+", 1.25, "larger"))), said, key, body);
   draw();

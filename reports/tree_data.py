@@ -9,13 +9,21 @@ import numpy as np
 from figures.crossings import count_crossings, turn
 from figures.groups import top_groups
 from figures.layout import DrawnTree, axis_start, drawn_hierarchy, drawn_learned
-from figures.subject import UNITS
+from figures.subject import UNITS, Subject
 from files.text import printable
 from hierarchies import Hierarchy
 from metrics.trees import upgma
 from metrics.vectors import pairwise_distances, present
 
 MOST = 2000  # classes; the trees of more are too long to read
+
+
+def too_many(classes: int) -> str:
+    """Why trees of more than `MOST` classes are not drawn."""
+    return (
+        f"Trees of {classes:,} classes are too long to read here; evaluate.py RUN writes them as"
+        " Newick."
+    )
 
 
 def node_names(tree: Hierarchy) -> list[str]:
@@ -66,7 +74,31 @@ def learned_tree(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) -> di
     rank[hierarchy.leaf_order] = np.arange(hierarchy.num_classes)
     position = np.argsort(np.argsort(rank[kept]))
     found = turn(drawn_learned(upgma(pairwise_distances(vectors[kept], distance))), position)
-    order = np.argsort(position)
+    crossings = int(count_crossings(np.argsort(position), found.order()))
+    return _as_numbers(found, kept, hierarchy, distance, crossings)
+
+
+def trees_of_run(subject: Subject) -> dict:
+    """The tree of a run's class vectors and the class tree turned towards each other; that one
+    stands still where some classes have no vector.
+
+    Keys: order (C,), the classes of the class tree from top to bottom; learned, see `learned_tree`.
+    Raises: NothingToDraw: If there is no learned tree.
+    """
+    tree, kept = subject.hierarchy, subject.with_vector
+    whole = len(kept) == tree.num_classes
+    found = subject.untangled if whole else subject.against_taxonomy
+    distance = subject.outputs.distance
+    return {
+        "order": (found.left.order() if whole else tree.leaf_order).tolist(),
+        "learned": _as_numbers(found.right, kept, tree, distance, found.crossings),
+    }
+
+
+def _as_numbers(
+    found: DrawnTree, kept: np.ndarray, hierarchy: Hierarchy, distance: str, crossings: int
+) -> dict:
+    """What `learned_tree` returns, from a drawn tree over the classes kept."""
     taxon, shared, size = nearest_taxa(found, kept, hierarchy)
     places = _preorder(found)
     place_of = np.empty(len(places), np.int64)
@@ -81,7 +113,7 @@ def learned_tree(vectors: np.ndarray, hierarchy: Hierarchy, distance: str) -> di
         "shared": shared[places].tolist(),
         "start": axis_start(found),
         "unit": UNITS[distance],
-        "crossings": int(count_crossings(order, found.order())),
+        "crossings": crossings,
     }
 
 

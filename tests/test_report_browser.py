@@ -369,40 +369,30 @@ def test_only_mistakes_stay_in_the_map_where_they_are_asked_for(strange, shown):
     assert shown.said == []
 
 
-def test_the_trees_name_their_joints_and_zoom_with_keys(strange, shown):
-    shown.run(f"window.middle = {MIDDLE}")
+def test_the_trees_name_their_joints_and_find_a_class(strange, shown):
     tree = strange[1].hierarchy
-    names = shown.run("DATA.trees.left.name.filter(Boolean)")
-    assert sorted(names) == sorted(tree.names[v] for v in tree.children(0))
-    joint = "document.querySelectorAll('#trees .scatterlayer .trace .points')"
-    joint += "; [...points].find((one) => one.children.length === 3).children[1]"
-    shown.point(
-        *shown.run(f"(() => {{ const points = {joint.replace('; ', '; return middle(')});}})()")
-    )
-    shown.wait("document.querySelector('#trees .hovertext') !== null")
-    assert ": 3 classes" in shown.run("document.querySelector('#trees .hovertext').textContent")
-    rows = "(() => { const [a, b] = document.querySelector('#trees .plot').layout.yaxis.range;"
-    rows += " return Math.abs(a - b); })()"
-    before = shown.run(rows)
-    shown.run("document.querySelector('#trees input').focus()")
-    shown.press("Tab")
-    assert shown.run("document.activeElement.textContent") == "zoom in"
+    shown.run(f"window.middle = {MIDDLE}")
+    texts = "((what) => [...document.querySelectorAll(`#trees ${what}`)].map((t) => t.textContent))"
+    superclasses = [tree.names[v] for v in tree.children(0)]
+    assert set(superclasses) <= set(shown.run(f"{texts}('.taxon')"))
+    names = shown.run(f"{texts}('.leaf text[text-anchor=end]')")
+    assert sorted(names) == sorted(shown.run("leaves.map((v) => DATA.tree.names[v])"))
+    shown.point(*shown.run("middle(document.querySelector('#trees circle'))"))
+    said = "document.querySelector('.tip').textContent"
+    assert shown.run(said).startswith("6 classes, these are all classes; joined at ")
+    field = "document.querySelector('#trees input')"
+    shown.run(f"{field}.value = 'B2'; {field}.dispatchEvent(new Event('input'))")
+    assert [name[-2:] for name in shown.run(f"{texts}('.found text')")] == ["B2", "B2"]
+    assert "/ " in shown.run("document.querySelector('#trees .found').dataset.tip")
+    height = "document.querySelector('#trees .tangle').height.baseVal.value"
+    before = shown.run(height)
+    shown.run(f"{field}.focus()")
+    for _ in range(2):
+        shown.press("Tab")
+    assert shown.run("document.activeElement.title") == "larger"
     shown.press("Enter")
-    shown.wait(f"{rows} < {before}")
-    shown.press("Tab")
-    shown.press("Tab")
-    assert shown.run("document.activeElement.textContent") == "whole tree"
-    shown.press("Enter")
-    shown.wait(f"Math.abs({rows} - {before}) < 1e-9")
-    shown.run(
-        "(() => { const field = document.querySelector('#trees input'); field.value = 'B2';"
-        "field.dispatchEvent(new Event('change')); })()"
-    )
-    shown.wait(f"{rows} < {before}")
-    place = "DATA.trees.left.y[DATA.trees.left.item.indexOf(5)]"  # B2 is the last class
-    seen = "((a) => Math.min(...a) < PLACE && PLACE < Math.max(...a))"
-    seen += "(document.querySelector('#trees .plot').layout.yaxis.range)"
-    assert shown.run(seen.replace("PLACE", place))
+    assert shown.run(height) > before
+    assert shown.run(f"{texts}('select')") == []  # there is one method
     assert shown.said == []
 
 

@@ -15,9 +15,7 @@ from trees import TREE
 from figures.epochs import epochs_note
 from figures.planes import place_by_neighbours, principal_components
 from figures.subject import Subject
-from hierarchies import Hierarchy, distances
-from metrics.outputs import Outputs
-from reports import page, run_data, run_plots
+from reports import page, run_data, run_plots, tree_data
 
 
 @pytest.fixture(scope="module")
@@ -25,53 +23,14 @@ def subject():
     return make_subject(TREE, samples=60)
 
 
-def in_the_plane(tree):
-    """Outputs whose class vectors have exactly the distances of the tree's heights of common
-    ancestors: their learned tree is the class tree.
-    """
-    outputs = make_outputs(tree, 30)
-    height = distances.lca_height(tree).astype(float)
-    cosines = 1 - (height / height.max()) ** 2 / 2
-    values, vectors = np.linalg.eigh(cosines)
-    exact = vectors * np.sqrt(np.maximum(values, 0))
-    none = np.zeros((30, exact.shape[1]), np.float32)
-    return Outputs(tree, outputs.labels, outputs.scores, none, exact, exact)
-
-
-def test_a_learned_tree_like_the_class_tree_has_its_names():
-    tree = Hierarchy.from_paths([("a", f"a{i}") for i in range(3)] + [("b", f"b{i}") for i in "xy"])
-    found = run_plots.tree_data(Subject(in_the_plane(tree), pd.DataFrame(), {}))
-    assert found["crossings"] == 0 and len(found["classes"]) == 5
-    assert {name for name in found["left"]["name"] if name} == {"a", "b"}
-    assert {name for name in found["right"]["name"] if name} == {"a", "b"}
-    text = [line for line in found["right"]["text"] if "all of b and nothing else" in line]
-    assert len(text) == 1 and text[0].startswith("2 classes joined at ")
-    root = found["left"]["text"][0]
-    assert root.endswith(": 5 classes")
-    assert found["first"] < found["end"]
-
-
-def test_a_joint_that_is_no_superclass_says_which_is_nearest():
-    tree = Hierarchy.from_paths([("a", "a0"), ("a", "a1"), ("b", "b0"), ("b", "b1")])
-    # a0, a1 and b0 are near each other, b1 is far
-    points = np.array([[1, 0, 0], [0.99, 0.14, 0], [0.98, 0, 0.2], [-1, 0, 0]])
-    outputs = make_outputs(tree, 8)
-    embeddings = np.zeros((8, 3), np.float32)
-    near = Outputs(tree, outputs.labels, outputs.scores, embeddings, points, points)
-    found = run_plots.tree_data(Subject(near, pd.DataFrame(), {}))
-    # {a0, a1, b0} shares 2 of 3 classes with a; the root says nothing about a part
-    of_three = [line for line in found["right"]["text"] if line.startswith("3 classes")]
-    assert of_three[0].endswith("nearest superclass a: 2 of its 2 classes, 1 others")
-
-
 def test_too_many_classes_and_scores_alone_have_a_reason(monkeypatch, subject):
-    monkeypatch.setattr(run_plots, "TREE_CLASSES", 3)
-    assert "7 classes are too many" in run_plots.tree_data(subject)["none"]
+    monkeypatch.setattr(tree_data, "MOST", 3)
+    assert "Trees of 7 classes are too long" in run_plots.trees(subject)["none"]
     none = np.zeros((60, 0)), np.zeros((7, 0))
     scores = replace(subject.outputs, embeddings=none[0], class_vectors=none[1], prototypes=none[1])
     alone = replace(subject, outputs=replace(scores, prototype_scores=None))
     monkeypatch.undo()
-    assert "scores only" in run_plots.tree_data(alone)["none"]
+    assert "scores only" in run_plots.trees(alone)["none"]
     assert "scores only" in run_plots.map_data(alone, run_plots.sample_of_map(alone), {})["none"]
 
 

@@ -2,6 +2,8 @@
 taxon.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from drawable import make_subject
@@ -10,7 +12,7 @@ from trees import TREE
 from figures.crossings import count_crossings
 from figures.tanglegrams import tanglegram
 from hierarchies import Hierarchy
-from reports.tree_data import class_tree, learned_tree
+from reports.tree_data import class_tree, learned_tree, trees_of_run
 
 # A holds a, b; B holds c, d
 PAIRS = Hierarchy.from_paths([("A", "a"), ("A", "b"), ("B", "c"), ("B", "d")])
@@ -57,6 +59,21 @@ def test_crossings_are_those_of_the_two_orders(seed):
     found = learned_tree(vectors, TREE, "euc")
     order = np.array([i for i in found["item"] if i >= 0])
     assert found["crossings"] == count_crossings(np.asarray(TREE.leaf_order), order)
+
+
+def test_the_trees_of_a_run_are_turned_towards_each_other():
+    subject = make_subject(TREE, samples=30)
+    found = trees_of_run(subject)
+    items = [i for i in found["learned"]["item"] if i >= 0]
+    crossings = count_crossings(np.array(found["order"]), np.array(items))
+    assert found["learned"]["crossings"] == crossings == subject.untangled.crossings
+    assert crossings < learned_tree(subject.outputs.class_vectors, TREE, "euc")["crossings"]
+    missing = subject.outputs.class_vectors.copy()
+    missing[2] = np.nan  # that class has a place in the class tree, which stands still, and no line
+    fewer = replace(subject, outputs=replace(subject.outputs, class_vectors=missing))
+    found = trees_of_run(fewer)
+    assert found["order"] == TREE.leaf_order.tolist()
+    assert found["learned"] == learned_tree(missing, TREE, "euc")
 
 
 def test_the_class_tree_has_the_colours_of_its_groups():
