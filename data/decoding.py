@@ -219,10 +219,10 @@ def read_image(
         raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
     how = _How(_pair(resize), gray, box, grey_range, fit)
     try:
-        if size_of(path) == 0:
-            raise ValueError("the file is empty")
         if decoder == "torchvision" and (fast := _read_fast(path, how)) is not None:
             return fast
+        if size_of(path) == 0:
+            raise ValueError("the file is empty")
         try:
             return _read(path, path, how)
         except (Image.DecompressionBombError, MemoryError, _Refused):
@@ -293,11 +293,10 @@ def _read_fast(path: File, how: "_How") -> Decoded | None:
         found = plain_jpeg(path)
         if found is None:
             return None
-        content, image = found
-        width, height = image.size
+        content, (width, height), head = found
         if width * height > DRAFT_FROM:
             return None
-        turn = TURNS.get(orientation(image))
+        turn = None if head is None else TURNS.get(orientation(head))
         size = (height, width) if turn in _SWAPPING else (width, height)
         cut = partial(_inside, how.box) if how.box is not None else lambda shown: (0, 0, *shown)
         with _BUDGET.of(width * height):

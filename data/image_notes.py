@@ -19,6 +19,10 @@ _SENTENCES = {
 }
 
 
+# of the fields of `Decoded` behind pixels and size: nothing to say
+_USUAL = tuple(Decoded(None, None, None, cut=False, transparent=False, frames=1))[2:]
+
+
 class ImageNotes:
     """Counts images of which something should be said, and says it.
 
@@ -32,6 +36,8 @@ class ImageNotes:
 
     def add(self, image: Decoded, file: str) -> None:
         """Looks at one more image."""
+        if image[2:] == _USUAL:
+            return
         deep = image.brightest is not None
         kinds = {
             "deep": deep and not image.cut,

@@ -5,11 +5,13 @@ array.
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from data.blocks import Block
 from data.decoding import Box, read_image
 
 
@@ -85,23 +87,17 @@ class Stream(_Rows):
         self._how = {"gray": bool(gray), "grey_range": grey_range, "truncated": truncated}
         self._how["fit"], self._boxes = fit, boxes
         self._how["decoder"] = decoder
-        self._pool = ThreadPoolExecutor(workers or cores(), "image decoder")
+        self._workers = workers or cores()
+        self._pool = ThreadPoolExecutor(self._workers, "image decoder")
 
     def _fetch(self, rows: np.ndarray) -> np.ndarray:
         images = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        tasks = [
-            self._pool.submit(self._read_into, images, place, row)
-            for place, row in enumerate(rows.tolist())
-        ]
-        try:
-            for task in tasks:
-                task.result()
-        finally:  # after an error the rest is not worth the wait
-            for task in tasks:
-                task.cancel()
+        places = list(enumerate(rows.tolist()))
+        Block(self._pool, self._workers, partial(self._read_into, images), places).results()
         return images
 
-    def _read_into(self, images: np.ndarray, place: int, row: int) -> None:
+    def _read_into(self, images: np.ndarray, place_and_row: tuple[int, int]) -> None:
+        place, row = place_and_row
         file = self._files[row]
         try:
             path = self._root / file

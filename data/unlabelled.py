@@ -1,9 +1,8 @@
 """Image files without labels: found in folders, and decoded a little ahead of their use."""
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from data.blocks import blocks
 from data.contents import FileContent
 from data.decoding import Box, convert_image, read_image
 from data.stream import Upscaled, cores
@@ -184,17 +184,12 @@ def read_batches(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-    pool, ahead = ThreadPoolExecutor(workers or cores(), "image decoder"), deque()
-    read, position = partial(_read, shape=shape, boxes=boxes, fingerprints=fingerprints), 0
-    try:
-        for start in range(0, len(files), batch_size):
-            while position < min(start + 2 * batch_size, len(files)):
-                ahead.append(pool.submit(read, files[position]))
-                position += 1
+    read, start = partial(_read, shape=shape, boxes=boxes, fingerprints=fingerprints), 0
+    with closing(blocks(read, files, lambda: batch_size, workers=workers or cores())) as found:
+        for images in found:
             names = [_name(file) for file in files[start : start + batch_size]]
-            yield _batch(names, [ahead.popleft().result() for _ in names], shape, fingerprints)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            start += len(names)
+            yield _batch(names, images, shape, fingerprints)
 
 
 def _name(file: Picture) -> str | None:

@@ -11,6 +11,7 @@ import torch
 from images import draw, make_folder
 from recorded import write_whole_run
 
+from data import cache_writer
 from data.cache import build_cache
 from data.decoding import read_head, read_image
 from evaluation import images
@@ -157,6 +158,10 @@ def test_a_file_and_its_folder_are_on_the_disk_when_the_file_has_its_name(tmp_pa
     build_cache(tmp_path / "images", ["a/00.png"], resize=4)
     # pixels, fingerprints, what it says of itself, its folder, and the name of that
     assert calls == ["file", "file", "file", "folder", "folder"]
+    calls.clear()
+    monkeypatch.setattr(cache_writer, "SYNCED", 0)  # bytes; on the way, too
+    build_cache(tmp_path / "images", ["a/00.png"], resize=5)
+    assert calls == ["file", "file", "file", "file", "folder", "folder"]
 
 
 def test_the_checkpoint_of_the_results_is_one_of_the_run(tmp_path):

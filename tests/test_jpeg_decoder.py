@@ -13,6 +13,7 @@ from benchmarks import reading
 from data import decoding
 from data.cache import build_cache
 from data.decoding import read_image
+from data.jpeg import plain_jpeg
 from data.stream import Stream
 from data.unlabelled import Shape, read_batches
 from options import command_line
@@ -91,6 +92,76 @@ def test_what_is_no_plain_jpeg_is_read_by_pillow(tmp_path, calls):
     path = save(tmp_path / "padded.jpg", picture())
     assert np.array_equal(*(one.pixels for one in both(path, resize=16, fit="pad")))
     assert not calls
+
+
+def jpeg(mode="RGB", **options):
+    content = io.BytesIO()
+    picture(mode).save(content, "JPEG", **options)
+    return content.getvalue()
+
+
+def segment(marker, content):
+    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def with_byte(content, place, value):
+    return content[:place] + bytes([value]) + content[place + 1 :]
+
+
+def odd_heads():
+    """Name -> a file, and whether its head tells all without Pillow; a frame begins with its marker
+    and length, bits, height, width, and number of channels.
+    """
+    plain, exif = jpeg(), Image.Exif()
+    frame, scan = plain.index(b"\xff\xc0"), plain.index(b"\xff\xda")
+    exif[0x0112] = 6
+    turn, part = segment(0xE1, exif.tobytes()), plain[frame:][:19]
+    assert part[4] == 8 and part[9] == 3
+    return {
+        "plain": (plain, True),
+        "grey": (jpeg("L"), True),
+        "progressive": (jpeg(progressive=True), True),
+        "restarts": (jpeg(restart_marker_blocks=1), True),
+        "comment": (jpeg(comment=b"\xff\xda" * 9), True),
+        "inks": (jpeg("CMYK"), False),
+        "profile": (jpeg(icc_profile=b"x" * 200), False),
+        "turned": (plain[:frame] + turn + plain[frame:], False),
+        "turned behind the frame": (plain[:scan] + turn + plain[scan:], False),
+        "adobe": (plain[:frame] + segment(0xEE, b"Adobe\0d\0\0\0\0\1") + plain[frame:], False),
+        "filled": (plain[:frame] + b"\xff\xff" + plain[frame:], False),
+        "12 bits": (with_byte(plain, frame + 4, 12), False),
+        "two channels": (with_byte(plain, frame + 9, 2), False),
+        "no height": (plain[: frame + 5] + b"\0\0" + plain[frame + 7 :], False),
+        "huge": (plain[: frame + 5] + b"\xff\xff\xff\xff" + plain[frame + 9 :], True),
+        "lossless": (with_byte(plain, frame + 1, 0xC3), False),
+        "two frames": (plain[:frame] + part + plain[frame:], False),
+        "no frame": (plain[:frame] + plain[frame + 19 :], False),
+        "junk": (plain[:frame] + b"\0\0" + plain[frame:], False),
+        "past the end": (plain[:frame] + b"\xff\xfe\xff\xff" + plain[frame:], None),
+        "ends in its head": (plain[: frame + 3], None),
+        "ends in the image": (plain[:-500], True),
+    }
+
+
+@pytest.mark.parametrize("name", odd_heads())
+def test_odd_heads_are_read_as_pillow_reads_them(tmp_path, name):
+    content, without_pillow = odd_heads()[name]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    if without_pillow is not None:
+        try:
+            found = plain_jpeg(path)
+        except Exception:  # as Pillow refuses some of them
+            found = None
+        assert (found is not None and found.head is None) == without_pillow
+    answers = []
+    for decoder in decoding.DECODERS:
+        try:
+            image = read_image(path, resize=None, decoder=decoder)
+            answers.append((image.pixels.tobytes(), image[1:]))
+        except ValueError as error:
+            answers.append(str(error))
+    assert answers[0] == answers[1]
 
 
 def test_damaged_files_are_refused_in_the_same_words(tmp_path):
