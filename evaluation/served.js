@@ -41,7 +41,8 @@ function show(place, found) {
     make(place, "p", "error", `not answered: ${found.error}`);
     return;
   }
-  make(place, "p", "answer", `${last(found.answer)}, ${percent(found.answer_probability)}`);
+  const sure = found.answer.length ? `, ${percent(found.answer_probability)}` : ""; // the root is
+  make(place, "p", "answer", `${last(found.answer)}${sure}`);
   make(place, "p", "path", joined(found.answer) || "the whole tree");
   const [best] = found.classes;
   const above = found.answer.every((key, i) => key === best.path[i]);
@@ -53,7 +54,7 @@ function show(place, found) {
       + " otherwise");
   }
   const below = best.path.map((key, i) => [
-    "\u2003".repeat(i) + (key === "." ? "the class itself" : key), found.levels[i] ?? null,
+    "\u00a0\u00a0\u00a0".repeat(i) + (key === "." ? "the class itself" : key), found.levels[i] ?? null,
   ]);
   table(place, "Down to the most probable class", below);
   table(place, "Most probable classes", found.classes.map((c) => [joined(c.path), c.probability]));

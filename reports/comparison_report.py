@@ -312,7 +312,7 @@ def _sections(
     tests, said = paired_tests(group)
     if tests:
         shown_tests = page.notes([said]) + "".join(map(page.table, tests))
-        folded = page.folded(f"{len(tests)} comparisons, all measures", shown_tests)
+        folded = page.folded(f"{counted(len(tests), 'comparison')}, all measures", shown_tests)
         yield page.Section(f"{head}Paired tests", folded)
     if maker.options.figures:
         yield from _figures(group, maker, head, summary, epochs)

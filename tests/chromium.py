@@ -65,6 +65,10 @@ class Browser:
         self._send("Emulation.setDeviceMetricsOverride", **size)
         self._send("Emulation.setTouchEmulationEnabled", enabled=touch)
 
+    def as_printed(self, printed: bool) -> None:
+        """Whether the styles of paper hold."""
+        self._send("Emulation.setEmulatedMedia", media="print" if printed else "")
+
     def open(self, page: Path | str) -> None:
         """Opens a file, or an address."""
         self.run("window.left = true")  # the page before, which may still answer for a while

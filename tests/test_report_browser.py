@@ -480,6 +480,16 @@ def test_in_a_narrow_window_names_and_titles_are_whole(strange, shown):
     assert shown.said == []
 
 
+def test_on_paper_no_table_and_no_tree_is_cut_to_a_window_that_scrolls(shown):
+    boxes = "[...document.querySelectorAll('.wide')].map((one) => getComputedStyle(one))"
+    cut = f"{boxes}.filter((one) => one.overflow !== 'visible' || one.maxHeight !== 'none').length"
+    assert shown.run(cut) > 5
+    shown.as_printed(True)
+    found = shown.run(cut)
+    shown.as_printed(False)
+    assert found == 0
+
+
 def test_a_plot_is_saved_as_a_picture(strange, shown, tmp_path):
     shown.save_to(tmp_path)
     shown.run("document.querySelector('#map .modebar-btn').click()")

@@ -321,6 +321,13 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
         browser.wait(f"document.querySelector('#state').textContent.startsWith('{3 + number} of')")
         browser.run("document.querySelector('#clear').click()")
         assert browser.run("document.querySelector('#answers').children.length") == 0
+        unsure = (
+            "{ answer: [], answer_probability: 1, classes: [{ path: ['a'], probability: 0.1 }],"
+        )
+        unsure += " levels: [0.1], cover: null, novelty: null }"
+        browser.run(f"show(document.querySelector('#answers'), {unsure})")
+        nothing = browser.run("document.querySelector('.answer').textContent")
+        browser.run("document.querySelector('#answers').replaceChildren()")
         browser.run("window.fetch = () => Promise.reject(new TypeError('Failed')); 0")
         browser.drop(files[0])  # after Ctrl-C
         browser.wait("document.body.innerText.includes('cannot be reached')")
@@ -334,6 +341,7 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
     assert said == []
     assert "boom is not defined" in str(browser.said)
     assert "Content Security Policy" in str(browser.said)
+    assert nothing == "nothing can be said"  # not that this is sure
     assert found["files"] == [file.name for file in files]
     assert found["foreign"] == 0 and found["pictures"] == [20, 16]
     assert "not answered: this is not an image" in found["texts"][2]
