@@ -256,16 +256,16 @@ def pairs(content: Mapping[str, object]) -> str:
 
 
 def explained(
-    title: str, columns: Sequence[str], rows: Iterable[tuple[str, str, Sequence[str]]]
+    title: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str], str]]
 ) -> str:
-    """A table whose rows are a label, a sentence that explains it on hover, focus or touch, and
-    further cells.
-    """
-    head = "".join(_cell("th", name, j == 0) for j, name in enumerate(columns))
+    """A table whose rows are a label, further cells, and a sentence that explains the label."""
+    last = len(columns) - 1
+    head = "".join(_cell("th", name, j in (0, last)) for j, name in enumerate(columns))
     lines = []
-    for label, sentence, cells in rows:
-        first = _cell("td", label, True, sentence=sentence)
-        lines.append(f"<tr>{first}{''.join(_cell('td', cell, False) for cell in cells)}</tr>")
+    for label, cells, sentence in rows:
+        numbers = "".join(_cell("td", cell, False) for cell in cells)
+        said = f'<td class="label meaning">{escape(sentence)}</td>'
+        lines.append(f"<tr>{_cell('td', label, True)}{numbers}{said}</tr>")
     return (
         f'<div class="wide"><table><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"

@@ -255,11 +255,10 @@ def _main_measures(metrics: pd.DataFrame) -> str:
             ends = f"[{row['lower']:.4f}, {row['upper']:.4f}]" if known else "–"
             cells = [tables.number(float(row["value"]), 4), *([ends] if intervals else [])]
             label = name + tables.SYMBOLS[direction(name)]
-            rows.append((label, meaning(name), (*cells, str(int(row["n"])))))
-    head = ("measure", "value", *(["95 % interval"] if intervals else []), "n")
+            rows.append((label, (*cells, str(int(row["n"]))), meaning(name)))
+    head = ("measure", "value", *(["95 % interval"] if intervals else []), "n", "what it is")
     notes = [
-        "↑ higher is better, ↓ lower is better; point at a measure, or touch it, to read what it"
-        " is",
+        "↑ higher is better, ↓ lower is better",
         "n: images, classes or pairs of classes that the measure is over; lengths are in edges of"
         " the class tree",
     ]

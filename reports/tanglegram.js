@@ -129,7 +129,7 @@ function tanglegram(tree, learned, pitch) {
       const exact = learned.shared[v] === learned.size[v] && learned.shared[v] === total[learned.taxon[v]];
       const mark = svg("circle", { cx: at(v), cy: up(own.row[v]), r: 3.2, role: "img",
         fill: exact ? shade(v) : "white", stroke: shade(v), "aria-label": tree.names[learned.taxon[v]] });
-      if (named && learned.item.length < 400) mark.setAttribute("tabindex", "0"); // stops of the keyboard
+      if (named) mark.setAttribute("tabindex", marks.length ? "-1" : "0");
       explain(mark, branchText(tree, total, learned, v));
       marks.push(mark);
       if (exact && named && learned.taxon[v] > 0) {
@@ -196,6 +196,18 @@ function tanglegrams(tree, learned, names, place) {
     find();
   }
   search.addEventListener("input", find);
+  // the dots are one stop for the Tab key; arrow keys go from dot to dot
+  body.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const dots = [...body.querySelectorAll("circle[tabindex]")];
+    const at = dots.indexOf(event.target);
+    if (!step || at < 0) return;
+    event.preventDefault();
+    const next = dots[at + step] || event.target;
+    event.target.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
   const key = element("ul", { class: "legend" }, ...tree.groups.map(([name, colour]) => element("li", {},
     svg("svg", { width: 16, height: 16, viewBox: "0 0 16 16", "aria-hidden": "true" },
       svg("path", { d: "M1 8h14", stroke: colour, "stroke-width": 4 })), ` ${name}`)));

@@ -392,6 +392,12 @@ def test_the_trees_name_their_joints_and_find_a_class(strange, shown):
     assert shown.run("document.activeElement.title") == "larger"
     shown.press("Enter")
     assert shown.run(height) > before
+    shown.press("Tab")  # the box that scrolls
+    shown.press("Tab")
+    assert shown.run(said).startswith("6 classes")
+    shown.press("ArrowDown")
+    assert re.match("[2-5] classes, .*joined at", shown.run(said))
+    assert shown.run("document.querySelectorAll('#trees circle[tabindex=\"0\"]').length") == 1
     assert shown.run(f"{texts}('select')") == []  # there is one method
     assert shown.said == []
 
