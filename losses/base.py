@@ -161,16 +161,14 @@ def check_batch(
         )
     if targets.device.type != "cpu":
         return None
-    if not len(targets):
-        return False
-    values = targets.detach().numpy()
-    lowest, highest = values.min(), values.max()
-    if lowest >= 0 and highest < num_classes:
+    values = targets.numpy()
+    # without a sign a negative number is very large, so that one look finds both ends
+    if np.maximum.reduce(values.astype(np.uint64), initial=0) < num_classes:
         return False
     wrong = values[(values < 0) | (values == num_classes) | (values >= num_classes + num_nodes)]
     if len(wrong) or not num_nodes:
         raise ValueError(
-            f"targets must lie in [0, {num_classes}), got {wrong[0] if len(wrong) else highest}; is"
-            " the hierarchy of another dataset?"
+            f"targets must lie in [0, {num_classes}), got"
+            f" {wrong[0] if len(wrong) else values.max()}; is the hierarchy of another dataset?"
         )
     return True

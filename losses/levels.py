@@ -254,10 +254,10 @@ class HAF(Loss):
     def __init__(self, hierarchy: Hierarchy, **options: float | None):
         super().__init__(hierarchy)
         self.margin = self.settle(options)["haf_margin"]
-        self.side = SideBySide(hierarchy)
-        self.width = sum(self.side.sizes)
         self.stack = Stack(hierarchy)
-        shares = np.repeat([1 / size for size in self.side.sizes[:-1]], self.side.sizes[:-1])
+        sizes = self.stack.sizes
+        self.width = sum(sizes)
+        shares = np.repeat([1 / size for size in sizes[:-1]] + [0.0], [*sizes[:-1], 1])
         self._table("share", shares.astype(np.float32)[:, None])
 
     def forward(self, scores: Tensor, vectors: Tensor, targets: Tensor) -> Tensor:
@@ -272,7 +272,7 @@ class HAF(Loss):
         """
         of_posteriors, of_scores = self.of_posteriors(targets, scores)
         cosines, of_vectors = self.of_vectors(vectors)
-        return of_posteriors + cosines, of_scores, of_vectors
+        return of_posteriors - cosines, of_scores, of_vectors
 
     def of_posteriors(self, targets: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and the terms of the posteriors, and their gradient (B, M) in the scores of
@@ -284,83 +284,78 @@ class HAF(Loss):
         """
         stack, batch = self.stack, len(targets)
         upper = stack.upper
-        columns = self.side.columns(targets)
+        last = (targets + upper)[None]  # (1, B)
         x, p, sums = stack.exponentials(stack.columns(scores))
-        last = columns[-1:] + upper  # (1, B)
-        logs = sums.log()
-        loss = (logs[-1:] - x.gather(0, last)).mean()
         # posteriors are divided by 2 B from here on, for the mean and the half in JSD: their ratios
         # stay, and all terms are divided with them
         scale = 2 * batch
-        p *= stack.spread(sums.mul_(scale).reciprocal_())
-        slopes = torch.empty_like(p) if upper else torch.zeros_like(p)
-        totals = torch.zeros_like(sums)
-        if upper:
-            own = p[:upper]
-            log_own = x[:upper].sub_(stack.spread(logs[:-1].add_(math.log(scale))))
-            of_sums = stack.of_children(p)
-            log_m = torch.lerp(own, of_sums, 0.5).clamp_(min=SMALLEST / scale).log_()
-            of_sums.clamp_(min=TINY).log_().sub_(log_m)
-            stack.to_children(of_sums, out=slopes)  # in p
-            of_own = slopes[:upper].sub_(log_m)
-            loss = loss + self._apart(own, log_own, columns[:-1], of_own)
-            slopes *= p  # in log p
-            totals = stack.sums(slopes)
-            loss = loss + totals.sum()
-        totals[-1].sub_(1 / batch)
-        slopes.addcmul_(p, stack.spread(totals.mul_(-scale)))
-        slopes.scatter_add_(0, last, slopes.new_full((1, batch), -1 / batch))
+        logs = sums.mul_(scale).log()
+        loss = (logs[-1:] - x.gather(0, last)).mean()
+        p /= stack.spread(sums)
+        of_sums = stack.of_children(p)
+        own, q = p[:upper], of_sums[:upper]
+        log_own = x[:upper].sub_(stack.spread(logs[:-1]))
+        log_m = torch.lerp(own, q, 0.5).clamp_(min=SMALLEST / scale).log_()
+        q.clamp_(min=TINY).log_().sub_(log_m)
+        slopes = stack.to_children(of_sums)  # in p
+        of_own = slopes[:upper].sub_(log_m)
+        labels = stack.tables.labels.index_select(1, targets)
+        loss = loss + self._apart(own, log_own, labels, of_own)
+        slopes *= p  # in log p
+        slopes.scatter_(0, last, -1 / batch, reduce="add")
+        totals = stack.sums(slopes)
+        # but for what the division adds to cross-entropy, and for its slopes' -1 / B of each image
+        loss = loss + totals.sum() - (math.log(scale) - 1)
+        slopes.addcmul_(p, stack.spread(totals), value=-scale)
         return loss, slopes.T  # a head's product takes it as it is
 
     def _apart(self, p: Tensor, log_p: Tensor, labels: Tensor, slopes: Tensor) -> Tensor:
-        """Adds log p and the slopes of the M_k in p (M, B), posteriors divided by 2 B, to others
-        and returns what the sum of p times slopes leaves out of the M_k.
+        """Adds log p and the slopes of the M_k in p (M, B), posteriors divided by 2 B, to
+        others, and returns what the sum of p times slopes leaves out of the M_k.
         """
         stack, batch, scale = self.stack, p.shape[1], 2 * p.shape[1]
-        weights = p.new_zeros(len(labels), batch + 1)  # of pairs, none before the first image
-        pairs = weights[:, 1:-1]
-        torch.ne(labels[:, 1:], labels[:, :-1], out=pairs)
-        pairs.mul_(batch / weights.sum(dim=1, keepdim=True).clamp_(min=1))
+        pairs = (labels[:, 1:] != labels[:, :-1]).to(p.dtype)
+        pairs /= pairs.sum(dim=1, keepdim=True).clamp_(min=1) / batch
+        counts = p.new_zeros(labels.shape)
         left, right = p[:, :-1], p[:, 1:]
         m = torch.lerp(left, right, 0.5).clamp_(min=SMALLEST / scale)
         if self.margin > math.log(2):  # which no divergence exceeds
-            log_m, counts = m.log_(), weights[:, 1:] + weights[:, :-1]
-            log_m *= stack.spread(pairs)
-            slopes[:, :-1].add_(log_m)
-            slopes[:, 1:].add_(log_m)
+            log_m = m.log_().mul_(stack.spread(pairs))
+            for images in (slice(None, -1), slice(1, None)):
+                counts[:, images].add_(pairs)
+                slopes[:, images].add_(log_m)
         else:
-            log_m, counts, wide = m.log(), torch.zeros_like(weights[:, 1:]), []
+            log_m, wide = m.log(), []
             for one, images in ((left, slice(None, -1)), (right, slice(1, None))):
                 apart = stack.sums(one * (log_p[:, images] - log_m))
                 closer = pairs * (apart < self.margin / scale)
                 counts[:, images].add_(closer)
                 wide.append(stack.spread(closer))
                 slopes[:, images].addcmul_(log_m, wide[-1])
-            unlike = (wide[0] - wide[1]).div_(m.mul_(2))
-            slopes[:, :-1].addcmul_(unlike, right, value=-1)
-            slopes[:, 1:].addcmul_(unlike, left)
-        loss = self.margin / scale * counts.sum()
+            uneven = (wide[0] - wide[1]).div_(m.mul_(2))
+            slopes[:, :-1].addcmul_(uneven, right, value=-1)
+            slopes[:, 1:].addcmul_(uneven, left)
         slopes.addcmul_(log_p, stack.spread(1 - counts))
-        return loss
+        return self.margin / scale * counts.sum()
 
     def of_vectors(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Less the sum over the levels of the mean cosine of the vector of a member with the sum of
-        the directions of its children, and the gradient (M, D) in the vectors of all levels.
+        """The sum over the levels of the mean cosine of the vector of a member with the sum of the
+        directions of its children, and the gradient (M, D) of less that in the vectors of all
+        levels.
         """
-        upper = self.stack.upper
-        if not upper:
-            return vectors.new_zeros(()), torch.zeros_like(vectors)
+        stack = self.stack
         lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=SHORTEST)
         directions = vectors / lengths
-        own, sums = directions[:upper], self.stack.of_children(directions)
+        sums = stack.of_children(directions)
+        own = directions[: len(sums)]  # one too many, whose share is 0
         length = torch.linalg.vector_norm(sums, dim=1, keepdim=True).clamp_(min=SHORTEST)
         share = self.share.to(vectors.dtype) / length
-        products = torch.linalg.vecdot(own, sums)[:, None].mul_(share)  # share times cosine
-        of_sums = (sums * (products / length / length)).addcmul_(own, share, value=-1)
-        slopes = self.stack.to_children(of_sums, out=torch.empty_like(directions))  # in directions
-        slopes[:upper].addcmul_(sums, share, value=-1)
+        cosines = torch.linalg.vecdot(own, sums)[:, None].mul_(share)  # times their share
+        of_sums = (sums * (cosines / length / length)).addcmul_(own, share, value=-1)
+        slopes = stack.to_children(of_sums)  # in directions
+        slopes[: len(sums)].addcmul_(sums, share, value=-1)
         along = torch.linalg.vecdot(slopes, directions)[:, None]
-        return -products.sum(), slopes.addcmul_(directions, along, value=-1).div_(lengths)
+        return cosines.sum(), slopes.addcmul_(directions, along, value=-1).div_(lengths)
 
     def _table(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(values), persistent=False)

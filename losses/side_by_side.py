@@ -3,6 +3,7 @@ M members of the levels, from the top to the classes.
 """
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -41,23 +42,37 @@ class _OfLevels(nn.Module):
 
     Attributes:
         sizes: Number of members of each level.
+        tables: The tables of the module by name, see there. A module looks up in Python what is
+            registered with it, which takes as long as a small operation; these are at hand.
+
+    Tables:
         level (M,): The level of each member.
     """
 
     def __init__(self, found: Sequence[Level]):
         super().__init__()
         self.sizes = [len(level.nodes) for level in found]
+        self.tables = SimpleNamespace()
         self._table("level", np.repeat(np.arange(len(found)), self.sizes))
 
     def _table(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(values), persistent=False)
+        setattr(self.tables, name, self.get_buffer(name))
+
+    def _apply(self, *arguments, **options) -> nn.Module:
+        super()._apply(*arguments, **options)  # moves what is registered, to another device, say
+        self.tables = SimpleNamespace(**dict(self.named_buffers()))
+        return self
 
 
 class SideBySide(_OfLevels):
     """Where each level lies in such rows, and what targets are there.
 
     Attributes:
-        first, starts (H,): Where each level starts, as an array and as a table.
+        first (H,): Where each level starts.
+
+    Tables:
+        starts (H,): The same.
         table (H, C + N): What each target is on each level, counted within it, from the top to the
             classes: a member, or K + v for the node v of the tree that ends there.
     """
@@ -74,11 +89,11 @@ class SideBySide(_OfLevels):
 
     def columns(self, targets: Tensor) -> Tensor:
         """What targets (B,) are on each level: (H, B), see `table`."""
-        return self.table.index_select(1, targets)
+        return self.tables.table.index_select(1, targets)
 
     def places(self, targets: Tensor) -> Tensor:
         """Where in the rows the members of targets (B,) are, none of them an inner node: (B, H)."""
-        return self.columns(targets).T + self.starts
+        return self.columns(targets).T + self.tables.starts
 
     def exponentials(self, scores: Tensor) -> Exponentials:
         """Of the scores (B, M) of all levels."""
@@ -87,13 +102,13 @@ class SideBySide(_OfLevels):
             scores = scores - tops
             terms = exp(scores)
             sums = self.sums(terms)
-            if not sums.numpy().min(initial=1.0) < segments.FEW:  # mostly one top for a row will do
+            if not far_apart(sums):  # mostly one top for a row will do
                 return Exponentials(scores, terms, sums, tops)
             more = torch.from_numpy(np.maximum.reduceat(scores.numpy(), self.first, axis=1))
             tops = tops + more
         else:
             more = tops = scores.new_full((len(scores), len(self.sizes)), -torch.inf)
-            tops.scatter_reduce_(1, self.level.expand_as(scores), scores, "amax")
+            tops.scatter_reduce_(1, self.tables.level.expand_as(scores), scores, "amax")
         scores = scores - self.spread(more)
         terms = exp(scores)
         return Exponentials(scores, terms, self.sums(terms), tops)
@@ -104,14 +119,14 @@ class SideBySide(_OfLevels):
             return torch.from_numpy(np.add.reduceat(values.numpy(), self.first, axis=1))
         shape = len(values), len(self.sizes)
         sums = values.new_zeros(shape, dtype=torch.float64)  # terms come in any order
-        sums.index_add_(1, self.level, values.double())
+        sums.index_add_(1, self.tables.level, values.double())
         return sums.to(values.dtype)
 
     def spread(self, values: Tensor) -> Tensor:
         """The value (B, H) of the level of each member: (B, M)."""
         if segments.runs_on_cpu(values):
             return torch.from_numpy(np.repeat(values.numpy(), self.sizes, axis=1))
-        return values.index_select(1, self.level)
+        return values.index_select(1, self.tables.level)
 
 
 class Stack(_OfLevels):
@@ -122,21 +137,31 @@ class Stack(_OfLevels):
 
     Attributes:
         upper: Number of members of all levels but the last.
-        above (M - K,): What each member of all levels but the first is part of.
+
+    Tables:
+        upper_level (M - K,): The level of each of them.
+        above (M,): What each member is part of; those of the first level of nothing, which is the
+            row behind the upper levels.
+        labels (H - 1, C): The member that each class belongs to, counted within the level.
     """
 
     def __init__(self, hierarchy: Hierarchy):
         found = levels(hierarchy)
         super().__init__(found)
         self.upper = sum(self.sizes[:-1])
+        self._table("upper_level", np.repeat(np.arange(len(found) - 1), self.sizes[:-1]))
         starts = np.cumsum([0, *self.sizes])
         above = [start + finer.above for start, finer in zip(starts, found[1:])]
-        above = np.concatenate([*above, np.zeros(0, np.int64)])
-        by_parent = np.argsort(above, kind="stable")
+        above = np.concatenate([np.full(self.sizes[0], self.upper), *above])
+        by_parent = np.argsort(above, kind="stable")[: len(above) - self.sizes[0]]
         self._table("above", above)
-        self._table("by_parent", by_parent + self.sizes[0])
-        self._table("first_child", np.searchsorted(above[by_parent], np.arange(self.upper)))
+        self._table("by_parent", by_parent)
+        self._table("first_child", np.searchsorted(above[by_parent], np.arange(self.upper + 1)))
         self._table("members", np.arange(starts[-1]))
+        labels = np.zeros((len(found) - 1, hierarchy.num_classes), np.int64)
+        for row, level in zip(labels, found):
+            row[:] = level.column
+        self._table("labels", labels)
         # in parts, because long sums of single precision are exact to fewer digits
         parts = [np.arange(*pair, PART) for pair in zip(starts, starts[1:])]
         self._table("parts", np.concatenate(parts))
@@ -156,38 +181,38 @@ class Stack(_OfLevels):
             scores -= scores.amax(dim=0)
             terms = exp(scores)
             sums = self.sums(terms)
-            if not sums.numpy().min(initial=1.0) < segments.FEW:  # mostly one top for all will do
+            if not far_apart(sums):  # mostly one top for all will do
                 return scores, terms, sums
         tops = scores.new_full((len(self.sizes), scores.shape[1]), -torch.inf)
-        tops.scatter_reduce_(0, self.level[:, None].expand_as(scores), scores, "amax")
+        tops.scatter_reduce_(0, self.tables.level[:, None].expand_as(scores), scores, "amax")
         scores -= self.spread(tops)
         terms = exp(scores)
         return scores, terms, self.sums(terms)
 
     def sums(self, values: Tensor) -> Tensor:
         """Sums of values (M, B) over each level: (H, B)."""
-        parts, first = self.parts, self.first_part
+        tables = self.tables
+        members, parts, first = tables.members, tables.parts, tables.first_part
         if len(values) == self.upper:
-            first = first[:-1]
+            members, first = members[: self.upper], first[:-1]
             parts = parts[: len(parts) - -(-self.sizes[-1] // PART)]
-        sums = add_up(values, self.members[: len(values)], parts)
-        return sums if len(parts) == len(first) else add_up(sums, self.members[: len(sums)], first)
+        sums = add_up(values, members, parts)
+        return sums if len(parts) == len(first) else add_up(sums, members[: len(sums)], first)
 
     def spread(self, values: Tensor) -> Tensor:
         """The value (H, B) of the level of each member: (M, B)."""
-        level = self.level if len(values) == len(self.sizes) else self.level[: self.upper]
+        level = self.tables.level if len(values) == len(self.sizes) else self.tables.upper_level
         return values.index_select(0, level)
 
     def of_children(self, values: Tensor) -> Tensor:
-        """Sums of values (M, B) over the children of each member of an upper level: (M - K, B)."""
-        return add_up(values, self.by_parent, self.first_child)
+        """Sums of values (M, B) over the children of each member of an upper level, and a row of
+        zeros, which are those of nothing: (M - K + 1, B).
+        """
+        return add_up(values, self.tables.by_parent, self.tables.first_child)
 
-    def to_children(self, values: Tensor, out: Tensor) -> Tensor:
-        """The value (M - K, B) of what each member is part of, and 0 on the first level: (M, B)."""
-        first = self.sizes[0]
-        out[:first].zero_()
-        torch.index_select(values, 0, self.above, out=out[first:])
-        return out
+    def to_children(self, values: Tensor) -> Tensor:
+        """The value of what each member is part of, from such rows: (M, B)."""
+        return values.index_select(0, self.tables.above)
 
 
 def add_up(values: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
@@ -195,6 +220,11 @@ def add_up(values: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
     next: in the order of the rows, wherever it runs.
     """
     return torch.embedding_bag(values, rows, starts)[0]
+
+
+def far_apart(sums: Tensor) -> bool:
+    """Whether a level lies too far below the top of all for these sums of its terms."""
+    return np.minimum.reduce(sums.numpy(), axis=None, initial=1.0) < segments.FEW
 
 
 def exp(values: Tensor) -> Tensor:
