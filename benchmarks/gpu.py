@@ -256,6 +256,8 @@ class Step:
             self(name)
         for replayed in (self.score, *self.losses.values()):
             replayed.start_epoch()
+            if not replayed.is_replayed:
+                raise RuntimeError(f"the {replayed.name} was not recorded")
 
     def __call__(self, loss: str = "ce") -> None:
         _, scores = self.score(self.images, self.sizes)

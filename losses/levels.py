@@ -70,6 +70,11 @@ class LevelSum(Loss):
         )
         self.reduction = self.parts[-1].reduction
 
+    @property
+    def replayable(self) -> bool:
+        """As those of all levels."""
+        return all(part.replayable for part in self.parts)
+
     def set_epoch(self, epoch: int) -> None:
         for part in self.parts:
             part.set_epoch(epoch)
@@ -236,7 +241,6 @@ class HAF(Loss):
 
     inputs = ("level_scores", "level_vectors")
     separate = False
-    replayable = False  # not tried on a GPU: its sums are of bags of rows
     inner_targets = "its pairs need a member on every level"
     mixes = "it compares pairs of images by the classes of both, and a mixture has two"
     paper_name = "HAF"

@@ -66,7 +66,8 @@ TRAINING = (
         "compile",
         switch,
         False,
-        help="compile the network with torch.compile: slower to start, faster steps on a GPU",
+        help="compile the network with torch.compile: slower to start, faster steps of large"
+        " networks on some GPUs (small ones are faster without it)",
         rebuilt=False,
     ),
 )
@@ -80,6 +81,14 @@ MACHINE = (
         "number of GPUs that --GPU auto takes; the images of a batch are shared out among them",
         machine=True,
         needs=Need(lambda options: options["GPU"] in (None, "auto"), "--GPU auto"),
+    ),
+    Option(
+        "no_graphs",
+        switch,
+        False,
+        help="on one GPU: launch every kernel by itself in all epochs, not as CUDA graphs; slower"
+        " for small networks, of less memory, and the same up to rounding",
+        machine=True,
     ),
     Option("record", filled, "record", "DIR", "folder that runs are recorded in", machine=True),
     Option(

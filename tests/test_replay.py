@@ -1,42 +1,90 @@
 """What is replayed on a GPU, losses and networks: when it is recorded, and that numbers stay."""
 
 import copy
+from contextlib import contextmanager
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
+from images import make_learnable_folder
 from test_any_device import HEADS, cases, make_head, make_loss
 from torch import nn
+from trained import train_small
 from trees import TREE
 
 from losses import build_loss
 from training import setup
 from training.devices import Devices
-from training.replay import ReplayedLoss, ReplayedModel
+from training.replay import GIB, ReplayedLoss, ReplayedModel
 from training.team import ALONE, Team
 
 
 class Graphs:
-    """Stands for torch's recorder, which needs a GPU: counts what it records and replays."""
+    """Stands for torch's recorder, which needs a GPU: counts what it records and replays, and what
+    it returns lives in memory that the next call overwrites, as on a GPU.
+    """
 
     def __init__(self):
-        self.recorded, self.replayed = [], 0
+        self.recorded, self.replayed, self.devices, self.capturing = [], 0, [], False
 
     def __call__(self, function, samples, allow_unused_input):
         self.recorded.append(tuple(one.shape for one in samples))
+        kept = [one.detach().clone().requires_grad_(one.requires_grad) for one in samples]
+        outputs, gradients, graphs = {}, {}, self
 
-        def replay(*inputs):
-            self.replayed += 1
-            return function(*inputs)
+        class Replay(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, *inputs):
+                graphs.replayed += 1
+                with torch.no_grad():
+                    for place, given in zip(kept, inputs):
+                        place.copy_(given)
+                with torch.enable_grad():
+                    found = function(*kept)
+                several = isinstance(found, tuple)
+                ctx.found = found if several else (found,)
+                given = [overwrite(outputs, *one) for one in enumerate(ctx.found)]
+                return tuple(given) if several else given[0]
 
-        return replay
+            @staticmethod
+            def backward(ctx, *slopes):
+                asked = [number for number, place in enumerate(kept) if place.requires_grad]
+                places = [kept[number] for number in asked]
+                found = torch.autograd.grad(ctx.found, places, slopes, allow_unused=True)
+                given = dict(zip(asked, found))
+                return tuple(overwrite(gradients, n, given.get(n)) for n in range(len(kept)))
+
+        return Replay.apply
+
+    @contextmanager
+    def on(self, device):
+        self.devices.append(device)
+        yield
+
+
+def overwrite(memory, number, value):
+    """Puts a value where the last one of that number was, and returns it."""
+    if value is None:
+        return None
+    value = value.detach()
+    memory.setdefault(number, value.clone()).copy_(value)
+    return memory[number].detach()
 
 
 @pytest.fixture
 def graphs(monkeypatch):
     graphs = Graphs()
-    monkeypatch.setattr(torch.cuda, "make_graphed_callables", graphs)
-    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
+    stand_ins = {
+        "make_graphed_callables": graphs,
+        "is_current_stream_capturing": lambda: graphs.capturing,
+        "device": graphs.on,
+        "get_sync_debug_mode": lambda: 0,
+        "set_sync_debug_mode": lambda mode: None,
+        "reset_peak_memory_stats": lambda device: None,
+    }
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
     return graphs
 
 
@@ -73,32 +121,48 @@ def test_a_loss_that_changes_is_recorded_when_it_has_changed(graphs):
     assert len(graphs.recorded) == 1
 
 
-def test_a_device_that_cannot_record_is_named_once(graphs, monkeypatch):
-    def refuse(*_, **__):
+@pytest.mark.parametrize("late", [False, True])
+def test_a_part_that_cannot_be_recorded_goes_on_as_it_is_or_ends_the_run(graphs, monkeypatch, late):
+    def refuse(compute, samples, allow_unused_input):
+        graphs.capturing = late
+        compute(*samples)
         raise RuntimeError("operation not permitted\nand more")
 
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", refuse)
     loss = ReplayedLoss(build_loss("ce", TREE))
     scores, targets = batch()
     loss(scores, targets)
-    with pytest.warns(UserWarning, match="kernel by kernel: operation not permitted$"):
+    if late:  # torch is left in the middle of a recording
+        with pytest.raises(
+            RuntimeError, match=r"\(operation not permitted\).*--no_graphs --resume"
+        ):
+            loss.start_epoch()
+        return
+    with pytest.warns(UserWarning, match="kernel by kernel.*: operation not permitted$"):
         loss.start_epoch()
     loss.start_epoch()
     assert torch.equal(loss(scores, targets), loss.loss(scores, targets))
+    assert graphs.devices == [scores.device]  # the one that its kernels run on
+
+
+def test_which_runs_are_replayed():
+    gpu, cpu = Devices(torch.device("cuda", 1), (1,)), Devices(torch.device("cpu"))
+    assert setup._can_replay(gpu, ALONE)
+    assert not setup._can_replay(cpu, ALONE)
+    assert not setup._can_replay(Devices(gpu.main, (1, 2)), ALONE)  # DataParallel copies the model
+    assert not setup._can_replay(gpu, Team(0, 2))  # gradients are averaged meanwhile
+    assert not setup._can_replay(replace(gpu, graphs=False), ALONE)
 
 
 def test_which_losses_are_replayed():
-    gpu = Devices(torch.device("cuda", 0), (0,))
-    cpu = Devices(torch.device("cpu"))
     plain = {"mixup": None, "cutmix": None}
     loss, coarse = build_loss("hxe", TREE), build_loss("hxe", TREE)
     coarse.coarse = True
-    assert setup._can_replay_loss(loss, plain, gpu)
-    assert not setup._can_replay_loss(loss, plain, cpu)
-    assert not setup._can_replay_loss(coarse, plain, gpu)  # looks for inner nodes
-    assert not setup._can_replay_loss(loss, {**plain, "mixup": 0.2}, gpu)  # two values at a time
+    assert setup._is_recordable(loss, plain)
+    assert not setup._is_recordable(coarse, plain)  # looks for inner nodes
+    assert not setup._is_recordable(loss, {**plain, "mixup": 0.2})  # two values at a time
     with_weights = build_loss("aigdl", TREE, {"level_scores"})
-    assert not setup._can_replay_loss(with_weights, plain, gpu)
+    assert not setup._is_recordable(with_weights, plain)
 
 
 class Scorer(nn.Module):
@@ -128,13 +192,15 @@ def images(size=4):
 
 @pytest.fixture
 def room(monkeypatch):
-    """Sets how much of a card of 8 is free, and has been taken."""
+    """Sets how many GiB are free, and how many a step takes beside what stays."""
 
-    def set_room(free, taken):
-        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 8))
-        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: taken)
+    def set_room(free, step, stays=3):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * GIB, 80 * GIB))
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: stays * GIB)
+        largest = (stays + step) * GIB
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: largest)
 
-    set_room(8, 1)
+    set_room(4, 1)
     return set_room
 
 
@@ -183,24 +249,45 @@ def test_recording_a_model_moves_nothing(graphs, room, monkeypatch):
 
 
 def test_a_model_is_left_alone_where_a_graph_might_take_too_much_memory(graphs, room):
-    model = make_scorer(0)
-    replayed = ReplayedModel(model.score, model)
-    replayed(*images())
-    for free, taken, recorded in [(5, 3, 0), (6, 3, 1)]:
-        room(free, taken)
-        replayed.start_epoch()
-        assert len(graphs.recorded) == recorded
+    for free, step in [(4, 1.01), (4, 1)]:
+        room(free, step)
+        model = make_scorer(0)
+        replayed = ReplayedModel(model.score, model)
+        replayed(*images())
+        if step > 1:
+            with pytest.warns(
+                UserWarning, match=r"1\.0 GiB of the GPU's memory, .* 4\.0 are free$"
+            ):
+                replayed.start_epoch()
+        else:
+            replayed.start_epoch()
+        assert replayed.is_replayed == (step == 1)
+        replayed.start_epoch()  # no second warning
 
 
-def test_which_models_are_replayed():
-    gpu = Devices(torch.device("cuda", 0), (0,))
-    two, cpu = Devices(torch.device("cuda", 0), (0, 1)), Devices(torch.device("cpu"))
-    plain = {"compile": False}
-    assert setup._can_replay_model(plain, gpu, ALONE)
-    assert not setup._can_replay_model(plain, two, ALONE)  # DataParallel copies it
-    assert not setup._can_replay_model(plain, cpu, ALONE)
-    assert not setup._can_replay_model({"compile": True}, gpu, ALONE)
-    assert not setup._can_replay_model(plain, gpu, Team(0, 2))  # gradients are averaged meanwhile
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--method", "DR", "--loss", "hierarchical", "--dynamic", "--ema", "--clip", "1"),
+        ("--method", "softmax", "--average", "0.5", "--hr", "0.1", "--mixup", "0.2"),
+        ("--method", "levels", "--loss", "haf", "--schedule", "cosine"),
+    ],
+    ids=lambda flags: flags[1],
+)
+def test_a_replayed_run_has_the_numbers_of_one_that_is_not(
+    graphs, room, monkeypatch, tmp_path, flags
+):
+    """Nobody in the loop holds what the next step overwrites."""
+    images = make_learnable_folder(tmp_path / "images", ["a/b", "a/c", "d/e"], 8)
+    flags = (*flags, "--use_val", "--dim", "8", "--batch_size", "4", "--epochs", "3")
+    epochs = []
+    for replay in (False, True):
+        monkeypatch.setattr(setup, "_can_replay", lambda *_, replay=replay: replay)
+        status, run = train_small(images, tmp_path / f"record{replay}", *flags)
+        assert status == 0
+        epochs.append(run.epochs)
+    assert len(graphs.recorded) == (1 if "--mixup" in flags else 2) and graphs.replayed > 2
+    pd.testing.assert_frame_equal(*epochs, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.cuda
@@ -218,7 +305,7 @@ def test_on_a_gpu_a_replayed_model_moves_as_the_model(number, amp):
         found = step_of(replayed, model, batch, step)
         torch.testing.assert_close(found, expected)
         torch.testing.assert_close(model.state_dict(), plain.state_dict())
-    assert replayed._graph is not None
+    assert replayed.is_replayed
 
 
 @pytest.mark.cuda
@@ -241,7 +328,7 @@ def test_on_a_gpu_a_model_that_looks_at_values_goes_on_as_it_is():
     for step in range(2):
         after.start_epoch()
         step_of(after, other, batch, step)
-    assert replayed._graph is None and after._graph is not None
+    assert after.is_replayed and not replayed.is_replayed
 
 
 @pytest.mark.cuda
@@ -257,7 +344,7 @@ def test_on_a_gpu_a_replayed_loss_has_the_values_and_gradients_of_the_loss(case)
     for step in range(5):
         if step == 1:
             replayed.start_epoch()
-            assert replayed._graph is not None
+            assert replayed.is_replayed
         embeddings = torch.randn(8, head.weight.shape[1], device="cuda", requires_grad=True)
         targets = torch.randint(7, (8,), device="cuda")
         found = []

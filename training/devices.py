@@ -23,12 +23,17 @@ BUSY_PERCENT = 10  # a GPU that computes for more of the time is not idle
 
 @dataclass(frozen=True)
 class Devices:
-    """The main device, and the GPU indices that DataParallel spreads a batch over (empty on the
-    CPU).
+    """What a run computes on.
+
+    Attributes:
+        main: The device of the model.
+        gpus: Indices of the GPUs that DataParallel spreads a batch over; empty on the CPU.
+        graphs: Whether steps may be replayed as CUDA graphs, see `training.replay`.
     """
 
     main: torch.device
     gpus: tuple[int, ...] = ()
+    graphs: bool = True
 
     @property
     def name(self) -> str:

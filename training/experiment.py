@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -104,6 +105,7 @@ def run(
 
 def _choose_devices(options: Mapping, machine: Mapping, team: Team) -> Devices:
     devices = choose_devices(machine["GPU"], machine["ngpus"], team.local_rank)
+    devices = replace(devices, graphs=not machine["no_graphs"])
     if options["amp"] and not (devices.gpus and torch.cuda.is_bf16_supported()):
         raise ValueError(
             f"--amp needs a GPU that computes in bfloat16, and this run is on {devices.name}: leave"

@@ -3,75 +3,102 @@ dozens of small kernels, and to launch one takes longer than to run it.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves, tree_map
 
 from losses import Loss
 
-Reading = Tensor | Sequence["Reading"]
+ROOM = 4  # times the memory of a step that must be free: two for the recording, two for others
+GIB = 2**30
 
 
 class Replayed:
     """A part of a training step on a GPU that from its second epoch on is replayed as a CUDA graph,
     forward and backward; batches of another shape than the first, such as the last of an epoch, are
-    computed as ever. Its numbers are those of the part itself.
+    computed as ever. Its numbers are those of the part itself; where a loss reads more than the
+    scores they are so up to rounding, as gradients of both are added in another order.
 
     What it returns, and its gradient, live until the next call.
 
     Args:
-        compute: The part itself, kernel by kernel.
+        compute: The part itself, kernel by kernel: tensors -> one or several.
         model: Whose weights it reads; None: it reads none that train.
     """
 
     name = ""  # in messages
 
-    def __init__(self, compute: Callable[..., Reading], model: nn.Module | None = None):
+    def __init__(self, compute: Callable, model: nn.Module | None = None):
         self.compute, self.model = compute, model
-        self._samples: tuple[Reading, ...] | None = None  # of the first call
-        self._shapes: list[tuple] = []
-        self._graph = None
+        self._samples: tuple[Tensor, ...] | None = None  # of the first call
+        self._kinds: list[tuple] = []
+        self._graph, self._capturing = None, False
 
     @property
-    def ready(self) -> bool:
-        """Whether it can be recorded now."""
+    def is_replayed(self) -> bool:
+        """Whether it has been recorded."""
+        return self._graph is not None
+
+    @property
+    def can_record(self) -> bool:
+        """Whether it is already what it will be."""
         return True
 
+    def why_not(self) -> str | None:
+        """Why it is better not recorded at all."""
+        return None
+
     def start_epoch(self) -> None:
-        """Records the part when it is known what it is called with. Between epochs, because no
-        other thread may ask anything of the GPU meanwhile; and before the epoch is seeded, because
-        what is recorded runs a few times.
+        """Records the part when it is known what it is called with. Call it between epochs, when no
+        other thread asks anything of the GPU, in training mode, and before the epoch is seeded: to
+        record something is to run it a few times.
+
+        Raises: RuntimeError: If recording fails so late that torch cannot go on.
         """
-        if not self._samples or not self.ready:
+        if not self._samples or not self.can_record:
             return
         samples, self._samples = self._samples, ()
-        mode = torch.cuda.get_sync_debug_mode()
-        torch.cuda.set_sync_debug_mode("error")  # what looks at values cannot be recorded
-        try:
-            self._graph, self._shapes = self._record(samples), _shapes(samples)
-        except RuntimeError as error:  # of parts, drivers and devices that cannot
-            reason = str(error).partition("\n")[0]
-            warnings.warn(f"the {self.name} is computed kernel by kernel: {reason}", stacklevel=2)
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
+        reason = self.why_not()
+        if reason is None:
+            reason = self._try_to_record(samples)
+        if reason is not None:
+            warnings.warn(
+                f"the {self.name} is computed kernel by kernel, with the same numbers and for small"
+                f" networks slower: {reason}",
+                stacklevel=2,
+            )
 
-    def __call__(self, *inputs: Reading) -> Reading:
+    def __call__(self, *inputs: Tensor):
         """As `compute`."""
-        if self._graph is not None and _shapes(inputs) == self._shapes:
+        if self._graph is not None and _kinds(inputs) == self._kinds:
             return self._graph(*inputs)
         if self._samples is None:
-            self._samples = tuple(tree_map(_like, list(inputs)))
+            self._samples = tuple(map(_like, inputs))
         return self.compute(*inputs)
 
-    def _record(self, samples: tuple[Reading, ...]) -> Callable[..., Reading]:
+    def _try_to_record(self, samples: tuple[Tensor, ...]) -> str | None:
+        """Why it could not be recorded; None if it was."""
+        self._capturing = False
+        try:
+            with torch.cuda.device(samples[0].device), _refusing_to_wait():
+                self._graph, self._kinds = self._record(samples), _kinds(samples)
+        except Exception as error:  # whatever a network may raise
+            reason = str(error).partition("\n")[0]
+            if self._capturing:
+                raise RuntimeError(
+                    f"the {self.name} cannot be recorded as a CUDA graph ({reason}); the same"
+                    " command with --no_graphs --resume goes on without"
+                ) from error
+            return reason
+        return None
+
+    def _record(self, samples: tuple[Tensor, ...]) -> Callable:
         """What replays it, recorded with these samples of its inputs."""
         if self.model is None:
-            return torch.cuda.make_graphed_callables(
-                lambda *inputs: self.compute(*inputs), samples, allow_unused_input=True
-            )
+            return self._recorded(self.compute, samples)
         whole = _Whole(self.model, self.compute)
         names, weights = zip(*whole.named_parameters())
         # not the weights themselves, for which the autograd graph that is recorded would stay alive
@@ -79,18 +106,23 @@ class Replayed:
         aliases = [weight.detach().requires_grad_(weight.requires_grad) for weight in weights]
         before = [(buffer, buffer.clone()) for buffer in whole.buffers()]
 
-        def compute(*inputs: Reading) -> Reading:
+        def compute(*inputs: Tensor):
             inputs, weights = inputs[: -len(names)], inputs[-len(names) :]
             return functional_call(whole, dict(zip(names, weights)), inputs)
 
         try:
-            graph = torch.cuda.make_graphed_callables(
-                compute, (*samples, *aliases), allow_unused_input=True
-            )
+            graph = self._recorded(compute, (*samples, *aliases))
         finally:
             for buffer, value in before:  # batch norms have moved
                 buffer.copy_(value)
         return lambda *inputs: graph(*inputs, *weights)
+
+    def _recorded(self, compute: Callable, samples: tuple[Tensor, ...]) -> Callable:
+        def noted(*inputs: Tensor):
+            self._capturing = torch.cuda.is_current_stream_capturing()
+            return compute(*inputs)
+
+        return torch.cuda.make_graphed_callables(noted, samples, allow_unused_input=True)
 
 
 class ReplayedLoss(Replayed):
@@ -105,7 +137,7 @@ class ReplayedLoss(Replayed):
         self.loss = loss
 
     @property
-    def ready(self) -> bool:
+    def can_record(self) -> bool:
         return self.loss.replayable
 
 
@@ -116,28 +148,50 @@ class ReplayedModel(Replayed):
 
     name = "network"
 
-    @property
-    def ready(self) -> bool:
+    def why_not(self) -> str | None:
         device = next(self.model.parameters()).device
         free, _ = torch.cuda.mem_get_info(device)
-        # once for the graph, and once for the steps by which it is recorded
-        return 2 * torch.cuda.max_memory_allocated(device) <= free
+        step = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+        if ROOM * step <= free:
+            return None
+        return (
+            f"its CUDA graph would take {step / GIB:.1f} GiB of the GPU's memory, of which"
+            f" {free / GIB:.1f} are free"
+        )
+
+    def __call__(self, *inputs: Tensor):
+        if self._samples is None:  # from here on the largest is that of an epoch
+            torch.cuda.reset_peak_memory_stats(inputs[0].device)
+        return super().__call__(*inputs)
 
 
 class _Whole(nn.Module):
     """A model, called by a function that calls it."""
 
-    def __init__(self, model: nn.Module, compute: Callable[..., Reading]):
+    def __init__(self, model: nn.Module, compute: Callable):
         super().__init__()
         self.model, self.compute = model, compute
 
-    def forward(self, *inputs: Reading) -> Reading:
+    def forward(self, *inputs: Tensor):
         return self.compute(*inputs)
+
+
+@contextmanager
+def _refusing_to_wait() -> Iterator[None]:
+    """Makes torch refuse what waits for the GPU, as code does that looks at values: it cannot be
+    recorded, and better fails before than while it is.
+    """
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 def _like(tensor: Tensor) -> Tensor:
     return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
-def _shapes(inputs: Sequence[Reading]) -> list[tuple]:
-    return [(one.shape, one.dtype, one.requires_grad) for one in tree_leaves(list(inputs))]
+def _kinds(inputs: tuple[Tensor, ...]) -> list[tuple]:
+    return [(one.shape, one.dtype, one.requires_grad) for one in inputs]

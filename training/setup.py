@@ -243,28 +243,28 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
         model, network, loss, penalties, optimizer, schedule, devices, options, team, history=[]
     )
     training.started_from = started_from
-    if _can_replay_loss(loss, options, devices):
-        training.replayed_loss = ReplayedLoss(loss)
-    if _can_replay_model(options, devices, team):
-        training.replayed_model = ReplayedModel(training.score, model)
+    if _can_replay(devices, team):
+        if not options["compile"]:
+            training.replayed_model = ReplayedModel(training.score, model)
+        if _is_recordable(loss, options):
+            training.replayed_loss = ReplayedLoss(loss)
     if options["average"]:
         average = get_ema_multi_avg_fn(options["average"])
         training.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     return training
 
 
-def _can_replay_loss(loss: losses.Loss, options: Mapping, devices: Devices) -> bool:
-    """Whether the loss may become a CUDA graph: without weights of its own, and looking at nothing
-    that a batch holds, as for labels at inner nodes.
-    """
-    plain = not (loss.coarse or data.mixes(options) or any(True for _ in loss.parameters()))
-    return devices.main.type == "cuda" and plain
-
-
-def _can_replay_model(options: Mapping, devices: Devices, team: Team) -> bool:
-    """Whether one GPU computes the model, as torch runs it."""
+def _can_replay(devices: Devices, team: Team) -> bool:
+    """Whether one GPU computes every step, and may record parts of it."""
     alone = team.size == 1 and len(devices.gpus) == 1
-    return devices.main.type == "cuda" and alone and not options["compile"]
+    return devices.main.type == "cuda" and alone and devices.graphs
+
+
+def _is_recordable(loss: losses.Loss, options: Mapping) -> bool:
+    """Whether a loss has no weights of its own and looks at nothing that a batch holds, as for
+    labels at inner nodes.
+    """
+    return not (loss.coarse or data.mixes(options) or any(True for _ in loss.parameters()))
 
 
 def _optimizer(
