@@ -120,20 +120,26 @@ def decode_jpeg(
     from torch.nn import functional as F
     from torchvision.io import decode_jpeg
 
-    image = decode_jpeg(torch.from_numpy(content))  # (1 or 3, H, W)
-    pixels = image.permute(1, 2, 0)  # as they lie in memory
+    image = decode_jpeg(torch.from_numpy(content))  # (1 or 3, H, W), channels last in memory
     if turn is not None or (gray and len(image) == 3):
-        shown = pixels.numpy()
+        shown = image.permute(1, 2, 0).numpy()
         picture = Image.fromarray(shown[:, :, 0] if len(image) == 1 else shown)
         picture = picture.convert("L") if gray else picture
         picture = picture if turn is None else picture.transpose(turn)
         shown = np.array(picture)
-        pixels = torch.from_numpy(shown.reshape(*shown.shape[:2], -1))
-    left, top, right, bottom = cut((pixels.shape[1], pixels.shape[0]))
-    pixels = pixels[top:bottom, left:right]
+        image = torch.from_numpy(shown.reshape(*shown.shape[:2], -1)).permute(2, 0, 1)
+    channels, height, width = image.shape
+    whole = 0, 0, width, height
+    if (box := cut((width, height))) != whole:
+        left, top, right, bottom = box
+        image = image[:, top:bottom, left:right]
     if resize is not None:
         # a batch whose strides say that channels come last, which the fast resizing asks for
-        batch = pixels[None].permute(0, 3, 1, 2)
+        strides = image.stride()
+        batch = image.as_strided((1, *image.shape), (image.shape[1] * strides[1], *strides))
         batch = F.interpolate(batch, resize[::-1], mode="bilinear", antialias=True)
-        pixels = batch[0].permute(1, 2, 0)
-    return np.ascontiguousarray((pixels if gray else pixels.expand(-1, -1, 3)).numpy())
+        image = batch[0]
+    pixels = image.numpy().transpose(1, 2, 0)
+    if channels == 1 and not gray:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels)
