@@ -1,6 +1,7 @@
 """Threads that work block by block: on all items, in order, and no further after an error."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -39,6 +40,22 @@ def test_after_an_error_no_other_item_is_begun():
     with pytest.raises(IndexError, match="of the work itself"):
         list(blocks(work, range(100), lambda: 10, workers=1, ahead=3))
     assert begun == [0]
+
+
+def test_an_error_in_one_thread_stops_the_others():
+    begun, failed = [], threading.Event()
+
+    def work(item):
+        begun.append(item)
+        if item == 1:
+            failed.set()
+            raise ValueError("of the second item")
+        failed.wait(timeout=20)
+        time.sleep(0.01)
+
+    with pytest.raises(ValueError, match="of the second item"):
+        list(blocks(work, range(100), lambda: 100, workers=2))
+    assert len(begun) < 10
 
 
 def test_a_reader_that_stops_early_waits_for_what_is_begun_only():

@@ -7,12 +7,16 @@ import re
 import numpy as np
 import pytest
 import torch
+from images import make_earlier
 from nabirds_files import LEAVES, NAMES, PER_CLASS, edit, read_lines, write_nabirds
 from PIL import Image
 
 import data
 import train_nabirds
+from data import nabirds
+from data.cache import build_cache
 from data.decoding import read_image
+from data.fingerprints import pixels_fingerprint
 from hierarchies.distances import path_length
 from options import command_line
 from runs.folder import Run
@@ -38,6 +42,18 @@ def load(folder, **options):
 
 def sizes(splits):
     return len(splits.train), len(splits.val), len(splits.test)
+
+
+def test_a_cache_of_an_earlier_version_says_by_which_hash_it_knows_images(own, monkeypatch):
+    def build_earlier(*arguments, **options):
+        make_earlier(build_cache(*arguments, **options))
+        return build_cache(*arguments, **options)
+
+    monkeypatch.setattr(nabirds, "build_cache", build_earlier)
+    splits = load(own)
+    size = tuple(splits.sizes[0].astype(int).tolist())
+    expected = pixels_fingerprint(splits.pixels[0], size, splits.fingerprints_of)
+    assert splits.fingerprints_of == "pixels" and splits.content[0] == f"{expected:016x}"
 
 
 def test_the_tree_is_that_of_hierarchy_txt_with_the_names_of_classes_txt(folder):
