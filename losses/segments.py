@@ -26,7 +26,7 @@ from hierarchies import Hierarchy
 # scores worked on at a time on the CPU: what one step leaves is in the cache when the next reads it
 CHUNK = 2**18
 TABLE = 1024  # classes up to which the level of each beside each is kept off the CPU: 16 MiB
-BINS = 8  # of each level, so that few neighbours wait for the same place of memory
+BINS = 32  # of each level at most, so that no neighbours wait for the same place of memory
 PAIRS = 2**26  # of levels, in all rows together, that are held at a time
 FEW = float(np.exp(-32.0))  # p(target) above which float32 keeps every mass that counts
 LOWEST = -1e30  # stands for log 0: finite, so that no difference is a NaN
@@ -71,7 +71,8 @@ class TreeOrder(nn.Module):
         ends (C, 2 H): Where all segments but the last end.
         level (2 H + 1,): The level that each segment belongs to.
         floors (H + 1,): What stands for log 0 in each level: ever lower inwards, so that a class in
-            an impossible superclass is impossible within it, too; bin_floors has each BINS times.
+            an impossible superclass is impossible within it, too; bin_floors has each `bins` times.
+        bins, bin (C,): Of how many bins of its level each class belongs to which.
     """
 
     def __init__(self, hierarchy: Hierarchy):
@@ -86,8 +87,10 @@ class TreeOrder(nn.Module):
         self._table("ends", lengths.cumsum(dim=1)[:, :-1].contiguous())
         self._table("level", torch.arange(-self.depth, self.depth + 1).abs())
         self._table("floors", LOWEST * torch.arange(self.depth + 1.0, 0.0, -1.0))
-        self._table("bin_floors", self.floors.repeat_interleave(BINS))
-        self._table("bins", torch.arange(self.num_classes) % BINS)
+        # no more in all levels together than there are classes
+        self.bins = max(1, min(BINS, self.num_classes // (self.depth + 1)))
+        self._table("bin_floors", self.floors.repeat_interleave(self.bins))
+        self._table("bin", torch.arange(self.num_classes) % self.bins)
         # both (C, C) of few classes, once asked for
         self._table("levels", None)
         self._table("level_bins", None)
@@ -104,22 +107,30 @@ class TreeOrder(nn.Module):
             for first in range(0, len(targets), rows)
         ]
 
-    def levels_of(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The level of each class for the targets (B,), in class order, and its bin, of which each
-        level has BINS: (B, C) int64.
-        """
+    def levels_of(self, targets: Tensor) -> Tensor:
+        """The level of each class for the targets (B,), in class order: (B, C) int64."""
         if self.num_classes > TABLE:
             return self._find_levels(targets)
         if self.levels is None:
-            classes = torch.arange(self.num_classes, device=targets.device)
-            self.levels, self.level_bins = self._find_levels(classes)
-        return self.levels.index_select(0, targets), self.level_bins.index_select(0, targets)
+            self.levels = self._find_levels(torch.arange(self.num_classes, device=targets.device))
+            self.level_bins = self._find_bins(self.levels)
+        return self.levels.index_select(0, targets)
 
-    def _find_levels(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def bins_of(self, targets: Tensor, levels: Tensor) -> Tensor:
+        """The bin of each class among those of all levels, for targets of which `levels_of` gave
+        the levels: (B, C) int64.
+        """
+        if self.num_classes > TABLE:
+            return self._find_bins(levels)
+        return self.level_bins.index_select(0, targets)
+
+    def _find_levels(self, targets: Tensor) -> Tensor:
         places = self.places.expand(len(targets), -1).contiguous()
         segments = torch.searchsorted(self.ends.index_select(0, targets), places, right=True)
-        levels = self.level[segments]
-        return levels, torch.add(self.bins, levels, alpha=BINS)
+        return self.level[segments]
+
+    def _find_bins(self, levels: Tensor) -> Tensor:
+        return torch.add(self.bin, levels, alpha=self.bins)
 
     def _table(self, name: str, table: Tensor | None) -> None:
         self.register_buffer(name, table, persistent=False)
@@ -343,13 +354,13 @@ class DeviceSegments(Segments):
     """In torch, on any device, with few kernels and without waiting for it."""
 
     def __init__(self, tree: TreeOrder, targets: Tensor):
-        self.tree, self.depth = tree, tree.depth
-        self.level, self.bin = tree.levels_of(targets)
+        self.tree, self.depth, self.targets = tree, tree.depth, targets
+        self.level = tree.levels_of(targets)
 
     def masses(self, scores: Tensor, out: Tensor) -> tuple[Tensor, Tensor | None]:
         tops = self.tree.bin_floors.to(scores.dtype).repeat(len(scores), 1)
-        tops.scatter_reduce_(1, self.bin, scores, "amax")
-        tops = tops.unflatten(1, (-1, BINS)).amax(dim=2)
+        tops.scatter_reduce_(1, self.tree.bins_of(self.targets, self.level), scores, "amax")
+        tops = tops.unflatten(1, (-1, self.tree.bins)).amax(dim=2)
         torch.sub(scores, self.spread(tops), out=out).exp_()
         masses = torch.full_like(tops, TINY, dtype=torch.float64)
         return masses.scatter_add_(1, self.level, out.double()), tops

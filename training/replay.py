@@ -2,6 +2,7 @@
 dozens of small kernels, and to launch one takes longer than to run it.
 """
 
+import gc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,7 +84,7 @@ class Replayed:
         """Why it could not be recorded; None if it was."""
         self._capturing = False
         try:
-            with torch.cuda.device(samples[0].device), _refusing_to_wait():
+            with torch.cuda.device(samples[0].device), _refusing_to_wait(), _leaving_garbage():
                 self._graph, self._kinds = self._record(samples), _kinds(samples)
         except Exception as error:  # whatever a network may raise
             reason = str(error).partition("\n")[0]
@@ -187,6 +188,21 @@ def _refusing_to_wait() -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_sync_debug_mode(mode)
+
+
+@contextmanager
+def _leaving_garbage() -> Iterator[None]:
+    """Collects garbage before, and none meanwhile: a graph of an earlier run that is dropped while
+    another one is recorded breaks both.
+    """
+    gc.collect()
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _like(tensor: Tensor) -> Tensor:
