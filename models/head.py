@@ -2,7 +2,7 @@
 vectors W (C, D) and the scale.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -125,13 +125,25 @@ class Head(nn.Module):
         """
         with without_autocast(embeddings.device):
             scores = self.plain_scores(embeddings, self.weight if weight is None else weight)
-            if self.prior_times:
-                scores = scores + self.prior_times * self.log_prior
+            scores = self.with_prior(scores)
         return (
             scores
             if weight is None
             else scores.masked_fill(weight.isnan().any(dim=1), float("-inf"))
         )
+
+    def read(self, embeddings: torch.Tensor, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """What is asked for of embeddings (B, D), by name, see `offered`. A head whose readings
+        have much in common computes that once.
+        """
+        return {
+            name: self(embeddings) if name == "scores" else getattr(self, name)(embeddings)
+            for name in names
+        }
+
+    def with_prior(self, scores: torch.Tensor) -> torch.Tensor:
+        """Plain scores (B, C) with the class prior added, where it is now."""
+        return scores + self.prior_times * self.log_prior if self.prior_times else scores
 
     def plain_scores(self, embeddings: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Scores without the class prior: what a head defines."""

@@ -2,7 +2,7 @@
 the axes of the nodes on its path.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -92,7 +92,22 @@ class HierCOS(Head):
             return embeddings @ self.basis.to(embeddings.dtype)
 
     def plain_scores(self, embeddings: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        energies = self.axes(embeddings).square()  # (B, N - 1)
+        return self._of_axes(self.axes(embeddings))
+
+    def read(self, embeddings: torch.Tensor, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        names = list(names)
+        if "axes" not in names:
+            return super().read(embeddings, names)
+        axes = self.axes(embeddings)
+        found = {"axes": axes}
+        if "scores" in names:
+            with without_autocast(embeddings.device):
+                found["scores"] = self.with_prior(self._of_axes(axes))
+        return {name: found[name] for name in names}
+
+    def _of_axes(self, axes: torch.Tensor) -> torch.Tensor:
+        """Coordinates (B, N - 1) -> plain scores (B, C)."""
+        energies = axes.square()
         total = energies.mean(dim=1, keepdim=True)
         means = self._path_sums(energies.T).T / self.tree.depth  # (B, C)
         shares = means / total.clamp(min=TINY)

@@ -1,6 +1,6 @@
 """A head with scores of its own on each level of the tree; those of the classes decide."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -142,12 +142,28 @@ class Levels(Head):
         """Scores of all nodes, each from the level of its depth, a class from the last: (B, D) ->
         (B, N); 0 for the root.
         """
-        scores = self.level_scores(embeddings)[:, self.columns]
-        return torch.cat([scores.new_zeros(len(scores), 1), scores], dim=1)
+        return self._of_nodes(self.level_scores(embeddings))
 
     def level_vectors(self, embeddings: torch.Tensor) -> torch.Tensor:
         """The vectors of all levels, from the top: (M, D), whatever the embeddings."""
         return torch.cat([*(layer.weight for layer in self.above), self.weight])
+
+    def read(self, embeddings: torch.Tensor, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        names = list(names)
+        if not {"level_scores", "node_scores"} & set(names):
+            return super().read(embeddings, names)
+        scores = self.level_scores(embeddings)
+        found = {"level_scores": scores, "scores": scores[:, -len(self.bias) :]}
+        if "node_scores" in names:
+            found["node_scores"] = self._of_nodes(scores)
+        if "level_vectors" in names:
+            found["level_vectors"] = self.level_vectors(embeddings)
+        return {name: found[name] for name in names}
+
+    def _of_nodes(self, scores: torch.Tensor) -> torch.Tensor:
+        """Scores (B, M) of all levels -> (B, N)."""
+        scores = scores[:, self.columns]
+        return torch.cat([scores.new_zeros(len(scores), 1), scores], dim=1)
 
     def _upper(self, depth: int, embeddings: torch.Tensor, finer: torch.Tensor) -> torch.Tensor:
         layer = self.above[depth]

@@ -59,9 +59,8 @@ def make_loss(name, method, options):
 
 def compute(loss, head, embeddings, targets):
     """The loss of what it reads of the head."""
-    read = [head(embeddings) if name == "scores" else getattr(head, name)(embeddings)
-            for name in loss.inputs]  # fmt: skip
-    return loss(*read, targets)
+    found = head.read(embeddings, dict.fromkeys(loss.inputs))
+    return loss(*(found[name] for name in loss.inputs), targets)
 
 
 def run_all(device):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 from trees import FLAT, TELLING, TREE
 
 from hierarchies import Hierarchy
@@ -17,6 +18,7 @@ from hierarchies.frame import frame_cosines
 from hierarchies.levels import cut, levels
 from models import HEADS, HeadOptions, build_head, prior_from_counts
 from models.build import build_head_from
+from models.levels import FEATURES
 from models.vectors_file import read_vectors
 
 CHAIN = Hierarchy.from_paths([("a", "b", "c"), ("a", "b", "d"), ("e", "f", "g")])
@@ -245,6 +247,42 @@ def test_a_prior_of_levels_is_the_share_of_each_member():
     for level, scores in zip(levels(TELLING), each_level(head.level_scores(x), TELLING)):
         shares = torch.zeros(len(level.nodes)).index_add_(0, torch.tensor(level.column), prior)
         assert_close(scores[0].softmax(dim=0), shares)
+
+
+class Products(TorchDispatchMode):
+    """Counts products of matrices."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm)
+        return func(*args, **(kwargs or {}))
+
+
+READ = [
+    *(("levels", {"level_features": kind}, "level_scores") for kind in FEATURES),
+    ("levels", {}, "node_scores"),
+    ("hiercos", {"transform_blocks": 0}, "axes"),
+]
+
+
+@pytest.mark.parametrize(("method", "own", "name"), READ)
+def test_scores_beside_what_a_loss_reads_take_no_product_more(method, own, name):
+    prior = prior_from_counts(np.arange(1, TELLING.num_classes + 1))
+    head = make(method, dim=12, prior=prior, **own)
+    with torch.no_grad():
+        expected = {one: getattr(head, one)(embeddings(head)) for one in head.offered(own)[1:]}
+        expected["scores"] = head(embeddings(head))
+        with Products() as alone:
+            getattr(head, name)(embeddings(head))
+        with Products() as both:
+            found = head.read(embeddings(head), ("scores", name))
+        assert both.number == alone.number > 0 and [*found] == ["scores", name]
+        for one, value in head.read(embeddings(head), expected).items():
+            assert_close(value, expected[one])
+        assert_close(head.read(embeddings(head), ["scores"])["scores"], expected["scores"])
 
 
 def test_hiercos_by_a_loop_over_the_axes_of_each_path():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_wiring import SPLITS, Memory, build, column, fit
+from test_wiring import SPLITS, STEPS, Memory, build, column, fit
 from torch.testing import assert_close
 
 from evaluation.model import load_model
@@ -22,6 +22,20 @@ def test_a_loss_gets_what_it_reads_in_the_order_of_its_arguments(monkeypatch):
     loop.fit(training, SPLITS, Memory())
     scores, cosines = seen[0]
     assert_close(scores, -5 * (2 - 2 * cosines).log(), rtol=1e-4, atol=1e-4)  # of ProxyDR
+
+
+def test_a_step_scores_each_level_once(monkeypatch):
+    training, rows = build("--loss", "level_ce", "--epochs", "1", method="levels"), []
+    head = training.model.head
+    linear = head._linear
+
+    def spy(embeddings, weight, bias):
+        rows.extend([len(weight)] if head.training else [])
+        return linear(embeddings, weight, bias)
+
+    monkeypatch.setattr(head, "_linear", spy)
+    loop.fit(training, SPLITS, Memory())
+    assert rows == [len(head.level_vectors(None))] * STEPS
 
 
 def test_what_aigdl_learns_trains_is_kept_and_scores_no_image(tmp_path):

@@ -121,8 +121,9 @@ def _forward_backward(
     """
     head, loss, team = training.model.head, training.loss, training.team
     score, compute = training.replayed_model or training.score, training.replayed_loss or loss
-    embeddings, scores = score(batch.images, sizes)  # (B, D), (B, C)
-    read = [scores if name == "scores" else getattr(head, name)(embeddings) for name in loss.inputs]
+    embeddings, *found = score(batch.images, sizes)  # (B, D), and what the head says of them
+    found = dict(zip(training.readings, found))
+    scores, read = found["scores"], [found[name] for name in loss.inputs]  # (B, C)
     count = len(batch.targets)
     value = batch.loss(lambda targets: compute(*read, targets)) if count else _nothing(read)
     penalties = training.penalties(training.model, head.weight)

@@ -99,11 +99,16 @@ class TrainingState:
             return nullcontext()
         return torch.autocast(self.devices.main.type, torch.bfloat16)
 
-    def score(self, images: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embeddings (B, D) and scores (B, C) of a batch as the network takes it."""
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """What a step reads of the head: the scores, and what else the loss is computed from."""
+        return tuple(dict.fromkeys(("scores", *self.loss.inputs)))
+
+    def score(self, images: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Embeddings (B, D) of a batch as the network takes it, and the `readings` of them."""
         with self.autocast():
             embeddings = self.network(images, sizes)
-        return embeddings, self.model.head(embeddings)
+        return embeddings, *self.model.head.read(embeddings, self.readings).values()
 
     def state(self) -> dict:
         """Tensors and builtins from which `restore` goes on to the same numbers. "model" is what
