@@ -15,6 +15,7 @@ from trained import train_small
 from trees import TREE
 
 from losses import build_loss
+from models import HEADS as METHODS
 from training import setup
 from training.devices import Devices
 from training.replay import GIB, ReplayedLoss, ReplayedModel
@@ -168,24 +169,26 @@ def test_which_losses_are_replayed():
 
 
 class Scorer(nn.Module):
-    """A network whose buffers move and which draws, and a head; scores as `TrainingState.score`."""
+    """A network whose buffers move and which draws, and a head; scores as `TrainingState.score`
+    what a loss may read of it.
+    """
 
-    def __init__(self, head, amp=False):
+    def __init__(self, head, readings, amp=False):
         super().__init__()
         dim = head.weight.shape[1]
         self.network = nn.Sequential(nn.Linear(5, dim), nn.BatchNorm1d(dim), nn.Dropout(0.2))
-        self.head, self.amp = head, amp
+        self.head, self.readings, self.amp = head, readings, amp
 
     def score(self, images, sizes):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.amp):
             embeddings = self.head.prepare(self.network(images))
-        return embeddings, self.head(embeddings + sizes.sum())
+        return embeddings, *self.head.read(embeddings + sizes.sum(), self.readings).values()
 
 
 def make_scorer(number, **options):
     torch.manual_seed(0)
     method, own = HEADS[number]
-    return Scorer(make_head(method, own), **options)
+    return Scorer(make_head(method, own), METHODS[method].offered(own), **options)
 
 
 def images(size=4):
@@ -209,8 +212,8 @@ def room(monkeypatch):
 def step_of(score, model, batch, seed):
     """One step downhill; the slopes of all weights."""
     torch.manual_seed(seed)  # what it draws, too
-    embeddings, scores = score(*batch)
-    scores.square().mean().backward()
+    _, *read = score(*batch)
+    sum(one.square().mean() for one in read).backward()
     slopes = [parameter.grad for parameter in model.parameters()]
     with torch.no_grad():
         for parameter, slope in zip(model.parameters(), slopes):
@@ -316,8 +319,8 @@ def test_on_a_gpu_a_model_that_looks_at_values_goes_on_as_it_is():
     model = make_scorer(0).cuda()
 
     def score(images, sizes):
-        embeddings, scores = model.score(images, sizes)
-        return embeddings, scores * (1 if scores.sum().item() > 0 else 2)
+        embeddings, *read = model.score(images, sizes)
+        return embeddings, *read[1:], read[0] * (1 if read[0].sum().item() > 0 else 2)
 
     replayed = ReplayedModel(score, model)
     batch = tuple(part.cuda() for part in images(8))
