@@ -17,6 +17,7 @@ from metrics.catalogue import direction, meaning
 from reports import comparison_data, formats, page, statistics, tables, tree_data
 from reports.labels import method_labels, relabel
 from reports.run_report import Options, read_subject, shown, write, write_images
+from reports.titles import Title, group_titles
 from runs import records
 from runs.folder import Run, RunError
 
@@ -64,7 +65,7 @@ class Group(NamedTuple):
     """Runs of one dataset and class tree.
 
     Attributes:
-        title: Dataset and tree.
+        title: Dataset and tree, see `titles.Title`.
         note: What all rows share, which their names leave out; maybe empty.
         options: Of each row.
         more: Measures that can be chosen beside those.
@@ -73,7 +74,7 @@ class Group(NamedTuple):
         metrics: The measures to compare.
     """
 
-    title: str
+    title: Title
     suffix: str
     values: pd.DataFrame
     metrics: list[str]
@@ -155,7 +156,7 @@ def read_comparison(
     metrics = tables.select_metrics(wanted, values["metric"]) if len(values) else []
     main = tables.main_metrics(values["metric"].unique()) if wanted is None else []
     more = [metric for metric in main if metric not in metrics]
-    groups = []
+    groups, titles = [], group_titles(values, record.options)
     for (dataset, hierarchy), part in parts:
         suffix = "" if len(parts) == 1 else f"_{_plain(dataset)}_{hierarchy[:8]}"
         here = set(part["options"])
@@ -166,7 +167,7 @@ def read_comparison(
         }
         labels = method_labels(part["options"], own)
         options = {labels.by_name[row]: of_row for row, of_row in own.items()}
-        title = f"{dataset}, tree {hierarchy[:8]}"
+        title = titles[dataset, hierarchy]
         part = relabel(part, labels).reset_index(drop=True)
         groups.append(Group(title, suffix, part, metrics, labels.note, options, more))
     return Comparison(groups, common, problems)
@@ -208,7 +209,7 @@ def report_comparison(
     lead = [
         f"{runs} runs of {counted(rows, 'kind')} (method and options)",
         *(
-            f"{group.title}; {group.note}" if group.note else group.title
+            f"{group.title.full}; {group.note}" if group.note else group.title.full
             for group in compared.groups
         ),
     ]
@@ -294,7 +295,7 @@ def _sections(
     """The parts of the page about one dataset and tree; `number` is its place in the data, `trees`
     as `comparison_trees` returns them.
     """
-    head = f"{group.title}: " if len(compared.groups) > 1 else ""
+    head = f"{group.title.short}: " if len(compared.groups) > 1 else ""
     summary = statistics.summarise(group.values)
     methods = "".join(
         _methods_table(table, group)

@@ -4,13 +4,15 @@ the runs.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 
 from files.text import for_people
 from reports import formats, statistics, tables
 from reports.labels import Labels, method_labels
+from reports.titles import Title, group_titles
 from runs import records
 from runs.folder import Run
 from runs.records import Record
@@ -45,9 +47,17 @@ def show(
     summary = statistics.summarise(found.values)
     metrics, problem = _select(wanted, summary)
     asked = [_names(pair, aliases) for pair in pairs]
-    comparisons, refused = _comparisons(found, metrics, asked, paper=layout == "latex")
+    titles = group_titles(found.values, found.options)
+    comparisons, refused = _comparisons(found, titles, metrics, asked, paper=layout == "latex")
     compared = [table for table, _ in comparisons]
-    text = _layout(summary, metrics, compared, layout, found.options)
+    shown = partial(
+        tables.summary_tables,
+        summary,
+        metrics,
+        found.options,
+        titles={group: title.full for group, title in titles.items()},
+    )
+    text = _layout(summary, metrics, shown, compared, layout)
     file = formats.SUMMARIES[layout]
     try:
         _write(Run(record), summary, [numbers for _, numbers in comparisons], file, text)
@@ -59,8 +69,7 @@ def show(
     )
     wide = ()
     if layout == "latex":
-        shown = tables.summary_tables(summary, metrics, found.options, paper=True)
-        wide = _too_wide([*shown, *compared])
+        wide = _too_wide([*shown(paper=True), *compared])
     for line in [*refused, *wide]:
         print(f"note: {line}", file=sys.stderr)
     if problem is not None:
@@ -104,15 +113,14 @@ def _write(
 def _layout(
     summary: pd.DataFrame,
     metrics: Sequence[str],
+    summary_tables: Callable[..., Iterable[formats.Table]],
     comparisons: Sequence[formats.Table],
     layout: str,
-    options: Mapping[tuple, dict],
 ) -> str:
     if layout == "csv":
         table = for_people(tables.wide(summary, metrics))
         return table.to_csv(index=False, lineterminator="\n").rstrip("\n")
-    paper = layout == "latex"
-    shown = [*tables.summary_tables(summary, metrics, options, paper=paper), *comparisons]
+    shown = [*summary_tables(paper=layout == "latex"), *comparisons]
     if layout == "terminal":
         width = formats.terminal_width()
         return "\n\n".join(formats.terminal(table, width) for table in shown) + "\n"
@@ -126,6 +134,7 @@ def _names(pair: Sequence[str], aliases: Mapping[str, str]) -> list[tuple[str, s
 
 def _comparisons(
     found: Record,
+    titles: Mapping[tuple[str, str], Title],
     metrics: Sequence[str],
     pairs: Sequence[Sequence[tuple[str, str]]],
     *,
@@ -145,14 +154,15 @@ def _comparisons(
                 continue
             compared = True
             couples, alone = _couples(part, found.options, *sides)
-            dataset, hierarchy = part[records.GROUP].iloc[0]
-            refused += [f"{asked}: {dataset}, tree {hierarchy[:8]}: {line}" for line in alone]
+            title = titles[tuple(part[records.GROUP].iloc[0])].short
+            refused += [f"{asked}: {title}: {line}" for line in alone]
             of_part += couples
         if not compared:
             rows = ", ".join(dict.fromkeys(found.values["options"]))
             refused.append(f"{asked}: no dataset has both; the rows are {rows}")
     for part, couples in zip(parts, couples_of):
-        made += _compare(part, list(dict.fromkeys(couples)), metrics, found.options, paper)
+        title = titles[tuple(part[records.GROUP].iloc[0])].short
+        made += _compare(part, title, list(dict.fromkeys(couples)), metrics, found.options, paper)
     return made, refused
 
 
@@ -209,6 +219,7 @@ def _agree(a: Mapping, b: Mapping) -> bool:
 
 def _compare(
     part: pd.DataFrame,
+    title: str,
     couples: Sequence[tuple[str, str]],
     metrics: Sequence[str],
     options: Mapping[tuple, dict],
@@ -226,13 +237,14 @@ def _compare(
             " (measures times pairs of methods)"
         )
     return [
-        _comparison(part, pair, numbers, _labels(part, options, paper), family)
+        _comparison(part, title, pair, numbers, _labels(part, options, paper), family)
         for pair, numbers in zip(couples, compared)
     ]
 
 
 def _comparison(
     part: pd.DataFrame,
+    title: str,
     pair: tuple[str, str],
     numbers: pd.DataFrame,
     labels: Labels,
@@ -258,8 +270,9 @@ def _comparison(
     left, right = labels.by_name[a], labels.by_name[b]
     if labels.note:
         notes.append(labels.note)
-    title = f"{dataset}, tree {hierarchy[:8]}: {right} against {left}"
-    table = tables.comparison_table(numbers, left, right, title, notes, family)
+    table = tables.comparison_table(
+        numbers, left, right, f"{title}: {right} against {left}", notes, family
+    )
     return table, pd.DataFrame(place, index=numbers.index).join(numbers)
 
 

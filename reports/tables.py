@@ -106,6 +106,7 @@ def summary_tables(
     metrics: Sequence[str],
     options: Mapping[tuple[str, str, str], Mapping] | None = None,
     *,
+    titles: Mapping[tuple[str, str], str] | None = None,
     paper: bool = False,
     advice: str = "use --compare A B",
 ) -> Iterator[Table]:
@@ -121,6 +122,7 @@ def summary_tables(
         summary: As `aggregation.summarise` returns it.
         metrics: The columns.
         options: Of the rows, as in `runs.records.Record`.
+        titles: Of the tables, by dataset and hierarchy; None for these two.
         paper: Whether methods and measures are called as in papers, and what all rows share, their
             number of seeds too, is said in the caption only.
         advice: How to test what the marks do not, where not for a paper.
@@ -155,9 +157,8 @@ def summary_tables(
                 "in no run of this table:"
                 f" {', '.join(metric for metric in metrics if metric not in here)}",
             )
-        table = Table(
-            f"{dataset}, tree {hierarchy[:8]}", headings, tuple(rows), frozenset(best), notes
-        )
+        title = titles[dataset, hierarchy] if titles else f"{dataset}, tree {hierarchy[:8]}"
+        table = Table(title, headings, tuple(rows), frozenset(best), notes)
         yield _for_paper(table, seeds) if paper else table
 
 

@@ -383,7 +383,7 @@ def test_datasets_and_trees_are_compared_apart(tmp_path, blank):
     finish(tmp_path, "DR-euc", 1, tree=other, dataset="fish & chips")
     assert draw(tmp_path, "--comparison_only") == 0
     page = Page(tmp_path / "report.html")
-    assert "fish &amp; chips, tree" in page.text and len(page.images) == 8
+    assert "fish &amp; chips: Methods" in page.text and len(page.images) == 8
     assert any("fish-chips" in path.name for path in (tmp_path / "figures").iterdir())
 
 
