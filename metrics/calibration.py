@@ -250,29 +250,34 @@ MEASURES = (
         LOWER,
         CALIBRATION,
         SHARE,
-        "The largest such difference in any bin of probability.",
+        "Maximum calibration error: how far the share of right answers is from the stated"
+        " probability in the bin of probability where this is most.",
     ),
     Measure(
         "ece_published",
         LOWER,
         CALIBRATION,
         SHARE,
-        "ece in single precision with the bins of Kim et al.'s published code, which loses"
-        " probabilities of exactly 1, for comparison with their figures only.",
+        "Expected calibration error, how far the share of right answers is from the stated"
+        " probability, in single precision with the bins of Kim et al.'s published code, which"
+        " loses probabilities of exactly 1, for comparison with their figures only.",
     ),
     Measure(
         "ece_level@{k}",
         LOWER,
         CALIBRATION,
         SHARE,
-        "ece of the most probable superclass at depth k of the tree.",
+        "Expected calibration error at depth k of the tree: how far the share of right"
+        " superclasses is from the stated probability of the most probable one, averaged over 15"
+        " bins of probability.",
     ),
     Measure(
         "confidence_spearman",
         HIGHER,
         CALIBRATION,
         "-1 to 1",
-        "Rank correlation over bins between the stated probability and the share of right answers.",
+        "Rank correlation between the stated probability and the share of right answers, over"
+        " bins of probability.",
     ),
     Measure(
         "confidence_point_biserial",

@@ -35,18 +35,20 @@ MEASURES: tuple[Measure, ...] = tuple(
 # prefixes that stand side by side in the tables of one run, with what they say; split takes the
 # first that fits
 COLUMNS = {
-    "prototype/calibrated": "of prototypes, scores divided by the temperature",
-    "prototype": "of prototypes in place of the class vectors",
+    "prototype/calibrated": "of prototypes, the mean embeddings of the training images of each"
+    " class, scores divided by the temperature",
+    "prototype": "of prototypes, the mean embeddings of the training images of each class, in place"
+    " of the class vectors",
     "all_labels": "of all images, those labelled at superclasses down to their label",
     "hie": "of scores amended by those of a run on superclasses (evaluate.py --coarse)",
     "crm": "of the class of least expected path length",
     "crm_lca_height": "of the class of least expected height of the common ancestor",
-    "calibrated": "of scores divided by the temperature",
+    "calibrated": "of scores divided by the temperature, which is fitted on validation images",
     f"W_of_{SAMPLE}": f"of the class vectors of {SAMPLE} classes drawn at random",
     f"P_of_{SAMPLE}": f"of the prototypes of {SAMPLE} classes drawn at random",
     f"of_{SAMPLE}": f"of {SAMPLE} classes drawn at random",
     "W": "of the class vectors",
-    "P": "of the prototypes",
+    "P": "of the prototypes, the mean embeddings of the training images of each class",
 }
 BACKING_OFF = "backing off"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hierarchies import Hierarchy
-from metrics.measure import CURVES, HIGHER, LOWER, SHARE, Measure
+from metrics.measure import CURVES, HIGHER, INFORMATION, LOWER, SHARE, Measure
 from metrics.nodes import VALUES, node_values
 from metrics.outputs import Outputs, Reader, confidences, fronts
 from metrics.posterior import lca_nodes
@@ -135,48 +135,49 @@ MEASURES = (
         HIGHER,
         CURVES,
         SHARE,
-        "Area under the share of correct answers over the depth in the tree they name, when answers"
-        " back off to superclasses at every threshold.",
+        "Area under the share of correct answers over the depth in the tree they name, when"
+        " answers back off to superclasses at every threshold of probability.",
     ),
     Measure(
         "ap_depth",
         HIGHER,
         CURVES,
         SHARE,
-        "Area under the precision over the depth in the tree named, when answers back off to"
-        " superclasses at every threshold.",
+        "Area under the precision, how much of an answer's depth in the tree holds, over the"
+        " depth named, when answers back off to superclasses at every threshold of probability.",
     ),
     Measure(
         "recall@{k}_depth",
         HIGHER,
         CURVES,
         SHARE,
-        "How much of the true classes' depth in the tree the answers name when they back off so far"
-        " that k % are correct.",
+        "How much of the true classes' depth in the tree the answers name when they back off to"
+        " superclasses so far that k % are correct.",
     ),
     Measure(
         "ac_info",
         HIGHER,
         CURVES,
         SHARE,
-        "Area under the share of correct answers over the information they name, when answers back"
-        " off to superclasses at every threshold.",
+        "Area under the share of correct answers over the information they name, when answers"
+        " back off to superclasses at every threshold of probability" + INFORMATION,
     ),
     Measure(
         "ap_info",
         HIGHER,
         CURVES,
         SHARE,
-        "Area under the precision over the information named, when answers back off to superclasses"
-        " at every threshold.",
+        "Area under the precision, how much of an answer's information holds, over the"
+        " information named, when answers back off to superclasses at every threshold of"
+        " probability" + INFORMATION,
     ),
     Measure(
         "recall@{k}_info",
         HIGHER,
         CURVES,
         SHARE,
-        "How much of the true classes' information the answers name when they back off so far that"
-        " k % are correct.",
+        "How much of the true classes' information the answers name when they back off to"
+        " superclasses so far that k % are correct" + INFORMATION,
     ),
     Measure(
         "aurc",

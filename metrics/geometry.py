@@ -373,7 +373,7 @@ MEASURES = (
         HIGHER,
         GEOMETRY,
         "0 or more",
-        "Variance between classes over variance within classes.",
+        "Variance of the embeddings between classes over that within classes.",
     ),
     Measure(
         "angle_true",
@@ -489,7 +489,8 @@ MEASURES = (
         DESCRIBES,
         GEOMETRY,
         "0 or more",
-        "Standard deviation of these differences of the class vectors.",
+        "Neural collapse: standard deviation of the differences between the cosines of the class"
+        " vectors and those of the most evenly spread frame.",
     ),
     Measure(
         "nc/means_deviation",
@@ -504,7 +505,8 @@ MEASURES = (
         DESCRIBES,
         GEOMETRY,
         "0 or more",
-        "Standard deviation of these differences of the class means.",
+        "Neural collapse: standard deviation of the differences between the cosines of the class"
+        " means and those of the most evenly spread frame.",
     ),
     Measure(
         "nc/centred_deviation",
@@ -519,7 +521,8 @@ MEASURES = (
         DESCRIBES,
         GEOMETRY,
         "0 or more",
-        "Standard deviation of these differences of the centred class means.",
+        "Neural collapse: standard deviation of the differences between the cosines of the"
+        " centred class means and those of the most evenly spread frame.",
     ),
     Measure(
         "nc/self_duality",

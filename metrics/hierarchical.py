@@ -228,23 +228,25 @@ MEASURES = (
         DESCRIBES,
         TREE,
         "k or more classes",
-        "Mean number of classes that count as near for hp@k, because equally near ones are"
-        " included.",
+        "Mean number of classes that count as the k nearest to the true one in the tree (for"
+        " hp@k), which is larger than k because equally near ones are included.",
     ),
     Measure(
         "hp@{k}_published",
         HIGHER,
         TREE,
         SHARE,
-        "hp@k with the wider neighbourhood of Kim et al.'s published code, for comparison with"
-        " their figures only.",
+        "Share of the k most probable classes that are near the true one in the tree, within the"
+        " wider neighbourhood of Kim et al.'s published code, for comparison with their figures"
+        " only.",
     ),
     Measure(
         "hp@{k}_published_set_size",
         DESCRIBES,
         TREE,
         "k or more classes",
-        "Mean number of classes that count as near for hp@k_published.",
+        "Mean number of classes that count as near the true one in the tree in Kim et al.'s"
+        " published code (for hp@k_published).",
     ),
     Measure(
         "hierarchical_precision@{k}",
@@ -259,7 +261,9 @@ MEASURES = (
         HIGHER,
         TREE,
         SHARE,
-        "Mean of hierarchical_precision@1 to hierarchical_precision@k.",
+        "Similarity in the tree of the most probable classes to the true one, relative to the"
+        " best possible classes, averaged over the 1, 2, ... k most probable ones and over the"
+        " images.",
     ),
     Measure(
         "level_accuracy@{k}",
@@ -273,8 +277,8 @@ MEASURES = (
         HIGHER,
         ACCURACY,
         SHARE,
-        "Share of the images whose predicted and true class share a superclass of height k or less;"
-        " 0 is accuracy.",
+        "Share of the images whose predicted and true class share a superclass of height k or"
+        " less, in edges above its classes; height 0 is the class itself.",
     ),
 )
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {

@@ -131,8 +131,8 @@ MEASURES = (
         DESCRIBES,
         TREE,
         SHARE,
-        "Share of the images with equal scores of two classes, whose order in hops is that of the"
-        " classes.",
+        "Share of the images with equal scores of two classes, whose order by score is then that"
+        " of the list of classes.",
     ),
 )
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {"hops": hops}

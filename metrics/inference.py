@@ -189,7 +189,8 @@ MEASURES = (
         DESCRIBES,
         VECTORS,
         SHARE,
-        "Chance of such a corr or a larger one if the classes were shuffled (Mantel test).",
+        "Chance that the rank correlation of distances between class vectors and in the tree"
+        " (corr) would be as large or larger if the classes were shuffled (Mantel test).",
     ),
     Measure(
         "corr_elementwise",
@@ -204,24 +205,27 @@ MEASURES = (
         DESCRIBES,
         VECTORS,
         SHARE,
-        "Chance of such a corr_elementwise or a larger one if the classes were shuffled (Mantel"
-        " test).",
+        "Chance that the rank correlation over all pairs of classes of distances between class"
+        " vectors and in the tree (corr_elementwise) would be as large or larger if the classes"
+        " were shuffled (Mantel test).",
     ),
     Measure(
         "corr_published",
         HIGHER,
         VECTORS,
         "-1 to 1",
-        "corr as Kim et al.'s published code computes it, with the zeros on the diagonals, for"
-        " comparison with their figures only.",
+        "Rank correlation of each class's distances to all classes, itself included, between"
+        " class vectors and the tree, averaged over the classes, as Kim et al.'s published code"
+        " computes it, for comparison with their figures only.",
     ),
     Measure(
         "corr_published_p",
         DESCRIBES,
         VECTORS,
         SHARE,
-        "The p-value of Kim et al.'s published code, which is not a valid test, for comparison with"
-        " their figures only.",
+        "The p-value of Kim et al.'s published code for the rank correlation of distances between"
+        " class vectors and in the tree, which is not a valid test, for comparison with their"
+        " figures only.",
     ),
     Measure(
         "corr_living",
@@ -236,7 +240,8 @@ MEASURES = (
         DESCRIBES,
         VECTORS,
         SHARE,
-        "Chance of such a corr or a larger one if the classes were shuffled (Mantel test), among"
+        "Chance that the rank correlation of distances between class vectors and in the tree"
+        " (corr) would be as large or larger if the classes were shuffled (Mantel test), among"
         " living classes alone.",
     ),
     Measure(
@@ -252,24 +257,27 @@ MEASURES = (
         DESCRIBES,
         VECTORS,
         SHARE,
-        "Chance of such a corr_elementwise or a larger one if the classes were shuffled (Mantel"
-        " test), among living classes alone.",
+        "Chance that the rank correlation over all pairs of classes of distances between class"
+        " vectors and in the tree (corr_elementwise) would be as large or larger if the classes"
+        " were shuffled (Mantel test), among living classes alone.",
     ),
     Measure(
         "corr_published_living",
         HIGHER,
         VECTORS,
         "-1 to 1",
-        "corr as Kim et al.'s published code computes it, with the zeros on the diagonals, for"
-        " comparison with their figures only, among living classes alone.",
+        "Rank correlation of each class's distances to all classes, itself included, between"
+        " class vectors and the tree, averaged over the classes, as Kim et al.'s published code"
+        " computes it, for comparison with their figures only, among living classes alone.",
     ),
     Measure(
         "corr_published_p_living",
         DESCRIBES,
         VECTORS,
         SHARE,
-        "The p-value of Kim et al.'s published code, which is not a valid test, for comparison with"
-        " their figures only, among living classes alone.",
+        "The p-value of Kim et al.'s published code for the rank correlation of distances between"
+        " class vectors and in the tree, which is not a valid test, for comparison with their"
+        " figures only, among living classes alone.",
     ),
     Measure(
         "cophenetic",

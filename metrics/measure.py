@@ -19,6 +19,10 @@ GEOMETRY = "geometry"
 SECTIONS = (ACCURACY, TREE, POSTERIOR, CALIBRATION, CURVES, RETRIEVAL, VECTORS, GEOMETRY)
 SHARE = "0 to 1"
 EDGES = "0 or more edges"
+# ends the meaning of a measure of information
+INFORMATION = (
+    " (information: in bits, none at the root, the more the fewer classes a superclass holds)."
+)
 
 
 class _Fields(NamedTuple):

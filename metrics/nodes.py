@@ -5,7 +5,16 @@ information.
 import numpy as np
 
 from hierarchies import Hierarchy
-from metrics.measure import DESCRIBES, EDGES, HIGHER, LOWER, SHARE, TREE, Measure
+from metrics.measure import (
+    DESCRIBES,
+    EDGES,
+    HIGHER,
+    INFORMATION,
+    LOWER,
+    SHARE,
+    TREE,
+    Measure,
+)
 from metrics.posterior import information, lca_nodes
 from metrics.result import Result, mean_over_samples, ratio
 
@@ -131,14 +140,18 @@ MEASURES = (
         HIGHER,
         TREE,
         SHARE,
-        "Harmonic mean of h_precision and h_recall.",
+        "Harmonic mean of the share of the superclasses named by the answers that hold"
+        " (h_precision) and the share of the true classes' superclasses that are named"
+        " (h_recall), counted over all images.",
     ),
     Measure(
         "h_f1_macro",
         HIGHER,
         TREE,
         SHARE,
-        "Harmonic mean of h_precision_macro and h_recall_macro.",
+        "Harmonic mean of the share of the superclasses named by an answer that hold"
+        " (h_precision_macro) and the share of the true class's superclasses that are named"
+        " (h_recall_macro), each averaged over the images.",
     ),
     Measure(
         "correct",
@@ -181,7 +194,8 @@ MEASURES = (
         HIGHER,
         TREE,
         SHARE,
-        "Harmonic mean of depth_recall and depth_precision of each image, averaged.",
+        "Harmonic mean of how much of the true class's depth in the tree an answer names and how"
+        " much of the answer's depth holds, averaged over the images.",
     ),
     Measure(
         "depth_excess",
@@ -203,36 +217,40 @@ MEASURES = (
         HIGHER,
         TREE,
         SHARE,
-        "How much of the true class's information an answer names, averaged over the images.",
+        "How much of the true class's information an answer names, averaged over the images"
+        + INFORMATION,
     ),
     Measure(
         "info_precision",
         HIGHER,
         TREE,
         SHARE,
-        "How much of an answer's information holds for the true class, averaged over the images.",
+        "How much of an answer's information holds for the true class, averaged over the images"
+        + INFORMATION,
     ),
     Measure(
         "info_f1",
         HIGHER,
         TREE,
         SHARE,
-        "Harmonic mean of info_recall and info_precision of each image, averaged.",
+        "Harmonic mean of how much of the true class's information an answer names and how much"
+        " of the answer's information holds, averaged over the images" + INFORMATION,
     ),
     Measure(
         "info_excess",
         LOWER,
         TREE,
         "0 or more bits",
-        "Information that an answer claims beyond what holds for the true class, averaged over the"
-        " images.",
+        "Information that an answer claims beyond what holds for the true class, averaged over"
+        " the images" + INFORMATION,
     ),
     Measure(
         "info_deficient",
         LOWER,
         TREE,
         "0 or more bits",
-        "Information of the true class that an answer leaves open, averaged over the images.",
+        "Information of the true class that an answer leaves open, averaged over the images"
+        + INFORMATION,
     ),
 )
 

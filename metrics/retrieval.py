@@ -301,53 +301,65 @@ MEASURES = (
         HIGHER,
         RETRIEVAL,
         SHARE,
-        "Similarity in the tree of the classes of the k nearest other images, relative to the best"
-        " possible k images.",
+        "How alike in the tree the classes of an image and of the k other images nearest to it by"
+        " their embeddings are, relative to the best possible k images, averaged over the images.",
     ),
     Measure(
         "ahs@{k}",
         HIGHER,
         RETRIEVAL,
         SHARE,
-        "hs averaged over 1 to k nearest images.",
+        "How alike in the tree the classes of an image and of the other images nearest to it by"
+        " their embeddings are, relative to the best possible ones, averaged over the 1, 2, ... k"
+        " nearest and over the images.",
     ),
     Measure(
         "hp_barz@{k}",
         HIGHER,
         RETRIEVAL,
         SHARE,
-        "As hs, with the similarity of Barz and Denzler: 1 minus the height of the smallest common"
-        " superclass as a share of the tree's height.",
+        "How alike in the tree the classes of an image and of the k other images nearest to it by"
+        " their embeddings are (1 minus the height of the smallest common superclass as a share"
+        " of the tree's height, Barz and Denzler), relative to the best possible k images,"
+        " averaged over the images.",
     ),
     Measure(
         "ahp@{k}",
         HIGHER,
         RETRIEVAL,
         SHARE,
-        "hp_barz averaged over 1 to k nearest images.",
+        "How alike in the tree the classes of an image and of the other images nearest to it by"
+        " their embeddings are (1 minus the height of the smallest common superclass as a share"
+        " of the tree's height, Barz and Denzler), relative to the best possible ones, averaged"
+        " over the 1, 2, ... k nearest and over the images.",
     ),
     Measure(
         "ahp_wu_palmer@{k}",
         HIGHER,
         RETRIEVAL,
         SHARE,
-        "As ahp, with the similarity of Wu and Palmer, which depends on depths in the tree.",
+        "How alike in the tree the classes of an image and of the other images nearest to it by"
+        " their embeddings are (twice the depth of the smallest common superclass over the sum of"
+        " the depths of the two classes, the root at depth 1, Wu and Palmer), relative to the"
+        " best possible ones, averaged over the 1, 2, ... k nearest and over the images.",
     ),
     Measure(
         "h_ap",
         HIGHER,
         RETRIEVAL,
         SHARE,
-        "Hierarchical average precision: how early relatives stand in the ranking of all other"
-        " images, where closer ones count more.",
+        "Hierarchical average precision: how early relatives, images that share a superclass"
+        " below the root, stand in the ranking of all other images by their embeddings, where"
+        " closer relatives count more.",
     ),
     Measure(
         "asi",
         HIGHER,
         RETRIEVAL,
         SHARE,
-        "Average set intersection: share of the first k images that an ideal ranking has there,"
-        " too, averaged over k up to the number of relatives.",
+        "Average set intersection: share of the first k images ranked by their embeddings that a"
+        " ranking from the nearest to the farthest relatives in the tree has there, too, averaged"
+        " over k up to the number of relatives, images that share a superclass below the root.",
     ),
     Measure(
         "p@1_level{k}",
@@ -362,15 +374,19 @@ MEASURES = (
         HIGHER,
         VECTORS,
         SHARE,
-        "Share of the class's superclass at depth k found among as many nearest class vectors as it"
-        " has others, averaged over the classes.",
+        "Of a class's nearest class vectors, as many as there are other classes in its superclass"
+        " at depth k of the tree, the share that are of that superclass, averaged over the"
+        " classes.",
     ),
     Measure(
         "map@r_level{k}",
         HIGHER,
         VECTORS,
         SHARE,
-        "As r_precision, giving more for relatives that come first.",
+        "Of a class's nearest class vectors, as many as there are other classes in its superclass"
+        " at depth k of the tree: the precision at each place, 0 at one that is not of that"
+        " superclass, averaged over the places and the classes, so that those that come first"
+        " count more.",
     ),
 )
 METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hierarchies import Hierarchy
-from metrics.measure import CURVES, LOWER, SHARE, Measure
+from metrics.measure import CURVES, INFORMATION, LOWER, SHARE, Measure
 from metrics.outputs import Block, Outputs, Reader, fronts
 from metrics.pareto import Front, pareto_front, top_node
 from metrics.posterior import ancestors, information, lca_nodes
@@ -174,8 +174,8 @@ MEASURES = (
         LOWER,
         CURVES,
         SHARE,
-        "Area under the share of wrong answers over their information, when answers back off to the"
-        " most informative superclass that is probable enough.",
+        "Area under the share of wrong answers over their information, when answers back off to"
+        " the most informative superclass that is probable enough" + INFORMATION,
     ),
     Measure(
         "haurc_severity_threshold",
@@ -183,15 +183,16 @@ MEASURES = (
         CURVES,
         SHARE,
         "Area under the wrong share of the answers' information over their information, when"
-        " answers back off to the most informative superclass that is probable enough.",
+        " answers back off to the most informative superclass that is probable enough"
+        + INFORMATION,
     ),
     Measure(
         "haurc_climbing",
         LOWER,
         CURVES,
         SHARE,
-        "Area under the share of wrong answers over their information, when answers back off along"
-        " the path of the most probable class.",
+        "Area under the share of wrong answers over their information, when answers back off"
+        " along the path of the most probable class" + INFORMATION,
     ),
     Measure(
         "haurc_severity_climbing",
@@ -199,15 +200,15 @@ MEASURES = (
         CURVES,
         SHARE,
         "Area under the wrong share of the answers' information over their information, when"
-        " answers back off along the path of the most probable class.",
+        " answers back off along the path of the most probable class" + INFORMATION,
     ),
     Measure(
         "haurc_jumping",
         LOWER,
         CURVES,
         SHARE,
-        "Area under the share of wrong answers over their information, when answers back off to the"
-        " most probable superclass of the next height.",
+        "Area under the share of wrong answers over their information, when answers back off to"
+        " the most probable superclass of the next height" + INFORMATION,
     ),
     Measure(
         "haurc_severity_jumping",
@@ -215,15 +216,15 @@ MEASURES = (
         CURVES,
         SHARE,
         "Area under the wrong share of the answers' information over their information, when"
-        " answers back off to the most probable superclass of the next height.",
+        " answers back off to the most probable superclass of the next height" + INFORMATION,
     ),
     Measure(
         "haurc_selective",
         LOWER,
         CURVES,
         SHARE,
-        "Area under the share of wrong answers over their information, when answers back off to no"
-        " answer at all.",
+        "Area under the share of wrong answers over their information, when answers back off to"
+        " no answer at all" + INFORMATION,
     ),
     Measure(
         "haurc_severity_selective",
@@ -231,7 +232,7 @@ MEASURES = (
         CURVES,
         SHARE,
         "Area under the wrong share of the answers' information over their information, when"
-        " answers back off to no answer at all.",
+        " answers back off to no answer at all" + INFORMATION,
     ),
 )
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {"risk_areas": risk_areas}

@@ -131,31 +131,33 @@ MEASURES = (
         LOWER,
         POSTERIOR,
         "0 to 2",
-        "Wasserstein tree distance: twice the expected weighted distance in the tree between the"
-        " true class and one drawn from the predicted probabilities.",
+        "Wasserstein tree distance: twice the expected distance in the tree, its branches"
+        " weighted, between the true class and one drawn from the predicted probabilities.",
     ),
     Measure(
         "wtd_half",
         LOWER,
         POSTERIOR,
         SHARE,
-        "Half of wtd: the expected weighted distance in the tree between the true class and one"
-        " drawn from the predicted probabilities.",
+        "Expected distance in the tree, its branches weighted, between the true class and one"
+        " drawn from the predicted probabilities: half the Wasserstein tree distance.",
     ),
     Measure(
         "wtd_macro",
         LOWER,
         POSTERIOR,
         "0 to 2",
-        "wtd within each class, averaged over the classes.",
+        "Wasserstein tree distance, twice the expected distance in the tree, its branches"
+        " weighted, between the true class and one drawn from the predicted probabilities: within"
+        " each class, averaged over the classes.",
     ),
     Measure(
         "hierarchical_accuracy",
         HIGHER,
         POSTERIOR,
         SHARE,
-        "1 minus the weighted distance in the tree from the predicted to the true class, averaged"
-        " over the images.",
+        "1 minus the distance in the tree, its branches weighted, from the predicted to the true"
+        " class, averaged over the images.",
     ),
     Measure(
         "hierarchical_accuracy_greedy",
@@ -178,15 +180,16 @@ MEASURES = (
         HIGHER,
         POSTERIOR,
         SHARE,
-        "wasserstein_accuracy within each class, averaged over the classes.",
+        "Accuracy within each class, averaged over the classes, if the class of least expected"
+        " distance in the tree is predicted instead of the most probable one.",
     ),
     Measure(
         "cut_accuracy@{k}",
         HIGHER,
         POSTERIOR,
         SHARE,
-        "Accuracy of the superclasses that are left when every branch of the tree is cut where the"
-        " weights from the root sum to more than k.",
+        "Accuracy of the superclasses that are left when every branch of the tree is cut where"
+        " the weights of the nodes from the root down sum to more than k.",
     ),
 )
 METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {

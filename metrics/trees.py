@@ -273,15 +273,17 @@ MEASURES = (
         LOWER,
         VECTORS,
         "0 or more groups",
-        "Robinson-Foulds distance: groups of classes that only one of the tree and the tree learned"
-        " by average linkage has.",
+        "Robinson-Foulds distance: groups of classes that only one of the class tree and the tree"
+        " learned from class vectors by average linkage (UPGMA) has.",
     ),
     Measure(
         "upgma_rf_normalised",
         LOWER,
         VECTORS,
         SHARE,
-        "upgma_rf as a share of its largest possible value.",
+        "Robinson-Foulds distance, groups of classes that only one of the class tree and the tree"
+        " learned from class vectors by average linkage (UPGMA) has, as a share of the largest"
+        " possible number.",
     ),
     Measure(
         "nj_recovered",
@@ -296,23 +298,26 @@ MEASURES = (
         LOWER,
         VECTORS,
         "0 or more groups",
-        "Robinson-Foulds distance: groups of classes that only one of the tree and the tree learned"
-        " by neighbour joining has.",
+        "Robinson-Foulds distance: groups of classes that only one of the class tree and the tree"
+        " learned from class vectors by neighbour joining has.",
     ),
     Measure(
         "nj_rf_normalised",
         LOWER,
         VECTORS,
         SHARE,
-        "nj_rf as a share of its largest possible value.",
+        "Robinson-Foulds distance, groups of classes that only one of the class tree and the tree"
+        " learned from class vectors by neighbour joining has, as a share of the largest possible"
+        " number.",
     ),
     Measure(
         "rf_published",
         LOWER,
         VECTORS,
         SHARE,
-        "Robinson-Foulds distance as published by Kim et al., which depends on the order of the"
-        " classes, for comparison with their figures only.",
+        "Robinson-Foulds distance, groups of classes that only one of the class tree and a tree"
+        " learned from class vectors has, as published by Kim et al., which depends on the order"
+        " of the classes, for comparison with their figures only.",
     ),
 )
 METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {"trees": tree_comparisons}

@@ -25,6 +25,14 @@ def page() -> str:
         " `python scripts/measures.py`. {k} stands for a number. Lengths in the tree are in edges,"
         " angles in radians; what is undefined is NaN, with a count of what was left out.",
         "",
+        "Words: the *embedding* of an image is the vector that the network makes of it; a *class"
+        " vector* is what embeddings are compared with, the weights of a class in the last layer or"
+        " its proxy; the *prototype* of a class is the mean embedding of its training images. A"
+        " *superclass* holds classes in the tree; its *depth* counts edges down from the root, the"
+        " top of the tree that holds all classes, its *height* edges up from the farthest class"
+        " below it. Branches are weighted evenly along each path, or as `evaluate.py --weighting`"
+        " says. An answer *backs off* where it names a superclass instead of a class.",
+        "",
         "A prefix says of what scores or vectors a measure is:",
         "",
         "| prefix | |",
