@@ -675,7 +675,8 @@ def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
         print(f"UPGMA tree of the class vectors\n{upgma}\n")
     if request.worst:
         shown = worst_images(source.test)[: request.worst]
-        print(f"{worst_text(per_image(source.test).iloc[shown])}\n")
+        root = source.test.hierarchy.names[0]
+        print(f"{worst_text(per_image(source.test).iloc[shown], root)}\n")
     if request.rules or request.cover:
         names.append(_compare_rules(run, request))
     if request.shuffled:

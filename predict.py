@@ -217,7 +217,7 @@ def _answer_flags(group) -> None:
         "--at",
         type=_level,
         metavar="LEVEL",
-        help="answer at most so many steps below the top of the class tree, 1 for its first level,"
+        help="answer at most so many steps below the root of the class tree, 1 for its first level,"
         " or at a rank by its name, such as genus, where the classes came from a table of ranks:"
         " the probability of a superclass is the sum of its classes', and the rule is calibrated"
         " for superclasses",

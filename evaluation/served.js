@@ -43,7 +43,7 @@ function show(place, found) {
   }
   const sure = found.answer.length ? `, ${percent(found.answer_probability)}` : ""; // the root is
   make(place, "p", "answer", `${last(found.answer)}${sure}`);
-  make(place, "p", "path", joined(found.answer) || "the whole tree");
+  make(place, "p", "path", joined(found.answer) || found.root);
   const [best] = found.classes;
   const above = found.answer.every((key, i) => key === best.path[i]);
   if (above && found.answer.length < best.path.length) {

@@ -106,9 +106,9 @@ def shown(table: pd.DataFrame) -> dict[str, object]:
     or null.
 
     Keys: file; error, null where the image is read, else all that is there; answer (path of taxa,
-    empty for the root) and answer_probability; classes (the most probable ones, each with path and
-    probability); levels (probabilities down the path of the first); novelty (novelty_p); cover
-    (paths; null where it is not asked for).
+    empty for the root, whose name is in root, else null) and answer_probability; classes (the most
+    probable ones, each with path and probability); levels (probabilities down the path of the
+    first); novelty (novelty_p); cover (paths; null where it is not asked for).
     """
     row = table.iloc[0]
     name = printable(row["file"])
@@ -125,6 +125,7 @@ def shown(table: pd.DataFrame) -> dict[str, object]:
         "file": name,
         "error": None,
         "answer": path,
+        "root": None if path else printable(row["decision"]),
         "answer_probability": _number(row["decision_probability"]),
         "classes": [
             {"path": _keys(row[f"class{rank}"]), "probability": _number(row[f"probability{rank}"])}

@@ -136,7 +136,7 @@ explore("per-class", [
 
 explore("per-level", [
   { name: "superclass", label: true, value: (row) => names[row[1]], show: (row) => named(row[1]) },
-  { name: "level", tip: "Edges from the top of the class tree.", value: (row) => row[0] },
+  { name: "level", tip: "Edges from the root of the class tree.", value: (row) => row[0] },
   ...measured(2),
 ], DATA.levels);
 

@@ -5,16 +5,18 @@ import pandas as pd
 from files.text import printable
 
 
-def worst_text(table: pd.DataFrame) -> str:
-    """A paragraph for each mistake of a table of `metrics.per_image.per_image`."""
+def worst_text(table: pd.DataFrame, root: str) -> str:
+    """A paragraph for each mistake of a table of `metrics.per_image.per_image`, the root by its
+    name.
+    """
     if table.empty:
         return "no test image is classified wrongly"
-    mistakes = [_mistake(number, row) for number, (_, row) in enumerate(table.iterrows(), 1)]
+    mistakes = [_mistake(number, row, root) for number, (_, row) in enumerate(table.iterrows(), 1)]
     return "\n".join(["worst answers, the farthest from the truth first", *mistakes])
 
 
-def _mistake(number: int, row: pd.Series) -> str:
-    above = printable(str(row["common_ancestor"])) or "the top of the tree"
+def _mistake(number: int, row: pd.Series, root: str) -> str:
+    above = printable(str(row["common_ancestor"]) or root)
     lines = [
         printable(str(row.get("file", f"image {row.name}"))),
         f"answered  {printable(row['answer'])}  ({row['probability']:.3f})",

@@ -96,7 +96,8 @@ def test_a_run_has_the_table_and_evaluate_prints_the_worst(tmp_path, capsys):
     for place, (index, row) in enumerate(ordered.iterrows(), 1):
         assert f"{place}. im<b>{index}\\x1b.png\n" in out
         assert f"answered  {row['answer']}" in out
-    assert "  3. " not in out
+        assert f"both in   {row['common_ancestor'] or 'root'}, {row['height']} edges up" in out
+    assert "" in set(ordered["common_ancestor"]) and "  3. " not in out
     assert (table["answer"] == per_image(Run(run.folder).outputs())["answer"]).all()
 
 

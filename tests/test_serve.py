@@ -112,7 +112,8 @@ def test_what_is_shown_is_in_the_table_and_harmless():
     table.insert(0, "file", "a\x1b\u202e<b>.png")
     found = shown(table)
     assert found["file"] == "a\\x1b\\u202e<b>.png" and found["error"] is None
-    assert found["answer"] == [] and found["answer_probability"] == pytest.approx(1)  # the root
+    assert found["answer"] == [] and found["answer_probability"] == pytest.approx(1)
+    assert found["root"] == table["decision"].item() == "root"
     assert [c["path"] for c in found["classes"]] == [list(TREE.class_paths[c]) for c in (0, 1)]
     assert [c["probability"] for c in found["classes"]] == pytest.approx([p[0, 0], 0.01])
     assert len(found["levels"]) == len(TREE.class_paths[0]) and found["novelty"] is None
@@ -322,11 +323,13 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
         browser.run("document.querySelector('#clear').click()")
         assert browser.run("document.querySelector('#answers').children.length") == 0
         unsure = (
-            "{ answer: [], answer_probability: 1, classes: [{ path: ['a'], probability: 0.1 }],"
+            "{ answer: [], root: 'Life', answer_probability: 1, levels: [0.1], cover: null,"
+            " novelty: null, classes: [{ path: ['a'], probability: 0.1 }] }"
         )
-        unsure += " levels: [0.1], cover: null, novelty: null }"
         browser.run(f"show(document.querySelector('#answers'), {unsure})")
-        nothing = browser.run("document.querySelector('.answer').textContent")
+        nothing = browser.run(
+            "[...document.querySelectorAll('.answer, .path')].map((e) => e.textContent)"
+        )
         browser.run("document.querySelector('#answers').replaceChildren()")
         browser.run("window.fetch = () => Promise.reject(new TypeError('Failed')); 0")
         browser.drop(files[0])  # after Ctrl-C
@@ -341,7 +344,7 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
     assert said == []
     assert "boom is not defined" in str(browser.said)
     assert "Content Security Policy" in str(browser.said)
-    assert nothing == "nothing can be said"  # not that this is sure
+    assert nothing == ["nothing can be said", "Life"]  # not that this is sure
     assert found["files"] == [file.name for file in files]
     assert found["foreign"] == 0 and found["pictures"] == [20, 16]
     assert "not answered: this is not an image" in found["texts"][2]
