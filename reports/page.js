@@ -48,6 +48,21 @@ function showTip(event) {
 for (const kind of ["pointerover", "focusin", "click"]) document.addEventListener(kind, showTip);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
 
+// ---- paper: a table that is wider than a sheet is made smaller, as nothing scrolls there
+const SHEET = 660; // pixels between the margins of A4 and of US letter, about
+addEventListener("beforeprint", () => {
+  for (const box of document.querySelectorAll("div.wide")) {
+    const table = box.querySelector("table");
+    if (!table) continue;
+    box.style.width = `${SHEET}px`;
+    table.style.zoom = Math.min(1, SHEET / table.scrollWidth);
+    box.style.width = "";
+  }
+});
+addEventListener("afterprint", () => {
+  for (const table of document.querySelectorAll("div.wide table")) table.style.zoom = "";
+});
+
 // ---- sorting: headings with a button sort by their column, and turn it at the next click
 function sortHeads(heads, fallsFirst, sort) {
   heads.forEach((head, column) => {

@@ -39,6 +39,44 @@ function fitted(text, size, room) {
   return shown;
 }
 
+// a name from the place where it differs from others, behind its first letters
+function fittedFrom(start, text, size, room) {
+  const head = start > 4 ? `${text.slice(0, 3)}…` : "";
+  const rest = text.slice(head ? start - 1 : 0);
+  let [shown, kept] = [head + rest, rest.length];
+  while (kept > 2 && widthOf(shown, size) > room) {
+    kept -= 1;
+    shown = `${head}${rest.slice(0, kept)}…`;
+  }
+  return shown;
+}
+
+// the names of a column, those that would look alike cut so that what differs stays
+function fittedApart(names, size, room) {
+  const shown = names.map((name) => fitted(name, size, room));
+  for (let round = 0; round < 6; round += 1) {
+    const alike = new Map();
+    shown.forEach((text, i) => alike.set(text, [...(alike.get(text) || []), i]));
+    for (const group of alike.values()) {
+      const [first, ...others] = group.map((i) => names[i]);
+      let start = 0;
+      while (start < first.length && others.every((name) => name[start] === first[start])) start += 1;
+      if (others.length) group.forEach((i) => { shown[i] = fittedFrom(start, names[i], size, room); });
+    }
+  }
+  return shown;
+}
+
+// how wide a column of names is, and the names in it, which all differ
+function nameColumn(names, size) {
+  const longest = Math.max(16, ...names.map((name) => widthOf(name, size))) + 10;
+  let column = Math.min(150, longest);
+  for (; ; column = Math.min(column + 30, longest)) {
+    const shown = fittedApart(names, size, column - 6);
+    if (column === longest || new Set(shown).size === names.length) return [column, shown];
+  }
+}
+
 function pathOf(tree, node) {
   const steps = [];
   for (let v = node; v > 0; v = tree.parent[v]) steps.unshift(tree.names[v]);
@@ -65,14 +103,16 @@ function tanglegram(tree, learned, pitch) {
   const depth = depths(tree.parent);
   const top = 34;
   const y = (row) => top + (row + 0.5) * pitch;
-  // the class tree: a column for each depth, wide enough for the names of its inner nodes
-  const columns = [];
-  for (const v of inner) {
-    if (isLeaf.has(v) || v === 0) continue;
-    columns[depth[v]] = Math.max(columns[depth[v]] || 26, Math.min(150, width(tree.names[v]) + 10));
-  }
+  // the class tree: a column for each depth, wide enough for the names of its inner nodes, or for
+  // what tells them apart
   const x = [10];
-  for (let d = 1; d < columns.length; d += 1) x[d] = x[d - 1] + (named && !slim ? columns[d] || 26 : 22);
+  const shown = new Map();
+  for (let d = 1, deepest = Math.max(...depth); d < deepest; d += 1) {
+    const here = inner.filter((v) => depth[v] === d && !isLeaf.has(v));
+    const [column, names] = named && !slim ? nameColumn(here.map((v) => tree.names[v]), size) : [22, []];
+    x[d] = x[d - 1] + column;
+    here.forEach((v, i) => shown.set(v, names[i]));
+  }
   const tips = x[x.length - 1] + 26;
   const label = named ? Math.max(...leafNames.map(width), 10) + 2 * GAP : GAP;
   const between = Math.min(260, Math.max(120, tree.leaves.length * pitch / 8)) / (slim ? 2 : 1);
@@ -99,8 +139,7 @@ function tanglegram(tree, learned, pitch) {
     if (above < 0) return;
     add(svg("path", { d: `M${x[depth[above]]} ${y(mine.row[v])}H${across(v)}`, stroke: colour(v) }));
     if (isLeaf.has(v) || !named || slim) return;
-    const room = x[depth[v]] - x[depth[above]] - 6;
-    const name = text(x[depth[above]] + 3, y(mine.row[v]) - 3, fitted(tree.names[v], size, room), { class: "taxon" });
+    const name = text(x[depth[above]] + 3, y(mine.row[v]) - 3, shown.get(v), { class: "taxon" });
     explain(name, `${pathOf(tree, v)}: ${total[v]} classes`);
     add(name);
   });
@@ -159,7 +198,8 @@ function tanglegram(tree, learned, pitch) {
   add(svg("path", { d: `M${right[0]} ${bottom}H${right[1]}`, stroke: PALETTE.ink }));
   steps.forEach((t) => add(svg("path", { d: `M${place(t)} ${bottom}v4`, stroke: PALETTE.ink }),
     svg("text", { x: place(t), y: bottom + 15, "text-anchor": "middle" }, t.toFixed(digits))));
-  add(svg("text", { x: (right[0] + right[1]) / 2, y: bottom + 29, "text-anchor": "middle" }, learned.unit),
+  const under = Math.min((right[0] + right[1]) / 2, all - 4 - widthOf(learned.unit, 11.5) / 2);
+  add(svg("text", { x: under, y: bottom + 29, "text-anchor": "middle" }, learned.unit),
     svg("text", { x: 10, y: 16, class: "head" }, "class tree"),
     svg("text", { x: right[1], y: 16, "text-anchor": "end", class: "head" }, "tree of the class vectors"));
   return picture;

@@ -78,8 +78,12 @@ def _description(tree: Hierarchy | None, rows: Sequence[Mapping]) -> list[str]:
     for name in _FROM:
         found = [of_row.get(name) for of_row in rows]
         if found and found[0] and all(value == found[0] for value in found):
-            value = found[0] if isinstance(found[0], list) else [found[0]]
-            parts.append(
-                " ".join([f"--{name}", *(printable(str(v)) for v in value if v is not True)])
-            )
+            parts.append(_option(name, found[0]))
     return parts
+
+
+def _option(name: str, value: object) -> str:
+    """'from taxa.csv' of the file of the tree, '--label_depth 2' of another option."""
+    texts = [printable(str(one)) for one in (value if isinstance(value, list) else [value])]
+    said = "from" if name == "hierarchy" else f"--{name}"
+    return said if value is True else f"{said} {' '.join(texts)}"

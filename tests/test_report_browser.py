@@ -402,6 +402,20 @@ def test_the_trees_name_their_joints_and_find_a_class(strange, shown):
     assert shown.said == []
 
 
+def test_long_names_of_one_column_are_cut_so_that_they_differ(shown):
+    def column(names):
+        return shown.run(f"nameColumn({json.dumps(names)}, 11)")
+
+    start, end = "invertebrates of the northern ", " without any legs at all"
+    width, found = column([start + one + end for one in ("shelf", "slope", "slopes")])
+    assert width == 150 and len(set(found)) == 3 and all("…" in name for name in found)
+    assert "shelf" in found[0] and "slope w" in found[1] and "slopes" in found[2]
+    pairs = [a + "x" * 60 + b + "x" * 60 + c for a in "lm" for b in "lm" for c in "lm"]
+    width, found = column(pairs)  # no cut keeps all that differs: wider
+    assert width > 150 and len(set(found)) == 8
+    assert column(["A", "B"]) == [26, ["A", "B"]]
+
+
 def test_arrow_keys_go_through_the_matrix_and_enter_opens_a_number(shown):
     active = "document.activeElement.getAttribute('aria-label')"
     shown.run("document.querySelectorAll('#confusion .bar button')[1].focus()")
@@ -492,8 +506,21 @@ def test_on_paper_no_table_and_no_tree_is_cut_to_a_window_that_scrolls(shown):
     assert shown.run(cut) > 5
     shown.as_printed(True)
     found = shown.run(cut)
+    buttons = "[...document.querySelectorAll('th button')].map((e) => getComputedStyle(e).display)"
+    painted = shown.run(f"[...new Set({buttons})]")
     shown.as_printed(False)
-    assert found == 0
+    assert found == 0 and painted == ["contents"]  # a button is not painted on a second sheet
+
+
+def test_a_table_wider_than_a_sheet_is_made_smaller_on_paper(shown):
+    table = "document.querySelector('div.wide table')"
+    shown.run(f"{table}.style.minWidth = '2000px'")
+    shown.run("dispatchEvent(new Event('beforeprint'))")
+    assert shown.run(f"{table}.getBoundingClientRect().width") == pytest.approx(660, abs=2)
+    shown.run("dispatchEvent(new Event('afterprint'))")
+    assert shown.run(f"{table}.getBoundingClientRect().width") == pytest.approx(2000, abs=2)
+    shown.run(f"{table}.style.minWidth = ''")
+    assert shown.said == []
 
 
 def test_a_plot_is_saved_as_a_picture(strange, shown, tmp_path):

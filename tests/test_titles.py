@@ -27,10 +27,8 @@ def test_a_tree_is_called_by_its_size_and_by_what_tells_it_apart(tmp_path):
     write_run(tmp_path / "b", "DR-euc", 1, {"accuracy": 0.5}, tree=FLAT, hierarchy="/far/flat.txt")
     both = titles(tmp_path)
     assert both[PAIRS.digest] == (alone.full, "demo, 2 superclasses, 2 levels")
-    assert both[FLAT.digest].full == (
-        "demo, 4 classes, 0 superclasses, 1 level, --hierarchy flat.txt"
-    )
-    assert both[FLAT.digest].short == "demo, 0 superclasses, 1 level, --hierarchy flat.txt"
+    assert both[FLAT.digest].full == ("demo, 4 classes, 0 superclasses, 1 level, from flat.txt")
+    assert both[FLAT.digest].short == "demo, 0 superclasses, 1 level, from flat.txt"
 
 
 def test_a_digest_tells_only_what_nothing_else_tells(tmp_path):
@@ -45,8 +43,10 @@ def test_a_digest_tells_only_what_nothing_else_tells(tmp_path):
 
 
 def test_an_option_names_a_tree_only_where_all_its_rows_have_it(tmp_path):
-    write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.5}, tree=PAIRS, collapse=True)
-    assert titles(tmp_path)[PAIRS.digest].full.endswith("2 levels, --collapse")
+    options = {"collapse": True, "levels": ["order", "genus"]}
+    write_run(tmp_path, "DR-euc", 1, {"accuracy": 0.5}, tree=PAIRS, **options)
+    full = titles(tmp_path)[PAIRS.digest].full
+    assert full.endswith("2 levels, --levels order genus, --collapse")
     write_run(tmp_path, "NormFace-euc", 1, {"accuracy": 0.5}, tree=PAIRS)
     assert titles(tmp_path)[PAIRS.digest].full.endswith("2 levels")
 
