@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -19,12 +20,15 @@ import numpy as np
 from data.cache_writer import checksums, fill, read_or_reason, refusal
 from data.decoding import DECODERS, PASSING, Box
 from data.fingerprints import FIRST, HASHES, pixels_fingerprint
+from data.unfinished import ROWS, STATE, is_ours, machine_of
 from files.locks import file_lock
-from files.writing import out_of_space, sync_folder
+from files.writing import out_of_space, remove_leftovers, sync_folder
 
 FORMAT = 3  # raised whenever the same images would give other pixels, files or notes
 FOLDER = ".taxonomy_cache"
 ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
+# and after which one is gone on with of which no lock says that nobody writes to it
+QUIET = 120
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +148,7 @@ def build_cache(
     what else decides the pixels;
     outside of the data folder, where those of several may lie, by its path too. So a collection
     moves and is copied together with the cache inside it. It appears complete or not at all; others
-    that want the same one wait for it.
+    that want the same one wait for it. One that was interrupted is gone on with.
 
     Args:
         root: The data folder.
@@ -179,12 +183,14 @@ def build_cache(
     cache = next(filter(None, (_open(folder, read) for folder in folders.values())), None)
     if cache is None:
         folder = folders[writable(places)]
-        _sweep(folder.parent)
+        _sweep(folder)
+        lock = folder.with_suffix(".lock")
         waiting = "another process is reading the same images into the cache: waiting for it"
-        with file_lock(folder.with_suffix(".lock"), waiting=waiting):
+        with file_lock(lock, waiting=waiting), file_lock(lock) as unlocked:
             cache = _open(folder, read)
             if cache is None:
-                _build(folder, files, read, workers or _cores(), skip_bad_images, grey_range)
+                threads, locked = workers or _cores(), not unlocked
+                _build(folder, locked, files, read, threads, skip_bad_images, grey_range)
                 cache = _open(folder)
     if cache.bad and not skip_bad_images:
         raise ValueError(refusal(cache.bad))
@@ -265,49 +271,100 @@ def writable(places: Sequence[Path]) -> Path:
     )
 
 
-def _sweep(place: Path) -> None:
-    """Removes what builders that died have left: nothing was written to it for a while."""
-    for leftover in place.glob(
+def _sweep(folder: Path) -> None:
+    """Removes what builders that died have left in the place of a cache: nothing was written to it
+    for a while. What can be gone on with for this very cache stays.
+    """
+    for leftover in folder.parent.glob(
         f"{'[0-9a-f]' * 24}.{'[0-9a-f]' * 32}.tmp"
     ):  # --cache_dir may hold others
         with contextlib.suppress(OSError):
-            if (
-                time.time() - max(file.stat().st_mtime for file in [leftover, *leftover.glob("*")])
-                > ABANDONED
-            ):
-                shutil.rmtree(leftover, ignore_errors=True)
+            ours = leftover.name.startswith(f"{folder.name}.") and (leftover / STATE).exists()
+            if not ours and _quiet_for(leftover) > ABANDONED:
+                # under a name that no cache has, so that nobody goes on with it meanwhile
+                removed = _temporary(leftover.with_name("0" * 24))
+                leftover.rename(removed)
+                shutil.rmtree(removed, ignore_errors=True)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder.with_suffix(f".{uuid.uuid4().hex}.tmp")
+
+
+def _quiet_for(leftover: Path) -> float:
+    """Seconds since something was written in a folder. Raises: OSError."""
+    return time.time() - max(file.stat().st_mtime for file in [leftover, *leftover.glob("*")])
+
+
+def _begin(folder: Path, temporary: Path, locked: bool) -> None:
+    """Makes the folder in which this process builds a cache: of what an interrupted process has
+    left of the same one, or empty.
+
+    The lock says that nobody writes to it any more, where it is one (locked) and the other process
+    ran on this computer: file systems may keep a lock from those of other computers. Else it must
+    have been left alone for a while.
+    """
+    states = []
+    for state in folder.parent.glob(f"{folder.name}.{'[0-9a-f]' * 32}.tmp/{STATE}"):
+        with contextlib.suppress(OSError):
+            here = locked and machine_of(state) in (platform.node(), None)
+            if is_ours(state.parent) and (here or _quiet_for(state.parent) > QUIET):
+                states.append((state.stat().st_mtime, state))
+    for _, state in sorted(states, reverse=True):
+        if temporary.exists():  # an older one
+            shutil.rmtree(state.parent, ignore_errors=True)
+            continue
+        with contextlib.suppress(OSError):  # another process was faster
+            state.parent.rename(temporary)
+            os.utime(temporary)
+    temporary.mkdir(exist_ok=True)
 
 
 def _build(
     folder: Path,
+    locked: bool,
     files: Sequence[str],
     read: Callable,
     workers: int,
     skip_bad_images: bool,
     grey_range: int | None,
 ) -> None:
-    temporary = folder.with_suffix(f".{uuid.uuid4().hex}.tmp")
+    temporary, interrupted = _temporary(folder), True
     try:
-        temporary.mkdir()
+        _begin(folder, temporary, locked)
         bad = fill(temporary, files, read, workers, grey_range)
+        interrupted = False
         if len(bad) == len(files) or (bad and not skip_bad_images):
             raise ValueError(refusal(bad))
         if _open(folder, read) is None:
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
             temporary.rename(folder)
             sync_folder(folder.parent)
+            for name in (STATE, ROWS):
+                (folder / name).unlink(missing_ok=True)
+            remove_leftovers(folder)
+    except ValueError:  # the next start would find the same
+        interrupted = False
+        raise
     except OSError as error:
         if out_of_space(error):
+            kept = "; what was read is kept there, to go on" if _begun(temporary) else ""
             raise OSError(
                 f"there is no space left for the image cache in {folder.parent}: free some or name"
                 " another place with"
-                f" --cache_dir ({error})"
+                f" --cache_dir ({error}){kept}"
             ) from error
         if _open(folder, read) is None:
             raise
+        interrupted = False
         # otherwise another builder was faster, on a file system without locks
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if not (interrupted and _begun(temporary)):
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _begun(temporary: Path) -> bool:
+    return (temporary / STATE).exists()
 
 
 def _open(folder: Path, read: Callable | None = None) -> ImageCache | None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -18,9 +19,9 @@ from PIL import Image
 from data.blocks import blocks
 from data.decoding import Box, Decoded, read_image, reason
 from data.fingerprints import NEWEST
-from data.image_notes import ImageNotes
 from data.progress import progress
-from files.writing import sync_folder
+from data.unfinished import PIXELS, Unfinished
+from files.writing import open_to_update, sync_folder
 
 SHOWN = 20
 WAITING = 2**28  # bytes of pixels that wait to be written
@@ -36,10 +37,11 @@ def fill(
     workers: int,
     grey_range: int | None = None,
 ) -> list[list[str]]:
-    """Writes pixels.bin, images.npz and, last, content.json into the folder.
+    """Writes pixels.bin, images.npz and, last, content.json into the folder. What is known of the
+    images is written now and then, and whoever finds that in the folder goes on behind it.
 
     Args:
-        folder: An empty folder.
+        folder: An empty folder, or one that an interrupted start with the same files has left.
         files: Paths, in the order of the rows.
         read: Returns the decoded image of a path, or the reason why there is none: see
             `read_or_reason`.
@@ -52,49 +54,57 @@ def fill(
         ValueError: If two images differ in shape.
         OSError: If there is no space left; checked as soon as the size of a row is known.
     """
-    kept, sizes, fingerprints, bad, first = [], [], [], [], None
-    notes = ImageNotes(grey_range)
-    bar = progress(total=len(files), desc="Reading images", unit="image")
+    with _quiet():
+        begun = Unfinished.open(folder, grey_range, read)
+    if begun.done:
+        print(
+            f"an interrupted start has read {begun.done} of {len(files)} images: going on behind"
+            " them",
+            file=sys.stderr,
+        )
+    bar = progress(total=len(files), initial=begun.done, desc="Reading images", unit="image")
     with (
         bar,
         _quiet(),
-        open(folder / "pixels.bin", "wb", buffering=TOGETHER) as handle,
-        closing(_in_order(read, files, workers)) as images,
+        open_to_update(folder / PIXELS, buffering=TOGETHER) as handle,
+        closing(_in_order(read, files[begun.done :], workers)) as images,
     ):
+        handle.truncate(len(begun.kept) * begun.row_bytes)
+        handle.seek(0, os.SEEK_END)
+        _check_space(folder, (len(files) - begun.done) * begun.row_bytes)
         unsynced = 0
-        for index, (image, fingerprint) in enumerate(images):
+        for file, (image, fingerprint) in zip(files[begun.done :], images):
             bar.update()
             if isinstance(image, str):
-                bad.append([files[index], image])
+                begun.add_bad(file, image)
                 continue
-            if first is None:
-                first = image.pixels.shape
-                _check_space(folder, len(files) * image.pixels.nbytes)
-            elif image.pixels.shape != first:
-                raise ValueError(_unequal(files[kept[0]], first, files[index], image.pixels.shape))
+            if begun.shape is None:
+                begun.shape = image.pixels.shape
+                _check_space(folder, len(files) * begun.row_bytes)
+            elif image.pixels.shape != begun.shape:
+                first = files[begun.kept[0]]
+                raise ValueError(_unequal(first, begun.shape, file, image.pixels.shape))
             unsynced += handle.write(np.ascontiguousarray(image.pixels))
             if unsynced > SYNCED:
                 os.fsync(handle.fileno())
                 unsynced = 0
-            kept.append(index)
-            sizes.append(image.size)
-            fingerprints.append(fingerprint)
-            notes.add(image, files[index])
+            begun.add(image, fingerprint, file)
+            begun.save_now_and_then(handle)
         handle.flush()
         os.fsync(handle.fileno())
     sizes, fingerprints = (
-        np.array(sizes, np.float32).reshape(-1, 2),
-        np.array(fingerprints, np.uint64),
+        np.array(begun.sizes, np.float32).reshape(-1, 2),
+        np.array(begun.fingerprints, np.uint64),
     )
-    arrays = {"kept": np.array(kept, np.int64), "sizes": sizes, NEWEST: fingerprints}
+    arrays = {"kept": np.array(begun.kept, np.int64), "sizes": sizes, NEWEST: fingerprints}
     with open(folder / "images.npz", "wb") as handle:
         np.savez(handle, **arrays)
         handle.flush()
         os.fsync(handle.fileno())
     content = {
-        "shape": [len(kept), *(first or (0, 0, 0))],
-        "bad": bad,
-        "notes": notes.sentences(),
+        "shape": [len(begun.kept), *(begun.shape or (0, 0, 0))],
+        "bad": begun.bad,
+        "notes": begun.notes.sentences(),
         "fingerprints_of": NEWEST,
     }
     content["checksums"] = checksums(content, folder)
@@ -103,7 +113,7 @@ def fill(
         handle.flush()
         os.fsync(handle.fileno())
     sync_folder(folder)
-    return bad
+    return begun.bad
 
 
 def read_or_reason(

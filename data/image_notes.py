@@ -54,6 +54,15 @@ class ImageNotes:
         for kind in (["deep"] if kinds["deep"] else []) + (["any"] if deep else []):
             self._brightest[kind] = max(self._brightest[kind], image.brightest)
 
+    def state(self) -> dict:
+        """What was seen so far, as JSON takes it."""
+        return {"seen": dict(self._seen), "brightest": dict(self._brightest)}
+
+    def restore(self, state: dict) -> None:
+        """Goes on with what another one has seen."""
+        self._seen = {kind: tuple(seen) for kind, seen in state["seen"].items()}
+        self._brightest = dict(state["brightest"])
+
     def sentences(self, kinds: Iterable[str] = tuple(_SENTENCES)) -> list[str]:
         """A sentence for each kind that was seen, with an example."""
         scaled = (

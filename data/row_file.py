@@ -17,7 +17,7 @@ import numpy as np
 
 from data.cache import FOLDER, user_folder, writable
 from files.locks import file_lock
-from files.writing import NO_LINK, out_of_space, sync_folder, write_whole
+from files.writing import open_to_update, out_of_space, sync_folder, write_whole
 
 CHUNK = 256  # rows that are computed, checked and, after an interruption, lost together
 SYNC_SECONDS = 5.0  # between two times that what was computed is put on the disk
@@ -141,7 +141,10 @@ class _RowFile:
         text = json.dumps({**about, "shape": self.shape, "dtype": str(self.dtype)}, indent=1)
         write_whole(self.folder / ABOUT, f"{text}\n".encode())
         wanted = np.concatenate([np.arange(*_rows_of(c).indices(self.shape[0])) for c in missing])
-        with _opened(self.folder / ROWS) as rows, _opened(self.folder / CHUNKS) as lines:
+        with (
+            open_to_update(self.folder / ROWS) as rows,
+            open_to_update(self.folder / CHUNKS) as lines,
+        ):
             self._make_room(rows, len(missing))
             lines.seek(0, os.SEEK_END)
             pending, synced = [], time.monotonic()
@@ -178,11 +181,6 @@ def _write_all(file: BinaryIO, block: np.ndarray) -> None:
     content = memoryview(block).cast("B")
     while content:
         content = content[file.write(content) :]
-
-
-def _opened(path: Path) -> BinaryIO:
-    """A file to read and write, made if it is not there; a link is not followed."""
-    return open(os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666), "r+b", buffering=0)
 
 
 def _record(rows: BinaryIO, lines: BinaryIO, pending: list[str]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import copyfileobj
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
@@ -116,6 +116,14 @@ def open_to_append(path: str | os.PathLike) -> TextIO:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a plain file", str(path))
     return open(descriptor, "a", encoding="utf-8", errors="surrogateescape")
+
+
+def open_to_update(path: str | os.PathLike, buffering: int = 0) -> BinaryIO:
+    """A file to read and write, made if it is not there and not emptied if it is; buffering as of
+    `open`. Raises: OSError: Also if it is a link.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
+    return open(descriptor, "r+b", buffering=buffering)
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

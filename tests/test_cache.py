@@ -16,7 +16,7 @@ from images import draw, make_earlier, make_folder
 from PIL import Image
 
 from data import cache as cache_module
-from data import cache_writer, decoding
+from data import cache_writer, decoding, unfinished
 from data.cache import build_cache
 from data.decoding import read_image
 from data.fingerprints import HASHES, pixels_fingerprint
@@ -569,7 +569,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache_writer.ImageNotes, "add", interrupt)
+    monkeypatch.setattr(unfinished.ImageNotes, "add", interrupt)
     with pytest.raises(KeyboardInterrupt):
         build_cache(tmp_path, [f"a/{i:02}.png" for i in range(5)])
     assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]
