@@ -2,6 +2,7 @@
 
 import io
 import os
+import stat
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -58,9 +59,14 @@ def plain_jpeg(path: File) -> PlainJpeg | None:
 
 
 def _read(path: str | os.PathLike) -> np.ndarray:
-    """The bytes of a file, (n,) uint8; np.fromfile takes three times as long."""
-    with open(path, "rb", buffering=0) as file:
-        content = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
+    """The bytes of a file, (n,) uint8, none of what is no regular file; np.fromfile takes three
+    times as long.
+    """
+    state = os.stat(path)
+    content = np.empty(state.st_size if stat.S_ISREG(state.st_mode) else 0, np.uint8)
+    if not len(content):
+        return content
+    with open(path, "rb") as file:  # buffered, which reads on where a network gives less at once
         return content[: file.readinto(content)]
 
 

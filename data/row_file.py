@@ -2,6 +2,7 @@
 by chunk, each with a checksum.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -53,7 +54,7 @@ def open_rows(
         data_dir: Where the images are: the rows lie in '.taxonomy_cache' there, or in the user's
             cache folder where nothing can be written.
         cache_dir: Another place for them.
-        about: For people: what the rows are, in about.json.
+        about: What the rows are, for people and for `described`, in about.json.
         waiting: Said when another process is computing them.
         advice: Ways out where the disk is full.
 
@@ -85,10 +86,20 @@ def open_rows(
 def begun(
     name: str, *, data_dir: str | os.PathLike | None, cache_dir: str | os.PathLike | None = None
 ) -> bool:
-    """Whether there are rows of this name, all or some of them, where `open_rows` looks for them;
-    of any such name where it has a *.
-    """
-    return any(any(place.glob(name)) for place in _places(data_dir, cache_dir))
+    """Whether there are rows of this name, all or some of them, where `open_rows` looks."""
+    return any((place / name).exists() for place in _places(data_dir, cache_dir))
+
+
+def described(
+    pattern: str, *, data_dir: str | os.PathLike | None, cache_dir: str | os.PathLike | None = None
+) -> list[dict]:
+    """What the rows of such names are, where `open_rows` looks for them and it can be read."""
+    found = []
+    for place in _places(data_dir, cache_dir):
+        for folder in sorted(place.glob(pattern)):
+            with contextlib.suppress(OSError, ValueError):
+                found.append(dict(json.loads((folder / ABOUT).read_text(encoding="utf-8"))))
+    return found
 
 
 def _places(data_dir: str | os.PathLike | None, cache_dir: str | os.PathLike | None) -> list[Path]:

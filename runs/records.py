@@ -47,9 +47,8 @@ class Entry(NamedTuple):
     seed: int
     split: str
     metrics: pd.DataFrame
-    # what the fingerprints of the images' content are made of, and of them all together, where the
-    # run knows it
-    images: tuple[str, str] | None = None
+    # what fingerprints of the images' content are made of -> of them all together, where known
+    images: Mapping[str, str]
     place: str | None = None  # of the images
 
     @property
@@ -162,7 +161,11 @@ def _read_entry(run: Run) -> Entry:
         else run.folder.resolve().parent.parent.name
     )
     images, places = config.get("images"), config.get("places")
-    known = run.fingerprints_of not in (None, "files")
+    digests = {}
+    if run.fingerprints_of not in (None, "files"):
+        others = config.get("images_by")
+        digests = {**(others if isinstance(others, dict) else {})}
+        digests[run.fingerprints_of] = str(images.get("digest"))
     return Entry(
         run.folder,
         dataset,
@@ -172,7 +175,7 @@ def _read_entry(run: Run) -> Entry:
         seed,
         split,
         _checked_metrics(run),
-        (run.fingerprints_of, str(images.get("digest"))) if known else None,
+        digests,
         str(places.get("data_dir")) if isinstance(places, dict) else None,
     )
 
@@ -252,9 +255,8 @@ def _mixed(entries: Sequence[Entry]) -> list[str]:
     """A line for each row of the tables whose seeds are on different images."""
     rows, messages = defaultdict(dict), []
     for entry in entries:
-        if entry.images is not None:
-            of = entry.images[0]  # those of different hashes say nothing about each other
-            rows[entry.row, of].setdefault(entry.images, entry)
+        for of, digest in entry.images.items():  # those of different hashes say nothing
+            rows[entry.row, of].setdefault(digest, entry)
     for different in rows.values():
         first, *others = different.values()
         messages += [
@@ -263,7 +265,7 @@ def _mixed(entries: Sequence[Entry]) -> list[str]:
             " another folder, and train with --record DIR"
             for other in others
         ]
-    return messages
+    return list(dict.fromkeys(messages))
 
 
 def _long_table(entries: Sequence[Entry], names: Mapping[tuple, str]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from trained import train_small
 
 import evaluate
 import predict
+from data import splits
+from data.fingerprints import FILES, FIRST, NEWEST
 from evaluation.model import load_model
 from models import build_backbone
 from runs.folder import Run, RunError
@@ -84,6 +87,25 @@ def test_another_trunk_or_other_images_have_features_of_their_own(
     train_small(images, tmp_path, *FLAGS)
     train_small(images, tmp_path, *FLAGS, *flags)
     assert computed == [48, 48]
+
+
+def test_images_are_not_hashed_again_for_features_that_no_earlier_version_made(
+    images, tmp_path, computed, monkeypatch
+):
+    hashed, original = [], splits.pixels_fingerprint
+    spy = lambda *image: hashed.append(1) or original(*image)  # noqa: E731
+    monkeypatch.setattr(splits, "pixels_fingerprint", spy)
+    for seed in ("1", "2"):  # another trunk, beside the features of the first
+        assert train_small(images, tmp_path, *FLAGS, "--seed", seed)[0] == 0
+    assert len(computed) == 2 and not hashed
+
+
+def test_only_where_images_are_not_known_by_their_pixels_the_table_is_asked(tmp_path):
+    table = tmp_path / "boxes.csv"
+    table.write_text("file\n")
+    for of, names in ((FIRST, []), (NEWEST, []), (FILES, ["table"])):
+        known = SimpleNamespace(fingerprints_of=of)
+        assert list(module._table(known, {"table": str(table)})) == names
 
 
 def test_a_changed_image_has_other_features(images, tmp_path, computed):

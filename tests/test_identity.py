@@ -193,7 +193,11 @@ def test_runs_whose_images_are_known_by_another_hash_are_on_the_same_images(
     replace(images / "A/a/3.png")
     status, _, said = start(*flags)
     assert status == 2 and "1 of 24 images are not those" in said and "A/a/3.png" in said
-    assert "seed1 was trained on other images" in start(*flags, seed=3)[2]
+    status, changed, said = start(*flags, seed=3)
+    assert status == 0 and "seed1 was trained on other images" in said
+    assert set(changed.config["images_by"]) == {"pixels"}
+    (warning,) = read_record(tmp_path / "record").warnings  # seed2 is of a hash to come
+    assert "seed1" in warning and "seed3" in warning and "on different images" in warning
 
 
 def test_images_added_between_two_seeds_are_a_note(start, images):

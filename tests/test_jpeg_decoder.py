@@ -52,6 +52,24 @@ def calls(monkeypatch):
     return seen
 
 
+class Dribble(io.FileIO):
+    """A file of which a read gives little, as over a network."""
+
+    def readinto(self, buffer):
+        return super().readinto(memoryview(buffer)[:100])
+
+
+def test_a_file_that_comes_in_pieces_is_read_to_its_end(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.jpg", picture())
+
+    def dribbling(path, mode, buffering=-1):
+        raw = Dribble(path)
+        return raw if buffering == 0 else io.BufferedReader(raw)
+
+    monkeypatch.setattr("data.jpeg.open", dribbling, raising=False)
+    assert plain_jpeg(path).content.tobytes() == path.read_bytes()
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_turned_photographs_have_the_same_pixels(tmp_path, calls, orientation):
     path = save(tmp_path / "a.jpg", picture(), orientation)

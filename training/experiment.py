@@ -1,5 +1,6 @@
 """One experiment from resolved options to a recorded run."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -274,7 +275,8 @@ def _open(
     made = {"places": places, **provenance(), "command": command}
     record.write_json("hierarchy.json", splits.hierarchy.to_dict())
     record.write_table("split.csv", data.split_table(splits))
-    record.write_config({"format": FORMAT, **identity, **result, **devices, **made})
+    known = {"images_by": _known_by(record, splits)}
+    record.write_config({"format": FORMAT, **identity, **known, **result, **devices, **made})
 
 
 def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
@@ -388,22 +390,38 @@ def _replaced(record: Run, machine: Mapping) -> list[str]:
     return [f"replaced on request: {elsewhere} the next time"] if elsewhere else []
 
 
+def _other_seeds(record: Run) -> list[Run]:
+    """Other seeds of the same options."""
+    folders = sorted(record.folder.parent.glob("seed*"))
+    return [Run(folder) for folder in folders if folder != record.folder]
+
+
+def _known_by(record: Run, splits: data.Splits) -> dict[str, str]:
+    """The digest of the images by the hashes of other seeds, which are of earlier versions, so that
+    tables can compare them.
+    """
+    found = {}
+    for other in _other_seeds(record):
+        with contextlib.suppress(RunError, OSError):
+            of = other.fingerprints_of
+            if of not in (None, splits.fingerprints_of, *found):
+                found[of] = splits.digest_by(of)
+    return {of: digest for of, digest in found.items() if digest is not None}
+
+
 def _check_other_seeds(record: Run, machine: Mapping, splits: data.Splits) -> list[str]:
     """Notes on other seeds of the same options on other images, which no mean should mix.
 
     Raises: RunError: If those are a collection of their own, which has the same name.
     """
     notes = []
-    for folder in sorted(record.folder.parent.glob("seed*")):
-        other = Run(folder)
+    for other in _other_seeds(record):
         try:
             of, place = other.fingerprints_of, _other_collection(other, machine)
             before = _recorded_place(other)
         except (RunError, OSError):
             continue
-        if folder == record.folder or of is None:
-            continue
-        now = splits.digest_by(of)
+        now = None if of is None else splits.digest_by(of)
         if now is None or other.config["images"].get("digest") == now:
             continue
         if place is not None and Path(before).is_dir():

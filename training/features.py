@@ -13,7 +13,7 @@ import data
 from data import Batches, Splits
 from data.fingerprints import HASHES, is_of_pixels
 from data.progress import progress
-from data.row_file import CHUNK, begun, open_rows
+from data.row_file import CHUNK, begun, described, open_rows
 from models import BACKBONES, has_frozen_trunk, split_state, trunk_digest
 from training.setup import TrainingState
 from training.shared import Shared
@@ -113,12 +113,14 @@ def _by_another_hash(
     """What says of features that they are those of these images, which an earlier version knew by
     another hash; None where there are none.
     """
-    if not (is_of_pixels(splits.fingerprints_of) and begun("*.features", **places)):
+    if not is_of_pixels(splits.fingerprints_of):
         return None
-    for of in HASHES:
-        about = _about(training, splits, trunk, precision, of)
-        if begun(_name(about), **places):
-            return about
+    there = [about for about in described("*.features", **places) if about.get("trunk") == trunk]
+    for of in HASHES.keys() - {splits.fingerprints_of}:
+        if any(str(about.get("images")).endswith(f" of {of}") for about in there):
+            about = _about(training, splits, trunk, precision, of)  # which takes a while
+            if begun(_name(about), **places):
+                return about
     return None
 
 
@@ -147,7 +149,7 @@ def _about(
 
 def _table(splits: Splits, options: Mapping) -> dict[str, str]:
     """Of the table that says which part of an image is used, where its fingerprint does not."""
-    if splits.fingerprints_of == "pixels" or not options.get("table"):
+    if is_of_pixels(splits.fingerprints_of) or not options.get("table"):
         return {}
     with open(options["table"], "rb") as file:
         return {"table": hashlib.file_digest(file, "sha256").hexdigest()}
