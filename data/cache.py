@@ -20,7 +20,7 @@ import numpy as np
 from data.cache_writer import checksums, fill, read_or_reason, refusal
 from data.decoding import DECODERS, PASSING, Box
 from data.fingerprints import FIRST, HASHES, pixels_fingerprint
-from data.unfinished import ROWS, STATE, is_ours, machine_of
+from data.unfinished import PIXELS, ROWS, STATE, is_ours, machine_of
 from files.locks import file_lock
 from files.writing import out_of_space, remove_leftovers, sync_folder
 
@@ -364,7 +364,7 @@ def _build(
 
 
 def _begun(temporary: Path) -> bool:
-    return (temporary / STATE).exists()
+    return all((temporary / name).exists() for name in (STATE, PIXELS))
 
 
 def _open(folder: Path, read: Callable | None = None) -> ImageCache | None:

@@ -113,6 +113,7 @@ def fill(
         handle.flush()
         os.fsync(handle.fileno())
     sync_folder(folder)
+    os.stat(folder / PIXELS)  # an error where another process has taken the folder to go on
     return begun.bad
 
 

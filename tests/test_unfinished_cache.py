@@ -7,6 +7,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import time
@@ -339,7 +340,7 @@ def test_a_state_is_written_every_ten_seconds(root, monkeypatch):
 
 @pytest.mark.skipif(fork is None, reason="needs fork")
 def test_who_waits_goes_on_when_the_other_process_is_killed(root, monkeypatch, whole, capfd):
-    one = fork.Process(target=build, args=(root, monkeypatch, Reading(seconds=0.05)))
+    one = fork.Process(target=build, args=(root, monkeypatch, Reading(seconds=0.3)))
     one.start()
     wait_for_rows(root / "cache", 1)
     two = fork.Process(target=build, args=(root, monkeypatch, Reading([0])))
@@ -374,26 +375,32 @@ def test_one_that_may_still_be_written_to_is_left_alone_for_a_while(
     assert min(read) > 20 and content(cache) == whole and not left.exists()
 
 
-def test_who_was_taken_for_dead_writes_nothing_any_more(root, monkeypatch):
-    """Without locks, and stopped for minutes."""
-    read, stopped = Reading(), []
+@pytest.mark.parametrize("state", [1, 20, COUNT - len(BAD)])
+@pytest.mark.parametrize("step", ["open_to_update", "write_whole"])
+def test_who_was_taken_for_dead_writes_no_cache_any_more(root, monkeypatch, step, state):
+    """Without locks, and stopped for minutes before one of its states."""
+    real, count, taken = getattr(unfinished, step), itertools.count(1), root / "taken"
 
-    def stop_at(path, **options):
-        if Path(path).stem == "40" and not stopped:
-            (left,) = (root / "cache").glob("*.tmp")
-            stopped.append(left)
-            left.rename(left.with_name(left.name.replace(left.name[-8:], "0000.tmp")))
-        return read(path, **options)
+    def stop(path, *args, **options):
+        if next(count) == state:
+            path.parent.rename(taken)
+        return real(path, *args, **options)
 
+    monkeypatch.setattr(unfinished, step, stop)
     with pytest.raises(FileNotFoundError):
-        build(root, monkeypatch, stop_at)
-    assert not stopped[0].exists()
+        build(root, monkeypatch)
+    assert [path.suffix for path in (root / "cache").iterdir()] == [".lock"]
+    assert rows_of(taken) == state - 1 if state > 1 else not (taken / "unfinished.json").exists()
 
 
 def test_a_full_disk_says_that_what_was_read_is_kept(root, monkeypatch, whole):
-    full = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OSError, match="free some or name .* kept there, to go on"):
-        build(root, monkeypatch, Reading([40], full))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40 * 16 * 16 * 3 + 100, hard))  # of pixels.bin
+    try:
+        with pytest.raises(OSError, match="free some or name .*too large.* kept there, to go on"):
+            build(root, monkeypatch)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     cache, read = build(root, monkeypatch)
     assert min(read) > 20 and content(cache) == whole
 
