@@ -309,15 +309,23 @@ def _begin(folder: Path, temporary: Path, locked: bool) -> None:
         with contextlib.suppress(OSError):
             here = locked and machine_of(state) in (platform.node(), None)
             if is_ours(state.parent) and (here or _quiet_for(state.parent) > QUIET):
-                states.append((state.stat().st_mtime, state))
-    for _, state in sorted(states, reverse=True):
-        if temporary.exists():  # an older one
+                states.append((_pixels_of(state.parent), state.stat().st_mtime, state))
+    for *_, state in sorted(states, reverse=True):
+        if temporary.exists():  # one with less
             shutil.rmtree(state.parent, ignore_errors=True)
             continue
         with contextlib.suppress(OSError):  # another process was faster
+            os.utime(state.parent)
             state.parent.rename(temporary)
-            os.utime(temporary)
     temporary.mkdir(exist_ok=True)
+
+
+def _pixels_of(leftover: Path) -> int:
+    """Bytes of the pixels that have been written."""
+    try:
+        return (leftover / PIXELS).stat().st_size
+    except OSError:
+        return 0
 
 
 def _build(
@@ -333,16 +341,20 @@ def _build(
     try:
         _begin(folder, temporary, locked)
         bad = fill(temporary, files, read, workers, grey_range)
-        interrupted = False
         if len(bad) == len(files) or (bad and not skip_bad_images):
-            raise ValueError(refusal(bad))
-        if _open(folder, read) is None:
+            raise _Refusal(refusal(bad))
+        if _open(folder, read) is not None:
+            interrupted = False  # another builder was faster
+        else:
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
             temporary.rename(folder)
-            sync_folder(folder.parent)
+            interrupted = False
             for name in (STATE, ROWS):
                 (folder / name).unlink(missing_ok=True)
+            sync_folder(folder.parent)
             remove_leftovers(folder)
+    except _Refusal:  # with --skip_bad_images, or once files can be read, it is gone on with
+        raise
     except ValueError:  # the next start would find the same
         interrupted = False
         raise
@@ -361,6 +373,10 @@ def _build(
     finally:
         if not (interrupted and _begun(temporary)):
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+class _Refusal(ValueError):
+    """Names files that cannot be read."""
 
 
 def _begun(temporary: Path) -> bool:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -77,6 +78,7 @@ def fill(
             bar.update()
             if isinstance(image, str):
                 begun.add_bad(file, image)
+                begun.save_now_and_then(handle)
                 continue
             if begun.shape is None:
                 begun.shape = image.pixels.shape
@@ -97,7 +99,7 @@ def fill(
         np.array(begun.fingerprints, np.uint64),
     )
     arrays = {"kept": np.array(begun.kept, np.int64), "sizes": sizes, NEWEST: fingerprints}
-    with open(folder / "images.npz", "wb") as handle:
+    with _new(folder / "images.npz", "wb") as handle:
         np.savez(handle, **arrays)
         handle.flush()
         os.fsync(handle.fileno())
@@ -108,13 +110,19 @@ def fill(
         "fingerprints_of": NEWEST,
     }
     content["checksums"] = checksums(content, folder)
-    with open(folder / "content.json", "w", encoding="utf-8") as handle:
+    with _new(folder / "content.json", "w", encoding="utf-8") as handle:
         json.dump(content, handle, indent=1)
         handle.flush()
         os.fsync(handle.fileno())
     sync_folder(folder)
     os.stat(folder / PIXELS)  # an error where another process has taken the folder to go on
     return begun.bad
+
+
+def _new(path: Path, mode: str, **options: str) -> IO:
+    """A file in the place of one that an interrupted start may have left; never behind a link."""
+    path.unlink(missing_ok=True)
+    return open(path, mode, **options)
 
 
 def read_or_reason(

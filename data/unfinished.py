@@ -70,6 +70,8 @@ class Unfinished:
         try:
             found._load(read)
         except Exception as error:  # damaged bytes can raise almost anything
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise  # of the disk or this process, not of what was left
             why = error if isinstance(error, _Unusable) else "it is damaged"
             print(
                 f"an interrupted start has left an unfinished image cache, but {why}: all images"
@@ -175,8 +177,11 @@ class Unfinished:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether this user may write to all files of an unfinished cache. Raises: OSError."""
-    return all(os.access(path, os.R_OK | os.W_OK) for path in [folder, *folder.iterdir()])
+    """Whether an unfinished cache is a folder here, all files of which this user may write to.
+    Raises: OSError.
+    """
+    paths = [folder, *folder.iterdir()]
+    return not folder.is_symlink() and all(os.access(path, os.R_OK | os.W_OK) for path in paths)
 
 
 def machine_of(state: Path) -> str | None:

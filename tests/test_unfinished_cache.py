@@ -182,7 +182,8 @@ def test_a_state_counts_only_what_was_put_on_the_disk_before(root, monkeypatch):
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(unfinished, "write_whole", note_write)
     build(root, monkeypatch)
-    assert states == list(range(1, COUNT - len(BAD) + 1)) and "cache" in before
+    good = np.cumsum([i not in BAD for i in range(COUNT)])
+    assert states == good.tolist() and "cache" in before  # behind each file, a bad one, too
 
 
 def _flip(path):
@@ -375,7 +376,7 @@ def test_one_that_may_still_be_written_to_is_left_alone_for_a_while(
     assert min(read) > 20 and content(cache) == whole and not left.exists()
 
 
-@pytest.mark.parametrize("state", [1, 20, COUNT - len(BAD)])
+@pytest.mark.parametrize("state", [1, 20, COUNT])
 @pytest.mark.parametrize("step", ["open_to_update", "write_whole"])
 def test_who_was_taken_for_dead_writes_no_cache_any_more(root, monkeypatch, step, state):
     """Without locks, and stopped for minutes before one of its states."""
@@ -390,7 +391,77 @@ def test_who_was_taken_for_dead_writes_no_cache_any_more(root, monkeypatch, step
     with pytest.raises(FileNotFoundError):
         build(root, monkeypatch)
     assert [path.suffix for path in (root / "cache").iterdir()] == [".lock"]
-    assert rows_of(taken) == state - 1 if state > 1 else not (taken / "unfinished.json").exists()
+    good = sum(i not in BAD for i in range(state - 1))
+    assert rows_of(taken) == good if state > 1 else not (taken / "unfinished.json").exists()
+
+
+def test_a_refusal_of_bad_files_loses_nothing(root, monkeypatch, whole):
+    """The next start may have --skip_bad_images, as the refusal says, or a disk that is well."""
+    with pytest.raises(ValueError, match="--skip_bad_images"):
+        build(root, monkeypatch, skip_bad_images=False)
+    cache, read = build(root, monkeypatch)
+    assert content(cache) == whole and not read
+
+
+def test_who_is_stopped_behind_the_last_image_has_lost_nothing(root, monkeypatch, whole):
+    def stop(folder, read=None):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_module, "sync_folder", stop)  # between the rename and its sync
+        with pytest.raises(KeyboardInterrupt):
+            build(root, monkeypatch)
+        patch.undo()
+        patch.setattr(Path, "rename", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(root, monkeypatch, resize=17)
+    cache, read = build(root, monkeypatch)
+    assert content(cache) == whole and not read
+    assert not build(root, monkeypatch, resize=17)[1]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE], ids=errno.errorcode.get)
+def test_an_error_of_the_disk_is_not_damage(root, monkeypatch, whole, number):
+    left = interrupt(root, monkeypatch, 40)
+    rows = rows_of(left)
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished.np, "fromfile", fail)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            build(root, monkeypatch)
+    (left,) = (root / "cache").glob("*.tmp")
+    assert rows_of(left) == rows
+    cache, read = build(root, monkeypatch)
+    assert content(cache) == whole and min(read) > 20
+
+
+def test_of_two_the_one_with_more_images_is_gone_on_with(root, monkeypatch, whole):
+    much = interrupt(root, monkeypatch, 40)
+    aside = much.rename(root / "aside")
+    little = interrupt(root, monkeypatch, 20)
+    aside.rename(much)
+    assert (little / "unfinished.json").stat().st_mtime > (much / "unfinished.json").stat().st_mtime
+    cache, read = build(root, monkeypatch)
+    assert content(cache) == whole and min(read) > 20
+    assert not list((root / "cache").glob("*.tmp"))
+
+
+def test_nothing_is_written_behind_links_that_lie_in_one_that_is_left(root, monkeypatch, whole):
+    left, precious = interrupt(root, monkeypatch, 40), root / "precious.txt"
+    precious.write_text("mine")
+    for name in ("images.npz", "content.json"):
+        (left / name).symlink_to(precious)
+    assert content(build(root, monkeypatch)[0]) == whole
+    assert precious.read_text() == "mine"
+    shutil.rmtree(root / "cache")
+    left = interrupt(root, monkeypatch, 40)
+    elsewhere = left.rename(root / "elsewhere")
+    left.symlink_to(elsewhere)
+    cache, read = build(root, monkeypatch)
+    assert content(cache) == whole and min(read) == 0 and not cache.folder.is_symlink()
 
 
 def test_a_full_disk_says_that_what_was_read_is_kept(root, monkeypatch, whole):
