@@ -28,7 +28,7 @@ SHOWN = 20
 WAITING = 2**28  # bytes of pixels that wait to be written
 TOGETHER = 2**21  # bytes that are written at once, for a third less processor time than one by one
 BLOCK, AHEAD = 16, 3  # images that are written together; how many times as many are read before
-SYNCED = 2**24  # bytes that are put on the disk together, while threads decode the next images
+SYNCED = 2**23  # bytes that are put on the disk together, while threads decode the next images
 
 
 def fill(
@@ -67,7 +67,7 @@ def fill(
     with (
         bar,
         _quiet(),
-        open_to_update(folder / PIXELS, buffering=TOGETHER) as handle,
+        open_to_update(folder / PIXELS, "wb", buffering=TOGETHER) as handle,
         closing(_in_order(read, files[begun.done :], workers)) as images,
     ):
         handle.truncate(len(begun.kept) * begun.row_bytes)

@@ -66,8 +66,11 @@ def _read(path: str | os.PathLike) -> np.ndarray:
     content = np.empty(state.st_size if stat.S_ISREG(state.st_mode) else 0, np.uint8)
     if not len(content):
         return content
-    with open(path, "rb") as file:  # buffered, which reads on where a network gives less at once
-        return content[: file.readinto(content)]
+    with open(path, "rb", buffering=0) as file:
+        done = file.readinto(content)
+        while done < len(content) and (more := file.readinto(content[done:])):  # of a network
+            done += more
+    return content[:done]
 
 
 def _size_without_metadata(content: memoryview) -> tuple[int, int] | None:

@@ -118,12 +118,12 @@ def open_to_append(path: str | os.PathLike) -> TextIO:
     return open(descriptor, "a", encoding="utf-8", errors="surrogateescape")
 
 
-def open_to_update(path: str | os.PathLike, buffering: int = 0) -> BinaryIO:
-    """A file to read and write, made if it is not there and not emptied if it is; buffering as of
-    `open`. Raises: OSError: Also if it is a link.
+def open_to_update(path: str | os.PathLike, mode: str = "r+b", buffering: int = 0) -> BinaryIO:
+    """A file to read and write, or with mode "wb" only to write, made if it is not there and not
+    emptied if it is; buffering as of `open`. Raises: OSError: Also if it is a link.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
-    return open(descriptor, "r+b", buffering=buffering)
+    return open(descriptor, mode, buffering=buffering)
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:
