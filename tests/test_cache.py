@@ -737,3 +737,27 @@ def test_a_later_page_of_a_kind_that_is_not_read_does_not_matter(tmp_path):
     assert content.count(depth) == 1
     write(tmp_path / "a.tif", content.replace(depth, struct.pack("<HHLL", 258, 3, 1, 31)))
     assert set(read_image(tmp_path / "a.tif", resize=0).pixels.ravel()) == {7}
+
+
+@pytest.mark.parametrize("most", [None, 0, 1, 100, 10**6], ids=str)
+def test_what_is_written_together_is_written_whole(tmp_path, monkeypatch, most):
+    """Also where a call takes a part of it, or the platform has none for several arrays."""
+    if most is None:
+        monkeypatch.delattr(os, "writev", raising=False)
+    else:
+
+        def writev(descriptor, parts):
+            assert len(parts) <= cache_writer.MANY
+            return os.write(descriptor, b"".join(parts)[:most])
+
+        monkeypatch.setattr(os, "writev", writev, raising=False)
+    monkeypatch.setattr(cache_writer, "TOGETHER", 250)
+    generator = np.random.default_rng(0)
+    arrays = [generator.integers(0, 256, (5, 4, 3), np.uint8) for _ in range(17)]
+    with open(tmp_path / "a.bin", "wb", buffering=0) as file:
+        together = cache_writer.Together(file)
+        assert [together.write(array) for array in arrays] == [60] * 17
+        assert file.tell() == 15 * 60  # five at a time
+        together.flush()
+        together.flush()
+    assert (tmp_path / "a.bin").read_bytes() == b"".join(array.tobytes() for array in arrays)
