@@ -138,7 +138,9 @@ def tests(device: str, reduced: bool) -> dict:
     if reduced:
         return {"left out": "the suite has run them, or has none to run"}
     files = [f"tests/test_{name}.py" for name in ("any_device", "replay", "batches", "transforms")]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", *files]
+    # of the first failures, which may cause all others, the last words are kept
+    command = [sys.executable, "-m", "pytest", "-q", "--maxfail=2", "--tb=short", "-m", "cuda"]
+    command += files
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
