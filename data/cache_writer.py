@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -22,12 +22,10 @@ from data.decoding import Box, Decoded, read_image, reason
 from data.fingerprints import NEWEST
 from data.progress import progress
 from data.unfinished import PIXELS, Unfinished
-from files.writing import open_to_update, sync_folder
+from files.writing import Together, open_to_update, sync_folder
 
 SHOWN = 20
 WAITING = 2**28  # bytes of pixels that wait to be written
-TOGETHER = 2**21  # bytes that are written at once, for a third less processor time than one by one
-MANY = 512  # arrays that are written at once at most; systems allow 1024
 BLOCK, AHEAD = 16, 3  # images that are written together; how many times as many are read before
 SYNCED = 2**23  # bytes that are put on the disk together, while threads decode the next images
 
@@ -68,12 +66,12 @@ def fill(
     with (
         bar,
         _quiet(),
-        open_to_update(folder / PIXELS) as file,
+        open_to_update(folder / PIXELS) as unbuffered,
         closing(_in_order(read, files[begun.done :], workers)) as images,
     ):
-        file.truncate(len(begun.kept) * begun.row_bytes)
-        file.seek(0, os.SEEK_END)
-        handle = Together(file)
+        unbuffered.truncate(len(begun.kept) * begun.row_bytes)
+        unbuffered.seek(0, os.SEEK_END)
+        handle = Together(unbuffered)
         _check_space(folder, (len(files) - begun.done) * begun.row_bytes)
         unsynced = 0
         for file, (image, fingerprint) in zip(files[begun.done :], images):
@@ -119,36 +117,6 @@ def fill(
     sync_folder(folder)
     os.stat(folder / PIXELS)  # an error where another process has taken the folder to go on
     return begun.bad
-
-
-class Together:
-    """Arrays that are written together to a file without a buffer, and not copied before.
-
-    Args:
-        file: Open for writing.
-    """
-
-    def __init__(self, file: BinaryIO):
-        self._file, self._waiting, self._bytes = file, [], 0
-        self.fileno = file.fileno
-
-    def write(self, array: np.ndarray) -> int:
-        """Takes in a contiguous array, which must not change any more; returns its bytes."""
-        self._waiting.append(memoryview(array).cast("B"))
-        self._bytes += array.nbytes
-        if self._bytes >= TOGETHER or len(self._waiting) >= MANY:
-            self.flush()
-        return array.nbytes
-
-    def flush(self) -> None:
-        """Writes what waits. Raises: OSError."""
-        parts, size = self._waiting, self._bytes
-        self._waiting, self._bytes = [], 0
-        done = os.writev(self._file.fileno(), parts) if parts and hasattr(os, "writev") else 0
-        if done < size:  # a disk that is nearly full takes a part, and then says so
-            rest = memoryview(b"".join(parts))[done:]
-            while len(rest):
-                rest = rest[self._file.write(rest) :]
 
 
 def _new(path: Path, mode: str, **options: str) -> IO:

@@ -18,7 +18,7 @@ import numpy as np
 
 from data.cache import FOLDER, user_folder, writable
 from files.locks import file_lock
-from files.writing import open_to_update, out_of_space, sync_folder, write_whole
+from files.writing import open_to_update, out_of_space, sync_folder, write_all, write_whole
 
 CHUNK = 256  # rows that are computed, checked and, after an interruption, lost together
 SYNC_SECONDS = 5.0  # between two times that what was computed is put on the disk
@@ -163,7 +163,7 @@ class _RowFile:
                 for chunk, computed in zip(missing.tolist(), compute(wanted), strict=True):
                     block = np.ascontiguousarray(computed, self.dtype)
                     rows.seek(_rows_of(chunk).start * self.shape[1] * self.dtype.itemsize)
-                    _write_all(rows, block)
+                    write_all(rows, memoryview(block).cast("B"))
                     pending.append(f"\n{chunk} {_checksum(block)}\n")
                     if time.monotonic() - synced > SYNC_SECONDS:
                         _record(rows, lines, pending)
@@ -186,12 +186,6 @@ def _rows_of(chunk: int) -> slice:
 
 def _checksum(block: np.ndarray) -> str:
     return f"{zlib.crc32(np.ascontiguousarray(block)):08x}"
-
-
-def _write_all(file: BinaryIO, block: np.ndarray) -> None:
-    content = memoryview(block).cast("B")
-    while content:
-        content = content[file.write(content) :]
 
 
 def _record(rows: BinaryIO, lines: BinaryIO, pending: list[str]) -> None:

@@ -164,12 +164,12 @@ class Splits:
             f"{self.hierarchy.digest}\n{lines}".encode("utf-8", "backslashreplace")
         ).hexdigest()[:16]
 
-    @cached_property
+    @property
     def content(self) -> tuple[str, ...]:
         """Fingerprint of the content of each image, 16 hexadecimal digits."""
         return self.content_by(self.fingerprints_of)
 
-    @cached_property
+    @property
     def content_digest(self) -> str:
         """Hexadecimal fingerprint of the images with their content and classes, whatever the order
         and the splits.
@@ -189,18 +189,25 @@ class Splits:
 
     def digest_by(self, of: str) -> str | None:
         """`content_digest` as it was recorded by another hash, see `content_by`."""
-        contents = self.content_by(of)
-        if contents is None:
-            return None
+        if of not in self._digests:
+            contents = self.content_by(of)
+            self._digests[of] = None if contents is None else self._compute_digest(contents)
+        return self._digests[of]
+
+    @cached_property
+    def _contents(self) -> dict[str, tuple[str, ...] | None]:
+        return {}
+
+    @cached_property
+    def _digests(self) -> dict[str, str | None]:
+        return {}
+
+    def _compute_digest(self, contents: Sequence[str]) -> str:
         rows = sorted(zip(self.files, self.labels.tolist(), contents))
         text = "\n".join(f"{label} {content} {file!r}" for file, label, content in rows)
         return hashlib.sha256(
             f"{self.hierarchy.digest}\n{text}".encode("utf-8", "backslashreplace")
         ).hexdigest()[:16]
-
-    @cached_property
-    def _contents(self) -> dict[str, tuple[str, ...] | None]:
-        return {}
 
     def _compute_content(self, of: str) -> tuple[str, ...] | None:
         found = self.fingerprints if of == self.fingerprints_of else None

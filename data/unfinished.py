@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -22,7 +21,7 @@ import xxhash
 from data.decoding import PASSING, Decoded
 from data.fingerprints import NEWEST
 from data.image_notes import ImageNotes
-from files.writing import open_to_update, sync_folder, write_whole
+from files.writing import Together, open_to_update, sync_folder, write_whole
 
 FORMAT = 1  # raised whenever what is written here, or the order of the rows, changes
 STATE, ROWS, PIXELS = "unfinished.json", "unfinished.bin", "pixels.bin"
@@ -106,7 +105,7 @@ class Unfinished:
             self._before = self._counts()
         self.bad.append([file, why])
 
-    def save_now_and_then(self, pixels: BinaryIO) -> None:
+    def save_now_and_then(self, pixels: Together) -> None:
         """Puts on the disk what was read, and writes that it is there, if it is time.
 
         Raises: OSError: If that cannot be written, or another process has taken the folder.

@@ -27,6 +27,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+TOGETHER = 2**21  # bytes that are written at once, for a third less processor time than one by one
+MANY = 512  # arrays that are written at once at most; systems allow 1024
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # of os.open: an error where the name is a link
 _OURS = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOSYS)
@@ -118,12 +120,48 @@ def open_to_append(path: str | os.PathLike) -> TextIO:
     return open(descriptor, "a", encoding="utf-8", errors="surrogateescape")
 
 
-def open_to_update(path: str | os.PathLike, mode: str = "r+b", buffering: int = 0) -> BinaryIO:
-    """A file to read and write, or with mode "wb" only to write, made if it is not there and not
-    emptied if it is; buffering as of `open`. Raises: OSError: Also if it is a link.
+def open_to_update(path: str | os.PathLike, buffering: int = 0) -> BinaryIO:
+    """A file to read and write, made if it is not there and not emptied if it is; buffering as of
+    `open`. Raises: OSError: Also if it is a link.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
-    return open(descriptor, mode, buffering=buffering)
+    return open(descriptor, "r+b", buffering=buffering)
+
+
+def write_all(file: BinaryIO, content: memoryview) -> None:
+    """Writes all bytes to a file without a buffer, which may take a part of them at once, as a disk
+    that is nearly full does before it says so.
+    """
+    while len(content):
+        content = content[file.write(content) :]
+
+
+class Together:
+    """Arrays that are written together to a file without a buffer, and not copied before.
+
+    Args:
+        file: Open for writing.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file, self._waiting, self._bytes = file, [], 0
+        self.fileno = file.fileno
+
+    def write(self, array: np.ndarray) -> int:
+        """Takes in a contiguous array, which must not change any more; returns its bytes."""
+        self._waiting.append(memoryview(array).cast("B"))
+        self._bytes += array.nbytes
+        if self._bytes >= TOGETHER or len(self._waiting) >= MANY:
+            self.flush()
+        return array.nbytes
+
+    def flush(self) -> None:
+        """Writes what waits. Raises: OSError."""
+        parts, size = self._waiting, self._bytes
+        self._waiting, self._bytes = [], 0
+        done = os.writev(self._file.fileno(), parts) if parts and hasattr(os, "writev") else 0
+        if done < size:
+            write_all(self._file, memoryview(b"".join(parts))[done:])
 
 
 def remove_leftovers(folder: str | os.PathLike) -> None:

@@ -20,6 +20,7 @@ from data import cache_writer, decoding, unfinished
 from data.cache import build_cache
 from data.decoding import read_image
 from data.fingerprints import HASHES, pixels_fingerprint
+from files import writing
 from hierarchies import scan_folders
 
 ODD_NAMES = ("Tripos furca, duplets/a b.png", "Ærøskøbing/浮游.png", "quote's (x)/100%.png")
@@ -747,15 +748,15 @@ def test_what_is_written_together_is_written_whole(tmp_path, monkeypatch, most):
     else:
 
         def writev(descriptor, parts):
-            assert len(parts) <= cache_writer.MANY
+            assert len(parts) <= writing.MANY
             return os.write(descriptor, b"".join(parts)[:most])
 
         monkeypatch.setattr(os, "writev", writev, raising=False)
-    monkeypatch.setattr(cache_writer, "TOGETHER", 250)
+    monkeypatch.setattr(writing, "TOGETHER", 250)
     generator = np.random.default_rng(0)
     arrays = [generator.integers(0, 256, (5, 4, 3), np.uint8) for _ in range(17)]
     with open(tmp_path / "a.bin", "wb", buffering=0) as file:
-        together = cache_writer.Together(file)
+        together = writing.Together(file)
         assert [together.write(array) for array in arrays] == [60] * 17
         assert file.tell() == 15 * 60  # five at a time
         together.flush()
