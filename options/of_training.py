@@ -66,8 +66,8 @@ TRAINING = (
         "compile",
         switch,
         False,
-        help="compile the network with torch.compile: slower to start, faster steps of large"
-        " networks on some GPUs (small ones are faster without it)",
+        help="compile the network with torch.compile: slower to start; steps of large networks may"
+        " be faster, those of small ones are not on a GPU",
         rebuilt=False,
     ),
 )
