@@ -12,7 +12,7 @@ from trained import train_small
 
 import train
 from runs.folder import Run
-from training import experiment, loop, start
+from training import identity, loop, start
 
 GRID = "GRID" in os.environ
 RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
@@ -288,9 +288,9 @@ def test_runs_of_earlier_versions_go_on_without_calibration_images(run, capsys):
     old = Run(record.folder.parent.parent / "DR-euc-val-old" / "seed1")
     machine = {"overwrite": False}
     old.write_json("config.json", config)
-    assert experiment._as_started(old, {"calibration": 0.5}, machine) == {"calibration": None}
-    assert experiment._as_started(old, {"calibration": 0.5}, {"overwrite": True}) == {
+    assert identity.as_started(old, {"calibration": 0.5}, machine) == {"calibration": None}
+    assert identity.as_started(old, {"calibration": 0.5}, {"overwrite": True}) == {
         "calibration": 0.5
     }
     fresh = Run(old.folder.parent / "seed2")
-    assert experiment._as_started(fresh, {"calibration": 0.5}, machine) == {"calibration": 0.5}
+    assert identity.as_started(fresh, {"calibration": 0.5}, machine) == {"calibration": 0.5}

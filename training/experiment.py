@@ -1,13 +1,12 @@
 """One experiment from resolved options to a recorded run."""
 
-import contextlib
 import os
 import re
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +16,13 @@ import torch
 import data
 import models
 import startup
-from data.fingerprints import FILES, is_of_pixels
-from files.text import printable
 from metrics import suite
 from metrics.per_image import per_image
-from options import argument_files, command_line, folder_name
+from options import argument_files, command_line
 from runs.folder import ARRAYS, FORMAT, Bystander, Run, RunError
 from runs.mlflow_log import Tracker, check_uri, without_secrets
 from runs.provenance import provenance
-from training import loop
+from training import identity, loop
 from training.devices import Devices, choose_devices, count_gpus, lacks_memory
 from training.epoch_stats import Diverged
 from training.features import open_features
@@ -56,6 +53,23 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, as a queue sends before it takes a machine back; handled like Ctrl-C."""
 
 
+def run_to_status(
+    options: Mapping, machine: Mapping, folder: str | os.PathLike, shared: Shared | None = None
+) -> int:
+    """`run`, with an error as one line on stderr and its exit status."""
+    try:
+        return run(options, machine, folder, shared)
+    except FirstFailed:
+        return 2
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        if lacks_memory(error):
+            detail = f"\n({error})" if str(error) else ""
+            startup.complain(f"{startup.NO_MEMORY_MESSAGE}{detail}")
+            return startup.NO_MEMORY
+        startup.complain(f"error: {error}")
+        return 1 if isinstance(error, Diverged) else 2
+
+
 def run(
     options: Mapping, machine: Mapping, folder: str | os.PathLike, shared: Shared | None = None
 ) -> int:
@@ -78,7 +92,7 @@ def run(
     shared = Shared() if shared is None else shared
     with join(on_cpu=machine["GPU"] == "cpu" or not count_gpus()) as team:
         record = Run(folder) if team.first else Bystander(folder)
-        options = team.on_first(_as_started, record, options, machine)
+        options = team.on_first(identity.as_started, record, options, machine)
         if team.on_first(_is_done, record, options, machine, shared):
             with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
                 tracker.finish()
@@ -91,9 +105,8 @@ def run(
                 team.on_first(_lock, held, record)
                 return _run_locked(record, options, machine, devices, team, shared)
         except (KeyboardInterrupt, RuntimeError) as error:
-            signal.signal(
-                signal.SIGTERM, signal.SIG_IGN
-            )  # torchrun sends one to all when it misses a process
+            # torchrun sends one to all when it misses a process
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if isinstance(error, RuntimeError):
                 explained = _explained(error, record, options, team)
                 raise explained from (None if explained is error else error)
@@ -199,32 +212,13 @@ def _load(options: Mapping, machine: Mapping, shared: Shared) -> data.Splits:
     return shared.get("images", repr(sorted(own.items())), lambda: data.load(asked))
 
 
-def _identity(options: Mapping, splits: data.Splits) -> dict:
-    return {
-        "options": dict(options),
-        "hierarchy": splits.hierarchy.digest,
-        "split": splits.digest,
-        "images": {"digest": splits.content_digest, "fingerprints_of": splits.fingerprints_of},
-    }
-
-
-def _as_started(record: Run, options: Mapping, machine: Mapping) -> Mapping:
-    """The options, without the calibration images and the features that runs of earlier versions do
-    not have.
-    """
-    if not record.exists or machine["overwrite"]:
-        return options
-    younger = {name: None for name in ("calibration", "features") if name not in record.options}
-    return {**options, **younger}
-
-
 def _is_done(record: Run, options: Mapping, machine: Mapping, shared: Shared) -> bool:
     """Whether this very run is finished. Raises: RunError: If what is finished there was another
     run, on other images.
     """
     if not record.finished or machine["overwrite"]:
         return False
-    for note in _check_same(record, options, machine, _load(options, machine, shared)):
+    for note in identity.check_same(record, options, machine, _load(options, machine, shared)):
         print(f"note: {note}")
     print(f"this run is finished; use --overwrite to do it again\n{summary(record)}")
     return True
@@ -232,7 +226,7 @@ def _is_done(record: Run, options: Mapping, machine: Mapping, shared: Shared) ->
 
 def _check_unfinished(record: Run, machine: Mapping) -> None:
     if record.exists and not machine["resume"] and not machine["overwrite"]:
-        if elsewhere := _other_collection(record, machine):
+        if elsewhere := identity.other_collection(record, machine):
             raise RunError(
                 f"{elsewhere}; or, if these are the same images in another place, continue it with"
                 " --resume"
@@ -247,18 +241,18 @@ def _open(
     record: Run, options: Mapping, machine: Mapping, splits: data.Splits, training: TrainingState
 ) -> None:
     """Writes what identifies the run, or checks it against what an interrupted one wrote."""
-    identity = _identity(options, splits)
     if record.exists and machine["resume"] and not machine["overwrite"]:
-        for note in _check_same(record, options, machine, splits):
+        for note in identity.check_same(record, options, machine, splits):
             record.log(f"note: {note}")
-        _mend(record, splits)
+        identity.mend(record, splits)
         if record.result_checkpoint == "best.pt" and (record.folder / "best.pt").exists():
             record.checkpoint("best.pt")  # else its damage would be found when all epochs are done
         return
-    lines = [*_replaced(record, machine), *_check_other_seeds(record, machine, splits)]
+    notes = identity.note_replaced(record, machine)
+    notes += identity.check_other_seeds(record, machine, splits)
     record.clear()
-    for line in lines:
-        record.log(f"note: {line}")
+    for note in notes:
+        record.log(f"note: {note}")
     use_best = bool(len(splits.val)) and not options["last"] and options["epochs"] > 0
     result = {
         "result_checkpoint": "best.pt" if use_best else "last.pt",
@@ -269,14 +263,16 @@ def _open(
         result["started_from"], table = training.started_from
         record.write_table(TABLE, table)
     devices = {"device": training.devices.name, "processes": training.team.size}
-    places = {**{name: machine[name] for name in command_line.PLACES}, "data_dir": _place(machine)}
+    places = {name: machine[name] for name in command_line.PLACES}
+    places["data_dir"] = identity.place(machine)
     arguments = without_secrets(argument_files.read_argument_files(sys.argv[1:]))
     command = [Path(sys.argv[0]).name, *arguments]
     made = {"places": places, **provenance(), "command": command}
     record.write_json("hierarchy.json", splits.hierarchy.to_dict())
     record.write_table("split.csv", data.split_table(splits))
-    known = {"images_by": _known_by(record, splits)}
-    record.write_config({"format": FORMAT, **identity, **known, **result, **devices, **made})
+    asked = identity.identify(options, splits)
+    known = {"images_by": identity.known_by(record, splits)}
+    record.write_config({"format": FORMAT, **asked, **known, **result, **devices, **made})
 
 
 def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
@@ -298,177 +294,6 @@ def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
     )
 
 
-def _check_same(record: Run, options: Mapping, machine: Mapping, splits: data.Splits) -> list[str]:
-    """What cannot be compared between the recorded run and this one.
-
-    Raises: RunError: If it had other options, another tree, another split or other images.
-    """
-    before, now = record.options, dict(options)
-    elsewhere = _other_collection(record, machine)
-    again = f": {elsewhere}" if elsewhere else ". Use --overwrite to start again"
-    for name in sorted(
-        {*before, *now} - folder_name.file_options()
-    ):  # files count by their content, which names the folder
-        if (before.get(name) or None) != (
-            now.get(name) or None
-        ):  # an option that is younger than the run was off
-            raise RunError(
-                f"{record.folder}: --{name} was {before.get(name)!r} when this run was started and"
-                f" is {now.get(name)!r} now{again}"
-            )
-    for key, digest in (("hierarchy", splits.hierarchy.digest), ("split", splits.digest)):
-        if record.config.get(key) != digest:
-            raise RunError(
-                f"{record.folder}: the {key} is not the one this run was started with; have the"
-                f" images changed?{again}"
-            )
-    changed = record.changed_images(splits.files, splits.content_by, splits.digest_by)
-    if changed is None:
-        return ["whether the images are still the same is not known: " + _unknown(record)]
-    if changed:
-        raise RunError(
-            f"{record.folder}: {len(changed)} of {len(splits.files)} images are not those that this"
-            f" run was started with, {_some(changed)}{_other_reader(record)}; put the originals"
-            f" back{again}"
-        )
-    return []
-
-
-def _unknown(record: Run) -> str:
-    if record.config.get("images") is None:
-        return "an earlier version of this project has recorded the run"
-    if record.fingerprints_of != FILES and not is_of_pixels(record.fingerprints_of):
-        return "a later version of this project has recorded the run"
-    return "they were recorded with, or are now read with, --stream"
-
-
-def _other_reader(record: Run) -> str:
-    """A possible cause, where images are read by another version of Pillow."""
-    versions, name = record.config.get("versions"), "pillow"
-    before = versions.get(name) if isinstance(versions, Mapping) else None
-    now = provenance()["versions"][name]
-    if before in (None, now):
-        return ""
-    return f" (or Pillow {now} reads them otherwise than {before}, which the run was started with)"
-
-
-def _some(names: Sequence[str], shown: int = 10) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(map(printable, names[:shown])) + more
-
-
-def _place(machine: Mapping) -> str | None:
-    """The whole path of the collection."""
-    return None if machine["data_dir"] is None else str(Path(machine["data_dir"]).resolve())
-
-
-def _recorded_place(record: Run) -> str | None:
-    places = record.config.get("places")
-    place = places.get("data_dir") if isinstance(places, Mapping) else None
-    return place if isinstance(place, str) else None
-
-
-def _other_collection(record: Run, machine: Mapping) -> str | None:
-    """A sentence that names both where a recorded run is on a collection in another place than
-    this one, of the same name; None else.
-    """
-    before, now = _recorded_place(record), _place(machine)
-    if before is None or now is None or before == now:
-        return None
-    return (
-        f"{record.folder} holds a run on the images in {before}, and this one is on those in"
-        f" {now}: to keep both, give this one another --record DIR"
-    )
-
-
-def _replaced(record: Run, machine: Mapping) -> list[str]:
-    """A note where --overwrite replaces a run on a collection in another place."""
-    try:
-        elsewhere = record.exists and _other_collection(record, machine)
-    except RunError:  # a damaged one
-        return []
-    return [f"replaced on request: {elsewhere} the next time"] if elsewhere else []
-
-
-def _other_seeds(record: Run) -> list[Run]:
-    """Other seeds of the same options."""
-    folders = sorted(record.folder.parent.glob("seed*"))
-    return [Run(folder) for folder in folders if folder != record.folder]
-
-
-def _known_by(record: Run, splits: data.Splits) -> dict[str, str]:
-    """The digest of the images by the hashes of other seeds, which are of earlier versions, so that
-    tables can compare them.
-    """
-    found = {}
-    for other in _other_seeds(record):
-        with contextlib.suppress(RunError, OSError):
-            of = other.fingerprints_of
-            if of not in (None, splits.fingerprints_of, *found):
-                found[of] = splits.digest_by(of)
-    return {of: digest for of, digest in found.items() if digest is not None}
-
-
-def _check_other_seeds(record: Run, machine: Mapping, splits: data.Splits) -> list[str]:
-    """Notes on other seeds of the same options on other images, which no mean should mix.
-
-    Raises: RunError: If those are a collection of their own, which has the same name.
-    """
-    notes = []
-    for other in _other_seeds(record):
-        try:
-            of, place = other.fingerprints_of, _other_collection(other, machine)
-            before = _recorded_place(other)
-        except (RunError, OSError):
-            continue
-        now = None if of is None else splits.digest_by(of)
-        if now is None or other.config["images"].get("digest") == now:
-            continue
-        if place is not None and Path(before).is_dir():
-            raise RunError(f"{place}; else tables would take both for one method's seeds")
-        notes.append(
-            f"{other.folder} was trained on other images, or an earlier state of them: do not"
-            " compare this run with it, or take a mean over both"
-        )
-    return notes
-
-
-def _mend(record: Run, splits: data.Splits) -> None:
-    """Writes again what is damaged of the files that say what a run is on, which is known to be
-    the same by now.
-
-    Raises: RunError: If it does not come out as it was.
-    """
-    table = data.split_table(splits, of=record.fingerprints_of)
-    contents = {"hierarchy.json": splits.hierarchy.to_dict(), "split.csv": table}
-    for name, content in contents.items():
-        intact = record.is_intact(name)
-        if intact is None:  # of an earlier version, without checksums
-            intact = _reads_as(record, name, splits)
-        if intact:
-            continue
-        write = record.write_json if name.endswith(".json") else record.write_table
-        write(name, content)
-        if record.is_intact(name) is False:
-            raise RunError(
-                f"{record.folder / name} was damaged, and what is written now is not what it was;"
-                " start again with --overwrite"
-            )
-        record.log(f"note: {name} was damaged or changed, and is written again")
-
-
-def _reads_as(record: Run, name: str, splits: data.Splits) -> bool:
-    try:
-        if name == "hierarchy.json":
-            return record.hierarchy.digest == splits.hierarchy.digest
-        columns = ["file", "class", "label", "split"]
-        return (
-            record.split[columns].astype(str).equals(data.split_table(splits)[columns].astype(str))
-        )
-    except (RunError, KeyError):
-        return False
-
-
 def _introduce(record: Run, training: TrainingState, splits: data.Splits) -> None:
     """Says once what is about to be trained on what, and everything unusual about it."""
     tree, team = splits.hierarchy, training.team
@@ -476,8 +301,7 @@ def _introduce(record: Run, training: TrainingState, splits: data.Splits) -> Non
     held_out = f", {len(splits.held_out)} of classes held out" if len(splits.held_out) else ""
     record.log(
         f"{splits.dataset}: {tree.num_classes} classes, {tree.num_nodes} nodes, height"
-        f" {tree.max_depth};"
-        f" {len(splits.train)} training, {len(splits.val)} validation,"
+        f" {tree.max_depth}; {len(splits.train)} training, {len(splits.val)} validation,"
         f" {calibration}{len(splits.test)} test images{held_out}"
     )
     for note in _notes(training, splits):
@@ -492,9 +316,8 @@ def _resume(record: Run, training: TrainingState) -> None:
         record.log("nothing to resume: starting at epoch 1")
         return
     training.restore(state)
-    record.write_epochs(
-        training.history
-    )  # it may have been stopped between the checkpoint and the table
+    # it may have been stopped between the checkpoint and the table
+    record.write_epochs(training.history)
     after = f"epoch {training.epoch} of {training.options['epochs']}"
     record.log(f"resumed after {after}, by the code at revision {provenance()['git']}")
 
@@ -558,20 +381,3 @@ def _command_to_resume(team: Team) -> str:
     shown = without_secrets(argv)
     again = "" if shown == argv else " (with the whole URI of --mlflow, which is not shown)"
     return f"go on with: {team.launcher} {shlex.join(shown)} --resume{again}"
-
-
-def run_to_status(
-    options: Mapping, machine: Mapping, folder: str | os.PathLike, shared: Shared | None = None
-) -> int:
-    """`run`, with an error as one line on stderr and its exit status."""
-    try:
-        return run(options, machine, folder, shared)
-    except FirstFailed:
-        return 2
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        if lacks_memory(error):
-            detail = f"\n({error})" if str(error) else ""
-            startup.complain(f"{startup.NO_MEMORY_MESSAGE}{detail}")
-            return startup.NO_MEMORY
-        startup.complain(f"error: {error}")
-        return 1 if isinstance(error, Diverged) else 2
