@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from files.text import shortened
 from hierarchies import WEIGHTINGS
 from hierarchies.weights import weighting_options
+from metrics.rule import TARGET_ACCURACY
 from options.parser import (
     GPU,
     Parser,
@@ -39,10 +40,7 @@ from reports.formats import SUMMARIES
 # What measures and draws takes seconds to import, which --help and a slip need not wait for: it is
 # imported where it is used.
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from evaluation import measure, recorded
-    from runs.folder import Run
+    from evaluation.measure import EvaluationOptions
 
 OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
 OF_ONE_MODEL = (  # what --pool_folds cannot do
@@ -66,8 +64,6 @@ OF_RUNS = (
 )
 OF_RECORD = ("record", "format", "compare")
 OF_CLASSIFIER = ("classifier_key", "distance")
-# measures of class vectors alone that are printed beside the main ones
-OF_VECTORS = ("W/corr_p", "W/corr_elementwise", "W/cophenetic", "W/upgma_recovered", "W/p@1_level1")
 OF_SCORES = ("labels", "val_scores", "val_labels", "name", "collection", "seed")
 
 
@@ -172,7 +168,7 @@ def _run_flags(group) -> None:
     add(
         "--target_accuracy",
         type=fraction,
-        default=0.95,
+        default=TARGET_ACCURACY,
         metavar="SHARE",
         help="what --rules and --cover are set for on the run's calibration images",
     )
@@ -344,14 +340,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(parser, args)
     try:
         _check_folders(args)
-        if args.pack:
-            return pack_runs(args.run)
-        if args.classifier is not None:
-            status = _inspect_classifier(args)
-        elif args.scores is not None:
-            status = _evaluate_scores(args)
-        else:
-            status = evaluate_runs(args) if args.run else _overview(args)
+        status = _work(args)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # whoever reads has seen enough, as in `| head`
@@ -360,13 +349,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-
-
-def _overview(args: argparse.Namespace) -> int:
-    from models import HEADS
-    from reports import overview
-
-    return overview.show(args.record, args.format, args.metrics, args.compare or [], HEADS.aliases)
 
 
 def _check(parser: Parser, args: argparse.Namespace) -> None:
@@ -461,99 +443,38 @@ def _check_folders(args: argparse.Namespace) -> None:
         raise ValueError(f"--data_dir {args.data_dir}: there is no such folder")
 
 
-def pack_runs(folders: Sequence[str]) -> int:
-    """Packs every run that is named, whatever happens to the others; returns 0, or 2 if one could
-    not be packed.
-    """
-    from runs.folder import Run
-    from runs.packing import pack, packed_name
+def _work(args: argparse.Namespace) -> int:
+    """What was asked for, of one kind; returns the exit status."""
+    if args.pack:
+        from runs.packing import pack_runs
 
-    status = 0
-    for folder in folders:
-        run = Run(folder)
-        try:
-            out = Path(packed_name(run))
-            pack(run, out)
-            print(f"packed {run.folder}: python predict.py {out} IMAGES works wherever it is put")
-        except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            status = 2
-    return status
+        return pack_runs(args.run)
+    if args.classifier is not None:
+        return _show_classifier(args)
+    if args.scores is not None:
+        return _show_scores(args)
+    return _show_runs(args) if args.run else _show_record(args)
 
 
-def evaluate_runs(args: argparse.Namespace) -> int:
-    """Evaluates every run that is named or below a folder that is named, whatever happens to the
-    others.
-    """
-    from evaluation import recorded
+def _show_record(args: argparse.Namespace) -> int:
+    from models import HEADS
+    from reports import overview
 
-    request = _request(args)
-    if args.pool_folds:
-        return _pool_folds(args, request)
-    states = [evaluate_run(folder, request) for folder in recorded.find_folders(args.run)]
-    if len(states) > 1:
-        read = len(states) - states.count(None)
-        print(
-            f"{read} of {len(states)} runs read, {states.count(False)} of them not as recorded",
-            file=sys.stderr,
-        )
-    return 2 if set(states) == {None} else int(not all(states))
+    return overview.show(args.record, args.format, args.metrics, args.compare or [], HEADS.aliases)
 
 
-def _pool_folds(args: argparse.Namespace, request: measure.EvaluationOptions) -> int:
-    """Measures the runs of each cross-validation as one."""
-    from evaluation import measure, pooled, recorded
-    from metrics import flat
-    from runs.folder import Run
+def _show_runs(args: argparse.Namespace) -> int:
+    from reports import single_runs
 
-    for folds in pooled.find_folds(map(Run, recorded.find_folders(args.run))):
-        outputs = pooled.pool(folds)
-        table, _ = measure.measure(recorded.SplitOutputs(outputs, None), request)
-        tables = {"": table}
-        if outputs.clusters is not None:
-            tables["per_group"] = flat.per_group(outputs)
-        paths = pooled.write(folds, tables)
-        print(f"{len(folds.runs)} folds of {folds.runs[0].folder}: {outputs.num_samples} images")
-        print_measures(table, request.wanted, paths[0].name)
-        print(f"wrote {' and '.join(map(str, paths))}\n")
-    return 0
+    show = single_runs.show_folds if args.pool_folds else single_runs.show
+    return show(args.run, _request(args))
 
 
-def _request(args: argparse.Namespace) -> measure.EvaluationOptions:
-    from evaluation import measure
-    from metrics import RULES
-    from training.devices import choose_devices
-
-    options = {name: getattr(args, name) for name in _of_weightings()}
-    images = None
-    if args.data_dir is not None:
-        places = {
-            name: getattr(args, name)
-            for name in ("data_dir", "cache_dir", "hierarchy", "split_list")
-        }
-        images = measure.ImageSource(places, choose_devices(args.GPU), args.checkpoint)
-    return measure.EvaluationOptions(
-        args.bootstrap,
-        args.weighting,
-        options,
-        args.on_request or (),
-        images,
-        args.tolerance,
-        args.metrics,
-        args.tree,
-        args.shuffled,
-        args.coarse,
-        tuple(RULES if args.rules == ["all"] else args.rules or ()),
-        args.cover or 0,
-        args.target_accuracy,
-        args.worst,
-    )
-
-
-def _evaluate_scores(args: argparse.Namespace) -> int:
+def _show_scores(args: argparse.Namespace) -> int:
     """Makes a run of predictions from elsewhere, and evaluates it."""
     from evaluation import foreign
     from evaluation.from_elsewhere import check_file, read_class_tree
+    from reports import single_runs
 
     for name in ("scores", "val_scores"):
         check_file(f"--{name}", getattr(args, name))
@@ -572,202 +493,49 @@ def _evaluate_scores(args: argparse.Namespace) -> int:
     folder = Path(args.record, args.collection, name, f"seed{args.seed}")
     options = {"dataset": args.collection, "method": name, "seed": args.seed}
     foreign.make_run(folder, tree, test, val, options)
-    return {True: 0, False: 1, None: 2}[evaluate_run(folder, _request(args))]
+    return {True: 0, False: 1, None: 2}[single_runs.show_run(folder, _request(args))]
 
 
-def _inspect_classifier(args: argparse.Namespace) -> int:
-    """Measures, trees and a tanglegram of the class vectors of a classifier."""
-    import pandas as pd
+def _show_classifier(args: argparse.Namespace) -> int:
+    from reports import classifier
 
-    from evaluation import classifier, files
-    from evaluation.from_elsewhere import read_class_tree
-    from figures import FIGURES, Subject, render
-    from files.text import for_people
-    from files.writing import write_whole
-
-    tree, notes = read_class_tree(args.hierarchy)
-    found = classifier.read_class_vectors(
-        args.classifier, tree, args.hierarchy, args.classifier_key
+    return classifier.show(
+        args.classifier,
+        args.hierarchy,
+        args.classifier_key,
+        args.distance,
+        args.record,
+        args.metrics,
+        drawn=args.tree,
     )
-    for note in dict.fromkeys([*notes, *found.notes]):
-        print(f"note: {note}")
-    print(
-        f"{found.origin}: {tree.num_classes} class vectors of {found.vectors.shape[1]} dimensions"
+
+
+def _request(args: argparse.Namespace) -> EvaluationOptions:
+    from evaluation.measure import EvaluationOptions, ImageSource
+    from metrics import RULES
+    from training.devices import choose_devices
+
+    images = None
+    if args.data_dir is not None:
+        kept = ("data_dir", "cache_dir", "hierarchy", "split_list")
+        places = {name: getattr(args, name) for name in kept}
+        images = ImageSource(places, choose_devices(args.GPU), args.checkpoint)
+    return EvaluationOptions(
+        bootstrap=args.bootstrap,
+        weighting=args.weighting,
+        options={name: getattr(args, name) for name in _of_weightings()},
+        on_request=args.on_request or (),
+        images=images,
+        tolerance=args.tolerance,
+        wanted=args.metrics,
+        tree=args.tree,
+        shuffled=args.shuffled,
+        coarse=args.coarse,
+        rules=tuple(RULES if args.rules == ["all"] else args.rules or ()),
+        cover=args.cover or 0,
+        target_accuracy=args.target_accuracy,
+        worst=args.worst,
     )
-    outputs = classifier.inspect(found.vectors, tree, args.distance)
-    measures = classifier.structure_measures(outputs)
-    added = [name for name in OF_VECTORS if name in set(measures["metric"])]
-    print_measures(measures, args.metrics, "class_vectors.csv", added)
-    folder = Path(args.record, "classifiers", Path(args.classifier).stem)
-    texts = files.tree_texts(outputs)
-    if args.tree:
-        print(texts.get("trees.txt", "note: --tree: no tree can be learned of so few classes"))
-    sys.stdout.flush()  # of many classes the tanglegram takes longer than all that is above
-    texts["class_vectors.csv"] = for_people(measures).to_csv(index=False)
-    for name, text in texts.items():
-        write_whole(folder / name, text.encode("utf-8", "surrogateescape"))
-    figure = render(
-        FIGURES["tanglegram"].draw, Subject(outputs, pd.DataFrame(), {}), formats=("png", "pdf")
-    )
-    for kind, content in figure.images.items():
-        write_whole(folder / f"tanglegram.{kind}", content)
-    written = ["class_vectors.csv"]
-    if "trees.txt" in texts:
-        written.append("the learned trees (Newick, trees.txt)")
-    if figure.images:
-        written.append("a tanglegram")
-    print(f"wrote {', '.join(written)} into {folder}")
-    return 0
-
-
-def evaluate_run(folder: Path, request: measure.EvaluationOptions) -> bool | None:
-    """Measures one run, writes the result into the run's folder and prints it.
-
-    Returns: Whether the measures are as recorded, True where there is nothing to compare with;
-    None, after a message, if the run cannot be read or written.
-    """
-    from runs import records
-    from runs.folder import Run
-
-    run = Run(folder)
-    try:
-        print(f"{run.folder}: {run.options.get('dataset')}, seed {run.options.get('seed')}")
-        if request.images is None and not run.finished:
-            advice = "go on with --resume, or evaluate its checkpoint with --data_dir"
-            print(f"unfinished: {records.epochs_done(run)}; {advice}\n")
-            return True
-        return _evaluate(run, request)
-    except BrokenPipeError:
-        raise
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    return None
-
-
-def _evaluate(run: Run, request: measure.EvaluationOptions) -> bool:
-    from evaluation import coarse, files, measure, recorded
-    from metrics.per_image import per_image, worst_images
-    from reports.worst import worst_text
-    from runs.folder import Run, RunError
-
-    if "result_checkpoint" not in run.config:
-        raise RunError(f"{run.folder / 'config.json'} is damaged: it has no 'result_checkpoint'")
-    images = request.images
-    checkpoint = (images.checkpoint if images else None) or run.result_checkpoint
-    source = measure.embed_again(run, images, checkpoint) if images else recorded.read_source(run)
-    if request.coarse is not None:
-        source = source._replace(amended=coarse.amended_scores(run, Run(request.coarse)))
-    shown, plain = measure.measure(source, request)
-    names = files.write_results(run, source, shown, request, checkpoint)
-    own = set(run.metrics["metric"]) if run.finished else set(plain["metric"])
-    asked = [name for name in shown["metric"] if name not in own]
-    print_measures(shown, request.wanted, names[0], asked)
-    drawn = next((name for name in names if name.endswith(".txt")), None)
-    if request.tree and drawn is None:
-        print("note: --tree: the run has no class vectors, of which a tree could be drawn\n")
-    elif request.tree:
-        upgma = (
-            (run.folder / drawn)
-            .read_text("utf-8", "surrogateescape")
-            .partition("\n\n")[0]
-            .partition("\n")[2]
-        )
-        print(f"UPGMA tree of the class vectors\n{upgma}\n")
-    if request.worst:
-        shown = worst_images(source.test)[: request.worst]
-        root = source.test.hierarchy.names[0]
-        print(f"{worst_text(per_image(source.test).iloc[shown], root)}\n")
-    if request.rules or request.cover:
-        names.append(_compare_rules(run, request))
-    if request.shuffled:
-        names.append(_compare_trees(run, source, request, checkpoint))
-    trees = "" if drawn is None else f", the learned trees as text in {drawn}"
-    print(f"wrote {names[0]} and {len(names) - 1} more files into {run.folder}{trees}")
-    if run.finished and checkpoint == run.result_checkpoint:
-        return report(
-            run,
-            plain,
-            request.tolerance if request.tolerance is not None else 0.01 if images else 1e-6,
-        )
-    print(f"these are the measures of {checkpoint}; there are no recorded ones to compare with\n")
-    return True
-
-
-def _compare_rules(run: Run, request: measure.EvaluationOptions) -> str:
-    """Writes and prints how decision rules answer; returns the name of the file."""
-    from evaluation import rules_table
-    from reports import formats, tables
-
-    table = rules_table.compare_rules(run, request.rules, request.target_accuracy, request.cover)
-    run.write_table_for_people("answers.csv", table)
-    shown, width = tables.rules_table(table, request.target_accuracy), formats.terminal_width()
-    print(formats.terminal(shown, width), end="\n\n")
-    return "answers.csv"
-
-
-def _compare_trees(
-    run: Run, source: recorded.SplitOutputs, request: measure.EvaluationOptions, checkpoint: str
-) -> str:
-    """Writes and prints what the tree is worth; returns the name of the file."""
-    from evaluation import controls, files
-    from reports import formats, tables
-
-    table = controls.compare_trees(source, request, shuffles=request.shuffled)
-    name = f"shuffled{files.suffix(run, request, checkpoint)}.csv"
-    run.write_table_for_people(name, table)
-    shown, width = tables.controls_table(table, request.wanted), formats.terminal_width()
-    print(formats.terminal(shown, width), end="\n\n")
-    return name
-
-
-def print_measures(
-    metrics: pd.DataFrame, wanted: Sequence[str] | None, file: str, added: Sequence[str] = ()
-) -> None:
-    """Prints the main measures and the main ones of those that were asked for in addition, or the
-    wanted ones in a table a section; `file` holds them all.
-    """
-    from reports import formats, tables
-
-    known, width = metrics["metric"], formats.terminal_width()
-    names = tables.select_metrics(wanted, known, file) if wanted else None
-    if names is None:
-        names = tables.main_metrics(known, added)
-        shown = [tables.main_table(metrics, names)]
-    else:
-        shown = list(tables.run_tables(metrics[known.isin(names)]))
-    for table in shown:
-        print(formats.terminal(table, width), end="\n\n")
-    if len(names) < len(metrics):
-        groups = [name.split("/")[0] for name in known if "/" in name]
-        some = f", --metrics '{groups[-1]}/*' some" if groups else ""
-        print(
-            f"{len(metrics) - len(names)} more measures are in {file}; --metrics '*' prints"
-            f" all{some}"
-        )
-
-
-def report(run: Run, computed: pd.DataFrame, tolerance: float) -> bool:
-    """Says whether the computed measures are those in metrics.csv, and which are not; returns
-    whether they are.
-    """
-    from evaluation import measure
-
-    table = measure.differences(run.metrics, computed)
-    wrong = table[table["difference"] > tolerance]
-    largest = table["difference"].max()
-    if wrong.empty:
-        print(
-            f"reproduces metrics.csv: largest difference {largest:.3g} over {len(table)} measures\n"
-        )
-        return True
-    print(
-        f"does not reproduce metrics.csv: {len(wrong)} of {len(table)} measures differ by more than"
-        f" {tolerance:g}"
-    )
-    for row in wrong.head(20).itertuples():
-        print(f"  {row.metric}: recorded {row.recorded:.10g}, now {row.computed:.10g}")
-    print(f"  and {len(wrong) - 20} more\n" if len(wrong) > 20 else "")
-    return False
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 from data.progress import progress
 from evaluation.answers import Decision
 from evaluation.sources import Source
-from files.text import for_people
+from files.text import encoded, for_people
 from hierarchies import Hierarchy
 from hierarchies.naming import taxon_paths
 from metrics.posterior import softmax
@@ -79,4 +79,4 @@ def write_counts(path: Path, table: pd.DataFrame, separator: str = ",") -> None:
     text = for_people(table.assign(**table[counts].round(4))).to_csv(
         index=False, float_format="%.6g", lineterminator="\n", sep=separator
     )
-    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    path.write_bytes(encoded(text))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from files.text import encoded
 from hierarchies import Hierarchy
 
 PREDICTED = "predicted"
@@ -98,7 +99,7 @@ def write_ecotaxa(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     writer.writerow([COLUMNS.get(title, "[t]") for title in titles])
     for row in rows:
         writer.writerow([_one_line(row[title]) for title in titles])
-    path.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
+    path.write_bytes(encoded(text.getvalue()))
 
 
 def names_beside(path: str | os.PathLike, files: Sequence[str]) -> list[str] | None:

@@ -15,6 +15,7 @@ from evaluation.recorded import SplitOutputs
 from files.text import printable
 from hierarchies import node_weights
 from metrics import Outputs, fit_temperature, suite
+from metrics.rule import TARGET_ACCURACY
 from runs.folder import Run, RunError
 from training.devices import Devices
 from training.outputs import compute_outputs
@@ -69,7 +70,7 @@ class EvaluationOptions(NamedTuple):
     coarse: str | None = None
     rules: tuple[str, ...] = ()
     cover: int = 0
-    target_accuracy: float = 0.95
+    target_accuracy: float = TARGET_ACCURACY
     worst: int = 0
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from data.folds import Fold
-from files.text import for_people, printable
+from files.text import encoded, for_people, printable
 from files.writing import write_whole
 from metrics import Outputs
 from runs.folder import Run, RunError
@@ -102,6 +102,6 @@ def write(folds: Folds, tables: Mapping[str, pd.DataFrame]) -> list[Path]:
     for name, table in tables.items():
         path = place / f"{folds.name}{f'-{name}' if name else ''}.csv"
         text = for_people(table).to_csv(index=False, na_rep="nan", lineterminator="\n")
-        write_whole(path, text.encode("utf-8", "surrogateescape"))
+        write_whole(path, encoded(text))
         paths.append(path)
     return paths

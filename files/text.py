@@ -65,6 +65,13 @@ def spreadsheet_cell(text: str) -> str:
     return text
 
 
+def encoded(text: str) -> bytes:
+    """The text in UTF-8; what stands for bytes of a file name that are not UTF-8 becomes those
+    bytes again.
+    """
+    return text.encode("utf-8", "surrogateescape")
+
+
 def separator_of(table: str | os.PathLike) -> str:
     """What stands between the cells of a table of this file name: a tab in .tsv, else a comma."""
     return "\t" if os.fspath(table).lower().endswith(".tsv") else ","

@@ -7,6 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from files.text import encoded
+
 Path = tuple[str, ...]
 
 
@@ -318,7 +320,7 @@ class Hierarchy:
     def digest(self) -> str:
         """Hexadecimal fingerprint of the class paths in class order; names to show do not count."""
         lines = "\n".join(format_path(path).replace("\n", "\\n") for path in self.class_paths)
-        return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        return hashlib.sha256(encoded(lines)).hexdigest()[:16]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Hierarchy) and self.class_paths == other.class_paths

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from files.exact_tables import read_exactly
 from files.locks import file_lock
 from files.pickles import dump_arrays, load_arrays
-from files.text import for_people, one_line
+from files.text import encoded, for_people, one_line
 from files.trunks import FOLDER as TRUNKS
 from files.trunks import find_trunk, shared_place
 from files.writing import open_to_append, remove_leftovers, write_whole
@@ -489,7 +489,7 @@ class Run:
         """A text file in UTF-8; folder names that are not valid text come back as the bytes they
         were.
         """
-        self._replace(name, _encoded(text))
+        self._replace(name, encoded(text))
 
     def write_json(self, name: str, content: object) -> None:
         self.write_text(name, _json(content))
@@ -530,7 +530,7 @@ class Run:
             for path in sorted(self.folder.glob("*.csv"))
             if path.name != "split.csv"
         }
-        self.write_json(CHECKSUMS, {**checksums, "metrics.csv": _digest(_encoded(text))})
+        self.write_json(CHECKSUMS, {**checksums, "metrics.csv": _digest(encoded(text))})
         self.write_text("metrics.csv", text)
 
     def save_checkpoint(self, name: str, content: Mapping) -> None:
@@ -715,10 +715,6 @@ def _config_digest(config: Mapping) -> str:
     return _digest(
         json.dumps({**config, "checksums": others}, sort_keys=True).encode("ascii", "strict")
     )
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _json(content: object) -> str:

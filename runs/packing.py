@@ -4,12 +4,31 @@ with others of its record.
 
 import os
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from files.trunks import FOLDER, find_trunk
 from runs.folder import ARRAYS, CHECKSUMS, Run, RunError
 
 TABLES = ("config.json", "hierarchy.json", "split.csv", "epochs.csv", "metrics.csv", CHECKSUMS)
+
+
+def pack_runs(folders: Sequence[str]) -> int:
+    """Packs every run that is named, whatever happens to the others; returns 0, or 2 if one could
+    not be packed.
+    """
+    status = 0
+    for folder in folders:
+        run = Run(folder)
+        try:
+            out = Path(packed_name(run))
+            pack(run, out)
+            print(f"packed {run.folder}: python predict.py {out} IMAGES works wherever it is put")
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            status = 2
+    return status
 
 
 def packed_name(run: Run) -> str:

@@ -69,8 +69,8 @@ def only_the_command_line(monkeypatch, tmp_path):
     """What comes after parsing does nothing."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiment, "run_to_status", take)
-    monkeypatch.setattr(evaluate, "evaluate_runs", take)
-    monkeypatch.setattr(evaluate, "_overview", take)
+    monkeypatch.setattr(evaluate, "_show_runs", take)
+    monkeypatch.setattr(evaluate, "_show_record", take)
     (tmp_path / "RUN").mkdir()
     monkeypatch.setattr(visualization, "visualize", lambda *_, **others: 0)
     monkeypatch.setattr(prediction, "predict", lambda *_: Counts())
