@@ -118,8 +118,18 @@ function tanglegram(tree, learned, pitch) {
   const between = Math.min(260, Math.max(120, tree.leaves.length * pitch / 8)) / (slim ? 2 : 1);
   const line = [tips + label, tips + label + between];
   const right = [line[1] + label, line[1] + label + (slim ? 130 : 260)];
+  const total = tree.parent.map(() => 0);
+  for (const leaf of tree.leaves) for (let v = leaf; v >= 0; v = tree.parent[v]) total[v] += 1;
+  // the learned tree: a node at the distance at which its branches join, a name beside those that
+  // are a superclass
+  const far = Math.max(...learned.join) || 1;
+  const place = scale(learned.start, far, right[0], right[1]);
+  const at = (v) => (learned.item[v] >= 0 ? right[0] : place(learned.join[v]));
+  const exact = (v) => learned.item[v] < 0 && learned.shared[v] === learned.size[v]
+    && learned.shared[v] === total[learned.taxon[v]];
+  const title = (v) => (exact(v) && named && learned.taxon[v] > 0 ? tree.names[learned.taxon[v]] : "");
   const height = top + tree.leaves.length * pitch + 46;
-  const all = right[1] + 14;
+  const all = Math.max(right[1] + 14, ...learned.parent.map((_, v) => at(v) + 2 * GAP + width(title(v))));
   const picture = svg("svg", { viewBox: `0 0 ${all} ${height}`, width: all, height, class: "tangle",
     role: "img", "aria-label": "class tree beside the learned tree" });
   const add = (...parts) => picture.append(...parts);
@@ -130,8 +140,6 @@ function tanglegram(tree, learned, pitch) {
   const left = new Map(tree.order.map((c, row) => [tree.leaves[c], row]));
   const mine = rowsOf(tree.parent, left);
   const across = (v) => (isLeaf.has(v) ? tips : x[depth[v]]);
-  const total = tree.parent.map(() => 0);
-  for (const leaf of tree.leaves) for (let v = leaf; v >= 0; v = tree.parent[v]) total[v] += 1;
   tree.parent.forEach((above, v) => {
     if (!isLeaf.has(v)) {
       add(svg("path", { d: `M${x[depth[v]]} ${y(mine.low[v])}V${y(mine.high[v])}`, stroke: colour(v) }));
@@ -144,15 +152,11 @@ function tanglegram(tree, learned, pitch) {
     add(name);
   });
 
-  const joins = learned.join;
-  const far = Math.max(...joins) || 1;
-  const place = scale(learned.start, far, right[0], right[1]);
   let next = 0;
   const rows = new Map();
   learned.item.forEach((item, v) => { if (item >= 0) { rows.set(v, next); next += 1; } });
   const shift = (tree.leaves.length - next) / 2; // classes without a vector
   const own = rowsOf(learned.parent, rows);
-  const at = (v) => (learned.item[v] >= 0 ? right[0] : place(joins[v]));
   const up = (row) => y(row + shift);
   const shade = (v) => (learned.item[v] >= 0 ? colour(tree.leaves[learned.item[v]]) : sole[v] || PALETTE.ink);
   const sole = learned.parent.map(() => undefined);
@@ -165,15 +169,12 @@ function tanglegram(tree, learned, pitch) {
   learned.parent.forEach((above, v) => {
     if (learned.item[v] < 0) {
       add(svg("path", { d: `M${at(v)} ${up(own.low[v])}V${up(own.high[v])}`, stroke: shade(v) }));
-      const exact = learned.shared[v] === learned.size[v] && learned.shared[v] === total[learned.taxon[v]];
       const mark = svg("circle", { cx: at(v), cy: up(own.row[v]), r: 3.2, role: "img",
-        fill: exact ? shade(v) : "white", stroke: shade(v), "aria-label": tree.names[learned.taxon[v]] });
+        fill: exact(v) ? shade(v) : "white", stroke: shade(v), "aria-label": tree.names[learned.taxon[v]] });
       if (named) mark.setAttribute("tabindex", marks.length ? "-1" : "0");
       explain(mark, branchText(tree, total, learned, v));
       marks.push(mark);
-      if (exact && named && learned.taxon[v] > 0) {
-        marks.push(text(at(v) + 5, up(own.row[v]) - 3, tree.names[learned.taxon[v]], { class: "taxon" }));
-      }
+      if (title(v)) marks.push(text(at(v) + 5, up(own.row[v]) - 3, title(v), { class: "taxon" }));
     }
     if (above >= 0) add(svg("path", { d: `M${at(above)} ${up(own.row[v])}H${at(v)}`, stroke: shade(v) }));
   });

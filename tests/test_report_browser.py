@@ -402,6 +402,26 @@ def test_the_trees_name_their_joints_and_find_a_class(strange, shown):
     assert shown.said == []
 
 
+def test_no_name_of_the_trees_is_cut_by_the_edge(shown):
+    """Here the learned tree is the class tree, and its superclasses have long names."""
+    cut = shown.run(
+        """(() => {
+          const names = ["root", "a " + "very ".repeat(30) + "long name", "b", "1", "2", "3", "4"];
+          const parent = [-1, 0, 0, 1, 1, 2, 2], leaves = [3, 4, 5, 6];
+          const tree = { names, parent, leaves, order: [0, 1, 2, 3], colours: parent.map(() => "") };
+          const learned = { parent, item: [-1, -1, -1, 0, 1, 2, 3], join: [2, 0.1, 1, 0, 0, 0, 0],
+            size: [4, 2, 2, 1, 1, 1, 1], shared: [4, 2, 2, 1, 1, 1, 1], taxon: [0, 1, 2, 3, 4, 5, 6],
+            start: 0, unit: "angle", crossings: 0 };
+          const picture = document.body.appendChild(tanglegram(tree, learned, 15));
+          const width = picture.viewBox.baseVal.width;
+          const boxes = [...picture.querySelectorAll("text")].map((text) => text.getBBox());
+          picture.remove();
+          return boxes.filter((box) => box.x < 0 || box.x + box.width > width).length;
+        })()"""
+    )
+    assert cut == 0
+
+
 def test_long_names_of_one_column_are_cut_so_that_they_differ(shown):
     def column(names):
         return shown.run(f"nameColumn({json.dumps(names)}, 11)")
