@@ -482,7 +482,11 @@ def _show_scores(args: argparse.Namespace) -> int:
     test = foreign.read_predictions(args.scores, tree, args.hierarchy, args.labels)
     val = None
     if args.val_scores is not None:
-        val = foreign.read_predictions(args.val_scores, tree, args.hierarchy, args.val_labels)
+        val = foreign.read_predictions(
+            args.val_scores, tree, args.hierarchy, args.val_labels, "val_"
+        )
+        foreign.check_apart(test, val)
+        notes = (*notes, *(f"--val_scores: {note}" for note in val.notes))
     for note in dict.fromkeys([*notes, *test.notes]):
         print(f"note: {note}")
     listed = "; ".join(

@@ -13,6 +13,7 @@ from evaluation.from_elsewhere import (
     named_array,
     read_arrays,
     read_table,
+    real_numbers,
 )
 from hierarchies import Hierarchy
 from hierarchies.tree import parse_path
@@ -72,7 +73,7 @@ def read_class_vectors(
         check_file("--classifier", classifier)
     else:
         vectors, classes, origin = _from_timm(classifier)
-    if vectors.ndim != 2:
+    if vectors.ndim != 2 or not vectors.shape[1]:
         raise ValueError(
             f"{origin} has the shape {vectors.shape}: it takes a row of numbers for each class"
         )
@@ -109,10 +110,10 @@ def structure_measures(outputs: Outputs) -> pd.DataFrame:
 def _from_numpy(file: Path):
     arrays = read_arrays("--classifier", file)
     if "" in arrays:
-        return arrays[""].astype(np.float64), None, str(file)
+        return real_numbers("--classifier", file, arrays[""]), None, str(file)
     names = ("weight", "class_vectors")
     vectors = named_array("--classifier", file, arrays, names, "(classes, dimensions)")
-    return vectors.astype(np.float64), class_names(arrays), str(file)
+    return real_numbers("--classifier", file, vectors), class_names(arrays), str(file)
 
 
 def _from_table(file: Path):
@@ -127,7 +128,9 @@ def _from_table(file: Path):
 
 
 def _from_weights(file: Path, classes: int, key: str | None):
-    tensors = _tensors(file)
+    from models.weights_file import read_weights
+
+    tensors = read_weights(file, "--classifier")
     flat = {
         name: tensor for name, tensor in tensors.items() if tensor.ndim >= 2 and len(tensor) > 1
     }
@@ -146,19 +149,6 @@ def _from_weights(file: Path, classes: int, key: str | None):
         raise ValueError(f"--classifier_key {key}: {file} has no such tensor")
     vectors = flat[key].flatten(1).double().numpy()
     return vectors, None, f"{key} in {file}"
-
-
-def _tensors(file: Path) -> dict:
-    if file.suffix.lower() == ".safetensors":
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(file)
-        except Exception as error:  # damaged bytes can raise anything
-            raise ValueError(f"--classifier {file} cannot be read: {error}") from None
-    from models.weights_file import read_weights
-
-    return read_weights(file)
 
 
 def _from_timm(name: str):

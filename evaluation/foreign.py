@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from evaluation.from_elsewhere import (
+    check_file,
     class_names,
     in_class_order,
     named_array,
     read_arrays,
     read_table,
+    real_numbers,
 )
 from files.text import printable
 from hierarchies import Hierarchy
@@ -34,6 +36,8 @@ NOT_GIVEN = {
 }
 NO_CHECKPOINT = "none"  # result_checkpoint of a run that has no model
 ROUNDING = 2e-3  # of the sum of probabilities that were written with few digits
+_SHARES = 0.02  # of their sum, by which the sums of percentages or bytes differ from each other
+_FEW = 20  # images of which the share of right answers may be anything
 
 
 class Predictions(NamedTuple):
@@ -53,7 +57,11 @@ class Predictions(NamedTuple):
 
 
 def read_predictions(
-    file: str | os.PathLike, tree: Hierarchy, source: str, labels: str | None = None
+    file: str | os.PathLike,
+    tree: Hierarchy,
+    source: str,
+    labels: str | None = None,
+    split: str = "",
 ) -> Predictions:
     """Scores and labels of a split.
 
@@ -66,27 +74,49 @@ def read_predictions(
         source: Where it comes from, for messages.
         labels: Where the true classes are if not there: the title of a column, or a file: .npy, or
             a .csv with a column of labels, and one of files if it is in another order.
+        split: What stands before the names of the flags in messages: "val_" of a validation split.
 
     Raises: ValueError: Naming the file and what does not fit; OSError.
     """
-    file = Path(file)
+    file, flag = Path(file), f"--{split}scores"
     if file.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"--scores {file}: expected a file {', '.join(SUFFIXES)}")
+        raise ValueError(f"{flag} {file}: expected a file {', '.join(SUFFIXES)}")
     read = _of_arrays if file.suffix.lower() == ".npz" else _of_columns
-    scores, classes, truths, files = read(file, labels)
+    scores, titles, truths, files = read(flag, file, labels)
     scores, order, notes = in_class_order(
-        scores, classes, tree, source, axis=1, said=f"--scores {file}"
+        scores, titles, tree, source, axis=1, said=f"{flag} {file}"
     )
+    if not len(scores):
+        raise ValueError(f"{flag} {file} holds scores of no image")
     if files is None:
         files = np.array([f"image {row}" for row in range(len(scores))])
     elif len(np.unique(files)) < len(files):
         raise ValueError(f"{file}: images are named twice, such as {_twice(files)}")
     if truths is None:
-        truths = _read_labels(labels, files, file)
-    if len(truths) != len(scores):
-        raise ValueError(f"{file} has {len(scores)} images and {len(truths)} labels")
+        truths, found = _read_labels(labels, files, file, split)
+        notes = (*notes, *found)
+    if truths.shape != (len(scores),):
+        count = len(truths) if truths.ndim == 1 else f"{truths.ndim} dimensions of"
+        way = "; give the number of the true class of each image, not a row" * (truths.ndim > 1)
+        raise ValueError(f"{file} has {len(scores)} images and {count} labels{way}")
     scores, found = as_scores(scores, file)
-    return Predictions(scores, _class_numbers(truths, tree, order, file), files, (*notes, *found))
+    classes = _class_numbers(truths, tree, titles, order, file)
+    notes = (*notes, *found, *_unlike_chance(scores, classes, file))
+    return Predictions(scores, classes, files, notes)
+
+
+def check_apart(test: Predictions, val: Predictions) -> None:
+    """Raises: ValueError: If images are in both splits, by their names and scores: what is fitted
+    on validation images would see what it is measured on.
+    """
+    _, ours, theirs = np.intersect1d(test.files, val.files, return_indices=True)
+    same = (test.scores[ours] == val.scores[theirs]).all(axis=1)
+    if len(same) and (same & (test.labels[ours] == val.labels[theirs])).all():
+        raise ValueError(
+            f"--val_scores holds {len(same)} images of --scores, such as"
+            f" {printable(str(test.files[ours[0]]))!r}: what is fitted on them would be measured on"
+            " them; give scores of other images, or leave it out"
+        )
 
 
 def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, list[str]]:
@@ -95,7 +125,7 @@ def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, 
     Probabilities are values in [0, 1] whose rows all sum to 1.
 
     Raises: ValueError: If a value is NaN or inf, no class of an image has a score, or the values
-    may be either.
+    may be either: also percentages, votes and their like, whose rows all have another sum.
     """
     values = np.asarray(values, np.float64)
     if np.isnan(values).any() or (values == np.inf).any():
@@ -115,6 +145,12 @@ def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, 
     empty = np.isneginf(values).all(axis=1)
     if empty.any():
         raise ValueError(f"{file}: image {int(empty.argmax()) + 1} has a score for no class")
+    sums = values.sum(axis=1)
+    if len(values) > 1 and (values >= 0).all() and np.ptp(sums) <= _SHARES * sums.mean():
+        raise ValueError(
+            f"{file}: no value is negative, and those of each image sum to some {sums.mean():.4g},"
+            " as percentages or votes do, whose softmax means nothing: divide each row by its sum"
+        )
     note = "the values are taken for scores, whose softmax gives probabilities"
     return values.astype(np.float32), [note]
 
@@ -189,16 +225,16 @@ def _arrays(part: Predictions, classes: int) -> dict[str, np.ndarray]:
     }
 
 
-def _of_arrays(file: Path, labels: str | None):
-    arrays = read_arrays("--scores", file)
+def _of_arrays(flag: str, file: Path, labels: str | None):
+    arrays = read_arrays(flag, file)
     names = ("scores", "logits", "probabilities")
-    scores = named_array("--scores", file, arrays, names, "(images, classes)")
+    scores = named_array(flag, file, arrays, names, "(images, classes)")
     truths = arrays.get("labels") if labels is None else None
-    return scores, class_names(arrays), truths, arrays.get("files")
+    return real_numbers(flag, file, scores), class_names(arrays), truths, arrays.get("files")
 
 
-def _of_columns(file: Path, labels: str | None):
-    table = read_table("--scores", file)
+def _of_columns(flag: str, file: Path, labels: str | None):
+    table = read_table(flag, file)
     titles = list(table.columns)
     known = {title.strip().lower(): title for title in titles}
     of_labels = labels if labels in titles else None
@@ -211,77 +247,128 @@ def _of_columns(file: Path, labels: str | None):
     if text:
         row = int(numbers[text[0]].isna().to_numpy().argmax())
         raise ValueError(
-            f"--scores {file}: column {printable(text[0])!r} is not a number in row {row + 2};"
-            " every column but those of labels and files must be a class"
+            f"{flag} {file}: column {printable(text[0])!r} is not a number in row {row + 2};"
+            " every column but those of labels and files must be the score of a class, which all"
+            " classes must have"
         )
     truths = None if of_labels is None else table[of_labels].to_numpy()
     files = None if of_files is None else table[of_files].astype(str).to_numpy()
     return numbers.to_numpy(np.float64), [parse_path(name) for name in others], truths, files
 
 
-def _read_labels(labels: str | None, files: np.ndarray, file: Path) -> np.ndarray:
+def _read_labels(
+    labels: str | None, files: np.ndarray, file: Path, split: str
+) -> tuple[np.ndarray, list[str]]:
+    flag = f"--{split}labels"
     if labels is None:
-        raise ValueError(f"--scores {file} holds no labels: name a column or a file with --labels")
+        raise ValueError(
+            f"--{split}scores {file} holds no labels: name a column or a file with {flag}"
+        )
     path = Path(labels)
-    if not path.is_file():
-        raise ValueError(f"--labels {labels}: neither a column of {file} nor a file")
+    if not path.exists():
+        raise ValueError(f"{flag} {labels}: neither a column of {file} nor a file")
+    check_file(flag, path)
     if path.suffix.lower() == ".npy":
-        try:
-            return np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"--labels {path} cannot be read: {error}") from None
-    table = read_table("--labels", path)
+        return read_arrays(flag, path)[""], []
+    table = read_table(flag, path)
     known = {str(title).strip().lower(): title for title in table.columns}
     column = next((known[name] for name in LABEL_COLUMNS if name in known), None)
     if column is None and len(table.columns) == 1:
         column = table.columns[0]
     if column is None:
-        raise ValueError(
-            f"--labels {path}: none of its columns is called {', '.join(LABEL_COLUMNS)}"
-        )
+        raise ValueError(f"{flag} {path}: none of its columns is called {', '.join(LABEL_COLUMNS)}")
     of_files = next((known[name] for name in FILE_COLUMNS if name in known), None)
     if of_files is None:
-        return table[column].to_numpy()
-    by_file = dict(zip(table[of_files].astype(str), table[column]))
-    missing = [name for name in files if name not in by_file]
+        return table[column].to_numpy(), []
+    named = table.assign(name=table[of_files].astype(str)).groupby("name", sort=False)[column]
+    several = named.nunique()
+    if (several > 1).any():
+        raise ValueError(
+            f"{flag} {path}: {printable(str(several.idxmax()))!r} has several labels there"
+        )
+    by_file = named.first()
+    missing = [name for name in files if name not in by_file.index]
     if missing:
         raise ValueError(
-            f"--labels {path}: {len(missing)} of the {len(files)} images have no label there, such"
+            f"{flag} {path}: {len(missing)} of the {len(files)} images have no label there, such"
             f" as {printable(str(missing[0]))!r}"
         )
-    return np.array([by_file[name] for name in files])
+    others = len(by_file) - len(files)
+    note = f"{others} of the {len(by_file)} images of {flag} have no scores: they are not measured"
+    return by_file.loc[files].to_numpy(), [note] if others else []
 
 
 def _class_numbers(
-    truths: np.ndarray, tree: Hierarchy, order: np.ndarray, file: Path
+    truths: np.ndarray,
+    tree: Hierarchy,
+    titles: list[tuple[str, ...]] | None,
+    order: np.ndarray,
+    file: Path,
 ) -> np.ndarray:
-    """Classes of the tree from names or paths, or from numbers of the columns of scores."""
+    """Classes of the tree from names or paths as the columns of scores or the tree write them, or
+    from numbers of the columns, from 0. Numbers that are the titles of columns are names, such as
+    identifiers of taxa, as are those that are no numbers of columns but names in the tree.
+    """
     truths = np.asarray(truths)
-    if np.issubdtype(truths.dtype, np.number):
-        whole = truths.astype(np.int64)
-        wrong = (whole != truths) | (whole < 0) | (whole >= tree.num_classes)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise ValueError(
-                f"{file}: label {truths[row]} of image {row + 1} is not the number of a column of"
-                f" scores, 0 to {tree.num_classes - 1}"
-            )
-        return order[whole]
+    of_columns = dict(zip([] if titles is None else map(_plain, titles), order.tolist()))
     index: dict[tuple[str, ...], set[int]] = {}
     for c, path in enumerate(tree.class_paths):
         path = _plain(path)
         for start in range(len(path)):
             index.setdefault(path[start:], set()).add(c)
+    if truths.dtype.kind in "iufb":
+        whole = np.nan_to_num(truths).astype(np.int64)
+        names = of_columns if ((whole >= 0) & (whole < len(order))).all() else index
+        if (whole != truths).any() or not all((str(k),) in names for k in np.unique(whole)):
+            return _of_numbers(truths, whole, order, file)
+        truths = whole
+    if truths.dtype.kind == "S":
+        truths = np.char.decode(truths, "utf-8", "backslashreplace")
     numbers: dict[str, int] = {}
     for name in np.unique(truths.astype(str)).tolist():
-        written = _plain(parse_path(name))
-        found = index.get(written, set())
+        written = _plain(parse_path(name)) if name.strip() else ()
+        found = {of_columns[written]} if written in of_columns else index.get(written, set())
         whole = [c for c in found if _plain(tree.class_paths[c]) == written]
         if len(found) != 1 and len(whole) != 1:
-            what = "is not a class of the tree" if not found else "names several classes"
-            raise ValueError(f"{file}: label {printable(name)!r} {what}; write its whole path")
+            row = int(np.flatnonzero(truths.astype(str) == name)[0]) + 1
+            raise ValueError(f"{file}, image {row}: {_no_class(name, written, found, tree)}")
         numbers[name] = (whole or list(found))[0]
     return np.array([numbers[name] for name in truths.astype(str).tolist()], np.int64)
+
+
+def _of_numbers(truths: np.ndarray, whole: np.ndarray, order: np.ndarray, file: Path) -> np.ndarray:
+    wrong = (whole != truths) | (whole < 0) | (whole >= len(order))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{file}: label {truths[row]} of image {row + 1} is not the number of a column of"
+            f" scores, 0 to {len(order) - 1}"
+        )
+    return order[whole]
+
+
+def _no_class(name: str, written: tuple[str, ...], found: set[int], tree: Hierarchy) -> str:
+    """What is wrong with a label, and what to do."""
+    if not name.strip():
+        return "its label is empty; leave out images without one"
+    label = f"label {printable(name)!r}"
+    if found:
+        return f"{label} names several classes; write its whole path"
+    if written and written[-1] in {tree.keys[v] for v in range(1, tree.num_nodes)}:
+        return f"{label} is a superclass; scores are measured on images whose class is known"
+    return f"{label} is not a class of the tree, nor a column of scores"
+
+
+def _unlike_chance(scores: np.ndarray, classes: np.ndarray, file: Path) -> list[str]:
+    """A note where no more answers are right than by guessing, as with columns in another order."""
+    right, count = int((scores.argmax(axis=1) == classes).sum()), len(classes)
+    if right * scores.shape[1] > count or count < _FEW:
+        return []
+    return [
+        f"{file}: {right} of {count} images are answered right, no more than by guessing. Is a"
+        " higher value better, are the columns in the order of the classes, do labels that are"
+        " numbers begin at 0, and are they of the same images?"
+    ]
 
 
 def _plain(path: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,16 +10,26 @@ import numpy as np
 import pandas as pd
 
 from data.matching import match_folders
+from files.foreign_arrays import load_foreign_arrays
+from files.regular import check_regular
 from files.text import shortened
 from hierarchies import Hierarchy, read_tree
+from hierarchies.tables import delimiter_of
 from hierarchies.tree import Path as TreePath
 from hierarchies.tree import parse_path
 
 
 def check_file(flag: str, file: str | Path | None) -> None:
-    """Raises: ValueError: If a flag names a file that is not there."""
-    if file is not None and not Path(file).is_file():
-        raise ValueError(f"{flag} {shortened(str(file), 200)}: there is no such file")
+    """Raises: ValueError: If a flag names a file that is not there, or a folder or a pipe."""
+    if file is None:
+        return
+    name = f"{flag} {shortened(str(file), 200)}"
+    try:
+        check_regular(file)
+    except FileNotFoundError:
+        raise ValueError(f"{name}: there is no such file") from None
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{name} cannot be read: {error}") from None
 
 
 def read_class_tree(file: str) -> tuple[Hierarchy, tuple[str, ...]]:
@@ -38,12 +48,8 @@ def read_arrays(flag: str, file: Path) -> dict[str, np.ndarray]:
     Raises: ValueError: If it is damaged, or holds objects.
     """
     try:
-        content = np.load(file, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return {"": content}
-        with content:
-            return {name: content[name] for name in content.files}
-    except (ValueError, OSError, EOFError) as error:
+        return load_foreign_arrays(file)
+    except (ValueError, OSError) as error:
         raise ValueError(f"{flag} {file} cannot be read: {error}") from None
 
 
@@ -53,18 +59,29 @@ def named_array(
     """The first of the names that there is, a table. Raises: ValueError: If there is none."""
     found = next((arrays[name] for name in names if name in arrays), None)
     if found is None or found.ndim != 2:
+        listed = (f"{name!r} {array.shape}" for name, array in sorted(arrays.items()))
         raise ValueError(
             f"{flag} {file}: it needs an array {names[0]!r} {shape}, it has"
-            f" {', '.join(sorted(arrays)) or 'nothing'}"
+            f" {', '.join(listed) or 'nothing'}"
         )
     return found
+
+
+def real_numbers(flag: str, file: Path, values: np.ndarray) -> np.ndarray:
+    """The values as float64. Raises: ValueError: If they are text, truth values or complex."""
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"{flag} {file}: expected numbers, got values of type {values.dtype}")
+    return values.astype(np.float64)
 
 
 def class_names(arrays: dict[str, np.ndarray]) -> list[TreePath] | None:
     """Paths or names of the classes, from the array `classes`; None without."""
     if "classes" not in arrays:
         return None
-    return [parse_path(str(name)) for name in arrays["classes"].tolist()]
+    names = arrays["classes"].reshape(-1)
+    if names.dtype.kind == "S":
+        names = np.char.decode(names, "utf-8", "backslashreplace")
+    return [parse_path(str(name)) for name in names.tolist()]
 
 
 def read_table(flag: str, file: Path) -> pd.DataFrame:
@@ -73,26 +90,47 @@ def read_table(flag: str, file: Path) -> pd.DataFrame:
 
     Raises: ValueError: If it cannot be read.
     """
-    suffix = file.suffix.lower()
     try:
-        if suffix == ".parquet":
+        if file.suffix.lower() == ".parquet":
             table = pd.read_parquet(file)
         else:
-            table = pd.read_csv(
-                file,
-                sep="\t" if suffix == ".tsv" else None,
-                engine="python",
-                encoding="utf-8-sig",
-                keep_default_na=False,
-            )
+            table = _read_text_table(file)
     except ImportError:
         raise ValueError(
             f"{flag} {file}: reading parquet needs the package pyarrow; install it, or save a .csv"
             " or .npz"
         ) from None
-    except (ValueError, UnicodeError) as error:
+    except UnicodeError:
+        raise ValueError(
+            f"{flag} {file} is not text in UTF-8: save it as CSV UTF-8, or name it by what it is"
+        ) from None
+    except (ValueError, OSError) as error:
         raise ValueError(f"{flag} {file} cannot be read as a table: {error}") from None
+    if not len(table) or not len(table.columns):
+        raise ValueError(f"{flag} {file} holds no rows: it takes a row of titles and others below")
     table.columns = [str(title) for title in table.columns]
+    return table
+
+
+def _read_text_table(file: Path) -> pd.DataFrame:
+    with open(file, "rb") as stream:
+        marked = stream.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    with open(file, encoding="utf-16" if marked else "utf-8-sig", newline="") as stream:
+        first = stream.readline()
+        delimiter, declared = delimiter_of(first)
+        if not declared:
+            stream.seek(0)
+        try:
+            table = pd.read_csv(
+                stream,
+                sep="\t" if file.suffix.lower() == ".tsv" else delimiter,
+                keep_default_na=False,
+                low_memory=False,
+            )
+        except pd.errors.EmptyDataError:
+            raise ValueError("it is empty") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for row names
+        raise ValueError("its rows have more cells than its first row has titles")
     return table
 
 

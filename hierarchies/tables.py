@@ -258,10 +258,9 @@ def is_edge_list(lines: Sequence[str]) -> bool:
 
 def title_row(text: str) -> list[str]:
     """The titles of a table, by the rule of `parse_table`; [] if the text has no line."""
-    declared = _SEP_LINE.match(text)
-    start = text[declared.end() if declared else 0 :][:100_000]
-    title = next(numbered_lines(start), (0, ""))[1]
-    mark = declared[1] if declared else max(_DELIMITERS, key=title.count)
+    text = text[:100_000]
+    mark, start = delimiter_of(text)
+    title = next(numbered_lines(text[start:]), (0, ""))[1]
     return [cell.strip(' "') for cell in title.split(mark)] if title else []
 
 
@@ -282,13 +281,20 @@ def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
     return path
 
 
-def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
-    declared, skipped = _SEP_LINE.match(text), 0
+def delimiter_of(text: str) -> tuple[str, int]:
+    """What separates the cells of a table, by its first lines, and where its titles begin: a first
+    line 'sep=;' says it, else what the titles have most of.
+    """
+    declared = _SEP_LINE.match(text)
     if declared:
-        delimiter, skipped = declared[1], 1
-        text = text[declared.end() :]
-    else:
-        delimiter = max(_DELIMITERS, key=next(numbered_lines(text), (0, ""))[1].count)
+        return declared[1], declared.end()
+    return max(_DELIMITERS, key=next(numbered_lines(text), (0, ""))[1].count), 0
+
+
+def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
+    delimiter, start = delimiter_of(text)
+    skipped = int(start > 0)
+    text = text[start:]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = []
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from files.foreign_arrays import load_foreign_arrays
 from files.regular import check_regular
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
@@ -74,8 +75,8 @@ def _rows(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
     try:
         check_regular(path)
         if path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                names, vectors = arrays["classes"], arrays["vectors"]
+            arrays = load_foreign_arrays(path)
+            names, vectors = arrays["classes"], arrays["vectors"]
             if vectors.ndim != 2 or names.shape != vectors.shape[:1]:
                 raise ValueError(
                     f"classes {names.shape} and vectors {vectors.shape} do not belong together"

@@ -45,18 +45,18 @@ _KINDS = (
 _KEYS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
-def read_weights(file: str | Path) -> dict[str, torch.Tensor]:
+def read_weights(file: str | Path, flag: str = "--weights") -> dict[str, torch.Tensor]:
     """The state dict in a file: of safetensors, or of torch, plain or under "state_dict", "model"
-    and their like. No code in the file is run.
+    and their like. No code in the file is run. The flag is what messages name.
 
     Raises: FileNotFoundError, or ValueError: If it is not a file of tensors, or a number in it is
     NaN or infinite.
     """
-    name = f"--weights {printable(str(file))}"
+    name = f"{flag} {printable(str(file))}"
     if _check_kind(file, name):
         content = _load_safetensors(file, name)
     else:
-        content = _with_trunk(file, _load_torch(file, name))
+        content = _with_trunk(file, _load_torch(file, name), name)
     for key in _KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -77,7 +77,7 @@ def read_weights(file: str | Path) -> dict[str, torch.Tensor]:
     return dict(content)
 
 
-def _with_trunk(file: str | Path, content: object) -> object:
+def _with_trunk(file: str | Path, content: object, name: str) -> object:
     """A checkpoint of this project with the frozen trunk that it names, see `files.trunks`."""
     digest = content.get("trunk") if isinstance(content, Mapping) else None
     if not isinstance(digest, str) or not isinstance(content.get("model"), Mapping):
@@ -87,7 +87,7 @@ def _with_trunk(file: str | Path, content: object) -> object:
         state = torch.load(trunk, map_location="cpu", weights_only=True)["model"]
     except Exception as error:  # missing, or damaged bytes, which can raise anything
         raise ValueError(
-            f"--weights {printable(str(file))} is a checkpoint whose frozen trunk,"
+            f"{name} is a checkpoint whose frozen trunk,"
             f" trunks/{printable(shortened(digest))}.pt in its record, is missing or damaged: name"
             " the checkpoint in its record, or pack its run there with evaluate.py --pack"
         ) from error

@@ -1,6 +1,8 @@
 """Predictions from elsewhere become a run: evaluate.py --scores."""
 
 import fnmatch
+import os
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from trees import PATHS, TREE
 import evaluate
 import predict
 from evaluation.foreign import NOT_GIVEN, as_scores, read_predictions
+from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from metrics import suite
 from runs.folder import Run
@@ -192,3 +195,117 @@ def test_a_validation_split_gives_a_temperature_and_there_is_no_model(tmp_path, 
     assert status == 2 and "image" in err  # no images there; with some, no model
     status, _, err = call(files[0], "--val_scores", files[1])  # again: replaced
     assert status == 0, err
+
+
+def numbered(labels, titles=("11", "7", "30")):
+    """Predictions of three classes that are called by numbers, all right; labels as given."""
+    scores = np.eye(3)[np.arange(len(labels)) % 3] * 5 - 1
+    return pd.DataFrame(scores, columns=titles).assign(label=labels)
+
+
+@pytest.mark.parametrize(
+    "labels, classes",
+    [
+        ([0, 1, 2], [11, 7, 30]),  # numbers of columns
+        ([11, 7, 30], [11, 7, 30]),  # names, of which none is the number of a column
+    ],
+)
+def test_labels_that_are_numbers_are_columns_unless_they_are_names(tmp_path, labels, classes):
+    tree = Hierarchy.from_paths([("a", "7"), ("a", "11"), ("b", "30")])
+    numbered(labels).to_csv(tmp_path / "net.csv", index=False)
+    found = read_predictions(tmp_path / "net.csv", tree, "tree")
+    assert [tree.class_paths[c][-1] for c in found.labels] == list(map(str, classes))
+    assert (found.scores.argmax(axis=1) == found.labels).all()
+
+
+def test_labels_that_are_the_titles_of_columns_are_names_even_where_they_count(tmp_path):
+    tree = Hierarchy.from_paths([("a", "0"), ("a", "1"), ("b", "2")])
+    numbered([2, 0, 1], ("2", "0", "1")).to_csv(tmp_path / "net.csv", index=False)
+    found = read_predictions(tmp_path / "net.csv", tree, "tree")
+    assert found.labels.tolist() == [2, 0, 1]
+    assert (found.scores.argmax(axis=1) == found.labels).all()
+
+
+def test_labels_are_spelt_as_their_column_or_the_tree(tmp_path):
+    tree = Hierarchy.from_paths([("a", "x y"), ("a", "z"), ("b", "w")])
+    numbered(["X_Y", "z", "w"], ("X_Y", "z", "w")).to_csv(tmp_path / "net.csv", index=False)
+    assert read_predictions(tmp_path / "net.csv", tree, "tree").labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "text", ["label\nA\nB\n", "truth\nA\nB\n", "sep=;\nfile;label\n0;A\n1;B\n"]
+)
+def test_labels_may_be_a_table_of_one_column_or_say_its_separator(tmp_path, text):
+    tree = Hierarchy.from_paths([("A",), ("B",)])
+    np.savez(tmp_path / "net.npz", scores=np.eye(2) * 3 - 1, files=["0", "1"])
+    (tmp_path / "labels.csv").write_text(text, "utf-8")
+    found = read_predictions(tmp_path / "net.npz", tree, "tree", str(tmp_path / "labels.csv"))
+    assert found.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "arrays, words",
+    [
+        ({"labels": np.eye(3)}, "2 dimensions of labels; give the number of the true class"),
+        ({"classes": np.array(["A", "B", "C"], dtype=object)}, "'classes' is not numbers or text"),
+        ({"scores": np.eye(3) + 1j}, "expected numbers, got values of type complex128"),
+        ({"scores": np.eye(3) * 98 + 1}, "sum to some 101, as percentages or votes do"),
+        ({"scores": np.eye(3)[:0], "labels": []}, "holds scores of no image"),
+        ({"labels": ["A", "", "C"]}, "image 2: its label is empty"),
+        ({"labels": ["A", "up", "C"]}, "image 2: label 'up' is a superclass"),
+    ],
+    ids=["one-hot", "objects", "complex", "percent", "nothing", "no label", "superclass"],
+)
+def test_arrays_that_mean_something_else_are_refused_in_words(tmp_path, arrays, words):
+    tree = Hierarchy.from_paths([("up", "A"), ("up", "B"), ("C",)])
+    plain = {"scores": np.eye(3) * 4 - 1, "labels": [0, 1, 2], "classes": ["A", "B", "C"]}
+    np.savez(tmp_path / "net.npz", **(plain | arrays))
+    with pytest.raises(ValueError, match=re.escape(words)) as error:
+        read_predictions(tmp_path / "net.npz", tree, "tree")
+    assert "allow_pickle" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", os.urandom(300), b"file,label\n", b"a,b\n1,2,3\n"])
+@pytest.mark.parametrize("name", ["net.csv", "net.npz"])
+def test_files_that_are_no_predictions_are_refused_and_not_a_crash(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"--val_scores .*{name}"):
+        read_predictions(tmp_path / name, TREE, "tree", split="val_")
+
+
+def test_an_archive_that_is_damaged_inside_is_named_with_its_array(tmp_path):
+    np.savez(tmp_path / "net.npz", scores=np.zeros((50, TREE.num_classes)))
+    content = bytearray((tmp_path / "net.npz").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "net.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="its array 'scores' is damaged"):
+        read_predictions(tmp_path / "net.npz", TREE, "tree")
+
+
+def test_no_better_than_guessing_is_said(tmp_path):
+    arrays = make_arrays(TREE, samples=40)
+    right = np.eye(TREE.num_classes)[arrays["labels"]] * 3 - 1
+    for sign, said in ((1, False), (-1, True)):
+        np.savez(tmp_path / "net.npz", scores=sign * right, labels=arrays["labels"])
+        notes = read_predictions(tmp_path / "net.npz", TREE, "tree").notes
+        assert any("no more than by guessing" in note for note in notes) == said
+
+
+def test_the_validation_images_are_others(tmp_path, call):
+    file = tmp_path / "net.csv"
+    as_table(make_arrays(TREE)).to_csv(file, index=False)
+    status, _, err = call(file, "--val_scores", file)
+    assert status == 2 and "--val_scores holds" in err and "images of --scores" in err
+
+
+def test_labels_of_images_without_scores_are_counted_and_two_labels_refused(tmp_path):
+    tree = Hierarchy.from_paths([("A",), ("B",)])
+    np.savez(tmp_path / "net.npz", scores=np.eye(2) * 3 - 1, files=["0", "1"])
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,label\n1,B\n0,A\n2,A\n1,B\n", "utf-8")
+    found = read_predictions(tmp_path / "net.npz", tree, "tree", str(labels))
+    assert found.labels.tolist() == [0, 1]
+    assert any("1 of the 3 images of --labels have no scores" in note for note in found.notes)
+    labels.write_text("file,label\n1,B\n0,A\n1,A\n", "utf-8")
+    with pytest.raises(ValueError, match="'1' has several labels there"):
+        read_predictions(tmp_path / "net.npz", tree, "tree", str(labels))
