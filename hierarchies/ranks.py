@@ -45,7 +45,16 @@ _OTHER = (
     " infraspecificepithet qualifier usagekey acceptednameusageid nameaccordingto language"
     " decimallatitude decimallongitude eventdate occurrenceid basisofrecord issue"
 ).split()
-_EMPTY = {"na", "n/a", "nan", "null", "<na>"}
+_EMPTY = {"na", "n/a", "n.a.", "#n/a", "nan", "null", "<na>"}
+_MARKS = re.compile(r"[-\u2013\u2014_.?]+")  # '-', '--', '?' ... in the place of a name
+# what is written in the place of a rank that nobody knows or that a taxon does not have: taxa that
+# share such a word are not related by it
+_UNPLACED = {
+    *"unknown unassigned unclassified unidentified undetermined unspecified undefined".split(),
+    *"unplaced uncertain unranked indet indet. none".split(),
+    *("not assigned", "not applicable", "not available", "not identified", "no rank"),
+    *("incertae sedis", "incertae_sedis"),
+}
 
 
 class Columns(NamedTuple):
@@ -85,8 +94,15 @@ def plain(title: str) -> str:
 
 
 def is_empty(cell: str) -> bool:
-    """Whether a cell says that there is nothing, as R, pandas and spreadsheets write it."""
-    return not cell or cell.casefold() in _EMPTY
+    """Whether a cell says that there is nothing, as R, pandas, spreadsheets and people write it."""
+    return not cell or cell.casefold() in _EMPTY or _MARKS.fullmatch(cell) is not None
+
+
+def is_unplaced(cell: str) -> bool:
+    """Whether a cell of a rank says that the rank is not known, such as 'incertae sedis'. In the
+    place of a class the same word is a name, such as that of all images of unknown things.
+    """
+    return " ".join(cell.casefold().split()) in _UNPLACED
 
 
 def columns(header: Sequence[str]) -> Columns:

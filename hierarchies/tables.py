@@ -22,11 +22,14 @@ from hierarchies.draft import (
 from hierarchies.tree import Path, parse_path
 
 # what may stand between the names of a path, in the order in which it is tried
-SEPARATORS = {"/": "/", ">": ">", "|": "|", "\t": "tab", ";": ";", ",": ",", "\\": "\\"}
+SEPARATORS = {"/": "/", "->": "->", ">": ">", "|": "|", "\t": "tab", ";": ";", ",": ",", "\\": "\\"}
+_NEVER_IN_NAMES = ("->", ">", "|")
 _IN_NAMES = ";,\\"  # also within names: a separator only where most lines have it and none a '/'
 _DELIMITERS = ",;\t|"
 # the first line by which Excel says what separates cells
 _SEP_LINE = re.compile(r"\"?sep=([,;\t|])\"?[ \t]*(?:\n|$)", re.IGNORECASE)
+_WHOLE = re.compile(r"^(\d+)(?:\.0+)?$")
+_AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an escaped one
 _LEVELS_FLAG = "--levels COLUMN ... names the columns of the levels, from the top down"
 
 
@@ -55,7 +58,8 @@ def parse_paths(text: str, source: str) -> Draft:
     r"""One class a line: its path, keys joined by '/', a '/' inside a key written '\/'. Empty lines
     do not count.
 
-    Where most lines have another separator, it is taken instead and noted: > | ; , \ or a tab.
+    Where most lines have another separator, it is taken instead and noted: > -> | ; , \ or a tab.
+    A path that comes again counts once, with a note.
     """
     declared = _SEP_LINE.match(text)
     lines = [(number, line) for number, line in numbered_lines(text) if number > 1 or not declared]
@@ -64,8 +68,12 @@ def parse_paths(text: str, source: str) -> Draft:
             source, None, "the file is empty; expected one path such as animal/bird/owl a line"
         )
     separator = path_separator([line for _, line in lines]) or "/"
-    classes = [(number, _path(source, number, line, separator)) for number, line in lines]
-    return without_common_root(Draft(classes, notes=_separator_notes(separator)))
+    first: dict[Path, int] = {}
+    for number, line in lines:
+        first.setdefault(_path(source, number, line, separator), number)
+    notes = _separator_notes(separator) + _repeat_notes("lines", len(lines) - len(first))
+    classes = [(number, path) for path, number in first.items()]
+    return without_common_root(Draft(classes, notes=notes))
 
 
 def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> Draft:
@@ -81,11 +89,27 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
       without a rank are left out and noted, unless they nest between two ranks.
     - Otherwise all columns are levels, from left to right.
 
-    An empty cell (or NA) is a rank that a class does not have: it is skipped, with a note where
-    cells to its right are filled. A column `class` at either end holds names to show for the
-    classes, no part of their paths, unless it is the taxonomic rank: see `ranks.class_is_rank`.
+    An empty cell (NA, or marks such as '-') is a rank that a class does not have: it is skipped,
+    with a note where cells to its right are filled. So is a word such as 'unknown' or 'incertae
+    sedis' in a column of a rank above the class. Rows that repeat another count once. A column
+    `class` at either end holds names to show for the classes, no part of their paths, unless it is
+    the taxonomic rank: see `ranks.class_is_rank`.
     """
     header, rows = _table_rows(text, source)
+    first: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        first.setdefault(tuple(row.cells), row)
+    draft = _draft_of_table(source, header, list(first.values()), levels)
+    return draft._replace(notes=draft.notes + _repeat_notes("rows", len(rows) - len(first)))
+
+
+def _repeat_notes(what: str, count: int) -> tuple[str, ...]:
+    return (f"{count} {what} say the same as one before and count once",) if count else ()
+
+
+def _draft_of_table(
+    source: str, header: list[str], rows: list[Row], levels: Sequence[str] | None
+) -> Draft:
     if levels is not None:
         return _chosen(source, header, rows, levels)
     edges = _edge_columns(source, header, rows)
@@ -169,11 +193,11 @@ def paths_of_rows(
 
 
 def _holds_paths(labels: Sequence[str]) -> bool:
-    """Whether most labels of a column that is not titled as one of paths are parted by '>' or a
-    bar, as in 'Copepoda > Calanus', which are in no name.
+    """Whether most labels of a column that is not titled as one of paths are parted by '>', '->'
+    or a bar, as in 'Copepoda > Calanus', which are in no name.
     """
     mark = path_separator(labels)
-    return mark in (">", "|") and 2 * sum(mark in label for label in labels) > len(labels)
+    return mark in _NEVER_IN_NAMES and 2 * sum(mark in label for label in labels) > len(labels)
 
 
 def _is_named(title: str, written: str, levels: Sequence[str]) -> bool:
@@ -273,8 +297,9 @@ def _separator_notes(separator: str) -> tuple[str, ...]:
 def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
     check_depth(source, line, min(written.count(separator), MAX_DEPTH + 1))
     if separator == "/":
-        return tuple(checked_key(source, line, key) for key in parse_path(written))
-    keys = written.strip(f" {separator}").split(separator)
+        inner = _AROUND.sub("", written)  # as 'find' and 'ls -d */' write folders
+        return tuple(checked_key(source, line, key) for key in parse_path(inner or written))
+    keys = written.split(separator)
     path = tuple(checked_key(source, line, key) for key in keys if key.strip())
     if not path:
         raise fault(source, line, f"{written!r} has no name beside its separators")
@@ -323,8 +348,18 @@ def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
             )
     empty = [at for at in range(width) if not any(row.cells[at] for row in rows)]
     kept = [at for at in range(width) if at not in empty]  # spreadsheets add empty columns
+    if _numbers_rows(rows):
+        kept = kept[1:]
     rows = [Row(line, [cells[at] for at in kept]) for line, cells in rows]
     return rows[0].cells, rows[1:]
+
+
+def _numbers_rows(rows: Sequence[Row]) -> bool:
+    """Whether the first column has no title and only numbers the rows, as pandas and R write it."""
+    (_, (title, *others)), *below = rows
+    numbers = [row.cells[0] for row in below]
+    whole = all(number.isascii() and number.isdigit() for number in numbers)
+    return not title and all(others) and whole and len(set(numbers)) == len(numbers)
 
 
 def _check_titles(source: str, header: list[str], rows: list[Row]) -> None:
@@ -504,7 +539,10 @@ def _chosen(source: str, header: list[str], rows: list[Row], levels: Sequence[st
         if at in found:
             raise fault(source, 1, f"--levels names the column {header[at]!r} twice")
         found.append(at)
-    if len(found) == 1 and path_separator([row.cells[found[0]] for row in rows]) in ("/", ">", "|"):
+    if len(found) == 1 and path_separator([row.cells[found[0]] for row in rows]) in (
+        "/",
+        *_NEVER_IN_NAMES,
+    ):
         return _path_column(source, header, rows, found[0], None)
     classes, notes, of_levels = _paths_of_cells(source, header, rows, found, _titles(header, found))
     return without_common_root(Draft(classes, notes=notes, ranks=of_levels))
@@ -529,8 +567,16 @@ def _paths_of_cells(
     """
     classes, skipped = [], []
     named: dict[Path, str] = {}
+    words: dict[str, None] = {}
     for row in rows:
         filled = [at for at in levels if not ranks.is_empty(row.cells[at])]
+        unplaced = [
+            at
+            for at in filled[:-1]
+            if titles.get(at) in ranks.RANKS and ranks.is_unplaced(row.cells[at])
+        ]
+        words.update(dict.fromkeys(row.cells[at] for at in unplaced))
+        filled = [at for at in filled if at not in unplaced]
         if not filled:
             raise fault(
                 source,
@@ -549,14 +595,19 @@ def _paths_of_cells(
             title = titles.get(at, "")
             if named.setdefault(tuple(keys[:depth]), title) != title:
                 named[tuple(keys[:depth])] = ""
-    if not skipped:
-        return classes, (), named
-    line, title = skipped[0]
-    note = (
-        f"{len(skipped)} of {len(rows)} rows have an empty level above a filled one, which is"
-        f" skipped, such as {title} in line {line}"
-    )
-    return classes, (note,), named
+    notes = []
+    if skipped:
+        line, title = skipped[0]
+        notes.append(
+            f"{len(skipped)} of {len(rows)} rows have an empty level above a filled one, which is"
+            f" skipped, such as {title} in line {line}"
+        )
+    if words:
+        notes.append(
+            f"{', '.join(map(repr, words))} in the place of a rank is not a group of taxa, and"
+            " counts as empty"
+        )
+    return classes, tuple(notes), named
 
 
 def _named(
@@ -626,6 +677,8 @@ def _untitled_edges(header: list[str], rows: list[Row]) -> tuple[list[Row], int,
     """
     if len(header) != 2 or len(ranks.columns(header).ranks) > 1:
         return None
+    if {*header} & {cell for row in rows for cell in row.cells}:
+        rows = [Row(1, list(header)), *rows]  # the first row is an edge as well
     cells = [row.cells for row in rows]
     if any(left == right for left, right in cells):
         return None
@@ -635,8 +688,6 @@ def _untitled_edges(header: list[str], rows: list[Row]) -> tuple[list[Row], int,
     child = next((at for at in (0, 1) if len(set(sides[at])) == len(cells)), None)
     if child is None or "" in sides[child]:
         return None
-    if {*header} & {*sides[0], *sides[1]}:  # the first row is an edge as well
-        rows = [Row(1, list(header)), *rows]
     return rows, child, 1 - child, child
 
 
@@ -648,6 +699,17 @@ def _parents(
     Nodes without a child are the classes. A node whose parent is empty, itself or nowhere in the
     table is at the top. Siblings of one name get their ids behind it.
     """
+    if all(_WHOLE.fullmatch(row.cells[node]) for row in rows):
+        # a column with empty cells has its numbers written as 1.0 by pandas
+        rows = [
+            row._replace(
+                cells=[
+                    _WHOLE.sub(r"\1", cell) if at in (node, above) else cell
+                    for at, cell in enumerate(row.cells)
+                ]
+            )
+            for row in rows
+        ]
     parent, lines, shown = {}, {}, {}
     for line, cells in rows:
         child = checked_key(source, line, cells[node])
@@ -710,14 +772,14 @@ def _edges(text: str, source: str) -> tuple[dict[str, str], dict[str, int]]:
                 source, number, f"expected 'CHILD PARENT', two ids, got {len(ids)} in {line!r}"
             )
         child, above = (checked_key(source, number, node) for node in ids)
-        if child in parent:
+        if parent.setdefault(child, above) != above:
             raise fault(
                 source,
                 number,
                 f"{child!r} has a second parent {above!r}; line {lines[child]} has"
-                f" {parent[child]!r}",
+                f" {parent[child]!r}; keep one of them",
             )
-        parent[child], lines[child] = above, number
+        lines.setdefault(child, number)
     if not parent:
         raise fault(source, None, "the file is empty; expected 'CHILD PARENT' a line")
     return parent, lines

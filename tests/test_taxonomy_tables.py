@@ -314,7 +314,9 @@ NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp", "Cf"]),
     min_size=1,
     max_size=6,
-).filter(lambda name: not ranks.is_empty(name) and name.strip() == name)
+).filter(
+    lambda name: not ranks.is_empty(name) and not ranks.is_unplaced(name) and name.strip() == name
+)
 
 
 @given(

@@ -1,0 +1,78 @@
+"""Class trees as people have them: words in the place of ranks, numbered rows, repeated lines."""
+
+import pytest
+
+from hierarchies import read_tree
+
+
+@pytest.fixture
+def tree_of(tmp_path):
+    def read(content, name="tree.csv", **options):
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_tree(tmp_path / name, self_leaves=True, **options)
+
+    return read
+
+
+@pytest.mark.parametrize("word", ["-", "?", "#N/A", "Unknown", "incertae  sedis", "not assigned"])
+def test_a_word_for_a_rank_that_is_not_known_makes_no_group(tree_of, word):
+    tree, notes = tree_of(
+        f"order,family,genus,label\nCalanoida,{word},{word},a\nCalanoida,{word},{word},b\n"
+        f"Cyclopoida,Oithonidae,{word},c\nunassigned,F,G,d\n"
+    )
+    assert tree.class_paths == (
+        ("Calanoida", "a"),
+        ("Calanoida", "b"),
+        ("Cyclopoida", "Oithonidae", "c"),
+        ("F", "G", "d"),
+    )
+    assert any("'unassigned'" in note and "counts as empty" in note for note in notes)
+
+
+def test_a_class_may_be_called_unknown_and_so_may_a_group_that_is_no_rank(tree_of):
+    tree = tree_of("order,genus\nCalanoida,unknown\nCalanoida,Calanus\nx,y\n").hierarchy
+    assert tree.class_paths[0] == ("Calanoida", "unknown")
+    tree = tree_of("group,kind\nunknown,dark\nunknown,blurred\nalive,Calanus\n").hierarchy
+    assert tree.class_paths[:2] == (("unknown", "dark"), ("unknown", "blurred"))
+
+
+def test_a_first_column_without_a_title_that_numbers_the_rows_is_no_level(tree_of):
+    tree = tree_of(",group,kind\n0,A,a\n1,A,b\n2,B,c\n").hierarchy
+    assert tree.class_paths == (("A", "a"), ("A", "b"), ("B", "c"))
+    with pytest.raises(ValueError, match="every column a name"):
+        tree_of(",group,kind\nx,A,a\ny,A,b\n")
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("t.csv", "order,genus\nA,a\nA,b\nA,a\nB,c\n"),
+        ("t.paths", "A/a\nA/b\nA/a\nB/c\n"),
+        ("t.csv", "child,parent\nA,r\na,A\nb,A\na,A\nB,r\nc,B\n"),
+        ("t.edges", "A r\na A\nb A\na A\nB r\nc B\n"),
+    ],
+)
+def test_a_line_that_says_the_same_again_counts_once(tree_of, name, text):
+    tree, notes = tree_of(text, name)
+    assert tree.class_paths == (("A", "a"), ("A", "b"), ("B", "c"))
+    assert name == "t.edges" or any(note.endswith("count once") for note in notes)
+
+
+def test_ids_of_parents_that_pandas_wrote_as_floats_are_those_of_the_nodes(tree_of):
+    tree = tree_of("id,parent_id,name\n1,,A\n2,1.0,a\n3,1.0,b\n4,,B\n5,4.0,c\n").hierarchy
+    assert tree.class_paths == (("A", "a"), ("A", "b"), ("B", "c"))
+
+
+def test_the_first_row_of_untitled_edges_counts_though_its_child_is_no_child_again(tree_of):
+    tree = tree_of("Copepoda;living\nCalanus;Copepoda\nOithona;Copepoda\nDiatom;living\n").hierarchy
+    assert tree.class_paths == (("Copepoda", "Calanus"), ("Copepoda", "Oithona"), ("Diatom",))
+
+
+def test_paths_as_find_and_people_write_them(tree_of):
+    assert tree_of("A/a/\nA/b/\n/B/c\n", "t.txt").hierarchy.class_paths == (
+        ("A", "a"),
+        ("A", "b"),
+        ("B", "c"),
+    )
+    tree = tree_of("x -> A -> a\nx -> A -> b\nx -> B -> c-\n", "t.txt").hierarchy
+    assert tree.class_paths == (("A", "a"), ("A", "b"), ("B", "c-"))
