@@ -30,9 +30,9 @@ from torch.nn import functional as F  # noqa: E402
 from torchvision.io import ImageReadMode, decode_jpeg  # noqa: E402
 
 from data.cache import build_cache  # noqa: E402
-from data.fingerprints import NEWEST  # noqa: E402
 from data.stream import Stream  # noqa: E402
 from data.unlabelled import Shape, read_batches  # noqa: E402
+from files.fingerprints import NEWEST  # noqa: E402
 
 CACHE = "cache"  # folder
 OVER_PILLOW, OF_TORCHVISION = 1.6, 0.95

@@ -19,8 +19,8 @@ import numpy as np
 
 from data.cache_writer import checksums, fill, read_or_reason, refusal
 from data.decoding import DECODERS, PASSING, Box
-from data.fingerprints import FIRST, HASHES, pixels_fingerprint
 from data.unfinished import PIXELS, ROWS, STATE, is_ours, machine_of
+from files.fingerprints import FIRST, HASHES, pixels_fingerprint
 from files.locks import file_lock
 from files.writing import out_of_space, remove_leftovers, sync_folder
 
@@ -40,7 +40,7 @@ class ImageCache:
             fingerprint when it is first read.
         sizes (S, 2): float32 original width and height, in pixels.
         fingerprints (S,): uint64 hashes of size and pixels; equal for equal images.
-        fingerprints_of: By which of `data.fingerprints.HASHES`.
+        fingerprints_of: By which of `files.fingerprints.HASHES`.
         kept (S,): Position of each image in the list of files; misses the bad ones that were
             skipped.
         bad: Path and reason of each file that could not be read.

@@ -19,9 +19,9 @@ from PIL import Image
 
 from data.blocks import blocks
 from data.decoding import Box, Decoded, read_image, reason
-from data.fingerprints import NEWEST
 from data.progress import progress
 from data.unfinished import PIXELS, Unfinished
+from files.fingerprints import NEWEST
 from files.writing import Together, open_to_update, sync_folder
 
 SHOWN = 20

@@ -17,7 +17,6 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from data.bare import bare_copies, ended_jpeg
 from data.contents import File, for_pillow, opened, size_of
-from data.fingerprints import NEWEST, pixels_fingerprint
 from data.jpeg import check_torchvision, decode_jpeg, plain_jpeg
 from data.tiff import (
     ORIENTATION,
@@ -30,6 +29,7 @@ from data.tiff import (
     read_values,
     unread,
 )
+from files.fingerprints import NEWEST, pixels_fingerprint
 
 try:
     from PIL import AvifImagePlugin
@@ -122,7 +122,7 @@ class Decoded(NamedTuple):
     truncated: bool = False
 
     def fingerprint(self, of: str = NEWEST) -> int:
-        """64 bits of a hash of original size and pixels, one of `data.fingerprints.HASHES`; equal
+        """64 bits of a hash of original size and pixels, one of `files.fingerprints.HASHES`; equal
         for equal images.
         """
         return pixels_fingerprint(self.pixels, self.size, of)

@@ -1,7 +1,6 @@
 """Original sizes of images from the head of their files, read once and kept."""
 
 import contextlib
-import hashlib
 import os
 import zipfile
 from collections.abc import Sequence
@@ -15,10 +14,10 @@ import numpy as np
 from data.cache import FOLDER, files_digest, key_in
 from data.decoding import PASSING, Head, read_head, reason
 from data.progress import progress
+from files.fingerprints import file_fingerprint
 from files.writing import whole_file
 
 FORMAT = 4  # raised whenever the same files would give other sizes
-ENDS = 4096  # bytes at both ends of a file that its fingerprint is made of
 _ARRAYS = ("sizes", "fingerprints", "deep", "colour")
 AT_ONCE = 256  # files a thread reads before it reports
 
@@ -29,7 +28,7 @@ class Headers(NamedTuple):
     Fields:
         sizes (S, 2): float32 width and height in pixels, as a viewer shows the image; NaN rows for
             bad files.
-        fingerprints (S,): uint64, see `file_fingerprint`; 0 for bad files.
+        fingerprints (S,): uint64, see `files.fingerprints`; 0 for bad files.
         deep, colour (S,): See `data.decoding.Head`; False for bad files.
         bad: Path and reason of each file that is not an image.
         kept: Whether the sizes could be written down for the next time.
@@ -91,18 +90,6 @@ def read_headers(
     arrays = dict(zip(_ARRAYS, (sizes, fingerprints, deep, colour)))
     kept = passing or _store(stored, bad=np.array(bad, dtype=str).reshape(-1, 2), **arrays)
     return Headers(*arrays.values(), bad, kept)
-
-
-def file_fingerprint(path: str | os.PathLike) -> int:
-    """64 bits of a hash of a file's size and of the first and last 4096 bytes of its content, which
-    is what can be read of a million files. Raises: OSError.
-    """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        digest = hashlib.blake2b(b"%d " % size + file.read(ENDS), digest_size=8)
-        file.seek(max(size - ENDS, 0))
-        digest.update(file.read(ENDS))
-    return int.from_bytes(digest.digest(), "big")
 
 
 def _read_heads(root: Path, files: Sequence[str]) -> list[tuple[Head, int] | str]:

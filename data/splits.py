@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from data.apportionment import apportion
-from data.fingerprints import NEWEST, is_of_pixels, pixels_fingerprint
 from data.groups import share_out
 from data.progress import progress
+from files.fingerprints import NEWEST, is_of_pixels, pixels_fingerprint
 from files.text import printable
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
@@ -56,7 +56,7 @@ class Splits:
         fingerprints (S,): uint64 hashes of the images' content, equal for equal images; None where
             they are made of the pixels, an array, when they are asked for.
         fingerprints_of: What the fingerprints are made of: the pixels as stored, by one of
-            `data.fingerprints.HASHES`, or 'files'.
+            `files.fingerprints.HASHES`, or 'files'.
         groups (S,): int64 group of each image, which no split parts but one that was given; None
             where there are none.
         group_names (G): Name of each group, by its number.

@@ -13,10 +13,10 @@ import numpy as np
 from data.cache import ImageCache, build_cache
 from data.cache_writer import refusal
 from data.decoding import Box, read_image
-from data.fingerprints import FILES
 from data.headers import read_headers
 from data.image_notes import ImageNotes
 from data.stream import Stream, Upscaled
+from files.fingerprints import FILES
 
 # bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
 CACHE_LIMIT = 64e9
@@ -55,7 +55,7 @@ class Images(NamedTuple):
         kept (K,): Position of each image in the list of files.
         notes: What the user should be told.
         fingerprints (K,): uint64 hashes of the images' content.
-        fingerprints_of: What they are made of, see `data.fingerprints`.
+        fingerprints_of: What they are made of, see `files.fingerprints`.
         cache: The cache they come from, if they do.
     """
 

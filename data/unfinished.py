@@ -19,8 +19,8 @@ import PIL
 import xxhash
 
 from data.decoding import PASSING, Decoded
-from data.fingerprints import NEWEST
 from data.image_notes import ImageNotes
+from files.fingerprints import NEWEST
 from files.writing import Together, open_to_update, sync_folder, write_whole
 
 FORMAT = 1  # raised whenever what is written here, or the order of the rows, changes

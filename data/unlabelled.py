@@ -178,7 +178,7 @@ def read_batches(
         batch_size: Files in a batch, 1 or more.
         workers: Threads that decode; as many as there are cores by default.
         boxes: For each file the part of it to cut out first; None for whole images.
-        fingerprints: Those of `data.fingerprints.HASHES` that are wanted.
+        fingerprints: Those of `files.fingerprints.HASHES` that are wanted.
 
     Raises: ValueError: If batch_size is below 1.
     """

@@ -9,8 +9,7 @@ from PIL import Image
 
 from data.cifar100_files import read_picture
 from data.decoding import read_image
-from data.fingerprints import FILES, is_of_pixels, pixels_fingerprint
-from data.headers import file_fingerprint
+from files.fingerprints import FILES, file_fingerprint, is_of_pixels, pixels_fingerprint
 from runs.folder import Run
 
 _PICTURE = 320  # pixels of the longer side of an example image

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data.fingerprints import FILES, is_of_pixels
-from data.headers import file_fingerprint
+from files.fingerprints import FILES, file_fingerprint, is_of_pixels
 from runs.folder import Run
 
 # of images with copies in several splits the first counts
@@ -21,7 +20,7 @@ class KnownImages:
         run: A run; of one without a split.csv, or with hashes of a later version, nothing is known.
 
     Attributes: hashes, the fingerprints of pixels that `splits` asks for, of
-    `data.fingerprints.HASHES`.
+    `files.fingerprints.HASHES`.
     """
 
     def __init__(self, run: Run):

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +33,7 @@ from files.trunks import find_trunk, shared_place
 from files.writing import open_to_append, remove_leftovers, write_whole
 from hierarchies import Hierarchy
 from metrics.outputs import Outputs, outputs_of
+from runs import tensors
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +68,13 @@ _OF_IMAGES = (
     "prototype_scores",
 )
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
+MLFLOW = "mlflow.json"  # where the run is in MLflow, and how much of it
+STARTED_FROM = "started_from.csv"  # with --start_from, what became of each class
+_CLEARED = (  # before another run begins, in this order
+    *("metrics.csv", CHECKSUMS, "config.json", "epochs.csv", "last.pt", "last-1.pt", "best.pt"),
+    *(f"{name}.pkl" for name in ARRAYS),
+    *("log.txt", MLFLOW, STARTED_FROM),
+)
 _READ_ONCE = ("config", "hierarchy", "split", "epochs", "metrics")  # properties, by their files
 _WRITES_TRUNK = (
     "any run of the record that starts from the same network writes it again, this one with"
@@ -195,8 +201,8 @@ class Run:
 
     @property
     def fingerprints_of(self) -> str | None:
-        """What the fingerprints in split.csv are made of, see `data.fingerprints`; None where there
-        are none, in runs of earlier versions.
+        """What the fingerprints in split.csv are made of, see `files.fingerprints`; None where
+        there are none, in runs of earlier versions.
         """
         images = self.config.get("images")
         of = images.get("fingerprints_of") if isinstance(images, dict) else None
@@ -267,7 +273,7 @@ class Run:
         """
         path = self.folder / Path(name).name  # config.json names it, which may come from others
         try:
-            content = _load_tensors(path, check)
+            content = tensors.load(path, check)
         except FileNotFoundError as error:
             raise RunError(
                 f"{path} is missing; continue the run with --resume or start it with --overwrite"
@@ -296,7 +302,7 @@ class Run:
                 " evaluate.py --pack makes a copy of a run that has all it needs"
             )
         try:
-            content = _load_tensors(file, check) if check else _looked_at(file, _stamp(file))
+            content = tensors.load(file) if check else tensors.look_at(file)
             if content["trunk"] != digest:
                 raise ValueError("it is another trunk")
             return content["model"]
@@ -449,25 +455,8 @@ class Run:
         """Removes the files of an earlier run and what was made of it, the sign of its end first;
         all else stays.
         """
-        checkpoints, arrays = (
-            ("last.pt", "last-1.pt", "best.pt"),
-            [f"{name}.pkl" for name in ARRAYS],
-        )
-        names = [
-            "metrics.csv",
-            CHECKSUMS,
-            "config.json",
-            "epochs.csv",
-            *checkpoints,
-            *arrays,
-            "log.txt",
-            "mlflow.json",
-            "started_from.csv",
-        ]
-        for name in [
-            *names,
-            *(path.name for pattern in DERIVED for path in self.folder.glob(pattern)),
-        ]:
+        derived = [path.name for pattern in DERIVED for path in self.folder.glob(pattern)]
+        for name in [*_CLEARED, *derived]:
             (self.folder / name).unlink(missing_ok=True)
             self._forget(name)
 
@@ -537,12 +526,8 @@ class Run:
         """Tensors and builtins only. The previous last.pt stays as last-1.pt until the next one is
         whole.
         """
-        import torch
-
-        # torch.save to a path writes the path's name into the file: bytes would differ by run
-        buffer = io.BytesIO()
-        torch.save(_canonical({"format": FORMAT, **content}), buffer)
-        self._replace(name, buffer.getvalue(), "last-1.pt" if name == "last.pt" else None)
+        content = tensors.dump({"format": FORMAT, **content})
+        self._replace(name, content, "last-1.pt" if name == "last.pt" else None)
 
     def save_trunk(self, digest: str, state: Mapping[str, torch.Tensor]) -> None:
         """Puts a frozen trunk where all runs of the record find it, if it is not there already or
@@ -552,18 +537,15 @@ class Run:
             digest: Its hash, see `models.trunk_digest`.
             state: Its part of a classifier's state dict.
         """
-        import torch
-
         path = shared_place(self.folder, digest)
         try:
-            if _load_tensors(path, check=True)["trunk"] == digest:
+            if tensors.load(path)["trunk"] == digest:
                 return
         except Exception:  # missing or damaged
             pass
-        buffer = io.BytesIO()
-        torch.save(_canonical({"format": FORMAT, "trunk": digest, "model": state}), buffer)
+        content = tensors.dump({"format": FORMAT, "trunk": digest, "model": state})
         try:
-            write_whole(path, buffer.getvalue())
+            write_whole(path, content)
         except OSError as error:
             raise _unwritable(path, error) from error
 
@@ -671,36 +653,8 @@ def _changed(path: Path) -> RunError:
     )
 
 
-def _load_tensors(path: Path, check: bool) -> dict:
-    import torch
-
-    if check:
-        _check_archive(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-@lru_cache(maxsize=1)
-def _looked_at(trunk: Path, stamp: tuple[int, ...]) -> dict:
-    """A trunk that is not checked: a record of many runs on one looks at it once."""
-    return _load_tensors(trunk, False)
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes with a file."""
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
 def _is_digest(text: object) -> bool:
     return isinstance(text, str) and re.fullmatch("[0-9a-f]{32}", text) is not None
-
-
-def _check_archive(path: Path) -> None:
-    """Computes the checksums in a checkpoint, which torch.load passes over. Raises: BadZipFile."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise zipfile.BadZipFile(f"{damaged} does not have its checksum")
 
 
 def _digest(content: bytes) -> str:
@@ -729,16 +683,3 @@ def _csv(table: pd.DataFrame) -> str:
     return table.to_csv(
         index=False, na_rep="nan", lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC
     )
-
-
-def _canonical(content: object) -> object:
-    """The same content in new containers and with equal strings made one, so that equal content
-    gives equal bytes.
-    """
-    if isinstance(content, str):
-        return sys.intern(str(content))
-    if isinstance(content, Mapping):
-        return {_canonical(key): _canonical(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return type(content)(_canonical(value) for value in content)
-    return content

@@ -28,9 +28,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from files.locks import file_lock
-from runs.folder import Run
+from runs.folder import MLFLOW, Run
 
-STATE = "mlflow.json"  # in the run's folder: where the run is in MLflow, and how much of it
 ARTEFACTS = ("config.json", "hierarchy.json", "epochs.csv", "metrics.csv", "log.txt")
 SECONDS_FOR_ANSWERS = 5  # for one answer, while training waits; a second try doubles it
 SECONDS_FOR_FILES = 30  # the same while files are sent, when training is over
@@ -301,7 +300,7 @@ class Tracker:
 
     def _keep(self, **changes) -> None:
         self.state.update(changes)
-        self.record.write_json(STATE, {**self.state, "uri": public_uri(self.uri)})
+        self.record.write_json(MLFLOW, {**self.state, "uri": public_uri(self.uri)})
 
 
 def mlflow_name(name: str) -> str:
@@ -374,7 +373,7 @@ def _read_state(record: Run) -> dict:
     anew.
     """
     try:
-        state = json.loads((record.folder / STATE).read_text("utf-8"))
+        state = json.loads((record.folder / MLFLOW).read_text("utf-8"))
         wanted = {"run_id": str, "epochs": int, "complete": bool}
         return state if all(isinstance(state[key], kind) for key, kind in wanted.items()) else {}
     except (OSError, ValueError, LookupError, TypeError):

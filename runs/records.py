@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from files import fingerprints
 from files.pickles import is_sealed
 from runs.folder import Run, RunError
 
@@ -162,7 +163,7 @@ def _read_entry(run: Run) -> Entry:
     )
     images, places = config.get("images"), config.get("places")
     digests = {}
-    if run.fingerprints_of not in (None, "files"):
+    if run.fingerprints_of not in (None, fingerprints.FILES):
         others = config.get("images_by")
         digests = {**(others if isinstance(others, dict) else {})}
         digests[run.fingerprints_of] = str(images.get("digest"))

@@ -19,8 +19,8 @@ from data import cache as cache_module
 from data import cache_writer, decoding, unfinished
 from data.cache import build_cache
 from data.decoding import read_image
-from data.fingerprints import HASHES, pixels_fingerprint
 from files import writing
+from files.fingerprints import HASHES, pixels_fingerprint
 from hierarchies import scan_folders
 
 ODD_NAMES = ("Tripos furca, duplets/a b.png", "Ærøskøbing/浮游.png", "quote's (x)/100%.png")

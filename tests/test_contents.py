@@ -8,8 +8,8 @@ from tiff_files import tiff
 
 from data.contents import FileContent
 from data.decoding import read_image
-from data.fingerprints import HASHES
 from data.unlabelled import Shape, read_batches
+from files.fingerprints import HASHES
 
 
 @pytest.fixture(scope="module")

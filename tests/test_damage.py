@@ -26,7 +26,7 @@ from evaluation.recorded import read_source
 from files.pickles import SEAL, dump_arrays, load_arrays
 from files.trunks import shared_place
 from options import command_line
-from runs import folder
+from runs import folder, tensors
 from runs.folder import Run, RunError
 from training.start import main
 
@@ -317,12 +317,12 @@ def test_a_trunk_of_many_runs_is_looked_at_once_until_it_changes(tmp_path, monke
         torch.save({"trunk": digest, "model": {"w": torch.full((3,), value)}}, f"{place}.new")
         os.replace(f"{place}.new", place)
 
-    def load(path, check, real=folder._load_tensors):
+    def load(path, check=True, real=tensors.load):
         read.append(path.name)
         return real(path, check)
 
     put(1.0)
-    monkeypatch.setattr(folder, "_load_tensors", load)
+    monkeypatch.setattr(tensors, "load", load)
     for name in "ab":
         run = write_run(tmp_path, name, 1, {"accuracy": 0.5})
         content = {"format": folder.FORMAT, "trunk": digest, "model": {}}

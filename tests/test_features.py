@@ -15,8 +15,8 @@ from trained import train_small
 import evaluate
 import predict
 from data import splits
-from data.fingerprints import FILES, FIRST, NEWEST
 from evaluation.model import load_model
+from files.fingerprints import FILES, FIRST, NEWEST
 from models import build_backbone
 from runs.folder import Run, RunError
 from training import features as module

@@ -14,10 +14,10 @@ from PIL import Image
 import evaluate
 import train
 from data.cache import build_cache
-from data.fingerprints import HASHES
-from data.headers import file_fingerprint, read_headers
+from data.headers import read_headers
 from data.unlabelled import Shape, read_batches
 from evaluation.known_images import KnownImages, KnownToAny
+from files.fingerprints import HASHES, file_fingerprint
 from options import command_line
 from runs.folder import Run
 from runs.records import read_record

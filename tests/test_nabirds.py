@@ -16,7 +16,7 @@ import train_nabirds
 from data import nabirds
 from data.cache import build_cache
 from data.decoding import read_image
-from data.fingerprints import pixels_fingerprint
+from files.fingerprints import pixels_fingerprint
 from hierarchies.distances import path_length
 from options import command_line
 from runs.folder import Run

@@ -298,7 +298,7 @@ def test_epochs_trained_without_mlflow_are_sent_when_it_is_asked_for(
     other = store.replace(".db", "-2.db")  # a store that has nothing of it yet
     shutil.copy(store.removeprefix("sqlite:///"), other.removeprefix("sqlite:///"))
     _, record = run("--epochs", "2")
-    assert not (record.folder / mlflow_log.STATE).exists()
+    assert not (record.folder / mlflow_log.MLFLOW).exists()
     assert run("--epochs", "2", "--mlflow", store)[0] == 0
     client, found = logged(store, record)
     assert (
@@ -327,7 +327,7 @@ def test_tracking_changes_no_byte_of_the_record_and_overwrite_makes_another_mlfl
     _, first = logged(store, record)
     run(*options, "--overwrite")
     assert {name: (record.folder / name).read_bytes() for name in names} == kept
-    assert not (record.folder / mlflow_log.STATE).exists()
+    assert not (record.folder / mlflow_log.MLFLOW).exists()
     client_of(store).delete_run(first.info.run_id)
     run(*options, "--overwrite", "--mlflow", store)
     assert logged(store, record)[1].info.run_id != first.info.run_id
@@ -379,7 +379,7 @@ def test_servers_stores_and_nothing_are_taken(monkeypatch, tmp_path, uri):
     ["", "[]", "null", '{"run_id": 3}', '{"run_id": "a", "epochs": "1", "complete": true}'],
 )
 def test_a_damaged_state_counts_as_none(tmp_path, content):
-    (tmp_path / mlflow_log.STATE).write_text(content)
+    (tmp_path / mlflow_log.MLFLOW).write_text(content)
     assert mlflow_log.Tracker(None, Run(tmp_path)).state == {
         "run_id": None,
         "epochs": 0,

@@ -19,14 +19,14 @@ import startup
 from metrics import suite
 from metrics.per_image import per_image
 from options import argument_files, command_line
-from runs.folder import ARRAYS, FORMAT, Bystander, Run, RunError
+from runs.folder import ARRAYS, FORMAT, STARTED_FROM, Bystander, Run, RunError
 from runs.mlflow_log import Tracker, check_uri, without_secrets
 from runs.provenance import provenance
 from training import identity, loop
 from training.devices import Devices, choose_devices, count_gpus, lacks_memory
 from training.epoch_stats import Diverged
 from training.features import open_features
-from training.going_on import TABLE, check_start
+from training.going_on import check_start
 from training.outputs import compute_outputs
 from training.scores import read_outputs
 from training.setup import TrainingState, assemble
@@ -261,7 +261,7 @@ def _open(
     }
     if training.started_from is not None:
         result["started_from"], table = training.started_from
-        record.write_table(TABLE, table)
+        record.write_table(STARTED_FROM, table)
     devices = {"device": training.devices.name, "processes": training.team.size}
     places = {name: machine[name] for name in command_line.PLACES}
     places["data_dir"] = identity.place(machine)

@@ -11,9 +11,9 @@ import torch
 
 import data
 from data import Batches, Splits
-from data.fingerprints import HASHES, is_of_pixels
 from data.progress import progress
 from data.row_file import CHUNK, begun, described, open_rows
+from files.fingerprints import HASHES, is_of_pixels
 from models import BACKBONES, has_frozen_trunk, split_state, trunk_digest
 from training.setup import TrainingState
 from training.shared import Shared

@@ -11,9 +11,8 @@ import pandas as pd
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from models import Classifier, going_on
-from runs.folder import Run, RunError
+from runs.folder import STARTED_FROM, Run, RunError
 
-TABLE = "started_from.csv"  # in a run's folder
 # what decides which weights a model has, and what its class vectors mean
 SAME = ("backbone", "method", "dim", "distance", "legacy_stem", "no_normalize")
 
@@ -61,7 +60,7 @@ def start_from(
     shown = ", ".join(f"{counts[status]} {status}" for status in ("kept", "moved", "new", "gone"))
     random = sum(move.status == "new" and not move.sources for move in changes)
     chance = f", {random} of them at random" if random else ""
-    note = f"started from {run.folder} ({name}): classes {shown}{chance}; see {TABLE}"
+    note = f"started from {run.folder} ({name}): classes {shown}{chance}; see {STARTED_FROM}"
     table = pd.DataFrame(
         {
             "class": [format_path(move.path) for move in changes],

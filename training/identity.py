@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import data
-from data.fingerprints import FILES, is_of_pixels
+from files.fingerprints import FILES, is_of_pixels
 from files.text import printable
 from options import folder_name
 from runs.folder import Run, RunError
