@@ -26,7 +26,14 @@ _ELSEWHERE = {
         *UNREAD_IMAGES,
         *"svg eps pdf nii fits npy mp4 avi mov mkv".split(),
     ),
-    "archives: unpack them": tuple("zip tar tgz gz bz2 xz 7z rar".split()),
+    "archives: unpack them": tuple("zip gz bz2 xz 7z rar".split()),
+    "archives: unpack them; python scripts/unpack.py makes files and a table of WebDataset's": (
+        "tar",
+        "tgz",
+    ),
+    "tables: python scripts/unpack.py makes files and a table of those that hold images": (
+        "parquet",
+    ),
 }
 _JUNK = {
     "thumbs.db",

@@ -52,6 +52,8 @@ _NOT_TEXT = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
     b"\x1f\x8b": "compressed (gzip): unpack it",
     b"%PDF": "a PDF document",
+    b"PAR1": "a Parquet file: save it as CSV UTF-8; python scripts/unpack.py makes files and a"
+    " table of one that holds images",
 }
 
 

@@ -408,10 +408,11 @@ def test_no_name_of_the_trees_is_cut_by_the_edge(shown):
         """(() => {
           const names = ["root", "a " + "very ".repeat(30) + "long name", "b", "1", "2", "3", "4"];
           const parent = [-1, 0, 0, 1, 1, 2, 2], leaves = [3, 4, 5, 6];
-          const tree = { names, parent, leaves, order: [0, 1, 2, 3], colours: parent.map(() => "") };
-          const learned = { parent, item: [-1, -1, -1, 0, 1, 2, 3], join: [2, 0.1, 1, 0, 0, 0, 0],
-            size: [4, 2, 2, 1, 1, 1, 1], shared: [4, 2, 2, 1, 1, 1, 1], taxon: [0, 1, 2, 3, 4, 5, 6],
-            start: 0, unit: "angle", crossings: 0 };
+          const order = [0, 1, 2, 3], colours = parent.map(() => "");
+          const tree = { names, parent, leaves, order, colours };
+          const size = [4, 2, 2, 1, 1, 1, 1], taxon = [0, 1, 2, 3, 4, 5, 6];
+          const learned = { parent, size, shared: size, taxon, start: 0, unit: "angle",
+            item: [-1, -1, -1, 0, 1, 2, 3], join: [2, 0.1, 1, 0, 0, 0, 0], crossings: 0 };
           const picture = document.body.appendChild(tanglegram(tree, learned, 15));
           const width = picture.viewBox.baseVal.width;
           const boxes = [...picture.querySelectorAll("text")].map((text) => text.getBBox());
