@@ -19,8 +19,8 @@ if __name__ == "__main__":  # the folder of this script would hide packages of t
 
 import numpy as np
 
-from evaluation.answers import choose_decision
 from evaluation.counting import counting_images
+from evaluation.decision import choose_decision
 from evaluation.sources import Source
 from hierarchies import Hierarchy
 from metrics.posterior import node_probabilities, softmax

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from data.progress import progress
-from evaluation.answers import Decision
+from evaluation.decision import Decision
 from evaluation.sources import Source
 from files.text import encoded, for_people
 from hierarchies import Hierarchy

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from data.unlabelled import Shape
-from evaluation.answers import Decision
+from evaluation.decision import Decision
 from evaluation.model import image_shape, load_model, read_prototypes
 from evaluation.prediction import PredictionOptions, decide
 from files.writing import replacing

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from evaluation.answers import choose_decision, cover_threshold
+from evaluation.decision import choose_decision, cover_threshold
 from evaluation.sources import Source
 from hierarchies import Hierarchy
 from metrics.covers import least_covers

@@ -27,8 +27,9 @@ import numpy as np
 import pandas as pd
 
 from data.contents import FileContent
-from evaluation.prediction import PredictionOptions, decide, introduction, make_predictor
+from evaluation.prediction import PredictionOptions, decide, make_predictor
 from evaluation.predictor import Predictor, as_csv
+from evaluation.remarks import introduction
 from files.text import printable, shortened
 from hierarchies.tree import parse_path
 

@@ -179,7 +179,7 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
         raise RunError(f"unfinished: {records.epochs_done(run)}; go on with --resume, then draw it")
     source, epochs = read_source(run), run.epochs
     best = None
-    if run.result_checkpoint == "best.pt" and "epoch" in epochs.columns:
+    if run.chose_epoch and "epoch" in epochs.columns:
         numbers = epochs.apply(pd.to_numeric, errors="coerce")
         best = best_epoch(numbers.to_dict("records"), run.options.get("choose"))
     files = run.arrays_of_classes("test").get("files")

@@ -38,6 +38,9 @@ from runs import tensors
 if TYPE_CHECKING:
     import torch
 
+# pyarrow, where it is installed, refuses file names that are not valid UTF-8
+pd.set_option("mode.string_storage", "python")
+
 FORMAT = 1  # of the folder; raised when an older reader would misread a newer run
 # what evaluate.py and visualize.py make of a run
 DERIVED = (
@@ -350,6 +353,11 @@ class Run:
                 " the name of a file; run it again with --overwrite"
             )
         return name
+
+    @property
+    def chose_epoch(self) -> bool:
+        """Whether validation images chose the epoch that the run's results come from."""
+        return self.result_checkpoint == "best.pt"
 
     def outputs(self, name: str = "test", scores: Mapping[str, np.ndarray] = {}) -> Outputs:
         """What the metrics need of one split: of its images with a class, and those labelled at

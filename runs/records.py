@@ -31,9 +31,6 @@ FILES = (
     "class_vectors",
     "start_from",
 )
-pd.set_option(
-    "mode.string_storage", "python"
-)  # pyarrow, where it is installed, refuses file names that are not valid UTF-8
 _RUN_FILES = {"config.json", "metrics.csv", "epochs.csv", "test.pkl", "last.pt", "best.pt"}
 
 

@@ -6,8 +6,8 @@ from recorded import make_arrays, write_whole_run
 from scored_outputs import log
 from trees import FLAT
 
-from evaluation.answers import choose_decision
 from evaluation.averaged import check_same_classes, mean_scores
+from evaluation.decision import choose_decision
 from evaluation.model import AveragedEmbedder
 from evaluation.sources import Source
 from metrics.calibration import calibrate

@@ -8,8 +8,8 @@ from trees import FLAT, TREE
 
 import evaluate
 import predict
-from evaluation.answers import choose_decision, cover_threshold
 from evaluation.coarse import amended_scores, combine
+from evaluation.decision import choose_decision, cover_threshold
 from evaluation.model import AmendedEmbedder
 from evaluation.sources import Source
 from hierarchies.variants import cut

@@ -19,8 +19,9 @@ from trees import TREE
 import models
 import predict
 import train
-from evaluation import prediction
-from evaluation.answers import Answerer, Decision, choose_decision, true_classes
+from evaluation import remarks
+from evaluation.answers import Answerer, true_classes
+from evaluation.decision import Decision, choose_decision
 from evaluation.sources import Source
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
@@ -518,20 +519,18 @@ def test_calibration_images_that_are_lost_are_missed(runs, call, tmp_path):
 
 
 def test_predict_says_where_the_temperature_is_not_known():
-    assert "do not determine it" in prediction.describe_temperature(
-        Temperature(1.0, 9, False, False)
-    )
-    text = prediction.describe_temperature(Temperature(0.4, 9, True, True))
+    assert "do not determine it" in remarks.describe_temperature(Temperature(1.0, 9, False, False))
+    text = remarks.describe_temperature(Temperature(0.4, 9, True, True))
     assert "all 9 are answered right" in text
-    assert "\n" not in prediction.describe_temperature(Temperature(0.4, 9, True, False))
+    assert "\n" not in remarks.describe_temperature(Temperature(0.4, 9, True, False))
 
 
 def test_a_threshold_of_zero_is_pointed_out():
     made = Promise(0.0, 0.9, (0.7, 1.0), 9)
     decision = Decision("threshold", {"threshold": 0.0}, promise=made)
-    assert "no answer backs off" in prediction.describe_promise(decision, 0.9)
+    assert "no answer backs off" in remarks.describe_promise(decision, 0.9)
     decision = decision._replace(promise=made._replace(value=0.5))
-    assert "no answer backs off" not in prediction.describe_promise(decision, 0.9)
+    assert "no answer backs off" not in remarks.describe_promise(decision, 0.9)
 
 
 def test_images_of_the_run_are_told_from_new_ones(call, tmp_path):

@@ -10,7 +10,7 @@ from trees import TREE
 import predict
 from data.label_map import apply_label_map
 from data.table import read_table
-from evaluation.answers import choose_decision
+from evaluation.decision import choose_decision
 from evaluation.scope import choose_scope
 from evaluation.sources import Source
 from hierarchies import Hierarchy, ranks, read_tree

@@ -8,7 +8,8 @@ from trees import PATHS
 
 import evaluate
 from evaluation import sources
-from evaluation.answers import Answerer, choose_decision, cover_threshold
+from evaluation.answers import Answerer
+from evaluation.decision import choose_decision, cover_threshold
 from evaluation.rules_table import compare_rules
 from evaluation.sources import Source
 from metrics import RULES

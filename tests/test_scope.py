@@ -6,7 +6,8 @@ from recorded import write_whole_run
 from scored_outputs import log
 from trees import TREE
 
-from evaluation.answers import Answerer, Decision, choose_decision, cover_threshold
+from evaluation.answers import Answerer
+from evaluation.decision import Decision, choose_decision, cover_threshold
 from evaluation.scope import choose_scope
 from evaluation.sources import Source
 from hierarchies.tree import format_path

@@ -21,7 +21,8 @@ from trees import TREE
 
 import predict
 from evaluation import load, serving
-from evaluation.answers import Answerer, Decision
+from evaluation.answers import Answerer
+from evaluation.decision import Decision
 from evaluation.serving import Answering, make_server, shown
 from hierarchies.tree import parse_path
 

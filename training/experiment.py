@@ -199,7 +199,7 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
 
 def _best(record: Run) -> dict | None:
     """The checkpoint of the results, where that is not the last one, which is at hand."""
-    return record.checkpoint("best.pt") if record.result_checkpoint == "best.pt" else None
+    return record.checkpoint("best.pt") if record.chose_epoch else None
 
 
 def _lock(held: ExitStack, record: Run) -> None:
@@ -245,7 +245,7 @@ def _open(
         for note in identity.check_same(record, options, machine, splits):
             record.log(f"note: {note}")
         identity.mend(record, splits)
-        if record.result_checkpoint == "best.pt" and (record.folder / "best.pt").exists():
+        if record.chose_epoch and (record.folder / "best.pt").exists():
             record.checkpoint("best.pt")  # else its damage would be found when all epochs are done
         return
     notes = identity.note_replaced(record, machine)
