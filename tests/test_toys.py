@@ -3,8 +3,10 @@
 A toy of each kind is registered and run from the command line; nothing else knows of them.
 """
 
+import importlib
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,8 +25,11 @@ import losses
 import models
 import predict
 import visualize
+from data import AUGMENTATIONS
 from data.options import SEED, SHARED
-from hierarchies import Hierarchy
+from data.transforms import Augmentation
+from hierarchies import WEIGHTINGS, Hierarchy
+from hierarchies.weights import Weighting
 from losses.base import Loss, check_batch
 from losses.penalties import Penalty
 from metrics import METRICS, RULES, catalogue
@@ -35,6 +40,9 @@ from models.backbones import Spec
 from models.proxy_heads import ProxyHead, dissimilarity_ratio
 from models.scale import Inflection
 from models.sphere import angle
+from optimization import OPTIMIZERS, SCHEDULES
+from optimization.optimizers import Kind
+from optimization.schedules import Schedule
 from options import command_line
 from registry import KEEP, Option, fraction, nonnegative, positive, positive_int, possible
 from runs.folder import Run
@@ -42,17 +50,6 @@ from training import start
 from training.rebuild import rebuilding
 
 ROOT = Path(__file__).resolve().parents[1]
-
-# what is touched to add a part, beside its tests: its own file, and the one with the registry
-TOUCHED = {
-    "loss": ("losses/<name>.py", "losses/__init__.py"),
-    "head": ("models/<name>.py", "models/heads.py"),
-    "penalty": ("losses/<name>.py", "losses/penalties.py"),
-    "backbone": ("models/<name>.py", "models/backbones.py"),
-    "dataset": ("data/<name>.py", "data/__init__.py"),
-    "measure": ("metrics/<name>.py", "metrics/catalogue.py"),
-    "rule": ("metrics/<name>.py", "metrics/decisions.py"),
-}
 
 
 class ToyLoss(Loss):
@@ -152,6 +149,28 @@ def toy_rule(hierarchy, probabilities, toy_depth=1):
     return hierarchy.level_table[best, toy_depth - 1]
 
 
+def toy_augmentation(images, generator, fill, toy_share):
+    """Some images mirrored left to right."""
+    mirrored = torch.rand(len(images), generator=generator) < toy_share
+    return torch.where(mirrored[:, None, None, None], images.flip(3), images)
+
+
+def toy_schedule(optimizer, epochs, toy_halving):
+    """A rate that halves, so many times in a run."""
+    factor = 0.5 ** (toy_halving / epochs)
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, factor)
+
+
+def toy_optimizer(groups, toy_rho, **keywords):
+    """Adadelta, which has no fused steps."""
+    return torch.optim.Adadelta(groups, lr=keywords["lr"], rho=toy_rho)
+
+
+def toy_weighting(hierarchy, *, toy_root):
+    """As much as asked for at depth 1, the rest in even parts below it."""
+    return np.where(hierarchy.depth == 1, toy_root, (1 - toy_root) * (hierarchy.depth == 2))
+
+
 TOY_DEPTH = Option("toy_depth", positive_int, 1, "DEPTH", "depth of the answers of the toy rule")
 TOY_MEASURES = (
     Measure("toy_first", "lower", ACCURACY, "0 to 1", "How often the first class wins."),
@@ -167,9 +186,18 @@ ROWS = (
     (METRICS, "toy_first", toy_measure),
     (RULES, "toy", Rule(
         toy_rule, "a superclass at a depth", (TOY_DEPTH,), measured=True)),
+    (AUGMENTATIONS, "toy", Augmentation(
+        toy_augmentation, "mirrored", (Option("toy_share", fraction, 0.5, "SHARE", "mirrored"),))),
+    (SCHEDULES, "toy", Schedule(
+        toy_schedule, "halves", (Option("toy_halving", positive, 1.0, "TIMES", "how often"),))),
+    (OPTIMIZERS, "toy", Kind(
+        toy_optimizer, "Adadelta", (Option("toy_rho", fraction, 0.9, "SHARE", "what is kept"),))),
+    (WEIGHTINGS, "toy", Weighting(
+        toy_weighting, (Option("toy_root", fraction, 0.5, "SHARE", "weight of the top level"),))),
 )  # fmt: skip
 OWN = {"toy_strength": "3", "toy_bias": "0.25", "toy_pull": "0.1", "toy_width": "9",
        "toy_count": "12"}  # fmt: skip
+CHOSEN = {"aug": "toy", "schedule": "toy", "optimizer": "toy", "toy_halving": "2"}
 DATASETS = {"toy": {"backbone": "toy", "loss": "toy", "epochs": 2, "dim": 4, "lr": 0.01}}
 
 
@@ -194,20 +222,25 @@ def refused(capsys, *argv) -> str:
     return capsys.readouterr().err.splitlines()[0]
 
 
-def test_every_kind_of_part_takes_one_file_and_a_row():
-    assert all(len(files) == 2 for files in TOUCHED.values()) and len(TOUCHED) == len(ROWS)
-    for _, registry in TOUCHED.values():
-        assert (ROOT / registry).is_file()
+def test_the_readme_names_the_registry_of_every_kind_of_part_and_its_room():
+    text = (ROOT / "README.md").read_text("utf-8")
+    text = text[text.index("To add a part") : text.index("class MyLoss")]
+    named, room = [], ""
+    for name, place in re.findall(r"\(`([A-Z]+)`(?:\s+in\s+`(\w+)/`)?\)", text):
+        room = place or room
+        named.append(getattr(importlib.import_module(room), name))
+    assert {id(registry) for registry in named} == {id(registry) for registry, _, _ in ROWS}
 
 
 def test_toys_train_with_a_dynamic_scale_and_are_evaluated_and_reported(tmp_path, capsys):
-    flags = [word for name, value in OWN.items() for word in (f"--{name}", value)]
+    flags = [word for name, value in {**OWN, **CHOSEN}.items() for word in (f"--{name}", value)]
     argv = ["--method", "Toy", "--use_val", "--dynamic", "--GPU", "cpu", *flags]
     argv += ["--record", str(tmp_path)]
     assert start.main("", DATASETS, argv) == 0
     run = Run(command_line.parse(argv, "", DATASETS)[2])
     assert run.folder.parts[-2:] == (
-        "toy-euc-dynamic-val-toy-toy_bias=0.25-toy_count=12-toy_pull=0.1-toy_strength=3",
+        "toy-euc-dynamic-val-toy-aug=toy-optimizer=toy-schedule=toy-toy_bias=0.25-toy_count=12"
+        "-toy_halving=2-toy_pull=0.1-toy_strength=3",
         "seed1",
     )
     assert {name: float(run.options[name]) for name in OWN} == {
@@ -215,6 +248,7 @@ def test_toys_train_with_a_dynamic_scale_and_are_evaluated_and_reported(tmp_path
     }
     epochs = run.epochs.iloc[-1]
     assert epochs["scale"] != 10  # it moved: a start of its own, then steps
+    assert run.epochs["lr"].tolist() == pytest.approx([0.01, 0.005])  # two epochs, two halves
     measures = run.metrics.set_index("metric")["value"]
     assert 0 <= measures["toy_first"] <= 1 and measures["toy/depth"] == 1
     assert len(run.outputs("test").labels) == 12  # every fourth of 4 x 12
@@ -222,6 +256,8 @@ def test_toys_train_with_a_dynamic_scale_and_are_evaluated_and_reported(tmp_path
     assert evaluate.main([str(run.folder), "--metrics", "*"]) == 0
     shown = capsys.readouterr().out
     assert "toy_first" in shown and "reproduces metrics.csv" in shown
+    argv = [str(run.folder), "--weighting", "toy", "--toy_root", "0.75"]
+    assert evaluate.main(argv) == 0 and (run.folder / "evaluation-toy-toy_root=0.75.csv").is_file()
     assert evaluate.main(["--record", str(tmp_path)]) == 0
     assert "toy-euc-dynamic" in capsys.readouterr().out
     assert catalogue.direction("toy_first") == "lower"
