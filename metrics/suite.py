@@ -255,6 +255,8 @@ def _measure(
         tasks.append(partial(_computed, *task))
 
     outputs.share_tables()  # before there are views of them
+    if "trees" in own:
+        trees.import_skbio()
     for name, metric in own.items():
         sampled = name in OF_PAIRS and drawn is not outputs
         if name not in POSTERIOR:

@@ -4,6 +4,7 @@ scikit-bio is imported where neighbours are joined: nothing else needs it.
 
 import re
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -71,10 +72,17 @@ def neighbour_joining(distances: np.ndarray) -> LearnedTree:
     """
     if len(distances) < 3:
         return upgma(distances)
-    from skbio import DistanceMatrix
-    from skbio.tree import nj
+    skbio = import_skbio()
+    return _as_arrays(skbio.tree.nj(skbio.DistanceMatrix(distances, _item_names(distances))))
 
-    return _as_arrays(nj(DistanceMatrix(distances, _item_names(distances))))
+
+def import_skbio() -> ModuleType:
+    """scikit-bio, which takes a second or more: it imports torch. Done before threads compute, as
+    scipy fails in one thread while another is in the middle of importing torch.
+    """
+    import skbio.tree
+
+    return skbio
 
 
 METHODS: dict[str, Callable[[np.ndarray], LearnedTree]] = {"upgma": upgma, "nj": neighbour_joining}
