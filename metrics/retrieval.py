@@ -146,10 +146,11 @@ def area(curves: np.ndarray, closed: bool) -> np.ndarray:
     """Trapezoid under each row over k = 1..K, (n,): steps of 1/(K - 1) if closed, else of 1/K.
 
     A perfect curve has area 1 or (K - 1)/K. A closed curve of one point has that point as its area.
+    NaN where the row has one.
     """
     last = curves.shape[1]
-    if closed and last == 1:
-        return curves[:, 0]
+    if last == 1:  # times 0, not 0: what is undefined stays so
+        return curves[:, 0] * closed
     return np.trapezoid(curves, dx=1 / (last - 1 if closed else last), axis=1)
 
 

@@ -76,6 +76,13 @@ def test_a_query_without_any_similar_image_is_undefined_and_counted():
     assert result.value == pytest.approx(np.nanmean(result.samples))
 
 
+def test_an_area_of_two_images_that_share_nothing_is_undefined():
+    results = image_retrieval(make_outputs(TREE, FOUR[:2], [0, 1], np.ones((7, 2))))
+    for name in ("hp_barz@1", "ahp@1"):
+        assert np.isnan(results[name].value)
+        assert (results[name].n, results[name].undefined) == (0, 2)
+
+
 def test_few_images_are_named_by_the_largest_k():
     assert {name for name in image_retrieval(four_images()) if name.startswith(("hs", "ah"))} == {
         *("hs@1", "hs@3", "ahs@3", "ahp@3", "ahp_wu_palmer@3")
