@@ -316,6 +316,11 @@ def _check_ends(parser: Parser, args: argparse.Namespace) -> None:
     """Refuses names of files whose end promises what is not written into them."""
     for name, ends in ENDS.items():
         path = getattr(args, name)
+        if path == "-":
+            parser.error(
+                f"--{name} -: a file is written, not the standard output; name one that ends in"
+                f" {' or '.join(ends)}"
+            )
         end = os.path.splitext(path or "")[1]
         if end and end.lower() not in ends:
             way = " (a spreadsheet opens it)" if ".csv" in ends else ""
@@ -369,6 +374,10 @@ def _check_table(parser: Parser, args: argparse.Namespace) -> None:
 
 def _check_folder(folder: str) -> None:
     """Raises: ValueError: If there is no such run."""
+    if os.path.isfile(folder):
+        raise ValueError(
+            f"{shortened(folder, 200)} is a file: name the folder of a run, .../seed<k>"
+        )
     if not os.path.isdir(folder):
         raise ValueError(f"{shortened(folder, 200)}: there is no such folder")
 

@@ -128,8 +128,9 @@ def predict(asked: PredictionOptions) -> Counts:
     validation = None if asked.counts is None else counting_images(source, decision)
     images = _find(run, asked)
     found, boxes, _ = images
-    _refuse_to_overwrite_images(
+    _refuse_to_overwrite(
         found.files,
+        asked.table,
         {name: getattr(asked, name) for name in ("out", "embeddings", "counts", "ecotaxa")},
     )
     truths = _truths(run, found.files, source) if asked.labels else None
@@ -306,11 +307,14 @@ def _coarse_run(run: Run, folder: str) -> Run:
     return coarse
 
 
-def _refuse_to_overwrite_images(images: Sequence[str], asked: Mapping[str, str | None]) -> None:
-    """Raises: ValueError: If what is to be written would replace an image, or the other file to be
-    written.
+def _refuse_to_overwrite(
+    images: Sequence[str], table: str | None, asked: Mapping[str, str | None]
+) -> None:
+    """Raises: ValueError: If what is to be written would replace an image or a table that is read,
+    a file of a run, or the other file to be written.
 
     Args:
+        images, table: Files that are read; None for no table.
         asked: File to write, by its flag; None for none.
     """
     first: dict[str, str] = {}
@@ -323,10 +327,14 @@ def _refuse_to_overwrite_images(images: Sequence[str], asked: Mapping[str, str |
                 f"--{first[path]} and --{name} are both {path}: give them different names"
             )
         first[path] = name
+        if Run(os.path.dirname(path)).writes(os.path.basename(path)):
+            raise ValueError(
+                f"--{name} {asked[name]} is the name of a file of the run in that folder, which"
+                " would be lost: name another file"
+            )
     outputs = list(first)
     names = {os.path.basename(path) for path in outputs}
-    for image in images:
-        if os.path.basename(image) in names and os.path.realpath(image) in outputs:
-            raise ValueError(
-                f"{image} is one of the images and would be replaced; name another file to write"
-            )
+    for file in (*images, *([] if table is None else [table])):
+        if os.path.basename(file) in names and os.path.realpath(file) in outputs:
+            kind = "the table" if file == table else "one of the images"
+            raise ValueError(f"{file} is {kind} and would be replaced; name another file to write")

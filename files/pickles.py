@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from files.regular import check_regular
+
 SEAL = b"\nsha256:"  # behind the pickle, where readers stop, and then the 32 bytes of its hash
 KINDS = "biufcSU"  # of arrays that are bytes and nothing else
 
@@ -112,8 +114,9 @@ def load_arrays(path: str | os.PathLike, **options) -> dict:
         options: Of `pickle.Unpickler`; encoding='bytes' for files written by Python 2.
 
     Raises: ValueError: If the file is damaged, which its checksum says where `dump_arrays` wrote
-    it, asks for other code or holds no dict; FileNotFoundError.
+    it, asks for other code or holds no dict, or is a folder or a pipe; FileNotFoundError.
     """
+    check_regular(path)
     with open(path, "rb") as file:
         if not _is_intact(file):
             raise ValueError(f"{path} is damaged: its content does not have its checksum")

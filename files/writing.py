@@ -40,13 +40,18 @@ def whole_file(path: str | os.PathLike, keep: str | None = None) -> Iterator[Pat
     on the disk, and is removed after an error.
 
     Args:
-        path: The file; a link there is replaced, not followed. Folders above it are made.
+        path: The file; a link there is replaced, not followed. Folders above it are made. What is
+            neither stays: who may write to /dev could replace /dev/null for the whole machine.
         keep: Name in the same folder under which the file stays that is replaced; None: it goes.
 
     Raises: OSError: If nothing can be written there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):
+            raise OSError(errno.EINVAL, "it is not a plain file", str(path))
     remove_leftovers(path.parent)
     temporary, descriptor = _open_temporary(path)
     try:
@@ -74,12 +79,15 @@ def write_whole(path: str | os.PathLike, content: bytes, keep: str | None = None
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """`whole_file` for a file that the user named. Raises: ValueError: If the path is a folder, or
-    nothing can be written there; the message says the way out.
+    """`whole_file` for a file that the user named. Raises: ValueError: If the path is a folder, a
+    pipe or a device, also at the end of a link, or nothing can be written there; the message says
+    the way out.
     """
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a pipe or a device: name a file, which can be read afterwards")
     with ExitStack() as stack:
         try:
             temporary = stack.enter_context(whole_file(path))

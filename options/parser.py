@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -125,8 +126,12 @@ class Parser(argparse.ArgumentParser):
             if flag in self._option_string_actions:
                 continue
             spelt = f"--{flag.lstrip(DASHES).lower().replace('-', '_')}"
-            if flag.startswith("--") or (flag[:1] in tuple(DASHES) and spelt in flags):
-                self.error(f"there is no flag {flag}{self._meant(spelt, flags)}")
+            number = self._negative_number_matcher.match(flag)
+            short = flag[:1] == "-" != flag and " " not in argument and not number
+            if short or (flag[:1] in tuple(DASHES) and spelt in flags):
+                file = os.path.exists(argument)
+                way = f"; a file of this name is ./{argument}" if file else ""
+                self.error(f"there is no flag {flag}{self._meant(spelt, flags)}{way}")
             switch = self._option_string_actions.get(before)
             if switch is not None and switch.nargs == 0 and not self._get_positional_actions():
                 self.error(f"{before} takes no value, got {argument!r}")

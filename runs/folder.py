@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
+from fnmatch import fnmatchcase
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
@@ -27,6 +28,7 @@ from tqdm import tqdm
 from files.exact_tables import read_exactly
 from files.locks import file_lock
 from files.pickles import dump_arrays, load_arrays
+from files.regular import check_regular
 from files.text import encoded, for_people, one_line
 from files.trunks import FOLDER as TRUNKS
 from files.trunks import find_trunk, shared_place
@@ -60,6 +62,7 @@ DERIVED = (
 )
 SCORES = "scores"  # `source` in config.json of predictions that come from elsewhere
 ARRAYS = ("test", "val", "calibration", "held_out")  # splits whose outputs are recorded
+_OWN = ("*.json", "*.pt", "*.pkl", "split.csv", "epochs.csv", "metrics.csv", "log.txt")
 # arrays with a row for each image
 _OF_IMAGES = (
     "labels",
@@ -118,6 +121,11 @@ class Run:
     def finished(self) -> bool:
         return self.exists and (self.folder / "metrics.csv").is_file()
 
+    def writes(self, name: str) -> bool:
+        """Whether a file of this name in the folder is one of the run's own."""
+        own = (*_OWN, STARTED_FROM, *DERIVED)
+        return self.exists and any(fnmatchcase(name, pattern) for pattern in own)
+
     # ---- reading
 
     @cached_property
@@ -131,15 +139,15 @@ class Run:
         config = self._read_json("config.json")
         if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
             raise RunError(
-                f"{self.folder / 'config.json'} is damaged: it has no options; run it again with"
-                " --overwrite"
+                f"{self.folder / 'config.json'} is damaged: it has no options;"
+                f" {self._again('config.json')}"
             )
         checksums = config.get("checksums", {})
         if not isinstance(checksums, dict):
-            raise _changed(self.folder / "config.json")
+            raise self._changed("config.json")
         own = checksums.pop("config.json", None)
         if own is not None and own != _config_digest(config):
-            raise _changed(self.folder / "config.json")
+            raise self._changed("config.json")
         if config.get("format") != FORMAT:
             raise RunError(
                 f"{self.folder / 'config.json'} has format {config.get('format')!r}, this version"
@@ -199,7 +207,7 @@ class Run:
             return {}
         checksums = self._read_json(CHECKSUMS)
         if not isinstance(checksums, dict):
-            raise _changed(self.folder / CHECKSUMS)
+            raise self._changed(CHECKSUMS)
         return checksums
 
     @property
@@ -248,8 +256,9 @@ class Run:
         if recorded is None:
             return None
         try:
+            check_regular(self.folder / name)
             return _digest((self.folder / name).read_bytes()) == recorded
-        except OSError:
+        except (OSError, ValueError):
             return False
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
@@ -262,7 +271,7 @@ class Run:
             advice = again if self.finished else "the run did not finish: continue it with --resume"
             raise RunError(f"{path} is missing; {advice}") from error
         except ValueError as error:
-            raise RunError(f"{error}; run it again with --overwrite") from error
+            raise RunError(f"{error}; {self._again(path.name)}") from error
 
     def checkpoint(self, name: str, check: bool = True) -> dict:
         """Content of a checkpoint, on the CPU, loaded with weights_only=True; a trunk that it names
@@ -278,12 +287,11 @@ class Run:
         try:
             content = tensors.load(path, check)
         except FileNotFoundError as error:
-            raise RunError(
-                f"{path} is missing; continue the run with --resume or start it with --overwrite"
-            ) from error
+            raise RunError(f"{path} is missing; {self._again(path.name)}") from error
         except Exception as error:  # damaged bytes can raise almost anything
             raise RunError(
-                f"{path} cannot be read as a checkpoint ({type(error).__name__}); it may be damaged"
+                f"{path} cannot be read as a checkpoint ({type(error).__name__}), it may be"
+                f" damaged; {self._again(path.name)}"
             ) from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -329,11 +337,14 @@ class Run:
             try:
                 content = self.checkpoint(name)
             except RunError as error:
-                errors.append(str(error))
+                errors.append(str(error).partition(";")[0])  # without the way out for one alone
                 continue
             for error in errors:
                 print(f"warning: {error}; going on from {name}", file=sys.stderr)
-                os.replace(self.folder / name, self.folder / "last.pt")
+                try:
+                    os.replace(self.folder / name, self.folder / "last.pt")
+                except OSError as error:
+                    raise _unwritable(self.folder / "last.pt", error) from error
             return content
         if errors:
             raise RunError(
@@ -384,8 +395,8 @@ class Run:
         missing = [field for field in fields if field not in arrays]
         if missing:
             raise RunError(
-                f"{self.folder / name}.pkl is damaged: it has no {missing[0]!r}; run it again with"
-                " --overwrite"
+                f"{self.folder / name}.pkl is damaged: it has no {missing[0]!r};"
+                f" {self._again(f'{name}.pkl')}"
             )
         optional = {field: arrays.get(field) for field in ("prototype_scores", "living")}
         given = {**{field: arrays[field] for field in fields}, **optional}
@@ -577,27 +588,52 @@ class Run:
     def _read(self, name: str) -> str:
         """Text of a file, after a look at its checksum where there is one."""
         path = self.folder / name
+        try:
+            check_regular(path)  # a pipe would never end
+        except ValueError as error:
+            raise RunError(f"{error}; move it away, and {self._again(path.name)}") from error
         content = path.read_bytes()
         if name not in ("config.json", CHECKSUMS):
             # a table alone may be read where there is no config.json
             own = self.config.get("checksums", {}) if self.exists else {}
             recorded = {**self._checksums, **own}.get(name)
             if recorded is not None and recorded != _digest(content):
-                raise _changed(path)
+                raise self._changed(name)
         return content.decode("utf-8", "surrogateescape")
+
+    def _again(self, name: str) -> str:
+        """How a file that is damaged or missing is written again, without losing more."""
+        config = self.__dict__.get("config", {})  # where that could be read
+        if config.get("source") == SCORES:
+            return "make the run again with evaluate.py --scores"
+        if name == "config.json" or name.endswith(".pt"):
+            return "put a copy of the original back, or run it again with --overwrite"
+        if name in ("hierarchy.json", "split.csv"):
+            first = "remove metrics.csv and " if self.finished else ""
+            return f"{first}use --resume, which writes it again"
+        return "remove metrics.csv and use --resume, which writes it again"
+
+    def _changed(self, name: str) -> RunError:
+        """A file does not have its checksum."""
+        cause = "it was damaged or changed"
+        if name.endswith(".csv"):
+            cause = "it was damaged or, as by a spreadsheet program, changed and saved"
+        again = self._again(name).removeprefix("put a copy of the original back, or ")
+        return RunError(
+            f"{self.folder / name} is not as the run wrote it: {cause}; put a copy of the original"
+            f" back, or {again}"
+        )
 
     def _read_json(self, name: str) -> object:
         path = self.folder / name
         try:
             return json.loads(self._read(name))
         except FileNotFoundError as error:
-            raise RunError(f"{path} is missing; start the run again with --overwrite") from error
+            raise RunError(f"{path} is missing; {self._again(path.name)}") from error
         except RunError:
             raise
         except (ValueError, RecursionError) as error:
-            raise RunError(
-                f"{path} is damaged ({error}); start the run again with --overwrite"
-            ) from error
+            raise RunError(f"{path} is damaged ({error}); {self._again(path.name)}") from error
 
     def _read_csv(self, name: str) -> pd.DataFrame:
         path = self.folder / name
@@ -611,7 +647,7 @@ class Run:
         except RunError:
             raise
         except ValueError as error:  # all of pandas' are
-            raise RunError(f"{path} is damaged ({error}); run it again with --overwrite") from error
+            raise RunError(f"{path} is damaged ({error}); {self._again(path.name)}") from error
 
 
 class Bystander(Run):
@@ -641,23 +677,6 @@ def _unwritable(path: Path, error: OSError) -> RunError:
         f"cannot write {path}: {error.strerror or error}; make room or permit writing there and go"
         " on with --resume, or"
         " choose another place with --record"
-    )
-
-
-def _changed(path: Path) -> RunError:
-    """A file does not have its checksum."""
-    table = path.suffix == ".csv"
-    cause = "it was damaged or, as by a spreadsheet program, changed and saved"
-    again = (
-        "remove metrics.csv and use --resume, which writes it again"
-        if table and path.name != "split.csv"
-        else "--resume writes it again"
-        if path.name in ("split.csv", "hierarchy.json")
-        else "run it again with --overwrite"
-    )
-    return RunError(
-        f"{path} is not as the run wrote it: {cause if table else 'it was damaged or changed'}; put"
-        f" a copy of the original back, or {again}"
     )
 
 

@@ -230,7 +230,8 @@ def _damaged_results(run: Run, checkpoints: bool) -> list[str]:
     arrays = run.folder / "test.pkl"
     if arrays.exists() and not is_sealed(arrays):
         found.append(
-            f"{arrays} is damaged: it is cut off or not a pickle; run it again with --overwrite"
+            f"{arrays} is damaged: it is cut off or not a pickle; remove metrics.csv and use"
+            " --resume, which writes it again"
         )
     return found
 

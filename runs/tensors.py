@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from files.regular import check_regular
+
 
 def dump(content: Mapping) -> bytes:
     """The bytes of such a file; equal contents have equal ones."""
@@ -42,10 +44,12 @@ def load(path: Path, check: bool = True) -> dict:
         path: Of the file.
         check: Whether to compute its checksums, for which all of it is read.
 
-    Raises: FileNotFoundError; of damaged bytes almost anything.
+    Raises: FileNotFoundError; ValueError: If it is a folder or a pipe; of damaged bytes almost
+    anything.
     """
     import torch
 
+    check_regular(path)
     if check:
         _check_archive(path)
     return torch.load(path, map_location="cpu", weights_only=True)

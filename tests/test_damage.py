@@ -333,3 +333,59 @@ def test_a_trunk_of_many_runs_is_looked_at_once_until_it_changes(tmp_path, monke
     put(2.0)
     assert runs[0].checkpoint("last.pt", check=False)["model"]["w"][0] == 2
     assert runs[0].checkpoint("last.pt")["model"]["w"][0] == 2 and read.count(place.name) == 3
+
+
+@pytest.mark.parametrize("name", ["hierarchy.json", "test.pkl", "best.pt", "metrics.csv"])
+def test_a_folder_or_a_pipe_in_the_place_of_a_file_is_named_and_nothing_waits(
+    finished, tmp_path, name
+):
+    read = {
+        "hierarchy.json": lambda run: run.hierarchy,
+        "test.pkl": lambda run: run.arrays("test"),
+        "best.pt": lambda run: run.checkpoint("best.pt"),
+        "metrics.csv": lambda run: run.metrics,
+    }
+    for kind, make in (("a folder", os.mkdir), ("a pipe", os.mkfifo)):
+        folder = copied(finished, tmp_path / kind)
+        (folder / name).unlink()
+        make(folder / name)
+        with pytest.raises(RunError, match=name):
+            read[name](Run(folder))
+
+
+def test_what_is_damaged_of_a_finished_run_is_written_again_as_the_message_says(
+    finished, images, tmp_path, capsys
+):
+    record = tmp_path / "record"
+    folder = record.joinpath(*finished.parts[-3:])
+    shutil.copytree(finished.parents[2], record)
+    names = ("hierarchy.json", "split.csv", "test.pkl", "val.pkl", "checksums.json")
+    before = {name: (folder / name).read_bytes() for name in (*names, "metrics.csv")}
+    for name, read in zip(
+        names,
+        (
+            lambda run: run.hierarchy,
+            lambda run: run.split,
+            lambda run: run.arrays("test"),
+            lambda run: run.arrays("val"),
+            lambda run: run.metrics,
+        ),
+    ):
+        (folder / name).write_bytes(b"x")
+        with pytest.raises(RunError, match=rf"{name} .*remove metrics.csv and use --resume"):
+            read(Run(folder))
+    (folder / "metrics.csv").unlink()
+    assert start(images, record, "--resume")[0] == 0, capsys.readouterr().err
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+def test_a_lost_best_checkpoint_is_noticed_before_the_epochs_that_are_left(
+    interrupted, images, tmp_path, capsys
+):
+    record, run = interrupted
+    folder = copied(record, tmp_path / "record") / run.folder.relative_to(record)
+    (folder / "best.pt").unlink()
+    assert start(images, tmp_path / "record", "--resume")[0] == 2
+    error = capsys.readouterr().err
+    assert "best.pt is missing; put a copy" in error and "--overwrite" in error
+    assert len(Run(folder).epochs) == 2

@@ -288,6 +288,25 @@ def test_a_carriage_return_in_a_name_breaks_no_row_and_what_is_passed_over_is_na
     assert "note: 1 hidden image" in said and ".d.png" in said
 
 
+def test_no_file_of_a_run_and_no_table_that_is_read_is_replaced(runs, capsys, tmp_path):
+    draw(tmp_path / "images" / "photo.png")
+    table = tmp_path / "objects.csv"
+    table.write_text("file\nphoto.png\n", "utf-8")
+    folder = runs[0]["plain"].folder
+    argv = folder, tmp_path / "images", "--rule", "majority", "--table", table
+    for flag, path, words in (
+        ("--out", folder / "split.csv", "a file of the run in that folder"),
+        ("--out", folder / "predictions_test.csv", "a file of the run in that folder"),
+        ("--counts", table, "objects.csv is the table and would be replaced"),
+        ("--out", "-", "a file is written, not the standard output"),
+    ):
+        before = os.path.isfile(path) and open(path, "rb").read()
+        other = ["--out", tmp_path / "o.csv"] if flag != "--out" else []
+        status, _, err = run_main(predict.main, capsys, *argv, *other, flag, path)
+        assert status == 2 and words in err
+        assert (os.path.isfile(path) and open(path, "rb").read()) == before
+
+
 def test_no_image_is_replaced_by_a_table(runs, capsys, tmp_path):
     draw(tmp_path / "images" / "photo.png")
     before = (tmp_path / "images" / "photo.png").read_bytes()

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import os
 import threading
 import time
 
@@ -107,3 +108,16 @@ def test_floats_come_back_from_csv_to_the_last_digit():
     values = np.random.default_rng(0).random(2000) * 10.0 ** np.arange(-1000, 1000).clip(-300, 300)
     text = pd.DataFrame({"x": values}).to_csv(index=False)
     assert (read_exactly(text)["x"].to_numpy() == values).all()
+
+
+def test_pipes_and_devices_are_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(os.devnull)  # as /dev/stdout is one to a device or a pipe
+    with pytest.raises(OSError, match="not a plain file"):
+        write_whole(tmp_path / "pipe", b"x")
+    for name in ("pipe", "link"):
+        with pytest.raises(ValueError, match=f"{name} is a pipe or a device: name a file"):
+            with writing.replacing(tmp_path / name):
+                pass
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+    assert not os.path.isfile(os.devnull)

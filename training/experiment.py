@@ -245,8 +245,9 @@ def _open(
         for note in identity.check_same(record, options, machine, splits):
             record.log(f"note: {note}")
         identity.mend(record, splits)
-        if record.chose_epoch and (record.folder / "best.pt").exists():
-            record.checkpoint("best.pt")  # else its damage would be found when all epochs are done
+        begun = any((record.folder / name).exists() for name in ("best.pt", "last.pt"))
+        if record.chose_epoch and begun:
+            record.checkpoint("best.pt")  # else its loss would be found when all epochs are done
         return
     notes = identity.note_replaced(record, machine)
     notes += identity.check_other_seeds(record, machine, splits)
