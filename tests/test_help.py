@@ -143,3 +143,18 @@ def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback(script, tmp
         "",
         "interrupted",
     )
+
+
+@pytest.mark.parametrize("flag", ["-b", "-j", "-v", "-lr"])
+def test_a_short_flag_of_other_programs_is_said_not_to_exist(flag, capsys):
+    with pytest.raises(SystemExit):
+        predict.main(["run", flag, "4"])
+    assert f"there is no flag {flag}" in capsys.readouterr().err
+
+
+def test_a_file_whose_name_begins_with_a_dash_can_be_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-photo.png").touch()
+    with pytest.raises(SystemExit):
+        predict.main(["run", "-photo.png"])
+    assert "a file of this name is ./-photo.png" in capsys.readouterr().err
