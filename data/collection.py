@@ -2,7 +2,6 @@
 from a COCO file, with whatever it says about splits and groups.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -11,21 +10,9 @@ import numpy as np
 
 from files.text import printable
 from hierarchies import Hierarchy
+from hierarchies.folders import UNCLEAR, part_name
 
 PARTS = ("train", "val", "test")
-# words that collections use for the parts of a split
-PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "trn": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-    "tst": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -102,25 +89,39 @@ def collect(
 
 def part_of(word: str) -> int | None:
     """0, 1, 2 for what a collection may call train, val, test; None for other words."""
-    name = PART_NAMES.get(re.sub(r"[\W_]", "", word.casefold()))
-    return None if name is None else PARTS.index(name)
+    name = part_name(word)
+    return PARTS.index(name) if name in PARTS else None
 
 
 def split_of_folders(collection: Collection, root: str) -> Collection:
     """The collection of folders with the folder that names the part of a split taken out of every
     path, wherever it stands: train/crab/1.png and crab/train/1.png are the class crab.
 
+    Where all images lie in such a folder at the top, or all directly, that is the split, and others
+    with such names are of classes, with a note: a sea urchin has a test.
+
     Raises: ValueError: If an image lies in no such folder, or in several.
     """
     parts, paths, order = [], [], []
-    for file in collection.files:
-        folders = PurePosixPath(file).parts[:-1]
-        named = [at for at, folder in enumerate(folders) if part_of(folder) is not None]
+    above = [PurePosixPath(file).parts[:-1] for file in collection.files]
+    places = [[at for at, name in enumerate(f) if part_of(name) is not None] for f in above]
+    several = next((i for i, named in enumerate(places) if len(named) > 1), None)
+    if several is not None:
+        tops = all(0 in named for named in places)
+        if tops or all(len(folders) - 1 in named for folders, named in zip(above, places)):
+            places = [[named[0] if tops else named[-1]] for named in places]
+    for file, folders, named in zip(collection.files, above, places):
         if len(named) != 1:
             found = "no folder" if not named else "several folders"
+            unclear = [folder for folder in folders if part_name(folder) == UNCLEAR]
+            way_out = "; rename those that are of no split"
+            if not named:
+                way_out = "; move its folder there, or elsewhere"
+            if not named and unclear:
+                way_out = f"; {printable(unclear[0])!r} may mean either: rename it to val or test"
             raise ValueError(
                 f"--split given takes the split from folders named train, val and test, but"
-                f" {printable(file)!r} below {root} lies in {found} with such a name"
+                f" {printable(file)!r} below {root} lies in {found} with such a name{way_out}"
             )
         path = folders[: named[0]] + folders[named[0] + 1 :]
         if not path:
@@ -131,4 +132,12 @@ def split_of_folders(collection: Collection, root: str) -> Collection:
         parts.append(part_of(folders[named[0]]))
         paths.append(path)
         order.append("/".join([*path, PurePosixPath(file).name, folders[named[0]]]))
-    return collect(collection.files, paths, parts=parts, order=order, notes=collection.notes)
+    notes = list(collection.notes)
+    if several is not None:
+        name = above[several][places[several][0]]
+        notes.append(
+            f"of the folders above {printable(collection.files[several])!r} the split is"
+            f" {printable(name)!r}; the others named like parts of a split are taken for classes or"
+            " groups of them"
+        )
+    return collect(collection.files, paths, parts=parts, order=order, notes=notes)

@@ -34,7 +34,7 @@ from hierarchies import (
     read_tree,
     scan_folders,
 )
-from hierarchies.folders import advice, split_folders
+from hierarchies.folders import advice, repeated_folders, split_folders
 from hierarchies.tree import format_path
 
 FEWEST_IMAGES = 10  # with fewer there is nothing to learn from and nothing to measure on
@@ -442,7 +442,8 @@ def _as_labelled(root: Path, options: Mapping) -> Collection:
     if given:
         found = split_of_folders(found, os.fspath(root))
     else:
-        _check_level(tree, root, options["folders_are_classes"])
+        mapped = options["label_map"] is not None  # which makes equal labels one class
+        _check_level(tree, root, options["folders_are_classes"], mapped)
     _check_size(found, root)
     return found
 
@@ -466,9 +467,11 @@ def _classes(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarray,
     return hierarchy, classes[tree.labels], notes
 
 
-def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool) -> None:
+def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool, mapped: bool) -> None:
     """Raises: ValueError: If the folders look like those of another level than the classes'."""
-    parts = [] if folders_are_classes else split_folders(tree)
+    if folders_are_classes:
+        return
+    parts = split_folders(tree)
     if parts:
         listed = ", ".join(repr(str(root / part)) for part in parts)
         topmost = not any("/" in part for part in parts)
@@ -481,6 +484,17 @@ def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool) -> Non
             f" {format_path(tree.hierarchy.class_paths[0])!r}. To use them as the split that they"
             f" are, give --split given; else {one}put all images of a class into one folder; if"
             " they really are classes or groups of classes, give --folders_are_classes"
+        )
+    repeated = [] if mapped else repeated_folders(tree)
+    if repeated:
+        listed = ", ".join(repr(str(root / name)) for name in repeated[:5])
+        more = f", ... ({len(repeated)} in all)" if len(repeated) > 5 else ""
+        raise ValueError(
+            f"{listed}{more} hold the same classes: as they are, every class would count once for"
+            f" each of them, such as {format_path(tree.hierarchy.class_paths[0])!r}. Put all images"
+            " of a class into one folder, or list the images in a table (--table FILE), which can"
+            " say in a column which belong together (--group_column); if they really are groups of"
+            " classes, give --folders_are_classes"
         )
 
 

@@ -46,9 +46,11 @@ _JUNK = {
 }
 # names of the parts of a split, with what people write before and after them
 _PARTS = re.compile(
-    r"(?:\d+|my|the)?(?:(?P<train>train(?:ing|ed)?)|(?P<val>val(?:id(?:ation|ate)?)?|dev)"
-    r"|(?P<test>test(?:ing)?|eval(?:uation)?|holdout))(?:set|data|split|images?|imgs?)?"
+    r"(?:\d+|my|the)?(?:(?P<train>train(?:ing|ed)?|trn)|(?P<val>val(?:id(?:ation|ate)?)?|dev)"
+    r"|(?P<test>test(?:ing)?|tst)|(?P<unclear>eval(?:uation)?|holdout))"
+    r"(?:set|data|split|images?|imgs?)?"
 )
+UNCLEAR = "unclear"  # of a name that some write for validation and some for the test
 _COUNTED = 100_000  # files of a hidden folder that are looked at
 _LAYOUT = (
     "expected <folder>/<group>/.../<class>/<image>, where every folder that directly holds images"
@@ -153,7 +155,7 @@ def split_folders(tree: FolderTree) -> list[str]:
     below = defaultdict(dict)
     for path in tree.hierarchy.class_paths:
         for end, key in enumerate(path):
-            below[path[:end]].setdefault(key, _part(key))
+            below[path[:end]].setdefault(key, part_name(key))
     for above, names in sorted(below.items()):
         parts = {part for part in names.values() if part}
         if len(parts) > 1 or (not above and all(names.values())):
@@ -161,9 +163,40 @@ def split_folders(tree: FolderTree) -> list[str]:
     return []
 
 
-def _part(name: str) -> str | None:
-    found = _PARTS.fullmatch(re.sub(r"[\s_\-.]+", "", name.casefold()))
+def part_name(name: str) -> str | None:
+    """'train', 'val' or 'test' for what people call these parts of a split, such as 'Training set',
+    UNCLEAR for names such as 'holdout', None for others.
+    """
+    found = _PARTS.fullmatch(re.sub(r"[\W_]+", "", name.casefold()))
     return found.lastgroup if found else None
+
+
+def repeated_folders(tree: FolderTree) -> list[str]:
+    """Topmost folders that hold the same classes over again, as those of folds, years or hauls do:
+    fold1/Copepoda/Calanus and fold2/Copepoda/Calanus; [] if there are none.
+
+    That is folders whose names differ in digits alone, or one of which is named like a part of a
+    split, where most of their classes are in others, too; or any with all classes alike, if these
+    have groups above them: stages such as egg and adult may well be alike in all genera.
+    """
+    below: dict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for path in tree.hierarchy.class_paths:
+        if len(path) > 1:
+            below[path[0]].add(path[1:])
+    together: dict[object, list[str]] = defaultdict(list)
+    for name, paths in below.items():
+        together[re.sub(r"\d+", "0", name)].append(name)
+        if min(map(len, paths)) > 1:
+            together[frozenset(paths)].append(name)
+    parts = [name for name in below if part_name(name)]
+    pairs = ([part, other] for part in parts for other in below if other != part)
+    found: set[str] = set()
+    for names in (*together.values(), *pairs):
+        times = Counter(path for name in names for path in below[name])
+        for name in names:
+            common = sum(times[path] > 1 for path in below[name])
+            found |= {name} if common > 1 and 2 * common > len(below[name]) else set()
+    return sorted(found)
 
 
 def advice(names: Sequence[str]) -> list[str]:
@@ -195,7 +228,7 @@ def _tree(root: Path, files: list[str], skipped: list[str], folders: list[str]) 
         raise ValueError(
             f"{counts['']} images are directly in {str(root)!r}, such as"
             f" {files[owners.index('')]!r}; a class needs a"
-            f" folder: {_LAYOUT}"
+            f" folder, so move them into one, or elsewhere: {_LAYOUT}"
         )
     classes = {folder: index for index, folder in enumerate(sorted(counts))}
     inhabited = set()

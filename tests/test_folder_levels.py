@@ -13,7 +13,7 @@ import data
 import train
 from data.matching import match_folders
 from hierarchies import Hierarchy, doubtful_names, scan_folders
-from hierarchies.folders import split_folders
+from hierarchies.folders import repeated_folders, split_folders
 from options import command_line
 
 CLASSES = ["Copepoda/Calanus f", "Copepoda/Oithona s", "Diatomea/Chaetoceros"]
@@ -70,6 +70,58 @@ def test_splits_in_all_dresses_above_and_below_the_classes(tmp_path, folders):
 ])  # fmt: skip
 def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     assert touched(tmp_path, *folders) == []
+
+
+@pytest.mark.parametrize("folders, found", [
+    (["fold1/a", "fold1/b", "fold2/a", "fold2/b", "fold10/a", "fold10/c"], "fold1 fold2"),
+    (["2021/a", "2021/b", "2022/a", "2022/b", "2022/c", "fish/a"], "2021 2022"),
+    (["train/a", "train/b", "unlabelled/a", "unlabelled/b"], "train unlabelled"),
+    (["entrenamiento/A/a", "entrenamiento/B/b", "prueba/A/a", "prueba/B/b"], "entrenamiento prueba"),
+    (["Calanus/egg", "Calanus/adult", "Oithona/egg", "Oithona/adult"], ""),  # stages
+    (["sp1/a", "sp1/b", "sp2/c", "sp2/b"], ""),
+])  # fmt: skip
+def test_topmost_folders_that_hold_the_same_classes_again_are_no_groups(tmp_path, folders, found):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.png").touch()
+    assert repeated_folders(scan_folders(tmp_path)) == found.split()
+
+
+def test_folds_are_stopped_unless_they_are_said_to_be_classes(tmp_path):
+    root = make_folder(tmp_path / "set", dict.fromkeys(["y1/a", "y1/b", "y2/a", "y2/b"], 3))
+    with pytest.raises(ValueError, match="y1', .*y2' hold the same classes.*--folders_are_classes"):
+        load(root)
+    assert load(root, folders_are_classes=True).num_classes == 4
+    table = tmp_path / "map.csv"
+    table.write_text("label,genus\na,A\nb,B\n")  # which makes one class of equal labels
+    assert load(root, label_map=table).num_classes == 2
+
+
+@pytest.mark.parametrize("words", [["Training set", "Test set"], ["train_images", "test-images"]])
+def test_what_is_said_to_be_a_split_can_be_used_as_the_split(tmp_path, words):
+    folders = [f"{word}/{name}" for word in words for name in ("a", "b")]
+    root = make_folder(tmp_path / "set", dict.fromkeys(folders, 3))
+    with pytest.raises(ValueError, match="give --split given"):
+        load(root)
+    splits = load(root, split="given")
+    assert splits.hierarchy.class_paths == (("a",), ("b",)) and len(splits.train) == 6
+
+
+def test_below_the_split_a_test_may_be_the_shell_of_an_urchin(tmp_path):
+    names = ["urchin/test", "urchin/whole", "crab"]
+    above = [f"{part}/{name}" for part in ("train", "test") for name in names]
+    below = [f"{name}/{part}" for part in ("train", "test") for name in names]
+    for folder, folders in (("above", above), ("below", below)):
+        splits = load(make_folder(tmp_path / folder, dict.fromkeys(folders, 3)), split="given")
+        paths = (("crab",), ("urchin", "test"), ("urchin", "whole"))
+        assert splits.hierarchy.class_paths == paths and len(splits.test) == 9
+        assert any("taken for classes" in note for note in splits.notes)
+
+
+def test_a_folder_that_may_be_validation_or_test_is_to_be_renamed(tmp_path):
+    folders = [f"{part}/{name}" for part in ("train", "holdout") for name in ("a", "b")]
+    with pytest.raises(ValueError, match="'holdout' may mean either: rename it to val or test"):
+        load(make_folder(tmp_path / "set", dict.fromkeys(folders, 3)), split="given")
 
 
 def test_one_class_or_a_handful_of_images_is_the_wrong_level(tmp_path):
