@@ -8,6 +8,7 @@ import numpy as np
 from data.decoding import Box
 from files.text import printable
 from hierarchies import ranks
+from hierarchies.draft import place
 from hierarchies.tables import Row
 
 # titles of columns, without blanks, marks and capitals, of left, top, width, height
@@ -53,7 +54,7 @@ def read_boxes(
         if not (all(map(math.isfinite, (left, top))) and 0 < width < 1e9 and 0 < height < 1e9):
             cells = ", ".join(printable(row.cells[column]) or "nothing" for column in at)
             raise ValueError(
-                f"{source}, line {row.line}: {', '.join(header[column] for column in at)} are"
+                f"{source}, {place(row.line)}: {', '.join(header[column] for column in at)} are"
                 f" {cells}, which is not a box; fill it in, leave the row out (--where), or leave"
                 " out --crop_box"
             )

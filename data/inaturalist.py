@@ -12,7 +12,7 @@ from data.official import DEFAULTS as OFFICIAL
 from data.official import data_folder, official_splits, scan_splits
 from data.splits import Splits
 from hierarchies import Hierarchy, TreeFile, ranks, read_tree
-from hierarchies.readers import read_text
+from hierarchies.readers import MAX_TABLE_BYTES, read_text
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")
 METADATA = ("categories.json", "train2019.json", "val2019.json")
@@ -115,7 +115,7 @@ def _has_categories(path: Path) -> bool:
 
 def _content(path: str | os.PathLike) -> object:
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path, MAX_TABLE_BYTES))
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}, line {error.lineno}: this is not valid JSON: {error.msg}"

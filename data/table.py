@@ -2,21 +2,22 @@
 or a label. Exports of EcoTaxa and COCO files, as iNaturalist's, are tables too.
 """
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from data.boxes import read_boxes
+from data.coco import read_coco
 from data.collection import PARTS, Collection, collect, part_of
 from data.progress import progress
 from files.text import printable
 from hierarchies import ranks
+from hierarchies.draft import place
 from hierarchies.folders import IMAGE_EXTENSIONS
-from hierarchies.readers import read_text
+from hierarchies.readers import MAX_TABLE_BYTES, read_text
 from hierarchies.tables import Row, paths_of_rows, read_rows
 
 FILE_TITLES = (
@@ -25,12 +26,10 @@ FILE_TITLES = (
 ).split()
 STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of EcoTaxa
 GROUP, OBJECT = "sample_id", "object_id"
-SUPERCATEGORY = "supercategory"  # of a category of a COCO file
 _SHOWN = 5
 _PART_WORDS = 20  # a column with as many different words says no split
 _WAITING = 8  # threads that ask for files, more than there are cores: they wait for the disk
 _AT_ONCE = 1000  # files a thread asks for before it reports
-_BOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")  # columns of the boxes of a COCO file
 
 
 def read_table(
@@ -63,11 +62,10 @@ def read_table(
     Raises: ValueError: If a column is missing, a row lacks a file or class, a file is missing or
         has two classes or boxes; the line is named. OSError: If the table cannot be read.
     """
-    source, header, rows, files, notes, found_boxes = _images(
+    source, header, rows, files, notes, found_boxes, above = _images(
         table, root, file_column, where, boxes, box_columns
     )
-    if levels is None and header[1] == SUPERCATEGORY:
-        levels = header[1:3]
+    levels = above if levels is None else levels
     paths, path_notes, levels_of = paths_of_rows(source, header, rows, levels)
     notes += [f"{source}: {note}" for note in path_notes]
     _check_agreement(source, rows, files, ["/".join(path) for path in paths], "of class")
@@ -131,7 +129,7 @@ def list_images(
         sample_column: One that must be among `columns`, beside those of EcoTaxa's names, which are
             where the table has them.
     """
-    source, header, rows, files, notes, found_boxes = _images(
+    source, header, rows, files, notes, found_boxes, _ = _images(
         table, root, file_column, where, boxes, box_columns, all_rows=True
     )
     kept = _distinct(files)
@@ -153,14 +151,17 @@ def _images(
     box_columns: Sequence[str] | None,
     all_rows: bool = False,
 ) -> tuple:
-    """The table's name, header and rows that are used, their files, notes, and their boxes."""
+    """The table's name, header and rows that are used, their files, notes, their boxes, and the
+    columns of the class where the kind of the table says them.
+    """
     source = os.fspath(table)
-    if Path(table).suffix.lower() == ".json":
-        header, rows = _coco_rows(table, source, boxes)
-    else:
-        header, rows = read_rows(read_text(table), source)
-    rows = [row for row in rows if not _is_types(row)]
     notes: list[str] = []
+    levels = None
+    if Path(table).suffix.lower() == ".json":
+        header, rows, levels, notes = read_coco(table, source, boxes)
+    else:
+        header, rows = read_rows(read_text(table, MAX_TABLE_BYTES), source)
+    rows = [row for row in rows if not _is_types(row)]
     rows = _selected(source, header, rows, where, notes, all_rows)
     at = _file_column(source, header, rows, file_column)
     files = [_relative(row.cells[at], os.fspath(root)) for row in rows]
@@ -173,7 +174,7 @@ def _images(
         # of several objects in an image each would need a name of its own
         shown = [" ".join(f"{side:g}" for side in box) for box in found]
         _check_agreement(source, rows, files, shown, "cut to")
-    return source, header, rows, files, notes, found
+    return source, header, rows, files, notes, found, levels
 
 
 def _is_types(row: Row) -> bool:
@@ -257,8 +258,8 @@ def _without_repeats(
     empty = [row.line for row, file in zip(rows, files) if not file]
     if empty:
         raise ValueError(
-            f"{source}, line {empty[0]}: the column {header[at]!r} names no file ({len(empty)} such"
-            " rows); fill it in or remove the line"
+            f"{source}, {place(empty[0])}: the column {header[at]!r} names no file"
+            f" ({len(empty)} such rows); fill it in or remove the line"
         )
     kept = {}
     for number, (row, file) in enumerate(zip(rows, files)):
@@ -272,12 +273,14 @@ def _check_files(source: str, rows: list[Row], files: list[str], root: Path) -> 
     outside = [i for i, file in enumerate(files) if file.startswith("/") or ".." in file.split("/")]
     if outside:
         raise ValueError(
-            f"{source}, line {rows[outside[0]].line}: {printable(files[outside[0]])!r} is not below"
-            f" {root}; name the folder that all files are in with --data_dir"
+            f"{source}, {place(rows[outside[0]].line)}: {printable(files[outside[0]])!r} is"
+            f" not below {root}; name the folder that all files are in with --data_dir"
         )
     missing = [i for i, there in enumerate(_are_there(root, files)) if not there]
     if missing:
-        shown = "; ".join(f"line {rows[i].line}: {printable(files[i])!r}" for i in missing[:_SHOWN])
+        shown = "; ".join(
+            f"{place(rows[i].line)}: {printable(files[i])!r}" for i in missing[:_SHOWN]
+        )
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise ValueError(
             f"{source}: {len(missing)} of {len(files)} files are not below {root}: {shown}{more};"
@@ -309,9 +312,10 @@ def _check_agreement(
         other = first.setdefault(file, i)
         if values[other] != values[i]:
             raise ValueError(
-                f"{source}, line {rows[i].line}: {printable(file)!r} is {said}"
+                f"{source}, {place(rows[i].line)}: {printable(file)!r} is {said}"
                 f" {printable(values[i])!r}, but {said.partition(' ')[0]}"
-                f" {printable(values[other])!r} in line {rows[other].line}; remove one of the lines"
+                f" {printable(values[other])!r} in {place(rows[other].line)}; remove one of"
+                " them, or give each object a file of its own"
             )
 
 
@@ -337,7 +341,7 @@ def _part(source: str, row: Row, at: int, header: Sequence[str]) -> int:
     part = part_of(word)
     if part is None:
         raise ValueError(
-            f"{source}, line {row.line}: {header[at]} is {word!r}; a split is one of"
+            f"{source}, {place(row.line)}: {header[at]} is {word!r}; a split is one of"
             f" {', '.join(PARTS)}, or empty"
         )
     return part
@@ -353,55 +357,3 @@ def _distinct(files: list[str]) -> list[int]:
 
 def _picked(values: list | None, kept: list[int]) -> list | None:
     return None if values is None else [values[i] for i in kept]
-
-
-def _coco_rows(
-    table: str | os.PathLike, source: str, boxes: bool = False
-) -> tuple[list[str], list[Row]]:
-    """Rows of a COCO file: one for each annotation, with the ranks or the supercategory of its
-    category, and its box if that is asked for.
-    """
-    try:
-        content = json.loads(read_text(table))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source}, line {error.lineno}: not valid JSON: {error.msg}") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
-            raise ValueError(f"{source} has no list {key!r}: it is not a COCO file")
-    images = {entry["id"]: entry for entry in content["images"]}
-    categories = {entry["id"]: entry for entry in content["categories"]}
-    known = [rank for rank in ranks.RANKS if any(rank in c for c in categories.values())]
-    upper = [] if known else [SUPERCATEGORY]
-    fields = _plain_fields(images.values())
-    header = ["file_name", *known, *upper, "label", *fields, *(_BOX if boxes else ())]
-    rows = []
-    for number, annotation in enumerate(content["annotations"], 1):
-        image = images.get(annotation.get("image_id"))
-        category = categories.get(annotation.get("category_id"))
-        if image is None or category is None:
-            what = "image" if image is None else "category"
-            raise ValueError(f"{source}: annotation {number} names an unknown {what}")
-        taxa = [str(category.get(rank) or "") for rank in (*known, *upper)]
-        own = str(category.get("name") or category["id"])
-        rest = [str(image.get(field, "")) for field in fields]
-        cells = [str(image.get("file_name", "")), *taxa, own, *rest]
-        rows.append(Row(number, [*cells, *(_coco_box(annotation) if boxes else ())]))
-    if not rows:
-        raise ValueError(f"{source} has no annotation")
-    if upper and not any(row.cells[1] for row in rows):
-        header.pop(1)
-        rows = [Row(row.line, [row.cells[0], *row.cells[2:]]) for row in rows]
-    return header, rows
-
-
-def _coco_box(annotation: Mapping) -> list[str]:
-    box = annotation.get("bbox")
-    return [str(side) for side in box] if isinstance(box, list) and len(box) == 4 else [""] * 4
-
-
-def _plain_fields(images) -> list[str]:
-    """Fields of the images, beside their names, that can choose, split or group them."""
-    fields = {
-        key for image in images for key, value in image.items() if isinstance(value, (str, int))
-    }
-    return sorted(fields - {"file_name"})

@@ -43,7 +43,7 @@ class Draft(NamedTuple):
         lines: dict[Path, int | None] = {}
         for line, path in self.classes:
             if path in lines:
-                before = f", before in line {lines[path]}" if lines[path] else ""
+                before = f", before in {place(lines[path])}" if lines[path] else ""
                 advice = f"; {self.advice}" if self.advice else ""
                 shown = shortened(format_path(path))
                 raise fault(source, line, f"the class {shown!r} comes twice{before}{advice}")
@@ -73,7 +73,12 @@ class Item(NamedTuple):
 def fault(source: str, line: int | None, message: str) -> ValueError:
     """A ValueError that says where it happened."""
     message = printable(shortened(message, 2000))
-    return ValueError(f"{source}, line {line}: {message}" if line else f"{source}: {message}")
+    return ValueError(f"{source}, {place(line)}: {message}" if line else f"{source}: {message}")
+
+
+def place(line: int) -> str:
+    """'line 3'; a number of something else says in `unit` of what."""
+    return f"{getattr(line, 'unit', 'line')} {line}"
 
 
 def checked_key(source: str, line: int | None, key: str) -> str:

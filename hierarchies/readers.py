@@ -46,6 +46,9 @@ SUFFIXES = {
     ".json": "json",
 }
 MAX_BYTES = 64 << 20  # the tree of 10,000 species with all ranks takes about 1 MB
+MAX_TABLE_BYTES = (
+    1 << 30
+)  # of a table of images: an export of 100,000 objects of EcoTaxa has 100 MB
 _FORMAT_FLAG = f"say what it is with --hierarchy_format: {', '.join(TREE_FORMATS)}"
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV UTF-8",
@@ -214,20 +217,26 @@ def pruned_note(hierarchy: Hierarchy, kept: Iterable[int], source: str) -> tuple
     return (f"{source}: {len(lost)} classes without images are left out of the tree: {listed}",)
 
 
-def read_text(file: str | os.PathLike) -> str:
+def read_text(file: str | os.PathLike, most: int = MAX_BYTES) -> str:
     """Text of a file that the user gives, with line ends as '\\n'.
 
-    Raises: ValueError: If it is not a regular file, larger than `MAX_BYTES` or not text in UTF-8 or
+    Args:
+        most: Bytes that it may have.
+
+    Raises: ValueError: If it is not a regular file, larger than that or not text in UTF-8 or
     marked UTF-16. OSError: If it cannot be read.
     """
     size = check_regular(file)
-    if size > MAX_BYTES:
+    if size > most:
+        what = "than any class tree needs", "groups that hold your classes"
+        if most > MAX_BYTES:
+            what = "than is read at once", "columns that are used: file, class, split, group"
         raise ValueError(
-            f"{file} has {size / 2**20:.0f} MB, more than any class tree needs ({MAX_BYTES >> 20}"
-            " MB at most): cut it to the groups that hold your classes"
+            f"{file} has {size / 2**20:.0f} MB, more {what[0]} ({most >> 20} MB at most): cut it to"
+            f" the {what[1]}"
         )
     with open(file, "rb") as stream:
-        content = stream.read(MAX_BYTES + 1)
+        content = stream.read(most + 1)
     for start, kind in _NOT_TEXT.items():
         if content.startswith(start):
             raise ValueError(f"{file} is {kind}")

@@ -3,7 +3,6 @@ edges.
 """
 
 import csv
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from hierarchies.draft import (
     check_number,
     checked_key,
     fault,
+    place,
     without_common_root,
 )
 from hierarchies.tree import Path, parse_path
@@ -96,6 +96,7 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
     the taxonomic rank: see `ranks.class_is_rank`.
     """
     header, rows = _table_rows(text, source)
+    check_number(source, None, len(rows))
     first: dict[tuple[str, ...], Row] = {}
     for row in rows:
         first.setdefault(tuple(row.cells), row)
@@ -320,7 +321,7 @@ def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
     delimiter, start = delimiter_of(text)
     skipped = int(start > 0)
     text = text[start:]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
     rows = []
     try:
         for cells in reader:
@@ -336,7 +337,6 @@ def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
             None,
             "the table is empty; expected a row of column names and a row for each class",
         )
-    check_number(source, None, len(rows))
     header = rows[0].cells
     width = len(header)
     for line, cells in rows[1:]:
@@ -352,6 +352,16 @@ def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
         kept = kept[1:]
     rows = [Row(line, [cells[at] for at in kept]) for line, cells in rows]
     return rows[0].cells, rows[1:]
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines with their ends. A file of `io` would hold four bytes a letter."""
+    start = 0
+    while end := text.find("\n", start) + 1:
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
 
 
 def _numbers_rows(rows: Sequence[Row]) -> bool:
@@ -600,7 +610,7 @@ def _paths_of_cells(
         line, title = skipped[0]
         notes.append(
             f"{len(skipped)} of {len(rows)} rows have an empty level above a filled one, which is"
-            f" skipped, such as {title} in line {line}"
+            f" skipped, such as {title} in {place(line)}"
         )
     if words:
         notes.append(

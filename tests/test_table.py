@@ -272,3 +272,79 @@ def test_a_run_from_an_export_is_the_run_from_its_folders(images, tree, tmp_path
     for name in ("epochs.csv", "metrics.csv"):
         first, second = ((run.folder / name).read_bytes() for run in runs)
         assert first == second and len(first) > 100
+
+
+def coco(categories, **others):
+    images = [{"id": i, "file_name": f"{i}.png"} for i in range(3)]
+    annotations = [{"image_id": i, "category_id": i} for i in range(3)]
+    kinds = [{"id": i, **entry} for i, entry in enumerate(categories)]
+    return {"images": images, "annotations": annotations, "categories": kinds, **others}
+
+
+NAMED = [{"name": "a"}, {"name": "b"}, {"name": "c"}]
+
+
+@pytest.fixture
+def coco_of(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.png").touch()
+
+    def read(content):
+        (tmp_path / "coco.json").write_text(json.dumps(content))
+        return read_table(tmp_path / "coco.json", tmp_path)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("categories", "paths"),
+    [
+        (
+            [{"name": n, "supercategory": s} for n, s in ("aX", "bX", "cY", "XR", "YR")],
+            [("X", "a"), ("X", "b"), ("Y", "c")],  # and R is the root
+        ),
+        (
+            [{"name": n, "supercategory": s} for n, s in (("a", "none"), ("b", "none"), "cc")],
+            [("a",), ("b",), ("c",)],
+        ),
+        (
+            [{"name": n, "Genus": g, "Family": "F"} for n, g in ("aG", "bG", ("c", None))],
+            [("G", "a"), ("G", "b"), ("c",)],
+        ),
+    ],
+    ids=["a tree of supercategories", "none and the own name", "capitals"],
+)
+def test_what_is_above_a_category_of_a_coco_file(coco_of, categories, paths):
+    assert sorted(coco_of(coco(categories)).hierarchy.class_paths) == sorted(paths)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": ["0.png"]}, "entry 1 of 'images' has no 'id'"),
+        ({"annotations": [7]}, "annotation 1 names an unknown image"),
+        ({"annotations": [{"image_id": 0, "category_id": "0"}]}, "unknown category: .* is '0'"),
+        ({"categories": [{"id": 0, "name": "a"}, {"id": 0, "name": "b"}]}, "entry 2 .* the id 0"),
+        ({"annotations": [{"image_id": 0, "category_id": c} for c in (0, 1)]}, "annotation 2: .*0.png.* is of class 'b'"),
+        ({"categories": [{"id": 0, "name": "a", "supercategory": "b"},
+                         {"id": 1, "name": "b", "supercategory": "a"}]}, "in a circle"),
+    ],
+)  # fmt: skip
+def test_faults_of_a_coco_file_are_named(coco_of, change, message):
+    with pytest.raises(ValueError, match=f"coco.json.*{message}"):
+        coco_of(coco(NAMED) | change)
+
+
+def test_images_without_an_annotation_are_counted(coco_of):
+    found = coco_of(coco(NAMED, annotations=[{"image_id": i, "category_id": i} for i in (0, 1)]))
+    assert len(found.files) == 2 and "1 of 3 images" in found.notes[0]
+
+
+def test_a_table_of_images_may_be_larger_than_a_class_tree(tmp_path, monkeypatch):
+    (tmp_path / "a.png").touch()
+    (tmp_path / "t.csv").write_text("file,label\na.png,x\n")
+    monkeypatch.setattr("hierarchies.readers.MAX_BYTES", 5)
+    assert read_table(tmp_path / "t.csv", tmp_path).files == ("a.png",)
+    monkeypatch.setattr("data.table.MAX_TABLE_BYTES", 10)
+    with pytest.raises(ValueError, match="cut it to the columns that are used"):
+        read_table(tmp_path / "t.csv", tmp_path)
