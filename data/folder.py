@@ -457,6 +457,7 @@ def _classes(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarray,
         return tree.hierarchy, tree.labels, tuple(doubtful_names(tree.hierarchy))
     source = os.fspath(file)
     hierarchy, notes = read_tree(file, **how)
+    check_shared(hierarchy, source)  # of a wrong order no folder fits, which says less
     folders = tree.hierarchy.class_paths
     match = match_folders(folders, hierarchy, source, prune=options["prune_tree"])
     kept, classes = np.unique(match.classes, return_inverse=True)

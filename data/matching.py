@@ -197,7 +197,7 @@ def _inner(lost: Sequence[Path], hierarchy: Hierarchy) -> str:
         return ""
     return (
         f" ({_shown(named[0])} is a superclass there: in a file of paths or ranks, a line of its"
-        " own makes it a class, too)"
+        " own makes it a class, too; --levels COLUMN ... leaves out columns below it)"
     )
 
 

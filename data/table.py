@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of E
 GROUP, OBJECT = "sample_id", "object_id"
 _SHOWN = 5
 _PART_WORDS = 20  # a column with as many different words says no split
+_LOOKED_AT = 100_000  # files below the data folder, to say what a missing one may be called
 _WAITING = 8  # threads that ask for files, more than there are cores: they wait for the disk
 _AT_ONCE = 1000  # files a thread asks for before it reports
 
@@ -162,11 +164,13 @@ def _images(
     else:
         header, rows = read_rows(read_text(table, MAX_TABLE_BYTES), source)
     rows = [row for row in rows if not _is_types(row)]
+    if not rows:
+        raise ValueError(f"{source} has titles, but no row of an image")
     rows = _selected(source, header, rows, where, notes, all_rows)
     at = _file_column(source, header, rows, file_column)
     files = [_relative(row.cells[at], os.fspath(root)) for row in rows]
     rows, files = _without_repeats(source, header, rows, files, at, notes)
-    _check_files(source, rows, files, Path(root))
+    files = _found(source, rows, files, Path(root), notes)
     found = None
     if boxes:
         found, note = read_boxes(source, header, rows, box_columns)
@@ -207,7 +211,7 @@ def _selected(
             listed = ", ".join(f"{value!r} ({count})" for value, count in found)
             raise ValueError(
                 f"{source}: no row has {name} = {' or '.join(map(repr, values))}; there are"
-                f" {listed}"
+                f" {listed} (--where {name}=VALUE chooses others)"
             )
         if len(kept) < len(rows):
             notes.append(
@@ -229,6 +233,11 @@ def _file_column(source: str, header: Sequence[str], rows: list[Row], named: str
             if title != "path" or rows[0].cells[at].lower().endswith(suffixes):
                 return at
     listed = ", ".join(map(repr, header))
+    if any(title.lower().endswith(suffixes) for title in header):
+        raise ValueError(
+            f"{source}, line 1: the first row must be titles of the columns, such as file,label,"
+            f" and is {listed}; add them"
+        )
     raise ValueError(
         f"{source}: no column is named like one of image files ('file', 'image', 'img_file_name'"
         f" ...), only {listed}; name it with --file_column"
@@ -269,23 +278,72 @@ def _without_repeats(
     return [rows[i] for i in kept.values()], [files[i] for i in kept.values()]
 
 
-def _check_files(source: str, rows: list[Row], files: list[str], root: Path) -> None:
+def _found(
+    source: str, rows: list[Row], files: list[str], root: Path, notes: list[str]
+) -> list[str]:
+    """The files as they are below the folder, of which the table may name folders that are above
+    it: those of another machine, 'C:/Users/me/images/', or the folder itself.
+
+    Raises: ValueError: If some are not there.
+    """
     outside = [i for i, file in enumerate(files) if file.startswith("/") or ".." in file.split("/")]
+    missing = [] if outside else [i for i, there in enumerate(_are_there(root, files)) if not there]
+    if not outside and not missing:
+        return files
+    if outside or len(missing) == len(files):
+        start = _start_elsewhere(root, files)
+        if start is not None:
+            notes.append(
+                f"the files of {source} are taken without {printable(start)!r} before them"
+            )
+            return [file.removeprefix(start) for file in files]
     if outside:
         raise ValueError(
             f"{source}, {place(rows[outside[0]].line)}: {printable(files[outside[0]])!r} is"
             f" not below {root}; name the folder that all files are in with --data_dir"
         )
-    missing = [i for i, there in enumerate(_are_there(root, files)) if not there]
-    if missing:
-        shown = "; ".join(
-            f"{place(rows[i].line)}: {printable(files[i])!r}" for i in missing[:_SHOWN]
-        )
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        raise ValueError(
-            f"{source}: {len(missing)} of {len(files)} files are not below {root}: {shown}{more};"
-            " are the names relative to another folder (--data_dir)?"
-        )
+    shown = "; ".join(f"{place(rows[i].line)}: {printable(files[i])!r}" for i in missing[:_SHOWN])
+    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    raise ValueError(
+        f"{source}: {len(missing)} of {len(files)} files are not below {root}: {shown}{more};"
+        f" {_way_out(root, files[missing[0]], len(missing) == len(files))}"
+    )
+
+
+def _start_elsewhere(root: Path, files: Sequence[str]) -> str | None:
+    """What all files have before the paths that they have below the folder; None if it is not so
+    simple.
+    """
+    folders = files[0].split("/")[:-1]
+    for end in range(1, len(folders) + 1):
+        start = "/".join(folders[:end]) + "/"
+        if not all(file.startswith(start) for file in files):
+            return None
+        rest = [file.removeprefix(start) for file in files]
+        proper = not any(file.startswith("/") or ".." in file.split("/") for file in rest)
+        if proper and (root / rest[0]).is_file() and all(_are_there(root, rest)):
+            return start
+    return None
+
+
+def _way_out(root: Path, file: str, all_of_them: bool) -> str:
+    """What to do about a file that is not there, judged by the names of those that are."""
+    wanted = PurePosixPath(file)
+    names = (Path(folder, name) for folder, _, below in os.walk(root) for name in below)
+    for path in islice(names, _LOOKED_AT):
+        same = path.name.casefold() == wanted.name.casefold()
+        if same or path.stem.casefold() == wanted.name.casefold():  # without its suffix
+            there = path.relative_to(root).as_posix()
+            inside = there.removesuffix(file)
+            if inside != there and all_of_them and (root / inside).is_dir():
+                return f"there is {printable(there)!r}: give --data_dir {root / inside}"
+            return (
+                f"there is {printable(there)!r}: write the names as they are on the disk, with"
+                " folder, suffix and capitals"
+            )
+    if all_of_them:
+        return "are the names relative to another folder (--data_dir)?"
+    return "add them, or remove the lines of those that you do not have"
 
 
 def _are_there(root: Path, files: Sequence[str]) -> Iterator[bool]:

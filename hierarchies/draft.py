@@ -87,7 +87,7 @@ def checked_key(source: str, line: int | None, key: str) -> str:
     """
     key = key.strip()
     if not key:
-        raise fault(source, line, "a name is empty; every node below the root needs one")
+        raise fault(source, line, "a name is empty; fill it in, or remove it")
     if len(key) > MAX_NAME:
         raise fault(
             source,

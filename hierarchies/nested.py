@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+from hierarchies import ranks
 from hierarchies.draft import ROOT, Draft, Item, checked_key, fault, from_items, without_common_root
 from hierarchies.tables import numbered_lines
 from hierarchies.tree import Hierarchy
@@ -57,11 +58,27 @@ def parse_json(text: str, source: str) -> Draft:
         names = {tree.path(v): tree.names[v] for v in range(1, tree.num_nodes)}
         classes = [(None, path) for path in tree.class_paths]
         return Draft(classes, names, tree.names[0], ranks=tree.ranks_by_path)
+    if isinstance(content, dict) and {"images", "annotations", "categories"} <= set(content):
+        raise fault(source, None, "this is a COCO file: give it as --table, without --hierarchy")
+    if isinstance(content, list) and any(_is_record(entry) for entry in content):
+        raise fault(
+            source,
+            None,
+            "the list says the parent of each node: write it as a table (CSV) with the columns id,"
+            " parent and name",
+        )
     if isinstance(content, dict) and isinstance(content.get("name"), str):
         return from_items(source, _json_items(source, content, 0))
     return without_common_root(
         from_items(source, [Item(None, 0, ROOT), *_json_items(source, content, 1)])
     )
+
+
+def _is_record(entry: object) -> bool:
+    """Whether an entry of a list is a node with the id of its parent, and none below it."""
+    if not isinstance(entry, dict) or "children" in entry or "name" not in entry:
+        return False
+    return any(ranks.plain(key) in ranks.PARENTS for key in entry)
 
 
 def _loaded(text: str, source: str) -> object:
@@ -110,6 +127,8 @@ def _json_nodes(source: str, content: object) -> list[tuple[str, object]]:
             raise fault(
                 source,
                 None,
-                f"{shown} is not a node; expected an object, a list of nodes and names, or null",
+                f"{shown} is not a node; expected an object, a list of nodes and names, or null:"
+                ' {"family": ["a", "b"]} or {"name": "family", "children": [...]}; other layouts'
+                " are read as a table (CSV) with a column for each rank, or of ids and parents",
             )
     return nodes

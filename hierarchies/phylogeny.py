@@ -126,6 +126,7 @@ def is_support(label: str) -> bool:
 def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -> Draft:
     nodes = [_Node(first, 0)]  # in preorder
     node, above, state = nodes[0], [], "fresh"
+    after, decimals = [], []  # the kinds of the last two tokens; what may be behind a decimal comma
     for line, kind, value in _newick_tokens(text, source, first):
         quoted, kind = kind == "quoted", "label" if kind == "quoted" else kind
         kind = "length" if state == ":" and kind == "label" else kind
@@ -153,10 +154,28 @@ def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -
             node = above.pop()
         elif kind == "label":
             node.label, node.quoted = checked_key(source, line, value), quoted
+            if after == ["length", ","] and not quoted and value.isdigit():
+                decimals.append((line, value))
         elif kind == "length":
             _check_length(source, line, value)
+        after = [*after[-1:], kind]
     if state != ";":
-        raise fault(source, None, "the tree does not end: there is no ';' after its last ')'")
+        if len(nodes) == 1 and not nodes[0].label:
+            raise fault(source, None, "the file is empty; expected a tree such as ((a,b),c);")
+        raise fault(
+            source,
+            None,
+            "the tree does not end: there is no ';' after its last ')'; if the file is whole, add"
+            " it",
+        )
+    if decimals and not all(is_support(node.label) for node in _tips(nodes)):
+        line, value = decimals[0]
+        raise fault(
+            source,
+            line,
+            f"{value!r} behind a ',' and a branch length would be a class: are decimals written"
+            " with commas? Lengths take a point, as 0.1; put a name that is a number in quotes",
+        )
     notes = _tidy(nodes, translation)
     return from_items(source, _newick_items(source, nodes))._replace(notes=tuple(notes))
 
@@ -185,6 +204,10 @@ def _tidy(nodes: list[_Node], translation: Mapping[str, str]) -> list[str]:
             f" such as {renamed[0][0]!r} as {renamed[0][1]!r}"
         )
     return notes
+
+
+def _tips(nodes: list[_Node]) -> list[_Node]:
+    return [node for node, after in zip(nodes, [*nodes[1:], nodes[0]]) if after.depth <= node.depth]
 
 
 def _siblings(nodes: list[_Node]) -> Iterator[tuple[int, int]]:
@@ -229,7 +252,8 @@ def _newick_tokens(text: str, source: str, line: int) -> Iterator[tuple[int, str
         token = _NEWICK_TOKEN.match(text, position)
         if token is None:
             what = {
-                "'": "a quote that does not end",
+                "'": "a quote that does not end; a name with an apostrophe is written"
+                " 'Muller''s x', in quotes and with two of them",
                 '"': "a quote that does not end",
                 "[": "a comment that does not end",
             }
@@ -309,6 +333,8 @@ def _translation(command: _Command, source: str) -> dict[str, str]:
     for line, kind, value in _newick_tokens(f"{command.text},", source, command.line):
         if kind != ",":
             entry += [value] if entry or kind == "quoted" else value.split(maxsplit=1)
+            continue
+        if not entry:  # some programs write a comma behind the last one, too
             continue
         if len(entry) != 2:
             raise fault(source, line, f"TRANSLATE: expected a label and a name, got {entry}")

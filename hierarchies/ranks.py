@@ -20,7 +20,8 @@ RANKS = (
 EPITHETS = ("specificepithet", "speciesepithet")
 # the class itself, below all ranks: the first of these that a table has
 LABELS = (
-    "label labels rawlabel rawlabels classlabel classname folder foldername category taxon taxa"
+    "label labels rawlabel rawlabels classlabel classname folder foldername category"
+    " objectannotationcategory taxon taxa"
     " taxonname name scientificname canonicalname acceptedname acceptednameusage validname"
     " sciname originalnameusage"
 ).split()

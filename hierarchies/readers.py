@@ -46,18 +46,21 @@ SUFFIXES = {
     ".json": "json",
 }
 MAX_BYTES = 64 << 20  # the tree of 10,000 species with all ranks takes about 1 MB
-MAX_TABLE_BYTES = (
-    1 << 30
-)  # of a table of images: an export of 100,000 objects of EcoTaxa has 100 MB
+# of a table of images: an export of 100,000 objects of EcoTaxa has 100 MB, and takes ten times
+# that in memory
+MAX_TABLE_BYTES = 256 << 20
 _FORMAT_FLAG = f"say what it is with --hierarchy_format: {', '.join(TREE_FORMATS)}"
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
     b"\x1f\x8b": "compressed (gzip): unpack it",
     b"%PDF": "a PDF document",
+    b"SQLite format 3": "a database of SQLite: export the table as CSV UTF-8",
+    b"version https://git-lfs": "a pointer of Git LFS: fetch the file with git lfs pull",
     b"PAR1": "a Parquet file: save it as CSV UTF-8; python scripts/unpack.py makes files and a"
     " table of one that holds images",
 }
+_MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html|nex:|phyloxml)", re.IGNORECASE)
 
 
 class TreeFile(NamedTuple):
@@ -240,6 +243,11 @@ def read_text(file: str | os.PathLike, most: int = MAX_BYTES) -> str:
     for start, kind in _NOT_TEXT.items():
         if content.startswith(start):
             raise ValueError(f"{file} is {kind}")
+    if _MARKUP.match(content):
+        raise ValueError(
+            f"{file} is XML or HTML, which is not read; save a tree as Newick, and a table as CSV"
+            " UTF-8 (a page of HTML in its place is often that of a download that failed)"
+        )
     encoding = "utf-8-sig"
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         encoding = "utf-16"  # what Excel calls Unicode text
@@ -253,6 +261,10 @@ def read_text(file: str | os.PathLike, most: int = MAX_BYTES) -> str:
             f"this is not valid {encoding[:6].rstrip('-').upper()} text ({error.reason}); save it"
             " as UTF-8 (in Excel: CSV UTF-8)",
         ) from error
+    if "\0" in text[:1000]:
+        raise ValueError(
+            f"{file} has NUL characters, as UTF-16 without its mark has: save it as UTF-8"
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -266,8 +278,6 @@ def _format(text: str, suffix: str, source: str) -> str:
         return "newick"
     lines = [line for _, line in numbered_lines(text)]
     start = "".join(lines[:1])[:1]
-    if start == "<":
-        raise ValueError(f"{source} is XML or HTML, which is not read; save the tree as Newick")
     uncommented = re.match(r"(?:\s|\[[^\]]*\])*", text).end()
     if text[uncommented : uncommented + 1] == "(" and text.rstrip().endswith(";"):
         return "newick"

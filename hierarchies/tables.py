@@ -136,7 +136,10 @@ def read_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
     header, rows = _table_rows(text, source)
     if not all(header) or len(set(header)) < len(header):
         raise fault(
-            source, 1, f"the first row must give every column a name of its own, got {header}"
+            source,
+            1,
+            f"the first row must give every column a name of its own, got {header}; remove"
+            " lines above the titles, and columns without a title or with that of another",
         )
     return header, rows
 
@@ -187,10 +190,13 @@ def paths_of_rows(
     elif _holds_paths([row.cells[0] for row in firsts]):
         draft = _path_column(source, names, firsts, 0, None)
     else:
-        classes = [(row.line, (checked_key(source, row.line, row.cells[0]),)) for row in firsts]
-        draft = Draft(classes)
+        classes, notes, of_levels = _paths_of_cells(source, names, firsts, [0], {})
+        draft = Draft(classes, notes=notes, ranks=of_levels)
+    notes = draft.notes
+    if not levels and not any("read as levels" in note for note in notes):
+        notes = (f"classes are made of the columns {' > '.join(names)} ({_LEVELS_FLAG})", *notes)
     paths = dict(zip(distinct, (path for _, path in draft.classes)))
-    return RowPaths([paths[key] for key in keys], draft.notes, draft.ranks)
+    return RowPaths([paths[key] for key in keys], notes, draft.ranks)
 
 
 def _holds_paths(labels: Sequence[str]) -> bool:
@@ -344,7 +350,11 @@ def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
             del cells[width:]
         if len(cells) != width:
             raise fault(
-                source, line, f"expected {width} cells as in the first row, got {len(cells)}"
+                source,
+                line,
+                f"expected {width} cells as in the first row, got {len(cells)}; the first row must"
+                f" be the titles, one for each column, and a cell with {delimiter!r} in it must be"
+                " in quotes",
             )
     empty = [at for at in range(width) if not any(row.cells[at] for row in rows)]
     kept = [at for at in range(width) if at not in empty]  # spreadsheets add empty columns
@@ -375,7 +385,10 @@ def _numbers_rows(rows: Sequence[Row]) -> bool:
 def _check_titles(source: str, header: list[str], rows: list[Row]) -> None:
     if not all(header) or len(set(header)) < len(header):
         raise fault(
-            source, 1, f"the first row must give every column a name of its own, got {header}"
+            source,
+            1,
+            f"the first row must give every column a name of its own, got {header}; remove"
+            " lines above the titles, and columns without a title or with that of another",
         )
     for at, title in enumerate(header):
         if any(row.cells[at] == title for row in rows):
@@ -779,7 +792,10 @@ def _edges(text: str, source: str) -> tuple[dict[str, str], dict[str, int]]:
             continue
         if len(ids) != 2:
             raise fault(
-                source, number, f"expected 'CHILD PARENT', two ids, got {len(ids)} in {line!r}"
+                source,
+                number,
+                f"expected 'CHILD PARENT', two ids, got {len(ids)} in {line!r}; names with blanks"
+                " need a tab, a comma or a semicolon between the two",
             )
         child, above = (checked_key(source, number, node) for node in ids)
         if parent.setdefault(child, above) != above:

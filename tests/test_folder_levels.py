@@ -76,7 +76,7 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     (["fold1/a", "fold1/b", "fold2/a", "fold2/b", "fold10/a", "fold10/c"], "fold1 fold2"),
     (["2021/a", "2021/b", "2022/a", "2022/b", "2022/c", "fish/a"], "2021 2022"),
     (["train/a", "train/b", "unlabelled/a", "unlabelled/b"], "train unlabelled"),
-    (["entrenamiento/A/a", "entrenamiento/B/b", "prueba/A/a", "prueba/B/b"], "entrenamiento prueba"),
+    (["ensayo/A/a", "ensayo/B/b", "prueba/A/a", "prueba/B/b"], "ensayo prueba"),
     (["Calanus/egg", "Calanus/adult", "Oithona/egg", "Oithona/adult"], ""),  # stages
     (["sp1/a", "sp1/b", "sp2/c", "sp2/b"], ""),
 ])  # fmt: skip
@@ -283,3 +283,10 @@ def test_flags_of_the_tree_without_a_tree_are_refused(argv, message, capsys):
     with pytest.raises(SystemExit):
         command_line.parse([*start, *argv], "", train.DATASETS)
     assert message in capsys.readouterr().err
+
+
+def test_a_wrong_order_of_levels_is_said_before_names_are_compared(tmp_path):
+    root = make_folder(tmp_path / "set", {"a": 4, "b": 4, "c": 4})
+    (tmp_path / "t.csv").write_text("Art,Klasse,Gattung\na,C,G\nb,C,G\nc,C,H\n")
+    with pytest.raises(ValueError, match="no two classes share a superclass.*--levels COLUMN"):
+        load(root, hierarchy=tmp_path / "t.csv")

@@ -76,3 +76,38 @@ def test_paths_as_find_and_people_write_them(tree_of):
     )
     tree = tree_of("x -> A -> a\nx -> A -> b\nx -> B -> c-\n", "t.txt").hierarchy
     assert tree.class_paths == (("A", "a"), ("A", "b"), ("B", "c-"))
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("t.nwk", b"<?xml version='1.0'?><phyloxml/>", "is XML or HTML"),
+        ("t.csv", b"\n<!DOCTYPE html><html>", "a download that failed"),
+        ("t.csv", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("t.csv", "family,species\nA,a\nA,b\n".encode("utf-16-le"), "UTF-16 without its mark"),
+        ("t.csv", b"# my tree\nfamily,genus\nA,a\n", "line 2: .* must be the titles"),
+        ("t.edges", b"Calanus f Copepoda\n", "names with blanks need a tab"),
+        ("t.json", b'[{"id": 1, "parent": null, "name": "a"}]', "columns id, parent and name"),
+        ("t.json", b'{"images": [], "annotations": [], "categories": []}', "give it as --table"),
+        ("t.json", b'{"Calanus": "Copepoda"}', "a table .CSV. with a column for each rank"),
+        ("t.nwk", b"((a:0,1,b:0,2)x,c);", "'1' behind a ',' .* decimals written with commas"),
+        ("t.nwk", b"((M\xc3\xbcller's_x,b)x,c);", "a name with an apostrophe"),
+        ("t.nwk", b"((a,b),c)", "if the file is whole, add it"),
+        ("t.nwk", b"", "the file is empty"),
+    ],
+)
+def test_files_of_another_kind_are_refused_with_a_way_out(tree_of, name, content, message):
+    with pytest.raises(ValueError, match=message):
+        tree_of(content, name)
+
+
+def test_numbers_as_names_are_no_decimals_where_all_are_or_in_quotes(tree_of):
+    assert tree_of("((1:1,2:1)x:1,3:1);", "t.nwk").hierarchy.num_classes == 3
+    assert tree_of("((a:1,'2':1)x:1,b:1);", "t.nwk").hierarchy.num_classes == 3
+
+
+def test_a_comma_behind_the_last_entry_of_translate_is_passed_over(tree_of):
+    text = (
+        "#NEXUS\nbegin trees;\ntranslate\n1 Calanus,\n2 Oithona,\n;\ntree t = ((1,2)x,c);\nend;\n"
+    )
+    assert tree_of(text, "t.nex").hierarchy.class_names == ("Calanus", "Oithona", "c")

@@ -325,7 +325,8 @@ def test_what_is_above_a_category_of_a_coco_file(coco_of, categories, paths):
         ({"annotations": [7]}, "annotation 1 names an unknown image"),
         ({"annotations": [{"image_id": 0, "category_id": "0"}]}, "unknown category: .* is '0'"),
         ({"categories": [{"id": 0, "name": "a"}, {"id": 0, "name": "b"}]}, "entry 2 .* the id 0"),
-        ({"annotations": [{"image_id": 0, "category_id": c} for c in (0, 1)]}, "annotation 2: .*0.png.* is of class 'b'"),
+        ({"annotations": [{"image_id": 0, "category_id": c} for c in (0, 1)]},
+         "annotation 2: .*0.png.* is of class 'b'"),
         ({"categories": [{"id": 0, "name": "a", "supercategory": "b"},
                          {"id": 1, "name": "b", "supercategory": "a"}]}, "in a circle"),
     ],
@@ -348,3 +349,67 @@ def test_a_table_of_images_may_be_larger_than_a_class_tree(tmp_path, monkeypatch
     monkeypatch.setattr("data.table.MAX_TABLE_BYTES", 10)
     with pytest.raises(ValueError, match="cut it to the columns that are used"):
         read_table(tmp_path / "t.csv", tmp_path)
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A folder with the images im/0.png to im/2.png, and what reads a table of them."""
+    folder = tmp_path / "set"
+    (folder / "im").mkdir(parents=True)
+    for i in range(3):
+        (folder / "im" / f"{i}.png").touch()
+
+    def read(lines, **options):
+        (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+        return read_table(tmp_path / "t.csv", folder, **options)
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "start", ["C:\\Users\\me\\im\\", "/home/me/im/", "set/im/", "https://x.org/im/"]
+)
+def test_folders_before_the_data_folder_are_taken_off_where_all_files_are_there_then(three, start):
+    found = three(["file,label", *(f"{start}{i}.png,{'abc'[i]}" for i in range(3))])
+    assert found.files == ("im/0.png", "im/1.png", "im/2.png")
+    assert any("are taken without" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["0.png", "1.png", "2.png"], "there is 'im/0.png': give --data_dir .*set/im"),
+        (["im/0", "im/1", "im/2"], "there is 'im/0.png': write the names as they are"),
+        (["im/0.PNG", "im/1.PNG", "im/2.PNG"], "there is 'im/0.png': write the names as they are"),
+        (["im/0.png", "im/1.png", "im/7.png"], "line 4: 'im/7.png'; add them, or remove"),
+        (["/home/me/0.png", "/home/you/1.png", "/srv/2.png"], "line 2: .* is not below"),
+    ],
+)
+def test_a_file_that_is_not_there_is_looked_for_by_its_name(three, names, message):
+    with pytest.raises(ValueError, match=message):
+        three(["file,label", *(f"{name},{label}" for name, label in zip(names, "abc"))])
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["im/0.png,a", "im/1.png,b"], "line 1: the first row must be titles"),
+        (["file,label", "[t],[t]"], "no row of an image"),
+        (["file", "im/0.png"], "no column is known to hold classes"),
+        (["file,label", "im/0.png,a", "im/1.png,NA"], "line 3: no level is filled"),
+        (["file,label", "im/0.png,a, juvenile"], "a cell with ',' in it must be in quotes"),
+    ],
+)
+def test_tables_without_titles_images_or_classes_are_refused(three, lines, message):
+    with pytest.raises(ValueError, match=message):
+        three(lines)
+
+
+def test_the_columns_that_make_the_class_are_named(three):
+    rows = [f"{i},im/{i}.png,F,{'abc'[i]},{i}" for i in range(3)]  # numbered as pandas does
+    found = three([",image,family,label,size", *rows])
+    assert found.hierarchy.class_names == ("a", "b", "c")
+    assert "columns family > label" in found.notes[0]
+    rows = [f"im/{i}.png,{'abc'[i]}" for i in range(3)]  # as in a file to import
+    found = three(["img_file_name,object_annotation_category", *rows])
+    assert found.hierarchy.class_names == ("a", "b", "c")
