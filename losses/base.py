@@ -13,8 +13,8 @@ from registry import Option, settle
 # each name, from embeddings (B, D), but for the scores, which it is called for:
 #   scores (B, C), whose softmax is the posterior; cosines (B, C); node_scores (B, N), in the
 #   numbering of the tree; level_scores (B, M), of the members of all levels side by side from the
-#   top to the classes, see `hierarchies.levels`; level_vectors (M, D), of the same; axes (B, N), a
-#   coordinate for each node.
+#   top to the classes, see `hierarchies.levels`; level_vectors (M, D), of the same;
+#   axes (B, N - 1), a coordinate for each node but the root.
 READINGS = {
     "scores": ("the scores of the classes", ""),
     "cosines": ("the cosines between an image's embedding and one vector of each class", ""),

@@ -1,5 +1,8 @@
 """What losses with hand-written gradients share."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 
@@ -12,3 +15,28 @@ def times(gradient: Tensor, grad_output: Tensor) -> Tensor:
     if grad_output.device.type == "cpu" and grad_output.item() == 1:
         return gradient
     return gradient * grad_output
+
+
+def by_hand(values: Callable, *given: Tensor) -> Tensor:
+    """What a function of tensors gives, with the gradients that it gives itself.
+
+    Args:
+        values: From what is given to a scalar and its gradient in each of them.
+        given: In full precision, see `losses.base.full_precision`.
+    """
+    return _ByHand.apply(values, *given)
+
+
+class _ByHand(torch.autograd.Function):
+    """A third of the passes that autograd makes, and far fewer calls."""
+
+    @staticmethod
+    def forward(ctx, values: Callable, *given: Tensor) -> Tensor:
+        value, *gradients = values(*given)
+        ctx.save_for_backward(*gradients)
+        return value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *(times(gradient, grad_output) for gradient in ctx.saved_tensors)

@@ -1,12 +1,14 @@
 """The loss of Hier-COS, on coordinates of the embedding for every node."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from hierarchies import Hierarchy
 from losses.base import Loss, full_precision
-from losses.gradients import times
+from losses.gradients import by_hand
 from registry import Option, nonnegative
 
 TINY = 1e-12  # divides in place of a length of 0
@@ -78,9 +80,9 @@ class HierCOSLoss(Loss):
                 f"coordinates must be (B, {len(self.order)}), got {tuple(axes.shape)}; is the"
                 " hierarchy of another dataset?"
             )
-        return _MeanHierCOS.apply(full_precision(axes), targets, self)
+        return by_hand(partial(self.values, targets), full_precision(axes))
 
-    def values(self, axes: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def values(self, targets: Tensor, axes: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and its gradient (B, N - 1)."""
         batch = len(axes)
         sizes = axes.abs().index_select(1, self.order)  # depth by depth
@@ -104,22 +106,6 @@ class HierCOSLoss(Loss):
         slopes -= (self.alpha * along * excess / lengths).index_select(1, self.level).mul_(sizes)
         slopes.scatter_add_(1, place, torch.where(exists, at_own - 2 * self.alpha * along, 0.0))
         return loss, slopes.index_select(1, self.place).mul_(axes.sign())
-
-
-class _MeanHierCOS(torch.autograd.Function):
-    """The loss with its gradient by hand: a third of the passes over the coordinates."""
-
-    @staticmethod
-    def forward(ctx, axes: Tensor, targets: Tensor, loss: HierCOSLoss) -> Tensor:
-        value, gradient = loss.values(axes.detach(), targets)
-        ctx.save_for_backward(gradient)
-        return value
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return times(gradient, grad_output), None, None
 
 
 def _shares(where: Tensor, dtype: torch.dtype) -> Tensor:

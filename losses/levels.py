@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from hierarchies import Hierarchy
 from hierarchies.levels import cut, levels
-from losses.base import Loss
+from losses.base import Loss, full_precision
 from losses.flat import CrossEntropy
+from losses.gradients import by_hand
 from losses.hierarchical import PathLoss
 from losses.inner_targets import target_paths
-from losses.side_by_side import SideBySide, Stack, by_hand
+from losses.side_by_side import SideBySide, Stack
 from registry import Option, nonnegative
 
 LEVEL_DECAY = Option(
@@ -82,7 +83,7 @@ class LevelSum(Loss):
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         coarse = self.check(scores, targets)
         if isinstance(self.parts[-1], CrossEntropy) and not coarse:
-            return by_hand(partial(self.entropies, targets), scores)
+            return by_hand(partial(self.entropies, targets), full_precision(scores))
         total = 0.0
         for weight, part, one, column in zip(
             self.weights, self.parts, self.side.split(scores), self.side.columns(targets)
@@ -185,7 +186,7 @@ class TK(Loss):
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         self.check(scores, targets)
-        return by_hand(partial(self.values, targets), scores)
+        return by_hand(partial(self.values, targets), full_precision(scores))
 
     def values(self, targets: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and its gradient (B, M) in the scores of all levels side by side.
@@ -266,7 +267,9 @@ class HAF(Loss):
 
     def forward(self, scores: Tensor, vectors: Tensor, targets: Tensor) -> Tensor:
         self.check(scores, targets)
-        return by_hand(partial(self.values, targets), scores, vectors)
+        return by_hand(
+            partial(self.values, targets), full_precision(scores), full_precision(vectors)
+        )
 
     def values(
         self, targets: Tensor, scores: Tensor, vectors: Tensor

@@ -2,7 +2,7 @@
 M members of the levels, from the top to the classes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from hierarchies import Hierarchy
 from hierarchies.levels import Level, cut, levels
 from losses import segments
-from losses.base import full_precision
-from losses.gradients import times
 from losses.inner_targets import class_within, target_nodes
 
 PART = 256  # members of a level that are added up at once
@@ -230,31 +228,6 @@ def far_apart(sums: Tensor) -> bool:
 def exp(values: Tensor) -> Tensor:
     """exp(values) by way of exp2, which takes half its time on some processors."""
     return (values * LOG2_E).exp2_()
-
-
-def by_hand(values: Callable, *given: Tensor) -> Tensor:
-    """What a function of tensors gives, with the gradients that it gives itself.
-
-    Args:
-        values: From what is given to a scalar and its gradient in each of them.
-        given: The scores (B, M) of all levels, and for some losses the vectors (M, D).
-    """
-    return _ByHand.apply(values, *(full_precision(one) for one in given))
-
-
-class _ByHand(torch.autograd.Function):
-    """A third of the passes over rows that autograd makes, and far fewer calls."""
-
-    @staticmethod
-    def forward(ctx, values: Callable, *given: Tensor) -> Tensor:
-        value, *gradients = values(*given)
-        ctx.save_for_backward(*gradients)
-        return value
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        return None, *(times(gradient, grad_output) for gradient in ctx.saved_tensors)
 
 
 def _columns(hierarchy: Hierarchy) -> list[np.ndarray]:
