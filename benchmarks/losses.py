@@ -27,12 +27,8 @@ from hierarchies import Hierarchy  # noqa: E402
 from hierarchies.levels import levels  # noqa: E402
 from losses import build_loss  # noqa: E402
 
-SIZES = [
-    (256, 1010, 7, 3.0),
-    (256, 1000, 15, 3.0),
-    (256, 10000, 8, 2.5),
-    (128, 200, 16, 6.0),
-]  # batch, classes, depth, limit
+# batch, classes, depth, limit
+SIZES = [(256, 1010, 7, 3.0), (256, 1000, 15, 3.0), (256, 10000, 8, 2.5), (128, 200, 16, 6.0)]
 LOSSES = (
     *("hierarchical", "hxe", "soft_labels", "label_smoothing", "level_ce", "tk", "margin"),
     *("margin hard", "random_cut", "haframe", "devise"),
@@ -63,9 +59,8 @@ def random_tree(classes: int, depth: int, seed: int, shuffled: bool = True) -> H
     while stack:
         members, path = stack.pop()
         left = depth - len(path)
-        if left == 1 or (
-            len(members) == 1 and path and 0 not in members
-        ):  # class 0 goes all the way down
+        # class 0 goes all the way down
+        if left == 1 or (len(members) == 1 and path and 0 not in members):
             paths.update((member, (*path, str(member))) for member in members.tolist())
             continue
         children = min(len(members), 1 + generator.poisson(len(members) ** (1 / left) - 1))

@@ -21,12 +21,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[0] = str(
-        Path(__file__).resolve().parents[1]
-    )  # this script's folder would hide packages of the same name
-    os.environ.update(
-        OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1"
-    )  # numpy reads them right below
+    # this script's folder would hide packages of the same name
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    # numpy reads them right below
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import numpy as np  # noqa: E402
 

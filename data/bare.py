@@ -9,11 +9,8 @@ from collections.abc import Iterator
 from data.contents import File, opened
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-_PIXELS = (
-    b"IHDR",
-    b"PLTE",
-    b"IDAT",
-)  # of PNG; transparency and rotation are kept if they are whole
+# of PNG; transparency and rotation are kept if they are whole
+_PIXELS = (b"IHDR", b"PLTE", b"IDAT")
 _SMALL = {b"tRNS": 1024, b"eXIf": 2**20}
 _LOOKS = (0xE0, 0xEE)  # of JPEG: JFIF's and Adobe's segments say what the colours are
 _EXIF = 0xE1

@@ -275,9 +275,8 @@ def _sweep(folder: Path) -> None:
     """Removes what builders that died have left in the place of a cache: nothing was written to it
     for a while. What can be gone on with for this very cache stays.
     """
-    for leftover in folder.parent.glob(
-        f"{'[0-9a-f]' * 24}.{'[0-9a-f]' * 32}.tmp"
-    ):  # --cache_dir may hold others
+    # --cache_dir may hold others
+    for leftover in folder.parent.glob(f"{'[0-9a-f]' * 24}.{'[0-9a-f]' * 32}.tmp"):
         with contextlib.suppress(OSError):
             ours = leftover.name.startswith(f"{folder.name}.") and (leftover / STATE).exists()
             if not ours and _quiet_for(leftover) > ABANDONED:

@@ -93,9 +93,8 @@ _NOT_READ = (
     (0, (b"version https://git-lfs",), "a pointer of Git LFS; fetch the files with git lfs pull"),
 )
 
-Box = tuple[
-    int, int, int, int
-]  # left, top, width, height, in pixels of the image as a viewer shows it
+# left, top, width, height, in pixels of the image as a viewer shows it
+Box = tuple[int, int, int, int]
 
 
 class Decoded(NamedTuple):
@@ -444,9 +443,8 @@ def orientation(image: Image.Image) -> int:
     """
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (
-        Exception
-    ):  # damaged metadata can raise almost anything, and viewers show the image all the same
+    except Exception:
+        # damaged metadata can raise almost anything, and viewers show the image all the same
         return 1
 
 
@@ -476,9 +474,8 @@ def _frames(image: Image.Image) -> int:
         return 1
     try:
         return getattr(image, "n_frames", 1)
-    except (
-        Exception
-    ):  # a later page is of a kind that is not read, or damaged; only the first counts
+    except Exception:
+        # a later page is of a kind that is not read, or damaged; only the first counts
         image.seek(0)
         return 1
 
@@ -710,9 +707,8 @@ def _padded(pixels: np.ndarray, wanted: tuple[int, int]) -> np.ndarray:
     even where it touches an edge.
     """
     height, width, channels = pixels.shape
-    edge = np.concatenate(
-        [pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]]
-    )  # (number of pixels, channels)
+    # (number of pixels, channels)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
     middle = np.sort(edge, axis=0)[len(edge) // 2]  # one of the values, of integers no mean
     padded = np.empty((wanted[1], wanted[0], channels), np.uint8)
     padded[:] = middle

@@ -278,9 +278,8 @@ def detritus(rng: np.random.Generator, *, pieces: int) -> Sketch:
     """A ragged clump of bits and grains without any symmetry."""
     sketch = Sketch()
     for _ in range(max(3, round(vary(rng, pieces, 0.3)))):
-        radius = np.cumsum(rng.normal(0, 0.12, 30)) * np.sin(
-            np.linspace(0, np.pi, 30)
-        )  # a ragged closed outline
+        # a ragged closed outline
+        radius = np.cumsum(rng.normal(0, 0.12, 30)) * np.sin(np.linspace(0, np.pi, 30))
         radius = rng.uniform(0.08, 0.25) * np.exp(radius[:, None])
         outline = ellipse(2, rng.uniform(0.8, 2), count=30) * radius + rng.normal(0, 0.2, 2)
         sketch.area(outline, rng.uniform(0.25, 0.75))

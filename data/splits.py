@@ -25,10 +25,8 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 HELD_OUT = "held_out"  # images of classes that training never sees
 CALIBRATION = "calibration"  # the part of the validation images that chooses nothing
-FRACTIONS = {
-    True: (0.7, 0.1),
-    False: (0.9, 0.0),
-}  # use_val -> training, validation; the rest is the test set
+# use_val -> training, validation; the rest is the test set
+FRACTIONS = {True: (0.7, 0.1), False: (0.9, 0.0)}
 STRATIFIED_SEED = (
     1  # runs of different --seed share their test images unless --split_seed says otherwise
 )

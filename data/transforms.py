@@ -11,12 +11,8 @@ import torch.nn.functional as F
 from data.mixing import MIXINGS
 from registry import Number, Option, Registry, fraction, positive_int, settle
 
-ROTATION, SHIFT, SCALE, SHEAR = (
-    15.0,
-    0.1,
-    (0.9, 1.1),
-    10.0,
-)  # degrees, part of the side, factor, degrees
+# degrees, part of the side, factor, degrees
+ROTATION, SHIFT, SCALE, SHEAR = 15.0, 0.1, (0.9, 1.1), 10.0
 
 Transform = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 

@@ -155,9 +155,8 @@ class Predictor:
         read = np.array([error is None for error in batch.errors])
         first = counts.images
         counts.count(self.answers.hierarchy, answered, int((~read).sum()))
-        frame = answered.table.astype(
-            {"decision_depth": "Int64"}
-        )  # whole numbers also beside empty rows
+        # whole numbers also beside empty rows
+        frame = answered.table.astype({"decision_depth": "Int64"})
         novelty = np.full(len(vectors), np.nan)
         if self.novelty is not None:
             counts.distances.append(self.novelty.distances(vectors))

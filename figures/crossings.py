@@ -129,9 +129,8 @@ def _excess(parts: list[np.ndarray]) -> np.ndarray:
         np.argsort(np.concatenate(parts), kind="stable")
     ]
     member = owner[:, None] == np.arange(len(parts))
-    wrong = member.T.astype(float) @ (
-        np.cumsum(member, axis=0) - member
-    )  # (i, j): an item of j lies before one of i
+    # (i, j): an item of j lies before one of i
+    wrong = member.T.astype(float) @ (np.cumsum(member, axis=0) - member)
     return wrong - wrong.T
 
 

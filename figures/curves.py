@@ -170,9 +170,8 @@ def _finish(ax: Axes, title: str, unit: str) -> None:
     ax.set_xlim(left=0.5)
     low, high = ax.get_ylim()
     if high - low < 1e-3 * max(abs(low), abs(high)):
-        ax.set_ylim(
-            low - 0.05 * abs(low) - 1e-3, high + 0.05 * abs(high) + 1e-3
-        )  # a constant, not noise blown up
+        # a constant, not noise blown up
+        ax.set_ylim(low - 0.05 * abs(low) - 1e-3, high + 0.05 * abs(high) + 1e-3)
 
 
 def _marks(count: int) -> dict:

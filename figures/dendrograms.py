@@ -80,9 +80,8 @@ def _round_page(names: list[str], rows: Rows, radius: float, entries: int) -> tu
     """
     measure, _ = inch_axes(1, 1)
     half = radius + text_width(measure, names, rows.size) + 0.15
-    wide = max(
-        0.0, half - 2.0
-    )  # the legend takes about 2 inches of the corner that the circle leaves free
+    # the legend takes about 2 inches of the corner that the circle leaves free
+    wide = max(0.0, half - 2.0)
     corner = max(0.0, 0.19 * entries + 0.3 - (half - np.sqrt(half**2 - wide**2)))
     figure = new_figure(2 * half, 2 * half + corner, layout=None)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-half, half), ylim=(-half, half + corner))

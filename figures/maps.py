@@ -18,10 +18,8 @@ from figures.style import Drawing, new_figure
 from figures.subject import Subject
 from metrics.vectors import pairwise_distances
 
-MDS_POINTS, TSNE_POINTS = (
-    (1000, 300),
-    (4000, 2000),
-)  # classes and images at most; MDS takes quadratic memory and time
+# classes and images at most; MDS takes quadratic memory and time
+MDS_POINTS, TSNE_POINTS = (1000, 300), (4000, 2000)
 NAMED_CLASSES = 40
 _SIDE = 7.0  # inches
 

@@ -22,15 +22,13 @@ def of_lca(hierarchy: Hierarchy, values: np.ndarray) -> np.ndarray:
         values: One value for each node, (N,).
     """
     start, stop, order = hierarchy.start, hierarchy.stop, hierarchy.leaf_order
-    table = np.empty(
-        (hierarchy.num_classes, hierarchy.num_classes), values.dtype
-    )  # columns depth-first for now
+    # columns depth-first for now
+    table = np.empty((hierarchy.num_classes, hierarchy.num_classes), values.dtype)
     for node in range(1, hierarchy.num_nodes):
         above = hierarchy.parent[node]
         first, last, end = start[node], stop[node], stop[above]
-        table[order[first:last], last:end] = values[
-            above
-        ]  # pairs of this branch and the later ones
+        # pairs of this branch and the later ones
+        table[order[first:last], last:end] = values[above]
         table[order[last:end], first:last] = values[above]
     rank = np.argsort(order)
     table[np.arange(len(order)), rank] = values[hierarchy.leaves]

@@ -167,9 +167,8 @@ def plurality_thresholds(hierarchy: Hierarchy, probabilities: np.ndarray) -> np.
     best = np.maximum.reduceat(p, first, axis=0)
     is_best = p == best[group]
     behind = np.where(is_best, 0.0, p).max(axis=0)
-    shared = (
-        np.add.reduceat(is_best, first, axis=0, dtype=np.int64) > 1
-    )  # equal best siblings: one of them is second
+    # equal best siblings: one of them is second
+    shared = np.add.reduceat(is_best, first, axis=0, dtype=np.int64) > 1
     return np.maximum(behind, np.where(shared, best, 0.0).max(axis=0))
 
 

@@ -87,9 +87,8 @@ def discriminability(
     lengths = np.einsum("ij,ij->i", means, means)
     total = np.asarray(squares, np.float64)[seen].reshape(n, -1).sum(axis=1)
     intra = float(np.maximum(total / size - lengths, 0).mean())
-    spread = (
-        2 * n * lengths.sum() - 2 * (means.sum(axis=0) ** 2).sum()
-    )  # sum of |mu_a - mu_b|^2 over ordered pairs
+    # sum of |mu_a - mu_b|^2 over ordered pairs
+    spread = 2 * n * lengths.sum() - 2 * (means.sum(axis=0) ** 2).sum()
     inter = float(ratio(max(spread, 0.0), n * (n - 1)))
     quotient = float(ratio(inter, intra if intra > _TINY else 0.0))
     values = {"var_inter": inter, "var_intra": intra, "discriminability": quotient}
@@ -151,18 +150,16 @@ def intensity(cosines: np.ndarray, of_nearest: np.ndarray) -> np.ndarray:
     gap = 1 - of_nearest
     slope = gap + cosines - closest[:, None]
     crosses = (gap > _TINY) & (slope > _TINY)
-    step = np.divide(gap, slope, out=np.full(gap.shape, np.inf), where=crosses).min(
-        axis=1
-    )  # B = P1 + step (fhat - P1)
+    # B = P1 + step (fhat - P1)
+    step = np.divide(gap, slope, out=np.full(gap.shape, np.inf), where=crosses).min(axis=1)
     leaves = np.isfinite(step)
     step = np.where(leaves, step, 1)
     to_nearest = np.arccos(closest)
     to_border = np.arctan2(step * np.sin(to_nearest), 1 - step * (1 - closest))
     share = 1 - ratio(to_nearest, to_border)
     share = np.where(leaves, np.clip(share, 0, 1), np.nan)
-    on_vector = (to_nearest < _TINY_ANGLE) & (gap > _TINY).any(
-        axis=1
-    )  # the ray has no direction there
+    # the ray has no direction there
+    on_vector = (to_nearest < _TINY_ANGLE) & (gap > _TINY).any(axis=1)
     return np.where(on_vector, 1.0, share)
 
 

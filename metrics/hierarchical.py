@@ -107,9 +107,8 @@ def hierarchical_precision(outputs: Outputs, k: int = 5) -> dict[str, Result]:
     largest = max(int(outputs.lca_height.max()), 1)  # a single class has distance 0 to itself
     best = np.cumsum(1 - outputs.of_tree(_nearest, size) / largest, axis=1)
     gained = np.cumsum(1 - _distances(outputs, k, "lca_height") / largest, axis=1)
-    share = (
-        gained / best[outputs.labels]
-    )  # the label itself has similarity 1, so nothing is divided by 0
+    # the label itself has similarity 1, so nothing is divided by 0
+    share = gained / best[outputs.labels]
     return {
         f"hierarchical_precision@{k}": mean_over_samples(share[:, -1]),
         f"hmap@{k}": mean_over_samples(share.mean(axis=1)),

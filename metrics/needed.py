@@ -10,9 +10,8 @@ from hierarchies import Hierarchy
 from metrics.pareto import Front
 from metrics.posterior import information, row_blocks
 
-_PAST_A_TIE = (
-    1 + 1e-9
-)  # answers change where two nodes are worth the same, which rounding may decide either way
+# answers change where two nodes are worth the same, which rounding may decide either way
+_PAST_A_TIE = 1 + 1e-9
 
 
 def needed_thresholds(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np.ndarray:
@@ -26,9 +25,8 @@ def needed_thresholds(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) ->
     Returns: (S,) in [0, 1]; 0 where no answer is wrong.
     """
     p = front.probabilities
-    met = (
-        p > np.pad(p, ((0, 0), (0, 1)))[:, 1:]
-    )  # of equally probable ones only the last is ever answered
+    # of equally probable ones only the last is ever answered
+    met = p > np.pad(p, ((0, 0), (0, 1)))[:, 1:]
     return np.where(met & _wrong(hierarchy, front, leaves), p, 0.0).max(axis=1)
 
 
@@ -54,9 +52,8 @@ def needed_lambdas(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np
             (p[rows, :, None] - p[rows, None, :])[pairs],
         )
         with np.errstate(divide="ignore"):
-            crossing = (
-                gain / lead
-            )  # from here on the earlier node, of larger P, is worth more than the later one
+            # from here on the earlier node, of larger P, is worth more than the later one
+            crossing = gain / lead
         until, since = np.full(pairs.shape, np.inf), np.zeros(pairs.shape)
         until[pairs] = since[pairs] = crossing
         until, since = until.min(axis=1), since.max(axis=2)

@@ -118,9 +118,8 @@ def elementwise(a: Ranks, b: Ranks) -> float:
     """Spearman correlation over all pairs of classes; NaN where either table is constant."""
     if not (a.pairs_vary and b.pairs_vary):
         return np.nan
-    return float(
-        np.clip(np.einsum("ij,ij->", a.pairs, b.pairs) / 2, -1, 1)
-    )  # rounding must not leave the range
+    # rounding must not leave the range
+    return float(np.clip(np.einsum("ij,ij->", a.pairs, b.pairs) / 2, -1, 1))
 
 
 def fisher_mean(correlations: np.ndarray) -> float:

@@ -132,9 +132,8 @@ def ideal_curves(outputs: Outputs, similarity: Callable, labels: np.ndarray, k: 
         others = np.tile(counts, (len(rows), 1))
         others[np.arange(len(rows)), rows] -= 1
         order = np.argsort(-gains, axis=1, kind="stable")
-        ends = np.minimum(
-            np.take_along_axis(others, order, axis=1).cumsum(axis=1), k
-        )  # the last is k
+        # the last is k
+        ends = np.minimum(np.take_along_axis(others, order, axis=1).cumsum(axis=1), k)
         repeats = np.diff(ends, axis=1, prepend=0)
         table[rows] = np.repeat(
             np.take_along_axis(gains, order, axis=1).ravel(), repeats.ravel()

@@ -59,10 +59,8 @@ OF_PAIRS = frozenset(
 )
 NEED_COUNTS = frozenset({"frequency"})  # of the training images
 MOST_SCORES = 2**24  # images x classes up to which CRM ranks all classes, not the best twenty only
-CRM = {
-    "crm/": "path",
-    "crm_lca_height/": "lca_height",
-}  # prefix -> tree distance whose expectation is least
+# prefix -> tree distance whose expectation is least
+CRM = {"crm/": "path", "crm_lca_height/": "lca_height"}
 
 
 def evaluate(

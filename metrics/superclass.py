@@ -29,9 +29,8 @@ def tree_distances(outputs: Outputs) -> np.ndarray:
 
 def _tree_distances(block: Block) -> np.ndarray:
     weights, above = block.outputs.node_weights, block.tree.path_table[block.labels]
-    on_path = np.where(
-        above < 0, 0.0, weights[above]
-    )  # (s, H), without the root, whose weight is 0
+    # (s, H), without the root, whose weight is 0
+    on_path = np.where(above < 0, 0.0, weights[above])
     true = np.take_along_axis(block.nodes, np.maximum(above, 0), axis=1)
     off_path = block.nodes @ weights - (on_path * true).sum(axis=1)
     missing = (on_path * (1.0 - true)).sum(axis=1)

@@ -20,9 +20,8 @@ def unit(vectors: np.ndarray, dtype: type = np.float64) -> np.ndarray:
     vectors[~np.isfinite(vectors).all(axis=1)] = np.nan
     largest = np.abs(vectors).max(axis=1, keepdims=True, initial=0)
     vectors /= np.where(largest > 0, largest, 1)  # squares stay in range
-    return vectors / np.maximum(
-        np.linalg.norm(vectors, axis=1, keepdims=True), 1
-    )  # at least 1 unless the row is zero
+    # at least 1 unless the row is zero
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1)
 
 
 def angular(cosines: np.ndarray, distance: str) -> np.ndarray:
@@ -81,9 +80,8 @@ def rounded(distances: np.ndarray) -> np.ndarray:
     such a step tie, those of two runs do not.
     """
     known = np.nan_to_num(distances).ravel()
-    cell = (known / _STEP).astype(
-        np.int64
-    )  # wide as a step, so that at most one run starts in each
+    # wide as a step, so that at most one run starts in each
+    cell = (known / _STEP).astype(np.int64)
     cell = _numbered(cell)  # no tables of all the empty cells
     least, largest = np.full((2, cell.max(initial=0) + 1), [[np.inf], [-np.inf]])
     np.minimum.at(least, cell, known)

@@ -10,13 +10,11 @@ import torch
 SOLVERS = ("auto", "exact", "gradient")
 TARGETS = ("path", "haframe", "barz")
 LARGEST_TARGET = {"euc": np.sqrt(2), "arccos": np.pi / 2}  # 90 degrees
-SMALLEST_EIGENVALUE = (
-    -1e-6
-)  # below it, targets have no exact embedding; above it, a negative one is round-off
+# below it, targets have no exact embedding; above it, a negative one is round-off
+SMALLEST_EIGENVALUE = -1e-6
 BLOCK = 2**20  # entries of a C x C table held at a time: 8 MB, which stays in the cache
-PRECISION = (
-    np.float32
-)  # of the C x C tables while the stress is minimised: half the time; sums are in float64
+# of the C x C tables while the stress is minimised: half the time; sums are in float64
+PRECISION = np.float32
 
 
 class MDSProxies(NamedTuple):
@@ -192,11 +190,8 @@ def _minimise_stress(
         return squares / total, (gradient / length / total).ravel()
 
     start /= np.linalg.norm(start, axis=1, keepdims=True)
-    options = {
-        "maxiter": steps,
-        "gtol": 1e-9,
-        "maxcor": 5,
-    }  # more corrections cost more than they gain
+    # more corrections cost more than they gain
+    options = {"maxiter": steps, "gtol": 1e-9, "maxcor": 5}
     from scipy.optimize import minimize
 
     found = minimize(squared_stress, start.ravel(), jac=True, method="L-BFGS-B", options=options)
@@ -215,9 +210,8 @@ def _gaps(rows: np.ndarray, targets: np.ndarray, distance: str):
         np.clip(cosines, -1, 1, out=cosines)
         if distance == "euc":
             gap = np.sqrt(2 - 2 * cosines)
-            slope = np.maximum(
-                gap, 1e-6, out=cosines
-            )  # the derivative is infinite where two vectors meet
+            # the derivative is infinite where two vectors meet
+            slope = np.maximum(gap, 1e-6, out=cosines)
         else:
             gap = np.arccos(cosines)
             slope = np.sqrt(np.maximum(1 - cosines * cosines, 1e-12), out=cosines)

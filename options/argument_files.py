@@ -7,9 +7,8 @@ from pathlib import Path
 
 from files.regular import check_regular
 
-WORD = re.compile(
-    r"""#.*|((?:"[^"]*"|'[^']*'|[^\s"'])+)"""
-)  # of an argument file; its group is empty in a comment
+# of an argument file; its group is empty in a comment
+WORD = re.compile(r"""#.*|((?:"[^"]*"|'[^']*'|[^\s"'])+)""")
 
 
 QUOTED = re.compile(r""""([^"]*)"|'([^']*)'""")

@@ -75,9 +75,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options):
         super().__init__(**{"formatter_class": Formatter, "allow_abbrev": False, **options})
-        self._negative_number_matcher = re.compile(
-            r"-(\d|\.\d|inf|nan)"
-        )  # argparse takes -1e-3 for a flag
+        # argparse takes -1e-3 for a flag
+        self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)")
         self._given: Sequence[str] = ()
 
     def parse_known_args(

@@ -290,6 +290,5 @@ def _escape_latex(text: str) -> str:
     escaped = "".join(special.get(character, character) for character in escaped).replace(
         "\0", "{}"
     )
-    return (
-        f"{{{escaped[0]}}}{escaped[1:]}" if escaped.startswith(("[", "*")) else escaped
-    )  # else an option of \\
+    # else an option of \\
+    return f"{{{escaped[0]}}}{escaped[1:]}" if escaped.startswith(("[", "*")) else escaped

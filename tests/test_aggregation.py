@@ -60,12 +60,8 @@ def test_runs_of_other_trees_options_and_datasets_are_other_rows(tmp_path):
     write_run(tmp_path / "d", "DR-euc", 4, {"accuracy": 0.4}, lr=0.01)
     write_run(tmp_path / "e", "DR-euc", 5, {"accuracy": 0.5})
     summary = summarise(read_record(tmp_path).values)
-    assert sorted(summary["mean"].round(6)) == [
-        0.2,
-        0.3,
-        0.3,
-        0.4,
-    ]  # the first 0.3 is the mean of seeds 1 and 5
+    # the first 0.3 is the mean of seeds 1 and 5
+    assert sorted(summary["mean"].round(6)) == [0.2, 0.3, 0.3, 0.4]
     assert sorted(summary["n_seeds"]) == [1, 1, 1, 2]
     assert len(summary.groupby(["dataset", "hierarchy", "options"])) == 4
 

@@ -126,10 +126,8 @@ def test_a_box_is_cut_from_the_image_as_it_is_shown(tmp_path):
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     Image.fromarray(values).save(tmp_path / "turned.png", exif=exif)
     shown = np.rot90(values, -1)
-    for box, expected in (
-        ((1, 0, 2, 3), shown[:3, 1:]),
-        ((-5, 2, 6, 9), shown[2:, :1]),
-    ):  # the second reaches beyond
+    # the second reaches beyond
+    for box, expected in (((1, 0, 2, 3), shown[:3, 1:]), ((-5, 2, 6, 9), shown[2:, :1])):
         image = read_image(tmp_path / "turned.png", resize=0, gray=True, box=box)
         np.testing.assert_array_equal(image.pixels[:, :, 0], expected)
         assert image.size == (3, 4)
@@ -256,9 +254,8 @@ def test_a_long_list_of_bad_files_is_cut(tmp_path):
 
 def test_an_image_beyond_pillows_limit_is_a_bad_file(tmp_path, monkeypatch):
     draw(tmp_path / "big.png", (40, 40)), draw(tmp_path / "fine.png", (30, 30))
-    monkeypatch.setattr(
-        Image, "MAX_IMAGE_PIXELS", 600
-    )  # above: a warning, which is silenced; above twice: an error
+    # above: a warning, which is silenced; above twice: an error
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
     with pytest.raises(
         ValueError, match="1 images cannot be read.*\n  big.png: too large: .*scale it down"
     ) as error:

@@ -22,9 +22,8 @@ NEEDED = {name: rule.needed for name, rule in RULES.items() if rule.needed is no
 OPTION = {name: rule.setting for name, rule in RULES.items()}
 
 pytestmark = pytest.mark.filterwarnings("error")
-MIXED = np.array(
-    [0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0]
-)  # A2a .5, A2b .2, A1 .1, C .1, x .1: A2 .7, A .8, B .1
+# A2a .5, A2b .2, A1 .1, C .1, x .1: A2 .7, A .8, B .1
+MIXED = np.array([0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0])
 
 
 def front_of(scores, tree=TREE, rule="threshold"):
@@ -127,9 +126,8 @@ def test_new_samples_are_answered_right_as_often_as_asked_and_hardly_more(rule):
         counted.append(made.range[0] <= shares[-1] <= made.range[1])
     assert made.right == 0.9 and made.n == n  # k = 90 of 100
     assert abs(np.mean(shares) - target) < 4 * np.std(shares) / math.sqrt(draws)
-    assert (
-        np.mean(counted) > 0.85
-    )  # the interval holds the probability in 95 %; shares of 400 add their own error
+    # the interval holds the probability in 95 %; shares of 400 add their own error
+    assert np.mean(counted) > 0.85
 
 
 def test_the_setting_is_the_kth_smallest_need():

@@ -37,9 +37,8 @@ from metrics.pareto import concatenate, pareto_front, top_node
 from metrics.posterior import information, node_probabilities, softmax
 
 pytestmark = pytest.mark.filterwarnings("error")
-MIXED = np.array(
-    [0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0]
-)  # A2a .5, A2b .2, A1 .1, C .1, x .1: A2 .7, A .8, B .1
+# A2a .5, A2b .2, A1 .1, C .1, x .1: A2 .7, A .8, B .1
+MIXED = np.array([0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0])
 
 
 def answer(probabilities, rule, tree=TREE, **options):

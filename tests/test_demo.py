@@ -251,6 +251,5 @@ def test_a_rendered_sketch_is_as_large_as_its_scale_says():
     sketch.area(ellipse(1, 1), 0.9)
     small, large = (sketch.render(np.random.default_rng(0), scale) for scale in (20, 80))
     for image, scale in ((small, 20), (large, 80)):
-        assert all(
-            scale + 6 <= side <= scale + 19 for side in image.size
-        )  # margins of 3 to 9 pixels on each side
+        # margins of 3 to 9 pixels on each side
+        assert all(scale + 6 <= side <= scale + 19 for side in image.size)

@@ -52,9 +52,8 @@ def test_heights_of_the_lowest_common_ancestors_of_the_drawn_tree():
 
 def test_the_longer_branch_differs_from_the_height_where_the_tree_is_uneven():
     table = max_path(TREE)
-    assert (
-        table[0, 3] == 2 and lca_height(TREE)[0, 3] == 3
-    )  # C and A1 meet at the root, of height 3
+    # C and A1 meet at the root, of height 3
+    assert table[0, 3] == 2 and lca_height(TREE)[0, 3] == 3
     assert table[2, 6] == 2 and table[5, 6] == 1
 
 

@@ -200,11 +200,8 @@ def test_the_curves_are_written_for_both_predictions(tmp_path, call):
         for value in ("depth", "info"):
             curve = pd.read_csv(run.folder / f"curve_{value}{kind}.csv")
             assert list(curve) == ["threshold", "correct", "precision", "recall"]
-            assert curve.iloc[0][["correct", "precision", "recall"]].tolist() == [
-                1,
-                1,
-                0,
-            ]  # the root
+            # the root
+            assert curve.iloc[0][["correct", "precision", "recall"]].tolist() == [1, 1, 0]
             assert curve["threshold"].iloc[-1] == 0 and curve["correct"].iloc[-1] == pytest.approx(
                 accuracy
             )
@@ -247,9 +244,8 @@ def test_the_learned_trees_are_kept_as_text(tmp_path, call):
         "P_upgma",
         "P_nj",
     ]
-    assert (
-        text.split("\n\n")[0].removeprefix("W_upgma\n") in out and out.count("┐\n") == 6
-    )  # seven classes
+    # seven classes
+    assert text.split("\n\n")[0].removeprefix("W_upgma\n") in out and out.count("┐\n") == 6
 
 
 def test_a_finished_run_without_its_arrays_is_sent_to_its_images(tmp_path, call):

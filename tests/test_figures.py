@@ -532,9 +532,8 @@ def test_method_dots_show_mean_interval_and_seeds():
         }
     )
     figure, caption = drawn(method_dots, means, values, ["accuracy", "new"])
-    assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        "accuracy ↑"
-    ]  # nothing is known of the other
+    # nothing is known of the other
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["accuracy ↑"]
     seeds, interval, mean, other_seeds, other_mean = (
         line.get_xdata() for line in figure.axes[0].lines
     )

@@ -40,9 +40,8 @@ class Forged:
 
 
 CORE = np._core
-OBJECT = Forged(
-    np.dtype, ("O", False, True), (3, "|", None, None, None, -1, -1, 0)
-)  # pointers that say they are none
+# pointers that say they are none
+OBJECT = Forged(np.dtype, ("O", False, True), (3, "|", None, None, None, -1, -1, 0))
 FIELD = Forged(
     np.dtype, ("V8", False, True), (3, "|", None, ("f0",), {"f0": (np.dtype("O"), 0)}, 8, 1, 0)
 )

@@ -205,9 +205,8 @@ def test_neural_collapse_of_the_opposite_dual_is_the_worst():
 def test_neural_collapse_of_orthogonal_vectors_is_the_worked_value():
     results = neural_collapse(np.eye(3), np.eye(3) + 1)
     assert results["nc/W_deviation"][:3] == (pytest.approx(1 / 2), 3, 0)
-    assert results["nc/means_deviation"].value == pytest.approx(
-        5 / 6 + 1 / 2
-    )  # (2, 1, 1) and (1, 2, 1)
+    # (2, 1, 1) and (1, 2, 1)
+    assert results["nc/means_deviation"].value == pytest.approx(5 / 6 + 1 / 2)
     assert results["nc/centred_deviation"].value == pytest.approx(0)
     assert values(neural_collapse(np.eye(3), np.eye(3), np.eye(3)))[
         "nc/W_deviation"

@@ -75,9 +75,8 @@ def test_softmax_is_a_linear_layer_that_starts_from_a_standard_normal():
 def test_scores_at_30_90_and_180_degrees(method, distance, expected):
     head = place(make(method, distance=distance), 30, 90, 180)
     scores = head(7.0 * on_circle(0))  # lengths do not count
-    assert_close(
-        scores, torch.tensor([expected], dtype=torch.float64), rtol=3e-3, atol=1e-4
-    )  # acos(0.999999 * -1)
+    # acos(0.999999 * -1)
+    assert_close(scores, torch.tensor([expected], dtype=torch.float64), rtol=3e-3, atol=1e-4)
     assert_close(
         scores[0, :2], torch.tensor(expected[:2], dtype=torch.float64), rtol=1e-5, atol=1e-5
     )
@@ -189,9 +188,8 @@ def test_moving_averages_jump_to_the_first_mean_and_then_follow_slowly():
     head.update_after_step(
         torch.tensor([[4.0, 0.0], [0.0, 0.5], [0.0, 3.0]]), torch.tensor([0, 0, 2])
     )
-    assert_close(
-        head.weight[0], torch.tensor([1.0, 1.0]) / math.sqrt(2)
-    )  # mean of (1, 0) and (0, 1)
+    # mean of (1, 0) and (0, 1)
+    assert_close(head.weight[0], torch.tensor([1.0, 1.0]) / math.sqrt(2))
     assert_close(head.weight[1], start[1])
     assert_close(head.weight[2], torch.tensor([0.0, 1.0]))
     assert head.seen.tolist() == [True, False, True]
@@ -208,9 +206,8 @@ def test_an_average_stays_where_features_cancel():
     head.update_after_step(torch.zeros(2, 2), torch.tensor([0, 0]))
     assert_close(head.weight, start) and not head.seen.any()
     head.update_after_step(torch.tensor([[1.0, 0.0]]), torch.tensor([2]))
-    head.update_after_step(
-        torch.tensor([[-1.0, 0.0]]), torch.tensor([2])
-    )  # 0.5 * (-1, 0) + 0.5 * (1, 0)
+    # 0.5 * (-1, 0) + 0.5 * (1, 0)
+    head.update_after_step(torch.tensor([[-1.0, 0.0]]), torch.tensor([2]))
     assert_close(head.weight[2], torch.tensor([1.0, 0.0]))
     assert head.seen.tolist() == [False, False, True]
 

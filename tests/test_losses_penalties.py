@@ -17,11 +17,8 @@ from models.classifier import Classifier
 from models.heads import build_head
 from models.options import HeadOptions
 
-GROUPS = {
-    "Animals": (6, 2, 2),
-    "Artificial": (3, 3),
-    "Nature": (3, 1),
-}  # CIFAR-100: superclasses in each group
+# CIFAR-100: superclasses in each group
+GROUPS = {"Animals": (6, 2, 2), "Artificial": (3, 3), "Nature": (3, 1)}
 CIFAR100 = Hierarchy.from_paths(
     [
         (kingdom, f"group{g}", f"superclass{s}", f"class{c}")
@@ -316,9 +313,8 @@ def test_penalties_on_class_vectors_read_those_that_are_given():
 def test_l2_sp_leaves_fresh_parts_biases_and_scales_alone():
     model = network()
     value = moved(model, penalise(model, l2_sp=2.0))["l2_sp"]
-    assert value.item() == pytest.approx(
-        2.0 * 4 * 2, rel=1e-5
-    )  # body.weight alone, 4 x 2 entries moved by 1
+    # body.weight alone, 4 x 2 entries moved by 1
+    assert value.item() == pytest.approx(2.0 * 4 * 2, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -346,9 +342,8 @@ def test_weight_decay_covers_exactly_the_weights_that_no_other_penalty_does(othe
         }
         is_weight = parameter.ndim > 1
         assert ("weight_decay" in acting) == (name in covered), name
-        assert bool(acting) == is_weight, (
-            name
-        )  # no weight is forgotten, no bias or scale is touched
+        # no weight is forgotten, no bias or scale is touched
+        assert bool(acting) == is_weight, name
 
 
 @pytest.mark.parametrize("name", ["hr", "hr_gamma", "distortion"])
@@ -390,9 +385,8 @@ def test_the_state_of_penalties_is_the_start_of_l2_sp_and_survives_a_round_trip(
     state = {name: value.clone() for name, value in penalties.state_dict().items()}
     assert set(state) == {"l2_sp.body/weight"}
     terms = moved(model, penalties)
-    resumed = penalise(
-        model, hr=0.1, hr_gamma=0.2, l2_sp=0.3, weight_decay=0.4
-    )  # starts where training has come to
+    # starts where training has come to
+    resumed = penalise(model, hr=0.1, hr_gamma=0.2, l2_sp=0.3, weight_decay=0.4)
     assert resumed(model, model.head.weight)["l2_sp"] == 0
     resumed.load_state_dict(state)
     torch.testing.assert_close(resumed(model, model.head.weight), terms)

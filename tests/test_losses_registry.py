@@ -222,9 +222,8 @@ def test_only_a_summed_corr_is_no_mean():
         if build_loss(name, TREE, **options).reduction != "mean"
     ]
     assert summed == [("corr", {"corr_reduction": "sum"})]
-    assert {loss.reduction for loss in LOSSES.values()} == {
-        "mean"
-    }  # of one instance, never of the class
+    # of one instance, never of the class
+    assert {loss.reduction for loss in LOSSES.values()} == {"mean"}
 
 
 def test_the_hierarchical_loss_takes_over_at_the_switch_epoch():

@@ -14,9 +14,8 @@ from hierarchies import Hierarchy, node_weights
 from hierarchies.distances import lca_height, max_path, weighted
 from losses import build_loss
 
-P = torch.tensor(
-    [[0.1, 0.2, 0.1, 0.1, 0.1, 0.3, 0.1]], dtype=torch.float64
-)  # C, A2a, x, A1, A2b, y, z
+# C, A2a, x, A1, A2b, y, z
+P = torch.tensor([[0.1, 0.2, 0.1, 0.1, 0.1, 0.3, 0.1]], dtype=torch.float64)
 SCORES = torch.randn(40, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) * 3
 TARGETS = torch.arange(40) % 7
 ONE = Hierarchy.from_paths([("only",)])

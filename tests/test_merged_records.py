@@ -49,9 +49,8 @@ def tables(record):
 
 def test_records_merged_by_copying_give_the_tables_of_one(folders, tmp_path):
     for host in ("hostA", "hostB"):
-        shutil.copytree(
-            folders / host, tmp_path / "record", dirs_exist_ok=True
-        )  # as rsync -a host:record/ record/
+        # as rsync -a host:record/ record/
+        shutil.copytree(folders / host, tmp_path / "record", dirs_exist_ok=True)
     numbers, text, found = tables(tmp_path / "record")
     expected, expected_text, _ = tables(folders / "one")
     pd.testing.assert_frame_equal(numbers, expected, check_exact=True)

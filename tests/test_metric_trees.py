@@ -82,9 +82,8 @@ def test_neighbour_joining_recovers_an_unbalanced_tree_from_its_path_lengths():
 
 def test_upgma_recovers_an_unbalanced_tree_from_its_lca_heights():
     assert compare(upgma(HEIGHT), TREE)["recovered"].value == 1
-    assert (
-        compare(upgma(HEIGHT), TREE)["rf"].value == 0
-    )  # three branches at the root, all others two: fully resolved
+    # three branches at the root, all others two: fully resolved
+    assert compare(upgma(HEIGHT), TREE)["rf"].value == 0
 
 
 def test_exact_class_vectors_recover_every_split():
@@ -209,21 +208,16 @@ def test_a_long_caterpillar_needs_no_recursion():
 def test_rf_published_compares_with_upgma_of_the_path_lengths():
     outputs = make_outputs(TREE, class_vectors=exact_vectors(TREE))
     result = ON_REQUEST["rf_published"](outputs)["W/rf_published"]
-    assert result[:3] == (
-        0,
-        8,
-        0,
-    )  # distances in the order of the path lengths need not give it, but do here
+    # distances in the order of the path lengths need not give it, but do here
+    assert result[:3] == (0, 8, 0)
     values = {
         ON_REQUEST["rf_published"](make_outputs(FLAT, class_vectors=circle(order)))[
             "W/rf_published"
         ].value
         for order in itertools.permutations([0, 10, 90, 105])
     }
-    assert values == {
-        0,
-        1,
-    }  # the reference of a flat tree is arbitrary: the default is not reported against it
+    # the reference of a flat tree is arbitrary: the default is not reported against it
+    assert values == {0, 1}
 
 
 def test_above_the_limit_neighbour_joining_is_undefined_and_counted(monkeypatch):

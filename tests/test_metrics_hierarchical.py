@@ -89,17 +89,15 @@ def test_ahd_averages_over_the_k_best_and_hdist_top_takes_the_nearest():
     assert hierarchical.ahd(outputs, 2).value == pytest.approx((2 + 4) / 2)
     assert hierarchical.hdist_top(outputs, 2).value == 2
     assert hierarchical.hdist_top(outputs, 5).value == 0
-    assert hierarchical.ahd(outputs, 50).value == pytest.approx(
-        (2 + 4 + 0 + 6 + 3 + 6 + 6) / 7
-    )  # all classes
+    # all classes
+    assert hierarchical.ahd(outputs, 50).value == pytest.approx((2 + 4 + 0 + 6 + 3 + 6 + 6) / 7)
 
 
 def test_hp_counts_the_best_within_a_radius_and_ties_widen_it():
     # from A2a: itself 0, A2b 2, A1 3, C 4, x y z 6. k = 2: index 1 gives radius 2, index 3 gives
     # radius 4
-    rows = hierarchical.neighbour_precision(
-        predicted([A2A], [A2B]), k=2
-    )  # the two best are A2b and C
+    # the two best are A2b and C
+    rows = hierarchical.neighbour_precision(predicted([A2A], [A2B]), k=2)
     assert rows["hp@2"].value == 1 / 2
     assert rows["hp@2_published"].value == 1
     # radii of C 3, A2a 2, x 4, A1 3, A2b 2, y 2, z 2 hold 2, 2, 4 (C, y, z and itself), 4, 2, 2, 2

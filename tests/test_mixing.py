@@ -138,9 +138,8 @@ def test_mixup_mixes_pixels_and_cutmix_keeps_them():
         cut, share = cutmix(white, black, wanted, random)
         assert set(cut.unique().tolist()) <= {0, 200}
         assert share == pytest.approx(float((cut[0] == 200).float().mean()))
-        assert (
-            share >= wanted - 0.11
-        )  # what reaches beyond the image is not cut out, but for pixels
+        # what reaches beyond the image is not cut out, but for pixels
+        assert share >= wanted - 0.11
 
 
 def test_mixtures_are_of_the_batch_and_reproducible():

@@ -63,9 +63,8 @@ def test_the_tree_is_that_of_hierarchy_txt_with_the_names_of_classes_txt(folder)
     assert tree.class_paths[4] == ("3", "60", "70", "901") and tree.names[0] == "Birds"
     assert (tree.num_nodes, tree.max_depth, set(tree.depth[tree.leaves])) == (len(NAMES), 4, {3, 4})
     assert tree.names[tree.parent[tree.leaves[0]]] == "Common Eider"
-    lengths = path_length(
-        tree
-    )  # siblings 2; one order 4; depths 3 and 3: 6, 3 and 4: 7; two families of one order: 6
+    # siblings 2; one order 4; depths 3 and 3: 6, 3 and 4: 7; two families of one order: 6
+    lengths = path_length(tree)
     assert (lengths[0, 1], lengths[0, 2], lengths[0, 3], lengths[0, 4], lengths[4, 6]) == (
         2,
         4,
@@ -197,11 +196,8 @@ def test_the_official_split_is_that_of_its_file(folder):
 
 @pytest.mark.parametrize("split", ["stratified", "published"])
 def test_the_small_set_keeps_the_papers_proportions(folder, split):
-    assert sizes(load(folder, use_val=True, small=True, split=split)) == (
-        7,
-        43,
-        20,
-    )  # 70 of 5,000 / 30,000 / 13,562
+    # 70 of 5,000 / 30,000 / 13,562
+    assert sizes(load(folder, use_val=True, small=True, split=split)) == (7, 43, 20)
     assert sizes(load(folder, small=True, split=split)) == (7, 0, 20)
 
 

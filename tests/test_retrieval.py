@@ -53,9 +53,8 @@ def test_hs_with_angles_is_the_cosine_of_the_target():
 
 def test_hp_of_barz_and_denzler_is_the_worked_value_with_lca_heights_3_2_and_1_of_3():
     results = image_retrieval(four_images())
-    assert (
-        results["hp_barz@1"].samples[0] == 0
-    )  # the nearest image is across the root: the worst there is
+    # the nearest image is across the root: the worst there is
+    assert results["hp_barz@1"].samples[0] == 0
     assert results["hp_barz@3"].samples[0] == pytest.approx(1)
     assert results["ahp@3"].samples[0] == pytest.approx(
         (0 / 2 + (1 / 3) / (2 / 3 + 1 / 3) + 1 / 2) / 3

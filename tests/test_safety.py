@@ -90,11 +90,8 @@ IN_TURN = (
     "metrics.csv",
 )
 MOMENTS = [(name, moment, 1) for name in IN_TURN for moment in ("half written", "written")]
-EPOCHS_LEFT = (
-    "last.pt",
-    "written",
-    8,
-)  # after the last epoch of all, whose row epochs.csv does not have yet
+# after the last epoch of all, whose row epochs.csv does not have yet
+EPOCHS_LEFT = ("last.pt", "written", 8)
 
 
 def kill_at_moment(number: int) -> None:
@@ -408,9 +405,8 @@ def test_a_run_that_another_process_has_finished_meanwhile_is_not_dropped(
 ):
     assert trainer() == 0, trainer.said
     looks = itertools.count(1)
-    finished = (
-        Run.finished.fget
-    )  # this process's first look was before the other one ended and left the lock
+    # this process's first look was before the other one ended and left the lock
+    finished = Run.finished.fget
     monkeypatch.setattr(Run, "finished", property(lambda run: next(looks) > 1 and finished(run)))
     assert start.main("", train.DATASETS, trainer.argv) == 0
     assert "finished" in capsys.readouterr().out and trainer.results() == whole[0]

@@ -116,9 +116,8 @@ def test_angles_move_the_scale_to_where_their_inflection_is(kind, own, wrong, ri
     before = abs(float(scale.residual(*inputs)[0]))
     scale.update(*inputs)
     change = math.log(float(scale()) / start)
-    assert (change > 0) == rises and abs(change) == pytest.approx(
-        1e-2, rel=1e-3
-    )  # the first step of Adam
+    # the first step of Adam
+    assert (change > 0) == rises and abs(change) == pytest.approx(1e-2, rel=1e-3)
     for _ in range(400):
         scale.update(*inputs)
     assert abs(float(scale.residual(*inputs)[0])) < 1e-3 * before

@@ -318,9 +318,8 @@ def test_intervals_are_those_of_measuring_every_resample():
         [part.set_index("metric")["value"].reindex(table.index) for part in tables]
     )
     lower, upper = np.nanpercentile(resampled, [2.5, 97.5], axis=0)
-    of_images = table.index.str.match(
-        r"(hs|ahs|hp_barz|ahp|ahp_wu_palmer)@"
-    )  # there only the queries are drawn
+    # there only the queries are drawn
+    of_images = table.index.str.match(r"(hs|ahs|hp_barz|ahp|ahp_wu_palmer)@")
     known = table["lower"].notna() & ~of_images
     assert {"macro_accuracy", "crm/level_recall@1", "prototype/wtd_macro", "severity"} <= set(
         table.index[known]

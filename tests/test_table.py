@@ -214,11 +214,8 @@ def test_a_split_without_validation_holds_some_training_images_out(images, tree,
     table = write(tmp_path / "table.csv", rows)
     given = {"table": str(table), "levels": LEVELS, "split": "given", "split_column": "set"}
     splits = load(images, tmp_path, use_val=True, **given)
-    assert (len(splits.train), len(splits.val), len(splits.test)) == (
-        16,
-        4,
-        4,
-    )  # each class validates
+    # each class validates
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (16, 4, 4)
 
 
 def test_groups_stay_on_one_side(images, tree, tmp_path):

@@ -241,9 +241,8 @@ def test_training_hardly_waits_for_a_server_that_does_not_answer(run, monkeypatc
         status, record = run(
             "--mlflow", f"http://127.0.0.1:{silent.getsockname()[1]}", "--epochs", "3"
         )
-    assert (
-        status == 0 and record.finished and time.monotonic() - start < 60
-    )  # MLflow alone would try for a quarter of an hour
+    # MLflow alone would try for a quarter of an hour
+    assert status == 0 and record.finished and time.monotonic() - start < 60
     assert capfd.readouterr().out.count("mlflow:") == 1
 
 

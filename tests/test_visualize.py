@@ -158,11 +158,12 @@ def test_the_comparison_shows_methods_tests_curves_trees_and_links_the_runs(reco
         "tanglegram_DR.png",
         "tanglegram_NormFace.png",
     }
+    # 0.81, 0.82
     assert (
         len(page.images) == 5
         and "Paired tests" in page.text
         and "0.815<small>±0.007</small>" in page.text
-    )  # 0.81, 0.82
+    )
     assert page.text.count("the class tree keeps its order") == 2  # one order for all methods
     assert "see the paired differences below" in page.text and "--compare" not in page.text
     assert sum(link.endswith("report.html") for link in page.links) == 4

@@ -92,9 +92,8 @@ def test_weights_of_bertinetto_sum_to_their_closed_forms(tree):
     np.testing.assert_allclose(
         node_weights(tree, "bertinetto", hxe_alpha=0), node_weights(tree, "ones")
     )
-    np.testing.assert_allclose(
-        node_weights(tree, "hxe", hxe_alpha=0), tree.class_of >= 0
-    )  # cross-entropy
+    # cross-entropy
+    np.testing.assert_allclose(node_weights(tree, "hxe", hxe_alpha=0), tree.class_of >= 0)
 
 
 @pytest.mark.parametrize("tree", TREES)

@@ -78,9 +78,8 @@ class EpochStats:
     ):
         self.team, self.mixed, self.coarse = team, mixed, coarse
         self.penalties: dict[str, torch.Tensor] = {}
-        self.losses = torch.zeros(
-            steps, dtype=torch.float64, device=device
-        )  # sums over the images of a step
+        # sums over the images of a step
+        self.losses = torch.zeros(steps, dtype=torch.float64, device=device)
         self.correct, self.own_angle = torch.zeros(2, dtype=torch.float64, device=device)
         self.sums = PrototypeSums(num_classes, dim, device)
         self.steps = self.samples = self.with_class = self.checked = 0

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import distributed as dist
 
-LONGEST_SILENCE = timedelta(
-    days=1
-)  # others wait while the first one decodes images; torchrun notices who died
+# others wait while the first one decodes images; torchrun notices who died
+LONGEST_SILENCE = timedelta(days=1)
 
 
 class FirstFailed(RuntimeError):
