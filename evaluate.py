@@ -196,10 +196,8 @@ def _run_flags(group) -> None:
         "--tolerance",
         type=nonnegative,
         metavar="X",
-        help="largest difference from a recorded"
-        " measure that still"
-        " reproduces it: absolute where that is up to 1, else relative (default: 1e-6, with"
-        " --data_dir 0.01)",
+        help="largest difference from a recorded measure that still reproduces it: absolute where"
+        " that is up to 1, else relative (default: 1e-6, with --data_dir 0.01)",
     )
 
 
@@ -251,10 +249,8 @@ def _record_flags(add) -> None:
         "--format",
         choices=sorted(SUMMARIES),
         default="terminal",
-        help="format of the"
-        " tables; markdown"
-        " and latex"
-        " are also written to summary.md and summary.tex",
+        help="format of the tables; markdown and latex are also written to summary.md and"
+        " summary.tex",
     )
     add(
         "--compare",
@@ -262,10 +258,8 @@ def _record_flags(add) -> None:
         type=filled,
         action="append",
         metavar=("A", "B"),
-        help="paired test of B against A over the"
-        " seeds of both: rows of the table, or methods, whose rows with equal options are then"
-        " paired; can be given"
-        " several times",
+        help="paired test of B against A over the seeds of both: rows of the table, or methods,"
+        " whose rows with equal options are then paired; can be given several times",
     )
 
 

@@ -233,9 +233,8 @@ def _answer_flags(group) -> None:
         "--scores",
         choices=("W", "prototypes"),
         default="W",
-        help="compare images with the class"
-        " vectors, or with the"
-        " mean direction of each class's training images",
+        help="compare images with the class vectors, or with the mean direction of each class's"
+        " training images",
     )
     add(
         "--coarse",

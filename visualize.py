@@ -31,9 +31,8 @@ def build_parser() -> Parser:
         "--out",
         type=filled,
         metavar="DIR",
-        help="where to write (default: into the folder of the"
-        " run; a comparison"
-        " into the innermost folder that holds all runs)",
+        help="where to write (default: into the folder of the run; a comparison into the innermost"
+        " folder that holds all runs)",
     )
     add(
         "--format",
@@ -45,9 +44,8 @@ def build_parser() -> Parser:
         "--data_dir",
         type=filled,
         metavar="DIR",
-        help="where the images of the runs are on this"
-        " machine, for the worst"
-        " mistakes (default: where training found them, if their content is as recorded)",
+        help="where the images of the runs are on this machine, for the worst mistakes (default:"
+        " where training found them, if their content is as recorded)",
     )
     add(
         "--metrics",

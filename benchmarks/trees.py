@@ -131,8 +131,7 @@ def compare_placements(tree: Hierarchy, dim: int, distance: str) -> str:
     how = "exact" if placed.note == "exact embedding" else "gradient"
     return (
         f"| {tree.num_classes} | {distance} | {how} | {placed.stress:.2e} | {recipe:.2e} |"
-        f" {ours:.2f} | {theirs:.2f} |"
-        f" {theirs / ours:.1f} |"
+        f" {ours:.2f} | {theirs:.2f} | {theirs / ours:.1f} |"
     )
 
 

@@ -362,8 +362,7 @@ def _build(
             kept = "; what was read is kept there, to go on" if _begun(temporary) else ""
             raise OSError(
                 f"there is no space left for the image cache in {folder.parent}: free some or name"
-                " another place with"
-                f" --cache_dir ({error}){kept}"
+                f" another place with --cache_dir ({error}){kept}"
             ) from error
         if _open(folder, read) is None:
             raise

@@ -212,6 +212,5 @@ def _check_space(folder: Path, needed: int) -> None:
 def _unequal(first: str, shape: tuple[int, ...], second: str, other: tuple[int, ...]) -> str:
     return (
         f"images differ in size: {first!r} has {shape[1]} x {shape[0]} pixels, {second!r}"
-        f" {other[1]} x {other[0]};"
-        " give --resize to stretch them to one size"
+        f" {other[1]} x {other[0]}; give --resize to stretch them to one size"
     )

@@ -724,7 +724,6 @@ def _inside(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
     if corners[0] >= corners[2] or corners[1] >= corners[3]:
         raise _Refused(
             f"the box at {left}, {top} of {width} x {height} pixels has nothing of the image, which"
-            " has"
-            f" {size[0]} x {size[1]} pixels"
+            f" has {size[0]} x {size[1]} pixels"
         )
     return corners

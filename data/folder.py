@@ -353,8 +353,7 @@ def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
         more = "".join(f"; {sentence}" for sentence in advice(tree.skipped))
         raise ValueError(
             f"{len(tree.empty_folders)} folders hold no image: {_some(tree.empty_folders)}; add"
-            " images, remove them, or"
-            f" leave them out with --ignore_empty_folders{more}"
+            f" images, remove them, or leave them out with --ignore_empty_folders{more}"
         )
     notes = []
     if tree.empty_folders:

@@ -94,8 +94,7 @@ def _tree(root: Path, options: Mapping) -> TreeFile:
     if file is None:
         raise ValueError(
             f"{root} has none of {', '.join(METADATA)}, which say how the categories are related:"
-            " put one there, or"
-            " name it or a file with another tree with --hierarchy"
+            " put one there, or name it or a file with another tree with --hierarchy"
         )
     if not how["format"] and not how["levels"] and _has_categories(Path(file)):
         return TreeFile(read_categories(file), ())

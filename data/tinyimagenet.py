@@ -98,8 +98,7 @@ def _folder(options: Mapping) -> Path:
     if not options["download"]:
         raise ValueError(
             f"neither {root} nor {root / FOLDER} has a folder 'train': unpack {FOLDER}.zip there,"
-            " or have it downloaded"
-            " with --download"
+            " or have it downloaded with --download"
         )
     return _fetch(root)
 
@@ -116,8 +115,7 @@ def _fetch(root: Path) -> Path:
     except OSError as error:
         raise ValueError(
             f"{error}; get {FOLDER}.zip elsewhere, put it into {root} and run again, or unpack it"
-            " and name its folder"
-            " with --data_dir"
+            " and name its folder with --data_dir"
         ) from error
     folder = unpack(archive, root, FOLDER)
     archive.unlink()

@@ -146,10 +146,9 @@ def warnings(
     if unlike:
         what = "what is promised above" if decision.promise else "the probabilities"
         lines.append(
-            f"the model sees these images otherwise than {compared} of the run that chose"
-            " nothing (other objects, another mix of classes or another way of taking them?):"
-            f" {what} may not hold for them; check some answers by eye, those of the smallest"
-            " novelty_p first"
+            f"the model sees these images otherwise than {compared} of the run that chose nothing"
+            f" (other objects, another mix of classes or another way of taking them?): {what} may"
+            " not hold for them; check some answers by eye, those of the smallest novelty_p first"
         )
     return lines
 

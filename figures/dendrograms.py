@@ -156,8 +156,7 @@ def _polar(angle: np.ndarray | float, distance: np.ndarray | float) -> np.ndarra
 
 def _caption(subject: Subject, rows: Rows, start: float) -> str:
     return (
-        "Average linkage of the distances between class vectors alone. A branch has the colour"
-        " of a group where all classes below are of"
-        f" it.{subject.groups.note()}{cut_note(start)}{rows.note()}"
-        f"{subject.missing_note()}"
+        "Average linkage of the distances between class vectors alone. A branch has the colour of a"
+        " group where all classes below are of"
+        f" it.{subject.groups.note()}{cut_note(start)}{rows.note()}{subject.missing_note()}"
     )

@@ -271,9 +271,8 @@ def _distance_caption(subject: Subject, frame: _Frame, tables: dict) -> str:
     )
     return (
         "Classes in the order of the tree, lines between top-level groups. Colours run from the"
-        " smallest distance of"
-        " two different classes to the largest. Class-wise rank correlation with the path lengths"
-        " of the tree:"
+        " smallest distance of two different classes to the largest. Class-wise rank correlation"
+        " with the path lengths of the tree:"
         f" {', '.join(parts)}.{grey}{_frame_note(subject, frame)}"
     )
 
@@ -291,10 +290,9 @@ def _confusion_caption(subject: Subject, frame: _Frame, counts: np.ndarray) -> s
     cells = " Cells hold numbers of images." if len(counts) <= COUNTED_CLASSES else ""
     return (
         f"{right:,} of {total:,} test images are on the diagonal; {inside:,} of the"
-        f" {total - right:,} mistakes stay"
-        f" within their top-level group (boxes along the diagonal).{cells} The colour scale is a"
-        " square root, so that"
-        f" rare confusions show.{absent}{_frame_note(subject, frame)}"
+        f" {total - right:,} mistakes stay within their top-level group (boxes along the"
+        f" diagonal).{cells} The colour scale is a square root, so that rare confusions"
+        f" show.{absent}{_frame_note(subject, frame)}"
     )
 
 

@@ -34,8 +34,7 @@ def mds_map(subject: Subject) -> Drawing:
     drawing = _map(subject, sample, points)
     return drawing._replace(
         caption=f"Metric MDS of the {subject.unit.replace('(radians)', 'in radians')}; normalised"
-        f" stress {stress:.3f}"
-        f" (0 is a perfect map). {drawing.caption}"
+        f" stress {stress:.3f} (0 is a perfect map). {drawing.caption}"
     )
 
 

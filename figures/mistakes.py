@@ -191,12 +191,10 @@ def _heights_caption(outputs: Outputs, wrong: np.ndarray, table: pd.DataFrame) -
     top, mistakes = outputs.hierarchy.max_depth, counted(int(wrong.sum()), "mistake")
     return (
         f"{mistakes} in {counted(outputs.num_samples, 'test image')}. {siblings:.0%} of them are at"
-        " height 1, between"
-        f" siblings; at height {top}, only the root is common to the true and the predicted class."
-        " Mean height"
-        f" {mean:.2f}, mean path length {path.mean():.2f} edges. Grey: what answers drawn"
-        " at random from the"
-        " other classes would do; a model that knows the tree is further to the left."
+        f" height 1, between siblings; at height {top}, only the root is common to the true and the"
+        f" predicted class. Mean height {mean:.2f}, mean path length {path.mean():.2f} edges. Grey:"
+        " what answers drawn at random from the other classes would do; a model that knows the"
+        " tree is further to the left."
     )
 
 
@@ -204,8 +202,6 @@ def _images_caption(shown: int, failed: list[str]) -> str:
     note = f" {counted(len(failed), 'image')} cannot be read: {failed[0]}." if failed else ""
     return (
         f"{counted(shown, 'mistake')} that go highest in the tree, the most confident first, at"
-        " most one of a pair of"
-        " classes. Left the image, right the test image of the predicted class that is recognised"
-        " with the highest"
-        f" confidence.{note}"
+        " most one of a pair of classes. Left the image, right the test image of the predicted"
+        f" class that is recognised with the highest confidence.{note}"
     )

@@ -97,12 +97,9 @@ def _caption(count: int, curves: dict[str, pd.DataFrame], risk: pd.DataFrame, ar
     half = np.searchsorted(risk["coverage"], 0.5)
     return (
         f"{counted(count, 'test image')}. Left: the answer is the node that says most of those"
-        " whose probability is above a"
-        " threshold, from the root (recall 0) to the classes; it is right if the true class is at"
-        " or below it."
-        f" {recalls_note(curves)}. Right: of the {risk['coverage'].iloc[half]:.0%}"
-        " most confident images"
-        f" {risk['risk'].iloc[half]:.1%} are wrong, of all {risk['risk'].iloc[-1]:.1%}; AURC"
-        f" {area:.3f} is the area"
-        " below the curve."
+        " whose probability is above a threshold, from the root (recall 0) to the classes; it is"
+        f" right if the true class is at or below it. {recalls_note(curves)}. Right: of the"
+        f" {risk['coverage'].iloc[half]:.0%} most confident images {risk['risk'].iloc[half]:.1%}"
+        f" are wrong, of all {risk['risk'].iloc[-1]:.1%}; AURC {area:.3f} is the area below the"
+        " curve."
     )

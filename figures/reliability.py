@@ -88,6 +88,5 @@ def _caption(outputs: Outputs, parts: list[str], temperature: float | None) -> s
     )
     return (
         f"{counted(outputs.num_samples, 'test image')} in {BINS} bins of the confidence; ECE is the"
-        " mean height of the"
-        f" gaps, weighted with the images. {'; '.join(parts)}. {scaled}"
+        f" mean height of the gaps, weighted with the images. {'; '.join(parts)}. {scaled}"
     )

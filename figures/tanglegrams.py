@@ -220,10 +220,9 @@ def _caption(subject: Subject, found: Untangled, rows: Rows, fixed: bool) -> str
     )
     notes = f"{subject.groups.note()}{rows.note()}{subject.missing_note()}"
     return (
-        f"{counted(found.crossings, 'crossing')}{share}: {turned}"
-        f" ({found.before:,} as the trees come). Branches and"
-        " lines have the colour of"
-        f" a group where all classes below are of it.{cut_note(axis_start(found.right))}{notes}"
+        f"{counted(found.crossings, 'crossing')}{share}: {turned} ({found.before:,} as the trees"
+        " come). Branches and lines have the colour of a group where all classes below are of"
+        f" it.{cut_note(axis_start(found.right))}{notes}"
     )
 
 

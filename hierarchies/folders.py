@@ -312,8 +312,7 @@ def _check_link(path: str, real_root: Path, entry: os.DirEntry) -> None:
     if not target.is_relative_to(real_root):
         raise ValueError(
             f"the folder {path!r} is a link to {str(target)!r}, outside of {str(real_root)!r}, and"
-            " is not followed;"
-            " copy or mount the folder there, or exclude it"
+            " is not followed; copy or mount the folder there, or exclude it"
         )
 
 

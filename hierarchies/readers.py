@@ -199,8 +199,7 @@ def check_same_classes(
         way_out = prune_flag if without_images else ""
         raise ValueError(
             f"the hierarchy and {source} must have the same classes; only in the hierarchy:"
-            f" {_some(without_images)};"
-            f" only in {source}: {_some(unknown)}; rename them{way_out}"
+            f" {_some(without_images)}; only in {source}: {_some(unknown)}; rename them{way_out}"
         )
     return np.array([index[name] for name in wanted], dtype=np.int64)
 

@@ -525,10 +525,9 @@ def _leveled(
             source,
             1,
             "there is no column for the path and none for a level, only"
-            f" {', '.join(map(repr, header))}; give a column"
-            " 'path' with paths such as animal/bird/owl, or a column for each level from the top"
-            " down, such as"
-            " family, genus, species; a column 'class' at either end holds the names to show",
+            f" {', '.join(map(repr, header))}; give a column 'path' with paths such as"
+            " animal/bird/owl, or a column for each level from the top down, such as family, genus,"
+            " species; a column 'class' at either end holds the names to show",
         )
     if len(levels) == 1:
         title = header[levels[0]]

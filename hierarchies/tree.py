@@ -110,8 +110,7 @@ class Hierarchy:
         if shared and not self_leaves:
             raise ValueError(
                 f"class {format_path(next(iter(shared)))!r} is also an inner node of the tree; give"
-                " it a leaf of its"
-                " own (self_leaves=True) or rename it"
+                " it a leaf of its own (self_leaves=True) or rename it"
             )
         names = dict(names or {})
         for path, below in shared.items():

@@ -260,9 +260,8 @@ MEASURES = (
         HIGHER,
         TREE,
         SHARE,
-        "Similarity in the tree of the most probable classes to the true one, relative to the"
-        " best possible classes, averaged over the 1, 2, ... k most probable ones and over the"
-        " images.",
+        "Similarity in the tree of the most probable classes to the true one, relative to the best"
+        " possible classes, averaged over the 1, 2, ... k most probable ones and over the images.",
     ),
     Measure(
         "level_accuracy@{k}",

@@ -118,8 +118,7 @@ class DynamicScale(nn.Module):
             self.note = (
                 f"--dynamic: {inflection.name} has no starting scale for {classes:.4g} "
                 f"{'classes' if classes == num_classes else 'classes (1 / sum of squared priors)'};"
-                " "
-                f"the scale stays at {STATIC_SCALE:g}"
+                f" the scale stays at {STATIC_SCALE:g}"
             )
         for name, value in {
             "log_scale": math.log(start),

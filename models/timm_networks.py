@@ -165,8 +165,7 @@ class TimmNetwork:
             f"the weights of {self.name} could not be had ({reason}). On a machine with network,"
             f" download model.safetensors from {url or config.url} and give the file with --weights"
             f" FILE; or bring the cache of that machine here ({_hub_cache()}, or where HF_HOME"
-            " says); or start from random weights with --rand_backbone"
-            f" (timm {timm.__version__})"
+            f" says); or start from random weights with --rand_backbone (timm {timm.__version__})"
         )
 
     @cached_property

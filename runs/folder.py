@@ -151,8 +151,7 @@ class Run:
         if config.get("format") != FORMAT:
             raise RunError(
                 f"{self.folder / 'config.json'} has format {config.get('format')!r}, this version"
-                f" reads {FORMAT};"
-                " use the version of the project that wrote it"
+                f" reads {FORMAT}; use the version of the project that wrote it"
             )
         return config
 
@@ -675,8 +674,7 @@ class Bystander(Run):
 def _unwritable(path: Path, error: OSError) -> RunError:
     return RunError(
         f"cannot write {path}: {error.strerror or error}; make room or permit writing there and go"
-        " on with --resume, or"
-        " choose another place with --record"
+        " on with --resume, or choose another place with --record"
     )
 
 

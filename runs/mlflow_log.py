@@ -210,10 +210,8 @@ class Tracker:
             if not self.lost:
                 self.record.log(
                     f"mlflow: {public_uri(self.uri)} fails ({_hide(self.uri, _reason(error))});"
-                    " going on without it."
-                    f" {self.record.folder} has"
-                    " everything, and what the store lacks is sent when the run ends or, later, by"
-                    " the same command"
+                    f" going on without it. {self.record.folder} has everything, and what the store"
+                    " lacks is sent when the run ends or, later, by the same command"
                 )
             self.lost = True
             self._connected = False  # how much of it the store took has to be asked

@@ -141,8 +141,7 @@ def _read_entry(run: Run) -> Entry:
         if not isinstance(options.get(name), kind):
             raise RunError(
                 f"{run.folder / 'config.json'} is damaged: option {name!r} is"
-                f" {options.get(name)!r};"
-                " run it again with --overwrite"
+                f" {options.get(name)!r}; run it again with --overwrite"
             )
     seed = options.pop("seed")
     # an option that is off means the same as one that did not exist yet when the run was made
