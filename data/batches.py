@@ -66,16 +66,12 @@ class Batches:
     ):
         if batch_size < 1:
             raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-        self.splits, self.indices, self.batch_size = (
-            splits,
-            np.asarray(indices, np.int64),
-            int(batch_size),
-        )
-        self.shuffle_seed, self.merge_single, self.device = (
-            shuffle_seed,
-            merge_single,
-            torch.device(device),
-        )
+        self.splits = splits
+        self.indices = np.asarray(indices, np.int64)
+        self.batch_size = int(batch_size)
+        self.shuffle_seed = shuffle_seed
+        self.merge_single = merge_single
+        self.device = torch.device(device)
         self.part, self.weights = part, weights
         self._features, self._resident = features, None
         self._rows = np.arange(len(self.indices))  # of what is resident, by position in indices

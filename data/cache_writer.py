@@ -94,10 +94,8 @@ def fill(
             begun.save_now_and_then(handle)
         handle.flush()
         os.fsync(handle.fileno())
-    sizes, fingerprints = (
-        np.array(begun.sizes, np.float32).reshape(-1, 2),
-        np.array(begun.fingerprints, np.uint64),
-    )
+    sizes = np.array(begun.sizes, np.float32).reshape(-1, 2)
+    fingerprints = np.array(begun.fingerprints, np.uint64)
     arrays = {"kept": np.array(begun.kept, np.int64), "sizes": sizes, NEWEST: fingerprints}
     with _new(folder / "images.npz", "wb") as handle:
         np.savez(handle, **arrays)

@@ -167,7 +167,9 @@ def _held_out(labels: np.ndarray, options: Mapping) -> tuple[np.ndarray, np.ndar
     proportions.
     """
     total, seed = len(labels), choose_split_seed(options)
-    held = total - total // 10 if options["small"] else total // 10 if options["use_val"] else 0
+    held = total // 10 if options["use_val"] else 0
+    if options["small"]:
+        held = total - total // 10
     if options["split"] == "published":
         train, val = random_split(np.arange(total), (total - held, held), seed)
     elif options["split"] == "stratified":

@@ -196,13 +196,9 @@ def check_demo(folder: str | os.PathLike) -> dict:
     found = {path.relative_to(folder).as_posix(): _digest(path) for path in _images(folder)}
     odd = sorted(file for file in {*expected, *found} if expected.get(file) != found.get(file))
     if odd:
-        what = (
-            "missing"
-            if odd[0] not in found
-            else "changed"
-            if odd[0] in expected
-            else "not part of it"
-        )
+        what = "changed" if odd[0] in expected else "not part of it"
+        if odd[0] not in found:
+            what = "missing"
         raise ValueError(
             f"the demo in {str(folder)!r} is damaged: {odd[0]!r} is {what} ({len(odd)} such);"
             f" {_WAY_OUT}"

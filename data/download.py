@@ -64,10 +64,8 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, top: str) -> P
             members = content.infolist()
             for member in members:
                 _check_member(archive, member)
-            needed, free = (
-                sum(member.file_size for member in members),
-                shutil.disk_usage(folder).free,
-            )
+            needed = sum(member.file_size for member in members)
+            free = shutil.disk_usage(folder).free
             if needed > free:
                 raise OSError(
                     f"{archive} needs {needed / 1e9:.1f} GB unpacked, but {folder} has"

@@ -49,10 +49,8 @@ def match_folders(
     Raises: ValueError: If a folder or a class is left over or fits several; examples of both sides
     are named.
     """
-    ours, theirs = (
-        [_plain(path) for path in folders],
-        [_plain(path) for path in hierarchy.class_paths],
-    )
+    ours = [_plain(path) for path in folders]
+    theirs = [_plain(path) for path in hierarchy.class_paths]
     index = {path: position for position, path in enumerate(theirs)}
     same = len(theirs) == len(index) and len(ours) == len(set(ours))
     if same and (set(ours) <= set(theirs) if prune else set(ours) == set(theirs)):

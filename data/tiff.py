@@ -295,7 +295,9 @@ def _predictor(tiff: Tiff) -> int:
 
 
 def _bytes(depth: int) -> int:
-    return 1 if depth <= 8 else 2 if depth <= 16 else 4
+    if depth <= 8:
+        return 1
+    return 2 if depth <= 16 else 4
 
 
 def _pieces(file: BinaryIO, tiff: Tiff, array: np.ndarray) -> Iterator[tuple]:

@@ -52,10 +52,8 @@ class Answerer:
 
     def __init__(self, hierarchy: Hierarchy, decision: Decision, topk: int = 3):
         self.hierarchy, self.decision, self.topk = hierarchy, decision, topk
-        self.paths, self.names = (
-            np.array(taxon_paths(hierarchy), dtype=object),
-            np.array(hierarchy.names, dtype=object),
-        )
+        self.paths = np.array(taxon_paths(hierarchy), dtype=object)
+        self.names = np.array(hierarchy.names, dtype=object)
 
     def __call__(self, scores: np.ndarray) -> Answered:
         """What is answered for scores (B, C).

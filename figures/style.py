@@ -110,7 +110,8 @@ def text_width(figure: Figure, texts: Iterable[str], size: float) -> float:
 def printable(text: str, length: int = LONGEST_NAME) -> str:
     """One line of a limited length that the fonts can show; what they cannot show becomes '□'."""
     marks = ("\n", "\r", "\t")
-    shown = "".join(" " if c in marks else c if fonts.can_show(c) else "□" for c in text)
+    blank = "".join(" " if c in marks else c for c in text)
+    shown = "".join(c if fonts.can_show(c) else "□" for c in blank)
     if len(shown) <= length:
         return shown
     half = (length - 1) // 2

@@ -83,10 +83,8 @@ def weighted(hierarchy: Hierarchy, weights: np.ndarray, *, dtype: type = np.floa
     Source: Urbani et al. 2024.
     """
     total = cumulative(hierarchy, weights)
-    table, half = (
-        of_lca(hierarchy, -total.astype(dtype)),
-        (total[hierarchy.leaves] / 2).astype(dtype),
-    )
+    table = of_lca(hierarchy, -total.astype(dtype))
+    half = (total[hierarchy.leaves] / 2).astype(dtype)
     table += half[:, None]
     table += half
     return np.maximum(table, 0, out=table)  # rounding must not give a negative distance

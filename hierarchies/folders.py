@@ -203,10 +203,8 @@ def advice(names: Sequence[str]) -> list[str]:
     """What to do with files that hold images which are not read, a sentence for each kind; judged
     by the suffix.
     """
-    counts, sentences = (
-        Counter(PurePosixPath(name).suffix.lower().lstrip(".") for name in names),
-        [],
-    )
+    counts = Counter(PurePosixPath(name).suffix.lower().lstrip(".") for name in names)
+    sentences = []
     for sentence, suffixes in _ELSEWHERE.items():
         found = sorted((-counts[suffix], suffix) for suffix in suffixes if suffix in counts)
         if found:

@@ -115,7 +115,9 @@ def _json_items(source: str, content: object, depth: int) -> Iterator[Item]:
 def _json_nodes(source: str, content: object) -> list[tuple[str, object]]:
     """The nodes that a JSON value holds, each with the value that is below it."""
     nodes: list[tuple[str, object]] = []
-    for entry in content if isinstance(content, list) else [content] if content is not None else []:
+    if content is None:
+        return nodes
+    for entry in content if isinstance(content, list) else [content]:
         if isinstance(entry, str) and isinstance(content, list):
             nodes.append((entry, None))
         elif isinstance(entry, dict) and isinstance(entry.get("name"), str):

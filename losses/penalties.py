@@ -215,10 +215,8 @@ class HRGamma(_UpTheTree):
         self._table("share", (precision / below[self.parent.numpy()])[:, None])
 
     def forward(self, weight: Tensor) -> Tensor:
-        means, precision = (
-            self.collect(weight, self.share.to(weight.dtype)),
-            self.precision.to(weight.dtype),
-        )
+        means = self.collect(weight, self.share.to(weight.dtype))
+        precision = self.precision.to(weight.dtype)
         steps = (means - means[self.parent])[1:]
         return (precision[1:] * steps.square()).sum() + precision[0, 0] * means[0].square().sum()
 

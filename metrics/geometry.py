@@ -122,10 +122,8 @@ def embedding_angles(
         samples["intensity"][rows] = intensity(cosines, cosines_of(nearest, directions))
         angles, own = np.arccos(cosines), column[labels[rows]]
         known = np.flatnonzero(own >= 0)
-        samples["angle_nearest"][rows], samples["angle_mean"][rows] = (
-            angles.min(axis=1),
-            angles.mean(axis=1),
-        )
+        samples["angle_nearest"][rows] = angles.min(axis=1)
+        samples["angle_mean"][rows] = angles.mean(axis=1)
         samples["angle_true"][rows[known]] = angles[known, own[known]]
         angles[known, own[known]] = np.inf
         wrong = angles[known].min(axis=1)

@@ -47,10 +47,8 @@ def needed_lambdas(hierarchy: Hierarchy, front: Front, leaves: np.ndarray) -> np
     needed = np.empty(len(p))
     for rows in row_blocks(len(p), width**2):
         pairs = later & (front.nodes[rows, None, :] >= 0)
-        gain, lead = (
-            (base[rows, None, :] - base[rows, :, None])[pairs],
-            (p[rows, :, None] - p[rows, None, :])[pairs],
-        )
+        gain = (base[rows, None, :] - base[rows, :, None])[pairs]
+        lead = (p[rows, :, None] - p[rows, None, :])[pairs]
         with np.errstate(divide="ignore"):
             # from here on the earlier node, of larger P, is worth more than the later one
             crossing = gain / lead

@@ -159,11 +159,9 @@ class Outputs:
     files: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        samples, classes, dim = (
-            len(self.labels),
-            self.hierarchy.num_classes,
-            self.embeddings.shape[-1],
-        )
+        samples = len(self.labels)
+        classes = self.hierarchy.num_classes
+        dim = self.embeddings.shape[-1]
         shapes = {"labels": (samples,), "scores": (samples, classes), "embeddings": (samples, dim)}
         shapes |= {
             "class_vectors": (classes, dim),

@@ -254,11 +254,9 @@ def _best_groups(tree: Hierarchy, total: np.ndarray, thresholds: np.ndarray, by_
     """
     num_samples = by_node.shape[1]
     columns = np.arange(num_samples)
-    best, best_p, best_class = (
-        np.full(num_samples, -1),
-        np.full(num_samples, -1.0),
-        np.full(num_samples, -1),
-    )
+    best = np.full(num_samples, -1)
+    best_p = np.full(num_samples, -1.0)
+    best_class = np.full(num_samples, -1)
     above, lowest = total[tree.parent], _lowest_class(tree)
     above[0] = -1.0
     finer = np.inf

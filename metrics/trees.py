@@ -140,9 +140,9 @@ def draw(tree: LearnedTree, names: Sequence[str]) -> str:
     lines, indents = [], []
     for v, (parent, item) in enumerate(zip(tree.parent, tree.item)):
         label = names[item] if item >= 0 else "┐"
-        above = indents[parent] if v else ""
-        lines.append(above + ("" if v == 0 else "└── " if last[parent] == v else "├── ") + label)
-        indents.append(above + ("" if v == 0 else "    " if last[parent] == v else "│   "))
+        branch, below = ("└── ", "    ") if last[parent] == v else ("├── ", "│   ")
+        lines.append(indents[parent] + branch + label if v else label)
+        indents.append(indents[parent] + below if v else "")
     return "\n".join(lines)
 
 

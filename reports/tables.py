@@ -356,11 +356,9 @@ def wide(summary: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     rows = summary.drop_duplicates(keys)[keys].set_index(keys)
     for metric in metrics:
         part = summary[summary["metric"] == metric].set_index(keys)
-        rows[metric], rows[f"{metric} std"], rows[f"{metric} n_seeds"] = (
-            part["mean"],
-            part["std"],
-            part["n_seeds"],
-        )
+        rows[metric] = part["mean"]
+        rows[f"{metric} std"] = part["std"]
+        rows[f"{metric} n_seeds"] = part["n_seeds"]
         rows[f"{metric} n_seeds"] = rows[f"{metric} n_seeds"].fillna(0).astype(int)
     return rows.reset_index()
 
@@ -392,10 +390,8 @@ def _for_paper(table: Table, seeds: pd.Series) -> Table:
     """
     if seeds.nunique() > 1:
         return table
-    columns, rows = (
-        (table.columns[0], *table.columns[2:]),
-        tuple((row[0], *row[2:]) for row in table.rows),
-    )
+    columns = (table.columns[0], *table.columns[2:])
+    rows = tuple((row[0], *row[2:]) for row in table.rows)
     best = frozenset((i, j - 1) for i, j in table.best)
     said = f"every row: {seeds.iloc[0]} {'seed' if seeds.iloc[0] == 1 else 'seeds'}"
     return replace(table, columns=columns, rows=rows, best=best, notes=(*table.notes, said))
@@ -489,7 +485,9 @@ def _measured(row: pd.Series) -> str:
 
 
 def _decimals(value: float) -> int:
-    return 3 if abs(value) < 10 else 2 if abs(value) < 100 else 1
+    if abs(value) < 10:
+        return 3
+    return 2 if abs(value) < 100 else 1
 
 
 def _corrected(p: float, tests: int, family: str | None) -> str:
@@ -498,4 +496,6 @@ def _corrected(p: float, tests: int, family: str | None) -> str:
 
 
 def _p_value(p: float) -> str:
-    return "–" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+    if np.isnan(p):
+        return "–"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
