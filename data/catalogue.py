@@ -23,14 +23,13 @@ from data import (
 from data.held_out import hold_out
 from data.inner_labels import at_depth, coarse_labels, raise_labels
 from data.options import AFTER_SPLIT, SHARED
-from data.splits import (
-    Splits,
+from data.sharing import (
     cap_training,
     choose_split_seed,
-    coverage_notes,
     hold_out_calibration,
     reduce_training,
 )
+from data.splits import Splits, coverage_notes
 from data.tails import make_imbalanced
 from hierarchies.variants import cut
 from registry import Option, Registry, possible

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from data.cifar100_files import FOLDER, PARTS, SIDE, load_part, name_of, read_images
-from data.splits import SPLITS, Splits, choose_split_seed, random_split, stratified_split
+from data.sharing import choose_split_seed, random_split, stratified_split
+from data.splits import SPLITS, Splits
 from data.stream import Upscaled
 from hierarchies import Hierarchy, check_same_classes, read_hierarchy
 

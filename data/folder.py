@@ -14,14 +14,13 @@ from data.folds import fold_split
 from data.groups import group_names, joined_groups, parted
 from data.label_map import apply_label_map
 from data.matching import match_folders
-from data.splits import (
-    SPLITS,
-    Splits,
+from data.sharing import (
     choose_split_seed,
     given_split,
     grouped_split,
     split_indices,
 )
+from data.splits import SPLITS, Splits
 from data.store import open_images
 from data.table import read_table
 from files.text import printable

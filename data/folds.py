@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.groups import share_out
-from data.splits import FRACTIONS, by_class_shuffled, stratified_split
+from data.sharing import FRACTIONS, by_class_shuffled, stratified_split
 
 MOST = 1000
 

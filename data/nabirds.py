@@ -10,7 +10,8 @@ import numpy as np
 from data.cache import ImageCache, build_cache
 from data.folder import copy_notes, keep_readable, read_order
 from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
-from data.splits import Splits, choose_split_seed, split_indices, stratified_split
+from data.sharing import choose_split_seed, split_indices, stratified_split
+from data.splits import Splits
 from data.store import READING, place_notes
 
 DEFAULTS = {

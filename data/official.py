@@ -10,7 +10,8 @@ import numpy as np
 from data import store
 from data.decoding import Box
 from data.folder import copy_notes, left_out_notes, tree_options
-from data.splits import SPLITS, STRATIFIED_SEED, Splits, stratified_split
+from data.sharing import STRATIFIED_SEED, stratified_split
+from data.splits import SPLITS, Splits
 from files.text import printable
 from hierarchies import (
     TreeFile,

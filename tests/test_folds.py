@@ -16,7 +16,7 @@ from images import make_learnable_folder
 import data
 from data.folds import Fold, fold_of, fold_split
 from data.groups import group_names, joined_groups, parted
-from data.splits import cap_training, grouped_split
+from data.sharing import cap_training, grouped_split
 
 CLASSES = ("Animals/Copepods", "Animals/Worms", "Plants")
 

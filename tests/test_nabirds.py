@@ -203,7 +203,7 @@ def test_the_small_set_keeps_the_papers_proportions(folder, split):
 
 def test_the_sizes_of_the_real_set_are_the_papers():
     from data.nabirds import SMALL
-    from data.splits import split_sizes
+    from data.sharing import split_sizes
 
     assert split_sizes(48562, *SMALL) == (5000, 30000, 13562)
 

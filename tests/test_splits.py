@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 from trees import TREE
 
 from data.apportionment import apportion
-from data.splits import (
-    Splits,
-    coverage_notes,
+from data.sharing import (
     hold_out_calibration,
     random_split,
     reduce_training,
     split_indices,
     split_sizes,
-    split_table,
     stratified_split,
 )
+from data.splits import Splits, coverage_notes, split_table
 
 PUBLISHED = {
     "MicroS": (6738, (4716, 673, 1349), (6064, 674)),
