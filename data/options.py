@@ -469,3 +469,16 @@ SHARED: dict[str, Option] = {
         SEED,
     )
 }
+# options by which the same files become other images
+READING = (
+    "resize",
+    "fit",
+    "upscale",
+    "gray",
+    "grey_range",
+    "truncated_images",
+    "decoder",
+    "crop_boxes",
+    "crop_box",
+    "box_columns",
+)

@@ -75,37 +75,12 @@ def build_head_from(
     class_vectors, dynamic, legacy_dynamic, share_parents, prior, tau, lr, seed, and what the head
     alone declares.
     """
-    notes, fixed, proxies = [], None, "ema" if options["ema"] else "gradient"
+    notes = []
     dim = HEADS.find(options["method"]).fixed_dim(hierarchy) or options["dim"]
-    if options["mds_W"]:
-        placed = mds_proxies(
-            _targets(options, hierarchy),
-            dim,
-            distance=options["distance"],
-            solver=options["mds_solver"],
-            seed=options["seed"],
-        )
-        fixed, proxies = placed.weight, "mds"
-        notes.append(
-            f"class vectors placed by the tree with stress {placed.stress:.2e}: {placed.note}"
-        )
-    if options.get("class_vectors"):
-        fixed, note = read_vectors(options["class_vectors"], hierarchy)
-        proxies = "file"
-        notes.append(note)
-        if fixed.shape[1] != dim:
-            raise ValueError(
-                f"--class_vectors {options['class_vectors']} has vectors of {fixed.shape[1]}"
-                f" numbers: add --dim {fixed.shape[1]}"
-            )
-    prior, kind = None, options.get("prior") or PRIORS.option.default
-    if kind != "none":
-        counts = present(train_counts)
-        prior = prior_from_counts(counts if soften is None else soften(counts))
-        if absent := int((np.asarray(train_counts) == 0).sum()):
-            notes.append(
-                f"{absent} classes without training images count as one image in the class prior"
-            )
+    proxies, fixed = _proxies(options, hierarchy, dim, notes)
+    prior_kind, prior = options.get("prior") or PRIORS.option.default, None
+    if prior_kind != "none":
+        prior = _prior(train_counts, soften, notes)
     head_options = HeadOptions(
         dim=dim,
         distance=options["distance"],
@@ -115,7 +90,7 @@ def build_head_from(
         dynamic=bool(options["dynamic"]),
         legacy_dynamic=bool(options["legacy_dynamic"]),
         prior=prior,
-        prior_kind=kind,
+        prior_kind=prior_kind,
         tau=options.get("tau") or 1.0,
         lr=options["lr"],
         hierarchy=hierarchy,
@@ -124,6 +99,50 @@ def build_head_from(
     )
     head = build_head(options["method"], hierarchy.num_classes, head_options)
     return head, tuple([*notes, *([head.note] if head.note else [])])
+
+
+def _proxies(
+    options: Mapping, hierarchy: Hierarchy, dim: int, notes: list[str]
+) -> tuple[str, torch.Tensor | None]:
+    """How the class vectors move, one of `models.options.PROXIES`, and the vectors (C, D) where
+    they do not; adds to the notes.
+    """
+    if options.get("class_vectors"):
+        fixed, note = read_vectors(options["class_vectors"], hierarchy)
+        notes.append(note)
+        if fixed.shape[1] != dim:
+            raise ValueError(
+                f"--class_vectors {options['class_vectors']} has vectors of {fixed.shape[1]}"
+                f" numbers: add --dim {fixed.shape[1]}"
+            )
+        return "file", fixed
+    if options["mds_W"]:
+        placed = mds_proxies(
+            _targets(options, hierarchy),
+            dim,
+            distance=options["distance"],
+            solver=options["mds_solver"],
+            seed=options["seed"],
+        )
+        notes.append(
+            f"class vectors placed by the tree with stress {placed.stress:.2e}: {placed.note}"
+        )
+        return "mds", placed.weight
+    return "ema" if options["ema"] else "gradient", None
+
+
+def _prior(
+    train_counts: np.ndarray,
+    soften: Callable[[np.ndarray], np.ndarray] | None,
+    notes: list[str],
+) -> torch.Tensor:
+    """The class prior (C,) of the training images; adds to the notes."""
+    if absent := int((np.asarray(train_counts) == 0).sum()):
+        notes.append(
+            f"{absent} classes without training images count as one image in the class prior"
+        )
+    counts = present(train_counts)
+    return prior_from_counts(counts if soften is None else soften(counts))
 
 
 def _targets(options: Mapping, hierarchy: Hierarchy) -> np.ndarray:

@@ -11,6 +11,7 @@ import torch
 
 import data
 from data import Batches, Splits
+from data.options import READING
 from data.progress import progress
 from data.row_file import CHUNK, begun, described, open_rows
 from files.fingerprints import HASHES, is_of_pixels
@@ -20,19 +21,6 @@ from training.shared import Shared
 
 FORMAT = 1  # raised whenever the same trunk and images would give other features
 ON_CPU = 32  # images that go through the trunk at once there: larger ones leave the caches
-# options by which the same files become other images
-READING = (
-    "resize",
-    "fit",
-    "upscale",
-    "gray",
-    "grey_range",
-    "truncated_images",
-    "decoder",
-    "crop_boxes",
-    "crop_box",
-    "box_columns",
-)
 
 
 def open_features(
