@@ -2,6 +2,7 @@
 one, which costs less than handing it every item on its own.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -90,3 +91,8 @@ def blocks(
         for block in begun:
             block.stop()
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.blocks import cores
 from data.cache_writer import checksums, fill, read_or_reason, refusal
 from data.decoding import DECODERS, PASSING, Box
 from data.unfinished import PIXELS, ROWS, STATE, is_ours, machine_of
@@ -189,7 +190,7 @@ def build_cache(
         with file_lock(lock, waiting=waiting), file_lock(lock) as unlocked:
             cache = _open(folder, read)
             if cache is None:
-                threads, locked = workers or _cores(), not unlocked
+                threads, locked = workers or cores(), not unlocked
                 _build(folder, locked, files, read, threads, skip_bad_images, grey_range)
                 cache = _open(folder)
     if cache.bad and not skip_bad_images:
@@ -203,10 +204,6 @@ def _side(resize: int | None) -> int:
             f"resize must be a side in pixels, or 0 to keep the size of the images, got {resize}"
         )
     return int(resize or 0)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def files_digest(

@@ -23,7 +23,7 @@ from data.sharing import (
 from data.splits import SPLITS, Splits
 from data.store import open_images
 from data.table import read_table
-from files.text import printable
+from files.text import printable, some_of
 from hierarchies import (
     FolderTree,
     Hierarchy,
@@ -272,13 +272,12 @@ def _without_small_classes(
             f" is nothing to tell apart: the largest have {np.sort(counts)[-2:].tolist()} images"
         )
     rows = np.flatnonzero(counts[labels] >= least)
-    listed = ", ".join(
-        f"{printable(format_path(hierarchy.class_paths[c]))} ({counts[c]})" for c in small[:20]
+    left_out = some_of(
+        small, 20, lambda c: f"{printable(format_path(hierarchy.class_paths[c]))} ({counts[c]})"
     )
-    more = f" and {len(small) - 20} more" if len(small) > 20 else ""
     note = (
         f"{len(small)} classes with fewer than {least} images are left out, with their"
-        f" {len(tree.files) - len(rows)} images (--min_images): {listed}{more}"
+        f" {len(tree.files) - len(rows)} images (--min_images): {left_out}"
     )
     own = np.searchsorted(kept, labels[rows])
     return tree.select(rows), hierarchy.subset(kept.tolist()), own, [note]
@@ -348,18 +347,16 @@ def _find(cell: str, index: Mapping[str, int]) -> int | None:
 
 
 def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
+    empty = some_of(tree.empty_folders, 20, repr)
     if tree.empty_folders and not ignore_empty_folders:
         more = "".join(f"; {sentence}" for sentence in advice(tree.skipped))
         raise ValueError(
-            f"{len(tree.empty_folders)} folders hold no image: {_some(tree.empty_folders)}; add"
+            f"{len(tree.empty_folders)} folders hold no image: {empty}; add"
             f" images, remove them, or leave them out with --ignore_empty_folders{more}"
         )
     notes = []
     if tree.empty_folders:
-        notes.append(
-            f"{len(tree.empty_folders)} folders without images were left out:"
-            f" {_some(tree.empty_folders)}"
-        )
+        notes.append(f"{len(tree.empty_folders)} folders without images were left out: {empty}")
     return [*notes, *left_out_notes(tree)]
 
 
@@ -372,10 +369,10 @@ def left_out_notes(tree: FolderTree, below: str = "") -> list[str]:
     """
     where, notes = f" {below}" if below else "", []
     if tree.skipped:
-        count, listed = len(tree.skipped), _some(tree.skipped)
+        count, names = len(tree.skipped), some_of(tree.skipped, 20, repr)
         notes.append(
             f"{count} files{where} that are not images, or are links to folders, were left out:"
-            f" {listed}"
+            f" {names}"
         )
     notes += [f"of the files left out{where}, {sentence}" for sentence in advice(tree.skipped)]
     for path, images in tree.hidden[:3]:
@@ -390,11 +387,6 @@ def left_out_notes(tree: FolderTree, below: str = "") -> list[str]:
             " images"
         )
     return notes
-
-
-def _some(names: Sequence[str], shown: int = 20) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(map(repr, names[:shown])) + more
 
 
 def tree_options(options: Mapping) -> dict:

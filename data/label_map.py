@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from data.collection import Collection, collect
-from files.text import printable
+from files.text import printable, some_of
 from hierarchies import ranks
 from hierarchies.readers import read_text
 from hierarchies.tables import paths_of_rows, read_rows
@@ -85,10 +85,9 @@ def apply_label_map(
     taxa = [found.get("/".join(path)) or found.get(path[-1]) for path in classes]
     missing = [format_path(path) for path, taxon in zip(classes, taxa) if taxon is None]
     if missing:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise ValueError(
             f"{source}: {len(missing)} of {len(classes)} classes are no raw label in the column"
-            f" {header[raw]!r}: {', '.join(map(printable, missing[:_SHOWN]))}{more}; add them"
+            f" {header[raw]!r}: {some_of(missing, _SHOWN, printable)}; add them"
         )
     own = [taxa[label][0] for label in collection.labels.tolist()]
     mapped = collect(

@@ -10,7 +10,7 @@ import numpy as np
 
 from data.progress import progress
 from files.fingerprints import NEWEST, is_of_pixels, pixels_fingerprint
-from files.text import printable
+from files.text import printable, some_of
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
@@ -243,15 +243,12 @@ def split_table(splits: Splits, of: str | None = None) -> "pd.DataFrame":
 
 def coverage_notes(splits: Splits) -> tuple[str, ...]:
     """One sentence for each split that lacks classes, with how many and which."""
-    notes = []
+    notes, paths = [], splits.hierarchy.class_paths
     for name, classes in splits.missing.items():
         if len(classes):
-            paths = [format_path(splits.hierarchy.class_paths[c]) for c in classes[:10]]
-            shown = ", ".join(map(printable, paths))
-            more = f" and {len(classes) - 10} more" if len(classes) > 10 else ""
+            shown = some_of(classes, 10, lambda c: printable(format_path(paths[c])))
             notes.append(
-                f"{len(classes)} of {splits.num_classes} classes have no {name} image:"
-                f" {shown}{more}"
+                f"{len(classes)} of {splits.num_classes} classes have no {name} image: {shown}"
             )
     return tuple(notes)
 

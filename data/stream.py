@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.blocks import Block
+from data.blocks import Block, cores
 from data.decoding import Box, read_image
 
 
@@ -133,8 +133,3 @@ class Upscaled(_Rows):
 
         large = functional.resize(small, list(self.shape[1:3]), antialias=True)
         return large.permute(0, 2, 3, 1).numpy()
-
-
-def cores() -> int:
-    """Number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,7 +14,7 @@ from data.boxes import read_boxes
 from data.coco import read_coco
 from data.collection import PARTS, Collection, collect, part_of
 from data.progress import progress
-from files.text import printable
+from files.text import printable, some_of
 from hierarchies import ranks
 from hierarchies.draft import place
 from hierarchies.folders import IMAGE_EXTENSIONS
@@ -302,10 +302,11 @@ def _found(
             f"{source}, {place(rows[outside[0]].line)}: {printable(files[outside[0]])!r} is"
             f" not below {root}; name the folder that all files are in with --data_dir"
         )
-    shown = "; ".join(f"{place(rows[i].line)}: {printable(files[i])!r}" for i in missing[:_SHOWN])
-    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    shown = some_of(
+        missing, _SHOWN, lambda i: f"{place(rows[i].line)}: {printable(files[i])!r}", "; "
+    )
     raise ValueError(
-        f"{source}: {len(missing)} of {len(files)} files are not below {root}: {shown}{more};"
+        f"{source}: {len(missing)} of {len(files)} files are not below {root}: {shown};"
         f" {_way_out(root, files[missing[0]], len(missing) == len(files))}"
     )
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data.blocks import blocks
+from data.blocks import blocks, cores
 from data.contents import FileContent
 from data.decoding import Box, convert_image, read_image
-from data.stream import Upscaled, cores
+from data.stream import Upscaled
 from hierarchies.folders import (
     IMAGE_EXTENSIONS,
     UNREAD_IMAGES,

@@ -8,7 +8,8 @@ confusion_*.csv, summary.csv, comparisons.csv and their like. Names stay exact i
 import os
 import re
 import unicodedata
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +81,14 @@ def separator_of(table: str | os.PathLike) -> str:
 def shortened(text: str, length: int = 80) -> str:
     """The text if it is not longer than `length` characters, else its start and '...'."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def some_of(
+    items: Sequence, most: int, written: Callable[[Any], str] = str, between: str = ", "
+) -> str:
+    """The first `most` of the items, and of how many more there are: "a, b and 3 more"."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return between.join(map(written, items[:most])) + more
 
 
 def _shown(character: str) -> str:

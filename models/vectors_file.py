@@ -9,6 +9,7 @@ import torch
 
 from files.foreign_arrays import load_foreign_arrays
 from files.regular import check_regular
+from files.text import some_of
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
@@ -58,10 +59,9 @@ def read_vectors(path: str | Path, hierarchy: Hierarchy) -> tuple[torch.Tensor, 
     missing = [format_path(hierarchy.class_paths[c]) for c in range(hierarchy.num_classes)
                if c not in found]  # fmt: skip
     if missing:
-        some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
         raise ValueError(
             f"--class_vectors {path} has no row for {len(missing)} of {hierarchy.num_classes}"
-            f" classes: {some}"
+            f" classes: {some_of(missing, 5)}"
         )
     note = f"class vectors from {path.name}"
     if others:

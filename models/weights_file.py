@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from files.regular import check_regular
-from files.text import printable, shortened
+from files.text import printable, shortened, some_of
 from files.trunks import find_trunk
 
 if TYPE_CHECKING:
@@ -181,8 +181,7 @@ def _lies_in(key: str, modules: Sequence[str]) -> bool:
 
 
 def _list(names: Sequence[str]) -> str:
-    shown = [printable(shortened(name)) for name in names[:5]]
-    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return some_of(names, 5, lambda name: printable(shortened(name)))
 
 
 def _load_torch(file: str | Path, name: str) -> object:

@@ -119,7 +119,7 @@ def summary_tables(
     or AHS only rows of one similarity.
 
     Args:
-        summary: As `aggregation.summarise` returns it.
+        summary: As `statistics.summarise` returns it.
         metrics: The columns.
         options: Of the rows, as in `runs.records.Record`.
         titles: Of the tables, by dataset and hierarchy; None for these two.

@@ -3,12 +3,12 @@ images; and whether other seeds beside it are.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import data
 from files.fingerprints import FILES, is_of_pixels
-from files.text import printable
+from files.text import printable, some_of
 from options import folder_name
 from runs.folder import Run, RunError
 from runs.provenance import provenance
@@ -62,8 +62,8 @@ def check_same(record: Run, options: Mapping, machine: Mapping, splits: data.Spl
     if changed:
         raise RunError(
             f"{record.folder}: {len(changed)} of {len(splits.files)} images are not those that this"
-            f" run was started with, {_some(changed)}{_other_reader(record)}; put the originals"
-            f" back{again}"
+            f" run was started with, {some_of(changed, 10, printable)}{_other_reader(record)};"
+            f" put the originals back{again}"
         )
     return []
 
@@ -84,11 +84,6 @@ def _other_reader(record: Run) -> str:
     if before in (None, now):
         return ""
     return f" (or Pillow {now} reads them otherwise than {before}, which the run was started with)"
-
-
-def _some(names: Sequence[str], shown: int = 10) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(map(printable, names[:shown])) + more
 
 
 def place(machine: Mapping) -> str | None:
