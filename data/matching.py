@@ -1,5 +1,6 @@
 """Matches class folders with the classes of a tree file that need not spell out the same paths."""
 
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -36,8 +37,8 @@ def match_folders(
     If the paths are not the same on both sides, a folder fits a class when one path is the end of
     the other; if it fits none like that, when their last names agree. The key '.' of a leaf of its
     own does not count, nor do the two ways in which Unicode writes an accented letter. What is then
-    left on both sides is matched where it differs only in '_' for a blank, in capitals, or in a
-    genus before the epithet, one to one and with a note.
+    left on both sides is matched where it differs only in '_' for a blank, in capitals, in a genus
+    before the epithet, or in the author behind the name, one to one and with a note.
 
     Args:
         folders: Paths of the class folders, F of them.
@@ -143,11 +144,30 @@ def _binomial(path: Path) -> Path:
     return _without_case((*path[:-1], " ".join(path[-2:])))
 
 
+# of a binomial, with var. or f. and a third name if it has one, whatever begins with a capital is
+# its author; of one name alone only what ends in a year
+_AUTHOR = (
+    re.compile(
+        r"(?P<name>[A-Z][\w-]+ [a-z][\w-]*(?: (?:var\.|f\.|subsp\.|ssp\.)?\s*[a-z][\w-]*)?)"
+        r",? \(?[A-Z\u00c0-\u00de].*"
+    ),
+    re.compile(r"(?P<name>[A-Z][\w-]+),? \(?[A-Z\u00c0-\u00de][^\d]*\b\d{4}\)?"),
+)
+
+
+def _without_author(path: Path) -> Path:
+    """The path without the author and year behind the name of the taxon, as GBIF writes it."""
+    last = " ".join(path[-1].replace("_", " ").split())
+    found = next((match for form in _AUTHOR if (match := form.fullmatch(last))), None)
+    return _without_case((*path[:-1], found["name"] if found else last))
+
+
 # how folders and classes are written for another comparison, in turn
 _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = (
     (_with_blanks, _with_blanks),
     (_without_case, _without_case),
     (_without_case, _binomial),
+    (_without_case, _without_author),
 )
 
 

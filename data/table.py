@@ -64,11 +64,20 @@ def read_table(
     Raises: ValueError: If a column is missing, a row lacks a file or class, a file is missing or
         has two classes or boxes; the line is named. OSError: If the table cannot be read.
     """
-    source, header, rows, files, notes, found_boxes, above = _images(
+    source, header, rows, files, notes, found_boxes, above, file_at = _images(
         table, root, file_column, where, boxes, box_columns
     )
     levels = above if levels is None else levels
-    paths, path_notes, levels_of = paths_of_rows(source, header, rows, levels)
+    # what says where an image is, and with which others, does not say what it shows
+    name = group_column or (GROUP if STATUS in header and GROUP in header else None)
+    said = {header[file_at], split_column, name} - {*(levels or ())}
+    kept = [at for at, title in enumerate(header) if title not in said]
+    paths, path_notes, levels_of = paths_of_rows(
+        source,
+        [header[at] for at in kept],
+        [row._replace(cells=[row.cells[at] for at in kept]) for row in rows],
+        levels,
+    )
     notes += [f"{source}: {note}" for note in path_notes]
     _check_agreement(source, rows, files, ["/".join(path) for path in paths], "of class")
     parts, groups = None, None
@@ -80,7 +89,6 @@ def read_table(
             notes.append(f"{unused} images have no split in the column {split_column!r}: not used")
     else:
         notes += _unused_splits(source, header, rows)
-    name = group_column or (GROUP if STATUS in header and GROUP in header else None)
     if name is not None:
         column = _column(source, header, name, "--group_column")
         groups = [row.cells[column] for row in rows]
@@ -131,7 +139,7 @@ def list_images(
         sample_column: One that must be among `columns`, beside those of EcoTaxa's names, which are
             where the table has them.
     """
-    source, header, rows, files, notes, found_boxes, _ = _images(
+    source, header, rows, files, notes, found_boxes, *_ = _images(
         table, root, file_column, where, boxes, box_columns, all_rows=True
     )
     kept = _distinct(files)
@@ -153,8 +161,8 @@ def _images(
     box_columns: Sequence[str] | None,
     all_rows: bool = False,
 ) -> tuple:
-    """The table's name, header and rows that are used, their files, notes, their boxes, and the
-    columns of the class where the kind of the table says them.
+    """The table's name, header and rows that are used, their files, notes, their boxes, the
+    columns of the class where the kind of the table says them, and that of the files.
     """
     source = os.fspath(table)
     notes: list[str] = []
@@ -178,7 +186,7 @@ def _images(
         # of several objects in an image each would need a name of its own
         shown = [" ".join(f"{side:g}" for side in box) for box in found]
         _check_agreement(source, rows, files, shown, "cut to")
-    return source, header, rows, files, notes, found, levels
+    return source, header, rows, files, notes, found, levels, at
 
 
 def _is_types(row: Row) -> bool:
@@ -227,11 +235,11 @@ def _file_column(source: str, header: Sequence[str], rows: list[Row], named: str
         return _column(source, header, named, "--file_column")
     titles = [ranks.plain(title) for title in header]
     suffixes = tuple(f".{suffix.lstrip('.').lower()}" for suffix in IMAGE_EXTENSIONS)
-    for title in FILE_TITLES:
-        if title in titles:
-            at = titles.index(title)
-            if title != "path" or rows[0].cells[at].lower().endswith(suffixes):
-                return at
+    known = [titles.index(title) for title in FILE_TITLES if title in titles]
+    named_so = [at for at in known if rows[0].cells[at].lower().endswith(suffixes)]
+    known = named_so or [at for at in known if titles[at] != "path"]
+    if known:
+        return known[0]
     listed = ", ".join(map(repr, header))
     if any(title.lower().endswith(suffixes) for title in header):
         raise ValueError(

@@ -17,6 +17,8 @@ RANKS = (
     " subtribe infratribe genus subgenus speciesgroup speciessubgroup species subspecies variety"
     " subvariety form forma strain"
 ).split()
+# ranks whose titles mean other things as well, such as a place in a list or a part of a survey
+_AMBIGUOUS = "order section division form series cohort domain realm legion strain".split()
 EPITHETS = ("specificepithet", "speciesepithet")
 # the class itself, below all ranks: the first of these that a table has
 LABELS = (
@@ -106,10 +108,17 @@ def is_unplaced(cell: str) -> bool:
     return " ".join(cell.casefold().split()) in _UNPLACED
 
 
-def columns(header: Sequence[str]) -> Columns:
-    """What the titles of a table say about its columns."""
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Columns:
+    """What the titles of a table say about its columns; with rows, a column that is called 'order'
+    or the like and holds numbers is no rank.
+    """
     titles = [plain(title) for title in header]
     found = [(position, title) for position, title in enumerate(titles) if title in RANKS]
+    found = [
+        (position, title)
+        for position, title in found
+        if title not in _AMBIGUOUS or not _are_numbers(row[position] for row in rows)
+    ]
     found.sort(key=lambda column: RANKS.index(column[1]))
     label = next((titles.index(name) for name in LABELS if name in titles), None)
     epithet = next((titles.index(name) for name in EPITHETS if name in titles), None)
@@ -117,9 +126,17 @@ def columns(header: Sequence[str]) -> Columns:
     others = {
         position
         for position, title in enumerate(titles)
-        if title in known or re.search(r"(id|key|url)$", title)
+        if title in known
+        or re.search(r"(id|key|url)$", title)
+        or (title in RANKS and (position, title) not in found)
     }
     return Columns(tuple(found), epithet, label, frozenset(others - {label}))
+
+
+def _are_numbers(cells: Iterable[str]) -> bool:
+    """Whether there are cells that are not empty, and all of these are numbers."""
+    filled = [cell for cell in cells if not is_empty(cell)]
+    return bool(filled) and all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", cell) for cell in filled)
 
 
 def class_is_rank(header: Sequence[str], rows: Sequence[Sequence[str]], at: int) -> bool:

@@ -156,11 +156,13 @@ def check_shared(hierarchy: Hierarchy, source: str) -> tuple[str, ...]:
             " which are alike",
         )
     path = hierarchy.class_paths[0]
+    shown = path if len(path) <= 10 else (*path[:8], "...", path[-1])
     raise ValueError(
         f"{source}: no two classes share a superclass: each of the {hierarchy.num_classes} classes"
-        f" has all the nodes above it for itself, such as {' > '.join(map(repr, path))}. Are the"
-        " levels in the wrong order, or is a column an id? --levels COLUMN ... names the columns of"
-        " a table from the top down; or leave --hierarchy out"
+        f" has all the nodes above it for itself, such as {' > '.join(map(repr, shown))}. Are the"
+        " levels in the wrong order, is a column an id, or are cells empty that a spreadsheet shows"
+        " merged with the one above? --levels COLUMN ... names the columns of a table from the top"
+        " down; or leave --hierarchy out"
     )
 
 

@@ -29,6 +29,8 @@ _DELIMITERS = ",;\t|"
 # the first line by which Excel says what separates cells
 _SEP_LINE = re.compile(r"\"?sep=([,;\t|])\"?[ \t]*(?:\n|$)", re.IGNORECASE)
 _WHOLE = re.compile(r"^(\d+)(?:\.0+)?$")
+_WITHOUT_TAXON = "higherclassification"  # of Darwin Core: the taxa above the one of the row
+_FOLDERS = ("folder", "foldername")  # of a table of images mostly where the file is
 _AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an escaped one
 _LEVELS_FLAG = "--levels COLUMN ... names the columns of the levels, from the top down"
 
@@ -119,12 +121,17 @@ def _draft_of_table(
     titles = [ranks.plain(title) for title in header]
     _check_titles(source, header, rows)
     named = _names_column(header, titles, rows)
-    known = ranks.columns(header)
+    known = ranks.columns(header, [row.cells for row in rows])
     levels = [column for column in known.ranks if column[0] != named]
     others = [at for at in range(len(header)) if at != named]
     path = "path" if len(levels) > 1 else next((t for t in ranks.PATHS if t in titles), "path")
     if path in titles:
-        return _path_column(source, header, rows, titles.index(path), named)
+        at = titles.index(path)
+        draft = _path_column(source, header, rows, at, named)
+        repeated = len({path for _, path in draft.classes}) < len(rows)
+        if known.label is not None and (titles[at] == _WITHOUT_TAXON or repeated):
+            draft = _path_column(source, header, rows, at, named, known.label)
+        return draft
     rest = known.others | {known.label, known.epithet, *(at for at, _ in levels)}
     if len(levels) > 1 or (levels and len(others) > 1 and set(others) <= rest):
         return _ranked(source, header, rows, known, named)
@@ -159,12 +166,17 @@ def paths_of_rows(
     """
     header = list(header)
     titles = [ranks.plain(title) for title in header]
-    known = ranks.columns(header)
+    known = _of_images(header, rows)
     path_at = next((titles.index(name) for name in ranks.PATHS if name in titles), None)
+    if path_at is not None and titles[path_at] != "path":
+        of_path = [row.cells[path_at] for row in rows]
+        path_at = None if len(known.ranks) > 1 or path_separator(of_path) is None else path_at
     if levels:
         used = [at for at, title in enumerate(titles) if _is_named(title, header[at], levels)]
     elif path_at is not None:
         used = [path_at]
+        if titles[path_at] == _WITHOUT_TAXON and known.label is not None:
+            used.append(known.label)
     else:
         used = [at for at, _ in known.ranks]
         used += [at for at in (known.epithet, known.label) if at is not None]
@@ -184,9 +196,10 @@ def paths_of_rows(
     if levels:
         draft = _chosen(source, names, firsts, levels)
     elif path_at is not None:
-        draft = _path_column(source, names, firsts, 0, None)
+        draft = _path_column(source, names, firsts, 0, None, 1 if len(used) > 1 else None)
     elif known.ranks:
-        draft = _ranked(source, names, firsts, ranks.columns(names), None)
+        known = ranks.columns(names, [row.cells for row in firsts])
+        draft = _ranked(source, names, firsts, known, None, of_images=True)
     elif _holds_paths([row.cells[0] for row in firsts]):
         draft = _path_column(source, names, firsts, 0, None)
     else:
@@ -197,6 +210,16 @@ def paths_of_rows(
         notes = (f"classes are made of the columns {' > '.join(names)} ({_LEVELS_FLAG})", *notes)
     paths = dict(zip(distinct, (path for _, path in draft.classes)))
     return RowPaths([paths[key] for key in keys], notes, draft.ranks)
+
+
+def _of_images(header: Sequence[str], rows: Sequence[Row]) -> ranks.Columns:
+    """What the titles of a table of images say; a folder is only then a label when nothing else
+    is.
+    """
+    cells = [row.cells for row in rows]
+    shown = ["" if ranks.plain(title) in _FOLDERS else title for title in header]
+    known = ranks.columns(shown, cells)
+    return known if known.ranks or known.label is not None else ranks.columns(header, cells)
 
 
 def _holds_paths(labels: Sequence[str]) -> bool:
@@ -335,7 +358,10 @@ def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
                 rows.append(Row(reader.line_num + skipped, [cell.strip() for cell in cells]))
     except csv.Error as error:
         raise fault(
-            source, reader.line_num + skipped, f"this is not a valid table row: {error}"
+            source,
+            reader.line_num + skipped,
+            f"this is not a valid table row: {error}; is a quotation mark not closed, or one in a"
+            " cell not written twice?",
         ) from error
     if len(rows) < 2:
         raise fault(
@@ -409,21 +435,37 @@ def _names_column(header: list[str], titles: list[str], rows: list[Row]) -> int 
 
 
 def _path_column(
-    source: str, header: list[str], rows: list[Row], at: int, named: int | None
+    source: str,
+    header: list[str],
+    rows: list[Row],
+    at: int,
+    named: int | None,
+    label: int | None = None,
 ) -> Draft:
+    """A table with a column of paths, and with `label` one of the name of the class below them."""
     separator = path_separator([row.cells[at] for row in rows]) or "/"
     classes = [(row.line, _path(source, row.line, row.cells[at], separator)) for row in rows]
+    if label is not None:
+        classes = [
+            (line, (*path, checked_key(source, line, row.cells[label])))
+            for row, (line, path) in zip(rows, classes)
+        ]
     notes = _separator_notes(separator)
-    left_out = [title for column, title in enumerate(header) if column not in (at, named)]
+    left_out = [title for column, title in enumerate(header) if column not in (at, named, label)]
     if left_out:
         notes += (f"the paths are in the column {header[at]!r}; {_left_out(left_out)}",)
     return _named(source, header, rows, classes, named, notes, own_levels=False)
 
 
 def _ranked(
-    source: str, header: list[str], rows: list[Row], known: ranks.Columns, named: int | None
+    source: str,
+    header: list[str],
+    rows: list[Row],
+    known: ranks.Columns,
+    named: int | None,
+    of_images: bool = False,
 ) -> Draft:
-    """A table with titles of ranks."""
+    """A table with titles of ranks, of classes or of images."""
     cells = [row.cells for row in rows]
     levels = _with_unknown(header, cells, known, named)
     levels = [at for at in levels if not all(ranks.is_empty(row[at]) for row in cells)] or levels
@@ -436,7 +478,7 @@ def _ranked(
             if not ranks.is_empty(row.cells[epithet]) and not ranks.is_empty(row.cells[genus]):
                 row.cells[epithet] = f"{row.cells[genus]} {row.cells[epithet]}"
         levels = [*levels, epithet]
-    if _needs_label(header, cells, known.label, levels, epithet):
+    if _needs_label(header, cells, known.label, levels, epithet, of_images):
         levels = [*levels, known.label]
     titled = {at: title for at, title in titles.items() if at != known.label}
     titled |= {} if epithet is None else {epithet: "species"}
@@ -498,10 +540,11 @@ def _needs_label(
     label: int | None,
     levels: list[int],
     epithet: int | None,
+    of_images: bool,
 ) -> bool:
     """Whether the column of the class's own name is a level below the ranks: always a column of
     labels or folders, and a scientific name where the species is not among the ranks, or where
-    rows are equal without it.
+    rows of classes are equal without it. Those of images are equal anyway.
     """
     if label is None or label in levels:
         return False
@@ -513,7 +556,7 @@ def _needs_label(
         ranks.plain(header[at]) in ranks.RANKS[lowest:] for at in levels
     )
     paths = {tuple(row[at] for at in levels) for row in cells}
-    return not species or len(paths) < len(cells)
+    return not species or (len(paths) < len(cells) and not of_images)
 
 
 def _leveled(
@@ -622,7 +665,8 @@ def _paths_of_cells(
         line, title = skipped[0]
         notes.append(
             f"{len(skipped)} of {len(rows)} rows have an empty level above a filled one, which is"
-            f" skipped, such as {title} in {place(line)}"
+            f" skipped, such as {title} in {place(line)} (fill in cells that a spreadsheet shows"
+            " merged with the one above)"
         )
     if words:
         notes.append(

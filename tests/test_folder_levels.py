@@ -174,6 +174,9 @@ def matched(folders, classes, **options):
         (["a f", "A f"], ["A_f", "a_f"], [1, 0]),  # capitals tell apart what underscores do not
         (["Calanus f", "Calanus_h"], ["Calanus/f", "Calanus/h"], [0, 1]),
         (["g_1/x y", "g_2/x y"], ["g 1/x_y", "g 2/x_y"], [0, 1]),
+        (["Calanus f", "c"], ["Calanus f (Gunnerus, 1770)", "c"], [0, 1]),
+        (["Tripos f var. g", "c"], ["Tripos f var. g Cleve", "c"], [0, 1]),
+        (["Calanus", "c"], ["Calanus Leach, 1816", "c"], [0, 1]),
     ],
 )
 def test_other_spellings_are_matched_one_to_one_with_a_note(folders, classes, expected):
@@ -189,6 +192,8 @@ def test_other_spellings_are_matched_one_to_one_with_a_note(folders, classes, ex
         (["AB", "ab"], ["Ab", "c"]),
         (["a_b", "A B"], ["a b", "c"]),
         (["cal_f"], ["x/Cal f", "y/cal F"]),
+        (["Calanus"], ["Calanus Nauplius"]),
+        (["Calanus f"], ["Calanus f Claus, 1866", "Calanus f (Gunnerus, 1770)"]),
     ],
 )
 def test_spellings_that_fit_twice_are_not_guessed(folders, classes):

@@ -111,3 +111,18 @@ def test_a_comma_behind_the_last_entry_of_translate_is_passed_over(tree_of):
         "#NEXUS\nbegin trees;\ntranslate\n1 Calanus,\n2 Oithona,\n;\ntree t = ((1,2)x,c);\nend;\n"
     )
     assert tree_of(text, "t.nex").hierarchy.class_names == ("Calanus", "Oithona", "c")
+
+
+@pytest.mark.parametrize(
+    "title, cells",
+    [("lineage", ["A>X", "A>X", "A>Y"]), ("higherClassification", "A|X A|Y A|Z".split())],
+)
+def test_a_lineage_that_ends_above_the_taxon_is_followed_by_its_name(tree_of, title, cells):
+    rows = "".join(f"{name},{cell}\n" for name, cell in zip("abc", cells))
+    tree = tree_of(f"scientificName,{title}\n{rows}").hierarchy
+    assert [path[-1] for path in tree.class_paths] == ["a", "b", "c"] and tree.names[0] == "A"
+
+
+def test_a_column_order_of_numbers_is_no_rank(tree_of):
+    tree = tree_of("order,family,species\n1,A,a\n2,A,b\n3,B,c\n").hierarchy
+    assert tree.class_paths == (("A", "a"), ("A", "b"), ("B", "c"))

@@ -410,3 +410,31 @@ def test_the_columns_that_make_the_class_are_named(three):
     rows = [f"im/{i}.png,{'abc'[i]}" for i in range(3)]  # as in a file to import
     found = three(["img_file_name,object_annotation_category", *rows])
     assert found.hierarchy.class_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("titles", "cells", "paths"),
+    [
+        ("path,label", "{file},{label}", "a b c"),  # and not a class for each file
+        ("image,path,label", "{i},{file},{label}", "a b c"),
+        ("file,taxonomy,species", "{file},worms,{label}", "a b c"),
+        ("file,folder,scientificName", "{file},im,{label}", "a b c"),
+        ("file,name,genus,species", "{file},bob{i},G{i},{label}", "G0/a G1/b G2/c"),
+        ("file,order,label", "{file},{i},{label}", "a b c"),
+        ("file,higherClassification,genus,species", "{file},K; G,G{i},{label}", "G0/a G1/b G2/c"),
+        ("file,higherClassification,scientificName", "{file},K; G{i},{label}", "G0/a G1/b G2/c"),
+        ("file,lineage,label", "{file},K>{label},x", "a b c"),
+        ("file,folder", "{file},{label}", "a b c"),
+    ],
+)
+def test_which_columns_of_a_table_of_images_make_the_class(three, titles, cells, paths):
+    rows = [cells.format(i=i, file=f"im/{i}.png", label="abc"[i]) for i in range(3)]
+    found = three([titles, *rows]).hierarchy
+    assert list(map("/".join, found.class_paths)) == paths.split()
+
+
+def test_a_column_of_groups_or_of_the_split_is_no_rank(three):
+    rows = [f"im/{i}.png,{'abc'[i]},h{i},{'train' if i else 'test'}" for i in range(3)]
+    columns = {"group_column": "section", "split_column": "series"}
+    found = three(["file,label,section,series", *rows], **columns)
+    assert found.hierarchy.class_paths == (("a",), ("b",), ("c",))
