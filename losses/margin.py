@@ -60,7 +60,8 @@ class Margin(Loss):
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         check_batch(scores, targets, self.num_nodes)
         scores, right = full_precision(scores), self.right[targets]
-        handicapped = (scores + self.tau).scatter(1, right, scores.gather(1, right))
+        # no gradient passes through scatter: a shallow class is several times among the right ones
+        handicapped = scores + torch.full_like(scores, self.tau).scatter_(1, right, 0.0)
         own = scores.gather(1, right[:, -1:])[:, 0]
         if self.hard:
             return (handicapped.amax(dim=1) - own).clamp(min=0).mean()

@@ -273,9 +273,11 @@ def naive_margin(tree, z, kind, tau):
 @pytest.mark.parametrize("tree", TREES, ids=IDS)
 def test_the_margin_by_a_loop_over_all_nodes(tree, kind, tau):
     options = {"margin_kind": kind, "margin_tau": tau}
-    nodes, y = draw(B, tree.num_nodes), labels(tree)
-    loss = build("margin", tree, ("scores", "node_scores"), **options)
-    assert_close(loss(nodes, y), naive_margin(tree, nodes, kind, tau))
+    nodes, y = draw(B, tree.num_nodes).requires_grad_(), labels(tree)
+    value = build("margin", tree, ("scores", "node_scores"), **options)(nodes, y)
+    expected = naive_margin(tree, nodes, kind, tau)
+    assert_close(value, expected)
+    assert_close(*(torch.autograd.grad(one, nodes)[0] for one in (value, expected)))
     z = (2 * draw(B, tree.num_classes)).requires_grad_()
     masses = torch.stack([mass(tree, z.softmax(1), v) for v in range(tree.num_nodes)], 1)
     expected = naive_margin(tree, masses.log(), kind, tau)
@@ -295,6 +297,16 @@ def test_the_margin_by_hand():
     assert hard(z, torch.tensor([0])).item() == pytest.approx(math.log(8 * 0.25 / 0.5))
     hard = build_loss("margin", tree, margin_kind="hard", margin_tau=0)
     assert hard(z, torch.tensor([0])).item() == pytest.approx(-math.log(0.5))  # the root's share
+
+
+def test_a_shallow_class_pushes_itself_up_once_under_the_margin():
+    # all 13 nodes score 0 and no wrong one has a handicap, so each has 1/13 of the softmax
+    nodes = torch.zeros(1, TREE.num_nodes, requires_grad=True)
+    loss = build_loss("margin", TREE, ("scores", "node_scores"), margin_tau=0.0)
+    loss(nodes, torch.tensor([0])).backward()
+    expected = torch.full((1, 13), 1 / 13)
+    expected[0, int(TREE.leaves[0])] -= 1
+    assert_close(nodes.grad, expected)
 
 
 @pytest.mark.parametrize("tree", TREES, ids=IDS)
