@@ -21,14 +21,18 @@ The column novelty_p is the share of validation images that are as far from all 
 smallest first.
 """  # noqa: E501
 
+from __future__ import annotations
+
 import startup  # isort: skip
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from data.options import SHARED
+from data.table import GROUP
 from files.text import shortened
 from metrics import RULES
 from metrics.decisions import check_settings
@@ -36,8 +40,10 @@ from metrics.rule import TARGET_ACCURACY
 from options.parser import GPU, Parser, add_option, filled, fraction, natural, positive_int
 from registry import possible
 
+if TYPE_CHECKING:
+    from evaluation.prediction import PredictionOptions
+
 TREE = "hierarchy.json"  # of a run
-GROUP = "sample_id"  # as in exports of EcoTaxa
 HOST, PORT = "127.0.0.1", 8765  # of --serve
 # how the names of what is written may end; a name without an end is taken as it is
 ENDS = {
@@ -267,11 +273,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.serve:
             return _serve(args, others, settings)
         # what reads images and models takes seconds to import, which a slip need not wait for
-        from evaluation.prediction import PredictionOptions, predict
+        from evaluation.prediction import predict
 
-        asked = {name: getattr(args, name) for name in PredictionOptions._fields if name in args}
-        asked |= {"others": others, "images": images}
-        counts = predict(PredictionOptions(**asked, settings=settings))
+        counts = predict(_asked(args, settings=settings, others=others, images=images))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -336,22 +340,26 @@ def _check_read(parser: Parser, args: argparse.Namespace, kind: str, read: set[s
 
 
 def _serve(args: argparse.Namespace, others: list[str], settings: dict[str, object]) -> int:
-    from evaluation.prediction import PredictionOptions
     from evaluation.serving import serve
 
-    asked = {name: getattr(args, name) for name in PredictionOptions._fields if name in args}
-    asked |= {"others": others, "images": (), "out": "", "settings": settings}
-    serve(PredictionOptions(**asked), args.host, args.port)
+    asked = _asked(args, settings=settings, others=others, images=(), out="")
+    serve(asked, args.host, args.port)
     return 0
 
 
 def _export(args: argparse.Namespace, settings: dict[str, object]) -> None:
     _check_folder(args.run)
     from evaluation.export import export
+
+    export(_asked(args, settings=settings, images=(), out=args.export))
+
+
+def _asked(args: argparse.Namespace, **others: object) -> PredictionOptions:
+    """What the flags of the same names ask for, and others in their place."""
     from evaluation.prediction import PredictionOptions
 
-    asked = {name: getattr(args, name) for name in ("run", "rule", "target_accuracy", "scores")}
-    export(PredictionOptions(**asked, images=(), out=args.export, settings=settings))
+    given = {name: getattr(args, name) for name in PredictionOptions._fields if name in args}
+    return PredictionOptions(**{**given, **others})
 
 
 def _check_table(parser: Parser, args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.decoding import Box
+from data.conversion import Box
 from files.text import printable
 from hierarchies import ranks
 from hierarchies.draft import place

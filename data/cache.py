@@ -19,7 +19,8 @@ import numpy as np
 
 from data.blocks import cores
 from data.cache_writer import checksums, fill, read_or_reason, refusal
-from data.decoding import DECODERS, PASSING, Box
+from data.conversion import Box
+from data.decoding import DECODERS, PASSING
 from data.unfinished import PIXELS, ROWS, STATE, is_ours, machine_of
 from files.fingerprints import FIRST, HASHES, pixels_fingerprint
 from files.locks import file_lock

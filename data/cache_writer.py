@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from data.blocks import blocks
-from data.decoding import Box, Decoded, read_image, reason
+from data.conversion import Box, Decoded
+from data.decoding import read_image, reason
 from data.progress import progress
 from data.unfinished import PIXELS, Unfinished
 from files.fingerprints import NEWEST
@@ -62,6 +63,21 @@ def fill(
             " them",
             file=sys.stderr,
         )
+    _write_pixels(begun, folder, files, read, workers)
+    _write_tables(begun, folder)
+    sync_folder(folder)
+    os.stat(folder / PIXELS)  # an error where another process has taken the folder to go on
+    return begun.bad
+
+
+def _write_pixels(
+    begun: Unfinished,
+    folder: Path,
+    files: Sequence[str],
+    read: Callable[[str], Decoded | str],
+    workers: int,
+) -> None:
+    """Reads the images that are left, and adds them to pixels.bin and to what is known of them."""
     bar = progress(total=len(files), initial=begun.done, desc="Reading images", unit="image")
     with (
         bar,
@@ -94,13 +110,15 @@ def fill(
             begun.save_now_and_then(handle)
         handle.flush()
         os.fsync(handle.fileno())
+
+
+def _write_tables(begun: Unfinished, folder: Path) -> None:
+    """images.npz, what is known of each image, and content.json, of all together."""
     sizes = np.array(begun.sizes, np.float32).reshape(-1, 2)
     fingerprints = np.array(begun.fingerprints, np.uint64)
     arrays = {"kept": np.array(begun.kept, np.int64), "sizes": sizes, NEWEST: fingerprints}
     with _new(folder / "images.npz", "wb") as handle:
         np.savez(handle, **arrays)
-        handle.flush()
-        os.fsync(handle.fileno())
     content = {
         "shape": [len(begun.kept), *(begun.shape or (0, 0, 0))],
         "bad": begun.bad,
@@ -110,17 +128,18 @@ def fill(
     content["checksums"] = checksums(content, folder)
     with _new(folder / "content.json", "w", encoding="utf-8") as handle:
         json.dump(content, handle, indent=1)
+
+
+@contextlib.contextmanager
+def _new(path: Path, mode: str, **options: str) -> Iterator[IO]:
+    """A file in the place of one that an interrupted start may have left; never behind a link. It
+    is on the disk when the block ends.
+    """
+    path.unlink(missing_ok=True)
+    with open(path, mode, **options) as handle:
+        yield handle
         handle.flush()
         os.fsync(handle.fileno())
-    sync_folder(folder)
-    os.stat(folder / PIXELS)  # an error where another process has taken the folder to go on
-    return begun.bad
-
-
-def _new(path: Path, mode: str, **options: str) -> IO:
-    """A file in the place of one that an interrupted start may have left; never behind a link."""
-    path.unlink(missing_ok=True)
-    return open(path, mode, **options)
 
 
 def read_or_reason(

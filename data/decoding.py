@@ -8,7 +8,7 @@ import math
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import BinaryIO, NamedTuple
 
@@ -17,11 +17,26 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from data.bare import bare_copies, ended_jpeg
 from data.contents import File, for_pillow, opened, size_of
+from data.conversion import (
+    DEEPEST,
+    FITS,
+    SIXTEEN_BITS,
+    SWAPPING,
+    TURNS,
+    Box,
+    Decoded,
+    How,
+    Refused,
+    convert,
+    inside,
+    pair,
+    strip_of_picture,
+    strip_of_values,
+)
 from data.jpeg import check_torchvision, decode_jpeg, plain_jpeg
 from data.tiff import (
     ORIENTATION,
     Tiff,
-    Values,
     check,
     count_pages,
     pillow_is_right,
@@ -29,7 +44,6 @@ from data.tiff import (
     read_values,
     unread,
 )
-from files.fingerprints import NEWEST, pixels_fingerprint
 
 try:
     from PIL import AvifImagePlugin
@@ -42,34 +56,10 @@ except ImportError:  # before Pillow 11.3
 # program in it
 IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", *(["AVIF"] if AVIF else []))
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
-SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SWAPPING = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])
-_FROM_THE_RIGHT = (TURNS[2], TURNS[3], TURNS[7], TURNS[8])
-_FROM_BELOW = (TURNS[3], TURNS[4], TURNS[6], TURNS[7])
-OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
-DEEPEST = 65535  # white in 16 bits
 
 PIXELS_AT_ONCE = 2**28  # decoded by all threads together, of 4 bytes each; more of a single image
-STRIP = 2**20  # pixels that are converted at once
 DRAFT_FROM = 2**26  # pixels from which on a JPEG file is decoded at a fraction of its size, which
 DRAFT = 4  # is this many times the size that is wanted, or larger
-
-# how an image comes to be a square -> in words
-FITS = {
-    "stretch": "to the square, whatever its proportions",
-    "pad": "as a whole into the square, with the median colour of its own edge around it",
-    "crop": "so that its middle fills the square, and the ends of its longer side are lost",
-}
 
 # torchvision reads whole JPEG files of grey or RGB, the others are Pillow's all the same
 DECODERS = ("pillow", "torchvision")
@@ -92,43 +82,6 @@ _NOT_READ = (
     (0, (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "a web page, not an image"),
     (0, (b"version https://git-lfs",), "a pointer of Git LFS; fetch the files with git lfs pull"),
 )
-
-# left, top, width, height, in pixels of the image as a viewer shows it
-Box = tuple[int, int, int, int]
-
-
-class Decoded(NamedTuple):
-    """One image.
-
-    Fields:
-        pixels: uint8 (H, W, channels).
-        size: Original (width, height), in pixels, as a viewer shows it (after the camera's rotation
-            flag), uncropped.
-        brightest: Largest value, of 65535, where the file holds 16 bits a channel, else None; of
-            colour that was cut, as 257 times the largest of the upper 8 bits.
-        cut: Whether the lower 8 bits of 16-bit colour were dropped.
-        transparent: Whether transparency was laid on white.
-        frames: Number of frames, pages or channels, of which the first was read.
-        truncated: Whether the file ends early, and what is missing is grey.
-    """
-
-    pixels: np.ndarray
-    size: tuple[int, int]
-    brightest: int | None
-    cut: bool
-    transparent: bool
-    frames: int
-    truncated: bool = False
-
-    def fingerprint(self, of: str = NEWEST) -> int:
-        """64 bits of a hash of original size and pixels, one of `files.fingerprints.HASHES`; equal
-        for equal images.
-        """
-        return pixels_fingerprint(self.pixels, self.size, of)
-
-
-class _Refused(ValueError):
-    """The image is decoded, but it has no meaning as 8 bits, or not in the box."""
 
 
 class _Budget:
@@ -216,7 +169,7 @@ def read_image(
     """
     if fit not in FITS:
         raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
-    how = _How(_pair(resize), gray, box, grey_range, fit)
+    how = How(pair(resize), gray, box, grey_range, fit)
     try:
         if decoder == "torchvision" and (fast := _read_fast(path, how)) is not None:
             return fast
@@ -224,7 +177,7 @@ def read_image(
             raise ValueError("the file is empty")
         try:
             return _read(path, path, how)
-        except (Image.DecompressionBombError, MemoryError, _Refused):
+        except (Image.DecompressionBombError, MemoryError, Refused):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno not in _OF_THE_FILE:
@@ -265,23 +218,23 @@ def convert_image(
     if isinstance(image, np.ndarray):
         grey = image.ndim == 3 and image.shape[2] == 1
         image = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if grey else image))
-    how = _How(_pair(resize), gray, None, grey_range, fit)
+    how = How(pair(resize), gray, None, grey_range, fit)
     try:
         with _LOADING:  # the same image may be there twice
             deep = _is_deep_colour(image)
             image.load()
         if deep and grey_range is not None:
             raise ValueError("of 16-bit colour Pillow keeps 8 bits in memory: give the file's path")
-        strip = partial(_strip_of_picture, image, None, deep, how)
+        strip = partial(strip_of_picture, image, None, deep, how)
         turn = TURNS.get(orientation(image))
-        return _convert(strip, image.size, turn, how, image.size, cut=deep, frames=1)
+        return convert(strip, image.size, turn, how, image.size, cut=deep, frames=1)
     except ValueError:
         raise
     except Exception as error:  # a damaged file can raise almost anything
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _read_fast(path: File, how: "_How") -> Decoded | None:
+def _read_fast(path: File, how: "How") -> Decoded | None:
     """A whole JPEG file of grey or RGB by torchvision; None of others, and of damaged ones, of
     which Pillow says what they are.
     """
@@ -296,11 +249,11 @@ def _read_fast(path: File, how: "_How") -> Decoded | None:
         if width * height > DRAFT_FROM:
             return None
         turn = None if head is None else TURNS.get(orientation(head))
-        size = (height, width) if turn in _SWAPPING else (width, height)
-        cut = partial(_inside, how.box) if how.box is not None else lambda shown: (0, 0, *shown)
+        size = (height, width) if turn in SWAPPING else (width, height)
+        cut = partial(inside, how.box) if how.box is not None else lambda shown: (0, 0, *shown)
         with _BUDGET.of(width * height):
             pixels = decode_jpeg(content, gray=how.gray, turn=turn, cut=cut, resize=how.resize)
-    except _Refused:
+    except Refused:
         raise
     except Exception:  # damaged bytes can raise almost anything
         return None
@@ -334,7 +287,7 @@ def read_head(path: str | os.PathLike) -> Head:
         for source in itertools.chain([path], bare_copies(path)):
             with contextlib.suppress(*_DAMAGE), Image.open(source, formats=IMAGE_FORMATS) as image:
                 deep = _is_deep_colour(image)
-                turned = TURNS.get(orientation(image)) in _SWAPPING
+                turned = TURNS.get(orientation(image)) in SWAPPING
                 size = image.size[::-1] if turned else image.size
                 return Head(size, deep or image.mode in SIXTEEN_BITS, deep)
     except Image.DecompressionBombError as error:
@@ -344,28 +297,12 @@ def read_head(path: str | os.PathLike) -> Head:
 
 def _tiff_head(tiff: Tiff) -> Head:
     check(tiff)
-    size = tiff.size[::-1] if TURNS.get(tiff.first(ORIENTATION, 1)) in _SWAPPING else tiff.size
+    size = tiff.size[::-1] if TURNS.get(tiff.first(ORIENTATION, 1)) in SWAPPING else tiff.size
     deep = max(tiff.bits) > 12  # of 12 bits the range is known
     return Head(size, deep, deep and tiff.samples > 1)
 
 
-class _How(NamedTuple):
-    """How an image is wanted, see `read_image`."""
-
-    resize: tuple[int, int] | None
-    gray: bool
-    box: Box | None
-    grey_range: int | None
-    fit: str = "stretch"
-
-
-def _pair(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    if isinstance(resize, tuple):
-        return resize
-    return (resize, resize) if resize else None
-
-
-def _read_otherwise(path: File, how: _How, truncated: bool, error: Exception) -> Decoded:
+def _read_otherwise(path: File, how: How, truncated: bool, error: Exception) -> Decoded:
     """The image without its metadata, or as far as it goes. Raises: The error that there was."""
     for copy in bare_copies(path):
         with contextlib.suppress(Exception):
@@ -377,7 +314,7 @@ def _read_otherwise(path: File, how: _How, truncated: bool, error: Exception) ->
     raise error
 
 
-def _read(file: File | io.BytesIO, path: File, how: _How) -> Decoded:
+def _read(file: File | io.BytesIO, path: File, how: How) -> Decoded:
     """Reads a file, or a copy of it in memory."""
     tiff = None
     with opened(path) as start:
@@ -388,7 +325,7 @@ def _read(file: File | io.BytesIO, path: File, how: _How) -> Decoded:
                 return _read_tiff(path, tiff, how)
     try:
         return _read_with_pillow(file, how)
-    except (Image.DecompressionBombError, MemoryError, _Refused):
+    except (Image.DecompressionBombError, MemoryError, Refused):
         raise
     except Exception:  # what stopped Pillow may be metadata
         if tiff is None:
@@ -396,7 +333,7 @@ def _read(file: File | io.BytesIO, path: File, how: _How) -> Decoded:
         return _read_tiff(path, tiff, how)
 
 
-def _read_with_pillow(file: File | io.BytesIO, how: _How) -> Decoded:
+def _read_with_pillow(file: File | io.BytesIO, how: How) -> Decoded:
     with Image.open(for_pillow(file), formats=IMAGE_FORMATS) as image:
         frames, deep = _frames(image), _is_deep_colour(image)
         if deep and isinstance(image.info.get("transparency"), tuple):
@@ -412,29 +349,29 @@ def _read_with_pillow(file: File | io.BytesIO, how: _How) -> Decoded:
                 image.load()
                 turn = TURNS.get(orientation(image))
                 size = original if drafted else image.size  # some versions turn it on loading
-                strip = partial(_strip_of_picture, image, low, deep, how)
-                return _convert(
+                strip = partial(strip_of_picture, image, low, deep, how)
+                return convert(
                     strip, image.size, turn, how, size, cut=deep and low is None, frames=frames
                 )
             finally:  # its pixels go before the next image comes
                 image.close()
 
 
-def _read_tiff(path: File, tiff: Tiff, how: _How) -> Decoded:
+def _read_tiff(path: File, tiff: Tiff, how: How) -> Decoded:
     width, height = tiff.size
     bytes_each = tiff.samples * math.ceil(max(tiff.bits, default=8) / 8)
     with opened(path) as file, _BUDGET.of(math.ceil(width * height * bytes_each / 4)):
         return _decode_tiff(file, tiff, how)
 
 
-def _decode_tiff(file: BinaryIO, tiff: Tiff, how: _How) -> Decoded:
+def _decode_tiff(file: BinaryIO, tiff: Tiff, how: How) -> Decoded:
     values = read_values(file, tiff)
     channels = values.array.shape[2] if values.mode == "L" else 1
     frames = max(count_pages(file, tiff), channels)
     cut = values.top == DEEPEST and values.mode != "L" and how.grey_range is None
     turn = TURNS.get(tiff.first(ORIENTATION, 1))
-    strip = partial(_strip_of_values, values, how)
-    return _convert(strip, tiff.size, turn, how, tiff.size, cut=cut, frames=frames)
+    strip = partial(strip_of_values, values, how)
+    return convert(strip, tiff.size, turn, how, tiff.size, cut=cut, frames=frames)
 
 
 def orientation(image: Image.Image) -> int:
@@ -505,225 +442,3 @@ def _lower_bits(file: File | io.BytesIO) -> Image.Image:
             _, low, _, alpha = image.split()
             return Image.merge("RGBA", (low, low, low, alpha))
         return image.copy()
-
-
-def _strip_of_picture(
-    image: Image.Image, low: Image.Image | None, deep: bool, how: _How, box: tuple
-) -> "_Strip":
-    """A part of a decoded image as 8 bits, laid on white."""
-    whole = box == (0, 0, *image.size)
-    part = image if whole else image.crop(box)
-    if image.mode in SIXTEEN_BITS:
-        values, clear = np.asarray(part), image.info.get("transparency")
-        if values.min() < 0 or values.max() > DEEPEST:
-            raise _Refused(
-                f"values from {values.min()} to {values.max()} do not fit 16 bits; save it with 8"
-                " or 16 bits"
-            )
-        shown = _eight_bits(values, how.grey_range)
-        clear = values == clear if isinstance(clear, int) else np.zeros(1, bool)
-        if clear.any():
-            shown[clear] = 255
-        return _Strip(Image.fromarray(shown), int(values.max()), bool(clear.any()))
-    brightest = None
-    if low is not None:
-        upper = np.asarray(part, np.uint16)
-        lower = np.asarray(low if whole else low.crop(box), np.uint16)
-        values = (upper << 8 | lower)[:, :, :3]
-        brightest = int(values.max())
-        shown = np.concatenate(
-            [_eight_bits(values, how.grey_range), upper[:, :, 3:].astype(np.uint8)], axis=2
-        )
-        deep_part = Image.fromarray(shown)
-        deep_part.info = dict(part.info)
-        part = deep_part
-    strip = _on_white(part)
-    if deep and low is None:
-        extrema = strip.image.convert("RGB").getextrema()
-        brightest = 257 * max(high for _, high in extrema)
-    return strip._replace(brightest=brightest)
-
-
-def _strip_of_values(values: Values, how: _How, box: tuple) -> "_Strip":
-    """A part of the values of a TIFF file as 8 bits, laid on white."""
-    left, top, right, bottom = box
-    array = values.array[top:bottom, left:right]
-    size, mode = (right - left, bottom - top), values.mode
-    if mode == "P":
-        image = Image.frombytes("P", size, np.ascontiguousarray(array[:, :, 0]))
-        image.putpalette(values.palette)
-        return _on_white(image)
-    array = array[:, :, : len(mode)]
-    brightest = None
-    if values.top == DEEPEST:
-        colours = array[:, :, : len(mode.rstrip("Aa"))]
-        brightest = int(colours.max())
-        if how.grey_range is None and mode != "L":
-            shown = (array >> 8).astype(np.uint8)
-        elif mode.startswith(("L", "RGB")):
-            shown = (array >> 8).astype(np.uint8)
-            shown[:, :, : colours.shape[2]] = _eight_bits(colours, how.grey_range)
-        else:  # inks: nothing is known of their range
-            shown = (array >> 8).astype(np.uint8)
-    elif values.top == 255:
-        shown = array
-    else:
-        shown = np.rint(array * (255 / values.top)).astype(np.uint8)
-    image = Image.frombytes(mode, size, np.ascontiguousarray(shown))
-    return _on_white(image)._replace(brightest=brightest)
-
-
-class _Strip(NamedTuple):
-    """Rows of an image of 8 bits, without transparency.
-
-    Fields:
-        image: Of one of the OPAQUE modes.
-        brightest, transparent: See `Decoded`.
-    """
-
-    image: Image.Image
-    brightest: int | None
-    transparent: bool
-
-
-def _on_white(image: Image.Image) -> _Strip:
-    if image.mode in TRANSPARENT or (image.mode in OPAQUE and "transparency" in image.info):
-        # Pillow makes no RGBA of premultiplied grey
-        layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        transparent = layer.getextrema()[3][0] < 255
-        if transparent:
-            layer = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        return _Strip(layer, None, transparent)
-    if image.mode not in OPAQUE:
-        raise _Refused(
-            f"pixels of mode {image.mode!r} have no fixed range; save the image with 8 or 16 bits"
-        )
-    return _Strip(image, None, False)
-
-
-def _eight_bits(values: np.ndarray, grey_range: int | None) -> np.ndarray:
-    """16-bit values as 8 bits."""
-    if grey_range is None:
-        return np.rint(values / 257).astype(np.uint8)
-    return np.rint(np.minimum(values, grey_range) * (255 / grey_range)).astype(np.uint8)
-
-
-def _convert(
-    strip: Callable[[tuple], _Strip],
-    stored: tuple[int, int],
-    turn: Image.Transpose | None,
-    how: _How,
-    size: tuple[int, int],
-    *,
-    cut: bool,
-    frames: int,
-) -> Decoded:
-    """Turns, cuts and resizes an image strip by strip; equal to doing so with all of it.
-
-    Args:
-        strip: Part of the stored image, left, top, right, bottom -> its pixels.
-        stored: Width and height of what was decoded.
-        turn: How it is shown.
-        how: How it is wanted.
-        size: Original width and height, as stored.
-        cut, frames: See `Decoded`.
-    """
-    size = size[::-1] if turn in _SWAPPING else size
-    shown = stored[::-1] if turn in _SWAPPING else stored
-    left, top, right, bottom = (0, 0, *shown) if how.box is None else _inside(how.box, shown)
-    if how.resize and how.fit == "crop":
-        left, top, right, bottom = _middle((left, top, right, bottom), how.resize)
-    width, height = right - left, bottom - top
-    side = _within((width, height), how.resize) if how.fit == "pad" else how.resize
-    mode, channels = ("L", 1) if how.gray else ("RGB", 3)
-    rows = max(1, STRIP // width)
-    if how.resize:
-        wide = side[0]
-        # rows are stretched first, then columns, with whole numbers in between, as Pillow does it
-        narrow = Image.new(mode, (wide, height)) if rows < height else None
-    else:
-        pixels = np.empty((height, width, channels), np.uint8)
-    brightest, transparent = None, False
-    for start in range(0, height, rows):
-        end = min(start + rows, height)
-        found = strip(_as_stored((left, top + start, right, top + end), stored, turn))
-        if found.brightest is not None:
-            brightest = max(found.brightest, brightest or 0)
-        transparent |= found.transparent
-        image = found.image
-        if image.mode == "LAB" and mode == "L":
-            image = image.convert("RGB")
-        image = image if image.mode == mode else image.convert(mode)
-        image = image if turn is None else image.transpose(turn)
-        if not how.resize:
-            pixels[start:end] = np.asarray(image).reshape(end - start, width, channels)
-        elif narrow is None:
-            narrow = image
-        else:
-            narrow.paste(image.resize((wide, end - start), Image.Resampling.BILINEAR), (0, start))
-    if how.resize:
-        pixels = np.array(narrow.resize(side, Image.Resampling.BILINEAR))
-        pixels = pixels.reshape(*pixels.shape[:2], channels)
-        pixels = pixels if side == how.resize else _padded(pixels, how.resize)
-    return Decoded(pixels, size, brightest, cut, transparent, frames)
-
-
-def _as_stored(box: tuple, stored: tuple[int, int], turn: Image.Transpose | None) -> tuple:
-    """Where a box of the image as it is shown lies in the stored one; left, top, right, bottom."""
-    (left, top, right, bottom), (width, height) = box, stored
-    if turn in _SWAPPING:  # rows are columns there
-        left, top, right, bottom = top, left, bottom, right
-    if turn in _FROM_THE_RIGHT:
-        left, right = width - right, width - left
-    if turn in _FROM_BELOW:
-        top, bottom = height - bottom, height - top
-    return left, top, right, bottom
-
-
-def _middle(box: tuple, wanted: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The largest part of a box, left, top, right, bottom, that has the proportions of the wanted
-    width and height and its centre; of whole pixels.
-    """
-    left, top, right, bottom = box
-    scale = min((right - left) / wanted[0], (bottom - top) / wanted[1])
-    width = max(1, min(round(wanted[0] * scale), right - left))
-    height = max(1, min(round(wanted[1] * scale), bottom - top))
-    left, top = left + (right - left - width) // 2, top + (bottom - top - height) // 2
-    return left, top, left + width, top + height
-
-
-def _within(size: tuple[int, int], wanted: tuple[int, int] | None) -> tuple[int, int] | None:
-    """The largest width and height of the proportions of a size that fit into the wanted ones."""
-    if not wanted:
-        return wanted
-    scale = min(wanted[0] / size[0], wanted[1] / size[1])
-    # of one side this is the wanted one, which rounding must not miss
-    return tuple(max(1, min(round(side * scale), most)) for side, most in zip(size, wanted))
-
-
-def _padded(pixels: np.ndarray, wanted: tuple[int, int]) -> np.ndarray:
-    """Pixels (h, w, channels) in the middle of (H, W, channels) for the wanted (W, H), the rest of
-    the median colour of their outermost rows and columns: mostly the ground that an object lies on,
-    even where it touches an edge.
-    """
-    height, width, channels = pixels.shape
-    # (number of pixels, channels)
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
-    middle = np.sort(edge, axis=0)[len(edge) // 2]  # one of the values, of integers no mean
-    padded = np.empty((wanted[1], wanted[0], channels), np.uint8)
-    padded[:] = middle
-    top, left = (wanted[1] - height) // 2, (wanted[0] - width) // 2
-    padded[top : top + height, left : left + width] = pixels
-    return padded
-
-
-def _inside(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The part of the box that lies in the image, as left, top, right, bottom."""
-    left, top, width, height = box
-    corners = max(left, 0), max(top, 0), min(left + width, size[0]), min(top + height, size[1])
-    if corners[0] >= corners[2] or corners[1] >= corners[3]:
-        raise _Refused(
-            f"the box at {left}, {top} of {width} x {height} pixels has nothing of the image, which"
-            f" has {size[0]} x {size[1]} pixels"
-        )
-    return corners

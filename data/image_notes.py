@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from data.decoding import Decoded
+from data.conversion import Decoded
 
 DARK = 65536 // 4  # 16-bit images that stay below come out dark: they hold 12 or 14 bits
 

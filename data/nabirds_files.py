@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.decoding import Box
+from data.conversion import Box
 from hierarchies import Hierarchy
 from hierarchies.draft import fault
 from hierarchies.tables import parse_edges

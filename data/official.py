@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data import store
-from data.decoding import Box
+from data.conversion import Box
 from data.folder import copy_notes, left_out_notes, tree_options
 from data.sharing import STRATIFIED_SEED, stratified_split
 from data.splits import SPLITS, Splits

@@ -4,7 +4,8 @@ A dataset names those that it takes, with its own defaults, in DEFAULTS of its m
 takes is declared there, too.
 """
 
-from data.decoding import DECODERS, FITS
+from data.conversion import FITS
+from data.decoding import DECODERS
 from data.folds import Fold
 from hierarchies import TREE_FORMATS
 from registry import (

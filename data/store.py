@@ -12,7 +12,8 @@ import numpy as np
 
 from data.cache import ImageCache, build_cache
 from data.cache_writer import refusal
-from data.decoding import Box, read_image
+from data.conversion import Box
+from data.decoding import read_image
 from data.headers import read_headers
 from data.image_notes import ImageNotes
 from data.stream import Stream, Upscaled

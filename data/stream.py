@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from data.blocks import Block, cores
-from data.decoding import Box, read_image
+from data.conversion import Box
+from data.decoding import read_image
 
 
 class _Rows:

@@ -18,7 +18,8 @@ import numpy as np
 import PIL
 import xxhash
 
-from data.decoding import PASSING, Decoded
+from data.conversion import Decoded
+from data.decoding import PASSING
 from data.image_notes import ImageNotes
 from files.fingerprints import NEWEST
 from files.writing import Together, open_to_update, sync_folder, write_whole

@@ -12,7 +12,8 @@ from PIL import Image
 
 from data.blocks import blocks, cores
 from data.contents import FileContent
-from data.decoding import Box, convert_image, read_image
+from data.conversion import Box
+from data.decoding import convert_image, read_image
 from data.stream import Upscaled
 from hierarchies.folders import (
     IMAGE_EXTENSIONS,

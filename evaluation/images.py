@@ -57,9 +57,8 @@ def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
     folder, only images are opened that have the content which the run recorded of them: nobody can
     tell it of a picture that he has not got.
     """
-    dataset, places = run.options.get("dataset"), run.config.get("places")
-    named = places.get("data_dir") if isinstance(places, dict) else None
-    place = data_dir or (named if isinstance(named, str) else None) or _default_place(dataset)
+    dataset = run.options.get("dataset")
+    place = data_dir or run.images_in or _default_place(dataset)
     if not place:
         return ImageFolder([])
     # an identifier names a folder inside this one, and nothing else

@@ -24,11 +24,9 @@ class KnownImages:
     """
 
     def __init__(self, run: Run):
-        places = run.config.get("places")
         self._of = run.fingerprints_of
         self.hashes = (self._of,) if is_of_pixels(self._of) else ()
-        root = places.get("data_dir") if isinstance(places, dict) else None
-        self._root = os.path.realpath(root) if isinstance(root, str) else None
+        self._root = None if run.images_in is None else os.path.realpath(run.images_in)
         table = run.split if (run.folder / "split.csv").is_file() else None
         key = "file" if self._of is None else "fingerprint"
         self._splits = {}

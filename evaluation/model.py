@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import models
-from data.decoding import FITS
+from data.conversion import FITS
 from data.unlabelled import Shape
 from evaluation.averaged import mean_scores
 from evaluation.coarse import combine

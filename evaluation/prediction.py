@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.boxes import with_margin
-from data.decoding import Box
+from data.conversion import Box
 from data.table import GROUP, OBJECT, list_images
 from data.unlabelled import Found, find_images
 from evaluation.answers import Answerer, Counts, true_classes

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from data.decoding import Box
+from data.conversion import Box
 from data.progress import progress
 from data.unlabelled import Batch, Picture, Shape, read_batches
 from evaluation.answers import Answered, Answerer, Counts

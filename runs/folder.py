@@ -165,6 +165,29 @@ class Run:
         kept = {name: value for name, value in options.items() if name != "clspri"}
         return {**kept, "prior": "fit" if on else None, "tau": 1.0 if on else None}
 
+    def option(self, name: str, kind: type, usual: object = None) -> object:
+        """The value of an option of the run, `usual` where it is off or was not known then.
+
+        Raises: RunError: If it is not of its kind.
+        """
+        value = self.options.get(name)
+        value = usual if value is None else value
+        if not isinstance(value, kind):
+            raise RunError(
+                f"{self.folder / 'config.json'} is damaged: option {name!r} is {value!r}; run it"
+                " again with --overwrite"
+            )
+        return value
+
+    @property
+    def images_in(self) -> str | None:
+        """The folder that its images were in when it was started; None where that is not known, as
+        of runs of earlier versions.
+        """
+        places = self.config.get("places")
+        folder = places.get("data_dir") if isinstance(places, dict) else None
+        return folder if isinstance(folder, str) else None
+
     @cached_property
     def hierarchy(self) -> Hierarchy:
         try:
@@ -379,17 +402,11 @@ class Run:
 
         Raises: RunError: Also if the arrays do not belong to the hierarchy.
         """
-        arrays, options = {**self.arrays(name), **scores}, self.options
+        arrays = {**self.arrays(name), **scores}
         similarity = {
-            "distance": options.get("distance") or "euc",
-            "beta": options.get("beta") or 1.0,
+            "distance": self.option("distance", str, "euc"),
+            "beta": self.option("beta", Real, 1.0),
         }
-        for option, kind in (("distance", str), ("beta", Real)):
-            if not isinstance(similarity[option], kind):
-                raise RunError(
-                    f"{self.folder / 'config.json'} is damaged: option {option!r} is"
-                    f" {similarity[option]!r}; run it again with --overwrite"
-                )
         fields = ("labels", "scores", "embeddings", "class_vectors", "prototypes")
         missing = [field for field in fields if field not in arrays]
         if missing:

@@ -137,13 +137,9 @@ def find_rows(values: pd.DataFrame, name: str) -> list[str]:
 
 def _read_entry(run: Run) -> Entry:
     config, options = run.config, dict(run.options)
-    for name, kind in (("dataset", str), ("method", str), ("seed", int)):
-        if not isinstance(options.get(name), kind):
-            raise RunError(
-                f"{run.folder / 'config.json'} is damaged: option {name!r} is"
-                f" {options.get(name)!r}; run it again with --overwrite"
-            )
-    seed = options.pop("seed")
+    dataset, method = run.option("dataset", str), run.option("method", str)
+    seed = run.option("seed", int)
+    options.pop("seed")
     # an option that is off means the same as one that did not exist yet when the run was made
     options = {
         name: _portable(name, value)
@@ -151,29 +147,16 @@ def _read_entry(run: Run) -> Entry:
         if value is not None and value is not False
     }
     tree, split = str(config.get("hierarchy") or run.hierarchy.digest), str(config.get("split", ""))
-    # collections of one's own go by the name of their folder
-    dataset = (
-        options["dataset"]
-        if options["dataset"] != "folder"
-        else run.folder.resolve().parent.parent.name
-    )
-    images, places = config.get("images"), config.get("places")
+    if dataset == "folder":  # collections of one's own go by the name of their folder
+        dataset = run.folder.resolve().parent.parent.name
     digests = {}
     if run.fingerprints_of not in (None, fingerprints.FILES):
         others = config.get("images_by")
         digests = {**(others if isinstance(others, dict) else {})}
-        digests[run.fingerprints_of] = str(images.get("digest"))
+        digests[run.fingerprints_of] = str(config["images"].get("digest"))
+    metrics = _checked_metrics(run)
     return Entry(
-        run.folder,
-        dataset,
-        tree,
-        options["method"],
-        options,
-        seed,
-        split,
-        _checked_metrics(run),
-        digests,
-        str(places.get("data_dir")) if isinstance(places, dict) else None,
+        run.folder, dataset, tree, method, options, seed, split, metrics, digests, run.images_in
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tiff_files import DEFLATE, FLOAT, LZW, PACKBITS, RAW, SIGNED, tiff
 
-from data import decoding
+from data import conversion, decoding
 from data.decoding import read_head, read_image
 
 SIZE = (21, 19)  # height and width: not whole tiles, nor whole bytes of 1, 2 and 4 bits
@@ -315,7 +315,7 @@ def test_strips_give_the_pixels_of_the_whole(tmp_path, monkeypatch, mode, flag):
         for gray in (False, True):
             found = []
             for strip in (2**20, 100):
-                monkeypatch.setattr(decoding, "STRIP", strip)
+                monkeypatch.setattr(conversion, "STRIP", strip)
                 found.append(read_image(tmp_path / f"a.{suffix}", gray=gray, **options))
             np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
             assert found[0][1:] == found[1][1:]

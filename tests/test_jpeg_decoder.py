@@ -16,6 +16,7 @@ from data.decoding import read_image
 from data.jpeg import plain_jpeg
 from data.stream import Stream
 from data.unlabelled import Shape, read_batches
+from files.fingerprints import pixels_fingerprint
 from options import command_line
 
 # torchvision 0.29 says that its decoder will go one day; decoding.py uses it where it is there
@@ -88,7 +89,7 @@ def test_resized_pixels_differ_by_rounding_alone(tmp_path, calls, mode, gray, si
     assert fast.pixels.shape == (side, side, 1 if gray else 3) and fast.pixels.flags.c_contiguous
     gap = np.abs(fast.pixels.astype(int) - pillow.pixels)
     assert gap.max() <= 1 and gap.mean() < 0.05 and fast.size == pillow.size == (37, 50)
-    assert fast.fingerprint() == decoding.pixels_fingerprint(fast.pixels, fast.size)
+    assert fast.fingerprint() == pixels_fingerprint(fast.pixels, fast.size)
     assert calls
 
 

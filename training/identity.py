@@ -91,17 +91,11 @@ def place(machine: Mapping) -> str | None:
     return None if machine["data_dir"] is None else str(Path(machine["data_dir"]).resolve())
 
 
-def _recorded_place(record: Run) -> str | None:
-    places = record.config.get("places")
-    found = places.get("data_dir") if isinstance(places, Mapping) else None
-    return found if isinstance(found, str) else None
-
-
 def other_collection(record: Run, machine: Mapping) -> str | None:
     """A sentence that names both where a recorded run is on a collection in another place than
     this one, of the same name; None else.
     """
-    before, now = _recorded_place(record), place(machine)
+    before, now = record.images_in, place(machine)
     if before is None or now is None or before == now:
         return None
     return (
@@ -141,7 +135,7 @@ def check_other_seeds(record: Run, machine: Mapping, splits: data.Splits) -> lis
     for other in _other_seeds(record):
         try:
             of, elsewhere = other.fingerprints_of, other_collection(other, machine)
-            before = _recorded_place(other)
+            before = other.images_in
         except (RunError, OSError):
             continue
         now = None if of is None else splits.digest_by(of)

@@ -1,0 +1,311 @@
+"""From a decoded image to the 8-bit pixels that are wanted, strip by strip: turned, cut, laid on
+white and brought to a square.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from data.tiff import Values
+from files.fingerprints import NEWEST, pixels_fingerprint
+
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+OPAQUE = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SWAPPING = (TURNS[5], TURNS[6], TURNS[7], TURNS[8])
+_FROM_THE_RIGHT = (TURNS[2], TURNS[3], TURNS[7], TURNS[8])
+_FROM_BELOW = (TURNS[3], TURNS[4], TURNS[6], TURNS[7])
+DEEPEST = 65535  # white in 16 bits
+STRIP = 2**20  # pixels that are converted at once
+# how an image comes to be a square -> in words
+FITS = {
+    "stretch": "to the square, whatever its proportions",
+    "pad": "as a whole into the square, with the median colour of its own edge around it",
+    "crop": "so that its middle fills the square, and the ends of its longer side are lost",
+}
+# left, top, width, height, in pixels of the image as a viewer shows it
+Box = tuple[int, int, int, int]
+
+
+class Decoded(NamedTuple):
+    """One image.
+
+    Fields:
+        pixels: uint8 (H, W, channels).
+        size: Original (width, height), in pixels, as a viewer shows it (after the camera's rotation
+            flag), uncropped.
+        brightest: Largest value, of 65535, where the file holds 16 bits a channel, else None; of
+            colour that was cut, as 257 times the largest of the upper 8 bits.
+        cut: Whether the lower 8 bits of 16-bit colour were dropped.
+        transparent: Whether transparency was laid on white.
+        frames: Number of frames, pages or channels, of which the first was read.
+        truncated: Whether the file ends early, and what is missing is grey.
+    """
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+    brightest: int | None
+    cut: bool
+    transparent: bool
+    frames: int
+    truncated: bool = False
+
+    def fingerprint(self, of: str = NEWEST) -> int:
+        """64 bits of a hash of original size and pixels, one of `files.fingerprints.HASHES`; equal
+        for equal images.
+        """
+        return pixels_fingerprint(self.pixels, self.size, of)
+
+
+class _Strip(NamedTuple):
+    """Rows of an image of 8 bits, without transparency.
+
+    Fields:
+        image: Of one of the OPAQUE modes.
+        brightest, transparent: See `Decoded`.
+    """
+
+    image: Image.Image
+    brightest: int | None
+    transparent: bool
+
+
+class Refused(ValueError):
+    """The image is decoded, but it has no meaning as 8 bits, or not in the box."""
+
+
+class How(NamedTuple):
+    """How an image is wanted, see `data.decoding.read_image`."""
+
+    resize: tuple[int, int] | None
+    gray: bool
+    box: Box | None
+    grey_range: int | None
+    fit: str = "stretch"
+
+
+def pair(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Width and height for a side, or for both; None for none or 0."""
+    if isinstance(resize, tuple):
+        return resize
+    return (resize, resize) if resize else None
+
+
+def convert(
+    strip: Callable[[tuple], _Strip],
+    stored: tuple[int, int],
+    turn: Image.Transpose | None,
+    how: How,
+    size: tuple[int, int],
+    *,
+    cut: bool,
+    frames: int,
+) -> Decoded:
+    """Turns, cuts and resizes an image strip by strip; equal to doing so with all of it.
+
+    Args:
+        strip: Part of the stored image, left, top, right, bottom -> its pixels.
+        stored: Width and height of what was decoded.
+        turn: How it is shown.
+        how: How it is wanted.
+        size: Original width and height, as stored.
+        cut, frames: See `Decoded`.
+    """
+    size = size[::-1] if turn in SWAPPING else size
+    shown = stored[::-1] if turn in SWAPPING else stored
+    left, top, right, bottom = (0, 0, *shown) if how.box is None else inside(how.box, shown)
+    if how.resize and how.fit == "crop":
+        left, top, right, bottom = _middle((left, top, right, bottom), how.resize)
+    width, height = right - left, bottom - top
+    side = _within((width, height), how.resize) if how.fit == "pad" else how.resize
+    mode, channels = ("L", 1) if how.gray else ("RGB", 3)
+    rows = max(1, STRIP // width)
+    if how.resize:
+        wide = side[0]
+        # rows are stretched first, then columns, with whole numbers in between, as Pillow does it
+        narrow = Image.new(mode, (wide, height)) if rows < height else None
+    else:
+        pixels = np.empty((height, width, channels), np.uint8)
+    brightest, transparent = None, False
+    for start in range(0, height, rows):
+        end = min(start + rows, height)
+        found = strip(_as_stored((left, top + start, right, top + end), stored, turn))
+        if found.brightest is not None:
+            brightest = max(found.brightest, brightest or 0)
+        transparent |= found.transparent
+        image = found.image
+        if image.mode == "LAB" and mode == "L":
+            image = image.convert("RGB")
+        image = image if image.mode == mode else image.convert(mode)
+        image = image if turn is None else image.transpose(turn)
+        if not how.resize:
+            pixels[start:end] = np.asarray(image).reshape(end - start, width, channels)
+        elif narrow is None:
+            narrow = image
+        else:
+            narrow.paste(image.resize((wide, end - start), Image.Resampling.BILINEAR), (0, start))
+    if how.resize:
+        pixels = np.array(narrow.resize(side, Image.Resampling.BILINEAR))
+        pixels = pixels.reshape(*pixels.shape[:2], channels)
+        pixels = pixels if side == how.resize else _padded(pixels, how.resize)
+    return Decoded(pixels, size, brightest, cut, transparent, frames)
+
+
+def _as_stored(box: tuple, stored: tuple[int, int], turn: Image.Transpose | None) -> tuple:
+    """Where a box of the image as it is shown lies in the stored one; left, top, right, bottom."""
+    (left, top, right, bottom), (width, height) = box, stored
+    if turn in SWAPPING:  # rows are columns there
+        left, top, right, bottom = top, left, bottom, right
+    if turn in _FROM_THE_RIGHT:
+        left, right = width - right, width - left
+    if turn in _FROM_BELOW:
+        top, bottom = height - bottom, height - top
+    return left, top, right, bottom
+
+
+def _middle(box: tuple, wanted: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest part of a box, left, top, right, bottom, that has the proportions of the wanted
+    width and height and its centre; of whole pixels.
+    """
+    left, top, right, bottom = box
+    scale = min((right - left) / wanted[0], (bottom - top) / wanted[1])
+    width = max(1, min(round(wanted[0] * scale), right - left))
+    height = max(1, min(round(wanted[1] * scale), bottom - top))
+    left, top = left + (right - left - width) // 2, top + (bottom - top - height) // 2
+    return left, top, left + width, top + height
+
+
+def _within(size: tuple[int, int], wanted: tuple[int, int] | None) -> tuple[int, int] | None:
+    """The largest width and height of the proportions of a size that fit into the wanted ones."""
+    if not wanted:
+        return wanted
+    scale = min(wanted[0] / size[0], wanted[1] / size[1])
+    # of one side this is the wanted one, which rounding must not miss
+    return tuple(max(1, min(round(side * scale), most)) for side, most in zip(size, wanted))
+
+
+def _padded(pixels: np.ndarray, wanted: tuple[int, int]) -> np.ndarray:
+    """Pixels (h, w, channels) in the middle of (H, W, channels) for the wanted (W, H), the rest of
+    the median colour of their outermost rows and columns: mostly the ground that an object lies on,
+    even where it touches an edge.
+    """
+    height, width, channels = pixels.shape
+    # (number of pixels, channels)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
+    middle = np.sort(edge, axis=0)[len(edge) // 2]  # one of the values, of integers no mean
+    padded = np.empty((wanted[1], wanted[0], channels), np.uint8)
+    padded[:] = middle
+    top, left = (wanted[1] - height) // 2, (wanted[0] - width) // 2
+    padded[top : top + height, left : left + width] = pixels
+    return padded
+
+
+def inside(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of the box that lies in the image, as left, top, right, bottom."""
+    left, top, width, height = box
+    corners = max(left, 0), max(top, 0), min(left + width, size[0]), min(top + height, size[1])
+    if corners[0] >= corners[2] or corners[1] >= corners[3]:
+        raise Refused(
+            f"the box at {left}, {top} of {width} x {height} pixels has nothing of the image, which"
+            f" has {size[0]} x {size[1]} pixels"
+        )
+    return corners
+
+
+def strip_of_picture(
+    image: Image.Image, low: Image.Image | None, deep: bool, how: How, box: tuple
+) -> _Strip:
+    """A part of a decoded image as 8 bits, laid on white."""
+    whole = box == (0, 0, *image.size)
+    part = image if whole else image.crop(box)
+    if image.mode in SIXTEEN_BITS:
+        values, clear = np.asarray(part), image.info.get("transparency")
+        if values.min() < 0 or values.max() > DEEPEST:
+            raise Refused(
+                f"values from {values.min()} to {values.max()} do not fit 16 bits; save it with 8"
+                " or 16 bits"
+            )
+        shown = _eight_bits(values, how.grey_range)
+        clear = values == clear if isinstance(clear, int) else np.zeros(1, bool)
+        if clear.any():
+            shown[clear] = 255
+        return _Strip(Image.fromarray(shown), int(values.max()), bool(clear.any()))
+    brightest = None
+    if low is not None:
+        upper = np.asarray(part, np.uint16)
+        lower = np.asarray(low if whole else low.crop(box), np.uint16)
+        values = (upper << 8 | lower)[:, :, :3]
+        brightest = int(values.max())
+        shown = np.concatenate(
+            [_eight_bits(values, how.grey_range), upper[:, :, 3:].astype(np.uint8)], axis=2
+        )
+        deep_part = Image.fromarray(shown)
+        deep_part.info = dict(part.info)
+        part = deep_part
+    strip = _on_white(part)
+    if deep and low is None:
+        extrema = strip.image.convert("RGB").getextrema()
+        brightest = 257 * max(high for _, high in extrema)
+    return strip._replace(brightest=brightest)
+
+
+def strip_of_values(values: Values, how: How, box: tuple) -> _Strip:
+    """A part of the values of a TIFF file as 8 bits, laid on white."""
+    left, top, right, bottom = box
+    array = values.array[top:bottom, left:right]
+    size, mode = (right - left, bottom - top), values.mode
+    if mode == "P":
+        image = Image.frombytes("P", size, np.ascontiguousarray(array[:, :, 0]))
+        image.putpalette(values.palette)
+        return _on_white(image)
+    array = array[:, :, : len(mode)]
+    brightest = None
+    if values.top == DEEPEST:
+        colours = array[:, :, : len(mode.rstrip("Aa"))]
+        brightest = int(colours.max())
+        if how.grey_range is None and mode != "L":
+            shown = (array >> 8).astype(np.uint8)
+        elif mode.startswith(("L", "RGB")):
+            shown = (array >> 8).astype(np.uint8)
+            shown[:, :, : colours.shape[2]] = _eight_bits(colours, how.grey_range)
+        else:  # inks: nothing is known of their range
+            shown = (array >> 8).astype(np.uint8)
+    elif values.top == 255:
+        shown = array
+    else:
+        shown = np.rint(array * (255 / values.top)).astype(np.uint8)
+    image = Image.frombytes(mode, size, np.ascontiguousarray(shown))
+    return _on_white(image)._replace(brightest=brightest)
+
+
+def _on_white(image: Image.Image) -> _Strip:
+    if image.mode in TRANSPARENT or (image.mode in OPAQUE and "transparency" in image.info):
+        # Pillow makes no RGBA of premultiplied grey
+        layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        transparent = layer.getextrema()[3][0] < 255
+        if transparent:
+            layer = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        return _Strip(layer, None, transparent)
+    if image.mode not in OPAQUE:
+        raise Refused(
+            f"pixels of mode {image.mode!r} have no fixed range; save the image with 8 or 16 bits"
+        )
+    return _Strip(image, None, False)
+
+
+def _eight_bits(values: np.ndarray, grey_range: int | None) -> np.ndarray:
+    """16-bit values as 8 bits."""
+    if grey_range is None:
+        return np.rint(values / 257).astype(np.uint8)
+    return np.rint(np.minimum(values, grey_range) * (255 / grey_range)).astype(np.uint8)
