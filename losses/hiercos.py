@@ -69,8 +69,9 @@ class HierCOSLoss(Loss):
             "level": level,
             "own": place[np.maximum(table, 1) - 1],
             "exists": exists,
+            "wanted": wanted.astype(np.float32),
+            "entropy": entropy.astype(np.float32),
         }
-        tables |= {"wanted": wanted.astype(np.float32), "entropy": entropy.astype(np.float32)}
         for name, values in tables.items():
             self.register_buffer(name, torch.from_numpy(values), persistent=False)
 

@@ -162,14 +162,19 @@ class Outputs:
         samples = len(self.labels)
         classes = self.hierarchy.num_classes
         dim = self.embeddings.shape[-1]
-        shapes = {"labels": (samples,), "scores": (samples, classes), "embeddings": (samples, dim)}
-        shapes |= {
+        shapes = {
+            "labels": (samples,),
+            "scores": (samples, classes),
+            "embeddings": (samples, dim),
             "class_vectors": (classes, dim),
             "prototypes": (classes, dim),
             "living": (classes,),
+            "prototype_scores": (samples, classes),
+            "weights": (self.hierarchy.num_nodes,),
+            "train_counts": (classes,),
+            "clusters": (samples,),
+            "files": (samples,),
         }
-        shapes |= {"prototype_scores": (samples, classes), "weights": (self.hierarchy.num_nodes,)}
-        shapes |= {"train_counts": (classes,), "clusters": (samples,), "files": (samples,)}
         for name, shape in shapes.items():
             array = getattr(self, name)
             if array is not None and array.shape != shape:

@@ -21,14 +21,13 @@ def parts(model: Classifier) -> dict[str, dict[str, nn.Parameter]]:
     "projection", the backbone's last layer; "size", the size branch; "head", class vectors and
     bias. Empty where there is none.
     """
-    prefixes = {"backbone.projection.": "projection", "backbone.network.": "trunk"}
-    prefixes |= {"size_branch.": "size", "head.": "head"}
-    found: dict[str, dict[str, nn.Parameter]] = {
-        "trunk": {},
-        "projection": {},
-        "size": {},
-        "head": {},
+    prefixes = {
+        "backbone.network.": "trunk",
+        "backbone.projection.": "projection",
+        "size_branch.": "size",
+        "head.": "head",
     }
+    found: dict[str, dict[str, nn.Parameter]] = {part: {} for part in prefixes.values()}
     for name, parameter in model.named_parameters():
         part = next(part for prefix, part in prefixes.items() if name.startswith(prefix))
         found[part][name] = parameter

@@ -112,9 +112,8 @@ class _Starts:
             return tuple(self.siblings[parent]), "its siblings"
         for length in range(len(path) - 1, 0, -1):
             if path[:length] in self.old:
-                return (
-                    self.old[path[:length]],
-                ), f"{format_path(path[:length])}, which was a class"
+                was = f"{format_path(path[:length])}, which was a class"
+                return (self.old[path[:length]],), was
         if path in self.below:
             return tuple(self.below[path]), "the classes that were below it"
         while parent > 0:
