@@ -12,6 +12,8 @@ from registry import (
     Need,
     Number,
     Option,
+    above_zero,
+    below_one,
     either,
     factor,
     filled,
@@ -43,7 +45,7 @@ SEEDED = ("reduction_factor", "max_images", "imbalance", "raise_labels")
 AFTER_SPLIT = (
     Option(
         "calibration",
-        Number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+        below_one,
         0.5,
         "SHARE",
         "share of the validation images that choose nothing and set what predict.py promises; 0"
@@ -101,7 +103,7 @@ AFTER_SPLIT = (
     ),
     Option(
         "raise_labels",
-        Number(float, lambda x: 0 < x <= 1, "a number above 0, up to 1"),
+        above_zero,
         None,
         "SHARE",
         "for experiments: label this share of the training images at a superclass one or two levels"

@@ -33,11 +33,7 @@ def load_model(run: Run, checkpoint: str | None = None) -> models.Classifier:
             f"{run.folder} holds predictions from elsewhere (evaluate.py --scores): there is no"
             " model in it to embed images with"
         )
-    if run.hierarchy.digest != run.config.get("hierarchy"):
-        raise RunError(
-            f"{run.folder / 'hierarchy.json'} is not the tree that config.json names; was it"
-            " changed?"
-        )
+    run.check_tree()
     name = checkpoint or run.result_checkpoint
     options = rebuilding(run.options)
     side = options.get("upscale") or options.get("resize") or None

@@ -11,7 +11,7 @@ import numpy as np
 
 from metrics.outputs import Outputs
 from runs import records
-from runs.folder import Run, RunError
+from runs.folder import Run
 from training.scores import read_outputs
 
 
@@ -42,11 +42,7 @@ def find_folders(named: Iterable[str | os.PathLike]) -> list[Path]:
 
 def read_source(run: Run) -> SplitOutputs:
     """What training recorded in test.pkl and val.pkl. Raises: RunError."""
-    if run.hierarchy.digest != run.config.get("hierarchy"):
-        raise RunError(
-            f"{run.folder / 'hierarchy.json'} is not the tree that config.json names; was it"
-            " changed?"
-        )
+    run.check_tree()
     return SplitOutputs(
         read_outputs(run, "test"),
         read_outputs(run, "val") if (run.folder / "val.pkl").is_file() else None,

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple
 
-from registry import Need, Number, Option, Registry, nonnegative, positive, switch
+from registry import (
+    Need,
+    Option,
+    Registry,
+    above_zero,
+    below_one,
+    nonnegative,
+    positive,
+    switch,
+)
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
 LR = Option("lr", positive, 1e-4, "RATE", "learning rate, at the start if there is a --schedule")
-_share = Number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
-_factor = Number(float, lambda x: 0 < x <= 1, "a number above 0, up to 1")
 
 
 class Kind(NamedTuple):
@@ -54,7 +61,7 @@ DECOUPLED = Option(
 )
 MOMENTUM = Option(
     "momentum",
-    _share,
+    below_one,
     0.9,
     "SHARE",
     "of --optimizer sgd: share of the step before that goes on in a step; 0 for plain descent",
@@ -85,7 +92,7 @@ BACKBONE_LR = Option(
 )
 LAYER_DECAY = Option(
     "layer_decay",
-    _factor,
+    above_zero,
     1,
     "FACTOR",
     "learning rate of each layer of the backbone, as a factor of that of the layer behind it; for"

@@ -1,8 +1,7 @@
 """What happens to a step beside the optimizer's own: shorter gradients, averaged weights."""
 
-from registry import Number, Option, positive
+from registry import Option, below_one, positive
 
-_decay = Number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
 CLIP = Option(
     "clip",
     positive,
@@ -12,7 +11,7 @@ CLIP = Option(
 )
 AVERAGE = Option(
     "average",
-    _decay,
+    below_one,
     0,
     "DECAY",
     "evaluate and keep an average of the weights over the steps, in which each step has DECAY times"

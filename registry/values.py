@@ -43,6 +43,8 @@ positive = Number(float, lambda x: 0 < x < float("inf"), "a finite number above 
 nonnegative = Number(float, lambda x: 0 <= x < float("inf"), "a finite number, 0 or more")
 factor = Number(float, lambda x: 1 <= x < float("inf"), "a finite number, 1 or more")
 fraction = Number(float, lambda x: 0 <= x <= 1, "a number from 0 to 1")
+below_one = Number(float, lambda x: 0 <= x < 1, "a number from 0 to below 1")
+above_zero = Number(float, lambda x: 0 < x <= 1, "a number above 0, up to 1")
 
 
 @dataclass(frozen=True)

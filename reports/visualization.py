@@ -82,10 +82,7 @@ def visualize(
 
 def _existing(folder: Path) -> Run:
     run = Run(folder)
-    if not run.exists:
-        raise ValueError(
-            f"{folder} is not a run: it has no config.json; a run's folder ends in .../seed<k>"
-        )
+    run.check_exists()
     return run
 
 

@@ -126,16 +126,28 @@ class Run:
         own = (*_OWN, STARTED_FROM, *DERIVED)
         return self.exists and any(fnmatchcase(name, pattern) for pattern in own)
 
-    # ---- reading
-
-    @cached_property
-    def config(self) -> dict:
-        """Resolved options under 'options', and what the run was made with. Raises: RunError."""
+    def check_exists(self) -> None:
+        """Raises: RunError: If no run was started here."""
         if not self.exists:
             raise RunError(
                 f"{self.folder} is not a run: it has no config.json; a run's folder ends in"
                 " .../seed<k>"
             )
+
+    def check_tree(self) -> None:
+        """Raises: RunError: If hierarchy.json is not the tree that config.json names."""
+        if self.hierarchy.digest != self.config.get("hierarchy"):
+            raise RunError(
+                f"{self.folder / 'hierarchy.json'} is not the tree that config.json names; was it"
+                " changed?"
+            )
+
+    # ---- reading
+
+    @cached_property
+    def config(self) -> dict:
+        """Resolved options under 'options', and what the run was made with. Raises: RunError."""
+        self.check_exists()
         config = self._read_json("config.json")
         if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
             raise RunError(
