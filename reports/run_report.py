@@ -92,7 +92,9 @@ def _document(run: Run, subject: Subject, sections: Sequence[page.Section], data
 
 
 def explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
-    """Identifier, heading, explanation and notes of each part that the script fills in."""
+    """Identifier, heading, explanation and notes of each part that the script fills in: what it
+    shows is a key of `run_data`, and run_page.js or run_plots.js draws it at its identifier.
+    """
     return (
         (
             "per-class",
