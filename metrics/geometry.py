@@ -534,3 +534,4 @@ METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {
     "hypersphere": hypersphere_of,
     "neural_collapse": neural_collapse_of,
 }
+OF_PAIRS = ("hypersphere", "neural_collapse")  # of classes, see `suite.OF_PAIRS`

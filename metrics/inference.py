@@ -293,3 +293,4 @@ METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {
     "corr_published": published_correlations,
     "cophenetic": cophenetic_correlations,
 }
+OF_PAIRS = tuple(METRICS)  # of classes, see `suite.OF_PAIRS`

@@ -396,3 +396,4 @@ METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {
 ON_REQUEST: dict[str, Callable[[Outputs], dict[str, Result]]] = {
     "graded_retrieval": graded_retrieval
 }
+OF_PAIRS = ("class_retrieval",)  # of classes, see `suite.OF_PAIRS`

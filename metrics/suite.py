@@ -46,16 +46,7 @@ ON_REQUEST: Metrics = {**trees.ON_REQUEST, **retrieval.ON_REQUEST}
 # whose cost grows with the square of the number of classes, or more: above `SAMPLE` classes they
 # are of so many, drawn at random, and their names say so
 OF_PAIRS = frozenset(
-    {
-        "class_retrieval",
-        "corr",
-        "corr_published",
-        "cophenetic",
-        "trees",
-        "hypersphere",
-        "neural_collapse",
-        "rf_published",
-    }
+    name for module in catalogue.STRUCTURE for name in getattr(module, "OF_PAIRS", ())
 )
 NEED_COUNTS = frozenset({"frequency"})  # of the training images
 MOST_SCORES = 2**24  # images x classes up to which CRM ranks all classes, not the best twenty only

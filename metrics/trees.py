@@ -332,3 +332,4 @@ METRICS: dict[str, Callable[[Outputs], dict[str, Result]]] = {"trees": tree_comp
 ON_REQUEST: dict[str, Callable[[Outputs], dict[str, Result]]] = {
     "rf_published": published_comparisons
 }
+OF_PAIRS = (*METRICS, *ON_REQUEST)  # of classes, see `suite.OF_PAIRS`
