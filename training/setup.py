@@ -201,25 +201,8 @@ def _check_devices(options: Mapping, devices: Devices) -> None:
 def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> TrainingState:
     """Everything but what spreads the network over devices."""
     seed_everything(options["seed"])
-    offered = models.HEADS[options["method"]].offered(options)
-    loss = losses.build_loss(
-        options["loss"], splits.hierarchy, offered, **losses.select_options(options)
-    )
-    loss.coarse = splits.trains_coarse
-    drawn = data.drawn_counts(
-        options["balance"] or "none", splits.hierarchy, splits.labels[splits.train]
-    )
-    start = options["start_from"]
-    model = models.build_classifier(
-        {**options, "rand_backbone": True, "weights": None} if start else options,
-        splits.hierarchy,
-        drawn,
-        splits.channels,
-        splits.image_size,
-        soften=loss.marginals,
-    )
-    started_from = start_from(model, options, splits.hierarchy) if start else None
-    models.freeze(model, options["freeze"] or "none")
+    loss = _build_loss(options, splits)
+    model, started_from = _build_model(options, splits, loss)
     if team.size > 1:
         models.synchronise_batch_norm(model, devices.main)
     model.to(devices.main, memory_format=torch.channels_last)
@@ -257,6 +240,37 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
         average = get_ema_multi_avg_fn(options["average"])
         training.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     return training
+
+
+def _build_loss(options: Mapping, splits: Splits) -> losses.Loss:
+    offered = models.HEADS[options["method"]].offered(options)
+    own = losses.select_options(options)
+    loss = losses.build_loss(options["loss"], splits.hierarchy, offered, **own)
+    loss.coarse = splits.trains_coarse
+    return loss
+
+
+def _build_model(
+    options: Mapping, splits: Splits, loss: losses.Loss
+) -> tuple[Classifier, tuple[dict, pd.DataFrame] | None]:
+    """The model as it starts, with what does not train frozen; and with --start_from what it took
+    from that run.
+    """
+    drawn = data.drawn_counts(
+        options["balance"] or "none", splits.hierarchy, splits.labels[splits.train]
+    )
+    start = options["start_from"]
+    model = models.build_classifier(
+        {**options, "rand_backbone": True, "weights": None} if start else options,
+        splits.hierarchy,
+        drawn,
+        splits.channels,
+        splits.image_size,
+        soften=loss.marginals,
+    )
+    started_from = start_from(model, options, splits.hierarchy) if start else None
+    models.freeze(model, options["freeze"] or "none")
+    return model, started_from
 
 
 def _can_replay(devices: Devices, team: Team) -> bool:
