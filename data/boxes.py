@@ -59,6 +59,12 @@ def read_boxes(
                 " out --crop_box"
             )
         boxes.append((left, top, width, height))
+    if boxes and max(map(max, boxes)) <= 1:
+        raise ValueError(
+            f"{source}: no value of {', '.join(header[column] for column in at)} is above 1: they"
+            " seem to be shares of the image's sides, as YOLO has them, and boxes are in pixels"
+            " (left, top, width, height); convert them, or leave out --crop_box"
+        )
     return boxes, f"boxes of {source}: {', '.join(header[column] for column in at)}"
 
 

@@ -34,6 +34,8 @@ from hierarchies import (
     scan_folders,
 )
 from hierarchies.folders import advice, repeated_folders, split_folders
+from hierarchies.readers import MAX_TABLE_BYTES, read_text
+from hierarchies.tables import delimiter_of
 from hierarchies.tree import format_path
 
 FEWEST_IMAGES = 10  # with fewer there is nothing to learn from and nothing to measure on
@@ -311,11 +313,12 @@ def read_order(path: str | os.PathLike, files: Sequence[str]) -> np.ndarray:
     images are not all listed once.
     """
     index, order, first = {file: i for i, file in enumerate(files)}, [], {}
+    text = read_text(path, MAX_TABLE_BYTES)
     try:
-        text = Path(path).read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8: save it as UTF-8") from error
-    for number, row in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text)[0]))
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a valid table: {error}; is a quote not closed?") from error
+    for number, row in enumerate(rows, 1):
         found = next((hit for cell in row if (hit := _find(cell, index)) is not None), None)
         if found is None and row and number > 1:
             raise ValueError(
@@ -410,7 +413,7 @@ def _collection(root: Path, options: Mapping) -> Collection:
     if options["label_map"] is not None:
         how = {"of": options["label_map_set"], "levels": options["label_map_levels"]}
         found = apply_label_map(found, options["label_map"], **how)
-        _check_size(found, options["label_map"])
+        _check_size(found, options["label_map"], "name others with --label_map_levels")
     return found
 
 
@@ -424,7 +427,8 @@ def _as_labelled(root: Path, options: Mapping) -> Collection:
         levels = None if options["hierarchy"] is not None else options["levels"]
         wanted = {name: options[name] for name in names} | {"levels": levels}
         found = read_table(options["table"], root, boxes=options["crop_box"] is not None, **wanted)
-        _check_size(found, options["table"])
+        columns = "do the right columns make the class? --levels COLUMN ... names them"
+        _check_size(found, options["table"], columns)
         return found
     tree = scan_folders(root, exclude=options["exclude"] or ())
     notes = tuple(_folder_notes(tree, options["ignore_empty_folders"]))
@@ -434,7 +438,10 @@ def _as_labelled(root: Path, options: Mapping) -> Collection:
     else:
         mapped = options["label_map"] is not None  # which makes equal labels one class
         _check_level(tree, root, options["folders_are_classes"], mapped)
-    _check_size(found, root)
+    way_out = (
+        "this is probably the wrong folder; --data_dir takes the one above all groups and classes"
+    )
+    _check_size(found, root, way_out)
     return found
 
 
@@ -449,7 +456,8 @@ def _classes(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarray,
     hierarchy, notes = read_tree(file, **how)
     check_shared(hierarchy, source)  # of a wrong order no folder fits, which says less
     folders = tree.hierarchy.class_paths
-    match = match_folders(folders, hierarchy, source, prune=options["prune_tree"])
+    called = "folder" if options["table"] is None else "label"
+    match = match_folders(folders, hierarchy, source, prune=options["prune_tree"], called=called)
     kept, classes = np.unique(match.classes, return_inverse=True)
     notes += (*match.notes, *pruned_note(hierarchy, kept.tolist(), source))
     if len(kept) < hierarchy.num_classes:
@@ -489,21 +497,19 @@ def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool, mapped
         )
 
 
-def _check_size(tree: Collection, root: str | os.PathLike) -> None:
+def _check_size(tree: Collection, source: str | os.PathLike, way_out: str) -> None:
     """Raises: ValueError: If there is nothing to tell apart, or too little to train and test."""
     classes, images = tree.hierarchy.num_classes, len(tree.files)
     if classes < 2:
         only = format_path(tree.hierarchy.class_paths[0])
         raise ValueError(
-            f"all {images} images of {os.fspath(root)!r} are of one class, {only!r}, and there is"
-            " nothing to tell apart: this is probably the wrong folder; --data_dir takes the one"
-            " above all groups and classes"
+            f"all {images} images of {os.fspath(source)!r} are of one class, {only!r}, and there is"
+            f" nothing to tell apart: {way_out}"
         )
     if images < FEWEST_IMAGES:
         raise ValueError(
-            f"there are only {images} images of {os.fspath(root)!r}, in {classes} classes:"
-            f" {FEWEST_IMAGES} are the least to train and test with; this is probably the wrong"
-            " folder; --data_dir takes the one above all groups and classes"
+            f"there are only {images} images of {os.fspath(source)!r}, in {classes} classes:"
+            f" {FEWEST_IMAGES} are the least to train and test with; {way_out}"
         )
 
 

@@ -38,7 +38,8 @@ def match_folders(
     the other; if it fits none like that, when their last names agree. The key '.' of a leaf of its
     own does not count, nor do the two ways in which Unicode writes an accented letter. What is then
     left on both sides is matched where it differs only in '_' for a blank, in capitals, in a genus
-    before the epithet, or in the author behind the name, one to one and with a note.
+    before the epithet, in the author behind the name, or in zeros before a number, one to one and
+    with a note.
 
     Args:
         folders: Paths of the class folders, F of them.
@@ -162,12 +163,18 @@ def _without_author(path: Path) -> Path:
     return _without_case((*path[:-1], found["name"] if found else last))
 
 
+def _as_numbers(path: Path) -> Path:
+    """The path with whole numbers as they are counted: a spreadsheet makes 1 of 001, pandas 1.0."""
+    return tuple(re.sub(r"^0*(\d+?)(?:\.0+)?$", r"\1", key) for key in _without_case(path))
+
+
 # how folders and classes are written for another comparison, in turn
 _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = (
     (_with_blanks, _with_blanks),
     (_without_case, _without_case),
     (_without_case, _binomial),
     (_without_case, _without_author),
+    (_as_numbers, _as_numbers),
 )
 
 
@@ -198,7 +205,7 @@ def _check(
         faults.append(f"{called}s without a class there: {_some(lost)}{_inner(lost, hierarchy)}")
     faults += [f"{_shown(one)} fits {_some(found)}" for one, found in several[:3]]
     if faults:
-        of_images = called == "folder"
+        of_images = called in ("folder", "label")
         way_out = ", and leave out classes without images: --prune_tree" if bare else ""
         raise ValueError(
             f"the {called}s {'of the images ' if of_images else ''}and {source} must have the same"

@@ -91,9 +91,12 @@ def read_table(
         notes += _unused_splits(source, header, rows)
     if name is not None:
         column = _column(source, header, name, "--group_column")
-        groups = [row.cells[column] for row in rows]
+        groups = ["" if ranks.is_empty(cell) else cell for cell in (r.cells[column] for r in rows)]
         count = len({group for group in groups if group})
-        notes.append(f"images of one {name!r} stay in one split: {count} groups")
+        alone = groups.count("")
+        kept_together = "stay in one split" if parts is None else "are a group"
+        rest = f", and {alone} images without one are each for itself" if alone else ""
+        notes.append(f"images of one {name!r} {kept_together}: {count} groups{rest}")
     kept = _distinct(files)
     return collect(
         _picked(files, kept),

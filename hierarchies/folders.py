@@ -210,6 +210,12 @@ def advice(names: Sequence[str]) -> list[str]:
         if found:
             listed = ", ".join(f"{-count} .{suffix}" for count, suffix in found)
             sentences.append(f"{-sum(count for count, _ in found)} files ({listed}) are {sentence}")
+    nowhere = sum(counts[suffix] for suffix in IMAGE_EXTENSIONS)
+    if nowhere:  # what is read is not among them
+        sentences.append(
+            f"{nowhere} are called as images are, but are no files: links that lead nowhere, as of"
+            " git-annex or DVC before what they stand for is fetched, or folders elsewhere"
+        )
     return sentences
 
 

@@ -55,6 +55,7 @@ _NOT_TEXT = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
     b"\x1f\x8b": "compressed (gzip): unpack it",
     b"%PDF": "a PDF document",
+    b"{\\rtf": "a document of a word processor (RTF): save it as plain text",
     b"SQLite format 3": "a database of SQLite: export the table as CSV UTF-8",
     b"version https://git-lfs": "a pointer of Git LFS: fetch the file with git lfs pull",
     b"PAR1": "a Parquet file: save it as CSV UTF-8; python scripts/unpack.py makes files and a"

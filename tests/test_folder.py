@@ -113,7 +113,7 @@ def test_a_list_of_other_images_is_refused(root, tmp_path):
         with pytest.raises(ValueError, match=message):
             load(root, split="published", split_list=write_list(tmp_path / "list.csv", content))
     (tmp_path / "latin.csv").write_bytes(b"caf\xe9.png\n")
-    with pytest.raises(ValueError, match=r"latin\.csv is not in UTF-8"):
+    with pytest.raises(ValueError, match=r"latin\.csv, line 1: this is not valid UTF-8"):
         load(root, split="published", split_list=tmp_path / "latin.csv")
     with pytest.raises(ValueError, match="split_list"):
         load(root, split_list=write_list(tmp_path / "list.csv", rows))

@@ -177,6 +177,8 @@ def matched(folders, classes, **options):
         (["Calanus f", "c"], ["Calanus f (Gunnerus, 1770)", "c"], [0, 1]),
         (["Tripos f var. g", "c"], ["Tripos f var. g Cleve", "c"], [0, 1]),
         (["Calanus", "c"], ["Calanus Leach, 1816", "c"], [0, 1]),
+        (["001", "c"], ["1", "c"], [0, 1]),
+        (["10", "c"], ["10.0", "c"], [0, 1]),
     ],
 )
 def test_other_spellings_are_matched_one_to_one_with_a_note(folders, classes, expected):
@@ -193,6 +195,7 @@ def test_other_spellings_are_matched_one_to_one_with_a_note(folders, classes, ex
         (["a_b", "A B"], ["a b", "c"]),
         (["cal_f"], ["x/Cal f", "y/cal F"]),
         (["Calanus"], ["Calanus Nauplius"]),
+        (["01", "001"], ["1", "c"]),
         (["Calanus f"], ["Calanus f Claus, 1866", "Calanus f (Gunnerus, 1770)"]),
     ],
 )
@@ -288,6 +291,23 @@ def test_flags_of_the_tree_without_a_tree_are_refused(argv, message, capsys):
     with pytest.raises(SystemExit):
         command_line.parse([*start, *argv], "", train.DATASETS)
     assert message in capsys.readouterr().err
+
+
+def test_links_to_images_that_were_not_fetched_are_said(tmp_path):
+    root = make_folder(tmp_path / "set", {"a": 6, "b": 6})
+    (root / "a" / "gone.jpg").symlink_to(tmp_path / "annex" / "gone.jpg")
+    assert any("links that lead nowhere" in note for note in load(root).notes)
+
+
+def test_the_list_of_a_published_split_is_read_as_other_tables_are(tmp_path):
+    root = make_folder(tmp_path / "set", {"a": 6, "b": 6})
+    files = scan_folders(root).files[::-1]
+    listed = tmp_path / "list.csv"
+    listed.write_bytes("\n".join(["n;file", *(f"1;{file}" for file in files)]).encode("utf-16"))
+    assert load(root, split="published", split_list=listed).num_classes == 2
+    listed.write_text('file\n"' + "x\n" * 70_000)
+    with pytest.raises(ValueError, match="list.csv is not a valid table.*quote not closed"):
+        load(root, split="published", split_list=listed)
 
 
 def test_a_wrong_order_of_levels_is_said_before_names_are_compared(tmp_path):

@@ -94,6 +94,7 @@ def test_paths_as_find_and_people_write_them(tree_of):
         ("t.nwk", b"((M\xc3\xbcller's_x,b)x,c);", "a name with an apostrophe"),
         ("t.nwk", b"((a,b),c)", "if the file is whole, add it"),
         ("t.nwk", b"", "the file is empty"),
+        ("t.txt", b"{\\rtf1 A/a}", "save it as plain text"),
     ],
 )
 def test_files_of_another_kind_are_refused_with_a_way_out(tree_of, name, content, message):

@@ -438,3 +438,23 @@ def test_a_column_of_groups_or_of_the_split_is_no_rank(three):
     columns = {"group_column": "section", "split_column": "series"}
     found = three(["file,label,section,series", *rows], **columns)
     assert found.hierarchy.class_paths == (("a",), ("b",), ("c",))
+
+
+def test_images_without_a_group_are_each_for_itself(three):
+    rows = [f"im/{i}.png,{'abc'[i]},{'h' if i == 1 else 'NA'}" for i in range(3)]
+    found = three(["file,label,haul", *rows], group_column="haul")
+    assert found.groups.tolist() == ["", "h", ""]
+    assert any("1 groups, and 2 images without one" in note for note in found.notes)
+
+
+def test_boxes_in_shares_of_the_image_are_no_pixels(three):
+    rows = [f"im/{i}.png,{'abc'[i]},0.5,0.5,0.2,1" for i in range(3)]
+    with pytest.raises(ValueError, match="shares of the image's sides, as YOLO"):
+        three(["file,label,x,y,w,h", *rows], boxes=True)
+
+
+def test_labels_of_a_table_are_not_called_folders(three, tmp_path):
+    (tmp_path / "t.csv").write_text("file,label\n" + "".join(f"im/{i}.png,a\n" for i in range(3)))
+    given = {"dataset": "folder", "data_dir": tmp_path / "set", "table": tmp_path / "t.csv"}
+    with pytest.raises(ValueError, match="one class, 'a'.*--levels COLUMN"):
+        data.load(given)
