@@ -226,7 +226,7 @@ MEASURES = (
         "hp@{k}_set_size",
         DESCRIBES,
         TREE,
-        "k or more classes",
+        "k or more classes, or all of fewer",
         "Mean number of classes that count as the k nearest to the true one in the tree (for"
         " hp@k), which is larger than k because equally near ones are included.",
     ),
@@ -243,7 +243,7 @@ MEASURES = (
         "hp@{k}_published_set_size",
         DESCRIBES,
         TREE,
-        "k or more classes",
+        "k or more classes, or all of fewer",
         "Mean number of classes that count as near the true one in the tree in Kim et al.'s"
         " published code (for hp@k_published).",
     ),

@@ -31,7 +31,8 @@ def page() -> str:
         " *superclass* holds classes in the tree; its *depth* counts edges down from the root, the"
         " top of the tree that holds all classes, its *height* edges up from the farthest class"
         " below it. Branches are weighted evenly along each path, or as `evaluate.py --weighting`"
-        " says. An answer *backs off* where it names a superclass instead of a class.",
+        " says; the largest distances below are of weights that sum to 1 along each path. An answer"
+        " *backs off* where it names a superclass instead of a class.",
         "",
         "A prefix says of what scores or vectors a measure is:",
         "",
