@@ -19,7 +19,7 @@ from metrics.nodes import node_measures
 from metrics.outputs import RANKED, Block, Outputs, Reader, fronts
 from metrics.pareto import Front, above_threshold, most_valuable, pareto_front
 from metrics.posterior import node_probabilities, path_sums, row_blocks, softmax, top_k
-from metrics.prohoc import fit_stop_factor, prohoc
+from metrics.prohoc import fit_stop_factor, prohoc, prohoc_distance
 from metrics.result import Result
 from metrics.rule import Rule
 from metrics.selective import climbing_ladder, jumping_ladder
@@ -219,6 +219,15 @@ THRESHOLD = Option(
     "probability that an answer of --rule threshold, climbing or jumping must exceed (default: so"
     " that --target_accuracy is reached)",
 )
+STOP_FACTOR = Option(
+    "stop_factor",
+    nonnegative,
+    None,
+    "F",
+    "how readily --rule prohoc and prohoc_distance stop at a superclass; 0 never (default: what"
+    " parts validation images of known classes best from the same images with their class taken"
+    " out of the tree)",
+)
 RULES = Registry(
     Option("rule", default="threshold", help="how answers are chosen"),
     {
@@ -291,17 +300,14 @@ RULES = Registry(
         "prohoc": Rule(
             prohoc,
             "a superclass where no class below it is likely, as for classes never seen",
-            (
-                Option(
-                    "stop_factor",
-                    nonnegative,
-                    None,
-                    "F",
-                    "how readily --rule prohoc stops at a superclass; 0 never (default: what parts"
-                    " validation images of known classes best from the same images with their class"
-                    " taken out of the tree)",
-                ),
-            ),
+            (STOP_FACTOR,),
+            "stop_factor",
+            fit=fit_stop_factor,
+        ),
+        "prohoc_distance": Rule(
+            prohoc_distance,
+            "the node of least expected path length, classes never seen included",
+            (STOP_FACTOR,),
             "stop_factor",
             fit=fit_stop_factor,
         ),

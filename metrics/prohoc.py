@@ -20,13 +20,33 @@ def prohoc(hierarchy: Hierarchy, probabilities: np.ndarray, stop_factor: float =
     return stop_shares(hierarchy, probabilities, stop_factor).argmax(axis=1)
 
 
+def prohoc_distance(
+    hierarchy: Hierarchy, probabilities: np.ndarray, stop_factor: float = 1.0
+) -> np.ndarray:
+    """The node of least expected path length to one drawn from the same distribution over all
+    nodes; equal ones: the node above.
+
+    It is the deepest node with more than half of the distribution at or below it: a step down
+    brings that share an edge nearer, and the rest an edge further away.
+
+    Raises: ValueError: If the factor is negative or not finite.
+    Source: Wallin et al. 2025 (ProHOC).
+    """
+    shares = stop_shares(hierarchy, probabilities, stop_factor)
+    for node in range(hierarchy.num_nodes - 1, 0, -1):  # parents come first
+        shares[:, hierarchy.parent[node]] += shares[:, node]
+    shares[:, 0] = 1.0  # whatever rounding made of it
+    return np.where(shares > 0.5, hierarchy.depth, -1).argmax(axis=1)
+
+
 def fit_stop_factor(hierarchy: Hierarchy, scores: np.ndarray, labels: np.ndarray) -> float:
     """The factor that parts known classes best from classes never seen, without images of these.
 
     Each image counts twice: as it is, when its class should be answered; and as if its class had
     never been seen, without the probability of that class, when the deepest superclass should be
     answered that holds other classes. What is largest is the mean of the two shares of right
-    answers, each averaged over the classes; of equal ones the smallest factor.
+    answers of `prohoc`, each averaged over the classes, of 0 and 33 factors from 0.01 to 100; of
+    equal ones the smallest factor.
 
     Args:
         hierarchy: The class tree, of at least two classes.

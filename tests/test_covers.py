@@ -1,6 +1,7 @@
 """Answers of several nodes, and posteriors amended by a coarser classifier or by stop shares."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from metrics.amended import coarse_classes, hie, stop_shares
 from metrics.covers import least_covers, set_threshold
 from metrics.decisions import decide
 from metrics.posterior import node_probabilities
-from metrics.prohoc import FACTORS, fit_stop_factor, prohoc, unseen_nodes
+from metrics.prohoc import FACTORS, fit_stop_factor, prohoc, prohoc_distance, unseen_nodes
 
 
 def members(*classes):
@@ -153,6 +154,34 @@ def test_prohoc_stops_by_hand_where_siblings_are_alike():
     assert stop_shares(TREE, nodes, 2.0)[0, NODE_A2] == pytest.approx(stop)
     assert prohoc(TREE, nodes, 2.0).tolist() == prohoc(TREE, nodes, 1.0).tolist() == [NODE_A2]
     assert prohoc(TREE, nodes, 0.5).tolist() == [TREE.leaves[A2A]]  # .257 against .371 each
+
+
+def test_prohoc_by_distance_stops_above_two_classes_where_the_most_probable_node_is_one_of_them():
+    # f = 1/2 on the same: .257 stops at A2, .371 goes to each child. The expected path length is
+    # .743 from A2, .257 + 2 * .371 = 1 from a child, and more from above
+    nodes = node_probabilities(TREE, np.array([[0, 0.5, 0, 0, 0.5, 0, 0]]))
+    assert prohoc_distance(TREE, nodes, 0.5).tolist() == [NODE_A2]
+    # .8 for one child: without a factor .4 edges from it, 1 from A2
+    sure = np.array([[0, 0.8, 0, 0, 0.2, 0, 0]])
+    nodes = node_probabilities(TREE, sure)
+    assert prohoc_distance(TREE, nodes, 0.0).tolist() == [TREE.leaves[A2A]]
+    assert prohoc_distance(TREE, nodes, 1e9).tolist() == [NODE_A2]
+    with np.errstate(divide="ignore"):
+        scores = np.log(sure)
+    assert decide(TREE, scores, "prohoc_distance", stop_factor=0.0).tolist() == [TREE.leaves[A2A]]
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.7])
+def test_prohoc_by_distance_has_the_least_expected_path_length_of_all_nodes(factor):
+    tree = random_tree(3)
+    posterior = np.random.default_rng(2).dirichlet(np.full(tree.num_classes, 0.3), 60)
+    nodes = node_probabilities(tree, posterior)
+    paths = [tree.path(v) for v in range(tree.num_nodes)]
+    shared = [[len(os.path.commonprefix([a, b])) for a in paths] for b in paths]
+    lengths = tree.depth[:, None] + tree.depth - 2 * np.array(shared)
+    expected = stop_shares(tree, nodes, factor) @ lengths
+    answers = prohoc_distance(tree, nodes, factor)
+    np.testing.assert_allclose(expected[np.arange(60), answers], expected.min(axis=1))
 
 
 def test_what_is_right_for_a_class_never_seen_is_the_deepest_node_with_others():
