@@ -10,7 +10,7 @@ from data.collection import Collection, collect
 from files.text import printable, some_of
 from hierarchies import ranks
 from hierarchies.readers import read_text
-from hierarchies.tables import paths_of_rows, read_rows
+from hierarchies.tables import Row, paths_of_rows, read_rows
 from hierarchies.tree import format_path
 
 # titles of the column of raw labels, without blanks, marks and capitals, the first that is there
@@ -60,28 +60,19 @@ def apply_label_map(
     # of labels that nothing here has, taxa may be missing
     wanted = {"/".join(path) for path in classes} | {path[-1] for path in classes}
     rows = [row for row in rows if _label(row.cells[raw]) in wanted]
-    # the raw label is no rank, and what it is called by must not become one
-    left_out = [column for column in (raw, at) if column is not None and not levels]
-    kept = [column for column in range(len(header)) if column not in left_out]
     if not rows:
         raise ValueError(
             f"{source}: the column {header[raw]!r} has none of the {len(classes)} classes, such as"
             f" {printable(format_path(classes[0]))!r}"
         )
+    # the raw label is no rank, and what it is called by must not become one
+    left_out = [column for column in (raw, at) if column is not None and not levels]
+    kept = [column for column in range(len(header)) if column not in left_out]
     narrow = [row._replace(cells=[row.cells[column] for column in kept]) for row in rows]
     paths, notes, levels_of = paths_of_rows(
         source, [header[column] for column in kept], narrow, levels
     )
-    found: dict[str, tuple[tuple[str, ...], int]] = {}
-    for row, path in zip(rows, paths):
-        label = _label(row.cells[raw])
-        before = found.setdefault(label, (path, row.line))
-        if before[0] != path:
-            raise ValueError(
-                f"{source}, line {row.line}: {printable(label)!r} is {format_path(path)!r}, but"
-                f" {format_path(before[0])!r} in line {before[1]}; remove one of the lines, or name"
-                " the collection with --label_map_set"
-            )
+    found = _taxa(source, rows, raw, paths)
     taxa = [found.get("/".join(path)) or found.get(path[-1]) for path in classes]
     missing = [format_path(path) for path, taxon in zip(classes, taxa) if taxon is None]
     if missing:
@@ -89,7 +80,7 @@ def apply_label_map(
             f"{source}: {len(missing)} of {len(classes)} classes are no raw label in the column"
             f" {header[raw]!r}: {some_of(missing, _SHOWN, printable)}; add them"
         )
-    own = [taxa[label][0] for label in collection.labels.tolist()]
+    own = [taxa[label] for label in collection.labels.tolist()]
     mapped = collect(
         collection.files,
         own,
@@ -105,6 +96,23 @@ def apply_label_map(
         " (--label_map)"
     )
     return replace(mapped, notes=(*mapped.notes, note))
+
+
+def _taxa(
+    source: str, rows: Sequence[Row], raw: int, paths: Sequence[tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """The taxon of each raw label. Raises: ValueError: If one has two."""
+    found: dict[str, tuple[tuple[str, ...], int]] = {}
+    for row, path in zip(rows, paths):
+        label = _label(row.cells[raw])
+        before, line = found.setdefault(label, (path, row.line))
+        if before != path:
+            raise ValueError(
+                f"{source}, line {row.line}: {printable(label)!r} is {format_path(path)!r}, but"
+                f" {format_path(before)!r} in line {line}; remove one of the lines, or name"
+                " the collection with --label_map_set"
+            )
+    return {label: path for label, (path, _) in found.items()}
 
 
 def _label(cell: str) -> str:

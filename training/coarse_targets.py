@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from hierarchies import Hierarchy
+from losses.inner_targets import target_nodes
 
 
 class CoarseTargets:
@@ -12,7 +13,7 @@ class CoarseTargets:
 
     def __init__(self, hierarchy: Hierarchy, device: torch.device | str = "cpu"):
         self.num_classes = hierarchy.num_classes
-        nodes = np.concatenate([hierarchy.leaves, np.arange(hierarchy.num_nodes)])
+        nodes = target_nodes(hierarchy)
         tables = np.argsort(hierarchy.leaf_order), hierarchy.start[nodes], hierarchy.stop[nodes]
         self.places, self.start, self.stop = (
             torch.from_numpy(table.astype(np.int64)).to(device) for table in tables
