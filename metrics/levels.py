@@ -13,7 +13,6 @@ import numpy as np
 from hierarchies import Hierarchy
 from metrics.measure import ACCURACY, HIGHER, LOWER, SHARE, Measure
 from metrics.outputs import Block, Outputs, Reader
-from metrics.posterior import ancestors
 from metrics.result import Result, mean_over_samples
 
 
@@ -84,15 +83,6 @@ def is_path(hierarchy: Hierarchy, answers: np.ndarray) -> np.ndarray:
     follows = (hierarchy.parent[below] == above) | (below == above)
     ends_at_class = hierarchy.class_of[answers[:, -1]] >= 0 if answers.shape[1] else True
     return follows.all(axis=1) & ends_at_class
-
-
-def common_path_depth(hierarchy: Hierarchy, answers: np.ndarray) -> np.ndarray:
-    """Depth down to which the answers of the levels 1..H agree on one path, (S,): where to stop."""
-    last = answers[:, -1]
-    path = ancestors(hierarchy)[last][:, 1:]
-    agree = (path == answers) | (path < 0)
-    agree = np.cumprod(agree, axis=1).sum(axis=1)
-    return np.minimum(agree, hierarchy.depth[last])
 
 
 MEASURES = (

@@ -26,7 +26,6 @@ from scored_outputs import (
 from trees import TREE
 
 from metrics.levels import (
-    common_path_depth,
     decode_levels,
     decode_topdown,
     is_path,
@@ -87,7 +86,6 @@ def test_nodes_of_the_levels_are_a_path_if_each_is_below_the_one_before_and_the_
         [NODE_A, NODE_A2, NODE_A2],
     ])  # fmt: skip
     assert is_path(TREE, answers).tolist() == [True, True, True, False, False, False]
-    assert common_path_depth(TREE, answers)[:4].tolist() == [3, 1, 2, 0]
 
 
 def test_equal_probabilities_go_to_the_lower_node():
