@@ -12,6 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+ROUNDS = 3  # over all groups, in which single ones move
+
 
 def joined_groups(*keys: np.ndarray) -> np.ndarray:
     """Number of the group of each image, (S,) int64: images that share a value in any of the keys
@@ -148,12 +150,12 @@ def _fill_empty(part: np.ndarray, size: np.ndarray, parts: int) -> None:
         part[here[size[here].argmin()]] = empty
 
 
-def _improve(table: csr_array, part: np.ndarray, shares: np.ndarray, rounds: int = 3) -> None:
+def _improve(table: csr_array, part: np.ndarray, shares: np.ndarray) -> None:
     """Moves single groups to a better part, in rounds over all groups."""
     parts = len(shares)
     filled = np.stack([np.asarray(table[part == p].sum(axis=0)).ravel() for p in range(parts)])
     left = np.bincount(part, minlength=parts)
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         moved = False
         for group in range(len(part)):
             here = part[group]

@@ -20,6 +20,7 @@ from files.writing import whole_file
 FORMAT = 4  # raised whenever the same files would give other sizes
 _ARRAYS = ("sizes", "fingerprints", "deep", "colour")
 AT_ONCE = 256  # files a thread reads before it reports
+WORKERS = 8  # threads; more than there are cores, because they wait for the disk
 
 
 class Headers(NamedTuple):
@@ -47,7 +48,6 @@ def read_headers(
     files: Sequence[str],
     *,
     cache_dir: str | os.PathLike | None = None,
-    workers: int = 8,
 ) -> Headers:
     """Sizes of all images without decoding them, or what an earlier call has found for the same
     files.
@@ -59,7 +59,6 @@ def read_headers(
         root: The data folder.
         files: Paths below it, in the order of the rows.
         cache_dir: Where they are kept; '.taxonomy_cache' inside root by default.
-        workers: Threads; more than there are cores, because they wait for the disk.
     """
     root = Path(root)
     place = Path(cache_dir) if cache_dir is not None else root / FOLDER
@@ -75,7 +74,7 @@ def read_headers(
     fingerprints = np.zeros(len(files), np.uint64)
     deep, colour = np.zeros(len(files), bool), np.zeros(len(files), bool)
     bar = progress(total=len(files), desc="Measuring images", unit="image")
-    with bar, ThreadPoolExecutor(workers) as pool:
+    with bar, ThreadPoolExecutor(WORKERS) as pool:
         pieces = [files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE)]
         for number, piece in enumerate(pool.map(partial(_read_heads, root), pieces)):
             bar.update(len(piece))

@@ -202,5 +202,5 @@ def deep_notes(
     ]
 
 
-def _listed(bad: Sequence[Sequence[str]], shown: int = 20) -> str:
-    return ", ".join(file for file, _ in bad[:shown]) + (", ..." if len(bad) > shown else "")
+def _listed(bad: Sequence[Sequence[str]]) -> str:
+    return ", ".join(file for file, _ in bad[:20]) + (", ..." if len(bad) > 20 else "")

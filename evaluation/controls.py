@@ -16,9 +16,7 @@ from metrics.catalogue import direction
 ROUNDING = 1e-9  # sums in another order
 
 
-def compare_trees(
-    source: SplitOutputs, request: EvaluationOptions, *, shuffles: int, seed: int = 0
-) -> pd.DataFrame:
+def compare_trees(source: SplitOutputs, request: EvaluationOptions) -> pd.DataFrame:
     """The measures that depend on the tree beside those on shuffled and on pruned trees.
 
     Columns: metric; value, on the run's tree; shuffled, the mean over trees with the classes
@@ -30,18 +28,17 @@ def compare_trees(
     Args:
         source: Of the run; the predictions stay what they are, except for CRM and answers that
             back off, which read the tree.
-        request: Of it the weighting and what is on request; no intervals.
-        shuffles: Number of shuffled trees, >= 1.
-        seed: Of the first; the others follow.
+        request: Of it the number of shuffled trees, >= 1, the weighting and what is on request; no
+            intervals.
 
     Raises: ValueError: If there is no shuffle.
     """
-    if shuffles < 1:
-        raise ValueError(f"shuffles must be 1 or more, got {shuffles}")
+    if request.shuffled < 1:
+        raise ValueError(f"shuffles must be 1 or more, got {request.shuffled}")
     tree, fitted = source.test.hierarchy, temperatures(source.val)
     others = {f"pruned@{depth}": pruned(tree, depth) for depth in range(1, tree.max_depth - 1)}
     trees = {"flat": pruned(tree, 0), **others}
-    seeds = range(seed, seed + shuffles)
+    seeds = range(request.shuffled)
 
     def measured(other: Hierarchy) -> pd.Series:
         outputs = on_tree(source.test, other)

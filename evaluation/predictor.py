@@ -55,8 +55,10 @@ class Predictor:
         embedder, answers: The model, and how its scores are answered.
         shape: How the model takes its images.
         batch_size: Images embedded at once.
-        known: The images of the run, to count those that are among the new ones; None counts none.
         novelty: How unlike the run's images each is; None: it is not said.
+
+    Attributes:
+        known: The images of the run, to count those that are among the new ones; None counts none.
         collected: Where to keep more of the answers; None keeps none.
     """
 
@@ -66,13 +68,12 @@ class Predictor:
         answers: Answerer,
         shape: Shape,
         batch_size: int = 64,
-        known: KnownImages | None = None,
         novelty: Novelty | None = None,
-        collected: Collected | None = None,
     ):
         self.embedder, self.answers, self.shape = embedder, answers, shape
-        self.batch_size, self.known = batch_size, known
-        self.novelty, self.collected = novelty, collected
+        self.batch_size, self.novelty = batch_size, novelty
+        self.known: KnownImages | None = None
+        self.collected: Collected | None = None
 
     def write(
         self,

@@ -44,7 +44,7 @@ def count_crossings(left: np.ndarray, right: np.ndarray) -> int:
     return crossings
 
 
-def untangle(left: DrawnTree, right: DrawnTree, seed: int = 0) -> Untangled:
+def untangle(left: DrawnTree, right: DrawnTree) -> Untangled:
     """The turned trees with the fewest crossings found.
 
     With one tree fixed, the best order of the other's children is found node by node, exactly where
@@ -55,7 +55,7 @@ def untangle(left: DrawnTree, right: DrawnTree, seed: int = 0) -> Untangled:
     Source: Buchin et al. 2012, "Drawing (complete) binary tanglegrams", for the problem.
     """
     before = count_crossings(left.order(), right.order())
-    rng, best = np.random.default_rng(seed), Untangled(left, right, before, before)
+    rng, best = np.random.default_rng(0), Untangled(left, right, before, before)
     starts = _STARTS if len(left.item) < _MANY else 2
     for start in range(starts):
         a, b = (left, right) if start == 0 else (left, _shuffled(right, rng))

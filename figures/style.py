@@ -157,9 +157,11 @@ class Rows(NamedTuple):
         """Positions whose name is written."""
         return list(range(0, count, self.step))
 
-    def note(self, what: str = "classes") -> str:
+    def note(self) -> str:
         """A sentence about names left out, or nothing."""
-        return "" if self.step == 1 else f" Only every {ordinal(self.step)} of the {what} is named."
+        if self.step == 1:
+            return ""
+        return f" Only every {ordinal(self.step)} of the classes is named."
 
 
 def name_rows(count: int, longest: float, roomy: float = 0.19) -> Rows:

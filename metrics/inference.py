@@ -93,9 +93,7 @@ def cophenetic_correlation(distances: np.ndarray) -> Result:
     return Result(float(np.clip(cophenet(tree, pairs)[0], -1, 1)), len(pairs))
 
 
-def correlations(
-    outputs: Outputs, permutations: int = PERMUTATIONS, seed: int = 0
-) -> dict[str, Result]:
+def correlations(outputs: Outputs, permutations: int = PERMUTATIONS) -> dict[str, Result]:
     """Spearman correlations of class vectors (W) and prototypes (P) with path lengths, with Mantel
     p-values.
 
@@ -109,7 +107,7 @@ def correlations(
     for prefix, suffix, distances, tree, nested, absent in selections(outputs):
         a, b = rank_distances(distances), rank_distances(tree)
         pairs, missing = (size * (size - 1) // 2 for size in (len(tree), len(tree) + absent))
-        rho, p_values = elementwise(a, b), mantel(a, b, permutations, seed, nested)
+        rho, p_values = elementwise(a, b), mantel(a, b, permutations, nested=nested)
         n = 0 if np.isnan(rho) else pairs
         values = {
             "corr": _fisher_result(classwise(a, b), absent),

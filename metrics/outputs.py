@@ -289,12 +289,12 @@ class Outputs:
         scores = self.scores[rows]
         return scores if self.temperature is None else scores / np.float32(self.temperature)
 
-    def sample(self, size: int, seed: int = 0) -> Outputs:
+    def sample(self, size: int) -> Outputs:
         """These outputs for `size` classes drawn at random, always the same of a tree, with their
         samples and without scores: what measures of pairs of classes read. All of them where there
         are no more.
         """
-        classes = sample_classes(self.hierarchy.num_classes, size, seed)
+        classes = sample_classes(self.hierarchy.num_classes, size)
         if len(classes) == self.hierarchy.num_classes:
             return self
         place = np.full(self.hierarchy.num_classes, -1)

@@ -133,7 +133,7 @@ def _compare_trees(
     run: Run, source: SplitOutputs, request: EvaluationOptions, checkpoint: str
 ) -> str:
     """Writes and prints what the tree is worth; returns the name of the file."""
-    table = controls.compare_trees(source, request, shuffles=request.shuffled)
+    table = controls.compare_trees(source, request)
     name = f"shuffled{files.suffix(run, request, checkpoint)}.csv"
     run.write_table_for_people(name, table)
     _print([tables.controls_table(table, request.wanted)])

@@ -54,7 +54,7 @@ def table() -> pd.DataFrame:
     near = -distances.path_length(TREE).astype(np.float32)
     np.fill_diagonal(near, -2.5)  # the nearest relative is answered where it is 2 edges away
     source = SplitOutputs(outputs.view(scores=near), None)
-    return compare_trees(source, EvaluationOptions(), shuffles=19).set_index("metric")
+    return compare_trees(source, EvaluationOptions(shuffled=19)).set_index("metric")
 
 
 def test_class_vectors_that_repeat_the_tree_are_worth_all_of_it(table):
@@ -79,10 +79,10 @@ def test_what_does_not_read_the_tree_is_left_out(table):
 
 def test_a_tree_without_groups_is_worth_nothing():
     outputs = make_outputs(FLAT)
-    found = compare_trees(SplitOutputs(outputs, None), EvaluationOptions(), shuffles=2)
+    found = compare_trees(SplitOutputs(outputs, None), EvaluationOptions(shuffled=2))
     assert found.empty
     with pytest.raises(ValueError, match="shuffles must be 1 or more"):
-        compare_trees(SplitOutputs(outputs, None), EvaluationOptions(), shuffles=0)
+        compare_trees(SplitOutputs(outputs, None), EvaluationOptions(shuffled=0))
 
 
 def test_the_controls_are_printed_and_kept_beside_the_run(tmp_path, capsys):
