@@ -80,7 +80,10 @@ _NOT_READ = (
     (0, (b"%PDF",), "PDF, not an image"),
     (0, (b"PK\x03\x04",), "a ZIP archive; unpack it"),
     (0, (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "a web page, not an image"),
+    (0, (b"<?xml", b"<Error"), "XML, as a server sends where it has no file; fetch it again"),
+    (0, (b"<svg",), f"SVG; {_CONVERT}"),
     (0, (b"version https://git-lfs",), "a pointer of Git LFS; fetch the files with git lfs pull"),
+    (0, (b"/annex/objects",), "a pointer of git-annex; fetch the files with git annex get"),
 )
 
 
@@ -399,8 +402,9 @@ def what_it_is(path: File) -> str:
         if head[:4] in TIFF_MAGIC:
             with contextlib.suppress(ValueError):
                 return unread(read_tags(file))
+        text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
         for place, starts, name in _NOT_READ:
-            if head[place:].startswith(starts):
+            if head[place:].startswith(starts) or text[place:].startswith(starts):
                 return f"this is not an image that Pillow can read, but {name}"
     return "this is not an image that Pillow can read"
 

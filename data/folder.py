@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -289,7 +290,8 @@ def living_classes(hierarchy: Hierarchy, nonliving: Sequence[str]) -> np.ndarray
     """Which classes are in none of the given topmost groups, (C,) bool. Raises: ValueError: If a
     group is unknown, or no class is left that is alive.
     """
-    topmost = [path[0] for path in hierarchy.class_paths]
+    topmost = [unicodedata.normalize("NFC", path[0]) for path in hierarchy.class_paths]
+    nonliving = [unicodedata.normalize("NFC", group) for group in nonliving]
     for group in nonliving:
         if group not in topmost:
             raise ValueError(

@@ -3,6 +3,7 @@ or a label. Exports of EcoTaxa and COCO files, as iNaturalist's, are tables too.
 """
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -299,6 +300,8 @@ def _found(
     """
     outside = [i for i, file in enumerate(files) if file.startswith("/") or ".." in file.split("/")]
     missing = [] if outside else [i for i, there in enumerate(_are_there(root, files)) if not there]
+    if missing:
+        files, missing = _as_written(root, files, missing)
     if not outside and not missing:
         return files
     if outside or len(missing) == len(files):
@@ -320,6 +323,23 @@ def _found(
         f"{source}: {len(missing)} of {len(files)} files are not below {root}: {shown};"
         f" {_way_out(root, files[missing[0]], len(missing) == len(files))}"
     )
+
+
+def _as_written(
+    root: Path, files: Sequence[str], missing: Sequence[int]
+) -> tuple[list[str], list[int]]:
+    """The files with accents as the folder has them, of which Unicode knows two ways and a Mac
+    takes the other, and the positions of those that are still missing.
+    """
+    files, left = list(files), []
+    for i in missing:
+        forms = (unicodedata.normalize(form, files[i]) for form in ("NFC", "NFD"))
+        there = next((file for file in forms if (root / file).is_file()), None)
+        if there is None:
+            left.append(i)
+        else:
+            files[i] = there
+    return files, left
 
 
 def _start_elsewhere(root: Path, files: Sequence[str]) -> str | None:

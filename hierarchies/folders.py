@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -272,7 +273,12 @@ def _sort(
     """Puts an entry of a folder where it belongs."""
     name, path, hidden = entry.name, _join(folder.path, entry.name), entry.name.startswith(".")
     if _is(entry.is_dir):
-        hits = {pattern for pattern in patterns if fnmatchcase(path, pattern)}
+        composed = unicodedata.normalize("NFC", path)
+        hits = {
+            pattern
+            for pattern in patterns
+            if fnmatchcase(composed, unicodedata.normalize("NFC", pattern))
+        }
         folder.matched.update(hits)
         if hits:
             return

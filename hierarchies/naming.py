@@ -1,14 +1,15 @@
 """Nodes of a tree by the names that a user reads and writes."""
 
 import difflib
+import unicodedata
 
 from files.text import printable
-from hierarchies.tree import Hierarchy, format_path, parse_path
+from hierarchies.tree import Hierarchy, Path, format_path, parse_path
 
 
 def node_named(tree: Hierarchy, name: str, flag: str) -> int:
     """The node that a name means: a path of keys, or the end of one node's path; a whole path
-    counts first.
+    counts first. The two ways in which Unicode writes an accented letter are one.
 
     Args:
         tree: The class tree.
@@ -21,6 +22,9 @@ def node_named(tree: Hierarchy, name: str, flag: str) -> int:
     paths = {v: tree.path(v) for v in range(1, tree.num_nodes) if tree.keys[v] != "."}
     whole = [v for v, path in paths.items() if path == wanted]
     found = whole or [v for v, path in paths.items() if path[-len(wanted) :] == wanted]
+    if not found:  # folders of a Mac have accents on their own, keyboards have not
+        plain = {v: _composed(path) for v, path in paths.items()}
+        found = [v for v, path in plain.items() if path[-len(wanted) :] == _composed(wanted)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -34,6 +38,10 @@ def node_named(tree: Hierarchy, name: str, flag: str) -> int:
 def taxon_paths(tree: Hierarchy) -> list[str]:
     """The path of each node as `format_path` writes it; the root goes by its name."""
     return [tree.names[0], *(format_path(tree.path(v)) for v in range(1, tree.num_nodes))]
+
+
+def _composed(path: Path) -> Path:
+    return tuple(unicodedata.normalize("NFC", key) for key in path)
 
 
 def _nearest(wanted: str, keys: list[str]) -> str:

@@ -49,6 +49,7 @@ _OTHER = (
     " decimallatitude decimallongitude eventdate occurrenceid basisofrecord issue"
 ).split()
 _EMPTY = {"na", "n/a", "n.a.", "#n/a", "nan", "null", "<na>"}
+_EMPTY |= {"#ref!", "#name?", "#value!", "#null!", "#num!", "#div/0!"}  # of a formula in Excel
 _MARKS = re.compile(r"[-\u2013\u2014_.?]+")  # '-', '--', '?' ... in the place of a name
 # what is written in the place of a rank that nobody knows or that a taxon does not have: taxa that
 # share such a word are not related by it

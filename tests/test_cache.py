@@ -717,6 +717,8 @@ def test_what_pillow_reads_is_read_whatever_its_suffix(tmp_path, suffix):
         (b"%PDF-1.7", "but PDF"),
         (b"<!DOCTYPE html><html>", "but a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "but a pointer of Git LFS"),
+        (b'\n<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "but XML"),
+        (b"/annex/objects/MD5E-s1--x.jpg\n", "git annex get"),
         (b"II*\0\xff\xff\xff\xff", "list of tags of this TIFF file is damaged"),
     ],
 )

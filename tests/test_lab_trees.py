@@ -1,8 +1,13 @@
 """Class trees as people have them: words in the place of ranks, numbered rows, repeated lines."""
 
-import pytest
+import unicodedata
 
-from hierarchies import read_tree
+import pytest
+from images import make_folder
+
+from data.folder import living_classes
+from hierarchies import read_tree, scan_folders
+from hierarchies.naming import node_named
 
 
 @pytest.fixture
@@ -127,3 +132,19 @@ def test_a_lineage_that_ends_above_the_taxon_is_followed_by_its_name(tree_of, ti
 def test_a_column_order_of_numbers_is_no_rank(tree_of):
     tree = tree_of("order,family,species\n1,A,a\n2,A,b\n3,B,c\n").hierarchy
     assert tree.class_paths == (("A", "a"), ("A", "b"), ("B", "c"))
+
+
+def test_names_that_are_typed_fit_folders_of_a_mac(tmp_path):
+    mac = unicodedata.normalize("NFD", "Zoé")
+    for name in (f"{mac}/a", f"{mac}/b", "x/c"):
+        make_folder(tmp_path, {name: 4})
+    tree = scan_folders(tmp_path).hierarchy
+    assert tree.path(node_named(tree, "Zoé", "--hold_out")) == (mac,)
+    assert tree.path(node_named(tree, "Zoé/b", "--hold_out")) == (mac, "b")
+    assert scan_folders(tmp_path, exclude=["Zoé/a"]).hierarchy.num_classes == 2
+    assert living_classes(tree, ["Zoé"]).tolist() == [False, False, True]
+
+
+def test_an_error_of_a_formula_is_an_empty_cell(tree_of):
+    tree = tree_of("order,family,species\nA,#REF!,a\nA,F,b\nB,#N/A,c\n").hierarchy
+    assert tree.class_paths == (("A", "a"), ("A", "F", "b"), ("B", "c"))

@@ -4,6 +4,7 @@ class folders, and faults named with their line.
 
 import csv
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -458,3 +459,9 @@ def test_labels_of_a_table_are_not_called_folders(three, tmp_path):
     given = {"dataset": "folder", "data_dir": tmp_path / "set", "table": tmp_path / "t.csv"}
     with pytest.raises(ValueError, match="one class, 'a'.*--levels COLUMN"):
         data.load(given)
+
+
+def test_accents_of_a_table_from_a_mac_are_those_of_the_folder(three, tmp_path):
+    (tmp_path / "set" / "im" / "é.png").touch()
+    decomposed = unicodedata.normalize("NFD", "im/é.png")
+    assert three(["file,label", f"{decomposed},a", "im/0.png,b"]).files == ("im/0.png", "im/é.png")
