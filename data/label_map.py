@@ -69,9 +69,11 @@ def apply_label_map(
     left_out = [column for column in (raw, at) if column is not None and not levels]
     kept = [column for column in range(len(header)) if column not in left_out]
     narrow = [row._replace(cells=[row.cells[column] for column in kept]) for row in rows]
-    paths, notes, levels_of = paths_of_rows(
-        source, [header[column] for column in kept], narrow, levels
-    )
+    titles = [header[column] for column in kept]
+    try:
+        paths, notes, levels_of = paths_of_rows(source, titles, narrow, levels)
+    except ValueError as error:
+        raise ValueError(_with_own_flag(str(error))) from error
     found = _taxa(source, rows, raw, paths)
     taxa = [found.get("/".join(path)) or found.get(path[-1]) for path in classes]
     missing = [format_path(path) for path, taxon in zip(classes, taxa) if taxon is None]
@@ -88,7 +90,7 @@ def apply_label_map(
         groups=collection.groups,
         boxes=collection.boxes,
         order=[f"{i:012}" for i in range(len(own))],  # as they are
-        notes=(*collection.notes, *(f"{source}: {note}" for note in notes)),
+        notes=(*collection.notes, *(f"{source}: {_with_own_flag(note)}" for note in notes)),
         ranks=levels_of,
     )
     note = (
@@ -113,6 +115,11 @@ def _taxa(
                 " the collection with --label_map_set"
             )
     return {label: path for label, (path, _) in found.items()}
+
+
+def _with_own_flag(text: str) -> str:
+    """What is said of a table, with the flag that names the columns of a label map."""
+    return text.replace("--levels ", "--label_map_levels ")
 
 
 def _label(cell: str) -> str:

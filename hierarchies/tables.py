@@ -647,10 +647,11 @@ def _paths_of_cells(
                 source,
                 row.line,
                 "no level is filled; fill in the class or remove the line (levels are"
-                f" {', '.join(header[at] for at in levels)})",
+                f" {', '.join(header[at] for at in levels)}; {_LEVELS_FLAG})",
             )
         lowest = [at for at in filled if at != label] or filled  # a label has no rank
-        gaps = [header[at] for at in levels[: levels.index(lowest[-1])] if at not in filled]
+        above = levels[: levels.index(lowest[-1])]
+        gaps = [header[at] for at in above if ranks.is_empty(row.cells[at])]
         skipped += [(row.line, gaps[0])] if gaps else []
         keys = [checked_key(source, row.line, row.cells[at]) for at in filled]
         if filled[-1] == label and keys[-2:-1] == keys[-1:]:  # the taxon is of the rank above

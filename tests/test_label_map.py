@@ -41,6 +41,7 @@ def test_labels_become_their_taxa_and_those_of_one_taxon_one_class(images, tmp_p
     assert splits.files == scan_folders(images).files
     np.testing.assert_array_equal(splits.labels, np.repeat([0, 0, 2, 1], 6))
     assert any("4 labels become 3 classes (--label_map)" in note for note in splits.notes)
+    assert any("--label_map_levels COLUMN" in note for note in splits.notes)
 
 
 def test_levels_may_be_named(images, tmp_path):
