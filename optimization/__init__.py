@@ -8,11 +8,4 @@ from optimization.schedules import SCHEDULES, build_schedule
 
 OPTIONS = (*optimizers.OPTIONS, *schedules.OPTIONS, *steps.OPTIONS, *choosing.OPTIONS)
 
-__all__ = [
-    "OPTIMIZERS",
-    "OPTIONS",
-    "SCHEDULES",
-    "build_schedule",
-    "current_lr",
-    "parameter_groups",
-]
+__all__ = ["OPTIMIZERS", "OPTIONS", "SCHEDULES", "build_schedule", "current_lr", "parameter_groups"]

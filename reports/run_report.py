@@ -96,12 +96,7 @@ def explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
     shows is a key of `run_data`, and run_page.js or run_plots.js draws it at its identifier.
     """
     return (
-        (
-            "per-class",
-            "Classes",
-            "Click a heading to sort; search by a part of a name.",
-            (),
-        ),
+        ("per-class", "Classes", "Click a heading to sort; search by a part of a name.", ()),
         ("per-level", "Superclasses", "What is right when answers count at each superclass.", ()),
         (
             "confusion",

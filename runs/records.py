@@ -22,15 +22,7 @@ METHOD_ORDER = ("softmax", "normface", "DR")
 GROUP = ["dataset", "hierarchy"]
 ROW = [*GROUP, "method", "options"]
 # options that name a file, as options.folder_name.file_options() has them
-FILES = (
-    "weights",
-    "hierarchy",
-    "split_list",
-    "table",
-    "label_map",
-    "class_vectors",
-    "start_from",
-)
+FILES = ("weights", "hierarchy", "split_list", "table", "label_map", "class_vectors", "start_from")
 _RUN_FILES = {"config.json", "metrics.csv", "epochs.csv", "test.pkl", "last.pt", "best.pt"}
 
 

@@ -39,10 +39,7 @@ def content(folder):
 @pytest.mark.parametrize("known", [False, True], ids=["first", "again"])
 @pytest.mark.parametrize(
     "main, argv, way_out",
-    [
-        (evaluate.main, [], "make room"),
-        (visualize.main, [], "name another place with --out"),
-    ],
+    [(evaluate.main, [], "make room"), (visualize.main, [], "name another place with --out")],
     ids=["evaluate", "visualize"],
 )
 def test_what_looks_at_a_run_says_what_cannot_be_written_and_leaves_the_run_as_it_was(

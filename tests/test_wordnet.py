@@ -213,13 +213,7 @@ def test_the_shipped_tree_of_tinyimagenet_has_the_published_statistics():
         found["inner"],
         found["single_child"],
         found["height"],
-    ) == (
-        200,
-        518,
-        318,
-        223,
-        16,
-    )
+    ) == (200, 518, 318, 223, 16)
     assert found["level_sizes"] == [
         2,
         4,
@@ -268,13 +262,7 @@ def test_the_shipped_tree_of_imagenet_has_the_published_statistics_but_for_ties(
         found["inner"],
         found["single_child"],
         found["height"],
-    ) == (
-        1000,
-        1372,
-        372,
-        0,
-        15,
-    )
+    ) == (1000, 1372, 372, 0, 15)
     published = [2, 5, 22, 47, 112, 240, 403, 587, 736, 819, 887, 921, 977, 999, 1000]
     assert np.abs(np.subtract(found["level_sizes"], published)).max() == 12
     assert (distances(tree).min(), distances(tree).max()) == (2, 23) and distances(
