@@ -16,7 +16,7 @@ import startup  # isort: skip
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,29 +42,13 @@ from reports.formats import SUMMARIES
 if TYPE_CHECKING:
     from evaluation.measure import EvaluationOptions
 
-OF_IMAGES = ("cache_dir", "hierarchy", "split_list", "checkpoint", "GPU")
-OF_ONE_MODEL = (  # what --pool_folds cannot do
-    *("data_dir", "coarse", "tree", "worst", "shuffled", "tolerance", "rules", "cover"),
-)
+# groups of flags; what the chosen kind of work does not read is refused
+RUNS, IMAGES = "single runs", "single runs, embedding their images again"
+RECORD = "tables over seeds"
+SCORES, CLASSIFIER = "predictions from elsewhere", "classifiers from elsewhere"
+# what --pool_folds cannot do
+OF_ONE_MODEL = ("data_dir", "coarse", "tree", "worst", "shuffled", "tolerance", "rules", "cover")
 FEWEST_RESAMPLES = 100
-OF_RUNS = (
-    "bootstrap",
-    "on_request",
-    "shuffled",
-    "coarse",
-    "rules",
-    "cover",
-    "target_accuracy",
-    "pack",
-    "tree",
-    "worst",
-    "tolerance",
-    "data_dir",
-    "pool_folds",
-)
-OF_RECORD = ("record", "format", "compare")
-OF_CLASSIFIER = ("classifier_key", "distance")
-OF_SCORES = ("labels", "val_scores", "val_labels", "name", "collection", "seed")
 
 
 def build_parser() -> Parser:
@@ -86,11 +70,11 @@ def build_parser() -> Parser:
         help="measures to print, by name or pattern such as 'W/*', '*' for all (default: the main"
         " ones)",
     )
-    _run_flags(parser.add_argument_group("single runs"))
-    _image_flags(parser.add_argument_group("single runs, embedding their images again"))
-    _record_flags(parser.add_argument_group("tables over seeds").add_argument)
-    _score_flags(parser.add_argument_group("predictions from elsewhere").add_argument)
-    _classifier_flags(parser.add_argument_group("classifiers from elsewhere").add_argument)
+    _run_flags(parser.add_argument_group(RUNS))
+    _image_flags(parser.add_argument_group(IMAGES))
+    _record_flags(parser.add_argument_group(RECORD).add_argument)
+    _score_flags(parser.add_argument_group(SCORES).add_argument)
+    _classifier_flags(parser.add_argument_group(CLASSIFIER).add_argument)
     parser.describe(
         {
             name: str(value)
@@ -350,29 +334,21 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
     if args.classifier is not None:
         _check_classifier(parser, args)
         return
-    for name in OF_CLASSIFIER:
-        if getattr(args, name) != parser.get_default(name):
-            parser.error(f"--{name} needs --classifier WHICH")
+    _refuse(parser, args, parser.flags_of(CLASSIFIER), "needs --classifier WHICH")
     if args.scores is not None:
         _check_scores(parser, args)
         return
-    for name in OF_SCORES:
-        if getattr(args, name) != parser.get_default(name):
-            parser.error(f"--{name} needs --scores FILE")
-    needs = (
-        dict.fromkeys(OF_RECORD, "no RUN")
-        if args.run
-        else dict.fromkeys((*OF_RUNS, *OF_IMAGES, *possible([WEIGHTINGS.option])), "a RUN")
-    )
+    _refuse(parser, args, parser.flags_of(SCORES), "needs --scores FILE")
+    if not args.run:
+        of_runs = (*parser.flags_of(RUNS), *parser.flags_of(IMAGES))
+        _refuse(parser, args, of_runs, "needs a RUN")
+    else:
+        _refuse(parser, args, parser.flags_of(RECORD), "needs no RUN")
     if args.run and args.data_dir is None:
-        needs |= dict.fromkeys(OF_IMAGES, "--data_dir DIR")
-    for name, need in needs.items():
-        if getattr(args, name) != parser.get_default(name):
-            parser.error(f"--{name} needs {need}")
+        _refuse(parser, args, parser.flags_of(IMAGES), "needs --data_dir DIR")
     if args.pool_folds:
-        for name in OF_ONE_MODEL:
-            if getattr(args, name) != parser.get_default(name):
-                parser.error(f"--{name} has no meaning for --pool_folds, which has several models")
+        why = "has no meaning for --pool_folds, which has several models"
+        _refuse(parser, args, OF_ONE_MODEL, why)
     for name in sorted(_of_weightings() - weighting_options(args.weighting).keys()):
         if getattr(args, name) is not None:
             parser.error(f"--{name} has no meaning for --weighting {args.weighting}")
@@ -394,10 +370,17 @@ def _check(parser: Parser, args: argparse.Namespace) -> None:
                 parser.error(f"--on_request: {name!r} is not one of {', '.join(ON_REQUEST)}")
 
 
+def _refuse(parser: Parser, args: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """Ends with a message on the first of these flags that is given."""
+    for name in names:
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name} {why}")
+
+
 def _check_classifier(parser: Parser, args: argparse.Namespace) -> None:
     if args.hierarchy is None:
         parser.error("--classifier needs the class tree: --hierarchy FILE (see docs/trees.md)")
-    kept = {"classifier", "hierarchy", "record", "metrics", "tree", *OF_CLASSIFIER}
+    kept = {"hierarchy", "record", "metrics", "tree", *parser.flags_of(CLASSIFIER)}
     for name, value in vars(args).items():
         if name not in kept and value != parser.get_default(name) and value != []:
             raise parser.error(
@@ -412,9 +395,8 @@ def _check_scores(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("--scores needs the class tree: --hierarchy FILE (see docs/trees.md)")
     if args.val_labels is not None and args.val_scores is None:
         parser.error("--val_labels needs --val_scores FILE")
-    for name in ("compare", "format", "tree", "coarse", "data_dir", "checkpoint", "split_list"):
-        if getattr(args, name) != parser.get_default(name):
-            parser.error(f"--{name} has no meaning with --scores")
+    others = ("compare", "format", "tree", "coarse", "data_dir", "checkpoint", "split_list")
+    _refuse(parser, args, others, "has no meaning with --scores")
     for name in (args.name, args.collection):
         if name is not None and (name.startswith(".") or "/" in name or "\\" in name):
             parser.error(

@@ -115,6 +115,11 @@ class Parser(argparse.ArgumentParser):
             if action.dest in unused:
                 action.help = argparse.SUPPRESS
 
+    def flags_of(self, title: str) -> list[str]:
+        """Names of the flags in the group of that title."""
+        group = next(group for group in self._action_groups if group.title == title)
+        return [action.dest for action in group._group_actions]
+
     def _checked(self, args: Sequence[str] | None) -> list[str]:
         self._given = args = sys.argv[1:] if args is None else list(args)
         flags = {flag.lower(): flag for flag in self._option_string_actions}
