@@ -18,7 +18,7 @@ _OF_A_NETWORK = ("config.json", "model.safetensors", "pytorch_model.bin")  # as 
 TAGS = ("ema", "dynamic", "mds", "size", "val", "prior")
 
 
-def _collection(machine: Mapping, options: Mapping) -> Path:
+def collection_folder(machine: Mapping, options: Mapping) -> Path:
     """<record>/<dataset>; the user's own collections go by the name of their folder, which no
     dataset's name becomes.
     """
