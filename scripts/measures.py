@@ -10,6 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from metrics.catalogue import COLUMNS, MEASURES
+from metrics.decisions import RULES
 from metrics.measure import SECTIONS
 
 PAGE = REPOSITORY / "docs" / "measures.md"
@@ -18,6 +19,7 @@ BETTER = {"higher": "higher", "lower": "lower", None: "describes"}
 
 def page() -> str:
     """The page in Markdown: every measure with its direction, range and meaning, by section."""
+    measured = ", ".join(f"`{name}/`" for name, rule in RULES.items() if rule.measured)
     lines = [
         "# Measures",
         "",
@@ -40,8 +42,7 @@ def page() -> str:
         "|---|---|",
         "| none | of the class vectors |",
         *(f"| `{column}/` | {meaning} |" for column, meaning in COLUMNS.items()),
-        "| `majority/`, `plurality/`, `expected_information/` | of answers that back off to a"
-        " superclass by that rule |",
+        f"| {measured} | of answers that back off to a superclass by that rule |",
     ]
     for section in SECTIONS:
         lines += ["", f"## {section[0].upper()}{section[1:]}", ""]
