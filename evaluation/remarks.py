@@ -71,6 +71,13 @@ def _on_calibration(source: Source, decision: Decision) -> list[str]:
         return [
             "note: probabilities are not calibrated: there is no validation image of these classes"
         ]
+    lost = [each for each in source.runs if each.finished and each.options.get("use_val")]
+    if lost and not Source(lost[0]).has("val"):
+        return [
+            f"note: probabilities are not calibrated: {lost[0].folder / 'val.pkl'} is missing; put"
+            " a copy of the original back, or remove metrics.csv and use --resume, which writes it"
+            " again"
+        ]
     return [
         "note: probabilities are not calibrated: there are no results on a validation split"
         " (--use_val)"

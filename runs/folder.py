@@ -29,7 +29,7 @@ from files.exact_tables import read_exactly
 from files.locks import file_lock
 from files.pickles import dump_arrays, load_arrays
 from files.regular import check_regular
-from files.text import encoded, for_people, one_line
+from files.text import encoded, for_people, one_line, shortened
 from files.trunks import FOLDER as TRUNKS
 from files.trunks import find_trunk, shared_place
 from files.writing import open_to_append, remove_leftovers, write_whole
@@ -73,6 +73,18 @@ _OF_IMAGES = (
     "scores",
     "prototype_scores",
 )
+# dimensions and kinds of type that arrays have where they are, by their names
+_NUMBERS, _TEXT = "iuf", "US"
+_ARRAYS_ARE = {
+    "labels": (1, "iu"),
+    "files": (1, _TEXT + _NUMBERS),
+    "groups": (1, _TEXT + _NUMBERS),
+    "living": (1, "b" + _NUMBERS),
+    "prototype_counts": (1, _NUMBERS),
+    **dict.fromkeys(("sizes", "embeddings", "scores", "prototype_scores"), (2, _NUMBERS)),
+    **dict.fromkeys(("class_vectors", "prototypes"), (2, _NUMBERS)),
+}
+_NEEDED = ("labels", "embeddings", "scores", "class_vectors")  # others may be None
 CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
 MLFLOW = "mlflow.json"  # where the run is in MLflow, and how much of it
 STARTED_FROM = "started_from.csv"  # with --start_from, what became of each class
@@ -296,10 +308,15 @@ class Run:
             return False
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """Content of <name>.pkl, of one of ARRAYS. Only arrays and builtins are ever unpickled."""
+        """Content of <name>.pkl, of one of ARRAYS. Only arrays and builtins are ever unpickled.
+
+        Raises: RunError: If it is missing, damaged, or an array is of another kind than a run's.
+        """
         path = self.folder / f"{name}.pkl"
         try:
-            return load_arrays(path)
+            content = load_arrays(path)
+            _check_arrays(path, content)
+            return content
         except FileNotFoundError as error:
             again = "evaluate the run from its images with --data_dir"
             advice = again if self.finished else "the run did not finish: continue it with --resume"
@@ -500,11 +517,14 @@ class Run:
 
     def clear(self) -> None:
         """Removes the files of an earlier run and what was made of it, the sign of its end first;
-        all else stays.
+        all else stays. Raises: RunError: If one cannot be removed.
         """
         derived = [path.name for pattern in DERIVED for path in self.folder.glob(pattern)]
         for name in [*_CLEARED, *derived]:
-            (self.folder / name).unlink(missing_ok=True)
+            try:
+                (self.folder / name).unlink(missing_ok=True)
+            except OSError as error:  # a folder of this name, say
+                raise _unwritable(self.folder / name, error) from error
             self._forget(name)
 
     def write_epochs(self, rows: list[dict]) -> None:
@@ -698,6 +718,26 @@ class Bystander(Run):
 
     def _replace(self, name: str, content: bytes, keep: str | None = None) -> None:
         pass
+
+
+def _check_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises: ValueError: If an array is none, has other dimensions or another type than that of a
+    run, or not a row for each image.
+    """
+    images = len(arrays["labels"]) if np.ndim(arrays.get("labels")) else None
+    for name, (dimensions, kinds) in _ARRAYS_ARE.items():
+        array = arrays.get(name)
+        if array is None and (name not in _NEEDED or (name not in arrays and name != "labels")):
+            continue
+        plain = isinstance(array, np.ndarray) and array.ndim == dimensions
+        if not plain or array.dtype.kind not in kinds:
+            is_ = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+            raise ValueError(
+                f"{path} is damaged: {name!r} is {shortened(is_)}, where a run has {dimensions}"
+                f" dimensions of {'text' if 'U' in kinds else 'numbers'}"
+            )
+        if name in _OF_IMAGES and len(array) != images:
+            raise ValueError(f"{path} is damaged: {len(array)} {name} of {images} images")
 
 
 def _unwritable(path: Path, error: OSError) -> RunError:

@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 import torch
 from images import make_learnable_folder
-from recorded import write_run
+from recorded import run_main, write_run
 
+import predict
 import train
 from data.cache import build_cache
 from data.decoding import read_image, reason
@@ -389,3 +390,36 @@ def test_a_lost_best_checkpoint_is_noticed_before_the_epochs_that_are_left(
     error = capsys.readouterr().err
     assert "best.pt is missing; put a copy" in error and "--overwrite" in error
     assert len(Run(folder).epochs) == 2
+
+
+@pytest.mark.parametrize(
+    "name, spoil, words",
+    [
+        ("labels", lambda a: None, "'labels' is None"),
+        ("labels", lambda a: np.array(3), "1 dimensions of numbers"),
+        ("scores", lambda a: "hello", "'scores' is 'hello'"),
+        ("scores", lambda a: a > 0, "'scores' is bool"),
+        ("embeddings", lambda a: a.astype(str), "2 dimensions of numbers"),
+        ("sizes", lambda a: a[:-1], "sizes of 6 images"),
+        ("files", lambda a: a[:, None], "1 dimensions of text"),
+    ],
+)
+def test_arrays_that_are_not_those_of_a_run_are_refused_by_name(
+    finished, tmp_path, name, spoil, words
+):
+    folder = copied(finished, tmp_path / "seed1")
+    arrays = Run(folder).arrays("test")
+    (folder / "test.pkl").write_bytes(dump_arrays({**arrays, name: spoil(arrays[name])}))
+    with pytest.raises(RunError, match=words):
+        Run(folder).outputs("test")
+
+
+def test_predictions_without_the_arrays_that_calibrate_say_which_file_is_missing(
+    finished, images, tmp_path, capsys
+):
+    folder = copied(finished, tmp_path / "seed1")
+    (folder / "val.pkl").unlink()
+    out = tmp_path / "o.csv"
+    argv = (folder, images, "--rule", "majority", "--GPU", "cpu", "--out", out)
+    status, said, _ = run_main(predict.main, capsys, *argv)
+    assert status == 0 and "not calibrated" in said and "val.pkl is missing" in said
