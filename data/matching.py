@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hierarchies import Hierarchy
+from hierarchies.draft import NO_WIDTH
 from hierarchies.tree import format_path
 
 Path = tuple[str, ...]
@@ -133,7 +134,8 @@ def _respelt(fits: list[list[int]], ours: list[Path], theirs: list[Path]) -> dic
 
 
 def _with_blanks(path: Path) -> Path:
-    return tuple(" ".join(key.replace("_", " ").split()) for key in path)
+    seen = (key.translate(dict.fromkeys(NO_WIDTH)).replace("_", " ") for key in path)
+    return tuple(" ".join(key.split()) for key in seen)
 
 
 def _without_case(path: Path) -> Path:

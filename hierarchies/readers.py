@@ -13,7 +13,7 @@ import numpy as np
 from files.regular import check_regular
 from files.text import printable
 from hierarchies import ranks
-from hierarchies.draft import Draft, fault
+from hierarchies.draft import NO_WIDTH, Draft, fault
 from hierarchies.nested import parse_json, parse_outline
 from hierarchies.phylogeny import parse_newick, parse_nexus
 from hierarchies.tables import (
@@ -45,6 +45,7 @@ SUFFIXES = {
     ".outline": "outline",
     ".json": "json",
 }
+NEWICK_SUFFIXES = (".newick", ".nwk", ".nw", ".tree", ".tre")
 MAX_BYTES = 64 << 20  # the tree of 10,000 species with all ranks takes about 1 MB
 # of a table of images: an export of 100,000 objects of EcoTaxa has 100 MB, and takes ten times
 # that in memory
@@ -101,7 +102,8 @@ def read_tree(
     """
     if format is not None and format not in TREE_FORMATS:
         raise ValueError(f"format must be one of {', '.join(TREE_FORMATS)}, got {format!r}")
-    text, source = read_text(file), str(file)
+    # letters without width come with what is copied from a page, and nobody sees them
+    text, source = read_text(file).translate(dict.fromkeys(NO_WIDTH)), str(file)
     if format is None:
         format = "table" if levels else _format(text, PurePath(file).suffix.lower(), source)
     if levels is not None and format != "table":
@@ -267,23 +269,29 @@ def read_text(file: str | os.PathLike, most: int = MAX_BYTES) -> str:
         raise ValueError(
             f"{file} has NUL characters, as UTF-16 without its mark has: save it as UTF-8"
         )
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _format(text: str, suffix: str, source: str) -> str:
-    """Format of a file by its suffix, or by its content where the suffix does not tell it."""
+    """Format of a file by its suffix, or by its content where the suffix does not tell it or says
+    something else.
+    """
     if re.match(r"\s*#nexus\b", text, re.IGNORECASE):
         return "nexus"
-    if suffix in SUFFIXES:
-        return SUFFIXES[suffix]
-    if suffix in (".newick", ".nwk", ".nw", ".tree", ".tre"):
+    bare = text.strip()
+    begins_as_newick = text[re.match(r"(?:\s|\[[^\]]*\])*", text).end() :].startswith("(")
+    if begins_as_newick and bare.endswith(";"):
         return "newick"
+    if bare[:1] in ("{", "[") and bare[-1:] in ("}", "]"):
+        return "json"
+    named = "newick" if suffix in NEWICK_SUFFIXES else SUFFIXES.get(suffix)
+    begins = {"newick": begins_as_newick, "json": bare[:1] in ("{", "[")}
+    if bare and not begins.get(named, True):
+        raise ValueError(f"{source} does not begin as a file of {named} does; {_FORMAT_FLAG}")
+    if named is not None:
+        return named
     lines = [line for _, line in numbered_lines(text)]
-    start = "".join(lines[:1])[:1]
-    uncommented = re.match(r"(?:\s|\[[^\]]*\])*", text).end()
-    if text[uncommented : uncommented + 1] == "(" and text.rstrip().endswith(";"):
-        return "newick"
-    if start in ("{", "["):
+    if bare[:1] in ("{", "["):
         return "json"
     if any(line.startswith("--") for line in lines[1:]):
         return "outline"

@@ -813,9 +813,11 @@ def _parents(
     ]
     left_out = [title for at, title in enumerate(header) if at not in (node, above, name)]
     notes[0] += f"; left out: {', '.join(map(repr, left_out))}" if left_out else ""
-    if unknown and node != name:
+    tops = any(not up for child, up in parent.items() if child not in unknown)
+    if unknown and (node != name or tops):  # where all tops are without a row, no row is missing
         few = ", ".join(map(repr, unknown[:3]))
-        notes.append(f"{len(unknown)} parents have no row and go by their ids: {few}")
+        ids = " and go by their ids" if node != name else ", so they are at the top"
+        notes.append(f"{len(unknown)} parents have no row{ids}: {few}")
     if twice:
         notes.append(
             f"{len(twice)} names come twice below one parent and have their ids behind them, such"

@@ -100,6 +100,12 @@ def test_paths_as_find_and_people_write_them(tree_of):
         ("t.nwk", b"((a,b),c)", "if the file is whole, add it"),
         ("t.nwk", b"", "the file is empty"),
         ("t.txt", b"{\\rtf1 A/a}", "save it as plain text"),
+        (
+            "t.json",
+            b"family,species\nA,a\n",
+            "does not begin as a file of json .*--hierarchy_format",
+        ),
+        ("t.nwk", b"family,species\nA,a\n", "does not begin as a file of newick"),
     ],
 )
 def test_files_of_another_kind_are_refused_with_a_way_out(tree_of, name, content, message):
@@ -148,3 +154,28 @@ def test_names_that_are_typed_fit_folders_of_a_mac(tmp_path):
 def test_an_error_of_a_formula_is_an_empty_cell(tree_of):
     tree = tree_of("order,family,species\nA,#REF!,a\nA,F,b\nB,#N/A,c\n").hierarchy
     assert tree.class_paths == (("A", "a"), ("A", "F", "b"), ("B", "c"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "((a,b)A,c);",
+        '{"A": ["a", "b"], "B": ["c"]}',
+        "#NEXUS\nbegin trees; tree t=((a,b)A,c); end;",
+    ],
+)
+def test_what_a_file_is_counts_before_what_it_is_called(tree_of, text):
+    tree = tree_of(text, "t.csv").hierarchy
+    assert tree.class_names == ("a", "b", "c") and tree.class_paths[0] == ("A", "a")
+
+
+def test_letters_that_nobody_sees_do_not_count(tree_of):
+    tree = tree_of("\ufeff\ufefffamily,species\nA\u200b,a\nA,\u2060b\nB,c\n").hierarchy
+    assert tree.class_paths == (("A", "a"), ("A", "b"), ("B", "c"))
+    assert tree.rank_names == ("family", "species")
+
+
+def test_a_parent_without_a_row_beside_tops_that_have_one_is_noted(tree_of):
+    tree, notes = tree_of("name,parent\nCop,\na,Cop\nb,Copp\nc,Cop\n")
+    assert tree.num_classes == 3 and any("'Copp'" in note for note in notes)
+    assert not any("no row" in note for note in tree_of("child,parent\na,A\nb,A\nc,B\n").notes)
