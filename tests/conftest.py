@@ -37,7 +37,7 @@ def forked():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["all_imported"])
     with pytest.MonkeyPatch.context() as patch:  # what the server imports is found by this alone
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS.parent), str(TESTS)]))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS.parent), str(TESTS / "helpers")]))
         forkserver.ensure_running()
     return context
 

@@ -27,7 +27,7 @@ from options import command_line
 from runs.folder import Bystander, Run
 from training.team import ALONE, Team
 
-WORKER = Path(__file__).with_name("team_worker.py")
+WORKER = Path(__file__).parent / "helpers" / "team_worker.py"
 PROCESSES = 3
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(),

@@ -31,7 +31,7 @@ from models.classifier import Classifier
 from runs.folder import Run
 from training import devices, experiment, loop
 
-SOURCE = Path(__file__).with_name("fake_device.cpp")
+SOURCE = Path(__file__).parent / "helpers" / "fake_device.cpp"
 TREE_LOSSES = ("hierarchical", "hxe", "soft_labels", "label_smoothing")
 pytestmark = [
     pytest.mark.skipif(

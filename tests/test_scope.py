@@ -15,7 +15,7 @@ from metrics.calibration import calibrate
 from metrics.conformal import promise
 from metrics.posterior import softmax
 
-# C, A/A2/a, B/B1/x, A/A1, A/A2/b, B/B2/y, B/B2/z with the keys of tests/trees.py
+# C, A/A2/a, B/B1/x, A/A1, A/A2/b, B/B2/y, B/B2/z with the keys of tests/helpers/trees.py
 P = np.array([[0.1, 0.2, 0.05, 0.1, 0.15, 0.3, 0.1]])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-TREES = Path(__file__).resolve().parents[1] / "hierarchies"
+TREES = Path(__file__).resolve().parents[2] / "hierarchies"
 
 
 def shipped_wnids(name):

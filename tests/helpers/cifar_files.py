@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy._core.multiarray import _reconstruct
 
-UPPER = Path(__file__).resolve().parents[1] / "hierarchies" / "cifar100.csv"
+UPPER = Path(__file__).resolve().parents[2] / "hierarchies" / "cifar100.csv"
 
 
 class Python2Pickler(pickle._Pickler):
