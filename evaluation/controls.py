@@ -21,8 +21,9 @@ def compare_trees(source: SplitOutputs, request: EvaluationOptions) -> pd.DataFr
 
     Columns: metric; value, on the run's tree; shuffled, the mean over trees with the classes
     shuffled over the leaves; lower, upper, between which 95 % of these lie; p, one-sided: (1 +
-    number of shuffles that are at least as good) / (1 + shuffles), NaN for a measure without a
-    better direction; flat and pruned@1 .., on the trees without inner nodes below that depth.
+    number of shuffles that are at least as good, or where the measure is undefined) / (1 +
+    shuffles), NaN for a measure without a better direction; flat and pruned@1 .., on the trees
+    without inner nodes below that depth.
     Measures that no shuffle changes, such as accuracy, are left out.
 
     Args:
@@ -72,8 +73,7 @@ def on_tree(outputs: Outputs, tree: Hierarchy) -> Outputs:
 
 def _p_value(metric: str, own: float, drawn: np.ndarray) -> float:
     better = direction(metric)
-    drawn = drawn[~np.isnan(drawn)]
-    if better is None or np.isnan(own) or not len(drawn):
+    if better is None or np.isnan(own) or np.isnan(drawn).all():
         return np.nan
     ahead = drawn - own if better == "higher" else own - drawn
-    return (1 + int((ahead >= -ROUNDING).sum())) / (1 + len(drawn))
+    return (1 + int((~(ahead < -ROUNDING)).sum())) / (1 + len(drawn))

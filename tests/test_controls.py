@@ -13,6 +13,7 @@ from evaluation.measure import EvaluationOptions
 from evaluation.recorded import SplitOutputs
 from hierarchies import Hierarchy, distances
 from hierarchies.variants import pruned, shuffled
+from metrics import suite
 from reports.tables import controls_table
 
 
@@ -75,6 +76,19 @@ def test_the_severity_on_the_flat_tree_is_two_edges(table):
 def test_what_does_not_read_the_tree_is_left_out(table):
     assert "accuracy" not in table.index and "calibration_error" not in table.index
     assert np.isnan(table.loc["majority/depth", "p"])  # only describes: neither side is better
+
+
+def test_a_shuffle_without_a_value_counts_as_one_that_is_as_good(monkeypatch):
+    # the run's tree, three shuffles, flat and pruned: of .5 one shuffle is undefined, one better
+    values = iter([0.5, np.nan, 0.4, 0.6, 0.5, 0.5])
+    monkeypatch.setattr(
+        suite,
+        "evaluate",
+        lambda *_, **__: pd.DataFrame({"metric": ["W/corr"], "value": [next(values)]}),
+    )
+    source = SplitOutputs(make_outputs(TREE), None)
+    table = compare_trees(source, EvaluationOptions(shuffled=3))
+    assert table["p"].tolist() == [(1 + 2) / (1 + 3)]
 
 
 def test_a_tree_without_groups_is_worth_nothing():
