@@ -180,7 +180,19 @@ def paths_of_rows(
     else:
         used = [at for at, _ in known.ranks]
         used += [at for at in (known.epithet, known.label) if at is not None]
+    for level in levels or ():
+        if level not in header and titles.count(ranks.plain(level)) != 1:
+            listed = ", ".join(map(repr, header))
+            raise fault(source, 1, f"--levels names {level!r}, but the columns are {listed}")
     if not used:
+        one_hot = _one_hot(header, rows)
+        if len(one_hot) > 1:
+            raise fault(
+                source,
+                1,
+                f"{', '.join(map(repr, one_hot[:5]))} are columns with a 1 for the class of each"
+                " image and 0 elsewhere: write one column 'label' with the name of the class instead",
+            )
         listed = ", ".join(map(repr, header))
         raise fault(
             source,
@@ -204,6 +216,8 @@ def paths_of_rows(
         draft = _path_column(source, names, firsts, 0, None)
     else:
         classes, notes, of_levels = _paths_of_cells(source, names, firsts, [0], {})
+        if 2 * sum("/" in row.cells[0] for row in firsts) > len(firsts):
+            notes += (f"the '/' in {names[0]!r} is of a name; --levels {names[0]} reads paths",)
         draft = Draft(classes, notes=notes, ranks=of_levels)
     notes = draft.notes
     if not levels and not any("read as levels" in note for note in notes):
@@ -220,6 +234,14 @@ def _of_images(header: Sequence[str], rows: Sequence[Row]) -> ranks.Columns:
     shown = ["" if ranks.plain(title) in _FOLDERS else title for title in header]
     known = ranks.columns(shown, cells)
     return known if known.ranks or known.label is not None else ranks.columns(header, cells)
+
+
+def _one_hot(header: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """Columns of 0 and 1, if each row has a single 1 in them."""
+    marks = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+    columns = [at for at in range(len(header)) if all(row.cells[at] in marks for row in rows)]
+    single = all(sum(marks[row.cells[at]] for at in columns) == 1 for row in rows)
+    return [header[at] for at in columns] if single else []
 
 
 def _holds_paths(labels: Sequence[str]) -> bool:

@@ -396,6 +396,10 @@ def test_a_file_that_is_not_there_is_looked_for_by_its_name(three, names, messag
         (["file", "im/0.png"], "no column is known to hold classes"),
         (["file,label", "im/0.png,a", "im/1.png,NA"], "line 3: no level is filled"),
         (["file,label", "im/0.png,a, juvenile"], "a cell with ',' in it must be in quotes"),
+        (
+            ["file,A,B", "im/0.png,1,0", "im/1.png,0,1"],
+            "'A', 'B' are columns with a 1 for the class",
+        ),
     ],
 )
 def test_tables_without_titles_images_or_classes_are_refused(three, lines, message):
@@ -465,3 +469,16 @@ def test_accents_of_a_table_from_a_mac_are_those_of_the_folder(three, tmp_path):
     (tmp_path / "set" / "im" / "é.png").touch()
     decomposed = unicodedata.normalize("NFD", "im/é.png")
     assert three(["file,label", f"{decomposed},a", "im/0.png,b"]).files == ("im/0.png", "im/é.png")
+
+
+def test_a_level_that_is_no_column_is_refused_with_those_that_are(three):
+    with pytest.raises(ValueError, match="--levels names 'c', but the columns are 'a', 'b'"):
+        three(["file,a,b", "im/0.png,x,y"], levels=["a", "c"])
+
+
+def test_a_slash_in_labels_is_noted_and_makes_paths_on_demand(three):
+    lines = ["file,label", "im/0.png,A/a", "im/1.png,A/b", "im/2.png,B/c"]
+    found = three(lines)
+    assert found.hierarchy.max_depth == 1
+    assert any("--levels label reads paths" in note for note in found.notes)
+    assert three(lines, levels=["label"]).hierarchy.max_depth == 2
