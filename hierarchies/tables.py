@@ -191,7 +191,7 @@ def paths_of_rows(
                 source,
                 1,
                 f"{', '.join(map(repr, one_hot[:5]))} are columns with a 1 for the class of each"
-                " image and 0 elsewhere: write one column 'label' with the name of the class instead",
+                " image and 0 elsewhere: write one column 'label' with the class's name instead",
             )
         listed = ", ".join(map(repr, header))
         raise fault(
