@@ -31,7 +31,7 @@ class _Columns(NamedTuple):
     top: float
 
 
-def tanglegram(subject: Subject, *, fixed: bool = False) -> Drawing:
+def tanglegram(subject: Subject, title: str | None = None, *, fixed: bool = False) -> Drawing:
     """Class tree left with its inner nodes named, UPGMA tree of the class vectors right, inner
     nodes turned so that few lines cross; `fixed`: only those of the right tree, so that the
     figures of several methods have one order.
@@ -70,7 +70,7 @@ def tanglegram(subject: Subject, *, fixed: bool = False) -> Drawing:
                 va="center_baseline",
                 color=INK,
             )
-    _head(axes, columns)
+    _head(axes, columns, title)
     _scale(figure, found.right, start, columns, subject.unit)
     return Drawing(figure, _caption(subject, found, rows, fixed))
 
@@ -178,7 +178,7 @@ def _connect(
     )
 
 
-def _head(axes: Axes, columns: _Columns) -> None:
+def _head(axes: Axes, columns: _Columns, title: str | None) -> None:
     y = columns.top - 0.12
     axes.text(columns.left[0], y, "class tree", weight="bold", ha="left", va="bottom")
     axes.text(
@@ -189,6 +189,8 @@ def _head(axes: Axes, columns: _Columns) -> None:
         ha="right",
         va="bottom",
     )
+    if title is not None:
+        axes.set_title(title, weight="bold", size=11, pad=8)
 
 
 def _scale(figure: Figure, tree: DrawnTree, start: float, columns: _Columns, unit: str) -> None:
