@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from metrics.curves import recall_at
-from metrics.geometry import EPOCH_SAMPLE, QUICK_SAMPLE
+from metrics.diagnostics import EPOCH_SAMPLE, QUICK_SAMPLE
 
 DPI = 144
 RECALLED = {"depth": "depth", "info": "information"}  # what recall is of, in words

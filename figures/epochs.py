@@ -5,7 +5,7 @@ import pandas as pd
 
 from figures.common import NothingToDraw, counted
 from figures.subject import Subject
-from metrics.geometry import EPOCH_SAMPLE, QUICK_SAMPLE
+from metrics.diagnostics import EPOCH_SAMPLE, QUICK_SAMPLE
 
 SCALE = "Scale of the scores"
 # title of a panel -> its axis, and the columns of epochs.csv with their names in the legend

@@ -14,7 +14,6 @@ HOMES = {
     "Outputs": "outputs",
     "Result": "result",
     "decide": "decisions",
-    "diagnostics": "geometry",
     "evaluate": "suite",
     "fit_temperature": "calibration",
 }

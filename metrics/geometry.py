@@ -1,36 +1,23 @@
-"""Where embeddings, class vectors and prototypes lie on the sphere, and the short diagnostics of an
-epoch.
-"""
+"""Where embeddings, class vectors and prototypes lie on the sphere."""
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import logsumexp
 
-from hierarchies import Hierarchy, distances
-from metrics.inference import correlation_of_ranks
 from metrics.measure import DESCRIBES, GEOMETRY, HIGHER, SHARE, Measure
-from metrics.outputs import Outputs, sample_classes
+from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
-from metrics.ranks import rank_columns
 from metrics.result import Result, counted, mean_over_items, mean_over_samples, ratio
-from metrics.retrieval import retrieval_by_distance
 from metrics.vectors import (
     cosines_of,
-    nearest_first,
     pairwise_cosines,
-    pairwise_distances,
     present,
     unit,
     vector_sets,
 )
 
-# classes of whose pairs the figures of an epoch are, and how many are drawn where there are more:
-# a fifth of a second, which is little beside an epoch over more than a thousand classes
-EPOCH_CLASSES, EPOCH_SAMPLE = 1000, 500
-QUICK_SAMPLE = 250  # of an epoch that takes a second: a fiftieth of that
 _TINY = 1e-12  # below this a squared distance or a step is rounding
 _TINY_ANGLE = 1e-6  # radians
 ANGLES = ("angle_true", "angle_nearest", "angle_nearest_wrong", "angle_mean", "intensity")
@@ -242,64 +229,6 @@ def neural_collapse(
     return {
         name: counted(result._replace(undefined=size - n), size) for name, result in results.items()
     }
-
-
-def diagnostics(
-    class_vectors: np.ndarray,
-    prototypes: np.ndarray,
-    class_sums: np.ndarray,
-    class_sumsq: np.ndarray,
-    counts: np.ndarray,
-    hierarchy: Hierarchy,
-    distance: str,
-    quick: bool = False,
-) -> dict[str, float]:
-    """The figures for one epoch's row, cheap enough to compute after each; NaN where undefined.
-
-    Of more than 1,000 classes those of the tree are of 500 drawn at random, always the same, and
-    their names say so: `W_of_500/corr`. If `quick`, of 250 where there are more.
-
-    `var_inter`, `var_intra`, `discriminability`; `proxy_prototype_angle` in radians, mean over
-    classes; `W/corr`, and `W/p@1_level1`, `W/r_precision_level1`, `W/map@r_level1` ... for each
-    level; the last two also for prototypes (P).
-
-    Args:
-        class_vectors, prototypes: (C, D); a prototype is NaN where its class has no image.
-        class_sums, class_sumsq, counts: Of unit embeddings; see `discriminability`.
-    """
-    results = discriminability(class_sums, class_sumsq, counts)
-    results["proxy_prototype_angle"] = mean_over_items(angles_between(class_vectors, prototypes))
-    most, size = (QUICK_SAMPLE, QUICK_SAMPLE) if quick else (EPOCH_CLASSES, EPOCH_SAMPLE)
-    everything = len(class_vectors) <= most
-    classes = sample_classes(len(class_vectors), most if everything else size)
-    drawn = "" if everything else f"_of_{size}"
-    hierarchy, tree, ranks = _drawn_tree(hierarchy, tuple(classes.tolist()))
-    for name, vectors in (("W", class_vectors[classes]), ("P", prototypes[classes])):
-        kept = np.flatnonzero(present(vectors))
-        learned = pairwise_distances(vectors[kept], distance)
-        whole = len(kept) == len(vectors)
-        given = ranks if whole else rank_columns(tree[np.ix_(kept, kept)])
-        order = nearest_first(learned)
-        correlation = correlation_of_ranks(rank_columns(learned, order), given)
-        levels = retrieval_by_distance(order[0], hierarchy, kept)
-        results |= {
-            f"{name}{drawn}/{key}": result
-            for key, result in {"corr": correlation, **levels}.items()
-        }
-    return {name: result.value for name, result in results.items()}
-
-
-@lru_cache(maxsize=1)
-def _drawn_tree(
-    hierarchy: Hierarchy, classes: tuple[int, ...]
-) -> tuple[Hierarchy, np.ndarray, np.ndarray]:
-    """The tree of some classes, the path lengths between them and their ranks: no epoch changes
-    them.
-    """
-    if len(classes) < hierarchy.num_classes:
-        hierarchy = hierarchy.subset(classes)
-    table = distances.path_length(hierarchy)
-    return hierarchy, table, rank_columns(table)
 
 
 def discriminability_of(outputs: Outputs) -> dict[str, Result]:

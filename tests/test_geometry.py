@@ -7,12 +7,12 @@ from trees import FLAT, TREE
 
 from hierarchies import Hierarchy
 from metrics import inference, retrieval
+from metrics.diagnostics import diagnostics
 from metrics.geometry import (
     METRICS,
     angles_between,
     angles_of,
     class_sums,
-    diagnostics,
     discriminability,
     discriminability_of,
     embedding_angles,

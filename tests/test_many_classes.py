@@ -11,7 +11,7 @@ from trees import TREE
 
 from benchmarks import many_classes
 from data import split_table
-from metrics import catalogue, flat, geometry, hops, inference, mantel, suite
+from metrics import catalogue, diagnostics, flat, geometry, hops, inference, mantel, suite
 from metrics import outputs as metric_outputs
 from metrics import ranks as ranks_of
 from metrics.outputs import Outputs, sample_classes
@@ -105,14 +105,14 @@ def test_figures_of_an_epoch_are_of_a_sample_that_their_name_tells(monkeypatch, 
     outputs = usual()
     sums = geometry.class_sums(outputs.embeddings, outputs.labels, TREE.num_classes)
     arguments = (outputs.class_vectors, outputs.prototypes, *sums, TREE, "euc")
-    whole = geometry.diagnostics(*arguments)
-    assert geometry.diagnostics(*arguments, quick=quick).keys() == whole.keys()
+    whole = diagnostics.diagnostics(*arguments)
+    assert diagnostics.diagnostics(*arguments, quick=quick).keys() == whole.keys()
     if quick:
-        monkeypatch.setattr(geometry, "QUICK_SAMPLE", 4)
+        monkeypatch.setattr(diagnostics, "QUICK_SAMPLE", 4)
     else:
-        monkeypatch.setattr(geometry, "EPOCH_CLASSES", TREE.num_classes - 1)
-        monkeypatch.setattr(geometry, "EPOCH_SAMPLE", 4)
-    row = geometry.diagnostics(*arguments, quick=quick)
+        monkeypatch.setattr(diagnostics, "EPOCH_CLASSES", TREE.num_classes - 1)
+        monkeypatch.setattr(diagnostics, "EPOCH_SAMPLE", 4)
+    row = diagnostics.diagnostics(*arguments, quick=quick)
     expected = inference.correlations(outputs.sample(4), permutations=0)["W/corr"].value
     assert row["W_of_4/corr"] == pytest.approx(expected)
     assert {name.replace("_of_4", "") for name in row} <= set(whole)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hierarchies import Hierarchy
-from metrics.geometry import diagnostics
+from metrics.diagnostics import diagnostics
 from models import PrototypeSums
 from models.sphere import SHORTEST, unit, widen
 from training.best_class import best_class
