@@ -2,6 +2,7 @@
 or a label. Exports of EcoTaxa and COCO files, as iNaturalist's, are tables too.
 """
 
+import contextlib
 import os
 import unicodedata
 from collections import Counter
@@ -24,13 +25,14 @@ from hierarchies.tables import Row, paths_of_rows, read_rows
 
 FILE_TITLES = (
     "file filename filepath image imagepath imagefile imagename imgfilename imgfile img path"
-    " relativepath objectimage"
+    " relativepath objectimage imageid"
 ).split()
 STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of EcoTaxa
 GROUP, OBJECT = "sample_id", "object_id"
 _SHOWN = 5
 _PART_WORDS = 20  # a column with as many different words says no split
 _LOOKED_AT = 100_000  # files below the data folder, to say what a missing one may be called
+_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 _WAITING = 8  # threads that ask for files, more than there are cores: they wait for the disk
 _AT_ONCE = 1000  # files a thread asks for before it reports
 
@@ -238,14 +240,13 @@ def _file_column(source: str, header: Sequence[str], rows: list[Row], named: str
     if named is not None:
         return _column(source, header, named, "--file_column")
     titles = [ranks.plain(title) for title in header]
-    suffixes = tuple(f".{suffix.lstrip('.').lower()}" for suffix in IMAGE_EXTENSIONS)
     known = [titles.index(title) for title in FILE_TITLES if title in titles]
-    named_so = [at for at in known if rows[0].cells[at].lower().endswith(suffixes)]
+    named_so = [at for at in known if rows[0].cells[at].lower().endswith(_SUFFIXES)]
     known = named_so or [at for at in known if titles[at] != "path"]
     if known:
         return known[0]
     listed = ", ".join(map(repr, header))
-    if any(title.lower().endswith(suffixes) for title in header):
+    if any(title.lower().endswith(_SUFFIXES) for title in header):
         raise ValueError(
             f"{source}, line 1: the first row must be titles of the columns, such as file,label,"
             f" and is {listed}; add them"
@@ -304,6 +305,11 @@ def _found(
         files, missing = _as_written(root, files, missing)
     if not outside and not missing:
         return files
+    if len(missing) == len(files):
+        named = _with_suffixes(root, files)
+        if named is not None:
+            notes.append(f"the files of {source} are taken with the suffixes of the folder's")
+            return named
     if outside or len(missing) == len(files):
         start = _start_elsewhere(root, files)
         if start is not None:
@@ -340,6 +346,19 @@ def _as_written(
         else:
             files[i] = there
     return files, left
+
+
+def _with_suffixes(root: Path, files: Sequence[str]) -> list[str] | None:
+    """The files with the suffix that the table leaves out; None if that of one is not clear."""
+    images: dict[str, list[str]] = {}
+    for folder in {os.path.dirname(file) for file in files}:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(root / folder):
+                if name.lower().endswith(_SUFFIXES):
+                    path = os.path.join(folder, name)
+                    images.setdefault(os.path.splitext(path)[0], []).append(path)
+    found = [images.get(file, []) for file in files]
+    return [paths[0] for paths in found] if all(len(paths) == 1 for paths in found) else None
 
 
 def _start_elsewhere(root: Path, files: Sequence[str]) -> str | None:

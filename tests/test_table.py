@@ -377,7 +377,7 @@ def test_folders_before_the_data_folder_are_taken_off_where_all_files_are_there_
     ("names", "message"),
     [
         (["0.png", "1.png", "2.png"], "there is 'im/0.png': give --data_dir .*set/im"),
-        (["im/0", "im/1", "im/2"], "there is 'im/0.png': write the names as they are"),
+        (["0", "1", "2"], "there is 'im/0.png': write the names as they are"),
         (["im/0.PNG", "im/1.PNG", "im/2.PNG"], "there is 'im/0.png': write the names as they are"),
         (["im/0.png", "im/1.png", "im/7.png"], "line 4: 'im/7.png'; add them, or remove"),
         (["/home/me/0.png", "/home/you/1.png", "/srv/2.png"], "line 2: .* is not below"),
@@ -482,3 +482,12 @@ def test_a_slash_in_labels_is_noted_and_makes_paths_on_demand(three):
     assert found.hierarchy.max_depth == 1
     assert any("--levels label reads paths" in note for note in found.notes)
     assert three(lines, levels=["label"]).hierarchy.max_depth == 2
+
+
+def test_files_may_be_named_without_their_suffix_where_it_is_clear(three, tmp_path):
+    found = three(["image_id,label", *(f"im/{i},{'abc'[i]}" for i in range(3))])
+    assert found.files == ("im/0.png", "im/1.png", "im/2.png")
+    assert any("with the suffixes" in note for note in found.notes)
+    (tmp_path / "set" / "im" / "1.jpg").touch()
+    with pytest.raises(ValueError, match="there is 'im/0.png': write the names as they are"):
+        three(["image_id,label", *(f"im/{i},{'abc'[i]}" for i in range(3))])
