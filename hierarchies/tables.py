@@ -170,7 +170,9 @@ def paths_of_rows(
     path_at = next((titles.index(name) for name in ranks.PATHS if name in titles), None)
     if path_at is not None and titles[path_at] != "path":
         of_path = [row.cells[path_at] for row in rows]
-        path_at = None if len(known.ranks) > 1 or path_separator(of_path) is None else path_at
+        others = bool(known.ranks) or known.label is not None
+        if len(known.ranks) > 1 or (others and path_separator(of_path) is None):
+            path_at = None
     if levels:
         used = [at for at, title in enumerate(titles) if _is_named(title, header[at], levels)]
     elif path_at is not None:

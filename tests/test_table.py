@@ -430,6 +430,7 @@ def test_the_columns_that_make_the_class_are_named(three):
         ("file,higherClassification,scientificName", "{file},K; G{i},{label}", "G0/a G1/b G2/c"),
         ("file,lineage,label", "{file},K>{label},x", "a b c"),
         ("file,folder", "{file},{label}", "a b c"),
+        ("file,taxonomy", "{file},{label}", "a b c"),
     ],
 )
 def test_which_columns_of_a_table_of_images_make_the_class(three, titles, cells, paths):
