@@ -28,6 +28,12 @@ class Novelty:
         total = 0.0
         for run in source.runs:
             arrays = run.arrays_of_classes(split)
+            for name in ("files", "embeddings", "prototypes"):
+                if arrays.get(name) is None:
+                    raise ValueError(
+                        f"{run.folder / split}.pkl is damaged: it has no {name!r}; remove"
+                        " metrics.csv and use --resume, which writes it again"
+                    )
             self._prototypes.append(arrays["prototypes"][classes])
             # in the order of names, as several runs need not have one order
             order = np.argsort(np.asarray(arrays["files"]).astype(str), kind="stable")

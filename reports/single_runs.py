@@ -86,10 +86,12 @@ def _show(run: Run, request: EvaluationOptions) -> bool:
     if request.coarse is not None:
         source = source._replace(amended=coarse.amended_scores(run, Run(request.coarse)))
     shown, plain = measure.measure(source, request)
-    names = files.write_results(run, source, shown, request, checkpoint)
     own = set(run.metrics["metric"]) if run.finished else set(plain["metric"])
     asked = [name for name in shown["metric"] if name not in own]
-    print_measures(shown, request.wanted, names[0], asked)
+    table = f"evaluation{files.suffix(run, request, checkpoint)}.csv"
+    # first, for the run of a colleague may be where nothing can be written
+    print_measures(shown, request.wanted, table, asked)
+    names = files.write_results(run, source, shown, request, checkpoint)
     drawn = next((name for name in names if name.endswith(".txt")), None)
     if request.tree:
         _print_tree(run, drawn)

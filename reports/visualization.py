@@ -38,10 +38,14 @@ def visualize(
 
     Returns: The exit status: 0; 1 if something could not be read or written; 2 if nothing could.
     Raises: ValueError: If a single run is none, or is asked to be compared; if formats are asked
-        for, but no figures.
+        for, but no figures; if out is a file, or data_dir no folder.
     """
     if formats is not None and not figures:
         raise ValueError("--format is of the files that --figures draws: add --figures")
+    if out is not None and os.path.exists(out) and not os.path.isdir(out):
+        raise ValueError(f"--out {out} is a file: name a folder")
+    if data_dir is not None and not os.path.isdir(data_dir):
+        raise ValueError(f"--data_dir {data_dir}: there is no such folder")
     folders = find_folders(named)
     if len(folders) == 1:  # several are reported on whatever happens to one of them
         for name, value in (("metrics", metrics), ("comparison_only", comparison_only)):

@@ -742,8 +742,8 @@ def _check_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def _unwritable(path: Path, error: OSError) -> RunError:
     return RunError(
-        f"cannot write {path}: {error.strerror or error}; make room or permit writing there and go"
-        " on with --resume, or choose another place with --record"
+        f"cannot write {path}: {error.strerror or error}; make room or permit writing there (a"
+        " training goes on with --resume), or take another place: --record, or a copy of the run"
     )
 
 

@@ -450,3 +450,17 @@ def test_a_folder_of_images_that_is_not_there_is_refused_and_not_made(tmp_path, 
     assert (
         "there is no such folder" in capsys.readouterr().err and not (tmp_path / "nowhere").exists()
     )
+
+
+def test_measures_of_a_run_that_cannot_be_written_to_are_printed_all_the_same(
+    tmp_path, capsys, monkeypatch
+):
+    run = write_whole_run(tmp_path)
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("runs.folder.write_whole", refuse)
+    status, out, err = run_main(evaluate.main, capsys, run.folder)
+    assert status == 2 and "Read-only" in err and "a copy of the run" in err
+    assert "macro_accuracy" in out and "wrote" not in out

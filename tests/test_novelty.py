@@ -76,3 +76,12 @@ def test_several_runs_have_the_mean_of_their_distances(tmp_path):
     embeddings = [run.arrays("val")["embeddings"][:5] for run in runs]
     expected = (own[0].distances(embeddings[0]) + own[1].distances(embeddings[1])) / 2
     np.testing.assert_allclose(both.distances(np.hstack(embeddings)), expected)
+
+
+def test_arrays_that_lack_what_novelty_needs_are_named(tmp_path):
+    run = write_whole_run(tmp_path)
+    arrays = make_arrays(samples=40, seed=5)
+    for name in ("files", "prototypes"):
+        run.write_arrays("calibration", {k: v for k, v in arrays.items() if k != name})
+        with pytest.raises(ValueError, match=f"calibration.pkl is damaged: it has no '{name}'"):
+            Novelty(Source(run))

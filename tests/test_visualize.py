@@ -494,3 +494,12 @@ def test_pages_wait_for_no_large_library(tmp_path):
     assert not (run.folder / "figures").exists()
     assert not Page(run.folder / "report.html").images
     assert (tmp_path / "demo" / "report.html").is_file()
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused_before_anything_is_drawn(tmp_path, capsys):
+    finish(tmp_path, "DR-euc", 1)
+    (tmp_path / "file").touch()
+    for flag, path in (("--out", "file"), ("--data_dir", "nowhere")):
+        assert visualize.main([str(tmp_path / "demo"), flag, str(tmp_path / path)]) == 2
+        error = capsys.readouterr().err
+        assert f"{flag} {tmp_path / path}" in error and "drawing" not in error
