@@ -43,7 +43,7 @@ def visualize(
     if formats is not None and not figures:
         raise ValueError("--format is of the files that --figures draws: add --figures")
     if out is not None and os.path.exists(out) and not os.path.isdir(out):
-        raise ValueError(f"--out {out} is a file: name a folder")
+        raise ValueError(f"--out {out} is a file: name a folder, --out DIR")
     if data_dir is not None and not os.path.isdir(data_dir):
         raise ValueError(f"--data_dir {data_dir}: there is no such folder")
     folders = find_folders(named)
