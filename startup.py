@@ -74,6 +74,15 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, MAPPED)
 
 
+def replace_closed_streams() -> None:
+    """Where standard output or error is closed, as by `2>&-` in a shell, what is printed is
+    dropped. A file that is written would else take its place, and get what libraries print.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+
+
 def set_up_streams() -> None:
     """Makes standard output and error replace characters that they cannot encode, and print those
     that control a terminal as escapes.
@@ -120,6 +129,7 @@ def _end_without_memory(report: Callable, failure) -> None:
     report(failure)
 
 
+replace_closed_streams()
 keep_freed_memory()
 sys.excepthook = _quietly
 sys.unraisablehook = functools.partial(_end_without_memory, sys.unraisablehook)

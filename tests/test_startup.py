@@ -59,3 +59,11 @@ def test_a_complaint_is_written_in_one_piece(monkeypatch):
     monkeypatch.setattr(startup.sys, "stderr", stream)
     startup.complain("error: lost\ngo on with: this")
     assert pieces == ["error: lost\ngo on with: this\n"]
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_a_script_whose_streams_are_closed_ends_as_others(closed):
+    code = "import startup, sys; startup.set_up_streams(); print(1); startup.complain('2')"
+    code += "; sys.stdout.flush(); startup.leave(0)"
+    command = f'"{sys.executable}" -c "{code}" {closed}'
+    assert subprocess.run(command, shell=True, cwd=ROOT, timeout=60).returncode == 0
