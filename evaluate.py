@@ -472,6 +472,11 @@ def _show_scores(args: argparse.Namespace) -> int:
     name = args.name or Path(args.scores).stem
     folder = Path(args.record, args.collection, name, f"seed{args.seed}")
     options = {"dataset": args.collection, "method": name, "seed": args.seed}
+    if foreign.is_of_others(folder, test):
+        print(
+            f"note: {folder} held other predictions, which these replace: to keep several, give"
+            " each a --name or a --seed of its own"
+        )
     foreign.make_run(folder, tree, test, val, options)
     return {True: 0, False: 1, None: 2}[single_runs.show_run(folder, _request(args))]
 

@@ -377,6 +377,9 @@ def _check_table(parser: Parser, args: argparse.Namespace) -> None:
         )
     if args.labels:
         parser.error("--labels takes classes from folders: leave out it or --table")
+    if not os.path.isfile(args.table):
+        kind = "it is not a file" if os.path.exists(args.table) else "there is no such file"
+        parser.error(f"--table {args.table}: {kind}")
 
 
 def _check_folder(folder: str) -> None:

@@ -155,6 +155,19 @@ def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, 
     return values.astype(np.float32), [note]
 
 
+def is_of_others(folder: str | os.PathLike, test: Predictions) -> bool:
+    """Whether a run of other predictions is there, which `make_run` would replace."""
+    run = Run(folder)
+    try:
+        if not run.exists or run.config.get("source") != SCORES:
+            return False
+        before = run.arrays("test")
+    except RunError:  # damaged
+        return False
+    names = ("labels", "scores", "files")
+    return not all(np.array_equal(before.get(name), getattr(test, name)) for name in names)
+
+
 def make_run(
     folder: str | os.PathLike,
     tree: Hierarchy,

@@ -309,3 +309,11 @@ def test_labels_of_images_without_scores_are_counted_and_two_labels_refused(tmp_
     labels.write_text("file,label\n1,B\n0,A\n1,A\n", "utf-8")
     with pytest.raises(ValueError, match="'1' has several labels there"):
         read_predictions(tmp_path / "net.npz", tree, "tree", str(labels))
+
+
+def test_other_predictions_of_one_name_are_said_to_be_replaced(tmp_path, call):
+    file = tmp_path / "net.csv"
+    for seed, said in ((0, False), (0, False), (1, True)):
+        as_table(make_arrays(TREE, seed=seed)).to_csv(file, index=False)
+        status, out, _ = call(file)
+        assert status == 0 and ("held other predictions, which these replace" in out) == said

@@ -299,6 +299,7 @@ def test_no_file_of_a_run_and_no_table_that_is_read_is_replaced(runs, capsys, tm
         ("--out", folder / "predictions_test.csv", "a file of the run in that folder"),
         ("--counts", table, "objects.csv is the table and would be replaced"),
         ("--out", "-", "a file is written, not the standard output"),
+        ("--table", tmp_path / "nowhere.csv", "nowhere.csv: there is no such file"),
     ):
         before = os.path.isfile(path) and open(path, "rb").read()
         other = ["--out", tmp_path / "o.csv"] if flag != "--out" else []
