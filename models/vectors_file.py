@@ -9,7 +9,7 @@ import torch
 
 from files.foreign_arrays import load_foreign_arrays
 from files.regular import check_regular
-from files.text import some_of
+from files.text import printable, shortened, some_of
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
@@ -32,7 +32,7 @@ def read_vectors(path: str | Path, hierarchy: Hierarchy) -> tuple[torch.Tensor, 
         for text in {format_path(keys), name}:
             known.setdefault(text, []).append(c)
     found: dict[int, np.ndarray] = {}
-    others = 0
+    others: list[str] = []
     for where, name, vector in _rows(path):
         classes = known.get(name, [])
         if len(classes) > 1:
@@ -41,7 +41,7 @@ def read_vectors(path: str | Path, hierarchy: Hierarchy) -> tuple[torch.Tensor, 
                 f" the path, such as {format_path(hierarchy.class_paths[classes[0]])!r}"
             )
         if not classes:
-            others += 1
+            others.append(name)
             continue
         if classes[0] in found:
             raise ValueError(f"--class_vectors {path}, {where}: {name!r} comes twice")
@@ -61,13 +61,21 @@ def read_vectors(path: str | Path, hierarchy: Hierarchy) -> tuple[torch.Tensor, 
     if missing:
         raise ValueError(
             f"--class_vectors {path} has no row for {len(missing)} of {hierarchy.num_classes}"
-            f" classes: {some_of(missing, 5)}"
+            f" classes: {some_of(missing, 5)}{_called(others)}"
         )
     note = f"class vectors from {path.name}"
     if others:
-        note += f"; {others} of its rows are of no class of the tree and left out"
+        note += f"; {len(others)} of its rows are of no class of the tree and left out"
     rows = np.stack([found[c] for c in range(hierarchy.num_classes)])
     return torch.from_numpy(rows.astype(np.float32)), note
+
+
+def _called(others: list[str]) -> str:
+    """What rows are called that are of no class, for a message that classes have none."""
+    if not others:
+        return ""
+    some = some_of(others, 3, lambda name: repr(printable(shortened(name))))
+    return f"; rows are called {some}, as is no class: write names or paths as the tree has them"
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -77,6 +85,10 @@ def _rows(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
         if path.suffix.lower() == ".npz":
             arrays = load_foreign_arrays(path)
             names, vectors = arrays["classes"], arrays["vectors"]
+            if vectors.dtype.kind not in "iuf":
+                raise ValueError(f"vectors are of type {vectors.dtype}, not numbers")
+            if names.dtype.kind == "S":
+                names = np.char.decode(names, "utf-8", "backslashreplace")
             if vectors.ndim != 2 or names.shape != vectors.shape[:1]:
                 raise ValueError(
                     f"classes {names.shape} and vectors {vectors.shape} do not belong together"
@@ -91,7 +103,13 @@ def _rows(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
         raise ValueError(f"--class_vectors {path} cannot be read: {error}") from None
     lines = text.splitlines()
     delimiter = max("\t;,", key=(lines or [""])[0].count)
-    for number, cells in enumerate(csv.reader(lines, delimiter=delimiter), 1):
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        where = f"--class_vectors {path}, line {reader.line_num}"
+        raise ValueError(f"{where}: this is not a row of a table: {error}") from None
+    for number, cells in enumerate(rows, 1):
         if not cells:
             continue
         try:

@@ -408,6 +408,8 @@ def test_class_vectors_from_a_file_go_by_path_or_unique_name(tmp_path):
         ([["y", "nan", 1]], "line 1: the vector of 'y' is zero or has numbers that are not finite"),
         ([["y", 1, 0], ["a/x", "b", 1]], "line 2: what follows the name must be numbers"),
         ([["y", 1, 0]], "no row for 2 of 3 classes: a/x, b/x"),
+        ([["Y", 1, 0]], "no row for 3 of 3 .*; rows are called 'Y', as is no class: write names"),
+        ([["y" * 200_000, 1]], "line 1: this is not a row of a table"),
         (None, "cannot be read"),
     ],
 )
@@ -417,6 +419,18 @@ def test_a_file_of_class_vectors_is_refused_by_line(tmp_path, rows, message):
     if rows is not None:
         write_table(file, rows)
     with pytest.raises(ValueError, match=message):
+        read_vectors(file, tree)
+
+
+def test_arrays_of_class_vectors_are_of_numbers_and_names_may_be_bytes(tmp_path):
+    tree, file = Hierarchy.from_paths([("a",), ("b",)]), tmp_path / "v.npz"
+    np.savez(file, classes=np.array(["b", "a"], "S"), vectors=np.array([[1.0, 0.0], [0.0, 2.0]]))
+    assert_close(read_vectors(file, tree)[0], torch.tensor([[0.0, 2.0], [1.0, 0.0]]))
+    np.savez(file, classes=["a", "b"], vectors=np.ones((2, 2)) + 1j)
+    with pytest.raises(ValueError, match="vectors are of type complex128, not numbers"):
+        read_vectors(file, tree)
+    file.write_bytes(b"PK\x03\x04 damaged")
+    with pytest.raises(ValueError, match="v.npz cannot be read: it is damaged"):
         read_vectors(file, tree)
 
 
