@@ -41,7 +41,7 @@ def test_arrays_come_back_and_other_pickles_are_refused(tmp_path):
     run.write_arrays(
         "test",
         {
-            "labels": np.arange(3),
+            "labels": np.arange(2),
             "files": np.array(["a", "ü"]),
             "scores": np.ones((2, 2), np.float32),
         },

@@ -201,8 +201,9 @@ def test_a_comparison_is_sorted_filtered_and_drawn_in_the_browser(tmp_path, brow
             )
             run.write_table("epochs.csv", make_epochs())
             if "<" not in name:
-                vectors = make_outputs(tree, 12, seed).class_vectors
-                run.write_arrays("test", {"class_vectors": vectors})
+                made = make_outputs(tree, 12, seed)
+                arrays = {"labels": made.labels, "class_vectors": made.class_vectors}
+                run.write_arrays("test", arrays)
     out = tmp_path / "out"
     assert visualize.main([str(tmp_path / "demo"), "--comparison_only", "--out", str(out)]) == 0
     text, copy = (out / "report.html").read_text("utf-8"), tmp_path / "copy.html"
