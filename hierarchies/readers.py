@@ -50,7 +50,10 @@ MAX_BYTES = 64 << 20  # the tree of 10,000 species with all ranks takes about 1 
 # of a table of images: an export of 100,000 objects of EcoTaxa has 100 MB, and takes ten times
 # that in memory
 MAX_TABLE_BYTES = 256 << 20
-_FORMAT_FLAG = f"say what it is with --hierarchy_format: {', '.join(TREE_FORMATS)}"
+_FORMAT_FLAG = (
+    f"let its name end in what it is ({', '.join(SUFFIXES)}, .nwk), or in training say it with"
+    f" --hierarchy_format: {', '.join(TREE_FORMATS)}"
+)
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
