@@ -25,12 +25,14 @@ class CocoRows(NamedTuple):
     Fields:
         header, rows: As of `hierarchies.tables.read_rows`; the first column has the files.
         levels: Columns of the class where they are not known by their titles, else None.
+        of_images: Columns that are not of the class, whatever they are called.
         notes: What the user should be told.
     """
 
     header: list[str]
     rows: list[Row]
     levels: list[str] | None
+    of_images: list[str]
     notes: list[str]
 
 
@@ -44,13 +46,15 @@ def read_coco(table: str | os.PathLike, source: str, boxes: bool = False) -> Coc
     content = _loaded(table, source)
     images = _by_id(source, "images", content["images"])
     categories = _by_id(source, "categories", content["categories"])
-    titles = {key: ranks.plain(key) for entry in categories.values() for key in entry}
+    names = {key for entry in categories.values() for key in entry if isinstance(entry[key], str)}
+    titles = {key: ranks.plain(key) for key in names}  # a number is none: 'order' is of a list
     found = sorted((ranks.RANKS.index(t), key) for key, t in titles.items() if t in ranks.RANKS)
     known = [key for _, key in found]
     above = {} if known else _supercategories(source, categories)
     depth = max(map(len, above.values()), default=0)
     upper = [SUPERCATEGORY, *(f"{SUPERCATEGORY} {n}" for n in range(2, depth + 1))][:depth]
-    fields = _plain_fields(images.values())
+    own = ["file_name", *known, *upper, "label"]
+    fields = [field for field in _plain_fields(images.values()) if field not in (*own, *BOX)]
     rows, used = [], set()
     for number, annotation in enumerate(content["annotations"], 1):
         image_id, image = _named(source, number, annotation, "image", images)
@@ -71,8 +75,8 @@ def read_coco(table: str | os.PathLike, source: str, boxes: bool = False) -> Coc
             f"{len(images) - len(used)} of {len(images)} images of {source} have no annotation and"
             " are not used"
         )
-    header = ["file_name", *known, *upper, "label", *fields, *(BOX if boxes else ())]
-    return CocoRows(header, rows, [*upper, "label"] if upper else None, notes)
+    header = [*own, *fields, *(BOX if boxes else ())]
+    return CocoRows(header, rows, [*upper, "label"] if upper else None, fields, notes)
 
 
 def _loaded(table: str | os.PathLike, source: str) -> Mapping:
@@ -95,7 +99,7 @@ def _by_id(source: str, what: str, entries: list) -> dict[object, Mapping]:
     found: dict[object, Mapping] = {}
     for number, entry in enumerate(entries, 1):
         key = entry.get("id") if isinstance(entry, Mapping) else None
-        if not isinstance(key, (int, str)):
+        if not isinstance(key, (int, float, str)):  # pandas makes floats of ids
             shown = json.dumps(entry)[:60]
             raise ValueError(f"{source}: entry {number} of {what!r} has no 'id': {shown}")
         if found.setdefault(key, entry) != entry:
@@ -111,7 +115,7 @@ def _named(
 ) -> tuple[object, Mapping]:
     """Id and entry of the image or the category of an annotation."""
     key = annotation.get(f"{what}_id") if isinstance(annotation, Mapping) else None
-    if not isinstance(key, (int, str)) or key not in known:
+    if not isinstance(key, (int, float, str)) or key not in known:
         listed = {"image": "images", "category": "categories"}[what]
         raise ValueError(
             f"{source}: annotation {number} names an unknown {what}: its '{what}_id' is {key!r},"

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from data.boxes import read_boxes
-from data.coco import read_coco
+from data.coco import SUPERCATEGORY, read_coco
 from data.collection import PARTS, Collection, collect, part_of
 from data.progress import progress
 from files.text import printable, some_of
@@ -67,13 +67,13 @@ def read_table(
     Raises: ValueError: If a column is missing, a row lacks a file or class, a file is missing or
         has two classes or boxes; the line is named. OSError: If the table cannot be read.
     """
-    source, header, rows, files, notes, found_boxes, above, file_at = _images(
+    source, header, rows, files, notes, found_boxes, above, elsewhere = _images(
         table, root, file_column, where, boxes, box_columns
     )
     levels = above if levels is None else levels
     # what says where an image is, and with which others, does not say what it shows
     name = group_column or (GROUP if STATUS in header and GROUP in header else None)
-    said = {header[file_at], split_column, name} - {*(levels or ())}
+    said = {*elsewhere, split_column, name} - {*(levels or ())}
     kept = [at for at, title in enumerate(header) if title not in said]
     paths, path_notes, levels_of = paths_of_rows(
         source,
@@ -168,20 +168,23 @@ def _images(
     all_rows: bool = False,
 ) -> tuple:
     """The table's name, header and rows that are used, their files, notes, their boxes, the
-    columns of the class where the kind of the table says them, and that of the files.
+    columns of the class where the kind of the table says them, and those that say where an image
+    is, or what else is not of its class.
     """
     source = os.fspath(table)
     notes: list[str] = []
-    levels = None
+    of_images: list[str] = []
     if Path(table).suffix.lower() == ".json":
-        header, rows, levels, notes = read_coco(table, source, boxes)
+        header, rows, levels, of_images, notes = read_coco(table, source, boxes)
     else:
         header, rows = read_rows(read_text(table, MAX_TABLE_BYTES), source)
+        levels = _below_supercategory(header)
     rows = [row for row in rows if not _is_types(row)]
     if not rows:
         raise ValueError(f"{source} has titles, but no row of an image")
     rows = _selected(source, header, rows, where, notes, all_rows)
     at = _file_column(source, header, rows, file_column)
+    elsewhere = [header[at], *of_images, *(header[other] for other in _named_files(header, rows))]
     files = [_relative(row.cells[at], os.fspath(root)) for row in rows]
     rows, files = _without_repeats(source, header, rows, files, at, notes)
     files = _found(source, rows, files, Path(root), notes)
@@ -192,7 +195,7 @@ def _images(
         # of several objects in an image each would need a name of its own
         shown = [" ".join(f"{side:g}" for side in box) for box in found]
         _check_agreement(source, rows, files, shown, "cut to")
-    return source, header, rows, files, notes, found, levels, at
+    return source, header, rows, files, notes, found, levels, elsewhere
 
 
 def _is_types(row: Row) -> bool:
@@ -239,10 +242,9 @@ def _selected(
 def _file_column(source: str, header: Sequence[str], rows: list[Row], named: str | None) -> int:
     if named is not None:
         return _column(source, header, named, "--file_column")
-    titles = [ranks.plain(title) for title in header]
-    known = [titles.index(title) for title in FILE_TITLES if title in titles]
-    named_so = [at for at in known if rows[0].cells[at].lower().endswith(_SUFFIXES)]
-    known = named_so or [at for at in known if titles[at] != "path"]
+    known = _named_files(header, rows) or [
+        at for at in _titled_files(header) if ranks.plain(header[at]) != "path"
+    ]
     if known:
         return known[0]
     listed = ", ".join(map(repr, header))
@@ -255,6 +257,26 @@ def _file_column(source: str, header: Sequence[str], rows: list[Row], named: str
         f"{source}: no column is named like one of image files ('file', 'image', 'img_file_name'"
         f" ...), only {listed}; name it with --file_column"
     )
+
+
+def _titled_files(header: Sequence[str]) -> list[int]:
+    """Columns whose titles are those of image files, the best first."""
+    titles = [ranks.plain(title) for title in header]
+    return [titles.index(title) for title in FILE_TITLES if title in titles]
+
+
+def _named_files(header: Sequence[str], rows: Sequence[Row]) -> list[int]:
+    """Those of `_titled_files` that do hold names of image files."""
+    return [at for at in _titled_files(header) if rows[0].cells[at].lower().endswith(_SUFFIXES)]
+
+
+def _below_supercategory(header: Sequence[str]) -> list[str] | None:
+    """The columns of the class in a table that has the supercategory of COCO files and no ranks."""
+    titles = [ranks.plain(title) for title in header]
+    known = ranks.columns(header)
+    if SUPERCATEGORY not in titles or known.label is None or known.ranks:
+        return None
+    return [header[titles.index(SUPERCATEGORY)], header[known.label]]
 
 
 def _column(source: str, header: Sequence[str], name: str, flag: str) -> int:

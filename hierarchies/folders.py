@@ -51,6 +51,12 @@ _PARTS = re.compile(
     r"|(?P<test>test(?:ing)?|tst)|(?P<unclear>eval(?:uation)?|holdout))"
     r"(?:set|data|split|images?|imgs?)?"
 )
+# names of folders of one part of the work each: fold1, batch 02, station_7, 2021, 2021-05 cruise
+_NUMBERED = re.compile(
+    r"(?:(?P<what>fold|part|split|subset|set|batch|chunk|y|yr|year|month|week|day|haul|tow|net|dive"
+    r"|station|stn|site|transect|plot|plate|sample|cruise|trip|survey|campaign|deployment|run"
+    r"|session|replicate|rep|camera|cam)[\W_]*\d+|(?:19|20)\d\d(?:\d{4})?(?!\d))"
+)
 UNCLEAR = "unclear"  # of a name that some write for validation and some for the test
 _COUNTED = 100_000  # files of a hidden folder that are looked at
 _LAYOUT = (
@@ -176,28 +182,41 @@ def repeated_folders(tree: FolderTree) -> list[str]:
     """Topmost folders that hold the same classes over again, as those of folds, years or hauls do:
     fold1/Copepoda/Calanus and fold2/Copepoda/Calanus; [] if there are none.
 
-    That is folders whose names differ in digits alone, or one of which is named like a part of a
-    split, where most of their classes are in others, too; or any with all classes alike, if these
-    have groups above them: stages such as egg and adult may well be alike in all genera.
+    That is folders that are numbered parts of a collection by their names, or one of which is
+    named like a part of a split, where most of their classes are in others, too; or all, if their
+    classes are alike and in groups. Others may well be alike: species 1 and 2, or all genera, may
+    have the same stages, sexes and views.
     """
     below: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for path in tree.hierarchy.class_paths:
         if len(path) > 1:
             below[path[0]].add(path[1:])
-    together: dict[object, list[str]] = defaultdict(list)
-    for name, paths in below.items():
-        together[re.sub(r"\d+", "0", name)].append(name)
-        if min(map(len, paths)) > 1:
-            together[frozenset(paths)].append(name)
+    together: dict[str, list[str]] = defaultdict(list)
+    for name in below:
+        numbered = _NUMBERED.match(name.casefold())
+        if numbered:
+            together[numbered["what"] or "year"].append(name)
     parts = [name for name in below if part_name(name)]
-    pairs = ([part, other] for part in parts for other in below if other != part)
-    found: set[str] = set()
+    pairs = [[part, other] for part in parts for other in below if other != part]
+    found = [*below] if _are_alike(tree.hierarchy, [*below.values()]) else []
     for names in (*together.values(), *pairs):
         times = Counter(path for name in names for path in below[name])
         for name in names:
             common = sum(times[path] > 1 for path in below[name])
-            found |= {name} if common > 1 and 2 * common > len(below[name]) else set()
-    return sorted(found)
+            found += [name] if common > 1 and 2 * common > len(below[name]) else []
+    return sorted(set(found))
+
+
+def _are_alike(hierarchy: Hierarchy, classes: Sequence[set[tuple[str, ...]]]) -> bool:
+    """Whether all topmost folders have the same classes, several and in groups, and no two of one
+    name: those of taxa have names of their own, while both sexes may have the same stages.
+    """
+    if len(classes) < 2 or len(classes) < len(hierarchy.children(0)):
+        return False
+    first = classes[0]
+    names = {path[-1] for path in first}
+    in_groups = len(first) > 1 and min(map(len, first)) > 1
+    return in_groups and len(names) == len(first) and all(paths == first for paths in classes)
 
 
 def advice(names: Sequence[str]) -> list[str]:

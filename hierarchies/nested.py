@@ -60,7 +60,7 @@ def parse_json(text: str, source: str) -> Draft:
         return Draft(classes, names, tree.names[0], ranks=tree.ranks_by_path)
     if isinstance(content, dict) and {"images", "annotations", "categories"} <= set(content):
         raise fault(source, None, "this is a COCO file: give it as --table, without --hierarchy")
-    if isinstance(content, list) and any(_is_record(entry) for entry in content):
+    if isinstance(content, list) and content and all(map(_is_record, content)):
         raise fault(
             source,
             None,

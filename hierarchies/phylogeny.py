@@ -126,7 +126,8 @@ def is_support(label: str) -> bool:
 def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -> Draft:
     nodes = [_Node(first, 0)]  # in preorder
     node, above, state = nodes[0], [], "fresh"
-    after, decimals = [], []  # the kinds of the last two tokens; what may be behind a decimal comma
+    after: list[str] = []  # the kinds of the last two tokens
+    decimals: list[_Node] = []  # which may be what is behind a decimal comma
     for line, kind, value in _newick_tokens(text, source, first):
         quoted, kind = kind == "quoted", "label" if kind == "quoted" else kind
         kind = "length" if state == ":" and kind == "label" else kind
@@ -155,7 +156,9 @@ def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -
         elif kind == "label":
             node.label, node.quoted = checked_key(source, line, value), quoted
             if after == ["length", ","] and not quoted and value.isdigit():
-                decimals.append((line, value))
+                decimals.append(node)
+        elif kind == ":" and decimals and decimals[-1] is node:
+            decimals.pop()  # what has a length of its own is a class
         elif kind == "length":
             _check_length(source, line, value)
         after = [*after[-1:], kind]
@@ -169,12 +172,12 @@ def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -
             " it",
         )
     if decimals and not all(is_support(node.label) for node in _tips(nodes)):
-        line, value = decimals[0]
         raise fault(
             source,
-            line,
-            f"{value!r} behind a ',' and a branch length would be a class: are decimals written"
-            " with commas? Lengths take a point, as 0.1; put a name that is a number in quotes",
+            decimals[0].line,
+            f"{decimals[0].label!r} behind a ',' and a branch length would be a class: are decimals"
+            " written with commas? Lengths take a point, as 0.1; put a name that is a number in"
+            " quotes",
         )
     notes = _tidy(nodes, translation)
     return from_items(source, _newick_items(source, nodes))._replace(notes=tuple(notes))

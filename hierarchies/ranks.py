@@ -18,7 +18,7 @@ RANKS = (
     " subvariety form forma strain"
 ).split()
 # ranks whose titles mean other things as well, such as a place in a list or a part of a survey
-_AMBIGUOUS = "order section division form series cohort domain realm legion strain".split()
+_AMBIGUOUS = "order section division form cohort domain realm legion".split()
 EPITHETS = ("specificepithet", "speciesepithet")
 # the class itself, below all ranks: the first of these that a table has
 LABELS = (
@@ -50,7 +50,7 @@ _OTHER = (
 ).split()
 _EMPTY = {"na", "n/a", "n.a.", "#n/a", "nan", "null", "<na>"}
 _EMPTY |= {"#ref!", "#name?", "#value!", "#null!", "#num!", "#div/0!"}  # of a formula in Excel
-_MARKS = re.compile(r"[-\u2013\u2014_.?]+")  # '-', '--', '?' ... in the place of a name
+_MARKS = "-\u2013\u2014_.?"  # '-', '--', '?' ... in the place of a name
 # what is written in the place of a rank that nobody knows or that a taxon does not have: taxa that
 # share such a word are not related by it
 _UNPLACED = {
@@ -99,7 +99,7 @@ def plain(title: str) -> str:
 
 def is_empty(cell: str) -> bool:
     """Whether a cell says that there is nothing, as R, pandas, spreadsheets and people write it."""
-    return not cell or cell.casefold() in _EMPTY or _MARKS.fullmatch(cell) is not None
+    return not cell.strip(_MARKS) or cell.casefold() in _EMPTY
 
 
 def is_unplaced(cell: str) -> bool:
@@ -136,8 +136,13 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
 
 def _are_numbers(cells: Iterable[str]) -> bool:
     """Whether there are cells that are not empty, and all of these are numbers."""
-    filled = [cell for cell in cells if not is_empty(cell)]
-    return bool(filled) and all(re.fullmatch(r"[+-]?\d+([.,]\d+)?", cell) for cell in filled)
+    empty = True
+    for cell in cells:
+        if not is_empty(cell):
+            empty = False
+            if not re.fullmatch(r"[+-]?\d+([.,]\d+)?", cell):
+                return False
+    return not empty
 
 
 def class_is_rank(header: Sequence[str], rows: Sequence[Sequence[str]], at: int) -> bool:

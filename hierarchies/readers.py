@@ -285,7 +285,7 @@ def _format(text: str, suffix: str, source: str) -> str:
     begins_as_newick = text[re.match(r"(?:\s|\[[^\]]*\])*", text).end() :].startswith("(")
     if begins_as_newick and bare.endswith(";"):
         return "newick"
-    if bare[:1] in ("{", "[") and bare[-1:] in ("}", "]"):
+    if re.match(r"[{\[]\s*[\"{\[]", bare) and bare[-1] in "}]":
         return "json"
     named = "newick" if suffix in NEWICK_SUFFIXES else SUFFIXES.get(suffix)
     begins = {"newick": begins_as_newick, "json": bare[:1] in ("{", "[")}

@@ -470,9 +470,10 @@ def _path_column(
     separator = path_separator([row.cells[at] for row in rows]) or "/"
     classes = [(row.line, _path(source, row.line, row.cells[at], separator)) for row in rows]
     if label is not None:
+        names = [checked_key(source, row.line, row.cells[label]) for row in rows]
         classes = [
-            (line, (*path, checked_key(source, line, row.cells[label])))
-            for row, (line, path) in zip(rows, classes)
+            (line, path if path[-1] == name else (*path, name))
+            for name, (line, path) in zip(names, classes)
         ]
     notes = _separator_notes(separator)
     left_out = [title for column, title in enumerate(header) if column not in (at, named, label)]

@@ -113,9 +113,10 @@ def test_files_of_another_kind_are_refused_with_a_way_out(tree_of, name, content
         tree_of(content, name)
 
 
-def test_numbers_as_names_are_no_decimals_where_all_are_or_in_quotes(tree_of):
+def test_numbers_as_names_are_no_decimals_where_all_are_in_quotes_or_with_lengths(tree_of):
     assert tree_of("((1:1,2:1)x:1,3:1);", "t.nwk").hierarchy.num_classes == 3
-    assert tree_of("((a:1,'2':1)x:1,b:1);", "t.nwk").hierarchy.num_classes == 3
+    assert tree_of("((a:1,'2':1)x:1,b);", "t.nwk").hierarchy.num_classes == 3
+    assert tree_of("((a:1,2:1)x:1,b:1);", "t.nwk").hierarchy.num_classes == 3  # has a length
 
 
 def test_a_comma_behind_the_last_entry_of_translate_is_passed_over(tree_of):
@@ -133,6 +134,26 @@ def test_a_lineage_that_ends_above_the_taxon_is_followed_by_its_name(tree_of, ti
     rows = "".join(f"{name},{cell}\n" for name, cell in zip("abc", cells))
     tree = tree_of(f"scientificName,{title}\n{rows}").hierarchy
     assert [path[-1] for path in tree.class_paths] == ["a", "b", "c"] and tree.names[0] == "A"
+
+
+def test_a_lineage_that_ends_with_the_taxon_is_not_followed_by_its_name(tree_of):
+    rows = "a,R|A|a\nb,R|A|b\nc,R|C\n"
+    tree = tree_of(f"scientificName,higherClassification\n{rows}").hierarchy
+    assert tree.class_paths == (("A", "a"), ("A", "b"), ("C", "c"))
+
+
+def test_a_path_may_begin_with_a_bracket_and_a_list_of_nested_nodes_name_their_parent(tree_of):
+    tree = tree_of("[A]/a\n[A]/b\n[B]/[c]\n", "t.paths").hierarchy
+    assert tree.class_paths[2] == ("[B]", "[c]")
+    nested = (
+        '[{"name": "A", "parent": null, "children": ["a", "b"]}, {"name": "c", "parent": null}]'
+    )
+    assert tree_of(nested, "t.json").hierarchy.class_names == ("a", "b", "c")
+
+
+def test_strains_are_called_by_numbers(tree_of):
+    tree = tree_of("genus,species,strain\nA,x,1335\nA,x,1336\nB,y,7\n").hierarchy
+    assert tree.class_names == ("1335", "1336", "7")
 
 
 def test_a_column_order_of_numbers_is_no_rank(tree_of):

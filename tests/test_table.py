@@ -334,6 +334,25 @@ def test_faults_of_a_coco_file_are_named(coco_of, change, message):
         coco_of(coco(NAMED) | change)
 
 
+def test_what_a_coco_file_says_of_images_is_not_of_their_class(coco_of):
+    content = coco([entry | {"order": i} for i, entry in enumerate(NAMED)])
+    for image in content["images"]:
+        image |= {
+            "path": f"/d/{image['file_name']}",
+            "section": "S",
+            "label": "x",
+            "lineage": "K>L",
+        }
+    assert coco_of(content).hierarchy.class_paths == (("a",), ("b",), ("c",))
+
+
+def test_ids_of_a_coco_file_may_be_numbers_with_a_point(coco_of):
+    content = coco(NAMED, annotations=[{"image_id": float(i), "category_id": i} for i in range(3)])
+    for image in content["images"]:
+        image["id"] = float(image["id"])
+    assert coco_of(content).labels.tolist() == [0, 1, 2]
+
+
 def test_images_without_an_annotation_are_counted(coco_of):
     found = coco_of(coco(NAMED, annotations=[{"image_id": i, "category_id": i} for i in (0, 1)]))
     assert len(found.files) == 2 and "1 of 3 images" in found.notes[0]
@@ -422,6 +441,8 @@ def test_the_columns_that_make_the_class_are_named(three):
     [
         ("path,label", "{file},{label}", "a b c"),  # and not a class for each file
         ("image,path,label", "{i},{file},{label}", "a b c"),
+        ("file,path,label", "{file},/d/{file},{label}", "a b c"),
+        ("file,supercategory,category", "{file},X{i},{label}", "X0/a X1/b X2/c"),
         ("file,taxonomy,species", "{file},worms,{label}", "a b c"),
         ("file,folder,scientificName", "{file},im,{label}", "a b c"),
         ("file,name,genus,species", "{file},bob{i},G{i},{label}", "G0/a G1/b G2/c"),
