@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from hierarchies import ranks
@@ -46,27 +46,28 @@ def read_coco(table: str | os.PathLike, source: str, boxes: bool = False) -> Coc
     content = _loaded(table, source)
     images = _by_id(source, "images", content["images"])
     categories = _by_id(source, "categories", content["categories"])
-    names = {key for entry in categories.values() for key in entry if isinstance(entry[key], str)}
-    titles = {key: ranks.plain(key) for key in names}  # a number is none: 'order' is of a list
-    found = sorted((ranks.RANKS.index(t), key) for key, t in titles.items() if t in ranks.RANKS)
-    known = [key for _, key in found]
+    known = _ranks(categories.values())
     above = {} if known else _supercategories(source, categories)
     depth = max(map(len, above.values()), default=0)
     upper = [SUPERCATEGORY, *(f"{SUPERCATEGORY} {n}" for n in range(2, depth + 1))][:depth]
+    of_class = {}
+    for key, category in categories.items():
+        over = above.get(key, ())
+        taxa = [str(category.get(title) or "") for title in known]
+        taxa += [*over, *[""] * (depth - len(over)), _name(category)]
+        of_class[key] = [taxon.strip() for taxon in taxa]
     own = ["file_name", *known, *upper, "label"]
     fields = [field for field in _plain_fields(images.values()) if field not in (*own, *BOX)]
     rows, used = [], set()
     for number, annotation in enumerate(content["annotations"], 1):
-        image_id, image = _named(source, number, annotation, "image", images)
-        category_id, category = _named(source, number, annotation, "category", categories)
+        image_id = _named(source, number, annotation, "image", images)
+        category_id = _named(source, number, annotation, "category", categories)
         used.add(image_id)
-        taxa = [str(category.get(key) or "") for key in known]
-        over = above.get(category_id, ())
-        taxa += [*over, *[""] * (depth - len(over))]
-        rest = [str(image.get(field, "")) for field in fields]
-        cells = [str(image.get("file_name", "")), *taxa, _name(category), *rest]
-        stripped = [cell.strip() for cell in (*cells, *(_box(annotation) if boxes else ()))]
-        rows.append(Row(Annotation(number), stripped))
+        image = images[image_id]
+        rest = [str(image.get(field, "")).strip() for field in fields]
+        rest += _box(annotation) if boxes else ()
+        file = str(image.get("file_name", "")).strip()
+        rows.append(Row(Annotation(number), [file, *of_class[category_id], *rest]))
     if not rows:
         raise ValueError(f"{source} has no annotation, and so no image with a class")
     notes = []
@@ -110,10 +111,8 @@ def _by_id(source: str, what: str, entries: list) -> dict[object, Mapping]:
     return found
 
 
-def _named(
-    source: str, number: int, annotation: object, what: str, known: Mapping
-) -> tuple[object, Mapping]:
-    """Id and entry of the image or the category of an annotation."""
+def _named(source: str, number: int, annotation: object, what: str, known: Mapping) -> object:
+    """The id of the image or the category of an annotation."""
     key = annotation.get(f"{what}_id") if isinstance(annotation, Mapping) else None
     if not isinstance(key, (int, float, str)) or key not in known:
         listed = {"image": "images", "category": "categories"}[what]
@@ -121,7 +120,17 @@ def _named(
             f"{source}: annotation {number} names an unknown {what}: its '{what}_id' is {key!r},"
             f" which is not among the ids of {listed!r}"
         )
-    return key, known[key]
+    return key
+
+
+def _ranks(categories: Collection[Mapping]) -> list[str]:
+    """The members of categories that are ranks with names, from the top down; 'order' with numbers
+    is that of a list.
+    """
+    names = {key for entry in categories for key in entry if isinstance(entry[key], str)}
+    titles = {key: ranks.plain(key) for key in names}
+    found = sorted((ranks.RANKS.index(t), key) for key, t in titles.items() if t in ranks.RANKS)
+    return [key for _, key in found]
 
 
 def _name(category: Mapping) -> str:

@@ -454,7 +454,7 @@ def _unused_splits(source: str, header: Sequence[str], rows: list[Row]) -> list[
     """A note on each column that says nothing but train, val or test, where none is asked for."""
     notes = []
     for at, title in enumerate(header):
-        words = {row.cells[at] for row in rows if not ranks.is_empty(row.cells[at])}
+        words = {word for word in {row.cells[at] for row in rows} if not ranks.is_empty(word)}
         parts = {part_of(word) for word in words} if len(words) < _PART_WORDS else {None}
         if len(parts) > 1 and None not in parts:
             notes.append(

@@ -426,10 +426,12 @@ def _lines(text: str) -> Iterator[str]:
 
 def _numbers_rows(rows: Sequence[Row]) -> bool:
     """Whether the first column has no title and only numbers the rows, as pandas and R write it."""
-    (_, (title, *others)), *below = rows
-    numbers = [row.cells[0] for row in below]
+    title, *others = rows[0].cells
+    if title or not all(others):
+        return False
+    numbers = [row.cells[0] for row in rows[1:]]
     whole = all(number.isascii() and number.isdigit() for number in numbers)
-    return not title and all(others) and whole and len(set(numbers)) == len(numbers)
+    return whole and len(set(numbers)) == len(numbers)
 
 
 def _check_titles(source: str, header: list[str], rows: list[Row]) -> None:
@@ -659,7 +661,8 @@ def _paths_of_cells(
     named: dict[Path, str] = {}
     words: dict[str, None] = {}
     for row in rows:
-        filled = [at for at in levels if not ranks.is_empty(row.cells[at])]
+        empty = [at for at in levels if ranks.is_empty(row.cells[at])]
+        filled = [at for at in levels if at not in empty]
         unplaced = [
             at
             for at in filled[:-1]
@@ -676,7 +679,7 @@ def _paths_of_cells(
             )
         lowest = [at for at in filled if at != label] or filled  # a label has no rank
         above = levels[: levels.index(lowest[-1])]
-        gaps = [header[at] for at in above if ranks.is_empty(row.cells[at])]
+        gaps = [header[at] for at in above if at in empty]
         skipped += [(row.line, gaps[0])] if gaps else []
         keys = [checked_key(source, row.line, row.cells[at]) for at in filled]
         if filled[-1] == label and keys[-2:-1] == keys[-1:]:  # the taxon is of the rank above
