@@ -12,6 +12,7 @@ from data.inner_labels import at_depth, coarse_labels, raise_labels
 from data.sharing import cap_training, choose_split_seed, hold_out_calibration, reduce_training
 from data.splits import Splits
 from data.tails import make_imbalanced
+from files.text import counted
 from hierarchies.variants import cut
 
 
@@ -84,7 +85,7 @@ def _reduce(splits: Splits, factor: float, seed: int, subset: str) -> Splits:
     kept, vanished = reduce_training(
         splits.train, splits.labels, factor, seed, stratified=subset == "stratified"
     )
-    lost = f"; {len(vanished)} classes lost their last one" if len(vanished) else ""
+    lost = f"; without any: {counted(len(vanished), 'class', 'classes')}" if len(vanished) else ""
     note = (
         f"{len(kept)} of {len(splits.train)} training images are kept (reduction_factor"
         f" {factor}){lost}"

@@ -24,6 +24,7 @@ from data.decoding import DECODERS, PASSING
 from data.unfinished import PIXELS, ROWS, STATE, is_ours, machine_of
 from files.fingerprints import FIRST, HASHES, pixels_fingerprint
 from files.locks import file_lock
+from files.text import counted
 from files.writing import out_of_space, remove_leftovers, sync_folder
 
 FORMAT = 3  # raised whenever the same images would give other pixels, files or notes
@@ -413,7 +414,7 @@ def _open(folder: Path, read: Callable | None = None) -> ImageCache | None:
     pixels = CheckedPixels.open(folder, shape, _Check(folder, sizes, fingerprints, of))
     if bad:
         notes.append(
-            f"{len(bad)} images were left out because they cannot be read:"
+            f"{counted(len(bad), 'image was', 'images were')} left out as not readable:"
             f" {', '.join(file for file, _ in bad)}"
         )
     return ImageCache(pixels, sizes, fingerprints, of, kept, bad, folder, tuple(notes))

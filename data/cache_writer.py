@@ -23,6 +23,7 @@ from data.decoding import read_image, reason
 from data.progress import progress
 from data.unfinished import PIXELS, Unfinished
 from files.fingerprints import NEWEST
+from files.text import counted
 from files.writing import Together, open_to_update, sync_folder
 
 SHOWN = 20
@@ -179,7 +180,7 @@ def refusal(bad: Sequence[Sequence[str]]) -> str:
     lines = [f"  {file}: {why}" for file, why in bad[:SHOWN]]
     more = [f"  and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
     head = (
-        f"{len(bad)} images cannot be read; remove or repair them, or leave them out with"
+        f"{counted(len(bad), 'image')} cannot be read; remove or repair, or leave out with"
         " --skip_bad_images:"
     )
     # Pillow's words for JPEG, PNG and others

@@ -73,8 +73,8 @@ def read_coco(table: str | os.PathLike, source: str, boxes: bool = False) -> Coc
     notes = []
     if len(used) < len(images):
         notes.append(
-            f"{len(images) - len(used)} of {len(images)} images of {source} have no annotation and"
-            " are not used"
+            f"without an annotation and not used: {len(images) - len(used)} of {len(images)} images"
+            f" of {source}"
         )
     header = [*own, *fields, *(BOX if boxes else ())]
     return CocoRows(header, rows, [*upper, "label"] if upper else None, fields, notes)

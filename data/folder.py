@@ -24,7 +24,7 @@ from data.sharing import (
 from data.splits import SPLITS, Splits
 from data.store import open_images
 from data.table import read_table
-from files.text import printable, some_of
+from files.text import counted, printable, some_of
 from hierarchies import (
     FolderTree,
     Hierarchy,
@@ -279,8 +279,8 @@ def _without_small_classes(
         small, 20, lambda c: f"{printable(format_path(hierarchy.class_paths[c]))} ({counts[c]})"
     )
     note = (
-        f"{len(small)} classes with fewer than {least} images are left out, with their"
-        f" {len(tree.files) - len(rows)} images (--min_images): {left_out}"
+        f"{counted(len(small), 'class', 'classes')} with fewer than {least} images left out, with"
+        f" {counted(len(tree.files) - len(rows), 'image')} (--min_images): {left_out}"
     )
     own = np.searchsorted(kept, labels[rows])
     return tree.select(rows), hierarchy.subset(kept.tolist()), own, [note]
@@ -356,12 +356,13 @@ def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
     if tree.empty_folders and not ignore_empty_folders:
         more = "".join(f"; {sentence}" for sentence in advice(tree.skipped))
         raise ValueError(
-            f"{len(tree.empty_folders)} folders hold no image: {empty}; add"
-            f" images, remove them, or leave them out with --ignore_empty_folders{more}"
+            f"{counted(len(tree.empty_folders), 'folder holds', 'folders hold')} no image: {empty};"
+            f" add images, remove, or leave out with --ignore_empty_folders{more}"
         )
     notes = []
     if tree.empty_folders:
-        notes.append(f"{len(tree.empty_folders)} folders without images were left out: {empty}")
+        count = counted(len(tree.empty_folders), "folder")
+        notes.append(f"{count} without images left out: {empty}")
     return [*notes, *left_out_notes(tree)]
 
 
@@ -376,8 +377,7 @@ def left_out_notes(tree: FolderTree, below: str = "") -> list[str]:
     if tree.skipped:
         count, names = len(tree.skipped), some_of(tree.skipped, 20, repr)
         notes.append(
-            f"{count} files{where} that are not images, or are links to folders, were left out:"
-            f" {names}"
+            f"{counted(count, 'file')}{where} left out, not images or links to folders: {names}"
         )
     notes += [f"of the files left out{where}, {sentence}" for sentence in advice(tree.skipped)]
     for path, images in tree.hidden[:3]:
@@ -552,7 +552,11 @@ def copy_notes(
     pairs = np.unique(np.stack([group, labels]), axis=1)[0]
     mixed = len(pairs) - len(counts)
     return [
-        f"{extra} images are copies of another image; {seen} test images are also in the training"
-        " split"
-        + (f", and {mixed} copies are in another class than their original" if mixed else "")
+        f"{counted(extra, 'image is a copy', 'images are copies')} of another image;"
+        f" {counted(seen, 'test image is', 'test images are')} also in the training split"
+        + (
+            f", and {counted(mixed, 'copy is', 'copies are')} in another class than the original"
+            if mixed
+            else ""
+        )
     ]

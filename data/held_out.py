@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from data.splits import CALIBRATION, SPLITS, Splits
-from files.text import printable
+from files.text import counted, printable
 from hierarchies import Hierarchy
 from hierarchies.naming import node_named
 from hierarchies.tree import format_path
@@ -60,7 +60,10 @@ def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
     held = np.flatnonzero(away & used)
     some = ", ".join(printable(format_path(tree.class_paths[c])) for c in np.flatnonzero(gone)[:5])
     more = ", ..." if gone.sum() > 5 else ""
-    note = f"{int(gone.sum())} classes are held out, {len(held)} images of theirs: {some}{more}"
+    note = (
+        f"{counted(int(gone.sum()), 'class is', 'classes are')} held out, with"
+        f" {counted(len(held), 'image')}: {some}{more}"
+    )
     return replace(
         splits,
         hierarchy=small,

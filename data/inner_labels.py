@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from data.splits import CALIBRATION, SPLITS, Splits
+from files.text import counted
 from hierarchies import Hierarchy
 
 OWN_LEAF = "."
@@ -45,11 +46,12 @@ def coarse_labels(splits: Splits, how: str) -> Splits:
     parts = {name: getattr(splits, name) for name in (*SPLITS, CALIBRATION)}
     if how == "drop":
         parts = {name: part[~coarse[part]] for name, part in parts.items()}
-        what = "are in no split (--coarse_labels drop)"
+        what = "in no split (--coarse_labels drop)"
     else:
-        what = "count as far down as their label goes (--coarse_labels use)"
+        what = "counted as far down as the label goes (--coarse_labels use)"
     _check_left(parts, coarse, how)
-    note = f"{int(coarse.sum())} images of {int(leaves.sum())} superclasses {what}"
+    images = counted(int(coarse.sum()), "image")
+    note = f"{images} of {counted(int(leaves.sum()), 'superclass', 'superclasses')}: {what}"
     return replace(
         splits,
         hierarchy=small,

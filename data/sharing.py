@@ -8,6 +8,7 @@ import torch
 from data.apportionment import apportion
 from data.groups import share_out
 from data.splits import SPLITS
+from files.text import counted
 
 # use_val -> training, validation; the rest is the test set
 FRACTIONS = {True: (0.7, 0.1), False: (0.9, 0.0)}
@@ -87,7 +88,9 @@ def given_split(
                 " where the epoch shall be chosen"
             )
     if len(val) and not use_val:
-        return (train, val[:0], test), [f"the {len(val)} val images are not used (--use_val)"]
+        return (train, val[:0], test), [
+            f"not used without --use_val: {counted(len(val), 'val image')}"
+        ]
     if use_val and not len(val):
         held = len(train) // 10
         if not held:

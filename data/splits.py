@@ -247,8 +247,9 @@ def coverage_notes(splits: Splits) -> tuple[str, ...]:
     for name, classes in splits.missing.items():
         if len(classes):
             shown = some_of(classes, 10, lambda c: printable(format_path(paths[c])))
+            have = "has" if len(classes) == 1 else "have"
             notes.append(
-                f"{len(classes)} of {splits.num_classes} classes have no {name} image: {shown}"
+                f"{len(classes)} of {splits.num_classes} classes {have} no {name} image: {shown}"
             )
     return tuple(notes)
 

@@ -18,6 +18,7 @@ from data.headers import read_headers
 from data.image_notes import ImageNotes
 from data.stream import Stream, Upscaled
 from files.fingerprints import FILES
+from files.text import counted
 
 # bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
 CACHE_LIMIT = 64e9
@@ -137,7 +138,7 @@ def _stream(
     )
     if headers.bad:
         notes.append(
-            f"{len(headers.bad)} images were left out because they cannot be read:"
+            f"{counted(len(headers.bad), 'image was', 'images were')} left out as not readable:"
             f" {_listed(headers.bad)}"
         )
     if not headers.kept:

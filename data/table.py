@@ -16,7 +16,7 @@ from data.boxes import read_boxes
 from data.coco import SUPERCATEGORY, read_coco
 from data.collection import PARTS, Collection, collect, part_of
 from data.progress import progress
-from files.text import printable, some_of
+from files.text import counted, printable, some_of
 from hierarchies import ranks
 from hierarchies.draft import place
 from hierarchies.folders import IMAGE_EXTENSIONS
@@ -89,7 +89,10 @@ def read_table(
         parts = [_part(source, row, column, header) for row in rows]
         unused = parts.count(-1)
         if unused:
-            notes.append(f"{unused} images have no split in the column {split_column!r}: not used")
+            notes.append(
+                f"{counted(unused, 'image')} without a split in the column {split_column!r}:"
+                " not used"
+            )
     else:
         notes += _unused_splits(source, header, rows)
     if name is not None:
@@ -98,8 +101,8 @@ def read_table(
         count = len({group for group in groups if group})
         alone = groups.count("")
         kept_together = "stay in one split" if parts is None else "are a group"
-        rest = f", and {alone} images without one are each for itself" if alone else ""
-        notes.append(f"images of one {name!r} {kept_together}: {count} groups{rest}")
+        rest = f", and {counted(alone, 'image')} without one, each for itself" if alone else ""
+        notes.append(f"images of one {name!r} {kept_together}: {counted(count, 'group')}{rest}")
     kept = _distinct(files)
     return collect(
         _picked(files, kept),
@@ -232,7 +235,7 @@ def _selected(
             )
         if len(kept) < len(rows):
             notes.append(
-                f"{len(rows) - len(kept)} of {len(rows)} rows are left out: {name} is not"
+                f"left out: {len(rows) - len(kept)} of {len(rows)} rows, where {name} is not"
                 f" {' or '.join(map(repr, values))} (--where {name}=VALUE chooses others)"
             )
         rows = kept
@@ -303,13 +306,14 @@ def _without_repeats(
     if empty:
         raise ValueError(
             f"{source}, {place(empty[0])}: the column {header[at]!r} names no file"
-            f" ({len(empty)} such rows); fill it in or remove the line"
+            f" ({counted(len(empty), 'such row')}); fill it in or remove the line"
         )
     kept = {}
     for number, (row, file) in enumerate(zip(rows, files)):
         kept.setdefault((file, tuple(row.cells)), number)
     if len(kept) < len(rows):
-        notes.append(f"{len(rows) - len(kept)} rows of {source} repeat another row")
+        repeat = counted(len(rows) - len(kept), "row repeats", "rows repeat")
+        notes.append(f"{source}: {repeat} another row")
     return [rows[i] for i in kept.values()], [files[i] for i in kept.values()]
 
 

@@ -15,6 +15,7 @@ from data.contents import FileContent
 from data.conversion import Box
 from data.decoding import convert_image, read_image
 from data.stream import Upscaled
+from files.text import counted
 from hierarchies.folders import (
     IMAGE_EXTENSIONS,
     UNREAD_IMAGES,
@@ -105,8 +106,8 @@ def find_images(paths: Iterable[str | os.PathLike]) -> Found:
     unread = [file for file in files if file.lower().endswith(_UNREAD)]
     if len(unread) == len(files):
         sentences = [
-            f"there is no image in {', '.join(map(str, paths)) or 'no folder'} ({len(others)} other"
-            " files)",
+            f"there is no image in {', '.join(map(str, paths)) or 'no folder'} "
+            f"({counted(len(others), 'other file')})",
             *advice([*unread, *others]),
             *_hidden_notes(hidden),
             f"images end in {', '.join(_SUFFIXES)}",

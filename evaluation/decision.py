@@ -18,6 +18,18 @@ from metrics.posterior import softmax
 from metrics.rule import TARGET_ACCURACY
 
 
+class NotSet(ValueError):
+    """The images of a run do not suffice to set a rule.
+
+    Attributes:
+        why: The message without what to do about it.
+    """
+
+    def __init__(self, why: str, way_out: str = ""):
+        super().__init__(why + way_out)
+        self.why = why
+
+
 class Decision(NamedTuple):
     """How answers are chosen from scores.
 
@@ -82,8 +94,8 @@ def choose_decision(
             `metrics.conformal` what is promised.
         options: Of the rule: its setting by hand.
 
-    Raises: ValueError: If the accuracy cannot be promised, there is no validation split, or there
-    are no such scores.
+    Raises: NotSet: If the accuracy cannot be promised, or there is no validation split. ValueError:
+    If there are no such scores.
     """
     run, scope = source.run, source.scope
     options, promised = dict(options or {}), None
@@ -93,10 +105,9 @@ def choose_decision(
         run.options.get("use_val") and needs and not source.others
     )
     if needs and not validated:
-        raise ValueError(
-            f"{_without_validation(source)} to calibrate --rule {rule} on: train with"
-            f" --use_val, set --{setting} by hand, or take a rule that needs no setting, such as"
-            " --rule majority"
+        raise NotSet(
+            f"{_without_validation(source)} to calibrate --rule {rule} on",
+            f": train with --use_val, {_by_hand(setting)}",
         )
     if not validated:
         return Decision(rule, options, scope=scope)
@@ -105,10 +116,10 @@ def choose_decision(
     values, labels = val if held_out is None else held_out
     if scope is not None and (not len(val[1]) or (needs and not len(labels))):
         if needs:
-            raise ValueError(
+            raise NotSet(
                 f"{scope.said}: there is no validation image of these classes to calibrate --rule"
-                f" {rule} on: set --{setting} by hand, or take a rule that needs no setting, such"
-                " as --rule majority"
+                f" {rule} on",
+                f": {_by_hand(setting)}",
             )
         return Decision(rule, options, scope=scope)
     fit = source.temperature
@@ -120,15 +131,18 @@ def choose_decision(
             promised = promise(rule, tree, calibrating, truths, target_accuracy)
         except ValueError as error:
             of = "" if scope is None else f"{scope.said}: "
-            raise ValueError(
-                f"{of}{error}. Or train with more images, set --{setting} by hand, or take a rule"
-                " that needs no setting, such as --rule majority"
-            ) from None
+            way_out = f". Or train with more images, {_by_hand(setting)}"
+            raise NotSet(f"{of}{error}", way_out) from None
         options[setting] = promised.value
     chosen = any(each.chose_epoch for each in source.runs)
     estimated = held_out is None and chosen
     reference = _reference(source, None if estimated else values)
     return Decision(rule, options, fit.value, fit, promised, estimated, reference, scope=scope)
+
+
+def _by_hand(setting: str) -> str:
+    """What predict.py can do without images that set a rule."""
+    return f"set --{setting} by hand, or take a rule that needs no setting, such as --rule majority"
 
 
 def _without_validation(source: Source) -> str:
@@ -148,23 +162,23 @@ def cover_threshold(source: Source, target_accuracy: float) -> tuple[float, floa
     """Least probability of the classes in an answer of several nodes, so that it holds the true
     class as often as asked, and the temperature; from the same images as the setting of a rule.
 
-    Raises: ValueError: If the run has no images to calibrate on, or too few.
+    Raises: NotSet: If the run has no images to calibrate on, or too few.
     """
     scope = source.scope
     if not source.has("val"):
-        raise ValueError(
-            f"{_without_validation(source)} to calibrate --cover on: train with --use_val"
-        )
+        why = f"{_without_validation(source)} to calibrate --cover on"
+        raise NotSet(why, ": train with --use_val")
     val = source.split("val")
     values, labels = source.split("calibration") if source.has_calibration else val
     if len(labels) * (1 - target_accuracy) < target_accuracy:  # (n + 1) target > n
         of = "" if scope is None else f"{scope.said}: "
-        raise ValueError(
+        raise NotSet(
             f"{of}an answer that holds the true class with probability {target_accuracy:g} cannot"
-            f" be promised with {len(labels)} images that calibrate: lower --target_accuracy"
+            f" be promised with {len(labels)} images that calibrate",
+            ": lower --target_accuracy",
         )
     if not len(val[1]):
-        raise ValueError(f"{scope.said}: there is no validation image of these classes")
+        raise NotSet(f"{scope.said}: there is no validation image of these classes")
     temperature = source.temperature.value
     calibrated, truths = source.calibrated(values, labels, np.float32(temperature))
     p = softmax(calibrated)

@@ -146,9 +146,9 @@ def _warn_of_other_images(run: Run, splits: data.Splits) -> None:
     if changed:
         some = ", ".join(map(printable, changed[:5])) + (", ..." if len(changed) > 5 else "")
         print(
-            f"warning: {len(changed)} of {len(splits.files)} images do not have the content that"
-            f" {run.folder} was trained and tested on: {some}; they were replaced, or Pillow reads"
-            " them differently here",
+            f"warning: the content of {len(changed)} of {len(splits.files)} images is not that"
+            f" which {run.folder} was trained and tested on: {some}; they were replaced,"
+            " or Pillow reads them differently here",
             file=sys.stderr,
         )
 

@@ -12,6 +12,7 @@ from evaluation.decision import Decision
 from evaluation.known_images import SPLITS
 from evaluation.novelty import Novelty
 from evaluation.sources import Source
+from files.text import counted
 from metrics.calibration import Temperature
 from runs.folder import Run
 
@@ -39,8 +40,10 @@ def introduction(
         )
         lines += [f"note: {note}" for note in source.scope.notes]
     if found is not None:
-        others = f"; {found.others} other files are passed over" if found.others else ""
-        lines.append(f"{len(found.files)} images{others}")
+        others = ""
+        if found.others:
+            others = f"; {counted(found.others, 'other file is', 'other files are')} passed over"
+        lines.append(counted(len(found.files), "image") + others)
         lines += [f"note: {note}" for note in found.notes]
     if not all(each.finished for each in source.runs):
         lines.append("note: this run is not finished; its best or last epoch so far answers")

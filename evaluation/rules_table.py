@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from evaluation.decision import choose_decision, cover_threshold
+from evaluation.decision import NotSet, choose_decision, cover_threshold
 from evaluation.sources import Source
 from hierarchies import Hierarchy
 from metrics.covers import least_covers
@@ -18,7 +18,7 @@ from training.scores import read_outputs, recompute_scores
 
 def compare_rules(
     run: Run, rules: Sequence[str], target_accuracy: float, cover: int = 0
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """One row a rule, and one for each number of nodes up to `cover`.
 
     Columns: rule; setting, with its name; correct, the share of test images whose class is the
@@ -36,16 +36,21 @@ def compare_rules(
         target_accuracy: What rules are set for that can promise it.
         cover: Largest number of nodes of an answer of several, see `metrics.covers`; 0 for none.
 
-    Raises: ValueError: If a rule cannot be set.
+    Returns: The table, without what cannot be set, and a sentence on each of those.
+    Raises: ValueError: If nothing that was asked for can be set.
     """
     outputs, tree = read_outputs(run, "test"), run.hierarchy
     source = Source(run)  # of all rules: its splits are read and its temperature is fitted once
     truths = tree.leaves[outputs.labels]
     share = information(tree) / max(np.log2(tree.num_classes), 1e-300)
     unseen = _held_out(run)
-    rows = []
+    rows, without = [], {}
     for name in rules:
-        decision = choose_decision(source, name, target_accuracy)
+        try:
+            decision = choose_decision(source, name, target_accuracy)
+        except NotSet as error:
+            without.setdefault(error.why, []).append(name)
+            continue
         scores = outputs.scores / np.float32(decision.temperature)
         nodes = decide(tree, scores, name, **decision.options)
         found = node_measures(tree, nodes, truths)
@@ -71,8 +76,17 @@ def compare_rules(
                 },
             }
         )
-    rows += _covers(source, outputs, target_accuracy, cover) if cover else []
-    return pd.DataFrame(rows)
+    try:
+        rows += _covers(source, outputs, target_accuracy, cover) if cover else []
+    except NotSet as error:
+        without.setdefault(error.why, []).append("--cover")
+    notes = tuple(f"left out: {', '.join(names)}: {why}" for why, names in without.items())
+    if not rows:
+        raise ValueError(
+            f"{'; '.join(notes)}. Train with --use_val and more images, lower --target_accuracy, or"
+            " compare rules that need no setting, such as --rules majority argmax"
+        )
+    return pd.DataFrame(rows), notes
 
 
 def _held_out(run: Run) -> tuple[np.ndarray, np.ndarray] | None:

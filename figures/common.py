@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from files.text import counted as counted
 from metrics.curves import recall_at
 from metrics.diagnostics import EPOCH_SAMPLE, QUICK_SAMPLE
 
@@ -54,11 +55,6 @@ def ordinal(number: int) -> str:
     endings = {1: "st", 2: "nd", 3: "rd"}
     ending = "th" if 11 <= number % 100 <= 13 else endings.get(number % 10, "th")
     return words.get(number, f"{number}{ending}")
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """'1 class', '2 classes': a number with its noun."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def recalls_note(curves: Mapping[str, pd.DataFrame]) -> str:

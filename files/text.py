@@ -83,6 +83,11 @@ def shortened(text: str, length: int = 80) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """'1 class', '2 classes': a number with its noun, and with its verb where that follows."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def some_of(
     items: Sequence, most: int, written: Callable[[Any], str] = str, between: str = ", "
 ) -> str:

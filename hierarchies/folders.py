@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from files.text import counted
 from hierarchies.tree import Hierarchy
 
 IMAGE_EXTENSIONS = tuple("jpg jpeg jfif jpe png tif tiff bmp gif webp avif".split())
@@ -229,7 +230,8 @@ def advice(names: Sequence[str]) -> list[str]:
         found = sorted((-counts[suffix], suffix) for suffix in suffixes if suffix in counts)
         if found:
             listed = ", ".join(f"{-count} .{suffix}" for count, suffix in found)
-            sentences.append(f"{-sum(count for count, _ in found)} files ({listed}) are {sentence}")
+            files = counted(-sum(count for count, _ in found), "file")
+            sentences.append(f"{files} ({listed}), {sentence}")
     nowhere = sum(counts[suffix] for suffix in IMAGE_EXTENSIONS)
     if nowhere:  # what is read is not among them
         sentences.append(
@@ -243,7 +245,7 @@ def _tree(root: Path, files: list[str], skipped: list[str], folders: list[str]) 
     owners = [file.rpartition("/")[0] for file in files]
     counts = Counter(owners)
     if not files:
-        found = f" ({len(skipped)} other files)" if skipped else ""
+        found = f" ({counted(len(skipped), 'other file')})" if skipped else ""
         sentences = "; ".join(
             [f"there is no image below the folder {str(root)!r}{found}", *advice(skipped), _LAYOUT]
         )

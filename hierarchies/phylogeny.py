@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from files.text import counted
 from hierarchies.draft import (
     ROOT,
     Draft,
@@ -195,15 +196,16 @@ def _tidy(nodes: list[_Node], translation: Mapping[str, str]) -> list[str]:
     supports = [node for node in inner if is_support(node.label) and not node.quoted]
     if supports and not all(is_support(tip.label) for tip in tips):
         notes.append(
-            f"{len(supports)} inner nodes are labelled with a number, such as"
-            f" {supports[0].label}: it is taken for a support, not for a name"
+            f"{counted(len(supports), 'inner node is', 'inner nodes are')} labelled with a number,"
+            f" such as {supports[0].label}: it is taken for a support, not for a name"
         )
         for node in supports:
             node.label = ""
     renamed = _tell_apart(nodes, is_inner)
     if renamed:
         notes.append(
-            f"{len(renamed)} inner nodes have the name of a sibling and get a number behind it,"
+            f"{counted(len(renamed), 'inner node')} with the name of a sibling, now with a number"
+            " behind it,"
             f" such as {renamed[0][0]!r} as {renamed[0][1]!r}"
         )
     return notes

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from files.regular import check_regular
-from files.text import printable
+from files.text import counted, printable
 from hierarchies import ranks
 from hierarchies.draft import NO_WIDTH, Draft, fault
 from hierarchies.nested import parse_json, parse_outline
@@ -224,7 +224,10 @@ def pruned_note(hierarchy: Hierarchy, kept: Iterable[int], source: str) -> tuple
     if not lost:
         return ()
     listed = ", ".join(repr(format_path(hierarchy.class_paths[c])) for c in lost)
-    return (f"{source}: {len(lost)} classes without images are left out of the tree: {listed}",)
+    return (
+        f"{source}: {counted(len(lost), 'class', 'classes')} without images left out of the tree:"
+        f" {listed}",
+    )
 
 
 def read_text(file: str | os.PathLike, most: int = MAX_BYTES) -> str:
@@ -377,9 +380,9 @@ def _repeated_names(hierarchy: Hierarchy) -> list[str]:
     shown = " and ".join(repr(format_path(hierarchy.path(v))) for v in nodes[:2])
     listed = ", ".join(map(repr, list(repeated)[:10])) + (", ..." if len(repeated) > 10 else "")
     return [
-        f"{len(repeated)} names stand in several places of the tree and are different nodes there,"
-        f" told apart by their paths: {listed}; {name!r} is {shown}. If they are one, correct the"
-        " levels above them"
+        f"{counted(len(repeated), 'name stands', 'names stand')} in several places of the tree, for"
+        f" different nodes, told apart by their paths: {listed}; {name!r} is {shown}. If"
+        " they are one, correct the levels above them"
     ]
 
 

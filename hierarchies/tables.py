@@ -693,7 +693,7 @@ def _paths_of_cells(
     if skipped:
         line, title = skipped[0]
         notes.append(
-            f"{len(skipped)} of {len(rows)} rows have an empty level above a filled one, which is"
+            f"{len(skipped)} of {len(rows)} rows with an empty level above a filled one, which is"
             f" skipped, such as {title} in {place(line)} (fill in cells that a spreadsheet shows"
             " merged with the one above)"
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from files.text import counted
 from hierarchies import Hierarchy
 from hierarchies.distances import of_lca, path_length
 from hierarchies.frame import frame_cosines
@@ -139,7 +140,8 @@ def _prior(
     """The class prior (C,) of the training images; adds to the notes."""
     if absent := int((np.asarray(train_counts) == 0).sum()):
         notes.append(
-            f"{absent} classes without training images count as one image in the class prior"
+            f"{counted(absent, 'class', 'classes')} without training images: one image of each is"
+            " assumed in the class prior"
         )
     counts = present(train_counts)
     return prior_from_counts(counts if soften is None else soften(counts))

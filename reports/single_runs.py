@@ -31,10 +31,9 @@ def show(named: Sequence[str], request: EvaluationOptions) -> int:
     states = [show_run(folder, request) for folder in recorded.find_folders(named)]
     if len(states) > 1:
         read = len(states) - states.count(None)
-        print(
-            f"{read} of {len(states)} runs read, {states.count(False)} of them not as recorded",
-            file=sys.stderr,
-        )
+        other = states.count(False)
+        how = f"{other} of them not as recorded" if other else "all as recorded"
+        print(f"{read} of {len(states)} runs read{f', {how}' if read else ''}", file=sys.stderr)
     return 2 if set(states) == {None} else int(not all(states))
 
 
@@ -124,10 +123,14 @@ def _print_tree(run: Run, drawn: str | None) -> None:
 
 def _compare_rules(run: Run, request: EvaluationOptions) -> str:
     """Writes and prints how decision rules answer; returns the name of the file."""
-    table = rules_table.compare_rules(run, request.rules, request.target_accuracy, request.cover)
+    table, notes = rules_table.compare_rules(
+        run, request.rules, request.target_accuracy, request.cover
+    )
     name = "answers.csv"
     run.write_table_for_people(name, table)
     _print([tables.rules_table(table, request.target_accuracy)])
+    for note in notes:
+        print(f"note: {note}\n")
     return name
 
 

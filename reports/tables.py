@@ -40,6 +40,10 @@ MAIN = (*DEFAULT_METRICS, "macro_accuracy", "severity", "ece")
 MANY = 25  # measures of one table
 
 SIMILARITY = re.compile(r"(.*/)?a?hs@\d+")  # measures over the run's own similarity of classes
+BOOTSTRAPPED = (
+    "[lower, upper]: 95 % bootstrap interval over the images of the split, drawn in whole groups"
+    " where they have some"
+)
 SYMBOLS = {"higher": " ↑", "lower": " ↓", None: ""}
 FEWEST = 3  # paired seeds of an interval: of two, Student's t is 12.7, which spans everything
 # what papers call measures; those with a number (@k) are found by what is before it
@@ -242,7 +246,7 @@ def main_table(metrics: pd.DataFrame, names: Sequence[str]) -> Table:
     ]
     notes = ["↑ higher is better, ↓ lower is better"]
     if interval:
-        notes.append("[lower, upper]: 95 % bootstrap interval over the images of the split")
+        notes.append(BOOTSTRAPPED)
     if (of_name.loc[list(names), "undefined"] > 0).any():
         notes.append("(-k): k items are left out, for which the measure is not defined")
     return Table("main measures", ("measure", "value", "n"), tuple(rows), notes=tuple(notes))
@@ -465,9 +469,7 @@ def _section_table(title: str, part: pd.DataFrame) -> Table:
         ]
         counts = list(dict.fromkeys(str(int(n)) for n in of_name["n"]))
         rows.append((name + SYMBOLS[direction(name)], *cells, "/".join(counts)))
-    notes = (
-        ["[lower, upper]: 95 % bootstrap interval over the images of the split"] if interval else []
-    )
+    notes = [BOOTSTRAPPED] if interval else []
     if (part["undefined"] > 0).any():
         notes.append(
             "(-k): k items are left out, for which the measure is not defined; n counts the others"

@@ -231,7 +231,8 @@ def test_bad_files_can_be_skipped_but_never_silently(tmp_path):
             cache.pixels
         ) == 2
         assert len(cache.bad) == 7 and any(
-            "7 images were left out" in note and "x/cut.jpg" in note for note in cache.notes
+            "7 images were left out as not readable" in note and "x/cut.jpg" in note
+            for note in cache.notes
         )
         np.testing.assert_array_equal(
             cache.pixels[1], read_image(tmp_path / "x" / "whole.jpg", resize=8).pixels
@@ -257,7 +258,7 @@ def test_an_image_beyond_pillows_limit_is_a_bad_file(tmp_path, monkeypatch):
     # above: a warning, which is silenced; above twice: an error
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
     with pytest.raises(
-        ValueError, match="1 images cannot be read.*\n  big.png: too large: .*scale it down"
+        ValueError, match="1 image cannot be read.*\n  big.png: too large: .*scale it down"
     ) as error:
         build_cache(tmp_path, ["big.png", "fine.png"])
     assert "fine.png" not in str(error.value)

@@ -54,8 +54,8 @@ def test_images_of_a_class_with_classes_inside_are_labelled_at_its_node(root):
         assert getattr(drop, name).tolist() == [i for i in part if use.has_class[i]]
     assert (~use.has_class[use.test]).sum() == 2
     assert set(split_table(drop)["split"][~drop.has_class]) == {"unused"}
-    assert any("20 images of 1 superclasses count" in note for note in use.notes)
-    assert any("20 images of 1 superclasses are in no split" in note for note in drop.notes)
+    assert any("20 images of 1 superclass: count" in note for note in use.notes)
+    assert any("20 images of 1 superclass: in no split" in note for note in drop.notes)
     assert leaf.digest == load(root).digest != use.digest
 
 

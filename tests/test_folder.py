@@ -125,8 +125,8 @@ def test_a_class_with_one_image_goes_to_training_and_is_named(root):
     assert splits.hierarchy.class_names[0] == "Calanus"
     assert [per_class(splits, name)[0] for name in ("train", "val", "test")] == [1, 0, 0]
     assert [note for note in splits.notes if "Calanus" in note] == [
-        "1 of 5 classes have no val image: Copépodes, 浮游/Calanus",
-        "1 of 5 classes have no test image: Copépodes, 浮游/Calanus",
+        "1 of 5 classes has no val image: Copépodes, 浮游/Calanus",
+        "1 of 5 classes has no test image: Copépodes, 浮游/Calanus",
     ]
 
 
@@ -154,7 +154,7 @@ def test_hidden_images_and_formats_that_are_not_read_are_named(root):
     for part in (
         "left out hidden folder 'nonliving/.old/' with 2 images",
         "left out hidden file '.one.png' with 1 images",
-        "1 files (1 .heic) are images in formats that are not read: convert them",
+        "1 file (1 .heic), images in formats that are not read: convert them",
     ):
         assert any(part in note for note in splits.notes), part
 
@@ -170,7 +170,7 @@ def test_a_class_of_formats_that_are_not_read_is_no_mere_empty_folder(root):
     (root / "phone").mkdir()
     (root / "phone" / "1.heic").write_bytes(b"x")
     with pytest.raises(
-        ValueError, match=r"1 folders hold no image: 'phone'.*1 files \(1 .heic\).*convert them"
+        ValueError, match=r"1 folder holds no image: 'phone'.*1 file \(1 .heic\), .*convert them"
     ):
         load(root)
 
@@ -183,8 +183,7 @@ def test_bad_images_stop_the_reading_or_are_named(root):
     assert len(splits.files) == 52 and "nonliving/fiber/03.png" not in splits.files
     assert np.bincount(splits.labels).tolist() == [10, 12, 11, 19]
     assert any(
-        "1 images were left out" in note and "nonliving/fiber/03.png" in note
-        for note in splits.notes
+        "1 image was left out" in note and "nonliving/fiber/03.png" in note for note in splits.notes
     )
     image = (
         Image.open(root / splits.files[51]).convert("RGB").resize((8, 8), Image.Resampling.BILINEAR)
@@ -211,9 +210,7 @@ def test_copies_are_reported(root):
     (root / "nonliving" / "fiber" / "copy.png").write_bytes(first)
     (root / "Copépodes, 浮游" / "Oithona similis" / "copy.png").write_bytes(first)
     (note,) = load(root).notes
-    assert (
-        "2 images are copies of another image" in note and "1 copies are in another class" in note
-    )
+    assert "2 images are copies of another image" in note and "1 copy is in another class" in note
 
 
 def test_living_classes_go_by_the_topmost_folder(root):

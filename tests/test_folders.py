@@ -99,8 +99,8 @@ def test_a_huge_hidden_folder_is_not_counted_to_the_end(tmp_path, monkeypatch):
 def test_a_folder_of_formats_that_are_not_read_says_so(tmp_path):
     touch(tmp_path, "a/1.heic", "a/2.HEIC", "b/scan.czi", "b/x.csv", "more.zip")
     message = (
-        r"no image below .* \(5 other files\); 3 files \(2 .heic, 1 .czi\) are images in formats"
-        r" that are not read: convert them to PNG, JPEG or TIFF; 1 files \(1 .zip\) are archives:"
+        r"no image below .* \(5 other files\); 3 files \(2 .heic, 1 .czi\), images in formats"
+        r" that are not read: convert them to PNG, JPEG or TIFF; 1 file \(1 .zip\), archives:"
         r" unpack them; expected"
     )
     with pytest.raises(ValueError, match=message):
@@ -156,7 +156,7 @@ def test_folders_that_cannot_be_a_dataset_are_refused_with_the_layout(tmp_path):
     with pytest.raises(NotADirectoryError, match="is not a folder.*" + LAYOUT):
         scan_folders(tmp_path / "file.zip")
     with pytest.raises(
-        ValueError, match=r"no image below the folder .*empty' \(1 other files\).*" + LAYOUT
+        ValueError, match=r"no image below the folder .*empty' \(1 other file\).*" + LAYOUT
     ):
         scan_folders(tmp_path / "empty")
     with pytest.raises(

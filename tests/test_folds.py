@@ -192,7 +192,7 @@ def test_classes_that_are_too_small_are_left_out_and_named(images, tmp_path):
         (copy / "Plants" / f"{i}.png").unlink()
     splits = load(copy, tmp_path, min_images=4)
     assert splits.hierarchy.class_names == ("Copepods", "Worms") and len(splits.files) == 20
-    note = "1 classes with fewer than 4 images are left out, with their 3 images (--min_images): "
+    note = "1 class with fewer than 4 images left out, with 3 images (--min_images): "
     assert any(note + "Plants (3)" in text for text in splits.notes)
     with pytest.raises(ValueError, match="--min_images 11 leaves 0 of 3 classes"):
         load(copy, tmp_path, min_images=11)

@@ -48,7 +48,7 @@ def test_images_of_classes_held_out_are_labelled_at_what_is_left_above():
         assert [found.hierarchy.class_paths[c] for c in found.labels[part]] == old
     table = split_table(found)
     assert (table["split"] == "held_out").sum() == 30
-    assert any("3 classes are held out, 30 images" in note for note in found.notes)
+    assert any("3 classes are held out, with 30 images" in note for note in found.notes)
     assert found.digest != splits.digest
 
 
@@ -81,7 +81,7 @@ def test_rules_are_judged_on_what_was_never_seen(tmp_path):
     arrays["labels"] = classes + np.array([nodes[n] for n in ("A2", "A2", "B", "root")])
     arrays["scores"] = 30 * np.eye(7, dtype=np.float32)[[1, 3, 5, 0]]
     run.write_arrays("held_out", arrays)
-    row = compare_rules(run, ["argmax"], 0.9).iloc[0]
+    row = compare_rules(run, ["argmax"], 0.9)[0].iloc[0]
     assert row["unseen_accuracy"] == 0
     # 1 and 2 edges from A2, 2 from B, 1 from the root: means over A2, B and root
     assert row["unseen_distance"] == pytest.approx((1.5 + 2 + 1) / 3)

@@ -105,7 +105,7 @@ def test_evaluating_on_replaced_images_says_so(start, images, capsys):
     assert "warning" not in capsys.readouterr().err
     replace(images / "B/c/0.png")
     evaluate.main([str(run.folder), "--data_dir", str(images), "--GPU", "cpu"])
-    assert "warning: 1 of 24 images do not have the content" in capsys.readouterr().err
+    assert "warning: the content of 1 of 24 images is not that" in capsys.readouterr().err
 
 
 def test_the_same_images_in_another_place_go_on(start, images, tmp_path):

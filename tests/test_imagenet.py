@@ -117,7 +117,7 @@ def test_images_of_64_pixels_are_enlarged_on_request(root):
 @pytest.mark.parametrize("stream", [False, True])
 def test_bad_images_stop_the_reading_or_are_left_out(root, stream):
     (root / "train" / IDS[1] / "0003.jpg").write_text("no image")
-    with pytest.raises(ValueError, match=f"1 images cannot be read.*\n.*train/{IDS[1]}/0003.jpg"):
+    with pytest.raises(ValueError, match=f"1 image cannot be read.*\n.*train/{IDS[1]}/0003.jpg"):
         load(root, stream=stream)
     splits = load(root, stream=stream, skip_bad_images=True)
     assert counts(splits, "train") == [10, 19, 30]
@@ -126,7 +126,7 @@ def test_bad_images_stop_the_reading_or_are_left_out(root, stream):
 
 def test_copies_across_the_splits_are_reported(root):
     put(root / "val" / IDS[0] / "copy.jpg", (root / "train" / IDS[0] / "0000.jpg").read_bytes())
-    assert any("1 test images are also in the training split" in note for note in load(root).notes)
+    assert any("1 test image is also in the training split" in note for note in load(root).notes)
 
 
 def test_classes_that_differ_from_the_tree_are_refused_both_ways(root):
@@ -150,7 +150,7 @@ def test_classes_of_the_tree_without_images_are_pruned_on_request(root):
     assert counts(splits, "train") == [10, 30]
     (note,) = [note for note in splits.notes if "left out of the tree" in note]
     assert note.endswith(
-        f"tree.txt: 1 classes without images are left out of the tree: 'fish/bony/{IDS[1]}'"
+        f"tree.txt: 1 class without images left out of the tree: 'fish/bony/{IDS[1]}'"
     )
     assert len(load(root, hierarchy=None, prune_tree=True).hierarchy.class_paths) == 2
 
@@ -158,7 +158,7 @@ def test_classes_of_the_tree_without_images_are_pruned_on_request(root):
 def test_a_class_that_one_split_lacks_is_noted(root):
     for file in (root / "val" / IDS[2]).iterdir():
         file.unlink()
-    assert any(note.startswith("1 of 3 classes have no test image") for note in load(root).notes)
+    assert any(note.startswith("1 of 3 classes has no test image") for note in load(root).notes)
 
 
 def test_a_malformed_tree_file_stops_before_the_images_are_read(root, tmp_path):
@@ -183,9 +183,7 @@ def test_folders_below_the_classes_are_refused(root):
 
 def test_files_that_are_no_images_are_noted(root):
     put(root / "train" / IDS[0] / "list.txt", "words")
-    assert any(
-        "1 files below" in note and f"{IDS[0]}/list.txt" in note for note in load(root).notes
-    )
+    assert any("1 file below" in note and f"{IDS[0]}/list.txt" in note for note in load(root).notes)
 
 
 def test_holding_out_takes_the_same_share_of_every_class():

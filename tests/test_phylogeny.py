@@ -64,7 +64,7 @@ def test_numbers_are_names_where_classes_are_numbers_too(tree_of):
 def test_repeated_inner_names_are_told_apart(tree_of):
     tree, (note,) = tree_of("((a,b)Unknown,(c,d)Unknown,(e,f)Unknown,(g,h)'Unknown 2');")
     assert written(tree)[::2] == ["Unknown/a", "Unknown 3/c", "Unknown 4/e", "Unknown 2/g"]
-    assert "2 inner nodes have the name of a sibling" in note and "'Unknown 3'" in note
+    assert "2 inner nodes with the name of a sibling" in note and "'Unknown 3'" in note
     tree, notes = tree_of("(a,(b,c)a);")
     assert written(tree) == ["a", "a 2/b", "a 2/c"]
     tree, (note,) = tree_of("(((a,b)X)p,((c,d)X)q);")  # not siblings: told apart by their paths

@@ -221,7 +221,7 @@ def test_unreadable_images_become_rows_with_an_error(runs, call, tmp_path):
         status, out, _, table = call(*argv)
         assert (
             status == 0
-            and "1 other files" in out
+            and "; 1 other file is passed over" in out
             and "unreadable                  3 (see column error)" in out
         )
         assert [Path(file).name for file in table["file"]] == [
@@ -284,7 +284,7 @@ def test_a_carriage_return_in_a_name_breaks_no_row_and_what_is_passed_over_is_na
     assert names == [r"a\rb.png", "c.jfif.png", "phone.HEIC"]
     assert table["error"].isna().tolist() == [True, True, False]
     assert table["probability"].dtype == float and "but HEIC" in table["error"][2]
-    assert "note: 1 files (1 .heic) are images in formats that are not read: convert" in said
+    assert "note: 1 file (1 .heic), images in formats that are not read: convert" in said
     assert "note: 1 hidden image" in said and ".d.png" in said
 
 

@@ -24,7 +24,9 @@ def run(tmp_path_factory):
 
 
 def test_every_rule_is_set_and_judged_on_the_test_images(run):
-    table = compare_rules(run, tuple(RULES), 0.9, cover=2).set_index("rule")
+    table, notes = compare_rules(run, tuple(RULES), 0.9, cover=2)
+    assert notes == ()
+    table = table.set_index("rule")
     outputs = run.outputs("test")
     accuracy = (outputs.scores.argmax(axis=1) == outputs.labels).mean()
     assert table.loc["argmax", "correct"] == table.loc["argmax", "exact"] == accuracy
@@ -48,6 +50,23 @@ def test_the_table_is_printed_and_kept(run, capsys):
     assert status == 0 and not err and "how rules answer" in out
     kept = pd.read_csv(run.folder / "answers.csv")
     assert kept["rule"].tolist() == ["climbing", "darts", "cover of 1"]
+
+
+def test_rules_that_cannot_be_set_are_left_out_of_a_comparison_and_named(run, tmp_path, capsys):
+    # 120 images: .999 cannot be promised
+    status, out, err = run_main(
+        evaluate.main,
+        capsys,
+        run.folder,
+        *("--rules", "all", "--cover", "2", "--target_accuracy", "0.999"),
+    )
+    assert status == 0 and not err and "\nnote: left out: threshold, " in out
+    assert "--cover: an answer that" in out and "--threshold" not in out
+    kept = pd.read_csv(run.folder / "answers.csv")["rule"].tolist()
+    assert {"argmax", "majority", "prohoc"} <= {*kept} and not {"threshold", "cover of 1"} & {*kept}
+    plain = write_whole_run(tmp_path)
+    table, (note,) = compare_rules(plain, ("argmax", "darts"), 0.9)
+    assert table["rule"].tolist() == ["argmax"] and "left out: darts: " in note
 
 
 def test_what_cannot_be_done_is_refused(run, tmp_path, capsys):

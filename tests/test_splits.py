@@ -210,7 +210,7 @@ def test_splits_describe_themselves():
         "test": [3, 4, 5, 6],
     }
     assert coverage_notes(splits) == (
-        "1 of 7 classes have no train image: B/B2/z",
+        "1 of 7 classes has no train image: B/B2/z",
         "4 of 7 classes have no test image: A/A1, A/A2/A2b, B/B2/y, B/B2/z",
     )
     with pytest.raises(ValueError):

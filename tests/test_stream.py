@@ -193,7 +193,7 @@ def test_files_that_are_no_images_stop_the_reading_or_are_named(root):
             images.kept.tolist() == [0, 1, 2, 4, 6, 7, 8]
             and len(images.pixels) == len(images.sizes) == 7
         )
-        assert "2 images were left out because they cannot be read: 3.png, 5.png" in images.notes
+        assert "2 images were left out as not readable: 3.png, 5.png" in images.notes
     np.testing.assert_array_equal(
         images.pixels[3], build_cache(root, ["4.gif"], resize=8).pixels[0]
     )

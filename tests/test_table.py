@@ -96,7 +96,7 @@ def test_an_export_of_ecotaxa_gives_its_validated_images_and_samples(images, tre
     found = read_table(table, images)
     check_same(found, tree)
     assert set(found.groups) == {f"haul{i}" for i in range(8)}
-    assert any("24 of 48 rows are left out" in note for note in found.notes)
+    assert any("left out: 24 of 48 rows" in note for note in found.notes)
     with pytest.raises(ValueError, match="24 of 24 files are not below"):
         read_table(table, images, where=["object_annotation_status=dubious"])
     with pytest.raises(ValueError, match=r"no row has sample_id = 'x'; there are 'haul"):
@@ -167,7 +167,7 @@ def test_repeated_rows_and_absolute_names_are_taken(images, tree, tmp_path):
     rows = [rows[0], *([str(images / row[0]), *row[1:]] for row in rows[1:])]
     found = read_table(write(tmp_path / "table.csv", rows), images, levels=LEVELS)
     check_same(found, tree)
-    assert any("1 rows of" in note and "repeat another row" in note for note in found.notes)
+    assert any("1 row repeats another row" in note for note in found.notes)
 
 
 def load(images, tmp_path, **options):
@@ -201,9 +201,11 @@ def test_the_split_of_a_column_is_used_as_it_is(images, tree, tmp_path):
     position = np.arange(24) % 6
     for name, wanted in (("train", position < 3), ("val", position == 3), ("test", position == 4)):
         np.testing.assert_array_equal(getattr(splits, name), np.flatnonzero(wanted))
-    assert any("4 images have no split" in note for note in splits.notes)
+    assert any("4 images without a split" in note for note in splits.notes)
     without = load(images, tmp_path, **given)
-    assert len(without.val) == 0 and any("4 val images are not used" in n for n in without.notes)
+    assert len(without.val) == 0 and any(
+        "not used without --use_val: 4 val images" in n for n in without.notes
+    )
     rows[5][-1] = "holdout"
     write(table, rows)
     with pytest.raises(ValueError, match="line 6: set is 'holdout'; a split is one of train, val"):
@@ -471,7 +473,7 @@ def test_images_without_a_group_are_each_for_itself(three):
     rows = [f"im/{i}.png,{'abc'[i]},{'h' if i == 1 else 'NA'}" for i in range(3)]
     found = three(["file,label,haul", *rows], group_column="haul")
     assert found.groups.tolist() == ["", "h", ""]
-    assert any("1 groups, and 2 images without one" in note for note in found.notes)
+    assert any("1 group, and 2 images without one" in note for note in found.notes)
 
 
 def test_boxes_in_shares_of_the_image_are_no_pixels(three):

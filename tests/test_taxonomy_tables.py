@@ -105,7 +105,7 @@ def test_a_rank_that_is_missing_is_skipped_with_a_note(tree_of, empty):
     tree, (note,) = tree_of(f"kingdom,phylum,class,order\nA,P,{empty},o\nA,P,C,n\nB,{empty},,\n")
     assert tree.class_paths == (("A", "P", "o"), ("A", "P", "C", "n"), ("B",))
     assert (
-        "1 of 3 rows have an empty level above a filled one" in note and "class in line 2" in note
+        "1 of 3 rows with an empty level above a filled one" in note and "class in line 2" in note
     )
     assert tree_of("top,mid,low\na,,x\na,m,y\n").hierarchy.class_paths == (("x",), ("m", "y"))
 

@@ -68,7 +68,7 @@ def test_formats_that_are_not_read_are_named(tmp_path):
     (tmp_path / "phone.HEIC").write_bytes(b"x")
     with pytest.raises(
         ValueError,
-        match=r"1 files \(1 .heic\) are images in formats that are not read: convert them",
+        match=r"1 file \(1 .heic\), images in formats that are not read: convert them",
     ):
         find_images([tmp_path])
 
@@ -81,7 +81,7 @@ def test_images_that_cannot_be_read_are_found_and_hidden_ones_named(folder):
     assert {"phone.HEIC", "b/x.nef", "new.jfif"} < set(relative(found, folder))
     assert found.others == 3  # notes.txt, list.csv, list.pdf
     advice, hidden = found.notes
-    assert advice.startswith("3 files (1 .heic, 1 .nef, 1 .pdf) are images in formats that are not")
+    assert advice.startswith("3 files (1 .heic, 1 .nef, 1 .pdf), images in formats that are not")
     assert hidden.startswith("3 hidden ones with images left out") and ".cache/" in hidden
     (batch,) = read_batches([str(folder / "phone.HEIC"), found.files[0]], Shape(4, 4), 5)
     assert "not an image that Pillow can read" in batch.errors[0] and batch.errors[1] is None

@@ -282,7 +282,7 @@ def _notes(training: TrainingState, splits: data.Splits) -> list[str]:
     if splits.trains_coarse:
         others = int((~splits.has_class[splits.train]).sum())
         notes.append(
-            f"{others} of {len(splits.train)} training images are labelled at superclasses:"
+            f"labelled at superclasses: {others} of {len(splits.train)} training images;"
             " prototypes, moving averages, the dynamic scale and the columns on class vectors in"
             " epochs.csv are of the others"
         )
