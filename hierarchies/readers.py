@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from files.regular import check_regular
-from files.text import counted, printable
+from files.text import counted, printable, some_of
 from hierarchies import ranks
 from hierarchies.draft import NO_WIDTH, Draft, fault
 from hierarchies.nested import parse_json, parse_outline
@@ -223,7 +223,7 @@ def pruned_note(hierarchy: Hierarchy, kept: Iterable[int], source: str) -> tuple
     lost = sorted({*range(hierarchy.num_classes)} - {*kept})
     if not lost:
         return ()
-    listed = ", ".join(repr(format_path(hierarchy.class_paths[c])) for c in lost)
+    listed = some_of(lost, 20, lambda c: repr(format_path(hierarchy.class_paths[c])))
     return (
         f"{source}: {counted(len(lost), 'class', 'classes')} without images left out of the tree:"
         f" {listed}",
