@@ -56,7 +56,7 @@ _PARTS = re.compile(
 _NUMBERED = re.compile(
     r"(?:(?P<what>fold|part|split|subset|set|batch|chunk|y|yr|year|month|week|day|haul|tow|net|dive"
     r"|station|stn|site|transect|plot|plate|sample|cruise|trip|survey|campaign|deployment|run"
-    r"|session|replicate|rep|camera|cam)[\W_]*\d+|(?:19|20)\d\d(?:\d{4})?(?!\d))"
+    r"|session|replicate|rep|camera|cam)[\W_]*\d[\W\d_]*|(?:19|20)\d\d(?:\d{4})?(?!\d).*)"
 )
 UNCLEAR = "unclear"  # of a name that some write for validation and some for the test
 _COUNTED = 100_000  # files of a hidden folder that are looked at
@@ -194,7 +194,7 @@ def repeated_folders(tree: FolderTree) -> list[str]:
             below[path[0]].add(path[1:])
     together: dict[str, list[str]] = defaultdict(list)
     for name in below:
-        numbered = _NUMBERED.match(name.casefold())
+        numbered = _NUMBERED.fullmatch(name.casefold())
         if numbered:
             together[numbered["what"] or "year"].append(name)
     parts = [name for name in below if part_name(name)]

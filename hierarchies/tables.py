@@ -160,58 +160,23 @@ def paths_of_rows(
     """The path of the class of each row, where rows are images and not classes.
 
     Levels are the columns that are named, else a column of paths (as EcoTaxa's hierarchy), else
-    titles of ranks with the class's own label below them, else a label alone.
+    titles of ranks with the class's own label below them, else a label alone; see `_class_columns`.
 
     Raises: ValueError: If no column is known to hold classes, or a row has none; the line is named.
     """
     header = list(header)
-    titles = [ranks.plain(title) for title in header]
-    known = _of_images(header, rows)
-    path_at = next((titles.index(name) for name in ranks.PATHS if name in titles), None)
-    if path_at is not None and titles[path_at] != "path":
-        of_path = [row.cells[path_at] for row in rows]
-        others = bool(known.ranks) or known.label is not None
-        if len(known.ranks) > 1 or (others and path_separator(of_path) is None):
-            path_at = None
-    if levels:
-        used = [at for at, title in enumerate(titles) if _is_named(title, header[at], levels)]
-    elif path_at is not None:
-        used = [path_at]
-        if titles[path_at] == _WITHOUT_TAXON and known.label is not None:
-            used.append(known.label)
-    else:
-        used = [at for at, _ in known.ranks]
-        used += [at for at in (known.epithet, known.label) if at is not None]
-    for level in levels or ():
-        if level not in header and titles.count(ranks.plain(level)) != 1:
-            listed = ", ".join(map(repr, header))
-            raise fault(source, 1, f"--levels names {level!r}, but the columns are {listed}")
-    if not used:
-        one_hot = _one_hot(header, rows)
-        if len(one_hot) > 1:
-            raise fault(
-                source,
-                1,
-                f"{', '.join(map(repr, one_hot[:5]))} are columns with a 1 for the class of each"
-                " image and 0 elsewhere: write one column 'label' with the class's name instead",
-            )
-        listed = ", ".join(map(repr, header))
-        raise fault(
-            source,
-            1,
-            f"no column is known to hold classes or their ranks, only {listed}; {_LEVELS_FLAG}",
-        )
+    used, kind = _class_columns(source, header, rows, levels)
     names = [header[at] for at in used]
     distinct: dict[tuple[str, ...], Row] = {}
     keys = [tuple(row.cells[at] for at in used) for row in rows]
     for key, row in zip(keys, rows):
         distinct.setdefault(key, Row(row.line, list(key)))
     firsts = list(distinct.values())
-    if levels:
+    if kind == "chosen":
         draft = _chosen(source, names, firsts, levels)
-    elif path_at is not None:
+    elif kind == "path":
         draft = _path_column(source, names, firsts, 0, None, 1 if len(used) > 1 else None)
-    elif known.ranks:
+    elif kind == "ranks":
         known = ranks.columns(names, [row.cells for row in firsts])
         draft = _ranked(source, names, firsts, known, None, of_images=True)
     elif _holds_paths([row.cells[0] for row in firsts]):
@@ -222,10 +187,58 @@ def paths_of_rows(
             notes += (f"the '/' in {names[0]!r} is of a name; --levels {names[0]} reads paths",)
         draft = Draft(classes, notes=notes, ranks=of_levels)
     notes = draft.notes
-    if not levels and not any("read as levels" in note for note in notes):
+    if kind != "chosen" and not any("read as levels" in note for note in notes):
         notes = (f"classes are made of the columns {' > '.join(names)} ({_LEVELS_FLAG})", *notes)
     paths = dict(zip(distinct, (path for _, path in draft.classes)))
     return RowPaths([paths[key] for key in keys], notes, draft.ranks)
+
+
+def _class_columns(
+    source: str, header: list[str], rows: Sequence[Row], levels: Sequence[str] | None
+) -> tuple[list[int], str]:
+    """Positions of the columns that make the class of images, and what they are: 'chosen' as
+    `levels`, a 'path' with perhaps a label behind it, 'ranks' from the top down with an epithet and
+    a label, or a 'label'.
+
+    A column titled as one of lineages is one only where it holds some, or nothing else says the
+    class, and no two ranks say it better; 'path' is one in any case.
+    """
+    titles = [ranks.plain(title) for title in header]
+    if levels:
+        for level in levels:
+            if level not in header and titles.count(ranks.plain(level)) != 1:
+                listed = ", ".join(map(repr, header))
+                raise fault(source, 1, f"--levels names {level!r}, but the columns are {listed}")
+        used = [at for at, title in enumerate(titles) if _is_named(title, header[at], levels)]
+        return used, "chosen"
+    known = _of_images(header, rows)
+    label = [at for at in (known.label,) if at is not None]
+    path_at = next((titles.index(name) for name in ranks.PATHS if name in titles), None)
+    if path_at is not None and titles[path_at] != "path":
+        of_path = [row.cells[path_at] for row in rows]
+        others = bool(known.ranks or label)
+        if len(known.ranks) > 1 or (others and path_separator(of_path) is None):
+            path_at = None
+    if path_at is not None:
+        return [path_at, *(label if titles[path_at] == _WITHOUT_TAXON else ())], "path"
+    epithet = [at for at in (known.epithet,) if at is not None]
+    used = [*(at for at, _ in known.ranks), *epithet, *label]
+    if used:
+        return used, "ranks" if known.ranks else "label"
+    one_hot = _one_hot(header, rows)
+    if len(one_hot) > 1:
+        raise fault(
+            source,
+            1,
+            f"{', '.join(map(repr, one_hot[:5]))} are columns with a 1 for the class of each image"
+            " and 0 elsewhere: write one column 'label' with the class's name instead",
+        )
+    listed = ", ".join(map(repr, header)) or "columns of files, groups or splits"
+    raise fault(
+        source,
+        1,
+        f"no column is known to hold classes or their ranks, only {listed}; {_LEVELS_FLAG}",
+    )
 
 
 def _of_images(header: Sequence[str], rows: Sequence[Row]) -> ranks.Columns:

@@ -81,6 +81,7 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
      "2021-05 HE5|2022-06 HE6"),
     (["haul_1/a", "haul_1/b", "haul_2/b", "haul_2/c", "haul_2/d"], ""),  # mostly of their own
     (["Calanus/egg", "Calanus/adult", "Oithona/egg", "Oithona/adult"], ""),  # stages
+    (["part1 head/a", "part1 head/b", "part2 tail/a", "part2 tail/b"], ""),
     (["sp1/egg", "sp1/adult", "sp2/egg", "sp2/adult"], ""),  # as of any other species
     (["type 1/side", "type 1/top", "type 2/side", "type 2/top"], ""),
     (["n001/left", "n001/right", "n002/left", "n002/right"], ""),  # codes of taxa

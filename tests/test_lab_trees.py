@@ -151,6 +151,11 @@ def test_a_path_may_begin_with_a_bracket_and_a_list_of_nested_nodes_name_their_p
     assert tree_of(nested, "t.json").hierarchy.class_names == ("a", "b", "c")
 
 
+def test_two_ranks_say_more_than_a_lineage_beside_them(tree_of):
+    tree = tree_of("lineage,family,genus\nx>a,F,a\nx>b,F,b\ny>c,G,c\n").hierarchy
+    assert tree.class_paths == (("F", "a"), ("F", "b"), ("G", "c"))
+
+
 def test_strains_are_called_by_numbers(tree_of):
     tree = tree_of("genus,species,strain\nA,x,1335\nA,x,1336\nB,y,7\n").hierarchy
     assert tree.class_names == ("1335", "1336", "7")

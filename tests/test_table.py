@@ -462,6 +462,16 @@ def test_which_columns_of_a_table_of_images_make_the_class(three, titles, cells,
     assert list(map("/".join, found.class_paths)) == paths.split()
 
 
+def test_of_names_beside_the_species_no_class_is_made(three):
+    lines = ["file,name,species", "im/0.png,bob,a", "im/1.png,eve,a", "im/2.png,bob,b"]
+    assert three(lines).hierarchy.class_paths == (("a",), ("b",))
+
+
+def test_a_table_with_columns_of_files_and_groups_alone_has_no_classes(three):
+    with pytest.raises(ValueError, match="only columns of files, groups or splits; --levels"):
+        three(["file,label", *(f"im/{i}.png,a" for i in range(3))], group_column="label")
+
+
 def test_a_column_of_groups_or_of_the_split_is_no_rank(three):
     rows = [f"im/{i}.png,{'abc'[i]},h{i},{'train' if i else 'test'}" for i in range(3)]
     columns = {"group_column": "section", "split_column": "series"}
