@@ -57,7 +57,7 @@ _UNPLACED = {
     *"unknown unassigned unclassified unidentified undetermined unspecified undefined".split(),
     *"unplaced uncertain unranked indet indet. none".split(),
     *("not assigned", "not applicable", "not available", "not identified", "no rank"),
-    *("incertae sedis", "incertae_sedis"),
+    "incertae sedis",
 }
 
 
@@ -106,7 +106,7 @@ def is_unplaced(cell: str) -> bool:
     """Whether a cell of a rank says that the rank is not known, such as 'incertae sedis'. In the
     place of a class the same word is a name, such as that of all images of unknown things.
     """
-    return " ".join(cell.casefold().split()) in _UNPLACED
+    return " ".join(cell.casefold().replace("_", " ").split()) in _UNPLACED
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Columns:

@@ -85,7 +85,9 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
     - With `levels`, these columns are the levels, from the top down to the class.
     - With a column of parents (child,parent; taxonID,parentNameUsageID; AphiaID,...): see
       `_parents`.
-    - With a column `path` (lineage, classification, ...), it holds the path as in `parse_paths`.
+    - With a column `path` (lineage, classification, ...), it holds the path as in `parse_paths`;
+      where rows have the same one, or it is of the taxa above (higherClassification), a column
+      such as scientificName names the class below it.
     - With two or more ranks of a taxonomy among the titles, these are the levels, wherever they
       stand, and a column such as scientificName or label names the class below them. Columns
       without a rank are left out and noted, unless they nest between two ranks.

@@ -19,7 +19,7 @@ def tree_of(tmp_path):
     return read
 
 
-@pytest.mark.parametrize("word", ["-", "?", "#N/A", "Unknown", "incertae  sedis", "not assigned"])
+@pytest.mark.parametrize("word", ["-", "?", "#N/A", "Unknown", "incertae  sedis", "not_assigned"])
 def test_a_word_for_a_rank_that_is_not_known_makes_no_group(tree_of, word):
     tree, notes = tree_of(
         f"order,family,genus,label\nCalanoida,{word},{word},a\nCalanoida,{word},{word},b\n"
@@ -100,6 +100,8 @@ def test_paths_as_find_and_people_write_them(tree_of):
         ("t.nwk", b"((a,b),c)", "if the file is whole, add it"),
         ("t.nwk", b"", "the file is empty"),
         ("t.txt", b"{\\rtf1 A/a}", "save it as plain text"),
+        ("t.csv", b"SQLite format 3\0", "export the table as CSV UTF-8"),
+        ("t.csv", b"PAR1\x15", "scripts/unpack.py makes files and a table"),
         (
             "t.json",
             b"family,species\nA,a\n",

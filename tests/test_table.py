@@ -505,6 +505,11 @@ def test_accents_of_a_table_from_a_mac_are_those_of_the_folder(three, tmp_path):
     assert three(["file,label", f"{decomposed},a", "im/0.png,b"]).files == ("im/0.png", "im/é.png")
 
 
+def test_a_table_that_was_saved_twice_with_a_mark_of_byte_order_is_read(three):
+    found = three(["\ufeff\ufefffile,label", *(f"im/{i}.png,{'abc'[i]}" for i in range(3))])
+    assert found.hierarchy.class_names == ("a", "b", "c")
+
+
 def test_a_level_that_is_no_column_is_refused_with_those_that_are(three):
     with pytest.raises(ValueError, match="--levels names 'c', but the columns are 'a', 'b'"):
         three(["file,a,b", "im/0.png,x,y"], levels=["a", "c"])
