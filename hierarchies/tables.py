@@ -244,13 +244,20 @@ def _class_columns(
 
 
 def _of_images(header: Sequence[str], rows: Sequence[Row]) -> ranks.Columns:
-    """What the titles of a table of images say; a folder is only then a label when nothing else
-    is.
+    """What the titles of a table of images say. A folder is mostly where the file is, and a label
+    only where nothing else is, or where it parts what the ranks leave together.
     """
     cells = [row.cells for row in rows]
     shown = ["" if ranks.plain(title) in _FOLDERS else title for title in header]
-    known = ranks.columns(shown, cells)
-    return known if known.ranks or known.label is not None else ranks.columns(header, cells)
+    known, with_folder = ranks.columns(shown, cells), ranks.columns(header, cells)
+    if known.label is not None:
+        return known
+    if with_folder.label is None or not known.ranks:
+        return with_folder
+    taxa = {(row[with_folder.label], *(row[at] for at, _ in known.ranks)) for row in cells}
+    folders = {folder for folder, *_ in taxa}
+    parts = len({tuple(taxon) for _, *taxon in taxa}) < len(folders) == len(taxa) < len(cells)
+    return with_folder if parts else known
 
 
 def _one_hot(header: Sequence[str], rows: Sequence[Row]) -> list[str]:

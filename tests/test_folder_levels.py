@@ -87,6 +87,7 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     (["n001/left", "n001/right", "n002/left", "n002/right"], ""),  # codes of taxa
     (["A/f/CV", "A/f/CVI", "A/m/CV", "A/m/CVI", "B/f/CV", "B/f/CVI", "B/m/CV", "B/m/CVI"], ""),
     (["A/f/x", "A/m/y", "B/f/x", "B/m/y", "C/z"], ""),  # not all are alike
+    (["A/f/x", "A/m/y", "B/f/x", "B/m/y", "c"], ""),
 ])  # fmt: skip
 def test_topmost_folders_that_hold_the_same_classes_again_are_no_groups(tmp_path, folders, found):
     for folder in folders:

@@ -462,6 +462,19 @@ def test_which_columns_of_a_table_of_images_make_the_class(three, titles, cells,
     assert list(map("/".join, found.class_paths)) == paths.split()
 
 
+@pytest.mark.parametrize(
+    ("folders", "genera", "names"),
+    [("aab", "GGG", "a b"), ("aab", "GHG", "G H"), ("abc", "GGH", "G H"), ("aab", "GGH", "G H")],
+    ids=["parts a genus", "has two", "one for each image", "says the same"],
+)
+def test_a_folder_beside_ranks_is_a_label_where_it_parts_what_they_leave_together(
+    three, folders, genera, names
+):
+    rows = [f"im/{i}.png,{folders[i]},{genera[i]}" for i in range(3)]
+    found = three(["file,folder,genus", *rows]).hierarchy
+    assert found.class_names == tuple(names.split())
+
+
 def test_of_names_beside_the_species_no_class_is_made(three):
     lines = ["file,name,species", "im/0.png,bob,a", "im/1.png,eve,a", "im/2.png,bob,b"]
     assert three(lines).hierarchy.class_paths == (("a",), ("b",))
