@@ -79,7 +79,7 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     (["ensayo/A/a", "ensayo/B/b", "prueba/A/a", "prueba/B/b"], "ensayo|prueba"),
     (["2021-05 HE5/a", "2021-05 HE5/b", "2022-06 HE6/a", "2022-06 HE6/b"],
      "2021-05 HE5|2022-06 HE6"),
-    (["haul_1/a", "haul_1/b", "haul_2/b", "haul_2/c", "haul_2/d"], ""),  # mostly of their own
+    ([f"haul_1/{c}" for c in "abcd"] + [f"haul_2/{c}" for c in "cdef"], ""),  # half of their own
     (["Calanus/egg", "Calanus/adult", "Oithona/egg", "Oithona/adult"], ""),  # stages
     (["part1 head/a", "part1 head/b", "part2 tail/a", "part2 tail/b"], ""),
     (["sp1/egg", "sp1/adult", "sp2/egg", "sp2/adult"], ""),  # as of any other species

@@ -336,8 +336,14 @@ def test_faults_of_a_coco_file_are_named(coco_of, change, message):
         coco_of(coco(NAMED) | change)
 
 
+def test_the_order_in_a_list_of_categories_is_no_rank(coco_of):
+    names = enumerate(("aX", "bX", "cY"))
+    content = coco([{"name": n, "supercategory": s, "order": i} for i, (n, s) in names])
+    assert coco_of(content).hierarchy.class_paths == (("X", "a"), ("X", "b"), ("Y", "c"))
+
+
 def test_what_a_coco_file_says_of_images_is_not_of_their_class(coco_of):
-    content = coco([entry | {"order": i} for i, entry in enumerate(NAMED)])
+    content = coco(NAMED)
     for image in content["images"]:
         image |= {
             "path": f"/d/{image['file_name']}",
