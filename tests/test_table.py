@@ -496,6 +496,21 @@ def test_a_column_of_groups_or_of_the_split_is_no_rank(three):
     columns = {"group_column": "section", "split_column": "series"}
     found = three(["file,label,section,series", *rows], **columns)
     assert found.hierarchy.class_paths == (("a",), ("b",), ("c",))
+    found = three(["file,label,section,series", *rows], levels=["section", "label"], **columns)
+    assert found.hierarchy.class_paths == (("h0", "a"), ("h1", "b"), ("h2", "c"))  # as is asked
+
+
+def test_no_way_of_writing_names_files_beside_the_data_folder(three, tmp_path):
+    (tmp_path / "out").mkdir()
+    for i in range(3):
+        (tmp_path / "out" / f"{i}.png").touch()
+    with pytest.raises(ValueError, match="is not below"):
+        three(["file,label", *(f"x/../out/{i}.png,{'abc'[i]}" for i in range(3))])
+
+
+def test_a_mark_in_the_place_of_a_split_is_none(three):
+    rows = [f"im/{i}.png,{'abc'[i]},{word}" for i, word in enumerate(("train", "-", "NA"))]
+    assert three(["file,label,set", *rows], split_column="set").parts.tolist() == [0, -1, -1]
 
 
 def test_images_without_a_group_are_each_for_itself(three):
