@@ -186,6 +186,7 @@ def matched(folders, classes, **options):
         (["Calanus f", "c"], ["Calanus f (Gunnerus, 1770)", "c"], [0, 1]),
         (["Tripos f var. g", "c"], ["Tripos f var. g Cleve", "c"], [0, 1]),
         (["Calanus", "c"], ["Calanus Leach, 1816", "c"], [0, 1]),
+        (["Cal\u200banus f", "c"], ["Calanus f", "c"], [0, 1]),
         (["001", "c"], ["1", "c"], [0, 1]),
         (["10", "c"], ["10.0", "c"], [0, 1]),
     ],
