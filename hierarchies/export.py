@@ -30,11 +30,7 @@ def to_newick(
             )
         suffixes = ["", *(f":{length:.12g}" for length in lengths[1:])]
     names, is_inner = hierarchy.names if show_names else hierarchy.keys, hierarchy.n_children > 0
-    # a number among other names could be the decimals of the length before it
-    numbered = lengths is None or all(is_support(names[leaf]) for leaf in hierarchy.leaves)
-    labels = [
-        _newick_label(name, inner or not numbered) for name, inner in zip(names, is_inner.tolist())
-    ]
+    labels = [_newick_label(name, inner) for name, inner in zip(names, is_inner.tolist())]
     labels = [label + suffix for label, suffix in zip(labels, suffixes)]
     written, open_nodes = [], []
     for node, above in enumerate(hierarchy.parent.tolist()):
@@ -91,8 +87,8 @@ def format_description(hierarchy: Hierarchy) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _newick_label(name: str, quotes_numbers: bool) -> str:
+def _newick_label(name: str, is_inner: bool) -> str:
     # Unquoted underscores mean blanks to some programs, a number at an inner node is a support to
     # most, and a name of other marks needs quotes in any case.
-    plain = name.isalnum() and name.isascii() and not (quotes_numbers and is_support(name))
+    plain = name.isalnum() and name.isascii() and not (is_inner and is_support(name))
     return name if plain else "'" + name.replace("'", "''") + "'"

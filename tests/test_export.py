@@ -63,7 +63,7 @@ def test_newick_shows_names_on_request():
 
 
 @given(st.sets(st.lists(KEYS, min_size=1, max_size=4).map(tuple), min_size=1, max_size=12), KEYS)
-@example({("0", ":"), ("00",)}, "0")  # unquoted, a number behind a length could be its decimals
+@example({("0", ":"), ("00",)}, "0")  # a number behind a length that has one itself
 def test_newick_is_read_back_as_the_same_tree(paths, root):
     paths = {
         path for path in paths if not any(other[: len(path)] == path != other for other in paths)
