@@ -376,7 +376,7 @@ def _check_table(parser: Parser, args: argparse.Namespace) -> None:
             "--table lists files relative to a folder: name that one folder in the place of images"
         )
     if args.labels:
-        parser.error("--labels takes classes from folders: leave out it or --table")
+        parser.error("--labels takes classes from folders: leave it or --table out")
     if not os.path.isfile(args.table):
         kind = "it is not a file" if os.path.exists(args.table) else "there is no such file"
         parser.error(f"--table {args.table}: {kind}")

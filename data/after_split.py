@@ -73,8 +73,8 @@ def _calibrate(splits: Splits, share: float, seed: int) -> Splits:
 def _cap(splits: Splits, most: int, seed: int) -> Splits:
     kept, larger = cap_training(splits.train, splits.labels, most, seed)
     note = (
-        f"{larger} classes have more than {most} training images: {len(splits.train) - len(kept)}"
-        f" of {len(splits.train)} are not used (--max_images)"
+        f"{counted(larger, 'class has', 'classes have')} more than {most} training images:"
+        f" not used, {len(splits.train) - len(kept)} of {len(splits.train)} (--max_images)"
     )
     return replace(splits, train=kept, notes=(*splits.notes, note))
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from files.text import counted
 from hierarchies import Hierarchy
 from hierarchies.draft import NO_WIDTH
 from hierarchies.tree import format_path
@@ -74,14 +75,14 @@ def match_folders(
     if moved:
         folder, found = pairs[moved[0]]
         notes.append(
-            f"{len(moved)} class {called}s lie elsewhere in {source} and are matched by their last"
+            f"{counted(len(moved), f'class {called}')} elsewhere in {source}, matched by the last"
             f" name, such as {_shown(folder)} as {_shown(found)}"
         )
     if respelt:
         listed = ", ".join(f"{_shown(pairs[r][0])} as {_shown(pairs[r][1])}" for r in respelt)
         notes.append(
-            f"{len(respelt)} class {called}s are written in another way in {source} and are matched"
-            f" all the same: {listed}"
+            f"{counted(len(respelt), f'class {called}')} written in another way in {source},"
+            f" matched all the same: {listed}"
         )
     return Match(classes, tuple(notes))
 

@@ -197,7 +197,7 @@ def deep_notes(
         else f"{grey_range} is white (--grey_range)"
     )
     return [
-        f"{int(deep.sum())} images have 16 bits a channel, {int(colour.sum())} of them in colour:"
+        f"{counted(int(deep.sum()), 'image')} of 16 bits a channel, {int(colour.sum())} in colour:"
         f" {scaled}",
         *(f"of {min(len(rows), LOOKED_AT)} of them, {sentence}" for sentence in looked),
     ]

@@ -30,7 +30,7 @@ from evaluation.predictor import Collected, Predictor
 from evaluation.remarks import introduction, summarise, warnings
 from evaluation.scope import choose_scope
 from evaluation.sources import Source
-from files.text import separator_of
+from files.text import counted, separator_of
 from files.writing import replacing
 from hierarchies.tree import format_path
 from metrics.amended import coarse_classes
@@ -237,8 +237,8 @@ def _truths(run: Run, files: Sequence[str], source: Source) -> np.ndarray:
     outside = int(((truths >= 0) & (inside < 0)).sum())
     if outside:
         print(
-            f"note: {outside} images are of a class that {source.scope.said} excludes; they get"
-            " answers, which cannot be right and are not counted"
+            f"note: {counted(outside, 'image')} of a class that {source.scope.said} excludes:"
+            " answers are given, cannot be right, and are not counted"
         )
     return inside
 

@@ -252,7 +252,7 @@ def _tree(root: Path, files: list[str], skipped: list[str], folders: list[str]) 
         raise ValueError(sentences)
     if "" in counts:
         raise ValueError(
-            f"{counts['']} images are directly in {str(root)!r}, such as"
+            f"{counted(counts[''], 'image is', 'images are')} directly in {str(root)!r}, such as"
             f" {files[owners.index('')]!r}; a class needs a"
             f" folder, so move them into one, or elsewhere: {_LAYOUT}"
         )

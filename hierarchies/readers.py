@@ -353,7 +353,8 @@ def _similar_names(hierarchy: Hierarchy) -> list[str]:
     )
     more = ", ..." if len(similar) > 5 else ""
     return [
-        f"{len(similar)} names are written in several ways, which are different classes or groups:"
+        f"{counted(len(similar), 'name is', 'names are')} written in several ways, each a class or"
+        " group of its own:"
         f" {listed}{more}. If they are one, write them alike"
     ]
 

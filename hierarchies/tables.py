@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from files.text import counted
 from hierarchies import ranks
 from hierarchies.draft import (
     MAX_DEPTH,
@@ -190,7 +191,9 @@ def paths_of_rows(
         draft = Draft(classes, notes=notes, ranks=of_levels)
     notes = draft.notes
     if kind != "chosen" and not any("read as levels" in note for note in notes):
-        notes = (f"classes are made of the columns {' > '.join(names)} ({_LEVELS_FLAG})", *notes)
+        columns = "column" if len(names) == 1 else "columns"
+        made = f"classes are made of the {columns} {' > '.join(names)} ({_LEVELS_FLAG})"
+        notes = (made, *notes)
     paths = dict(zip(distinct, (path for _, path in draft.classes)))
     return RowPaths([paths[key] for key in keys], notes, draft.ranks)
 
@@ -866,12 +869,12 @@ def _parents(
     tops = any(not up for child, up in parent.items() if child not in unknown)
     if unknown and (node != name or tops):  # where all tops are without a row, no row is missing
         few = ", ".join(map(repr, unknown[:3]))
-        ids = " and go by their ids" if node != name else ", so they are at the top"
-        notes.append(f"{len(unknown)} parents have no row{ids}: {few}")
+        ids = ", named by id" if node != name else ", at the top therefore"
+        notes.append(f"{counted(len(unknown), 'parent')} without a row{ids}: {few}")
     if twice:
         notes.append(
-            f"{len(twice)} names come twice below one parent and have their ids behind them, such"
-            f" as {shown[twice[0]]!r}"
+            f"{counted(len(twice), 'name')} twice below one parent, told apart by the id behind,"
+            f" such as {shown[twice[0]]!r}"
         )
     return without_common_root(Draft(classes, notes=tuple(notes)))
 

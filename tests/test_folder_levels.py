@@ -274,7 +274,7 @@ def test_control_characters_in_names_are_exact_in_the_tree_and_harmless_in_notes
 )
 def test_names_that_are_perhaps_one_are_noted(names, shown):
     (note,) = doubtful_names(Hierarchy.from_paths([*[(name,) for name in names], ("other",)]))
-    assert note.startswith("1 names are written in several ways") and shown in note
+    assert note.startswith("1 name is written in several ways") and shown in note
 
 
 def test_names_that_differ_are_not_doubted():

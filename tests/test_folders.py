@@ -161,7 +161,7 @@ def test_folders_that_cannot_be_a_dataset_are_refused_with_the_layout(tmp_path):
         scan_folders(tmp_path / "empty")
     with pytest.raises(
         ValueError,
-        match="1 images are directly in .*loose', such as '1.jpg'; a class needs a folder",
+        match="1 image is directly in .*loose', such as '1.jpg'; a class needs a folder",
     ):
         scan_folders(tmp_path / "loose")
 

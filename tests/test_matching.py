@@ -57,7 +57,7 @@ def test_a_class_that_lies_elsewhere_is_matched_by_its_name_with_a_note():
     found, (note,) = match(["a/x", "c/y"], ["a/x", "b/y"])
     assert (
         found == [0, 1]
-        and note.startswith("1 class folders lie elsewhere in tree.txt")
+        and note.startswith("1 class folder elsewhere in tree.txt")
         and "'c/y' as 'b/y'" in note
     )
 

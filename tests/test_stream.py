@@ -239,7 +239,7 @@ def test_streamed_images_of_sixteen_bits_are_noted_with_the_range_that_would_hol
     draw(tmp_path / "3.png", (8, 8))
     files = [f"{number}.tif" for number in range(3)] + ["3.png"]
     images = store.open_images(tmp_path, files, options(stream=True))
-    assert any("3 images have 16 bits a channel, 0 of them in colour" in n for n in images.notes)
+    assert any("3 images of 16 bits a channel, 0 in colour" in n for n in images.notes)
     assert any("--grey_range 4095 would make 4095 white" in note for note in images.notes)
     assert images.pixels[0].max() == 16
     images = store.open_images(tmp_path, files, options(stream=True, grey_range=4000))

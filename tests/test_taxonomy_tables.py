@@ -205,7 +205,7 @@ def test_faults_of_parent_tables_are_named(tree_of):
         tree_of("child,parent\na,b\nb,a\n")
     tree, notes = tree_of("id,parent,name\n1,9,A\n2,1,x\n3,1,x\n4,8,B\n")
     assert tree.class_paths == (("9", "A", "x"), ("9", "A", "x (3)"), ("8", "B"))
-    assert "2 parents have no row" in notes[1] and "'x (3)'" in notes[2]
+    assert "2 parents without a row" in notes[1] and "'x (3)'" in notes[2]
 
 
 @pytest.mark.parametrize(

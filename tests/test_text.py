@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from files.text import printable, shortened, spreadsheet_cell
+from files.text import counted, printable, shortened, spreadsheet_cell
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,11 @@ from files.text import printable, shortened, spreadsheet_cell
 )
 def test_what_controls_a_screen_is_written_out(text, shown):
     assert printable(text) == shown
+
+
+def test_a_number_agrees_with_its_noun_and_verb():
+    assert [counted(n, "run") for n in (0, 1, 1234)] == ["0 runs", "1 run", "1,234 runs"]
+    assert counted(1, "class has", "classes have") == "1 class has"
 
 
 @given(st.text())
