@@ -106,8 +106,8 @@ def choose_decision(
     )
     if needs and not validated:
         raise NotSet(
-            f"{_without_validation(source)} to calibrate --rule {rule} on",
-            f": train with --use_val, {_by_hand(setting)}",
+            _without_validation(source),
+            f" to calibrate --rule {rule} on: train with --use_val, {_by_hand(setting)}",
         )
     if not validated:
         return Decision(rule, options, scope=scope)
@@ -166,8 +166,8 @@ def cover_threshold(source: Source, target_accuracy: float) -> tuple[float, floa
     """
     scope = source.scope
     if not source.has("val"):
-        why = f"{_without_validation(source)} to calibrate --cover on"
-        raise NotSet(why, ": train with --use_val")
+        way_out = " to calibrate --cover on: train with --use_val"
+        raise NotSet(_without_validation(source), way_out)
     val = source.split("val")
     values, labels = source.split("calibration") if source.has_calibration else val
     if len(labels) * (1 - target_accuracy) < target_accuracy:  # (n + 1) target > n

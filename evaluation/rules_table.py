@@ -80,7 +80,7 @@ def compare_rules(
         rows += _covers(source, outputs, target_accuracy, cover) if cover else []
     except NotSet as error:
         without.setdefault(error.why, []).append("--cover")
-    notes = tuple(f"left out: {', '.join(names)}: {why}" for why, names in without.items())
+    notes = tuple(f"not set: {', '.join(names)}: {why}" for why, names in without.items())
     if not rows:
         raise ValueError(
             f"{'; '.join(notes)}. Train with --use_val and more images, lower --target_accuracy, or"

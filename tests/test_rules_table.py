@@ -60,13 +60,14 @@ def test_rules_that_cannot_be_set_are_left_out_of_a_comparison_and_named(run, tm
         run.folder,
         *("--rules", "all", "--cover", "2", "--target_accuracy", "0.999"),
     )
-    assert status == 0 and not err and "\nnote: left out: threshold, " in out
+    assert status == 0 and not err and "\nnote: not set: threshold, " in out
     assert "--cover: an answer that" in out and "--threshold" not in out
     kept = pd.read_csv(run.folder / "answers.csv")["rule"].tolist()
     assert {"argmax", "majority", "prohoc"} <= {*kept} and not {"threshold", "cover of 1"} & {*kept}
     plain = write_whole_run(tmp_path)
-    table, (note,) = compare_rules(plain, ("argmax", "darts"), 0.9)
-    assert table["rule"].tolist() == ["argmax"] and "left out: darts: " in note
+    table, (note,) = compare_rules(plain, ("argmax", "darts", "threshold"), 0.9, cover=1)
+    assert table["rule"].tolist() == ["argmax"]
+    assert note.startswith("not set: darts, threshold, --cover: ")
 
 
 def test_what_cannot_be_done_is_refused(run, tmp_path, capsys):
