@@ -16,6 +16,7 @@ import data
 from data.folder import DEFAULTS
 from data.table import read_table
 from hierarchies import scan_folders
+from hierarchies.tables import Row, paths_of_rows
 
 CLASSES = ("Animals/Copepods/Calanus", "Animals/Copepods/Oithona", "Animals/Worms", "Plants")
 
@@ -479,6 +480,11 @@ def test_a_folder_beside_ranks_is_a_label_where_it_parts_what_they_leave_togethe
     rows = [f"im/{i}.png,{folders[i]},{genera[i]}" for i in range(3)]
     found = three(["file,folder,genus", *rows]).hierarchy
     assert found.class_names == tuple(names.split())
+
+
+def test_a_folder_of_several_genera_is_no_label():
+    rows = [Row(2 + i, [*cells]) for i, cells in enumerate(("aG", "aH", "bG", "cG"))]
+    assert set(paths_of_rows("t.csv", ["folder", "genus"], rows).paths) == {("G",), ("H",)}
 
 
 def test_of_names_beside_the_species_no_class_is_made(three):
