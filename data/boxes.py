@@ -9,7 +9,7 @@ from data.conversion import Box
 from files.text import printable
 from hierarchies import ranks
 from hierarchies.draft import place
-from hierarchies.tables import Row
+from hierarchies.rows import Row
 
 # titles of columns, without blanks, marks and capitals, of left, top, width, height
 SIDES = (

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hierarchies import ranks
 from hierarchies.readers import MAX_TABLE_BYTES, read_text
-from hierarchies.tables import Row
+from hierarchies.rows import Row
 
 SUPERCATEGORY = "supercategory"
 BOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")  # columns of the boxes
@@ -23,7 +23,7 @@ class CocoRows(NamedTuple):
     """A COCO file as a table.
 
     Fields:
-        header, rows: As of `hierarchies.tables.read_rows`; the first column has the files.
+        header, rows: As of `hierarchies.rows.read_rows`; the first column has the files.
         levels: Columns of the class where they are not known by their titles, else None.
         of_images: Columns that are not of the class, whatever they are called.
         notes: What the user should be told.

@@ -36,7 +36,7 @@ from hierarchies import (
 )
 from hierarchies.folders import advice, repeated_folders, split_folders
 from hierarchies.readers import MAX_TABLE_BYTES, read_text
-from hierarchies.tables import delimiter_of
+from hierarchies.rows import delimiter_of
 from hierarchies.tree import format_path
 
 FEWEST_IMAGES = 10  # with fewer there is nothing to learn from and nothing to measure on

@@ -10,7 +10,8 @@ from data.collection import Collection, collect
 from files.text import printable, some_of
 from hierarchies import ranks
 from hierarchies.readers import read_text
-from hierarchies.tables import Row, paths_of_rows, read_rows
+from hierarchies.rows import Row, read_rows
+from hierarchies.tables import paths_of_rows
 from hierarchies.tree import format_path
 
 # titles of the column of raw labels, without blanks, marks and capitals, the first that is there

@@ -9,7 +9,7 @@ import numpy as np
 from data.conversion import Box
 from hierarchies import Hierarchy
 from hierarchies.draft import fault
-from hierarchies.tables import parse_edges
+from hierarchies.edges import parse_edges
 
 IMAGES = "images.txt"
 CLASSES = "classes.txt"

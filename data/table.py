@@ -21,7 +21,8 @@ from hierarchies import ranks
 from hierarchies.draft import place
 from hierarchies.folders import IMAGE_EXTENSIONS
 from hierarchies.readers import MAX_TABLE_BYTES, read_text
-from hierarchies.tables import Row, paths_of_rows, read_rows
+from hierarchies.rows import Row, read_rows
+from hierarchies.tables import paths_of_rows
 
 FILE_TITLES = (
     "file filename filepath image imagepath imagefile imagename imgfilename imgfile img path"

@@ -14,7 +14,7 @@ from files.foreign_arrays import load_foreign_arrays
 from files.regular import check_regular
 from files.text import shortened
 from hierarchies import Hierarchy, read_tree
-from hierarchies.tables import delimiter_of
+from hierarchies.rows import delimiter_of
 from hierarchies.tree import Path as TreePath
 from hierarchies.tree import parse_path
 

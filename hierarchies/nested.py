@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from hierarchies import ranks
 from hierarchies.draft import ROOT, Draft, Item, checked_key, fault, from_items, without_common_root
-from hierarchies.tables import numbered_lines
+from hierarchies.rows import numbered_lines
 from hierarchies.tree import Hierarchy
 
 

@@ -14,18 +14,11 @@ from files.regular import check_regular
 from files.text import counted, printable, some_of
 from hierarchies import ranks
 from hierarchies.draft import NO_WIDTH, Draft, fault
+from hierarchies.edges import is_edge_list, parse_edges, parse_names
 from hierarchies.nested import parse_json, parse_outline
 from hierarchies.phylogeny import parse_newick, parse_nexus
-from hierarchies.tables import (
-    is_edge_list,
-    numbered_lines,
-    parse_edges,
-    parse_names,
-    parse_paths,
-    parse_table,
-    path_separator,
-    title_row,
-)
+from hierarchies.rows import numbered_lines, title_row
+from hierarchies.tables import parse_paths, parse_table, path_separator
 from hierarchies.tree import Hierarchy, Path, format_path
 
 TREE_FORMATS: dict[str, Callable[[str, str], Draft]] = {

@@ -1,17 +1,12 @@
-"""Parsers of hierarchy files with one class or one edge a line: paths, tables, parent-child
-edges.
-"""
+"""Parsers of hierarchy files with one class a line: paths, and tables of ranks."""
 
-import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from files.text import counted
 from hierarchies import ranks
 from hierarchies.draft import (
     MAX_DEPTH,
-    ROOT,
     Draft,
     check_depth,
     check_number,
@@ -20,27 +15,18 @@ from hierarchies.draft import (
     place,
     without_common_root,
 )
+from hierarchies.edges import edge_columns, parse_parents
+from hierarchies.rows import Row, check_titles, delimiter_of, numbered_lines, table_rows
 from hierarchies.tree import Path, parse_path
 
 # what may stand between the names of a path, in the order in which it is tried
 SEPARATORS = {"/": "/", "->": "->", ">": ">", "|": "|", "\t": "tab", ";": ";", ",": ",", "\\": "\\"}
 _NEVER_IN_NAMES = ("->", ">", "|")
 _IN_NAMES = ";,\\"  # also within names: a separator only where most lines have it and none a '/'
-_DELIMITERS = ",;\t|"
-# the first line by which Excel says what separates cells
-_SEP_LINE = re.compile(r"\"?sep=([,;\t|])\"?[ \t]*(?:\n|$)", re.IGNORECASE)
-_WHOLE = re.compile(r"^(\d+)(?:\.0+)?$")
 _WITHOUT_TAXON = "higherclassification"  # of Darwin Core: the taxa above the one of the row
 _FOLDERS = ("folder", "foldername")  # of a table of images mostly where the file is
 _AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an escaped one
 _LEVELS_FLAG = "--levels COLUMN ... names the columns of the levels, from the top down"
-
-
-class Row(NamedTuple):
-    """A row of a table below its titles: its line in the file and its cells, stripped."""
-
-    line: int
-    cells: list[str]
 
 
 class RowPaths(NamedTuple):
@@ -64,8 +50,8 @@ def parse_paths(text: str, source: str) -> Draft:
     Where most lines have another separator, it is taken instead and noted: > -> | ; , \ or a tab.
     A path that comes again counts once, with a note.
     """
-    declared = _SEP_LINE.match(text)
-    lines = [(number, line) for number, line in numbered_lines(text) if number > 1 or not declared]
+    _, start = delimiter_of(text)
+    lines = [(number, line) for number, line in numbered_lines(text) if number > 1 or not start]
     if not lines:
         raise fault(
             source, None, "the file is empty; expected one path such as animal/bird/owl a line"
@@ -85,7 +71,7 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
 
     - With `levels`, these columns are the levels, from the top down to the class.
     - With a column of parents (child,parent; taxonID,parentNameUsageID; AphiaID,...): see
-      `_parents`.
+      `hierarchies.edges.parse_parents`.
     - With a column `path` (lineage, classification, ...), it holds the path as in `parse_paths`;
       where rows have the same one, or it is of the taxa above (higherClassification), a column
       such as scientificName names the class below it.
@@ -100,7 +86,7 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
     `class` at either end holds names to show for the classes, no part of their paths, unless it is
     the taxonomic rank: see `ranks.class_is_rank`.
     """
-    header, rows = _table_rows(text, source)
+    header, rows = table_rows(text, source)
     check_number(source, None, len(rows))
     first: dict[tuple[str, ...], Row] = {}
     for row in rows:
@@ -118,11 +104,11 @@ def _draft_of_table(
 ) -> Draft:
     if levels is not None:
         return _chosen(source, header, rows, levels)
-    edges = _edge_columns(source, header, rows)
+    edges = edge_columns(source, header, rows)
     if edges is not None:
-        return _parents(source, header, *edges)
+        return parse_parents(source, header, *edges)
     titles = [ranks.plain(title) for title in header]
-    _check_titles(source, header, rows)
+    check_titles(source, header, rows)
     named = _names_column(header, titles, rows)
     known = ranks.columns(header, [row.cells for row in rows])
     levels = [column for column in known.ranks if column[0] != named]
@@ -139,19 +125,6 @@ def _draft_of_table(
     if len(levels) > 1 or (levels and len(others) > 1 and set(others) <= rest):
         return _ranked(source, header, rows, known, named)
     return _leveled(source, header, rows, others, named)
-
-
-def read_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
-    """Titles and rows of a table with any number of rows a class, by the rules of `parse_table`."""
-    header, rows = _table_rows(text, source)
-    if not all(header) or len(set(header)) < len(header):
-        raise fault(
-            source,
-            1,
-            f"the first row must give every column a name of its own, got {header}; remove"
-            " lines above the titles, and columns without a title or with that of another",
-        )
-    return header, rows
 
 
 def paths_of_rows(
@@ -283,55 +256,6 @@ def _is_named(title: str, written: str, levels: Sequence[str]) -> bool:
     return written in levels or title in [ranks.plain(level) for level in levels]
 
 
-def parse_edges(text: str, source: str, names: dict[str, str] | None = None) -> Draft:
-    """One edge a line, 'CHILD PARENT', as in NABirds' hierarchy.txt. Nodes without a child are the
-    classes. Where a tab, comma, semicolon or bar parts all lines in two, ids may have blanks.
-
-    Class order is that of the ids as numbers if all classes have whole numbers for ids, else that
-    of their lines.
-    """
-    parent, lines = _edges(text, source)
-    root = _only_root(source, parent)
-    inner = set(parent.values())
-    order = [node for node in parent if node not in inner]
-    paths = _upward_paths(source, parent, root, lines)
-    if all(_is_number(node) for node in order):
-        order.sort(key=lambda node: (int(node), node))
-    unknown = [node for node in names or {} if node != root and node not in parent]
-    if unknown:
-        raise fault(
-            source,
-            None,
-            f"there are names for ids that are not in the tree, such as {unknown[0]!r}",
-        )
-    shown = {paths[node]: name for node, name in (names or {}).items() if node != root}
-    return Draft(
-        [(lines[node], paths[node]) for node in order], shown, (names or {}).get(root, root)
-    )
-
-
-def parse_names(text: str, source: str) -> dict[str, str]:
-    """One node a line, 'ID NAME', split at the first blank: names may contain blanks, commas,
-    slashes and quotes.
-    """
-    names: dict[str, str] = {}
-    for number, line in numbered_lines(text):
-        node, *rest = line.split(maxsplit=1)
-        if not rest:
-            raise fault(source, number, f"expected an id and a name, got {line!r}")
-        if node in names:
-            raise fault(source, number, f"the id {node!r} comes twice")
-        names[node] = checked_key(source, number, rest[0])
-    return names
-
-
-def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, stripped, with their numbers from 1."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line.strip()
-
-
 def path_separator(written: Sequence[str]) -> str | None:
     """What separates the names of paths: one of SEPARATORS, or None if no line has any.
 
@@ -346,25 +270,6 @@ def path_separator(written: Sequence[str]) -> str | None:
         and (mark not in _IN_NAMES or (not counts["/"] and 2 * counts[mark] > len(written)))
     ]
     return max(found, key=counts.get, default=None)  # the first of equals
-
-
-def is_edge_list(lines: Sequence[str]) -> bool:
-    """Whether lines without titles are pairs of child and parent, for `parse_table`: two names
-    each, all different on one side, and some of them again on the other.
-    """
-    mark = _edge_separator(lines)
-    if mark is None or mark not in _DELIMITERS:
-        return False
-    first, *rows = [Row(1, [cell.strip() for cell in line.split(mark)]) for line in lines]
-    return _untitled_edges(first.cells, rows) is not None
-
-
-def title_row(text: str) -> list[str]:
-    """The titles of a table, by the rule of `parse_table`; [] if the text has no line."""
-    text = text[:100_000]
-    mark, start = delimiter_of(text)
-    title = next(numbered_lines(text[start:]), (0, ""))[1]
-    return [cell.strip(' "') for cell in title.split(mark)] if title else []
 
 
 def _separator_notes(separator: str) -> tuple[str, ...]:
@@ -383,98 +288,6 @@ def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
     if not path:
         raise fault(source, line, f"{written!r} has no name beside its separators")
     return path
-
-
-def delimiter_of(text: str) -> tuple[str, int]:
-    """What separates the cells of a table, by its first lines, and where its titles begin: a first
-    line 'sep=;' says it, else what the titles have most of.
-    """
-    declared = _SEP_LINE.match(text)
-    if declared:
-        return declared[1], declared.end()
-    return max(_DELIMITERS, key=next(numbered_lines(text), (0, ""))[1].count), 0
-
-
-def _table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
-    delimiter, start = delimiter_of(text)
-    skipped = int(start > 0)
-    text = text[start:]
-    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
-    rows = []
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append(Row(reader.line_num + skipped, [cell.strip() for cell in cells]))
-    except csv.Error as error:
-        raise fault(
-            source,
-            reader.line_num + skipped,
-            f"this is not a valid table row: {error}; is a quotation mark not closed, or one in a"
-            " cell not written twice?",
-        ) from error
-    if len(rows) < 2:
-        raise fault(
-            source,
-            None,
-            "the table is empty; expected a row of column names and a row for each class",
-        )
-    header = rows[0].cells
-    width = len(header)
-    for line, cells in rows[1:]:
-        if len(cells) > width and not any(cells[width:]):
-            del cells[width:]
-        if len(cells) != width:
-            raise fault(
-                source,
-                line,
-                f"expected {width} cells as in the first row, got {len(cells)}; the first row must"
-                f" be the titles, one for each column, and a cell with {delimiter!r} in it must be"
-                " in quotes",
-            )
-    empty = [at for at in range(width) if not any(row.cells[at] for row in rows)]
-    kept = [at for at in range(width) if at not in empty]  # spreadsheets add empty columns
-    if _numbers_rows(rows):
-        kept = kept[1:]
-    rows = [Row(line, [cells[at] for at in kept]) for line, cells in rows]
-    return rows[0].cells, rows[1:]
-
-
-def _lines(text: str) -> Iterator[str]:
-    """The lines with their ends. A file of `io` would hold four bytes a letter."""
-    start = 0
-    while end := text.find("\n", start) + 1:
-        yield text[start:end]
-        start = end
-    if start < len(text):
-        yield text[start:]
-
-
-def _numbers_rows(rows: Sequence[Row]) -> bool:
-    """Whether the first column has no title and only numbers the rows, as pandas and R write it."""
-    title, *others = rows[0].cells
-    if title or not all(others):
-        return False
-    numbers = [row.cells[0] for row in rows[1:]]
-    whole = all(number.isascii() and number.isdigit() for number in numbers)
-    return whole and len(set(numbers)) == len(numbers)
-
-
-def _check_titles(source: str, header: list[str], rows: list[Row]) -> None:
-    if not all(header) or len(set(header)) < len(header):
-        raise fault(
-            source,
-            1,
-            f"the first row must give every column a name of its own, got {header}; remove"
-            " lines above the titles, and columns without a title or with that of another",
-        )
-    for at, title in enumerate(header):
-        if any(row.cells[at] == title for row in rows):
-            raise fault(
-                source,
-                1,
-                f"{title!r} is a column title and also in that column; the first row must be"
-                " titles",
-            )
 
 
 def _names_column(header: list[str], titles: list[str], rows: list[Row]) -> int | None:
@@ -644,7 +457,7 @@ def _leveled(
 
 def _chosen(source: str, header: list[str], rows: list[Row], levels: Sequence[str]) -> Draft:
     """A table with the columns that the user names."""
-    _check_titles(source, header, rows)
+    check_titles(source, header, rows)
     plain, found = [ranks.plain(title) for title in header], []
     for level in levels:
         at = header.index(level) if level in header else None
@@ -760,208 +573,3 @@ def _named(
 
 def _left_out(titles: Sequence[str]) -> str:
     return f"left out: {', '.join(map(repr, titles))} ({_LEVELS_FLAG})"
-
-
-def _edge_columns(
-    source: str, header: list[str], rows: list[Row]
-) -> tuple[list[Row], int, int, int] | None:
-    """Rows, and the columns of ids, parents and names, if a table has a row for each node; else
-    None.
-    """
-    titles = [ranks.plain(title) for title in header]
-    parent = next((titles.index(title) for title in ranks.PARENTS if title in titles), None)
-    if parent is None:
-        return _untitled_edges(header, rows)
-    label = next((titles.index(title) for title in ranks.LABELS if title in titles), None)
-    known = [at for at, title in enumerate(titles) if title in ranks.CHILDREN]
-    candidates = [*known, *([label] if label is not None else [])]
-    candidates = candidates or [at for at in range(len(header)) if at != parent]
-    if not candidates:
-        return None
-    above = [row.cells[parent] for row in rows if not ranks.is_empty(row.cells[parent])]
-    hits = []
-    for at in candidates:
-        ids = {row.cells[at] for row in rows}
-        hits.append(sum(cell in ids for cell in above))
-    best = hits.index(max(hits))
-    if 2 * hits[best] < len(above) and len(ranks.columns(header).ranks) > 1:
-        return None  # the rows of the parents are not there, but their ranks are
-    _check_titles(source, header, rows)
-    node = candidates[best]
-    return rows, node, parent, node if label is None else label
-
-
-def _untitled_edges(header: list[str], rows: list[Row]) -> tuple[list[Row], int, int, int] | None:
-    """The same for a table of two columns without telling titles, whose values say that one holds
-    the parents of the other: all different on one side, and in part again on the other.
-    """
-    if len(header) != 2 or len(ranks.columns(header).ranks) > 1:
-        return None
-    if {*header} & {cell for row in rows for cell in row.cells}:
-        rows = [Row(1, list(header)), *rows]  # the first row is an edge as well
-    cells = [row.cells for row in rows]
-    if any(left == right for left, right in cells):
-        return None
-    sides = [[row[at] for row in cells] for at in (0, 1)]
-    if not set(sides[0]) & set(sides[1]):
-        return None
-    child = next((at for at in (0, 1) if len(set(sides[at])) == len(cells)), None)
-    if child is None or "" in sides[child]:
-        return None
-    return rows, child, 1 - child, child
-
-
-def _parents(
-    source: str, header: list[str], rows: list[Row], node: int, above: int, name: int
-) -> Draft:
-    """A table with a row for each node: its id, the id of its parent, and a name if it has one.
-
-    Nodes without a child are the classes. A node whose parent is empty, itself or nowhere in the
-    table is at the top. Siblings of one name get their ids behind it.
-    """
-    if all(_WHOLE.fullmatch(row.cells[node]) for row in rows):
-        # a column with empty cells has its numbers written as 1.0 by pandas
-        rows = [
-            row._replace(
-                cells=[
-                    _WHOLE.sub(r"\1", cell) if at in (node, above) else cell
-                    for at, cell in enumerate(row.cells)
-                ]
-            )
-            for row in rows
-        ]
-    parent, lines, shown = {}, {}, {}
-    for line, cells in rows:
-        child = checked_key(source, line, cells[node])
-        if child in parent:
-            raise fault(
-                source,
-                line,
-                f"{child!r} has a second row and so a second parent, before in line"
-                f" {lines[child]}; keep one of them",
-            )
-        up = cells[above]
-        parent[child] = "" if ranks.is_empty(up) or up == child else up
-        lines[child] = line
-        shown[child] = cells[name] if not ranks.is_empty(cells[name]) else child
-    named_in = {up: lines[child] for child, up in reversed(parent.items())}
-    unknown = [up for up in dict.fromkeys(parent.values()) if up and up not in parent]
-    for up in unknown:
-        parent[up], shown[up], lines[up] = "", up, named_in[up]
-    taken, twice = {}, []
-    for child, up in parent.items():
-        first = taken.setdefault((up, shown[child]), child)
-        twice += [child] if first != child else []
-    for child in twice:
-        shown[child] = f"{shown[child]} ({child})"
-    shown = {child: checked_key(source, lines[child], key) for child, key in shown.items()}
-    paths = _upward_paths(source, parent, "", lines, shown)
-    inner = set(parent.values())
-    classes = [(lines[child], paths[child]) for child in parent if child not in inner]
-    if not classes:
-        raise fault(source, None, "no row is without children, so there is no class")
-    notes = [
-        f"read as a row for each node, its parent in the column {header[above]!r}, its name in"
-        f" {header[name]!r}"
-    ]
-    left_out = [title for at, title in enumerate(header) if at not in (node, above, name)]
-    notes[0] += f"; left out: {', '.join(map(repr, left_out))}" if left_out else ""
-    tops = any(not up for child, up in parent.items() if child not in unknown)
-    if unknown and (node != name or tops):  # where all tops are without a row, no row is missing
-        few = ", ".join(map(repr, unknown[:3]))
-        ids = ", named by id" if node != name else ", at the top therefore"
-        notes.append(f"{counted(len(unknown), 'parent')} without a row{ids}: {few}")
-    if twice:
-        notes.append(
-            f"{counted(len(twice), 'name')} twice below one parent, told apart by the id behind,"
-            f" such as {shown[twice[0]]!r}"
-        )
-    return without_common_root(Draft(classes, notes=tuple(notes)))
-
-
-def _edges(text: str, source: str) -> tuple[dict[str, str], dict[str, int]]:
-    parent: dict[str, str] = {}
-    lines: dict[str, int] = {}
-    written = list(numbered_lines(text))
-    check_number(source, None, len(written))
-    mark = _edge_separator([line for _, line in written])
-    for number, line in written:
-        ids = line.split(mark)
-        if number == 1 and len(ids) == 2 and _are_titles(ids):
-            continue
-        if len(ids) != 2:
-            raise fault(
-                source,
-                number,
-                f"expected 'CHILD PARENT', two ids, got {len(ids)} in {line!r}; names with blanks"
-                " need a tab, a comma or a semicolon between the two",
-            )
-        child, above = (checked_key(source, number, node) for node in ids)
-        if parent.setdefault(child, above) != above:
-            raise fault(
-                source,
-                number,
-                f"{child!r} has a second parent {above!r}; line {lines[child]} has"
-                f" {parent[child]!r}; keep one of them",
-            )
-        lines.setdefault(child, number)
-    if not parent:
-        raise fault(source, None, "the file is empty; expected 'CHILD PARENT' a line")
-    return parent, lines
-
-
-def _edge_separator(lines: Sequence[str]) -> str | None:
-    """What separates child and parent: None for blanks, else the mark that all lines have once."""
-    if all(len(line.split()) == 2 for line in lines):
-        return None
-    marks = (mark for mark in "\t,;|>" if all(line.count(mark) == 1 for line in lines))
-    return next(marks, None)
-
-
-def _are_titles(ids: Sequence[str]) -> bool:
-    child, above = map(ranks.plain, ids)
-    return above in ranks.PARENTS and child in (*ranks.CHILDREN, *ranks.LABELS)
-
-
-def _only_root(source: str, parent: dict[str, str]) -> str:
-    roots = [node for node in dict.fromkeys(parent.values()) if node not in parent]
-    if len(roots) > 1:
-        few = " and ".join(repr(root) for root in roots[:2])
-        raise fault(
-            source, None, f"there are {len(roots)} roots, such as {few}; give them a common parent"
-        )
-    return roots[0] if roots else ROOT
-
-
-def _upward_paths(
-    source: str,
-    parent: dict[str, str],
-    root: str,
-    lines: dict[str, int],
-    keys: dict[str, str] | None = None,
-) -> dict[str, Path]:
-    """Path of every node, of its keys or, without, of the nodes' ids."""
-    paths: dict[str, Path] = {root: ()} if root not in parent else {}
-    entries = 0
-    for node in parent:
-        branch: dict[str, None] = {}
-        while node not in paths:
-            if node in branch:
-                cycle = [*branch][[*branch].index(node) :]
-                raise fault(
-                    source,
-                    lines[node],
-                    f"{' -> '.join([*cycle[:5], node])} is a cycle; no root is above it",
-                )
-            branch[node] = None
-            node = parent[node]
-        check_depth(source, lines.get(node), len(branch) + len(paths[node]))
-        for below in reversed(branch):
-            paths[below] = (*paths[parent[below]], keys[below] if keys else below)
-            entries += len(paths[below])
-        check_number(source, None, 0, entries)
-    return paths
-
-
-def _is_number(node: str) -> bool:
-    return node.isascii() and node.isdigit() and len(node) < 19

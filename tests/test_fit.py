@@ -18,7 +18,7 @@ from data.boxes import read_boxes, with_margin
 from data.cache import build_cache
 from data.decoding import read_image
 from data.stream import Stream
-from hierarchies.tables import Row
+from hierarchies.rows import Row
 
 
 def save(path, pixels):

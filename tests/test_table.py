@@ -16,7 +16,8 @@ import data
 from data.folder import DEFAULTS
 from data.table import read_table
 from hierarchies import scan_folders
-from hierarchies.tables import Row, paths_of_rows
+from hierarchies.rows import Row
+from hierarchies.tables import paths_of_rows
 
 CLASSES = ("Animals/Copepods/Calanus", "Animals/Copepods/Oithona", "Animals/Worms", "Plants")
 

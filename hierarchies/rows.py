@@ -1,0 +1,146 @@
+"""The rows of text files: lines that are not blank, and tables with titles."""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from hierarchies.draft import fault
+
+DELIMITERS = ",;\t|"
+# the first line by which Excel says what separates cells
+_SEP_LINE = re.compile(r"\"?sep=([,;\t|])\"?[ \t]*(?:\n|$)", re.IGNORECASE)
+
+
+class Row(NamedTuple):
+    """A row of a table below its titles: its line in the file and its cells, stripped."""
+
+    line: int
+    cells: list[str]
+
+
+def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that are not blank, stripped, with their numbers from 1."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def delimiter_of(text: str) -> tuple[str, int]:
+    """What separates the cells of a table, by its first lines, and where its titles begin: a first
+    line 'sep=;' says it, else what the titles have most of.
+    """
+    declared = _SEP_LINE.match(text)
+    if declared:
+        return declared[1], declared.end()
+    return max(DELIMITERS, key=next(numbered_lines(text), (0, ""))[1].count), 0
+
+
+def title_row(text: str) -> list[str]:
+    """The titles of a table, by the rule of `hierarchies.tables.parse_table`; [] if the text has no
+    line.
+    """
+    text = text[:100_000]
+    mark, start = delimiter_of(text)
+    title = next(numbered_lines(text[start:]), (0, ""))[1]
+    return [cell.strip(' "') for cell in title.split(mark)] if title else []
+
+
+def read_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
+    """Titles and rows of a table with any number of rows a class, by the rules of
+    `hierarchies.tables.parse_table`.
+    """
+    header, rows = table_rows(text, source)
+    _check_names(source, header)
+    return header, rows
+
+
+def table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
+    """Titles and rows of a table, without empty columns and one that only numbers the rows.
+
+    Raises: ValueError: If a row has more or fewer cells than the titles, or there is none.
+    """
+    delimiter, start = delimiter_of(text)
+    skipped = int(start > 0)
+    text = text[start:]
+    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
+    rows = []
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append(Row(reader.line_num + skipped, [cell.strip() for cell in cells]))
+    except csv.Error as error:
+        raise fault(
+            source,
+            reader.line_num + skipped,
+            f"this is not a valid table row: {error}; is a quotation mark not closed, or one in a"
+            " cell not written twice?",
+        ) from error
+    if len(rows) < 2:
+        raise fault(
+            source,
+            None,
+            "the table is empty; expected a row of column names and a row for each class",
+        )
+    header = rows[0].cells
+    width = len(header)
+    for line, cells in rows[1:]:
+        if len(cells) > width and not any(cells[width:]):
+            del cells[width:]
+        if len(cells) != width:
+            raise fault(
+                source,
+                line,
+                f"expected {width} cells as in the first row, got {len(cells)}; the first row must"
+                f" be the titles, one for each column, and a cell with {delimiter!r} in it must be"
+                " in quotes",
+            )
+    empty = [at for at in range(width) if not any(row.cells[at] for row in rows)]
+    kept = [at for at in range(width) if at not in empty]  # spreadsheets add empty columns
+    if _numbers_rows(rows):
+        kept = kept[1:]
+    rows = [Row(line, [cells[at] for at in kept]) for line, cells in rows]
+    return rows[0].cells, rows[1:]
+
+
+def _check_names(source: str, header: list[str]) -> None:
+    if not all(header) or len(set(header)) < len(header):
+        raise fault(
+            source,
+            1,
+            f"the first row must give every column a name of its own, got {header}; remove"
+            " lines above the titles, and columns without a title or with that of another",
+        )
+
+
+def check_titles(source: str, header: list[str], rows: list[Row]) -> None:
+    """Raises: ValueError: If titles lack or repeat, or one is also in its column."""
+    _check_names(source, header)
+    for at, title in enumerate(header):
+        if any(row.cells[at] == title for row in rows):
+            raise fault(
+                source,
+                1,
+                f"{title!r} is a column title and also in that column; the first row must be"
+                " titles",
+            )
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines with their ends. A file of `io` would hold four bytes a letter."""
+    start = 0
+    while end := text.find("\n", start) + 1:
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def _numbers_rows(rows: Sequence[Row]) -> bool:
+    """Whether the first column has no title and only numbers the rows, as pandas and R write it."""
+    title, *others = rows[0].cells
+    if title or not all(others):
+        return False
+    numbers = [row.cells[0] for row in rows[1:]]
+    whole = all(number.isascii() and number.isdigit() for number in numbers)
+    return whole and len(set(numbers)) == len(numbers)
