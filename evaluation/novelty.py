@@ -31,8 +31,8 @@ class Novelty:
             for name in ("files", "embeddings", "prototypes"):
                 if arrays.get(name) is None:
                     raise ValueError(
-                        f"{run.folder / split}.pkl is damaged: it has no {name!r}; remove"
-                        " metrics.csv and use --resume, which writes it again"
+                        f"{run.folder / split}.pkl is damaged: it has no {name!r};"
+                        f" {run.way_back(f'{split}.pkl')}"
                     )
             self._prototypes.append(arrays["prototypes"][classes])
             # in the order of names, as several runs need not have one order

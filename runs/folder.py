@@ -164,7 +164,7 @@ class Run:
         if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
             raise RunError(
                 f"{self.folder / 'config.json'} is damaged: it has no options;"
-                f" {self._again('config.json')}"
+                f" {self.way_back('config.json')}"
             )
         checksums = config.get("checksums", {})
         if not isinstance(checksums, dict):
@@ -322,7 +322,7 @@ class Run:
             advice = again if self.finished else "the run did not finish: continue it with --resume"
             raise RunError(f"{path} is missing; {advice}") from error
         except ValueError as error:
-            raise RunError(f"{error}; {self._again(path.name)}") from error
+            raise RunError(f"{error}; {self.way_back(path.name)}") from error
 
     def checkpoint(self, name: str, check: bool = True) -> dict:
         """Content of a checkpoint, on the CPU, loaded with weights_only=True; a trunk that it names
@@ -338,11 +338,11 @@ class Run:
         try:
             content = tensors.load(path, check)
         except FileNotFoundError as error:
-            raise RunError(f"{path} is missing; {self._again(path.name)}") from error
+            raise RunError(f"{path} is missing; {self.way_back(path.name)}") from error
         except Exception as error:  # damaged bytes can raise almost anything
             raise RunError(
                 f"{path} cannot be read as a checkpoint ({type(error).__name__}), it may be"
-                f" damaged; {self._again(path.name)}"
+                f" damaged; {self.way_back(path.name)}"
             ) from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             found = content.get("format") if isinstance(content, dict) else type(content).__name__
@@ -441,7 +441,7 @@ class Run:
         if missing:
             raise RunError(
                 f"{self.folder / name}.pkl is damaged: it has no {missing[0]!r};"
-                f" {self._again(f'{name}.pkl')}"
+                f" {self.way_back(f'{name}.pkl')}"
             )
         optional = {field: arrays.get(field) for field in ("prototype_scores", "living")}
         given = {**{field: arrays[field] for field in fields}, **optional}
@@ -639,7 +639,7 @@ class Run:
         try:
             check_regular(path)  # a pipe would never end
         except ValueError as error:
-            raise RunError(f"{error}; move it away, and {self._again(path.name)}") from error
+            raise RunError(f"{error}; move it away, and {self.way_back(path.name)}") from error
         content = path.read_bytes()
         if name not in ("config.json", CHECKSUMS):
             # a table alone may be read where there is no config.json
@@ -649,7 +649,7 @@ class Run:
                 raise self._changed(name)
         return content.decode("utf-8", "surrogateescape")
 
-    def _again(self, name: str) -> str:
+    def way_back(self, name: str) -> str:
         """How a file that is damaged or missing is written again, without losing more."""
         config = self.__dict__.get("config", {})  # where that could be read
         if config.get("source") == SCORES:
@@ -666,7 +666,7 @@ class Run:
         cause = "it was damaged or changed"
         if name.endswith(".csv"):
             cause = "it was damaged or, as by a spreadsheet program, changed and saved"
-        again = self._again(name).removeprefix("put a copy of the original back, or ")
+        again = self.way_back(name).removeprefix("put a copy of the original back, or ")
         return RunError(
             f"{self.folder / name} is not as the run wrote it: {cause}; put a copy of the original"
             f" back, or {again}"
@@ -677,11 +677,11 @@ class Run:
         try:
             return json.loads(self._read(name))
         except FileNotFoundError as error:
-            raise RunError(f"{path} is missing; {self._again(path.name)}") from error
+            raise RunError(f"{path} is missing; {self.way_back(path.name)}") from error
         except RunError:
             raise
         except (ValueError, RecursionError) as error:
-            raise RunError(f"{path} is damaged ({error}); {self._again(path.name)}") from error
+            raise RunError(f"{path} is damaged ({error}); {self.way_back(path.name)}") from error
 
     def _read_csv(self, name: str) -> pd.DataFrame:
         path = self.folder / name
@@ -695,7 +695,7 @@ class Run:
         except RunError:
             raise
         except ValueError as error:  # all of pandas' are
-            raise RunError(f"{path} is damaged ({error}); {self._again(path.name)}") from error
+            raise RunError(f"{path} is damaged ({error}); {self.way_back(path.name)}") from error
 
 
 class Bystander(Run):

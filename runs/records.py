@@ -204,8 +204,7 @@ def _damaged_results(run: Run, checkpoints: bool) -> list[str]:
     arrays = run.folder / "test.pkl"
     if arrays.exists() and not is_sealed(arrays):
         found.append(
-            f"{arrays} is damaged: it is cut off or not a pickle; remove metrics.csv and use"
-            " --resume, which writes it again"
+            f"{arrays} is damaged: it is cut off or not a pickle; {run.way_back(arrays.name)}"
         )
     return found
 
