@@ -3,7 +3,6 @@
 import csv
 import io
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from data.sharing import (
 from data.splits import SPLITS, Splits
 from data.store import open_images
 from data.table import read_table
-from files.text import counted, printable, some_of
+from files.text import composed, counted, printable, some_of
 from hierarchies import (
     FolderTree,
     Hierarchy,
@@ -290,8 +289,8 @@ def living_classes(hierarchy: Hierarchy, nonliving: Sequence[str]) -> np.ndarray
     """Which classes are in none of the given topmost groups, (C,) bool. Raises: ValueError: If a
     group is unknown, or no class is left that is alive.
     """
-    topmost = [unicodedata.normalize("NFC", path[0]) for path in hierarchy.class_paths]
-    nonliving = [unicodedata.normalize("NFC", group) for group in nonliving]
+    topmost = [composed(path[0]) for path in hierarchy.class_paths]
+    nonliving = [composed(group) for group in nonliving]
     for group in nonliving:
         if group not in topmost:
             raise ValueError(

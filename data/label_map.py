@@ -10,7 +10,7 @@ from data.collection import Collection, collect
 from files.text import printable, some_of
 from hierarchies import ranks
 from hierarchies.readers import read_text
-from hierarchies.rows import Row, read_rows
+from hierarchies.rows import Row, read_rows, with_columns
 from hierarchies.tables import paths_of_rows
 from hierarchies.tree import format_path
 
@@ -69,10 +69,8 @@ def apply_label_map(
     # the raw label is no rank, and what it is called by must not become one
     left_out = [column for column in (raw, at) if column is not None and not levels]
     kept = [column for column in range(len(header)) if column not in left_out]
-    narrow = [row._replace(cells=[row.cells[column] for column in kept]) for row in rows]
-    titles = [header[column] for column in kept]
     try:
-        paths, notes, levels_of = paths_of_rows(source, titles, narrow, levels)
+        paths, notes, levels_of = paths_of_rows(source, *with_columns(header, rows, kept), levels)
     except ValueError as error:
         raise ValueError(_with_own_flag(str(error))) from error
     found = _taxa(source, rows, raw, paths)

@@ -1,14 +1,13 @@
 """Matches class folders with the classes of a tree file that need not spell out the same paths."""
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from files.text import counted
+from files.text import composed, counted
 from hierarchies import Hierarchy
 from hierarchies.draft import NO_WIDTH
 from hierarchies.tree import format_path
@@ -89,7 +88,7 @@ def match_folders(
 
 def _plain(path: Path) -> Path:
     path = path[:-1] if path[-1] == "." and len(path) > 1 else path
-    return tuple(unicodedata.normalize("NFC", key) for key in path)
+    return tuple(map(composed, path))
 
 
 def _ends(path: Path) -> list[Path]:

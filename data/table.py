@@ -21,7 +21,7 @@ from hierarchies import ranks
 from hierarchies.draft import place
 from hierarchies.folders import IMAGE_EXTENSIONS
 from hierarchies.readers import MAX_TABLE_BYTES, read_text
-from hierarchies.rows import Row, read_rows
+from hierarchies.rows import Row, read_rows, with_columns
 from hierarchies.tables import paths_of_rows
 
 FILE_TITLES = (
@@ -76,12 +76,7 @@ def read_table(
     name = group_column or (GROUP if STATUS in header and GROUP in header else None)
     said = {*elsewhere, split_column, name} - {*(levels or ())}
     kept = [at for at, title in enumerate(header) if title not in said]
-    paths, path_notes, levels_of = paths_of_rows(
-        source,
-        [header[at] for at in kept],
-        [row._replace(cells=[row.cells[at] for at in kept]) for row in rows],
-        levels,
-    )
+    paths, path_notes, levels_of = paths_of_rows(source, *with_columns(header, rows, kept), levels)
     notes += [f"{source}: {note}" for note in path_notes]
     _check_agreement(source, rows, files, ["/".join(path) for path in paths], "of class")
     parts, groups = None, None
@@ -326,7 +321,7 @@ def _found(
 
     Raises: ValueError: If some are not there.
     """
-    outside = [i for i, file in enumerate(files) if file.startswith("/") or ".." in file.split("/")]
+    outside = [i for i, file in enumerate(files) if _leads_out(file)]
     missing = [] if outside else [i for i, there in enumerate(_are_there(root, files)) if not there]
     if missing:
         files, missing = _as_written(root, files, missing)
@@ -356,6 +351,10 @@ def _found(
         f"{source}: {len(missing)} of {len(files)} files are not below {root}: {shown};"
         f" {_way_out(root, files[missing[0]], len(missing) == len(files))}"
     )
+
+
+def _leads_out(file: str) -> bool:
+    return file.startswith("/") or ".." in file.split("/")
 
 
 def _as_written(
@@ -398,8 +397,9 @@ def _start_elsewhere(root: Path, files: Sequence[str]) -> str | None:
         if not all(file.startswith(start) for file in files):
             return None
         rest = [file.removeprefix(start) for file in files]
-        proper = not any(file.startswith("/") or ".." in file.split("/") for file in rest)
-        if proper and (root / rest[0]).is_file() and all(_are_there(root, rest)):
+        if any(map(_leads_out, rest)) or not (root / rest[0]).is_file():
+            continue
+        if all(_are_there(root, rest)):
             return start
     return None
 

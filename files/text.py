@@ -66,6 +66,13 @@ def spreadsheet_cell(text: str) -> str:
     return text
 
 
+def composed(text: str) -> str:
+    """The text with each accent in one with its letter (NFC), as keyboards write it; names of files
+    of a Mac have them apart.
+    """
+    return unicodedata.normalize("NFC", text)
+
+
 def encoded(text: str) -> bytes:
     """The text in UTF-8; what stands for bytes of a file name that are not UTF-8 becomes those
     bytes again.

@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files.text import counted
+from files.text import composed, counted
 from hierarchies.tree import Hierarchy
 
 IMAGE_EXTENSIONS = tuple("jpg jpeg jfif jpe png tif tiff bmp gif webp avif".split())
@@ -294,12 +293,7 @@ def _sort(
     """Puts an entry of a folder where it belongs."""
     name, path, hidden = entry.name, _join(folder.path, entry.name), entry.name.startswith(".")
     if _is(entry.is_dir):
-        composed = unicodedata.normalize("NFC", path)
-        hits = {
-            pattern
-            for pattern in patterns
-            if fnmatchcase(composed, unicodedata.normalize("NFC", pattern))
-        }
+        hits = {pattern for pattern in patterns if fnmatchcase(composed(path), pattern)}
         folder.matched.update(hits)
         if hits:
             return
@@ -387,4 +381,4 @@ def _suffixes(extensions: Sequence[str]) -> tuple[str, ...]:
 def _patterns(exclude: Sequence[str]) -> tuple[str, ...]:
     if isinstance(exclude, str) or not all(exclude):
         raise ValueError(f"exclude must be a list of patterns of folders, got {exclude!r}")
-    return tuple(pattern.rstrip("/") for pattern in exclude)
+    return tuple(composed(pattern.rstrip("/")) for pattern in exclude)

@@ -1,10 +1,9 @@
 """Nodes of a tree by the names that a user reads and writes."""
 
 import difflib
-import unicodedata
 
-from files.text import printable
-from hierarchies.tree import Hierarchy, Path, format_path, parse_path
+from files.text import composed, printable
+from hierarchies.tree import Hierarchy, format_path, parse_path
 
 
 def node_named(tree: Hierarchy, name: str, flag: str) -> int:
@@ -23,8 +22,9 @@ def node_named(tree: Hierarchy, name: str, flag: str) -> int:
     whole = [v for v, path in paths.items() if path == wanted]
     found = whole or [v for v, path in paths.items() if path[-len(wanted) :] == wanted]
     if not found:  # folders of a Mac have accents on their own, keyboards have not
-        plain = {v: _composed(path) for v, path in paths.items()}
-        found = [v for v, path in plain.items() if path[-len(wanted) :] == _composed(wanted)]
+        wanted_plain = tuple(map(composed, wanted))
+        plain = {v: tuple(map(composed, path)) for v, path in paths.items()}
+        found = [v for v, path in plain.items() if path[-len(wanted) :] == wanted_plain]
     if len(found) == 1:
         return found[0]
     if found:
@@ -38,10 +38,6 @@ def node_named(tree: Hierarchy, name: str, flag: str) -> int:
 def taxon_paths(tree: Hierarchy) -> list[str]:
     """The path of each node as `format_path` writes it; the root goes by its name."""
     return [tree.names[0], *(format_path(tree.path(v)) for v in range(1, tree.num_nodes))]
-
-
-def _composed(path: Path) -> Path:
-    return tuple(unicodedata.normalize("NFC", key) for key in path)
 
 
 def _nearest(wanted: str, keys: list[str]) -> str:

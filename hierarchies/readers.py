@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from files.regular import check_regular
-from files.text import counted, printable, some_of
+from files.text import composed, counted, printable, some_of
 from hierarchies import ranks
 from hierarchies.draft import NO_WIDTH, Draft, fault
 from hierarchies.edges import is_edge_list, parse_edges, parse_names
@@ -347,14 +347,13 @@ def _similar_names(hierarchy: Hierarchy) -> list[str]:
     more = ", ..." if len(similar) > 5 else ""
     return [
         f"{counted(len(similar), 'name is', 'names are')} written in several ways, each a class or"
-        " group of its own:"
-        f" {listed}{more}. If they are one, write them alike"
+        f" group of its own: {listed}{more}. If they are one, write them alike"
     ]
 
 
 def _told_apart(names: list[str]) -> list[str]:
     """The names in quotes, by their codes where the eye cannot tell them apart."""
-    seen = {unicodedata.normalize("NFC", name) for name in names}
+    seen = set(map(composed, names))
     return [repr(name) if len(seen) == len(names) else ascii(name) for name in names]
 
 

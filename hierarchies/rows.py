@@ -99,8 +99,15 @@ def table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
     kept = [at for at in range(width) if at not in empty]  # spreadsheets add empty columns
     if _numbers_rows(rows):
         kept = kept[1:]
-    rows = [Row(line, [cells[at] for at in kept]) for line, cells in rows]
-    return rows[0].cells, rows[1:]
+    return with_columns(header, rows[1:], kept)
+
+
+def with_columns(
+    header: Sequence[str], rows: Sequence[Row], kept: Sequence[int]
+) -> tuple[list[str], list[Row]]:
+    """Titles and rows of these columns alone."""
+    narrow = [Row(line, [cells[at] for at in kept]) for line, cells in rows]
+    return [header[at] for at in kept], narrow
 
 
 def _check_names(source: str, header: list[str]) -> None:

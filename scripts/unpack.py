@@ -27,7 +27,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from data.collection import PARTS, part_of
 from data.progress import progress
-from files.text import for_terminal
+from files.text import counted, for_terminal, some_of
 from files.writing import replacing
 from hierarchies.folders import IMAGE_EXTENSIONS
 
@@ -143,9 +143,9 @@ def unpack(
     table = pd.DataFrame(rows).fillna("")
     with replacing(out / TABLE) as temporary:
         table.to_csv(temporary, index=False)
-    print(f"unpacked {len(table):,} images of {len(found)} files into {out}")
+    print(f"unpacked {counted(len(table), 'image')} of {counted(len(found), 'file')} into {out}")
     if without:
-        print(f"note: {len(without)} without an image are left out: {', '.join(without[:SHOWN])}")
+        print(f"note: {len(without)} without an image are left out: {some_of(without, SHOWN)}")
     print(f"columns of {TABLE}: {for_terminal(', '.join(table.columns))}")
     given = " --split given --split_column split" if "split" in table.columns else ""
     print(
