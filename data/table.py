@@ -182,7 +182,7 @@ def _images(
     if not rows:
         raise ValueError(f"{source} has titles, but no row of an image")
     rows = _selected(source, header, rows, where, notes, all_rows)
-    at = _file_column(source, header, rows, file_column)
+    at = _file_column(source, header, rows, file_column, notes)
     elsewhere = [header[at], *of_images, *(header[other] for other in _named_files(header, rows))]
     files = [_relative(row.cells[at], os.fspath(root)) for row in rows]
     rows, files = _without_repeats(source, header, rows, files, at, notes)
@@ -238,7 +238,9 @@ def _selected(
     return rows
 
 
-def _file_column(source: str, header: Sequence[str], rows: list[Row], named: str | None) -> int:
+def _file_column(
+    source: str, header: Sequence[str], rows: list[Row], named: str | None, notes: list[str]
+) -> int:
     if named is not None:
         return _column(source, header, named, "--file_column")
     known = _named_files(header, rows) or [
@@ -246,6 +248,17 @@ def _file_column(source: str, header: Sequence[str], rows: list[Row], named: str
     ]
     if known:
         return known[0]
+    holding = [
+        at
+        for at in range(len(header))
+        if all(row.cells[at].lower().endswith(_SUFFIXES) for row in rows)
+    ]
+    if len(holding) == 1 and not header[holding[0]].lower().endswith(_SUFFIXES):
+        notes.append(
+            f"{source}: image files are those of the column {header[holding[0]]!r}"
+            " (--file_column names another)"
+        )
+        return holding[0]
     listed = ", ".join(map(repr, header))
     if any(title.lower().endswith(_SUFFIXES) for title in header):
         raise ValueError(

@@ -1,10 +1,12 @@
 """Which columns of a table are ranks of a taxonomy, and which only describe a taxon.
 
 The titles are those of Darwin Core, WoRMS, GBIF, NCBI and ITIS, in any case, with or without
-blanks, hyphens and underscores, and with or without 'dwc:' or 'taxon_' before them.
+blanks, hyphens and underscores, and with or without 'dwc:' or 'taxon_' before them; and the words
+of other languages for the ranks in common use, for a name and for a label.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -59,6 +61,34 @@ _UNPLACED = {
     *("not assigned", "not applicable", "not available", "not identified", "no rank"),
     "incertae sedis",
 }
+# in Latin, German, French, Spanish, Portuguese, Italian, Dutch and the languages of Scandinavia
+# (each once where they share a word), Chinese and Japanese
+_WORDS = {
+    "domain": "domäne domaene domaine dominio 域",
+    "kingdom": "regnum reich règne reino regno rijk rike rige 界",
+    "phylum": "stamm embranchement filo stam rekke række 门 門",
+    "division": "divisio abteilung división divisão divisione",
+    "class": "classis klasse classe clase klass 纲 綱",
+    "order": "ordo ordnung ordre orden ordem ordine orde ordning 目",
+    "family": "familia familie famille famiglia familj 科",
+    "tribe": "tribus tribu tribo 族",
+    "genus": "gattung genre género genere geslacht slekt slægt släkte 属 屬",
+    "species": "art espèce especie specie soort 种 種",
+    "variety": "varietas varietät variété variedad variedade varietà 变种 變種 変種",
+    "label": "etikett étiquette etiqueta rótulo etichetta 标签 標籤 ラベル",
+    "category": "kategorie catégorie categoria 类别 類別 カテゴリ",
+    "scientificname": "wissenschaftlichername nomscientifique nombrecientífico nomecientífico"
+    " nomescientifico wetenschappelijkenaam 学名 學名",
+}
+# what the same languages put before a rank
+_PREFIXES = {
+    "sub": "sub unter sous sotto onder under 亚 亞 亜",
+    "super": "super über ueber sopra over 总 總 上",
+    "infra": "infra 下",
+}
+# words for a rank that also say 'kind' (of sample, of image): a rank beside another one only, or
+# where nothing else says the class
+_KINDS = "art genre genero genere soort".split()
 
 
 class Columns(NamedTuple):
@@ -84,7 +114,43 @@ def of_levels(
     return {path[:at]: title for path in paths for at, title in enumerate(titles[: len(path)], 1)}
 
 
+def _folded(word: str) -> str:
+    """The word in lower case without accents."""
+    letters = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+_ENGLISH = {_folded(word): title for title, words in _WORDS.items() for word in words.split()}
+_ENGLISH |= {
+    _folded(prefix) + word: before + rank
+    for before, prefixes in _PREFIXES.items()
+    for prefix in prefixes.split()
+    for word, rank in tuple(_ENGLISH.items())
+    if before + rank in RANKS
+}
+
+
 def plain(title: str) -> str:
+    """A title in lower case without marks, blanks and the prefixes of data standards, and in
+    English where it is a rank, a name or a label in another language.
+    """
+    title = _without_marks(title)
+    return title if title in RANKS else _ENGLISH.get(_word(title), title)
+
+
+def is_foreign(title: str) -> bool:
+    """Whether a title says in another language than English what `plain` says of it."""
+    return plain(title) != _without_marks(title)
+
+
+def _word(title: str) -> str:
+    """A title without accents and without 'name' behind a rank, as in Artname, 科名."""
+    word = _folded(title)
+    named = re.fullmatch(r"(\w+?)(?:name|名)", word)
+    return named[1] if named and _ENGLISH.get(named[1]) in RANKS else word
+
+
+def _without_marks(title: str) -> str:
     """A title in lower case without marks, blanks and the prefixes of data standards."""
     title = re.sub(r"^(dwc|dwc terms|gbif|ncbi|worms|itis)\s*[:.]\s*", "", title.strip().casefold())
     title = re.sub(r"[\s_\-.]+", "", title)
@@ -114,14 +180,26 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
     or the like and holds numbers is no rank.
     """
     titles = [plain(title) for title in header]
-    found = [(position, title) for position, title in enumerate(titles) if title in RANKS]
+    foreign = {position for position, title in enumerate(header) if is_foreign(title)}
+    own = {title for position, title in enumerate(titles) if position not in foreign}
+    label = next((titles.index(name) for name in LABELS if name in titles), None)
     found = [
         (position, title)
-        for position, title in found
-        if title not in _AMBIGUOUS or not _are_numbers(row[position] for row in rows)
+        for position, title in enumerate(titles)
+        if title in RANKS
+        and not (position in foreign and title in own)  # the same rank in two languages
+        and not (
+            (position in foreign or title in _AMBIGUOUS)
+            and _are_numbers(row[position] for row in rows)
+        )
     ]
+    if (
+        len(found) == 1
+        and label is not None
+        and _word(_without_marks(header[found[0][0]])) in _KINDS
+    ):
+        found = []
     found.sort(key=lambda column: RANKS.index(column[1]))
-    label = next((titles.index(name) for name in LABELS if name in titles), None)
     epithet = next((titles.index(name) for name in EPITHETS if name in titles), None)
     known = {*LABELS, *CHILDREN, *PARENTS, *_OTHER}
     others = {

@@ -293,7 +293,7 @@ def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
 def _names_column(header: list[str], titles: list[str], rows: list[Row]) -> int | None:
     """Position of a column 'class' that holds names to show, or None."""
     for at in (0, len(header) - 1):
-        if titles[at] == "class":
+        if titles[at] == "class" and not ranks.is_foreign(header[at]):
             return None if ranks.class_is_rank(header, [row.cells for row in rows], at) else at
     return None
 
@@ -335,6 +335,9 @@ def _ranked(
     levels = _with_unknown(header, cells, known, named)
     levels = [at for at in levels if not all(ranks.is_empty(row[at]) for row in cells)] or levels
     levels = _without_epithets(header, cells, levels, known.label)
+    label = known.label
+    if len(levels) == 1 and _is_above(header, cells, label, levels[0]):
+        levels, label = [label, *levels], None
     titles = {at: ranks.plain(header[at]) for at in levels}
     genus = next((at for at in levels if titles[at] == "genus"), None)
     epithet = known.epithet if "species" not in titles.values() and genus is not None else None
@@ -343,11 +346,11 @@ def _ranked(
             if not ranks.is_empty(row.cells[epithet]) and not ranks.is_empty(row.cells[genus]):
                 row.cells[epithet] = f"{row.cells[genus]} {row.cells[epithet]}"
         levels = [*levels, epithet]
-    if _needs_label(header, cells, known.label, levels, epithet, of_images):
-        levels = [*levels, known.label]
-    titled = {at: title for at, title in titles.items() if at != known.label}
+    if _needs_label(header, cells, label, levels, epithet, of_images):
+        levels = [*levels, label]
+    titled = {at: title for at, title in titles.items() if at != label}
     titled |= {} if epithet is None else {epithet: "species"}
-    classes, notes, of_levels = _paths_of_cells(source, header, rows, levels, titled, known.label)
+    classes, notes, of_levels = _paths_of_cells(source, header, rows, levels, titled, label)
     left_out = [title for at, title in enumerate(header) if at not in (*levels, named)]
     if left_out or levels != sorted(levels):
         shown = " > ".join(header[at] for at in levels)
@@ -399,6 +402,24 @@ def _without_epithets(
     return levels
 
 
+def _is_above(header: list[str], cells: list[list[str]], label: int | None, rank: int) -> bool:
+    """Whether a column such as 'category' holds groups of the taxa of the only rank, and not their
+    names.
+    """
+    if label is None or _is_label(header[label]):
+        return False
+    group_of: dict[str, str] = {}
+    for row in cells:
+        if ranks.is_empty(row[rank]) or group_of.setdefault(row[rank], row[label]) != row[label]:
+            return False
+    return len(set(group_of.values())) < len(group_of)
+
+
+def _is_label(title: str) -> bool:
+    """Whether a title is one of labels or folders, which are below all ranks."""
+    return ranks.LABELS.index(ranks.plain(title)) < ranks.LABELS.index("category")
+
+
 def _needs_label(
     header: list[str],
     cells: list[list[str]],
@@ -413,8 +434,7 @@ def _needs_label(
     """
     if label is None or label in levels:
         return False
-    title = ranks.plain(header[label])
-    if ranks.LABELS.index(title) < ranks.LABELS.index("category"):
+    if _is_label(header[label]):
         return True
     lowest = ranks.RANKS.index("species")
     species = epithet is not None or any(

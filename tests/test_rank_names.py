@@ -1,6 +1,7 @@
 """What the levels of a tree are called: read from tables, kept with runs, and named by --at."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -187,3 +188,63 @@ def test_tables_of_images_and_maps_of_labels_hand_their_ranks_on(tmp_path):
     (tmp_path / "map.csv").write_text("\n".join([f"raw_label,{header}", *rows]), "utf-8")
     mapped = apply_label_map(read_table(tmp_path / "plain.csv", tmp_path), tmp_path / "map.csv")
     assert {"order", "family", "genus"} <= set(mapped.hierarchy.rank_names)
+
+
+LANGUAGES = [
+    "Klasse Überfamilie Familie Gattung Art",
+    "classe super-famille famille genre espèce",
+    "clase superfamilia familia género especie",
+    "classe superfamília família gênero espécie",
+    "classe superfamiglia famiglia genere specie",
+    "klasse overfamilie familie slekt art",
+    "纲 总科 科 属 种",
+    "綱 上科 科 属 種名",
+]
+OF_SPECIES = [
+    "Copepoda Centropagoidea Temoridae Temora longicornis",
+    "Copepoda Centropagoidea Temoridae Temora stylifera",
+    "Copepoda Megacalanoidea Calanidae Calanus glacialis",
+    "Branchiopoda Polyphemoidea Podonidae Podon leuckartii",
+]
+
+
+@pytest.mark.parametrize("titles", LANGUAGES)
+@pytest.mark.parametrize("order", [(0, 1, 2, 3, 4), (4, 2, 0, 3, 1)])
+def test_ranks_in_other_languages_are_levels_wherever_they_stand(tmp_path, titles, order):
+    lines = [line.split() for line in (titles, *OF_SPECIES)]
+    text = "".join(";".join(cells[at] for at in order) + "\n" for cells in lines)
+    (tmp_path / "t.csv").write_text(unicodedata.normalize("NFD", text), "utf-8")
+    tree = read_tree(tmp_path / "t.csv").hierarchy
+    assert written(tree) == [line.replace(" ", "/") for line in OF_SPECIES]
+    assert tree.rank_names == ("class", "superfamily", "family", "genus", "species")
+
+
+def test_a_word_in_two_languages_or_for_a_kind_or_of_numbers_is_no_rank():
+    def found(titles, rows=()):
+        return [rank for _, rank in ranks.columns(titles.split(), rows).ranks]
+
+    both = ranks.columns("目 Order 科 Family".split())
+    assert both.ranks == ((1, "order"), (3, "family")) and both.others == {0, 2}
+    assert found("Label Art") == [] and found("Art") == ["species"]
+    assert found("Label Gattung Art") == ["genus", "species"]
+    assert found("Familie Art", [["Temoridae", "1,5"], ["Calanidae", "2"]]) == ["family"]
+    assert (
+        ranks.plain("Nom scientifique") == "scientificname" and ranks.plain("Étiquette") == "label"
+    )
+
+
+def test_a_class_in_another_language_is_no_name_to_show(tmp_path):
+    (tmp_path / "t.csv").write_text("Gruppe;Klasse\nKrebse;a\nKrebse;b\nAlgen;c\n", "utf-8")
+    tree = read_tree(tmp_path / "t.csv").hierarchy
+    assert written(tree) == ["Krebse/a", "Krebse/b", "Algen/c"]
+
+
+@pytest.mark.parametrize("titles", ["category,species", "species,category"])
+def test_a_category_of_several_species_is_above_them(tmp_path, titles):
+    rows = ["crabs,a", "crabs,b", "algae,c"]
+    if titles.startswith("species"):
+        rows = [",".join(reversed(row.split(","))) for row in rows]
+    (tmp_path / "t.csv").write_text("\n".join([titles, *rows]), "utf-8")
+    tree = read_tree(tmp_path / "t.csv").hierarchy
+    assert written(tree) == ["crabs/a", "crabs/b", "algae/c"]
+    assert tree.rank_names == ("category", "species")

@@ -74,6 +74,10 @@ def test_ranks_and_paths_are_recognised_by_their_titles(images, tree, tmp_path):
     paths = [["image_path", "area", "lineage"]]
     paths += [[row[0], i, "|".join(filter(None, row[1:]))] for i, row in enumerate(rows[1:])]
     check_same(read_table(write(tmp_path / "paths.csv", paths), images), tree)
+    foreign = [["科", "门", "文件", "大小"], *([row[2], row[1], row[0], "1,5"] for row in rows[1:])]
+    found = read_table(write(tmp_path / "foreign.csv", foreign, ";"), images)
+    assert found.files == tree.files and found.hierarchy.rank_names == ("phylum", "family")
+    assert any("image files are those of the column '文件'" in note for note in found.notes)
     flat = [["filename", "label"], *([row[0], row[3] or row[2] or row[1]] for row in rows[1:])]
     found = read_table(write(tmp_path / "flat.csv", flat), images)
     assert found.hierarchy.max_depth == 1 and set(found.hierarchy.class_names) == {
@@ -145,7 +149,9 @@ def test_a_coco_file_gives_the_ranks_or_the_supercategory(images, tree, tmp_path
             "line 26: .* is of class 'Fungi', but of 'Plants' in line 3",
         ),
         (
-            lambda rows: rows[0].__setitem__(0, "photo"),
+            lambda rows: (
+                [row.append(row[0]) for row in rows] and rows[0].__setitem__(slice(0, 5, 4), "xy")
+            ),
             "no column is named like one of image files",
         ),
     ],
