@@ -87,6 +87,8 @@ def set_up_streams() -> None:
     """Makes standard output and error replace characters that they cannot encode, and print those
     that control a terminal as escapes.
     """
+    # Python 3.13 colours tracebacks and 3.14 the help, whose codes would be printed as text
+    os.environ["PYTHON_COLORS"] = "0"
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # tests put others in their place
             stream.reconfigure(errors="replace")

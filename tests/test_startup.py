@@ -67,3 +67,21 @@ def test_a_script_whose_streams_are_closed_ends_as_others(closed):
     code += "; sys.stdout.flush(); startup.leave(0)"
     command = f'"{sys.executable}" -c "{code}" {closed}'
     assert subprocess.run(command, shell=True, cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_what_python_would_colour_has_no_codes_in_it():
+    """They would be printed as text. Python 3.13 colours tracebacks, 3.14 the help."""
+    code = (
+        "import startup, os, argparse; startup.set_up_streams(); print(os.environ['PYTHON_COLORS'])"
+    )
+    code += "; argparse.ArgumentParser(prog='train.py').print_help(); 1 / 0"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "FORCE_COLOR": "1", "PYTHON_COLORS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("0\nusage: train.py [-h]\n")
+    assert "ZeroDivisionError" in done.stderr
+    assert "1;3" not in done.stdout + done.stderr
