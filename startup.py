@@ -7,6 +7,7 @@ how it prints.
 - Memory that a step of training frees stays with the process for the next step, where the C library
   is glibc: to give some megabytes back and to get them anew, page by page, takes a tenth of the
   time of a head's step on features. Values that the user has set are kept.
+- What torch cannot compute on the GPU of a Mac it computes on the CPU, and says so.
 - Ctrl-C ends a script without a traceback, also while the imports take their seconds.
 - Where a thread has no memory to start or to go on, the process ends: others would wait for it for
   ever.
@@ -40,6 +41,7 @@ MAPPED = 32 << 20  # larger pieces are got and given back each by itself, as by 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # the same
 
 
 def leave(status: int) -> NoReturn:

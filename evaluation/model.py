@@ -14,6 +14,7 @@ from evaluation.coarse import combine
 from evaluation.sources import no_prototypes
 from runs.folder import SCORES, Run, RunError
 from training.devices import Devices
+from training.other_gpus import place
 from training.rebuild import rebuilding
 
 
@@ -119,7 +120,9 @@ class Embedder:
                 " with --GPU"
             )
         self.device, self.amp = devices.main, bool(amp)
-        self.model = model.to(self.device).eval()
+        self.autocast_on = devices.of_trunk.type
+        place(model, devices)
+        self.model = model.eval()
         self.network = (
             nn.DataParallel(model, device_ids=list(devices.gpus))
             if len(devices.gpus) > 1
@@ -140,7 +143,7 @@ class Embedder:
         Raises: ValueError: If an image has no finite score.
         """
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+        with torch.autocast(self.autocast_on, torch.bfloat16, enabled=self.amp):
             embeddings = self.network(images, torch.from_numpy(sizes).to(self.device))
         embeddings = embeddings.float()
         scores = self.model.head(embeddings, weight=self.prototypes)

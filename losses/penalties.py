@@ -8,7 +8,7 @@ of linear and convolutional layers, never on biases or on scales of normalisatio
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,12 +60,14 @@ class Penalty(nn.Module):
         options: Further options, which need the coefficient.
         reads: What it is called with: "class_vectors" (C, D), or the "model".
         comes_last: Whether it needs to know what all others cover.
+        holds_trunk: Whether its buffers are as the weights of the backbone's trunk.
     """
 
     coefficient: Option
     options: tuple[Option, ...] = ()
     reads = "model"
     comes_last = False
+    holds_trunk = False
 
     @classmethod
     def build(cls, held: Held) -> Penalty:
@@ -314,6 +316,7 @@ class L2SP(Penalty):
     coefficient = _coefficient(
         "l2_sp", "the squared distance of the backbone from its starting weights"
     )
+    holds_trunk = True
 
     @classmethod
     def build(cls, held: Held) -> Penalty:
@@ -335,7 +338,7 @@ class L2SP(Penalty):
 
     def forward(self, model: nn.Module) -> Tensor:
         parameters = dict(model.named_parameters())
-        return sum(
+        return _total(
             (parameters[name] - getattr(self, _key(name))).square().sum() for name in self.body
         )
 
@@ -369,7 +372,7 @@ class WeightDecay(Penalty):
 
     def forward(self, model: nn.Module) -> Tensor:
         parameters = dict(model.named_parameters())
-        return sum(parameters[name].square().sum() for name in self.covered)
+        return _total(parameters[name].square().sum() for name in self.covered)
 
 
 PENALTIES: dict[str, type[Penalty]] = {
@@ -421,8 +424,25 @@ class Penalties(nn.Module):
         terms = {}
         for name, coefficient in self.coefficients.items():
             penalty = getattr(self, name)
-            terms[name] = coefficient * penalty(inputs[penalty.reads])
+            terms[name] = coefficient * penalty(inputs[penalty.reads]).to(weight.device)
         return terms
+
+    def place(self, device: torch.device, trunk: torch.device) -> Penalties:
+        """Moves what they hold to the device of the class vectors; and what belongs to the weights
+        of the trunk to that of the trunk.
+        """
+        for penalty in self.to(device).children():
+            if penalty.holds_trunk:
+                penalty.to(trunk)
+        return self
+
+
+def _total(terms: Iterable[Tensor]) -> Tensor:
+    """Their sum. Those of a trunk may be on a device of its own."""
+    sums = {}
+    for term in terms:
+        sums[term.device] = sums.get(term.device, 0) + term
+    return sum(one.cpu() for one in sums.values()) if len(sums) > 1 else sums.popitem()[1]
 
 
 def _names(model: nn.Module, last: nn.Module | None, inside: bool) -> list[str]:

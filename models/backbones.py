@@ -267,8 +267,20 @@ class Backbone(nn.Module):
     def feature_dim(self) -> int:
         return self.projection.in_features
 
+    @property
+    def trunk_device(self) -> torch.device:
+        """Where the trunk computes."""
+        return self.mean.device
+
+    def move_trunk(self, device: torch.device) -> None:
+        """Lets the trunk compute on another device than the rest, in the plain layout: the other
+        one, channels last, has given wrong numbers on some.
+        """
+        self.network.to(device, memory_format=torch.contiguous_format)
+        self.mean, self.std = self.mean.to(device), self.std.to(device)
+
     def trunk(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (B, channels, H, W), floats in [0, 1] -> features (B, F)."""
+        """Images (B, channels, H, W), floats in [0, 1], where the trunk is -> features (B, F)."""
         return self.network((images - self.mean) / self.std)  # one channel broadcasts to three
 
     def project(self, features: torch.Tensor) -> torch.Tensor:

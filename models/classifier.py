@@ -53,12 +53,14 @@ class Classifier(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """What the backbone's trunk makes of images (B, channels, H, W), uint8 or floats in [0, 1]:
-        (B, F).
+        (B, F), on the device of the images.
         """
+        device, layout = images.device, torch.channels_last  # the faster one
+        if self.backbone.trunk_device != device:
+            images, layout = images.to(self.backbone.trunk_device), torch.contiguous_format
         if images.dtype == torch.uint8:
             images = images.float() / 255
-        # the faster layout
-        return self.backbone.trunk(images.contiguous(memory_format=torch.channels_last))
+        return self.backbone.trunk(images.contiguous(memory_format=layout)).to(device)
 
     def embed(self, images: torch.Tensor, sizes: torch.Tensor | None = None) -> torch.Tensor:
         """Embeddings (B, D), of any length.

@@ -164,14 +164,22 @@ def from_text(check: Callable[[str], object]) -> Callable[[str], object]:
     return convert
 
 
+# torch's names of GPUs that are not CUDA's, and whose they are
+OTHER_GPUS = {"mps": "the GPU of this Mac", "xpu": "the Intel GPU"}
+
+
 def device(text: str) -> str:
-    """Where to compute: cpu, auto or GPU indices. Raises: ValueError: If it is none of these."""
+    """Where to compute: cpu, auto, GPU indices, or a GPU that is not CUDA's. Raises: ValueError: If
+    it is none of these.
+    """
     indices = text.split(",")
-    if text in ("cpu", "auto") or (
+    if text in ("cpu", "auto", *OTHER_GPUS) or (
         all(map(str.isdecimal, indices)) and len(set(indices)) == len(indices)
     ):
         return text
-    raise ValueError(f"{text!r} is not cpu, auto, or different GPU indices such as 0 or 0,1")
+    raise ValueError(
+        f"{text!r} is not cpu, auto, different GPU indices such as 0 or 0,1, mps or xpu"
+    )
 
 
 # types for the flags of the scripts that declare their own
@@ -186,7 +194,8 @@ GPU = Option(
     device,
     None,
     "GPU",
-    "cpu, auto, or GPU indices such as 0 or 0,1 (default: auto, or the CPU where there is no GPU)",
+    "cpu, auto, GPU indices such as 0 or 0,1, mps for the GPU of a Mac, or xpu for one of Intel"
+    " (default: auto, or the CPU where there is no CUDA GPU)",
     machine=True,
 )
 

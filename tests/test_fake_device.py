@@ -13,17 +13,21 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from images import make_learnable_folder
 from test_any_device import COEFFICIENTS, make_head, make_loss, run_all
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from trained import train_small
 from trees import TREE
 
 from benchmarks import gpu
 from benchmarks.losses import random_tree
 from data import Batches
+from evaluation.model import Embedder, load_model
 from losses import build_loss
 from losses.penalties import Penalties
 from models.backbones import build_backbone
@@ -214,3 +218,58 @@ def test_a_run_goes_on_where_another_device_left_it(tmp_path, monkeypatch):
     stayed = next(Path(tmp_path, "stayed").rglob("config.json")).parent
     expected = Run(stayed).epochs["train_loss"].to_list()
     assert Run(moved).epochs["train_loss"].to_list() == pytest.approx(expected, rel=1e-2)
+
+
+class NoDoubles(TorchDispatchMode):
+    """Refuses float64 on the device, as the GPU of a Mac does."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        for value in tree_leaves(found):
+            if isinstance(value, torch.Tensor) and value.device.type == "fake":
+                assert value.dtype != torch.float64, function
+        return found
+
+
+def test_float64_on_the_device_is_noticed():
+    with NoDoubles(), pytest.raises(AssertionError, match="_to_copy"):
+        torch.ones(2).to("fake").add(1).double()
+
+
+TRUNK_ONLY = [
+    ["--method", "DR", "--dynamic", "--size_inform", "--l2_sp", "0.1", "--weight_decay", "0.01"],
+    ["--loss", "hierarchical", "--ema", "--method", "DR", "--average", "0.5", "--clip", "1"],
+    ["--method", "softmax", "--optimizer", "sgd", "--momentum", "0.9", "--backbone_lr", "0.5"],
+    ["--freeze", "butlast", "--rand_backbone", "--method", "DR"],
+]
+
+
+@pytest.mark.parametrize("flags", TRUNK_ONLY, ids=" ".join)
+def test_a_run_whose_trunk_alone_is_on_the_device_is_that_of_the_cpu(tmp_path, monkeypatch, flags):
+    names = ("Animals/a", "Animals/b", "Plants/c", "Plants/d")
+    make_learnable_folder(tmp_path / "images", names, 10)
+    flags = [*flags, "--use_val", "--epochs", "2"]
+    status, here = train_small(tmp_path / "images", tmp_path / "here", *flags)
+    assert status == 0
+    chosen = devices.Devices(torch.device("cpu"), trunk=torch.device("fake", 0))
+    monkeypatch.setitem(devices.OTHER_GPUS, "fake", "a device")
+    monkeypatch.setattr(experiment, "choose_devices", lambda *_: chosen)
+    with NoDoubles():
+        status, there = train_small(tmp_path / "images", tmp_path / "there", *flags)
+    assert status == 0
+    assert there.config["device"] == "a device (fake), and the head on the CPU"
+    expected = here.epochs["train_loss"].to_list()
+    assert there.epochs["train_loss"].to_list() == pytest.approx(expected, rel=1e-2)
+
+    pixels = np.random.default_rng(0).integers(256, size=(5, 16, 16, 3), dtype=np.uint8)
+    sizes = np.full((5, 2), 16)
+    own = Embedder(load_model(there), chosen)
+    assert own.model.backbone.trunk_device.type == "fake"
+    expected = Embedder(load_model(there), devices.Devices(torch.device("cpu")))(pixels, sizes)
+    for found, value in zip(own(pixels, sizes), expected):
+        np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-5)
+
+    monkeypatch.undo()  # and it goes on on the CPU
+    more = [*flags[:-1], "3", "--resume"]
+    status, there = train_small(tmp_path / "images", tmp_path / "there", *more)
+    assert status == 0 and len(there.epochs) == 3

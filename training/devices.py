@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from options.parser import OTHER_GPUS
+
 # what torch, its libraries and Python say in a RuntimeError where memory, or an address space, ends
 MEMORY_SIGNS = (
     "allocate memory",
@@ -26,17 +28,26 @@ class Devices:
     """What a run computes on.
 
     Attributes:
-        main: The device of the model.
+        main: The device of the model, but for its trunk where that has one of its own.
         gpus: Indices of the GPUs that DataParallel spreads a batch over; empty on the CPU.
         graphs: Whether steps may be replayed as CUDA graphs, see `training.replay`.
+        trunk: Of the backbone's trunk, see `training.other_gpus`; None: `main`.
     """
 
     main: torch.device
     gpus: tuple[int, ...] = ()
     graphs: bool = True
+    trunk: torch.device | None = None
+
+    @property
+    def of_trunk(self) -> torch.device:
+        """Where the backbone's trunk computes."""
+        return self.trunk or self.main
 
     @property
     def name(self) -> str:
+        if self.trunk is not None:
+            return f"{OTHER_GPUS[self.trunk.type]} ({self.trunk.type}), and the head on the CPU"
         return torch.cuda.get_device_name(self.main) if self.gpus else "CPU"
 
 
@@ -82,8 +93,8 @@ def choose_devices(gpu: str | None, ngpus: int = 1, local_rank: int | None = Non
 
     Args:
         gpu: 'cpu'; indices such as '0' or '0,1'; 'auto' for the GPUs that are idle and have most
-            free memory; None for 'auto' where there is a GPU and the CPU, said on stderr, where
-            there is none.
+            free memory; a name of OTHER_GPUS; None for 'auto' where there is a GPU of CUDA, and
+            the CPU, said on stderr, where there is none.
         ngpus: How many GPUs 'auto' takes.
         local_rank: Of several processes on this machine that train together, which one this is: it
             gets one GPU, of those in `gpu` or of all.
@@ -92,13 +103,19 @@ def choose_devices(gpu: str | None, ngpus: int = 1, local_rank: int | None = Non
     """
     if gpu == "cpu":
         return Devices(torch.device("cpu"))
+    if gpu in OTHER_GPUS:
+        return _with_other_gpu(gpu, local_rank)
     present = count_gpus()
     if present == 0:
+        other = _other_gpu()
         if gpu is not None or ngpus > 1:
             asked = f"--ngpus {ngpus}" if gpu is None else f"--GPU {gpu}"
-            raise ValueError(f"{asked}: this machine shows no CUDA device; use --GPU cpu")
+            ways_out = " or ".join(f"--GPU {name}" for name in (other, "cpu") if name)
+            raise ValueError(f"{asked}: this machine shows no CUDA device; use {ways_out}")
         if not local_rank:
-            print("no GPU found: computing on the CPU", file=sys.stderr)
+            hint = f"; --GPU {other} tries {OTHER_GPUS[other]}" if other else ""
+            kind = "CUDA GPU" if other else "GPU"
+            print(f"no {kind} found: computing on the CPU{hint}", file=sys.stderr)
         return Devices(torch.device("cpu"))
     if local_rank is not None:
         return _one_of_several(gpu, ngpus, present, local_rank)
@@ -112,6 +129,20 @@ def count_gpus() -> int:
     """
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     return torch.cuda.device_count()
+
+
+def _other_gpu() -> str | None:
+    """The name in OTHER_GPUS of what this machine has of them."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found.type if found is not None and found.type in OTHER_GPUS else None
+
+
+def _with_other_gpu(name: str, local_rank: int | None) -> Devices:
+    if local_rank is not None:
+        raise ValueError(f"--GPU {name}: several processes train on CUDA GPUs or with --GPU cpu")
+    if _other_gpu() != name:
+        raise ValueError(f"--GPU {name}: torch does not find {OTHER_GPUS[name]}; use --GPU cpu")
+    return Devices(torch.device("cpu"), trunk=torch.device(name))
 
 
 def _one_of_several(gpu: str | None, ngpus: int, present: int, local_rank: int) -> Devices:

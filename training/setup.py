@@ -31,6 +31,7 @@ from optimization import (
 from optimization.choosing import best_epoch, out_of_patience
 from training.devices import Devices, EvenDataParallel
 from training.going_on import start_from
+from training.other_gpus import place
 from training.replay import ReplayedLoss, ReplayedModel
 from training.team import ALONE, Team
 
@@ -97,7 +98,7 @@ class TrainingState:
         """The precision that the network computes in: bfloat16 with --amp."""
         if not self.options["amp"]:
             return nullcontext()
-        return torch.autocast(self.devices.main.type, torch.bfloat16)
+        return torch.autocast(self.devices.of_trunk.type, torch.bfloat16)
 
     @property
     def readings(self) -> tuple[str, ...]:
@@ -186,7 +187,7 @@ def hold_model(model: Classifier, options: Mapping, devices: Devices) -> Trainin
     """
     options = {"batch_size": options["batch_size"], "amp": bool(options["amp"]), "compile": False}
     _check_devices(options, devices)
-    model.to(devices.main, memory_format=torch.channels_last)
+    place(model, devices, torch.channels_last)
     network = _spread(model, devices, ALONE)
     return TrainingState(model, network, None, None, None, None, devices, options, history=[])
 
@@ -196,6 +197,8 @@ def _check_devices(options: Mapping, devices: Devices) -> None:
         if options[name] and len(devices.gpus) > 1:
             advice = "name one GPU with --GPU, or train under torchrun with a process for each"
             raise ValueError(f"--{name} does not go with DataParallel: {advice}")
+    if options["compile"] and devices.trunk:
+        raise ValueError(f"--compile is for CUDA and the CPU, not for --GPU {devices.trunk.type}")
 
 
 def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> TrainingState:
@@ -205,11 +208,10 @@ def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> Tr
     model, started_from = _build_model(options, splits, loss)
     if team.size > 1:
         models.synchronise_batch_norm(model, devices.main)
-    model.to(devices.main, memory_format=torch.channels_last)
+    place(model, devices, torch.channels_last)
     loss = loss.to(devices.main)
-    penalties = Penalties(options, splits.hierarchy, model, model.head, model.fresh_parts()).to(
-        devices.main
-    )
+    penalties = Penalties(options, splits.hierarchy, model, model.head, model.fresh_parts())
+    penalties.place(devices.main, devices.of_trunk)
     if any(True for _ in loss.parameters()):
         model.loss = loss  # so that it trains, is kept and is averaged over processes with the rest
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
