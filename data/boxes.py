@@ -7,9 +7,8 @@ import numpy as np
 
 from data.conversion import Box
 from files.text import printable
-from hierarchies import ranks
 from hierarchies.draft import place
-from hierarchies.rows import Row
+from hierarchies.rows import Table
 
 # titles of columns, without blanks, marks and capitals, of left, top, width, height
 SIDES = (
@@ -31,21 +30,21 @@ CORNERS = (
 
 
 def read_boxes(
-    source: str, header: Sequence[str], rows: Sequence[Row], named: Sequence[str] | None = None
+    table: Table, named: Sequence[str] | None = None
 ) -> tuple[list[tuple[float, ...]], str]:
     """left, top, width, height of the box in each row, in pixels, and a note on where they are.
 
     Args:
-        source: The table, for messages.
-        header, rows: What it holds.
+        table: One with a row for each image or object.
         named: Columns of left, top, width and height; by default those that are titled like them,
             or like left, top, right and bottom.
 
     Raises: ValueError: If there are no such columns, or a row has no box; the line is named.
     """
-    at, corners = _columns(source, header, named)
+    at, corners = _columns(table, named)
+    names = ", ".join(table.header[column] for column in at)
     boxes = []
-    for row in rows:
+    for row in table.rows:
         try:
             left, top, *others = (float(row.cells[column].replace(",", ".")) for column in at)
         except ValueError:
@@ -54,18 +53,17 @@ def read_boxes(
         if not (all(map(math.isfinite, (left, top))) and 0 < width < 1e9 and 0 < height < 1e9):
             cells = ", ".join(printable(row.cells[column]) or "nothing" for column in at)
             raise ValueError(
-                f"{source}, {place(row.line)}: {', '.join(header[column] for column in at)} are"
-                f" {cells}, which is not a box; fill it in, leave the row out (--where), or leave"
-                " out --crop_box"
+                f"{table.source}, {place(row.line)}: {names} are {cells}, which is not a box; fill"
+                " it in, leave the row out (--where), or leave out --crop_box"
             )
         boxes.append((left, top, width, height))
     if boxes and max(map(max, boxes)) <= 1:
         raise ValueError(
-            f"{source}: no value of {', '.join(header[column] for column in at)} is above 1: they"
-            " seem to be shares of the image's sides, as YOLO has them, and boxes are in pixels"
-            " (left, top, width, height); convert them, or leave out --crop_box"
+            f"{table.source}: no value of {names} is above 1: they seem to be shares of the image's"
+            " sides, as YOLO has them, and boxes are in pixels (left, top, width, height); convert"
+            " them, or leave out --crop_box"
         )
-    return boxes, f"boxes of {source}: {', '.join(header[column] for column in at)}"
+    return boxes, f"boxes of {table.source}: {names}"
 
 
 def with_margin(boxes: Sequence[Sequence[float]], margin: float) -> list[Box]:
@@ -81,11 +79,9 @@ def with_margin(boxes: Sequence[Sequence[float]], margin: float) -> list[Box]:
     return found
 
 
-def _columns(
-    source: str, header: Sequence[str], named: Sequence[str] | None
-) -> tuple[list[int], bool]:
+def _columns(table: Table, named: Sequence[str] | None) -> tuple[list[int], bool]:
     """Positions of the four columns, and whether the last two are the right and lower end."""
-    listed = ", ".join(map(repr, header))
+    source, header, listed = table.source, table.header, table.listed
     if named is not None:
         missing = [name for name in named if name not in header]
         if len(named) != 4 or missing:
@@ -93,8 +89,8 @@ def _columns(
                 f"{source}: --box_columns takes four columns, of left, top, width and height, of"
                 f" {listed}; got {', '.join(map(repr, named))}"
             )
-        return [list(header).index(name) for name in named], False
-    titles = [ranks.plain(title) for title in header]
+        return [header.index(name) for name in named], False
+    titles = table.titles
     for titled, corners in ((SIDES, False), (CORNERS, True)):
         for four in titled:
             if set(four) <= set(titles):

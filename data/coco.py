@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hierarchies import ranks
 from hierarchies.readers import MAX_TABLE_BYTES, read_text
-from hierarchies.rows import Row
+from hierarchies.rows import Row, Table
 
 SUPERCATEGORY = "supercategory"
 BOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")  # columns of the boxes
@@ -19,31 +19,31 @@ class Annotation(int):
     unit = "annotation"
 
 
-class CocoRows(NamedTuple):
+class CocoTable(NamedTuple):
     """A COCO file as a table.
 
     Fields:
-        header, rows: As of `hierarchies.rows.read_rows`; the first column has the files.
+        table: Its first column has the files.
         levels: Columns of the class where they are not known by their titles, else None.
         of_images: Columns that are not of the class, whatever they are called.
         notes: What the user should be told.
     """
 
-    header: list[str]
-    rows: list[Row]
+    table: Table
     levels: list[str] | None
     of_images: list[str]
     notes: list[str]
 
 
-def read_coco(table: str | os.PathLike, source: str, boxes: bool = False) -> CocoRows:
+def read_coco(file: str | os.PathLike, boxes: bool = False) -> CocoTable:
     """One row for each annotation, with the ranks of its category, else the supercategories above
     it, which may be categories with a supercategory of their own, and its box if it is asked for.
 
     Raises: ValueError: If it is not a COCO file, or an annotation has no image or category.
         OSError: If it cannot be read.
     """
-    content = _loaded(table, source)
+    source = os.fspath(file)
+    content = _loaded(file, source)
     images = _by_id(source, "images", content["images"])
     categories = _by_id(source, "categories", content["categories"])
     known = _ranks(categories.values())
@@ -77,12 +77,13 @@ def read_coco(table: str | os.PathLike, source: str, boxes: bool = False) -> Coc
             f" of {source}"
         )
     header = [*own, *fields, *(BOX if boxes else ())]
-    return CocoRows(header, rows, [*upper, "label"] if upper else None, fields, notes)
+    table = Table(source, header, rows)
+    return CocoTable(table, [*upper, "label"] if upper else None, fields, notes)
 
 
-def _loaded(table: str | os.PathLike, source: str) -> Mapping:
+def _loaded(file: str | os.PathLike, source: str) -> Mapping:
     try:
-        content = json.loads(read_text(table, MAX_TABLE_BYTES))
+        content = json.loads(read_text(file, MAX_TABLE_BYTES))
     except json.JSONDecodeError as error:
         raise ValueError(f"{source}, line {error.lineno}: not valid JSON: {error.msg}") from error
     except RecursionError as error:

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from data.collection import Collection, collect
 from files.text import printable, some_of
-from hierarchies import ranks
 from hierarchies.readers import read_text
-from hierarchies.rows import Row, read_rows, with_columns
+from hierarchies.rows import Table, read_rows
 from hierarchies.tables import paths_of_rows
 from hierarchies.tree import format_path
 
@@ -47,39 +46,36 @@ def apply_label_map(
         OSError: If the table cannot be read.
     """
     source = os.fspath(table)
-    header, rows = read_rows(read_text(table), source)
-    titles = [ranks.plain(title) for title in header]
+    read = read_rows(read_text(table), source)._replace(flag="--label_map_levels")
+    titles = read.titles
     raw = next((titles.index(title) for title in RAW if title in titles), None)
     if raw is None:
         raise ValueError(
             f"{source}: no column is named like one of raw labels ('raw_label', 'label', 'folder'"
-            f" ...), only {', '.join(map(repr, header))}"
+            f" ...), only {read.listed}"
         )
     at = next((titles.index(title) for title in SETS if title in titles), None)
-    rows = _of_one(source, header, rows, at, of)
+    read = _of_one(read, at, of)
     classes = collection.hierarchy.class_paths
     # of labels that nothing here has, taxa may be missing
     wanted = {"/".join(path) for path in classes} | {path[-1] for path in classes}
-    rows = [row for row in rows if _label(row.cells[raw]) in wanted]
-    if not rows:
+    read = read._replace(rows=[row for row in read.rows if _label(row.cells[raw]) in wanted])
+    if not read.rows:
         raise ValueError(
-            f"{source}: the column {header[raw]!r} has none of the {len(classes)} classes, such as"
-            f" {printable(format_path(classes[0]))!r}"
+            f"{source}: the column {read.header[raw]!r} has none of the {len(classes)}"
+            f" classes, such as {printable(format_path(classes[0]))!r}"
         )
     # the raw label is no rank, and what it is called by must not become one
     left_out = [column for column in (raw, at) if column is not None and not levels]
-    kept = [column for column in range(len(header)) if column not in left_out]
-    try:
-        paths, notes, levels_of = paths_of_rows(source, *with_columns(header, rows, kept), levels)
-    except ValueError as error:
-        raise ValueError(_with_own_flag(str(error))) from error
-    found = _taxa(source, rows, raw, paths)
+    kept = [column for column in range(len(titles)) if column not in left_out]
+    paths, notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
+    found = _taxa(read, raw, paths)
     taxa = [found.get("/".join(path)) or found.get(path[-1]) for path in classes]
     missing = [format_path(path) for path, taxon in zip(classes, taxa) if taxon is None]
     if missing:
         raise ValueError(
             f"{source}: {len(missing)} of {len(classes)} classes are no raw label in the column"
-            f" {header[raw]!r}: {some_of(missing, _SHOWN, printable)}; add them"
+            f" {read.header[raw]!r}: {some_of(missing, _SHOWN, printable)}; add them"
         )
     own = [taxa[label] for label in collection.labels.tolist()]
     mapped = collect(
@@ -89,7 +85,7 @@ def apply_label_map(
         groups=collection.groups,
         boxes=collection.boxes,
         order=[f"{i:012}" for i in range(len(own))],  # as they are
-        notes=(*collection.notes, *(f"{source}: {_with_own_flag(note)}" for note in notes)),
+        notes=(*collection.notes, *(f"{source}: {note}" for note in notes)),
         ranks=levels_of,
     )
     note = (
@@ -99,46 +95,39 @@ def apply_label_map(
     return replace(mapped, notes=(*mapped.notes, note))
 
 
-def _taxa(
-    source: str, rows: Sequence[Row], raw: int, paths: Sequence[tuple[str, ...]]
-) -> dict[str, tuple[str, ...]]:
+def _taxa(table: Table, raw: int, paths: Sequence[tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """The taxon of each raw label. Raises: ValueError: If one has two."""
     found: dict[str, tuple[tuple[str, ...], int]] = {}
-    for row, path in zip(rows, paths):
+    for row, path in zip(table.rows, paths):
         label = _label(row.cells[raw])
         before, line = found.setdefault(label, (path, row.line))
         if before != path:
             raise ValueError(
-                f"{source}, line {row.line}: {printable(label)!r} is {format_path(path)!r}, but"
-                f" {format_path(before)!r} in line {line}; remove one of the lines, or name"
-                " the collection with --label_map_set"
+                f"{table.source}, line {row.line}: {printable(label)!r} is {format_path(path)!r},"
+                f" but {format_path(before)!r} in line {line}; remove one of the lines, or name the"
+                " collection with --label_map_set"
             )
     return {label: path for label, (path, _) in found.items()}
-
-
-def _with_own_flag(text: str) -> str:
-    """What is said of a table, with the flag that names the columns of a label map."""
-    return text.replace("--levels ", "--label_map_levels ")
 
 
 def _label(cell: str) -> str:
     return cell.strip().strip("/")
 
 
-def _of_one(source: str, header: Sequence[str], rows: list, at: int | None, of: str | None) -> list:
+def _of_one(table: Table, at: int | None, of: str | None) -> Table:
     """The rows of the collection that is named."""
     if of is None:
-        return rows
+        return table
     if at is None:
         raise ValueError(
-            f"{source}: --label_map_set names {of!r}, but no column is called"
+            f"{table.source}: --label_map_set names {of!r}, but no column is called"
             f" {' or '.join(map(repr, SETS))}"
         )
-    kept = [row for row in rows if row.cells[at].strip() == of]
+    kept = [row for row in table.rows if row.cells[at].strip() == of]
     if not kept:
-        known = sorted({row.cells[at] for row in rows})
+        known = sorted(set(table.column(at)))
         raise ValueError(
-            f"{source}: no row has {header[at]} = {of!r}; there are"
+            f"{table.source}: no row has {table.header[at]} = {of!r}; there are"
             f" {', '.join(map(printable, known[:30]))}"
         )
-    return kept
+    return table._replace(rows=kept)

@@ -21,7 +21,7 @@ from hierarchies import ranks
 from hierarchies.draft import place
 from hierarchies.folders import IMAGE_EXTENSIONS
 from hierarchies.readers import MAX_TABLE_BYTES, read_text
-from hierarchies.rows import Row, read_rows, with_columns
+from hierarchies.rows import Row, Table, read_rows
 from hierarchies.tables import paths_of_rows
 
 FILE_TITLES = (
@@ -68,21 +68,21 @@ def read_table(
     Raises: ValueError: If a column is missing, a row lacks a file or class, a file is missing or
         has two classes or boxes; the line is named. OSError: If the table cannot be read.
     """
-    source, header, rows, files, notes, found_boxes, above, elsewhere = _images(
-        table, root, file_column, where, boxes, box_columns
-    )
-    levels = above if levels is None else levels
+    found = _images(table, root, file_column, where, boxes, box_columns)
+    read, files, notes = found.table, found.files, found.notes
+    source, header = read.source, read.header
+    levels = found.levels if levels is None else levels
     # what says where an image is, and with which others, does not say what it shows
     name = group_column or (GROUP if STATUS in header and GROUP in header else None)
-    said = {*elsewhere, split_column, name} - {*(levels or ())}
+    said = {*found.elsewhere, split_column, name} - {*(levels or ())}
     kept = [at for at, title in enumerate(header) if title not in said]
-    paths, path_notes, levels_of = paths_of_rows(source, *with_columns(header, rows, kept), levels)
+    paths, path_notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
     notes += [f"{source}: {note}" for note in path_notes]
-    _check_agreement(source, rows, files, ["/".join(path) for path in paths], "of class")
+    _check_agreement(read, files, ["/".join(path) for path in paths], "of class")
     parts, groups = None, None
     if split_column is not None:
-        column = _column(source, header, split_column, "--split_column")
-        parts = [_part(source, row, column, header) for row in rows]
+        column = _column(read, split_column, "--split_column")
+        parts = [_part(read, row, column) for row in read.rows]
         unused = parts.count(-1)
         if unused:
             notes.append(
@@ -90,10 +90,10 @@ def read_table(
                 " not used"
             )
     else:
-        notes += _unused_splits(source, header, rows)
+        notes += _unused_splits(read)
     if name is not None:
-        column = _column(source, header, name, "--group_column")
-        groups = ["" if ranks.is_empty(cell) else cell for cell in (r.cells[column] for r in rows)]
+        cells = read.column(_column(read, name, "--group_column"))
+        groups = ["" if ranks.is_empty(cell) else cell for cell in cells]
         count = len({group for group in groups if group})
         alone = groups.count("")
         kept_together = "stay in one split" if parts is None else "are a group"
@@ -105,7 +105,7 @@ def read_table(
         _picked(paths, kept),
         parts=_picked(parts, kept),
         groups=_picked(groups, kept),
-        boxes=_picked(found_boxes, kept),
+        boxes=_picked(found.boxes, kept),
         notes=notes,
         ranks=levels_of,
     )
@@ -144,17 +144,35 @@ def list_images(
         sample_column: One that must be among `columns`, beside those of EcoTaxa's names, which are
             where the table has them.
     """
-    source, header, rows, files, notes, found_boxes, *_ = _images(
-        table, root, file_column, where, boxes, box_columns, all_rows=True
-    )
-    kept = _distinct(files)
-    titles = [title for title in (OBJECT, GROUP) if title in header]
+    found = _images(table, root, file_column, where, boxes, box_columns, all_rows=True)
+    read, kept = found.table, _distinct(found.files)
+    titles = [title for title in (OBJECT, GROUP) if title in read.header]
     if sample_column is not None:
-        _column(source, header, sample_column, "--sample_column")
+        _column(read, sample_column, "--sample_column")
         titles = list(dict.fromkeys([*titles, sample_column]))
-    places = {title: list(header).index(title) for title in titles}
-    columns = {title: [rows[i].cells[at] for i in kept] for title, at in places.items()}
-    return ListedImages(_picked(files, kept), _picked(found_boxes, kept), notes, columns)
+    columns = {title: _picked(read.column(read.header.index(title)), kept) for title in titles}
+    files, boxes_of = _picked(found.files, kept), _picked(found.boxes, kept)
+    return ListedImages(files, boxes_of, found.notes, columns)
+
+
+class _Images(NamedTuple):
+    """What `_images` finds.
+
+    Fields:
+        table: The rows that are used.
+        files: That of each row, below the folder.
+        boxes: That of each row; None where not asked for.
+        notes: What the user should be told.
+        levels: The columns of the class, where the kind of the table says them.
+        elsewhere: Columns that say where an image is, or what else is not of its class.
+    """
+
+    table: Table
+    files: list[str]
+    boxes: list[tuple[float, ...]] | None
+    notes: list[str]
+    levels: list[str] | None
+    elsewhere: list[str]
 
 
 def _images(
@@ -165,36 +183,31 @@ def _images(
     boxes: bool,
     box_columns: Sequence[str] | None,
     all_rows: bool = False,
-) -> tuple:
-    """The table's name, header and rows that are used, their files, notes, their boxes, the
-    columns of the class where the kind of the table says them, and those that say where an image
-    is, or what else is not of its class.
-    """
-    source = os.fspath(table)
+) -> _Images:
     notes: list[str] = []
     of_images: list[str] = []
     if Path(table).suffix.lower() == ".json":
-        header, rows, levels, of_images, notes = read_coco(table, source, boxes)
+        read, levels, of_images, notes = read_coco(table, boxes)
     else:
-        header, rows = read_rows(read_text(table, MAX_TABLE_BYTES), source)
-        levels = _below_supercategory(header)
-    rows = [row for row in rows if not _is_types(row)]
-    if not rows:
-        raise ValueError(f"{source} has titles, but no row of an image")
-    rows = _selected(source, header, rows, where, notes, all_rows)
-    at = _file_column(source, header, rows, file_column, notes)
-    elsewhere = [header[at], *of_images, *(header[other] for other in _named_files(header, rows))]
-    files = [_relative(row.cells[at], os.fspath(root)) for row in rows]
-    rows, files = _without_repeats(source, header, rows, files, at, notes)
-    files = _found(source, rows, files, Path(root), notes)
+        read = read_rows(read_text(table, MAX_TABLE_BYTES), os.fspath(table))
+        levels = _below_supercategory(read)
+    read = read._replace(rows=[row for row in read.rows if not _is_types(row)])
+    if not read.rows:
+        raise ValueError(f"{read.source} has titles, but no row of an image")
+    read = _selected(read, where, notes, all_rows)
+    at = _file_column(read, file_column, notes)
+    named = [read.header[at], *of_images, *(read.header[other] for other in _named_files(read))]
+    files = [_relative(file, os.fspath(root)) for file in read.column(at)]
+    read, files = _without_repeats(read, files, at, notes)
+    files = _found(read, files, Path(root), notes)
     found = None
     if boxes:
-        found, note = read_boxes(source, header, rows, box_columns)
+        found, note = read_boxes(read, box_columns)
         notes.append(note)
         # of several objects in an image each would need a name of its own
         shown = [" ".join(f"{side:g}" for side in box) for box in found]
-        _check_agreement(source, rows, files, shown, "cut to")
-    return source, header, rows, files, notes, found, levels, elsewhere
+        _check_agreement(read, files, shown, "cut to")
+    return _Images(read, files, found, notes, levels, named)
 
 
 def _is_types(row: Row) -> bool:
@@ -203,30 +216,24 @@ def _is_types(row: Row) -> bool:
     return bool(filled) and all(cell in ("[t]", "[f]") for cell in filled)
 
 
-def _selected(
-    source: str,
-    header: Sequence[str],
-    rows: list[Row],
-    where: Sequence[str] | None,
-    notes: list,
-    all_rows: bool,
-) -> list[Row]:
+def _selected(table: Table, where: Sequence[str] | None, notes: list[str], all_rows: bool) -> Table:
+    """The rows that are wanted; which are left out is added to the notes."""
     wanted: dict[str, list[str]] = {}
     for condition in where or ():
         name, equals, value = condition.partition("=")
         if not equals:
             raise ValueError(f"--where takes COLUMN=VALUE, got {condition!r}")
         wanted.setdefault(name, []).append(value)
-    if STATUS in header and STATUS not in wanted and not all_rows:
+    if STATUS in table.header and STATUS not in wanted and not all_rows:
         wanted[STATUS] = [VALIDATED]
     for name, values in wanted.items():
-        at = _column(source, header, name, "--where")
+        at, rows = _column(table, name, "--where"), table.rows
         kept = [row for row in rows if row.cells[at] in values]
         if not kept:
             found = Counter(row.cells[at] for row in rows).most_common(_SHOWN)
             listed = ", ".join(f"{value!r} ({count})" for value, count in found)
             raise ValueError(
-                f"{source}: no row has {name} = {' or '.join(map(repr, values))}; there are"
+                f"{table.source}: no row has {name} = {' or '.join(map(repr, values))}; there are"
                 f" {listed} (--where {name}=VALUE chooses others)"
             )
         if len(kept) < len(rows):
@@ -234,70 +241,67 @@ def _selected(
                 f"left out: {len(rows) - len(kept)} of {len(rows)} rows, where {name} is not"
                 f" {' or '.join(map(repr, values))} (--where {name}=VALUE chooses others)"
             )
-        rows = kept
-    return rows
+        table = table._replace(rows=kept)
+    return table
 
 
-def _file_column(
-    source: str, header: Sequence[str], rows: list[Row], named: str | None, notes: list[str]
-) -> int:
+def _file_column(table: Table, named: str | None, notes: list[str]) -> int:
     if named is not None:
-        return _column(source, header, named, "--file_column")
-    known = _named_files(header, rows) or [
-        at for at in _titled_files(header) if ranks.plain(header[at]) != "path"
-    ]
+        return _column(table, named, "--file_column")
+    titles = table.titles
+    known = _named_files(table) or [at for at in _titled_files(table) if titles[at] != "path"]
     if known:
         return known[0]
     holding = [
         at
-        for at in range(len(header))
-        if all(row.cells[at].lower().endswith(_SUFFIXES) for row in rows)
+        for at in range(len(titles))
+        if all(cell.lower().endswith(_SUFFIXES) for cell in table.column(at))
     ]
-    if len(holding) == 1 and not header[holding[0]].lower().endswith(_SUFFIXES):
+    if len(holding) == 1 and not table.header[holding[0]].lower().endswith(_SUFFIXES):
         notes.append(
-            f"{source}: image files are those of the column {header[holding[0]]!r}"
+            f"{table.source}: image files are those of the column {table.header[holding[0]]!r}"
             " (--file_column names another)"
         )
         return holding[0]
-    listed = ", ".join(map(repr, header))
-    if any(title.lower().endswith(_SUFFIXES) for title in header):
+    listed = table.listed
+    if any(title.lower().endswith(_SUFFIXES) for title in table.header):
         raise ValueError(
-            f"{source}, line 1: the first row must be titles of the columns, such as file,label,"
-            f" and is {listed}; add them"
+            f"{table.source}, line 1: the first row must be titles of the columns, such as"
+            f" file,label, and is {listed}; add them"
         )
     raise ValueError(
-        f"{source}: no column is named like one of image files ('file', 'image', 'img_file_name'"
-        f" ...), only {listed}; name it with --file_column"
+        f"{table.source}: no column is named like one of image files ('file', 'image',"
+        f" 'img_file_name' ...), only {listed}; name it with --file_column"
     )
 
 
-def _titled_files(header: Sequence[str]) -> list[int]:
+def _titled_files(table: Table) -> list[int]:
     """Columns whose titles are those of image files, the best first."""
-    titles = [ranks.plain(title) for title in header]
+    titles = table.titles
     return [titles.index(title) for title in FILE_TITLES if title in titles]
 
 
-def _named_files(header: Sequence[str], rows: Sequence[Row]) -> list[int]:
+def _named_files(table: Table) -> list[int]:
     """Those of `_titled_files` that do hold names of image files."""
-    return [at for at in _titled_files(header) if rows[0].cells[at].lower().endswith(_SUFFIXES)]
+    first = table.rows[0].cells
+    return [at for at in _titled_files(table) if first[at].lower().endswith(_SUFFIXES)]
 
 
-def _below_supercategory(header: Sequence[str]) -> list[str] | None:
+def _below_supercategory(table: Table) -> list[str] | None:
     """The columns of the class in a table that has the supercategory of COCO files and no ranks."""
-    titles = [ranks.plain(title) for title in header]
+    header, titles = table.header, table.titles
     known = ranks.columns(header)
     if SUPERCATEGORY not in titles or known.label is None or known.ranks:
         return None
     return [header[titles.index(SUPERCATEGORY)], header[known.label]]
 
 
-def _column(source: str, header: Sequence[str], name: str, flag: str) -> int:
-    if name not in header:
+def _column(table: Table, name: str, flag: str) -> int:
+    if name not in table.header:
         raise ValueError(
-            f"{source}: {flag} names the column {name!r}, but the columns are"
-            f" {', '.join(map(repr, header))}"
+            f"{table.source}: {flag} names the column {name!r}, but the columns are {table.listed}"
         )
-    return list(header).index(name)
+    return table.header.index(name)
 
 
 def _relative(written: str, root: str) -> str:
@@ -309,12 +313,13 @@ def _relative(written: str, root: str) -> str:
 
 
 def _without_repeats(
-    source: str, header: Sequence[str], rows: list[Row], files: list[str], at: int, notes: list
-) -> tuple[list[Row], list[str]]:
+    table: Table, files: list[str], at: int, notes: list[str]
+) -> tuple[Table, list[str]]:
+    source, rows = table.source, table.rows
     empty = [row.line for row, file in zip(rows, files) if not file]
     if empty:
         raise ValueError(
-            f"{source}, {place(empty[0])}: the column {header[at]!r} names no file"
+            f"{source}, {place(empty[0])}: the column {table.header[at]!r} names no file"
             f" ({counted(len(empty), 'such row')}); fill it in or remove the line"
         )
     kept = {}
@@ -323,17 +328,17 @@ def _without_repeats(
     if len(kept) < len(rows):
         repeat = counted(len(rows) - len(kept), "row repeats", "rows repeat")
         notes.append(f"{source}: {repeat} another row")
-    return [rows[i] for i in kept.values()], [files[i] for i in kept.values()]
+    table = table._replace(rows=[rows[i] for i in kept.values()])
+    return table, [files[i] for i in kept.values()]
 
 
-def _found(
-    source: str, rows: list[Row], files: list[str], root: Path, notes: list[str]
-) -> list[str]:
+def _found(table: Table, files: list[str], root: Path, notes: list[str]) -> list[str]:
     """The files as they are below the folder, of which the table may name folders that are above
     it: those of another machine, 'C:/Users/me/images/', or the folder itself.
 
     Raises: ValueError: If some are not there.
     """
+    source, rows = table.source, table.rows
     outside = [i for i, file in enumerate(files) if _leads_out(file)]
     missing = [] if outside else [i for i, there in enumerate(_are_there(root, files)) if not there]
     if missing:
@@ -452,45 +457,43 @@ def _are_there(root: Path, files: Sequence[str]) -> Iterator[bool]:
             yield from answers
 
 
-def _check_agreement(
-    source: str, rows: list[Row], files: list[str], values: Sequence[str], said: str
-) -> None:
+def _check_agreement(table: Table, files: list[str], values: Sequence[str], said: str) -> None:
     """Raises: ValueError: If two rows of one file say different things."""
     first: dict[str, int] = {}
     for i, file in enumerate(files):
         other = first.setdefault(file, i)
         if values[other] != values[i]:
             raise ValueError(
-                f"{source}, {place(rows[i].line)}: {printable(file)!r} is {said}"
+                f"{table.source}, {place(table.rows[i].line)}: {printable(file)!r} is {said}"
                 f" {printable(values[i])!r}, but {said.partition(' ')[0]}"
-                f" {printable(values[other])!r} in {place(rows[other].line)}; remove one of"
+                f" {printable(values[other])!r} in {place(table.rows[other].line)}; remove one of"
                 " them, or give each object a file of its own"
             )
 
 
-def _unused_splits(source: str, header: Sequence[str], rows: list[Row]) -> list[str]:
+def _unused_splits(table: Table) -> list[str]:
     """A note on each column that says nothing but train, val or test, where none is asked for."""
     notes = []
-    for at, title in enumerate(header):
-        words = {word for word in {row.cells[at] for row in rows} if not ranks.is_empty(word)}
+    for at, title in enumerate(table.header):
+        words = {word for word in set(table.column(at)) if not ranks.is_empty(word)}
         parts = {part_of(word) for word in words} if len(words) < _PART_WORDS else {None}
         if len(parts) > 1 and None not in parts:
             notes.append(
-                f"{source}: the column {title!r} says which images are for training and which for"
-                " the test, and is not used: the images are split anew (to use it:"
+                f"{table.source}: the column {title!r} says which images are for training and"
+                " which for the test, and is not used: the images are split anew (to use it:"
                 f" --split_column {title})"
             )
     return notes
 
 
-def _part(source: str, row: Row, at: int, header: Sequence[str]) -> int:
+def _part(table: Table, row: Row, at: int) -> int:
     word = row.cells[at]
     if ranks.is_empty(word):
         return -1
     part = part_of(word)
     if part is None:
         raise ValueError(
-            f"{source}, {place(row.line)}: {header[at]} is {word!r}; a split is one of"
+            f"{table.source}, {place(row.line)}: {table.header[at]} is {word!r}; a split is one of"
             f" {', '.join(PARTS)}, or empty"
         )
     return part

@@ -14,7 +14,7 @@ from hierarchies.draft import (
     fault,
     without_common_root,
 )
-from hierarchies.rows import DELIMITERS, Row, check_titles, numbered_lines
+from hierarchies.rows import DELIMITERS, Row, Table, check_titles, numbered_lines
 from hierarchies.tree import Path
 
 _WHOLE = re.compile(r"^(\d+)(?:\.0+)?$")
@@ -71,91 +71,64 @@ def is_edge_list(lines: Sequence[str]) -> bool:
     if mark is None or mark not in DELIMITERS:
         return False
     first, *rows = [Row(1, [cell.strip() for cell in line.split(mark)]) for line in lines]
-    return _untitled_edges(first.cells, rows) is not None
+    return _untitled_edges(Table("", first.cells, rows)) is not None
 
 
-def edge_columns(
-    source: str, header: list[str], rows: list[Row]
-) -> tuple[list[Row], int, int, int] | None:
-    """Rows, and the columns of ids, parents and names, if a table has a row for each node; else
+def edge_columns(table: Table) -> tuple[Table, int, int, int] | None:
+    """The table, and the columns of ids, parents and names, if it has a row for each node; else
     None.
     """
-    titles = [ranks.plain(title) for title in header]
+    titles = table.titles
     parent = next((titles.index(title) for title in ranks.PARENTS if title in titles), None)
     if parent is None:
-        return _untitled_edges(header, rows)
+        return _untitled_edges(table)
     label = next((titles.index(title) for title in ranks.LABELS if title in titles), None)
     known = [at for at, title in enumerate(titles) if title in ranks.CHILDREN]
     candidates = [*known, *([label] if label is not None else [])]
-    candidates = candidates or [at for at in range(len(header)) if at != parent]
+    candidates = candidates or [at for at in range(len(titles)) if at != parent]
     if not candidates:
         return None
-    above = [row.cells[parent] for row in rows if not ranks.is_empty(row.cells[parent])]
+    above = [cell for cell in table.column(parent) if not ranks.is_empty(cell)]
     hits = []
     for at in candidates:
-        ids = {row.cells[at] for row in rows}
+        ids = set(table.column(at))
         hits.append(sum(cell in ids for cell in above))
     best = hits.index(max(hits))
-    if 2 * hits[best] < len(above) and len(ranks.columns(header).ranks) > 1:
+    if 2 * hits[best] < len(above) and len(ranks.columns(table.header).ranks) > 1:
         return None  # the rows of the parents are not there, but their ranks are
-    check_titles(source, header, rows)
+    check_titles(table)
     node = candidates[best]
-    return rows, node, parent, node if label is None else label
+    return table, node, parent, node if label is None else label
 
 
-def _untitled_edges(header: list[str], rows: list[Row]) -> tuple[list[Row], int, int, int] | None:
+def _untitled_edges(table: Table) -> tuple[Table, int, int, int] | None:
     """The same for a table of two columns without telling titles, whose values say that one holds
     the parents of the other: all different on one side, and in part again on the other.
     """
+    header = table.header
     if len(header) != 2 or len(ranks.columns(header).ranks) > 1:
         return None
-    if {*header} & {cell for row in rows for cell in row.cells}:
-        rows = [Row(1, list(header)), *rows]  # the first row is an edge as well
-    cells = [row.cells for row in rows]
-    if any(left == right for left, right in cells):
+    if {*header} & {cell for cells in table.cells for cell in cells}:
+        # the first row is an edge as well
+        table = table._replace(rows=[Row(1, list(header)), *table.rows])
+    if any(left == right for left, right in table.cells):
         return None
-    sides = [[row[at] for row in cells] for at in (0, 1)]
+    sides = [table.column(0), table.column(1)]
     if not set(sides[0]) & set(sides[1]):
         return None
-    child = next((at for at in (0, 1) if len(set(sides[at])) == len(cells)), None)
+    child = next((at for at in (0, 1) if len(set(sides[at])) == len(table.rows)), None)
     if child is None or "" in sides[child]:
         return None
-    return rows, child, 1 - child, child
+    return table, child, 1 - child, child
 
 
-def parse_parents(
-    source: str, header: list[str], rows: list[Row], node: int, above: int, name: int
-) -> Draft:
+def parse_parents(table: Table, node: int, above: int, name: int) -> Draft:
     """A table with a row for each node: its id, the id of its parent, and a name if it has one.
 
     Nodes without a child are the classes. A node whose parent is empty, itself or nowhere in the
     table is at the top. Siblings of one name get their ids behind it.
     """
-    if all(_WHOLE.fullmatch(row.cells[node]) for row in rows):
-        # a column with empty cells has its numbers written as 1.0 by pandas
-        rows = [
-            row._replace(
-                cells=[
-                    _WHOLE.sub(r"\1", cell) if at in (node, above) else cell
-                    for at, cell in enumerate(row.cells)
-                ]
-            )
-            for row in rows
-        ]
-    parent, lines, shown = {}, {}, {}
-    for line, cells in rows:
-        child = checked_key(source, line, cells[node])
-        if child in parent:
-            raise fault(
-                source,
-                line,
-                f"{child!r} has a second row and so a second parent, before in line"
-                f" {lines[child]}; keep one of them",
-            )
-        up = cells[above]
-        parent[child] = "" if ranks.is_empty(up) or up == child else up
-        lines[child] = line
-        shown[child] = cells[name] if not ranks.is_empty(cells[name]) else child
+    parent, lines, shown = _rows_of_nodes(table, node, above, name)
     named_in = {up: lines[child] for child, up in reversed(parent.items())}
     unknown = [up for up in dict.fromkeys(parent.values()) if up and up not in parent]
     for up in unknown:
@@ -166,18 +139,19 @@ def parse_parents(
         twice += [child] if first != child else []
     for child in twice:
         shown[child] = f"{shown[child]} ({child})"
+    source, header = table.source, table.header
     shown = {child: checked_key(source, lines[child], key) for child, key in shown.items()}
     paths = _upward_paths(source, parent, "", lines, shown)
     inner = set(parent.values())
     classes = [(lines[child], paths[child]) for child in parent if child not in inner]
     if not classes:
-        raise fault(source, None, "no row is without children, so there is no class")
+        raise table.fault(None, "no row is without children, so there is no class")
+    left_out = [title for at, title in enumerate(header) if at not in (node, above, name)]
+    rest = f"; left out: {', '.join(map(repr, left_out))}" if left_out else ""
     notes = [
         f"read as a row for each node, its parent in the column {header[above]!r}, its name in"
-        f" {header[name]!r}"
+        f" {header[name]!r}{rest}"
     ]
-    left_out = [title for at, title in enumerate(header) if at not in (node, above, name)]
-    notes[0] += f"; left out: {', '.join(map(repr, left_out))}" if left_out else ""
     tops = any(not up for child, up in parent.items() if child not in unknown)
     if unknown and (node != name or tops):  # where all tops are without a row, no row is missing
         few = ", ".join(map(repr, unknown[:3]))
@@ -189,6 +163,30 @@ def parse_parents(
             f" such as {shown[twice[0]]!r}"
         )
     return without_common_root(Draft(classes, notes=tuple(notes)))
+
+
+def _rows_of_nodes(
+    table: Table, node: int, above: int, name: int
+) -> tuple[dict[str, str], dict[str, int], dict[str, str]]:
+    """The parent of each node, '' at the top, its line and its name, by its id."""
+    # a column with empty cells has its numbers written as 1.0 by pandas
+    as_numbers = all(map(_WHOLE.fullmatch, table.column(node)))
+    parent, lines, shown = {}, {}, {}
+    for line, cells in table.rows:
+        child, up = checked_key(table.source, line, cells[node]), cells[above]
+        if as_numbers:
+            child, up = _WHOLE.sub(r"\1", child), _WHOLE.sub(r"\1", up)
+        if child in parent:
+            raise table.fault(
+                line,
+                f"{child!r} has a second row and so a second parent, before in line"
+                f" {lines[child]}; keep one of them",
+            )
+        parent[child] = "" if ranks.is_empty(up) or up == child else up
+        lines[child] = line
+        unnamed = name == node or ranks.is_empty(cells[name])
+        shown[child] = child if unnamed else cells[name]
+    return parent, lines, shown
 
 
 def _edges(text: str, source: str) -> tuple[dict[str, str], dict[str, int]]:

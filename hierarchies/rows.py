@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from hierarchies import ranks
 from hierarchies.draft import fault
 
 DELIMITERS = ",;\t|"
@@ -17,6 +18,53 @@ class Row(NamedTuple):
 
     line: int
     cells: list[str]
+
+
+class Table(NamedTuple):
+    """A table as it is in a file.
+
+    Fields:
+        source: The file, for messages.
+        header: The title of each column.
+        rows: What is below them, a cell for each column.
+        flag: The option that chooses the columns of the levels, for messages.
+    """
+
+    source: str
+    header: list[str]
+    rows: list[Row]
+    flag: str = "--levels"
+
+    @property
+    def titles(self) -> list[str]:
+        """The titles as `ranks.plain` writes them."""
+        return [ranks.plain(title) for title in self.header]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        return [row.cells for row in self.rows]
+
+    @property
+    def listed(self) -> str:
+        """The titles in quotes, for messages."""
+        return ", ".join(map(repr, self.header))
+
+    @property
+    def advice(self) -> str:
+        """How the columns of the levels are chosen."""
+        return f"{self.flag} COLUMN ... names the columns of the levels, from the top down"
+
+    def column(self, at: int) -> list[str]:
+        return [row.cells[at] for row in self.rows]
+
+    def with_columns(self, kept: Sequence[int]) -> "Table":
+        """These columns alone."""
+        rows = [Row(line, [cells[at] for at in kept]) for line, cells in self.rows]
+        return self._replace(header=[self.header[at] for at in kept], rows=rows)
+
+    def fault(self, line: int | None, message: str) -> ValueError:
+        """A ValueError that says where it happened."""
+        return fault(self.source, line, message)
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -46,17 +94,15 @@ def title_row(text: str) -> list[str]:
     return [cell.strip(' "') for cell in title.split(mark)] if title else []
 
 
-def read_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
-    """Titles and rows of a table with any number of rows a class, by the rules of
-    `hierarchies.tables.parse_table`.
-    """
-    header, rows = table_rows(text, source)
-    _check_names(source, header)
-    return header, rows
+def read_rows(text: str, source: str) -> Table:
+    """A table with any number of rows a class, by the rules of `hierarchies.tables.parse_table`."""
+    table = table_rows(text, source)
+    _check_names(table)
+    return table
 
 
-def table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
-    """Titles and rows of a table, without empty columns and one that only numbers the rows.
+def table_rows(text: str, source: str) -> Table:
+    """A table without empty columns and one that only numbers the rows.
 
     Raises: ValueError: If a row has more or fewer cells than the titles, or there is none.
     """
@@ -99,34 +145,25 @@ def table_rows(text: str, source: str) -> tuple[list[str], list[Row]]:
     kept = [at for at in range(width) if at not in empty]  # spreadsheets add empty columns
     if _numbers_rows(rows):
         kept = kept[1:]
-    return with_columns(header, rows[1:], kept)
+    return Table(source, header, rows[1:]).with_columns(kept)
 
 
-def with_columns(
-    header: Sequence[str], rows: Sequence[Row], kept: Sequence[int]
-) -> tuple[list[str], list[Row]]:
-    """Titles and rows of these columns alone."""
-    narrow = [Row(line, [cells[at] for at in kept]) for line, cells in rows]
-    return [header[at] for at in kept], narrow
-
-
-def _check_names(source: str, header: list[str]) -> None:
+def _check_names(table: Table) -> None:
+    header = table.header
     if not all(header) or len(set(header)) < len(header):
-        raise fault(
-            source,
+        raise table.fault(
             1,
             f"the first row must give every column a name of its own, got {header}; remove"
             " lines above the titles, and columns without a title or with that of another",
         )
 
 
-def check_titles(source: str, header: list[str], rows: list[Row]) -> None:
+def check_titles(table: Table) -> None:
     """Raises: ValueError: If titles lack or repeat, or one is also in its column."""
-    _check_names(source, header)
-    for at, title in enumerate(header):
-        if any(row.cells[at] == title for row in rows):
-            raise fault(
-                source,
+    _check_names(table)
+    for at, title in enumerate(table.header):
+        if title in table.column(at):
+            raise table.fault(
                 1,
                 f"{title!r} is a column title and also in that column; the first row must be"
                 " titles",

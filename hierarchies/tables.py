@@ -16,7 +16,7 @@ from hierarchies.draft import (
     without_common_root,
 )
 from hierarchies.edges import edge_columns, parse_parents
-from hierarchies.rows import Row, check_titles, delimiter_of, numbered_lines, table_rows
+from hierarchies.rows import Row, Table, check_titles, delimiter_of, numbered_lines, table_rows
 from hierarchies.tree import Path, parse_path
 
 # what may stand between the names of a path, in the order in which it is tried
@@ -26,7 +26,6 @@ _IN_NAMES = ";,\\"  # also within names: a separator only where most lines have 
 _WITHOUT_TAXON = "higherclassification"  # of Darwin Core: the taxa above the one of the row
 _FOLDERS = ("folder", "foldername")  # of a table of images mostly where the file is
 _AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an escaped one
-_LEVELS_FLAG = "--levels COLUMN ... names the columns of the levels, from the top down"
 
 
 class RowPaths(NamedTuple):
@@ -86,53 +85,45 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
     `class` at either end holds names to show for the classes, no part of their paths, unless it is
     the taxonomic rank: see `ranks.class_is_rank`.
     """
-    header, rows = table_rows(text, source)
-    check_number(source, None, len(rows))
+    table = table_rows(text, source)
+    check_number(source, None, len(table.rows))
     first: dict[tuple[str, ...], Row] = {}
-    for row in rows:
+    for row in table.rows:
         first.setdefault(tuple(row.cells), row)
-    draft = _draft_of_table(source, header, list(first.values()), levels)
-    return draft._replace(notes=draft.notes + _repeat_notes("rows", len(rows) - len(first)))
+    draft = _draft_of_table(table._replace(rows=list(first.values())), levels)
+    return draft._replace(notes=draft.notes + _repeat_notes("rows", len(table.rows) - len(first)))
 
 
 def _repeat_notes(what: str, count: int) -> tuple[str, ...]:
     return (f"{count} {what} say the same as one before and count once",) if count else ()
 
 
-def _draft_of_table(
-    source: str, header: list[str], rows: list[Row], levels: Sequence[str] | None
-) -> Draft:
+def _draft_of_table(table: Table, levels: Sequence[str] | None) -> Draft:
     if levels is not None:
-        return _chosen(source, header, rows, levels)
-    edges = edge_columns(source, header, rows)
+        return _chosen(table, levels)
+    edges = edge_columns(table)
     if edges is not None:
-        return parse_parents(source, header, *edges)
-    titles = [ranks.plain(title) for title in header]
-    check_titles(source, header, rows)
-    named = _names_column(header, titles, rows)
-    known = ranks.columns(header, [row.cells for row in rows])
+        return parse_parents(*edges)
+    check_titles(table)
+    titles, named = table.titles, _names_column(table)
+    known = ranks.columns(table.header, table.cells)
     levels = [column for column in known.ranks if column[0] != named]
-    others = [at for at in range(len(header)) if at != named]
+    others = [at for at in range(len(titles)) if at != named]
     path = "path" if len(levels) > 1 else next((t for t in ranks.PATHS if t in titles), "path")
     if path in titles:
         at = titles.index(path)
-        draft = _path_column(source, header, rows, at, named)
-        repeated = len({path for _, path in draft.classes}) < len(rows)
+        draft = _path_column(table, at, named)
+        repeated = len({path for _, path in draft.classes}) < len(table.rows)
         if known.label is not None and (titles[at] == _WITHOUT_TAXON or repeated):
-            draft = _path_column(source, header, rows, at, named, known.label)
+            draft = _path_column(table, at, named, known.label)
         return draft
     rest = known.others | {known.label, known.epithet, *(at for at, _ in levels)}
     if len(levels) > 1 or (levels and len(others) > 1 and set(others) <= rest):
-        return _ranked(source, header, rows, known, named)
-    return _leveled(source, header, rows, others, named)
+        return _ranked(table, known, named)
+    return _leveled(table, others, named)
 
 
-def paths_of_rows(
-    source: str,
-    header: Sequence[str],
-    rows: Sequence[Row],
-    levels: Sequence[str] | None = None,
-) -> "RowPaths":
+def paths_of_rows(table: Table, levels: Sequence[str] | None = None) -> RowPaths:
     """The path of the class of each row, where rows are images and not classes.
 
     Levels are the columns that are named, else a column of paths (as EcoTaxa's hierarchy), else
@@ -140,40 +131,43 @@ def paths_of_rows(
 
     Raises: ValueError: If no column is known to hold classes, or a row has none; the line is named.
     """
-    header = list(header)
-    used, kind = _class_columns(source, header, rows, levels)
-    names = [header[at] for at in used]
+    used, kind = _class_columns(table, levels)
     distinct: dict[tuple[str, ...], Row] = {}
-    keys = [tuple(row.cells[at] for at in used) for row in rows]
-    for key, row in zip(keys, rows):
+    keys = [tuple(row.cells[at] for at in used) for row in table.rows]
+    for key, row in zip(keys, table.rows):
         distinct.setdefault(key, Row(row.line, list(key)))
-    firsts = list(distinct.values())
-    if kind == "chosen":
-        draft = _chosen(source, names, firsts, levels)
-    elif kind == "path":
-        draft = _path_column(source, names, firsts, 0, None, 1 if len(used) > 1 else None)
-    elif kind == "ranks":
-        known = ranks.columns(names, [row.cells for row in firsts])
-        draft = _ranked(source, names, firsts, known, None, of_images=True)
-    elif _holds_paths([row.cells[0] for row in firsts]):
-        draft = _path_column(source, names, firsts, 0, None)
-    else:
-        classes, notes, of_levels = _paths_of_cells(source, names, firsts, [0], {})
-        if 2 * sum("/" in row.cells[0] for row in firsts) > len(firsts):
-            notes += (f"the '/' in {names[0]!r} is of a name; --levels {names[0]} reads paths",)
-        draft = Draft(classes, notes=notes, ranks=of_levels)
+    names = [table.header[at] for at in used]
+    table = table._replace(header=names, rows=list(distinct.values()))
+    draft = _draft_of_rows(table, kind, levels)
     notes = draft.notes
     if kind != "chosen" and not any("read as levels" in note for note in notes):
         columns = "column" if len(names) == 1 else "columns"
-        made = f"classes are made of the {columns} {' > '.join(names)} ({_LEVELS_FLAG})"
+        made = f"classes are made of the {columns} {' > '.join(names)} ({table.advice})"
         notes = (made, *notes)
     paths = dict(zip(distinct, (path for _, path in draft.classes)))
     return RowPaths([paths[key] for key in keys], notes, draft.ranks)
 
 
-def _class_columns(
-    source: str, header: list[str], rows: Sequence[Row], levels: Sequence[str] | None
-) -> tuple[list[int], str]:
+def _draft_of_rows(table: Table, kind: str, levels: Sequence[str] | None) -> Draft:
+    """The classes of images by the columns of a kind, see `_class_columns`, which are all that the
+    table has.
+    """
+    if kind == "chosen":
+        return _chosen(table, levels)
+    if kind == "path":
+        return _path_column(table, 0, None, 1 if len(table.header) > 1 else None)
+    if kind == "ranks":
+        return _ranked(table, ranks.columns(table.header, table.cells), None, of_images=True)
+    labels, title = table.column(0), table.header[0]
+    if _holds_paths(labels):
+        return _path_column(table, 0, None)
+    classes, notes, of_levels = _paths_of_cells(table, [0], {})
+    if 2 * sum("/" in label for label in labels) > len(labels):
+        notes += (f"the '/' in {title!r} is of a name; {table.flag} {title} reads paths",)
+    return Draft(classes, notes=notes, ranks=of_levels)
+
+
+def _class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int], str]:
     """Positions of the columns that make the class of images, and what they are: 'chosen' as
     `levels`, a 'path' with perhaps a label behind it, 'ranks' from the top down with an epithet and
     a label, or a 'label'.
@@ -181,21 +175,16 @@ def _class_columns(
     A column titled as one of lineages is one only where it holds some, or nothing else says the
     class, and no two ranks say it better; 'path' is one in any case.
     """
-    titles = [ranks.plain(title) for title in header]
+    titles = table.titles
     if levels:
-        for level in levels:
-            if level not in header and titles.count(ranks.plain(level)) != 1:
-                listed = ", ".join(map(repr, header))
-                raise fault(source, 1, f"--levels names {level!r}, but the columns are {listed}")
-        used = [at for at, title in enumerate(titles) if _is_named(title, header[at], levels)]
-        return used, "chosen"
-    known = _of_images(header, rows)
+        return sorted({_position(table, level) for level in levels}), "chosen"
+    known = _of_images(table)
     label = [at for at in (known.label,) if at is not None]
     path_at = next((titles.index(name) for name in ranks.PATHS if name in titles), None)
     if path_at is not None and titles[path_at] != "path":
-        of_path = [row.cells[path_at] for row in rows]
         others = bool(known.ranks or label)
-        if len(known.ranks) > 1 or (others and path_separator(of_path) is None):
+        separated = path_separator(table.column(path_at)) is not None
+        if len(known.ranks) > 1 or (others and not separated):
             path_at = None
     if path_at is not None:
         return [path_at, *(label if titles[path_at] == _WITHOUT_TAXON else ())], "path"
@@ -203,27 +192,24 @@ def _class_columns(
     used = [*(at for at, _ in known.ranks), *epithet, *label]
     if used:
         return used, "ranks" if known.ranks else "label"
-    one_hot = _one_hot(header, rows)
+    one_hot = _one_hot(table)
     if len(one_hot) > 1:
-        raise fault(
-            source,
+        raise table.fault(
             1,
             f"{', '.join(map(repr, one_hot[:5]))} are columns with a 1 for the class of each image"
             " and 0 elsewhere: write one column 'label' with the class's name instead",
         )
-    listed = ", ".join(map(repr, header)) or "columns of files, groups or splits"
-    raise fault(
-        source,
-        1,
-        f"no column is known to hold classes or their ranks, only {listed}; {_LEVELS_FLAG}",
+    listed = table.listed or "columns of files, groups or splits"
+    raise table.fault(
+        1, f"no column is known to hold classes or their ranks, only {listed}; {table.advice}"
     )
 
 
-def _of_images(header: Sequence[str], rows: Sequence[Row]) -> ranks.Columns:
+def _of_images(table: Table) -> ranks.Columns:
     """What the titles of a table of images say. A folder is mostly where the file is, and a label
     only where nothing else is, or where it parts what the ranks leave together.
     """
-    cells = [row.cells for row in rows]
+    header, cells = table.header, table.cells
     shown = ["" if ranks.plain(title) in _FOLDERS else title for title in header]
     known, with_folder = ranks.columns(shown, cells), ranks.columns(header, cells)
     if known.label is not None:
@@ -236,12 +222,12 @@ def _of_images(header: Sequence[str], rows: Sequence[Row]) -> ranks.Columns:
     return with_folder if parts else known
 
 
-def _one_hot(header: Sequence[str], rows: Sequence[Row]) -> list[str]:
+def _one_hot(table: Table) -> list[str]:
     """Columns of 0 and 1, if each row has a single 1 in them."""
     marks = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-    columns = [at for at in range(len(header)) if all(row.cells[at] in marks for row in rows)]
-    single = all(sum(marks[row.cells[at]] for at in columns) == 1 for row in rows)
-    return [header[at] for at in columns] if single else []
+    columns = [at for at in range(len(table.header)) if set(table.column(at)) <= {*marks}]
+    single = all(sum(marks[cells[at]] for at in columns) == 1 for cells in table.cells)
+    return [table.header[at] for at in columns] if single else []
 
 
 def _holds_paths(labels: Sequence[str]) -> bool:
@@ -250,10 +236,6 @@ def _holds_paths(labels: Sequence[str]) -> bool:
     """
     mark = path_separator(labels)
     return mark in _NEVER_IN_NAMES and 2 * sum(mark in label for label in labels) > len(labels)
-
-
-def _is_named(title: str, written: str, levels: Sequence[str]) -> bool:
-    return written in levels or title in [ranks.plain(level) for level in levels]
 
 
 def path_separator(written: Sequence[str]) -> str | None:
@@ -290,89 +272,86 @@ def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
     return path
 
 
-def _names_column(header: list[str], titles: list[str], rows: list[Row]) -> int | None:
+def _names_column(table: Table) -> int | None:
     """Position of a column 'class' that holds names to show, or None."""
-    for at in (0, len(header) - 1):
-        if titles[at] == "class" and not ranks.is_foreign(header[at]):
-            return None if ranks.class_is_rank(header, [row.cells for row in rows], at) else at
+    titles = table.titles
+    for at in (0, len(titles) - 1):
+        if titles[at] == "class" and not ranks.is_foreign(table.header[at]):
+            return None if ranks.class_is_rank(table.header, table.cells, at) else at
     return None
 
 
-def _path_column(
-    source: str,
-    header: list[str],
-    rows: list[Row],
-    at: int,
-    named: int | None,
-    label: int | None = None,
-) -> Draft:
+def _path_column(table: Table, at: int, named: int | None, label: int | None = None) -> Draft:
     """A table with a column of paths, and with `label` one of the name of the class below them."""
-    separator = path_separator([row.cells[at] for row in rows]) or "/"
-    classes = [(row.line, _path(source, row.line, row.cells[at], separator)) for row in rows]
+    source = table.source
+    separator = path_separator(table.column(at)) or "/"
+    classes = [(line, _path(source, line, cells[at], separator)) for line, cells in table.rows]
     if label is not None:
-        names = [checked_key(source, row.line, row.cells[label]) for row in rows]
+        names = [checked_key(source, line, cells[label]) for line, cells in table.rows]
         classes = [
             (line, path if path[-1] == name else (*path, name))
             for name, (line, path) in zip(names, classes)
         ]
     notes = _separator_notes(separator)
-    left_out = [title for column, title in enumerate(header) if column not in (at, named, label)]
-    if left_out:
-        notes += (f"the paths are in the column {header[at]!r}; {_left_out(left_out)}",)
-    return _named(source, header, rows, classes, named, notes, own_levels=False)
+    rest = _left_out(table, at, named, label)
+    if rest:
+        notes += (f"the paths are in the column {table.header[at]!r}; {rest}",)
+    return _named(table, classes, named, notes, own_levels=False)
 
 
 def _ranked(
-    source: str,
-    header: list[str],
-    rows: list[Row],
-    known: ranks.Columns,
-    named: int | None,
-    of_images: bool = False,
+    table: Table, known: ranks.Columns, named: int | None, of_images: bool = False
 ) -> Draft:
     """A table with titles of ranks, of classes or of images."""
-    cells = [row.cells for row in rows]
-    levels = _with_unknown(header, cells, known, named)
-    levels = [at for at in levels if not all(ranks.is_empty(row[at]) for row in cells)] or levels
-    levels = _without_epithets(header, cells, levels, known.label)
+    header, plain = table.header, table.titles
+    levels = _with_unknown(table, known, named)
+    levels = [at for at in levels if not all(map(ranks.is_empty, table.column(at)))] or levels
+    levels = _without_epithets(table, levels, known.label)
     label = known.label
-    if len(levels) == 1 and _is_above(header, cells, label, levels[0]):
+    if len(levels) == 1 and _is_above(table, label, levels[0]):
         levels, label = [label, *levels], None
-    titles = {at: ranks.plain(header[at]) for at in levels}
+    titles = {at: plain[at] for at in levels}
     genus = next((at for at in levels if titles[at] == "genus"), None)
     epithet = known.epithet if "species" not in titles.values() and genus is not None else None
     if epithet is not None:
-        for row in rows:
-            if not ranks.is_empty(row.cells[epithet]) and not ranks.is_empty(row.cells[genus]):
-                row.cells[epithet] = f"{row.cells[genus]} {row.cells[epithet]}"
+        table = _with_species(table, genus, epithet)
         levels = [*levels, epithet]
-    if _needs_label(header, cells, label, levels, epithet, of_images):
+    if _needs_label(table, label, levels, epithet, of_images):
         levels = [*levels, label]
     titled = {at: title for at, title in titles.items() if at != label}
     titled |= {} if epithet is None else {epithet: "species"}
-    classes, notes, of_levels = _paths_of_cells(source, header, rows, levels, titled, label)
-    left_out = [title for at, title in enumerate(header) if at not in (*levels, named)]
-    if left_out or levels != sorted(levels):
+    classes, notes, of_levels = _paths_of_cells(table, levels, titled, label)
+    rest = _left_out(table, *levels, named)
+    if rest or levels != sorted(levels):
         shown = " > ".join(header[at] for at in levels)
-        tail = f"; {_left_out(left_out)}" if left_out else f" ({_LEVELS_FLAG})"
+        tail = f"; {rest}" if rest else f" ({table.advice})"
         notes += (f"the columns are read as levels {shown}{tail}",)
     advice = ""
-    if left_out:
+    if rest:
         advice = (
             "a table has one row for each class; if the rows differ in columns that are left out,"
-            f" {_LEVELS_FLAG}"
+            f" {table.advice}"
         )
-    draft = _named(source, header, rows, classes, named, notes, of_levels=of_levels)
+    draft = _named(table, classes, named, notes, of_levels=of_levels)
     return draft._replace(advice=advice)
 
 
-def _with_unknown(
-    header: list[str], cells: list[list[str]], known: ranks.Columns, named: int | None
-) -> list[int]:
+def _with_species(table: Table, genus: int, epithet: int) -> Table:
+    """With the whole name of the species in the place of its epithet."""
+    rows = []
+    for line, cells in table.rows:
+        if not ranks.is_empty(cells[epithet]) and not ranks.is_empty(cells[genus]):
+            name = f"{cells[genus]} {cells[epithet]}"
+            cells = [*cells[:epithet], name, *cells[epithet + 1 :]]
+        rows.append(Row(line, cells))
+    return table._replace(rows=rows)
+
+
+def _with_unknown(table: Table, known: ranks.Columns, named: int | None) -> list[int]:
     """Columns of ranks from the top down, and between them those that nest between two."""
     order = [at for at, _ in known.ranks if at != named]
     taken = {*order, *known.others, known.label, known.epithet, named}
-    levels = []
+    levels, cells = [], table.cells
     for above, below in zip(order, order[1:]):
         step = 1 if below > above else -1
         between = [at for at in range(above + step, below, step) if at not in taken]
@@ -382,17 +361,16 @@ def _with_unknown(
     return [*levels, order[-1]]
 
 
-def _without_epithets(
-    header: list[str], cells: list[list[str]], levels: list[int], label: int | None
-) -> list[int]:
+def _without_epithets(table: Table, levels: list[int], label: int | None) -> list[int]:
     """The levels without species and what is below, where those cells hold epithets alone and
     another column has the whole name: Calanus, finmarchicus and Calanus finmarchicus in WoRMS.
     """
-    titles = [ranks.plain(header[at]) for at in levels]
+    plain = table.titles
+    titles = [plain[at] for at in levels]
     if label is None or "genus" not in titles or "species" not in titles:
         return levels
     genus, species = levels[titles.index("genus")], levels[titles.index("species")]
-    filled = [row for row in cells if not ranks.is_empty(row[species])]
+    filled = [row for row in table.cells if not ranks.is_empty(row[species])]
     whole = [f"{row[genus]} ".casefold() for row in filled]
     epithets = all(" " not in row[species] and row[species][0].islower() for row in filled)
     if epithets and all(
@@ -402,14 +380,14 @@ def _without_epithets(
     return levels
 
 
-def _is_above(header: list[str], cells: list[list[str]], label: int | None, rank: int) -> bool:
+def _is_above(table: Table, label: int | None, rank: int) -> bool:
     """Whether a column such as 'category' holds groups of the taxa of the only rank, and not their
     names.
     """
-    if label is None or _is_label(header[label]):
+    if label is None or _is_label(table.header[label]):
         return False
     group_of: dict[str, str] = {}
-    for row in cells:
+    for row in table.cells:
         if ranks.is_empty(row[rank]) or group_of.setdefault(row[rank], row[label]) != row[label]:
             return False
     return len(set(group_of.values())) < len(group_of)
@@ -421,12 +399,7 @@ def _is_label(title: str) -> bool:
 
 
 def _needs_label(
-    header: list[str],
-    cells: list[list[str]],
-    label: int | None,
-    levels: list[int],
-    epithet: int | None,
-    of_images: bool,
+    table: Table, label: int | None, levels: list[int], epithet: int | None, of_images: bool
 ) -> bool:
     """Whether the column of the class's own name is a level below the ranks: always a column of
     labels or folders, and a scientific name where the species is not among the ranks, or where
@@ -434,139 +407,121 @@ def _needs_label(
     """
     if label is None or label in levels:
         return False
-    if _is_label(header[label]):
+    titles = table.titles
+    if _is_label(table.header[label]):
         return True
-    lowest = ranks.RANKS.index("species")
-    species = epithet is not None or any(
-        ranks.plain(header[at]) in ranks.RANKS[lowest:] for at in levels
-    )
-    paths = {tuple(row[at] for at in levels) for row in cells}
-    return not species or (len(paths) < len(cells) and not of_images)
+    lowest = ranks.RANKS[ranks.RANKS.index("species") :]
+    species = epithet is not None or any(titles[at] in lowest for at in levels)
+    paths = {tuple(cells[at] for at in levels) for cells in table.cells}
+    return not species or (len(paths) < len(table.rows) and not of_images)
 
 
-def _leveled(
-    source: str, header: list[str], rows: list[Row], levels: list[int], named: int | None
-) -> Draft:
+def _leveled(table: Table, levels: list[int], named: int | None) -> Draft:
     """A table whose columns are levels from left to right."""
     if not levels:
-        raise fault(
-            source,
+        raise table.fault(
             1,
-            "there is no column for the path and none for a level, only"
-            f" {', '.join(map(repr, header))}; give a column 'path' with paths such as"
-            " animal/bird/owl, or a column for each level from the top down, such as family, genus,"
-            " species; a column 'class' at either end holds the names to show",
+            f"there is no column for the path and none for a level, only {table.listed}; give a"
+            " column 'path' with paths such as animal/bird/owl, or a column for each level from the"
+            " top down, such as family, genus, species; a column 'class' at either end holds the"
+            " names to show",
         )
     if len(levels) == 1:
-        title = header[levels[0]]
-        cells = [title, *(row.cells[levels[0]] for row in rows)]
+        title = table.header[levels[0]]
+        cells = [title, *table.column(levels[0])]
         for mark in "/>":
             if any(mark in cell for cell in cells):
-                raise fault(
-                    source,
+                raise table.fault(
                     1,
                     f"the only level {title!r} has a '{mark}' in it; a column of paths has the"
                     " title 'path', and a file of paths without a title is read with"
                     " --hierarchy_format paths",
                 )
-    classes, notes, of_levels = _paths_of_cells(
-        source, header, rows, levels, _titles(header, levels)
-    )
-    return _named(source, header, rows, classes, named, notes, of_levels=of_levels)
+    classes, notes, of_levels = _paths_of_cells(table, levels, _titles(table, levels))
+    return _named(table, classes, named, notes, of_levels=of_levels)
 
 
-def _chosen(source: str, header: list[str], rows: list[Row], levels: Sequence[str]) -> Draft:
+def _chosen(table: Table, levels: Sequence[str]) -> Draft:
     """A table with the columns that the user names."""
-    check_titles(source, header, rows)
-    plain, found = [ranks.plain(title) for title in header], []
+    check_titles(table)
+    found = []
     for level in levels:
-        at = header.index(level) if level in header else None
-        if at is None and plain.count(ranks.plain(level)) == 1:
-            at = plain.index(ranks.plain(level))
-        if at is None:
-            listed = ", ".join(map(repr, header))
-            raise fault(source, 1, f"--levels names {level!r}, but the columns are {listed}")
+        at = _position(table, level)
         if at in found:
-            raise fault(source, 1, f"--levels names the column {header[at]!r} twice")
+            raise table.fault(1, f"{table.flag} names the column {table.header[at]!r} twice")
         found.append(at)
-    if len(found) == 1 and path_separator([row.cells[found[0]] for row in rows]) in (
-        "/",
-        *_NEVER_IN_NAMES,
-    ):
-        return _path_column(source, header, rows, found[0], None)
-    classes, notes, of_levels = _paths_of_cells(source, header, rows, found, _titles(header, found))
+    if len(found) == 1 and path_separator(table.column(found[0])) in ("/", *_NEVER_IN_NAMES):
+        return _path_column(table, found[0], None)
+    classes, notes, of_levels = _paths_of_cells(table, found, _titles(table, found))
     return without_common_root(Draft(classes, notes=notes, ranks=of_levels))
 
 
-def _titles(header: Sequence[str], levels: Sequence[int]) -> dict[int, str]:
+def _position(table: Table, level: str) -> int:
+    """Where the column is that the user names. Raises: ValueError: If there is no such column."""
+    if level in table.header:
+        return table.header.index(level)
+    if table.titles.count(ranks.plain(level)) != 1:
+        message = f"{table.flag} names {level!r}, but the columns are {table.listed}"
+        raise table.fault(1, message)
+    return table.titles.index(ranks.plain(level))
+
+
+def _titles(table: Table, levels: Sequence[int]) -> dict[int, str]:
     """What levels are called: their rank where the title is one, else the title."""
-    plain = {at: ranks.plain(header[at]) for at in levels}
-    return {at: name if name in ranks.RANKS else header[at] for at, name in plain.items()}
+    plain, header = table.titles, table.header
+    return {at: plain[at] if plain[at] in ranks.RANKS else header[at] for at in levels}
 
 
 def _paths_of_cells(
-    source: str,
-    header: list[str],
-    rows: list[Row],
-    levels: list[int],
-    titles: dict[int, str],
-    label: int | None = None,
+    table: Table, levels: list[int], titles: dict[int, str], label: int | None = None
 ) -> tuple[list[tuple[int, Path]], tuple[str, ...], dict[Path, str]]:
     """The path of each row, a note on ranks that are missing above filled ones, and what the levels
     of the nodes are called, '' where rows differ.
     """
-    classes, skipped = [], []
+    classes, gaps = [], []
     named: dict[Path, str] = {}
-    words: dict[str, None] = {}
-    for row in rows:
-        empty = [at for at in levels if ranks.is_empty(row.cells[at])]
-        filled = [at for at in levels if at not in empty]
-        unplaced = [
-            at
-            for at in filled[:-1]
-            if titles.get(at) in ranks.RANKS and ranks.is_unplaced(row.cells[at])
-        ]
-        words.update(dict.fromkeys(row.cells[at] for at in unplaced))
-        filled = [at for at in filled if at not in unplaced]
-        if not filled:
-            raise fault(
-                source,
-                row.line,
+    unplaced: dict[str, None] = {}
+    for line, cells in table.rows:
+        filled = [at for at in levels if not ranks.is_empty(cells[at])]
+        groups = [at for at in filled[:-1] if titles.get(at) in ranks.RANKS]
+        vague = [at for at in groups if ranks.is_unplaced(cells[at])]
+        unplaced.update(dict.fromkeys(cells[at] for at in vague))
+        kept = [at for at in filled if at not in vague]
+        if not kept:
+            raise table.fault(
+                line,
                 "no level is filled; fill in the class or remove the line (levels are"
-                f" {', '.join(header[at] for at in levels)}; {_LEVELS_FLAG})",
+                f" {', '.join(table.header[at] for at in levels)}; {table.advice})",
             )
-        lowest = [at for at in filled if at != label] or filled  # a label has no rank
+        lowest = [at for at in kept if at != label] or kept  # a label has no rank
         above = levels[: levels.index(lowest[-1])]
-        gaps = [header[at] for at in above if at in empty]
-        skipped += [(row.line, gaps[0])] if gaps else []
-        keys = [checked_key(source, row.line, row.cells[at]) for at in filled]
-        if filled[-1] == label and keys[-2:-1] == keys[-1:]:  # the taxon is of the rank above
+        gaps += [(line, at) for at in above if at not in filled][:1]
+        keys = [checked_key(table.source, line, cells[at]) for at in kept]
+        if kept[-1] == label and keys[-2:-1] == keys[-1:]:  # the taxon is of the rank above
             keys.pop()
-        classes.append((row.line, tuple(keys)))
-        for depth, at in enumerate(filled[: len(keys)], 1):
+        classes.append((line, tuple(keys)))
+        for depth, at in enumerate(kept[: len(keys)], 1):
             title = titles.get(at, "")
             if named.setdefault(tuple(keys[:depth]), title) != title:
                 named[tuple(keys[:depth])] = ""
     notes = []
-    if skipped:
-        line, title = skipped[0]
+    if gaps:
+        line, at = gaps[0]
         notes.append(
-            f"{len(skipped)} of {len(rows)} rows with an empty level above a filled one, which is"
-            f" skipped, such as {title} in {place(line)} (fill in cells that a spreadsheet shows"
-            " merged with the one above)"
+            f"{len(gaps)} of {len(table.rows)} rows with an empty level above a filled one, which"
+            f" is skipped, such as {table.header[at]} in {place(line)} (fill in cells that a"
+            " spreadsheet shows merged with the one above)"
         )
-    if words:
+    if unplaced:
         notes.append(
-            f"{', '.join(map(repr, words))} in the place of a rank is not a group of taxa, and"
+            f"{', '.join(map(repr, unplaced))} in the place of a rank is not a group of taxa, and"
             " counts as empty"
         )
     return classes, tuple(notes), named
 
 
 def _named(
-    source: str,
-    header: list[str],
-    rows: list[Row],
+    table: Table,
     classes: list[tuple[int, Path]],
     named: int | None,
     notes: tuple[str, ...],
@@ -576,20 +531,20 @@ def _named(
     """The draft with names to show from a column, if there is one."""
     if named is None:
         return without_common_root(Draft(classes, notes=notes, ranks=of_levels))
-    titled = {(path, row.cells[named]) for (_, path), row in zip(classes, rows)}
-    names = {path: row.cells[named] for (_, path), row in zip(classes, rows) if row.cells[named]}
-    way_out = f"if it is a level, name the levels: {_LEVELS_FLAG}"
+    shown, title = table.column(named), table.header[named]
+    titled = {(path, name) for (_, path), name in zip(classes, shown)}
+    names = {path: name for (_, path), name in zip(classes, shown) if name}
+    way_out = f"if it is a level, name the levels: {table.advice}"
     if own_levels and len({path for path, _ in titled}) < len(titled):
-        raise fault(
-            source,
-            1,
-            f"rows differ only in the column {header[named]!r}, which holds names to show;"
-            f" {way_out}",
+        raise table.fault(
+            1, f"rows differ only in the column {title!r}, which holds names to show; {way_out}"
         )
     if own_levels and len(set(names.values())) < len(names):
-        raise fault(source, 1, f"the names in the column {header[named]!r} repeat; {way_out}")
+        raise table.fault(1, f"the names in the column {title!r} repeat; {way_out}")
     return without_common_root(Draft(classes, names, notes=notes, ranks=of_levels))
 
 
-def _left_out(titles: Sequence[str]) -> str:
-    return f"left out: {', '.join(map(repr, titles))} ({_LEVELS_FLAG})"
+def _left_out(table: Table, *used: int | None) -> str:
+    """Which columns are not used, '' if none is."""
+    titles = [title for at, title in enumerate(table.header) if at not in used]
+    return f"left out: {', '.join(map(repr, titles))} ({table.advice})" if titles else ""

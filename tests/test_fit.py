@@ -18,7 +18,7 @@ from data.boxes import read_boxes, with_margin
 from data.cache import build_cache
 from data.decoding import read_image
 from data.stream import Stream
-from hierarchies.rows import Row
+from hierarchies.rows import Row, Table
 
 
 def save(path, pixels):
@@ -84,20 +84,20 @@ def test_margins_are_shares_of_the_sides_and_end_at_the_image(tmp_path):
 )
 def test_boxes_are_known_by_their_titles(titles, cells, box):
     header = ["file", *titles]
-    found, note = read_boxes("t.csv", header, [Row(2, ["a", *cells])])
+    found, note = read_boxes(Table("t.csv", header, [Row(2, ["a", *cells])]))
     assert found == [box] and titles[0] in note
     for wrong in (["", "", "", ""], ["1", "1", "0", "3"], ["x", "1", "1", "1"]):
         with pytest.raises(ValueError, match="t.csv, line 7: .* which is not a box"):
-            read_boxes("t.csv", header, [Row(7, ["a", *wrong])])
+            read_boxes(Table("t.csv", header, [Row(7, ["a", *wrong])]))
 
 
 def test_boxes_of_other_titles_are_named():
-    header, rows = ["file", "a", "b", "c", "d"], [Row(2, ["f", "1", "2", "3", "4"])]
-    assert read_boxes("t.csv", header, rows, ["a", "b", "c", "d"])[0] == [(1, 2, 3, 4)]
+    table = Table("t.csv", ["file", "a", "b", "c", "d"], [Row(2, ["f", "1", "2", "3", "4"])])
+    assert read_boxes(table, ["a", "b", "c", "d"])[0] == [(1, 2, 3, 4)]
     with pytest.raises(ValueError, match="name them with --box_columns"):
-        read_boxes("t.csv", header, rows)
+        read_boxes(table)
     with pytest.raises(ValueError, match="--box_columns takes four columns"):
-        read_boxes("t.csv", header, rows, ["a", "b", "c", "z"])
+        read_boxes(table, ["a", "b", "c", "z"])
 
 
 CLASSES = ("Animals/Copepods", "Animals/Worms", "Plants")

@@ -16,7 +16,7 @@ import data
 from data.folder import DEFAULTS
 from data.table import read_table
 from hierarchies import scan_folders
-from hierarchies.rows import Row
+from hierarchies.rows import Row, Table
 from hierarchies.tables import paths_of_rows
 
 CLASSES = ("Animals/Copepods/Calanus", "Animals/Copepods/Oithona", "Animals/Worms", "Plants")
@@ -491,7 +491,8 @@ def test_a_folder_beside_ranks_is_a_label_where_it_parts_what_they_leave_togethe
 
 def test_a_folder_of_several_genera_is_no_label():
     rows = [Row(2 + i, [*cells]) for i, cells in enumerate(("aG", "aH", "bG", "cG"))]
-    assert set(paths_of_rows("t.csv", ["folder", "genus"], rows).paths) == {("G",), ("H",)}
+    table = Table("t.csv", ["folder", "genus"], rows)
+    assert set(paths_of_rows(table).paths) == {("G",), ("H",)}
 
 
 def test_of_names_beside_the_species_no_class_is_made(three):
