@@ -22,7 +22,8 @@ from files.text import printable
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path, parse_path
 from metrics import suite
-from runs.folder import FORMAT, SCORES, Run, RunError
+from runs.files import FORMAT, SCORES, RunError
+from runs.folder import Run
 from runs.provenance import provenance
 
 SUFFIXES = (".npz", ".csv", ".tsv", ".parquet")

@@ -12,7 +12,8 @@ from data.unlabelled import Shape
 from evaluation.averaged import mean_scores
 from evaluation.coarse import combine
 from evaluation.sources import no_prototypes
-from runs.folder import SCORES, Run, RunError
+from runs.files import SCORES, RunError
+from runs.folder import Run
 from training.devices import Devices
 from training.other_gpus import place
 from training.rebuild import rebuilding

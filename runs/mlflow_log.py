@@ -28,7 +28,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from files.locks import file_lock
-from runs.folder import MLFLOW, Run
+from runs.files import MLFLOW
+from runs.folder import Run
 
 ARTEFACTS = ("config.json", "hierarchy.json", "epochs.csv", "metrics.csv", "log.txt")
 SECONDS_FOR_ANSWERS = 5  # for one answer, while training waits; a second try doubles it

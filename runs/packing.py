@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from files.trunks import FOLDER, find_trunk
-from runs.folder import ARRAYS, CHECKSUMS, Run, RunError
+from runs.files import ARRAYS, CHECKSUMS, RunError
+from runs.folder import Run
 
 TABLES = ("config.json", "hierarchy.json", "split.csv", "epochs.csv", "metrics.csv", CHECKSUMS)
 

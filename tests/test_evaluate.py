@@ -460,7 +460,7 @@ def test_measures_of_a_run_that_cannot_be_written_to_are_printed_all_the_same(
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("runs.folder.write_whole", refuse)
+    monkeypatch.setattr("runs.files.write_whole", refuse)
     status, out, err = run_main(evaluate.main, capsys, run.folder)
     assert status == 2 and "Read-only" in err and "a copy of the run" in err
     assert "macro_accuracy" in out and "wrote" not in out

@@ -9,7 +9,7 @@ import pytest
 import torch
 from trees import TREE
 
-from runs import folder as run_files
+from runs import files as run_files
 from runs.folder import FORMAT, Run, RunError
 
 

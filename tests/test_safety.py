@@ -31,7 +31,7 @@ import startup
 import train
 from data import Batches
 from options import command_line
-from runs import folder as run_files
+from runs import files as run_files
 from runs.folder import Run
 from training import loop, start
 

@@ -19,7 +19,8 @@ import startup
 from metrics import suite
 from metrics.per_image import per_image
 from options import argument_files, command_line
-from runs.folder import ARRAYS, FORMAT, STARTED_FROM, Bystander, Run, RunError
+from runs.files import ARRAYS, FORMAT, STARTED_FROM, RunError
+from runs.folder import Bystander, Run
 from runs.mlflow_log import Tracker, check_uri, without_secrets
 from runs.provenance import provenance
 from training import identity, loop

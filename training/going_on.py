@@ -11,7 +11,8 @@ import pandas as pd
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from models import Classifier, going_on
-from runs.folder import STARTED_FROM, Run, RunError
+from runs.files import STARTED_FROM, RunError
+from runs.folder import Run
 
 # what decides which weights a model has, and what its class vectors mean
 SAME = ("backbone", "method", "dim", "distance", "legacy_stem", "no_normalize")
