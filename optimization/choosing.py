@@ -12,7 +12,9 @@ from registry import Option, Registry, positive_int, with_flag
 
 
 class Choice(NamedTuple):
-    """A measure of the validation images, in the column val_<name> of epochs.csv."""
+    """A measure of the validation images, in the column val_<name> of epochs.csv: the one of this
+    name in `metrics.METRICS`, of labels and predicted classes alone, or the loss.
+    """
 
     summary: str
     higher_is_better: bool = True

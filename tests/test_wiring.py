@@ -17,7 +17,7 @@ from evaluation.model import load_model
 from hierarchies import Hierarchy
 from metrics import METRICS, Outputs
 from models import build_classifier, prior_from_counts
-from optimization.choosing import CHOICES
+from optimization.choosing import CHOICES, Choice
 from options import command_line
 from runs.folder import FORMAT, Run
 from training import loop
@@ -232,6 +232,13 @@ def test_what_chooses_is_measured_on_the_validation_images():
         assert row[f"val_{name}"] == pytest.approx(METRICS[name](outputs).value), name
     expected = F.cross_entropy(scores, torch.from_numpy(labels)).item()
     assert row["val_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_measure_that_chooses_the_epoch_is_one_row(monkeypatch):
+    monkeypatch.setitem(CHOICES, "macro_precision", Choice("of the answers, by class"))
+    training, record = fit("--use_val", "--epochs", "2", "--choose", "macro_precision")
+    measured = column(record, "val_macro_precision")
+    assert training.best_epoch == 1 + measured.index(max(measured))
 
 
 def test_every_epoch_is_saved_with_what_resuming_needs():

@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from data import Splits
-from metrics import flat, superclass
+from metrics import METRICS
 from metrics.outputs import Predictions
+from optimization.choosing import CHOICES
 from training.best_class import best_class
 from training.epoch_stats import Diverged
 from training.team import ALONE, Team
@@ -51,8 +52,5 @@ class ValidationStats:
         answers = Predictions(self.splits.hierarchy, labels, predicted)
         return {
             "val_loss": entropy / self.count if self.count else math.nan,
-            "val_accuracy": flat.accuracy(answers).value,
-            "val_macro_accuracy": flat.macro_accuracy(answers).value,
-            "val_macro_f1": flat.macro_f1(answers).value,
-            "val_hierarchical_accuracy": superclass.hierarchical_accuracy(answers).value,
+            **{f"val_{name}": METRICS[name](answers).value for name in CHOICES if name != "loss"},
         }
