@@ -9,7 +9,6 @@ const RIGHT = PALETTE.right;
 const WRONG = PALETTE.wrong;
 
 const className = (c) => names[leaves[c]];
-const share = (value) => (value === null ? "–" : value.toFixed(3));
 const path = (node) => pathOf(DATA.tree, node);
 
 // ---- images
@@ -102,84 +101,37 @@ function explore(id, columns, rows) {
   );
 }
 
-// rows that begin with an image
-const IMAGE = [
-  ...(IMAGES.picture.some(Boolean)
-    ? [{ name: "image", label: true, narrow: true, show: (row) => picture(row[0]) }] : []),
-  { name: "file", label: true, value: (row) => IMAGES.file[row[0]] },
-];
+// ---- the tables of panels.py: what each kind of cell sorts and searches by, and how it is shown
+const PICTURED = IMAGES.picture.some(Boolean);
 const named = (node) => element("span", { "data-tip": path(node), class: "name" }, names[node]);
-const measured = (from) => [
-  { name: "test images", value: (row) => row[from] },
-  { name: "recall", tip: "Share of its test images that are answered rightly.",
-    value: (row) => row[from + 1], show: (row) => share(row[from + 1]) },
-  { name: "precision", tip: "Share of the answers with this name that are right.",
-    value: (row) => row[from + 2], show: (row) => share(row[from + 2]) },
-  { name: "F1", tip: "Harmonic mean of precision and recall.",
-    value: (row) => row[from + 3], show: (row) => share(row[from + 3]) },
-];
-
-explore("per-class", [
-  { name: "class", label: true, value: (row) => names[row[0]], show: (row) => named(row[0]) },
-  ...measured(1),
-  { name: "most often taken for", label: true,
-    value: (row) => (row[5] === null ? "" : names[row[5]]),
-    show: (row) => (row[5] === null ? "–" : named(row[5])) },
-  { name: "times", tip: "Test images of the class that got this wrong answer.",
-    value: (row) => row[6] },
-  ...(IMAGES.picture.some(Boolean) ? [{ name: "examples", label: true,
-    show: (row) => {
-      const found = row[7].map(picture).filter((image) => image !== null);
-      return found.length ? element("div", { class: "row" }, ...found) : "–";
-    } }] : []),
-], DATA.classes);
-
-explore("per-level", [
-  { name: "superclass", label: true, value: (row) => names[row[1]], show: (row) => named(row[1]) },
-  { name: "level", tip: "Edges from the root of the class tree.", value: (row) => row[0] },
-  ...measured(2),
-], DATA.levels);
-
-const ofClass = (name, of, tip) => ({ name, tip, label: true, value: (row) => className(of(row)),
-  show: (row) => named(leaves[of(row)]) });
-
-explore("worst", [
-  ...IMAGE,
-  ofClass("true class", (row) => IMAGES.true[row[0]]),
-  ofClass("answer", (row) => IMAGES.answer[row[0]]),
-  { name: "probability", tip: "That the classifier gives to its answer, before predict.py calibrates it.",
-    value: (row) => IMAGES.probability[row[0]],
-    show: (row) => IMAGES.probability[row[0]].toFixed(2) },
-  { name: "common ancestor", label: true,
-    tip: "The smallest superclass that holds both the true class and the answer.",
-    value: (row) => names[row[1]], show: (row) => named(row[1]) },
-  { name: "height", tip: "Of the common ancestor in the class tree, in edges above its classes.",
-    value: (row) => row[2] },
-], DATA.worst);
-
-explore("suspects", [
-  ...IMAGE,
-  ofClass("label", (row) => IMAGES.true[row[0]]),
-  ofClass("looks like", (row) => row[1]),
-  { name: "why", label: true, wide: true, value: (row) => `Its label has probability ${row[2].toFixed(2)} `
-    + `(images with that label: ${row[3].toFixed(2)} on average); ${className(row[1])} has `
-    + `${row[4].toFixed(2)} (${row[5].toFixed(2)}).` },
-  { name: "probability", value: (row) => row[2], show: (row) => row[2].toFixed(2),
-    tip: "That the classifier gives to the label, before predict.py calibrates it." },
-], DATA.suspects.rows);
-
-explore("unsure", [
-  ...IMAGE,
-  ofClass("true class", (row) => IMAGES.true[row[0]]),
-  ofClass("answer", (row) => row[1]),
-  ofClass("or", (row) => row[2], "The second most probable class."),
-  { name: "why", label: true, wide: true, value: (row) => `${row[3].toFixed(2)} for ${className(row[1])} `
-    + `against ${row[4].toFixed(2)} for ${className(row[2])}.` },
-  { name: "margin", value: (row) => row[3] - row[4], show: (row) => (row[3] - row[4]).toFixed(2),
-    tip: "Difference of the two probabilities: 0 is undecided, 1 is sure." },
-  { name: "entropy", value: (row) => row[5], show: (row) => row[5].toFixed(2),
-    tip: "How evenly the probability is spread over all classes: 0 on one class, 1 on all alike." },
-], DATA.unsure);
+const same = (value) => value;
+const digits = (n) => (value) => (value === null ? "–" : value.toFixed(n));
+const examplesOf = leaves.map(() => []);
+IMAGES.picture.forEach((source, place) => {
+  if (source) examplesOf[IMAGES.true[place]].push(place);
+});
+const KINDS = {
+  image: [
+    ...(PICTURED ? [{ name: "image", label: true, narrow: true, show: picture }] : []),
+    { label: true, value: (place) => IMAGES.file[place] },
+  ],
+  examples: PICTURED ? [{ label: true, show: (c) => (examplesOf[c].length
+    ? element("div", { class: "row" }, ...examplesOf[c].slice(0, 3).map(picture)) : "–") }] : [],
+  node: [{ label: true, value: (node) => (node === null ? "" : names[node]),
+    show: (node) => (node === null ? "–" : named(node)) }],
+  class: [{ label: true, value: className, show: (c) => named(leaves[c]) }],
+  number: [{ value: same }],
+  "2 digits": [{ value: same, show: digits(2) }],
+  "3 digits": [{ value: same, show: digits(3) }],
+  text: [{ label: true, wide: true, value: same }],
+};
+for (const [id, { columns, rows }] of Object.entries(DATA.tables)) {
+  explore(id, columns.flatMap(([name, kind, tip], j) => KINDS[kind].map((column) => ({
+    name, tip, ...column,
+    value: column.value && ((row) => column.value(row[j])),
+    show: column.show && ((row) => column.show(row[j])),
+  }))), rows);
+}
 
 // ---- the confusion matrix
 (function confusion() {

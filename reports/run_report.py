@@ -53,12 +53,13 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
     """
     subject = read_subject(run, options.data_dir)
     metrics = run.metrics
-    data = run_data(subject)
+    found = run_data(subject)
     sections = [page.Section("Main measures", _main_measures(metrics))]
-    sections += [
-        page.Section(title, page.placeholder(identifier, sentence) + page.notes(extra))
-        for identifier, title, sentence, extra in explored(data)
-    ]
+    for panel in found.panels:
+        html = page.placeholder(panel.name, panel.sentence)
+        if panel.name == "confusion":  # whose images are those that the notes are on
+            html += page.notes(found.notes)
+        sections.append(page.Section(panel.title, html))
     if options.figures:
         drawn = "".join(_figures(subject, out, options, step))
         sections.append(page.Section("Figures for papers", drawn))
@@ -69,7 +70,7 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
         )
     )
     sections.append(page.Section("The run", _provenance(run)))
-    write(out / "report.html", _document(run, subject, sections, data))
+    write(out / "report.html", _document(run, subject, sections, found.data))
     return f"wrote {shown(out / 'report.html')}"
 
 
@@ -89,83 +90,6 @@ def _figures(
 def _document(run: Run, subject: Subject, sections: Sequence[page.Section], data: dict) -> bytes:
     """The page with its script and what that shows."""
     return page.document(run_title(run), _lead(run, subject), sections, kind="run_page", data=data)
-
-
-def explored(data: dict) -> tuple[tuple[str, str, str, Sequence[str]], ...]:
-    """Identifier, heading, explanation and notes of each part that the script fills in: what it
-    shows is a key of `run_data`, and run_page.js or run_plots.js draws it at its identifier.
-    """
-    return (
-        ("per-class", "Classes", "Click a heading to sort; search by a part of a name.", ()),
-        ("per-level", "Superclasses", "What is right when answers count at each superclass.", ()),
-        (
-            "confusion",
-            "Confusion matrix",
-            "Rows are true classes, columns answers. Click a number to see its images with their"
-            " files, a superclass to open or close it; arrow keys go from number to number.",
-            data["notes"],
-        ),
-        (
-            "heights",
-            "Where mistakes go",
-            "How far up the class tree the true class and a wrong answer first meet: at height 1"
-            " they are siblings, at the greatest height only the top holds both. A classifier that"
-            " knows the tree errs further to the left than answers at random.",
-            (),
-        ),
-        (
-            "worst",
-            "Worst mistakes",
-            "The answers that are farthest from the truth in the class tree, and of those equally"
-            " far the surest.",
-            (),
-        ),
-        (
-            "suspects",
-            "Labels that may be wrong",
-            "Images that the classifier finds unlike others with their label and like those of"
-            " another class (confident learning, Northcutt et al. 2021), the likeliest first:"
-            f" {_listed(data['suspects'])}. Look at them; some are only hard. Nothing was left out"
-            " of the measures for them.",
-            (),
-        ),
-        (
-            "unsure",
-            "Images worth labelling next",
-            "The test images that the classifier is least sure about, by the margin between its two"
-            " most probable classes, at most five of one answer: more labelled images like these"
-            " would teach it most. They have labels; look for others of their kind.",
-            (),
-        ),
-        (
-            "map",
-            "Map of the images",
-            "Each point is a test image or a class, near to what the classifier finds alike. Point"
-            " at one for its file, class and answer; click it for its picture.",
-            (),
-        ),
-        (
-            "operating",
-            "How far answers can be trusted",
-            "What is right when answers back off to superclasses, when the least sure are withheld,"
-            " and whether probabilities mean what they say. Point at a line for its values.",
-            (),
-        ),
-        (
-            "trees",
-            "Class tree and learned tree",
-            "The learned tree joins classes whose vectors are near, by average linkage (UPGMA); the"
-            " trees are turned so that few of the lines between equal classes cross. Point at a"
-            " branch, a name or a dot to read what it is.",
-            (),
-        ),
-        ("training-curves", "Training", "Point at a line for its values.", ()),
-    )
-
-
-def _listed(suspects: dict) -> str:
-    shown, total = len(suspects["rows"]), suspects["count"]
-    return f"the first {shown} of {total:,}" if shown < total else f"{total} in all"
 
 
 def read_subject(run: Run, data_dir: str | None = None) -> Subject:

@@ -27,7 +27,7 @@ import figures
 import visualize
 from figures import FIGURES, Subject
 from hierarchies import Hierarchy
-from reports import page, run_data, run_report
+from reports import page, run_data
 
 # what the page itself must not contain, added to a copy: tells how wide the images are and what was
 # fetched for them
@@ -602,10 +602,10 @@ def odd_subjects():
 def test_runs_that_lack_something_make_pages_without_errors(tmp_path):
     browser = Browser(tmp_path / "profile")
     for name, subject in odd_subjects().items():
-        data = run_data.run_data(subject)
+        shown, data, _ = run_data.run_data(subject)
         sections = [
-            page.Section(title, page.placeholder(identifier, sentence))
-            for identifier, title, sentence, _ in run_report.explored(data)
+            page.Section(panel.title, page.placeholder(panel.name, panel.sentence))
+            for panel in shown
         ]
         path = tmp_path / f"{name}.html"
         path.write_bytes(page.document(name, [], sections, kind="run_page", data=data))

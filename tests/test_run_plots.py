@@ -67,7 +67,7 @@ def test_the_curves_end_at_what_all_images_give(subject):
 def test_a_map_shows_each_image_at_its_place_in_the_list_and_says_what_is_left_out(
     monkeypatch, subject
 ):
-    found = run_data.run_data(subject)
+    found = run_data.run_data(subject).data
     images, own = found["images"], found["map"]
     assert sorted(own["images"]) == list(range(60)) and "all 60 test images" in own["note"]
     assert [view["name"].split()[0] for view in own["views"]] == ["neighbours", "distances"]
@@ -77,22 +77,25 @@ def test_a_map_shows_each_image_at_its_place_in_the_list_and_says_what_is_left_o
     monkeypatch.setattr(run_plots, "IMAGES", 20)
     monkeypatch.setattr(run_data, "LISTED", 50)
     fewer = run_data.run_data(subject)
-    assert len(fewer["map"]["images"]) == 20 and "20 of 60 test images" in fewer["map"]["note"]
-    assert any("50 of 60 test images are listed" in note for note in fewer["notes"])
+    shown = fewer.data["map"]
+    assert len(shown["images"]) == 20 and "20 of 60 test images" in shown["note"]
+    assert any("50 of 60 test images are listed" in note for note in fewer.notes)
 
 
 def test_the_rows_of_the_tables_name_their_images(subject):
     noisy = replace(subject, outputs=make_outputs(TREE, 60, noise=0.8))
-    found = run_data.run_data(noisy)
+    found = run_data.run_data(noisy).data
     files, outputs = found["images"]["file"], noisy.outputs  # a file is called as its number
-    for place, answer, second, *_ in found["unsure"]:
+    for place, label, answer, second, *_ in found["tables"]["unsure"]["rows"]:
         image = int(files[place])
+        assert outputs.labels[image] == label
         assert outputs.best(2)[image].tolist() == [answer, second]
-    for place, suggested, *_ in found["suspects"]["rows"]:
+    suspects = found["tables"]["suspects"]["rows"]
+    for place, label, suggested, *_ in suspects:
         image = int(files[place])
-        assert outputs.labels[image] != suggested
-        assert outputs.predictions[image] != outputs.labels[image]
-    assert found["suspects"]["count"] == len(found["suspects"]["rows"]) > 0
+        assert outputs.labels[image] == label != suggested
+        assert outputs.predictions[image] != label
+    assert len(suspects) > 0
 
 
 def test_points_on_a_line_have_one_component():
