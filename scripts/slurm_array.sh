@@ -14,6 +14,7 @@
 #
 #   scripts/sweep.sh CIFAR100 --commands | wc -l
 #   sbatch --array=1-70%8 scripts/slurm_array.sh CIFAR100 -- --data_dir /data/cifar
+#   sbatch --gres=none --array=1-70%8 scripts/slurm_array.sh demo -- --GPU cpu          # on nodes without a GPU
 #
 # A task goes on where an earlier one stopped and ends at once if its run is finished, so the same array can be
 # submitted again. Three minutes before the time limit the run is stopped and its task queued again; on SIGTERM, as sent
