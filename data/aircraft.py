@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from data.headers import read_headers
+from data.labelled import tree_options
 from data.official import DEFAULTS as OFFICIAL
-from data.official import Filed, check_there, data_folder, official_splits, read_lines, tree_options
+from data.official import Filed, check_there, data_folder, official_splits, read_lines
 from data.splits import SPLITS, Splits
 from hierarchies import Hierarchy, TreeFile, ranks, read_tree
 

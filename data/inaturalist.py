@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from data.folder import tree_options
+from data.labelled import tree_options
 from data.official import DEFAULTS as OFFICIAL
 from data.official import data_folder, official_splits, scan_splits
 from data.splits import Splits

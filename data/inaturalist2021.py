@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.folder import left_out_notes
+from data.labelled import left_out_notes, tree_options
 from data.official import DEFAULTS as OFFICIAL
-from data.official import TEST, TRAIN, Filed, data_folder, official_splits, tree_options
+from data.official import TEST, TRAIN, Filed, data_folder, official_splits
 from data.splits import Splits
 from hierarchies import Hierarchy, TreeFile, ranks, read_tree, scan_folders
 

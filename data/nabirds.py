@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from data.cache import ImageCache, build_cache
-from data.folder import copy_notes, keep_readable, read_order
 from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
 from data.sharing import choose_split_seed, split_indices, stratified_split
+from data.split_list import read_order
 from data.splits import Splits
-from data.store import READING, place_notes
+from data.store import READING, copy_notes, keep_readable, place_notes
 
 DEFAULTS = {
     "data_dir": None,

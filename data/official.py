@@ -9,7 +9,7 @@ import numpy as np
 
 from data import store
 from data.conversion import Box
-from data.folder import copy_notes, left_out_notes, tree_options
+from data.labelled import left_out_notes, tree_options
 from data.sharing import STRATIFIED_SEED, stratified_split
 from data.splits import SPLITS, Splits
 from files.text import printable
@@ -181,7 +181,7 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
     elif options["use_val"] and not len(val):
         train, val = hold_out(train, labels, options["split_seed"])
     if images.cache is not None:
-        notes += copy_notes(images.fingerprints, labels, (train, val, test))
+        notes += store.copy_notes(images.fingerprints, labels, (train, val, test))
     return Splits(
         dataset=options["dataset"],
         hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,

@@ -19,6 +19,8 @@ from data.image_notes import ImageNotes
 from data.stream import Stream, Upscaled
 from files.fingerprints import FILES
 from files.text import counted
+from hierarchies import Hierarchy
+from hierarchies.tree import format_path
 
 # bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
 CACHE_LIMIT = 64e9
@@ -205,3 +207,50 @@ def deep_notes(
 
 def _listed(bad: Sequence[Sequence[str]]) -> str:
     return ", ".join(file for file, _ in bad[:20]) + (", ..." if len(bad) > 20 else "")
+
+
+def keep_readable(
+    kept: np.ndarray,
+    files: Sequence[str],
+    labels: np.ndarray,
+    order: np.ndarray,
+    hierarchy: Hierarchy,
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """Files, labels and order without the images that were skipped. Raises: ValueError: If a class
+    has none left.
+    """
+    emptied = np.setdiff1d(labels, labels[kept])
+    if len(emptied):
+        name = format_path(hierarchy.class_paths[emptied[0]])
+        raise ValueError(
+            f"no image of class {name!r} can be read: repair its images or remove its folder"
+        )
+    position = np.full(len(files), -1)
+    position[kept] = np.arange(len(kept))
+    order = position[order]
+    return tuple(files[i] for i in kept), labels[kept], order[order >= 0]
+
+
+def copy_notes(
+    fingerprints: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray]
+) -> list[str]:
+    """A note on equal images, which count in the test set though the network may have seen them in
+    training.
+    """
+    _, group, counts = np.unique(fingerprints, return_inverse=True, return_counts=True)
+    extra = int((counts - 1).sum())
+    if extra == 0:
+        return []
+    train, _, test = parts
+    seen = int(np.isin(group[test], group[train]).sum())
+    pairs = np.unique(np.stack([group, labels]), axis=1)[0]
+    mixed = len(pairs) - len(counts)
+    return [
+        f"{counted(extra, 'image is a copy', 'images are copies')} of another image;"
+        f" {counted(seen, 'test image is', 'test images are')} also in the training split"
+        + (
+            f", and {counted(mixed, 'copy is', 'copies are')} in another class than the original"
+            if mixed
+            else ""
+        )
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data.download import download, unpack
-from data.folder import left_out_notes
+from data.labelled import left_out_notes
 from data.official import DEFAULTS as OFFICIAL
 from data.official import TEST, TRAIN, Filed, data_folder, official_splits, shipped_tree
 from data.splits import Splits

@@ -322,6 +322,6 @@ def test_the_list_of_a_published_split_is_read_as_other_tables_are(tmp_path):
 
 def test_a_wrong_order_of_levels_is_said_before_names_are_compared(tmp_path):
     root = make_folder(tmp_path / "set", {"a": 4, "b": 4, "c": 4})
-    (tmp_path / "t.csv").write_text("Art,Klasse,Gattung\na,C,G\nb,C,G\nc,C,H\n")
+    (tmp_path / "t.csv").write_text("name,house,room\na,C,G\nb,C,G\nc,C,H\n")
     with pytest.raises(ValueError, match="no two classes share a superclass.*--levels COLUMN"):
         load(root, hierarchy=tmp_path / "t.csv")

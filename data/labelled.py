@@ -1,0 +1,192 @@
+"""Which images there are and what classes they have: of a folder tree or a table, in the tree that
+the folders or a file say.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from data.collection import Collection, split_of_folders
+from data.label_map import apply_label_map
+from data.matching import match_folders
+from data.table import read_table
+from files.text import counted, some_of
+from hierarchies import (
+    FolderTree,
+    Hierarchy,
+    check_shared,
+    doubtful_names,
+    pruned_note,
+    read_tree,
+    scan_folders,
+)
+from hierarchies.folders import advice, repeated_folders, split_folders
+from hierarchies.tree import format_path
+
+FEWEST_IMAGES = 10  # with fewer there is nothing to learn from and nothing to measure on
+
+
+def labelled_images(root: Path, options: Mapping) -> Collection:
+    """The images and their classes, as they are or as a label map says."""
+    found = _as_labelled(root, options)
+    if options["label_map"] is not None:
+        how = {"of": options["label_map_set"], "levels": options["label_map_levels"]}
+        found = apply_label_map(found, options["label_map"], **how)
+        _check_size(found, options["label_map"], "name others with --label_map_levels")
+    return found
+
+
+def _as_labelled(root: Path, options: Mapping) -> Collection:
+    """The images and their classes, from a table or from the folders."""
+    given = options["split"] == "given"
+    if options["table"] is not None:
+        if given and options["split_column"] is None:
+            raise ValueError("--split given takes the split from the table: add --split_column")
+        names = ("file_column", "levels", "split_column", "group_column", "where", "box_columns")
+        levels = None if options["hierarchy"] is not None else options["levels"]
+        wanted = {name: options[name] for name in names} | {"levels": levels}
+        found = read_table(options["table"], root, boxes=options["crop_box"] is not None, **wanted)
+        columns = "do the right columns make the class? --levels COLUMN ... names them"
+        _check_size(found, options["table"], columns)
+        return found
+    tree = scan_folders(root, exclude=options["exclude"] or ())
+    notes = tuple(_folder_notes(tree, options["ignore_empty_folders"]))
+    found = Collection(tree.hierarchy, tree.files, tree.labels, notes=notes)
+    if given:
+        found = split_of_folders(found, os.fspath(root))
+    else:
+        mapped = options["label_map"] is not None  # which makes equal labels one class
+        _check_level(tree, root, options["folders_are_classes"], mapped)
+    way_out = (
+        "this is probably the wrong folder; --data_dir takes the one above all groups and classes"
+    )
+    _check_size(found, root, way_out)
+    return found
+
+
+def class_tree(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarray, tuple[str, ...]]:
+    """The class tree, of the folders or of the file, the class of each image in it, and notes."""
+    file, how = options["hierarchy"], tree_options(options)
+    if file is None:
+        if options["prune_tree"]:
+            raise ValueError("--prune_tree leaves out classes of a file: name it with --hierarchy")
+        return tree.hierarchy, tree.labels, tuple(doubtful_names(tree.hierarchy))
+    source = os.fspath(file)
+    hierarchy, notes = read_tree(file, **how)
+    check_shared(hierarchy, source)  # of a wrong order no folder fits, which says less
+    folders = tree.hierarchy.class_paths
+    called = "folder" if options["table"] is None else "label"
+    match = match_folders(folders, hierarchy, source, prune=options["prune_tree"], called=called)
+    kept, classes = np.unique(match.classes, return_inverse=True)
+    notes += (*match.notes, *pruned_note(hierarchy, kept.tolist(), source))
+    if len(kept) < hierarchy.num_classes:
+        hierarchy = hierarchy.subset(kept.tolist())
+    notes += check_shared(hierarchy, source)
+    return hierarchy, classes[tree.labels], notes
+
+
+def tree_options(options: Mapping) -> dict:
+    """How `read_tree` is to read the file that --hierarchy names. Raises: ValueError: If there is
+    no such file to read.
+    """
+    chosen = {"format": options["hierarchy_format"], "levels": options["levels"]}
+    for flag, value in zip(("hierarchy_format", "levels"), chosen.values()):
+        if (
+            value
+            and options["hierarchy"] is None
+            and not (flag == "levels" and options.get("table"))
+        ):
+            raise ValueError(f"--{flag} says how a file is read: name it with --hierarchy")
+    return {**chosen, "self_leaves": True}
+
+
+def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool, mapped: bool) -> None:
+    """Raises: ValueError: If the folders look like those of another level than the classes'."""
+    if folders_are_classes:
+        return
+    parts = split_folders(tree)
+    if parts:
+        listed = ", ".join(repr(str(root / part)) for part in parts)
+        topmost = not any("/" in part for part in parts)
+        one = (
+            "name one of them with --data_dir to have its images split anew, or " if topmost else ""
+        )
+        raise ValueError(
+            f"{listed} look like the parts of a split, not like classes or groups of classes: as"
+            f" they are, every class would count once for each of them, such as"
+            f" {format_path(tree.hierarchy.class_paths[0])!r}. To use them as the split that they"
+            f" are, give --split given; else {one}put all images of a class into one folder; if"
+            " they really are classes or groups of classes, give --folders_are_classes"
+        )
+    repeated = [] if mapped else repeated_folders(tree)
+    if repeated:
+        listed = ", ".join(repr(str(root / name)) for name in repeated[:5])
+        more = f", ... ({len(repeated)} in all)" if len(repeated) > 5 else ""
+        raise ValueError(
+            f"{listed}{more} hold the same classes: as they are, every class would count once for"
+            f" each of them, such as {format_path(tree.hierarchy.class_paths[0])!r}. Put all images"
+            " of a class into one folder, or list the images in a table (--table FILE), which can"
+            " say in a column which belong together (--group_column); if they really are groups of"
+            " classes, give --folders_are_classes"
+        )
+
+
+def _check_size(tree: Collection, source: str | os.PathLike, way_out: str) -> None:
+    """Raises: ValueError: If there is nothing to tell apart, or too little to train and test."""
+    classes, images = tree.hierarchy.num_classes, len(tree.files)
+    if classes < 2:
+        only = format_path(tree.hierarchy.class_paths[0])
+        raise ValueError(
+            f"all {images} images of {os.fspath(source)!r} are of one class, {only!r}, and there is"
+            f" nothing to tell apart: {way_out}"
+        )
+    if images < FEWEST_IMAGES:
+        raise ValueError(
+            f"there are only {images} images of {os.fspath(source)!r}, in {classes} classes:"
+            f" {FEWEST_IMAGES} are the least to train and test with; {way_out}"
+        )
+
+
+def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
+    empty = some_of(tree.empty_folders, 20, repr)
+    if tree.empty_folders and not ignore_empty_folders:
+        more = "".join(f"; {sentence}" for sentence in advice(tree.skipped))
+        raise ValueError(
+            f"{counted(len(tree.empty_folders), 'folder holds', 'folders hold')} no image: {empty};"
+            f" add images, remove, or leave out with --ignore_empty_folders{more}"
+        )
+    notes = []
+    if tree.empty_folders:
+        count = counted(len(tree.empty_folders), "folder")
+        notes.append(f"{count} without images left out: {empty}")
+    return [*notes, *left_out_notes(tree)]
+
+
+def left_out_notes(tree: FolderTree, below: str = "") -> list[str]:
+    """Notes on files that are not images or of formats that are not read, and on hidden images.
+
+    Args:
+        tree: What was found.
+        below: Where, for a dataset of several trees, as in 'below x/train'.
+    """
+    where, notes = f" {below}" if below else "", []
+    if tree.skipped:
+        count, names = len(tree.skipped), some_of(tree.skipped, 20, repr)
+        notes.append(
+            f"{counted(count, 'file')}{where} left out, not images or links to folders: {names}"
+        )
+    notes += [f"of the files left out{where}, {sentence}" for sentence in advice(tree.skipped)]
+    for path, images in tree.hidden[:3]:
+        kind = "folder" if path.endswith("/") else "file"
+        notes.append(
+            f"left out hidden {kind} {path!r}{where} with {images} images: rename it to use them"
+        )
+    if len(tree.hidden) > 3:
+        total = sum(images for _, images in tree.hidden[3:])
+        notes.append(
+            f"left out {len(tree.hidden) - 3} more hidden folders or files{where} with {total}"
+            " images"
+        )
+    return notes
