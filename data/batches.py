@@ -4,7 +4,6 @@ their features.
 
 import contextlib
 import copy
-import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from data.memory import check_room_for_thread
+from data.memory import check_room_for_thread, free_memory_bytes, memory_bytes
 from data.splits import Splits
 from data.tails import draw
 
@@ -207,25 +206,14 @@ class Batches:
         if self._features.device.type != self.device.type:
             return False
         needed = self._features.numel() * self._features.element_size()
-        return self.device.type != "cpu" or needed <= _memory_bytes() / 2
+        return self.device.type != "cpu" or needed <= memory_bytes() / 2
 
     def _fits(self) -> bool:
         needed = len(self.indices) * int(np.prod(self.splits.pixels.shape[1:]))
         return needed <= _free_bytes(self.device) / 2
 
 
-def _memory_bytes() -> int:
-    """All of the main memory; 0 where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
-
-
 def _free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
+    return free_memory_bytes()

@@ -22,10 +22,12 @@ from data.cache_writer import checksums, fill, read_or_reason, refusal
 from data.conversion import Box
 from data.decoding import DECODERS, PASSING
 from data.unfinished import PIXELS, ROWS, STATE, is_ours, machine_of
+from files import system
 from files.fingerprints import FIRST, HASHES, pixels_fingerprint
 from files.locks import file_lock
+from files.system import sync_folder
 from files.text import counted
-from files.writing import out_of_space, remove_leftovers, sync_folder
+from files.writing import out_of_space, remove_leftovers
 
 FORMAT = 3  # raised whenever the same images would give other pixels, files or notes
 FOLDER = ".taxonomy_cache"
@@ -345,7 +347,7 @@ def _build(
             interrupted = False  # another builder was faster
         else:
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-            temporary.rename(folder)
+            system.replace(temporary, folder)
             interrupted = False
             for name in (STATE, ROWS):
                 (folder / name).unlink(missing_ok=True)

@@ -23,8 +23,9 @@ from data.decoding import read_image, reason
 from data.progress import progress
 from data.unfinished import PIXELS, Unfinished
 from files.fingerprints import NEWEST
+from files.system import sync_folder
 from files.text import counted
-from files.writing import Together, open_to_update, sync_folder
+from files.writing import Together, open_to_update
 
 SHOWN = 20
 WAITING = 2**28  # bytes of pixels that wait to be written

@@ -20,6 +20,7 @@ from data import demo_plans as plans
 from data import folder as folders
 from data.progress import progress as progress_bar
 from data.splits import Splits
+from files import system
 from hierarchies.folders import IMAGE_EXTENSIONS
 
 VERSION = 1
@@ -237,7 +238,7 @@ def _build(folder: Path, settings: dict, progress: bool) -> None:
             json.dumps({**settings, "files": files}, indent=0), encoding="utf-8"
         )
         try:
-            temporary.rename(folder)
+            system.replace(temporary, folder)
         except OSError:
             if not (folder / MANIFEST).exists():  # otherwise another process was faster
                 raise

@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from files import system
+
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 60  # seconds without an answer
 
@@ -37,7 +39,7 @@ def download(url: str, target: str | os.PathLike) -> None:
                     bar.update(len(block))
         if total is not None and partial.stat().st_size != total:
             raise OSError(f"it ended after {partial.stat().st_size} of {total} bytes")
-        partial.replace(target)
+        system.replace(partial, target)
     except (OSError, http.client.HTTPException) as error:
         raise OSError(
             f"{url} cannot be downloaded to {target}: {getattr(error, 'reason', error)}"
@@ -75,7 +77,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, top: str) -> P
                 content.extract(member, temporary)
         if not (temporary / top).is_dir():
             raise ValueError(f"{archive} has no folder {top!r}: it is another archive")
-        (temporary / top).rename(folder / top)
+        system.replace(temporary / top, folder / top)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(
             f"{archive} is not a readable ZIP archive ({error}); remove it and get it again"

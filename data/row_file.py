@@ -18,7 +18,8 @@ import numpy as np
 
 from data.cache import FOLDER, user_folder, writable
 from files.locks import file_lock
-from files.writing import open_to_update, out_of_space, sync_folder, write_all, write_whole
+from files.system import sync_folder
+from files.writing import open_to_update, out_of_space, write_all, write_whole
 
 CHUNK = 256  # rows that are computed, checked and, after an interruption, lost together
 SYNC_SECONDS = 5.0  # between two times that what was computed is put on the disk

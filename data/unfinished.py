@@ -22,7 +22,8 @@ from data.conversion import Decoded
 from data.decoding import PASSING
 from data.image_notes import ImageNotes
 from files.fingerprints import NEWEST
-from files.writing import Together, open_to_update, sync_folder, write_whole
+from files.system import sync_folder
+from files.writing import Together, open_to_update, write_whole
 
 FORMAT = 1  # raised whenever what is written here, or the order of the rows, changes
 STATE, ROWS, PIXELS = "unfinished.json", "unfinished.bin", "pixels.bin"

@@ -12,6 +12,7 @@ import errno
 import html
 import ipaddress
 import json
+import os
 import socket
 import socketserver
 import sys
@@ -166,6 +167,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    allow_reuse_address = os.name == "posix"  # Windows would share the port with another server
     request_queue_size = 64  # of 5, the default, those that come together wait for seconds
 
     def __init__(self, address: tuple, family: int, answers: Answering, content: bytes):

@@ -5,12 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from files.writing import NO_LINK
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from files import system
 
 
 @contextlib.contextmanager
@@ -18,46 +13,34 @@ def file_lock(path: str | os.PathLike, *, waiting: str | None = None) -> Iterato
     """Holds an exclusive lock on a file, made if it is not there, while the block runs.
 
     Args:
-        path: The lock file; it stays behind, empty, unless the block removes it. A link is not
-            followed.
+        path: The lock file; it stays behind, empty, unless the block removes it, which Windows does
+            not let it. A link is not followed.
         waiting: Line printed on stderr when another process holds the lock, before waiting for it;
             None: do not wait.
 
-    Yields: Whether no other process holds the lock. Where the platform or the file system has no
-    locks it is True.
+    Yields: Whether no other process holds the lock. Where the file system has no locks it is True.
     Raises: OSError: If the lock file cannot be opened, or is a link.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | system.NO_LINK, 0o666)
         try:
             held = _lock(descriptor, waiting)
-            if held and not _is_at(descriptor, path):  # whoever held it before has removed it
+            if held and not system.is_at(descriptor, path):  # who held it before has removed it
                 continue
-            yield held
+            try:
+                yield held
+            finally:
+                if held:
+                    system.unlock(descriptor)
             return
         finally:
             os.close(descriptor)
 
 
 def _lock(descriptor: int, waiting: str | None) -> bool:
-    if fcntl is None:
+    if system.lock(descriptor, wait=False):
         return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if waiting is None:
-            return False
-        print(waiting, file=sys.stderr)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks
-        pass
-    return True
-
-
-def _is_at(descriptor: int, path: str | os.PathLike) -> bool:
-    """Whether an open file is still the one of this name."""
-    try:
-        there = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
+    if waiting is None:
         return False
-    return os.path.samestat(there, os.fstat(descriptor))
+    print(waiting, file=sys.stderr)
+    return system.lock(descriptor, wait=True)

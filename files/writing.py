@@ -22,20 +22,18 @@ from typing import BinaryIO, TextIO
 
 import numpy as np
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from files import system
+from files.system import NO_LINK, sync_folder
 
 TOGETHER = 2**21  # bytes that are written at once, for a third less processor time than one by one
 MANY = 512  # arrays that are written at once at most; systems allow 1024
-NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # of os.open: an error where the name is a link
 _OURS = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
-_UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOSYS)
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike, keep: str | None = None) -> Iterator[Path]:
+def whole_file(
+    path: str | os.PathLike, keep: str | None = None, *, beside: bool = False
+) -> Iterator[Path]:
     """A path beside the file to write to; it becomes the file when the block ends and all of it is
     on the disk, and is removed after an error.
 
@@ -43,6 +41,8 @@ def whole_file(path: str | os.PathLike, keep: str | None = None) -> Iterator[Pat
         path: The file; a link there is replaced, not followed. Folders above it are made. What is
             neither stays: who may write to /dev could replace /dev/null for the whole machine.
         keep: Name in the same folder under which the file stays that is replaced; None: it goes.
+        beside: Whether what was written stays under another name where the file cannot be replaced,
+            as on Windows where it is open in another program; the error names it.
 
     Raises: OSError: If nothing can be written there.
     """
@@ -57,12 +57,20 @@ def whole_file(path: str | os.PathLike, keep: str | None = None) -> Iterator[Pat
     try:
         yield temporary
         os.fsync(descriptor)
-        if fcntl is None:  # Windows does not rename an open file
+        if system.holds_open_files():
             os.close(descriptor)
             descriptor = None
         if keep is not None and path.exists():
-            os.replace(path, path.with_name(keep))
-        os.replace(temporary, path)
+            system.replace(path, path.with_name(keep))
+        try:
+            system.replace(temporary, path)
+        except PermissionError as error:
+            if not beside:
+                raise
+            there = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+            os.replace(temporary, there)
+            reason = f"{error.strerror}; what was to be written is in {there}"
+            raise PermissionError(error.errno, reason, str(path)) from error
         sync_folder(path.parent)
     finally:
         if descriptor is not None:
@@ -90,10 +98,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         raise ValueError(f"{path} is a pipe or a device: name a file, which can be read afterwards")
     with ExitStack() as stack:
         try:
-            temporary = stack.enter_context(whole_file(path))
+            system.check_replaceable(path)
+            temporary = stack.enter_context(whole_file(path, beside=True))
         except OSError as error:
             raise ValueError(
                 f"{path} cannot be written: {error.strerror or error}; name another place"
+                f"{system.where_open(error)}"
             ) from error
         try:
             yield temporary
@@ -176,24 +186,12 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
     """Removes the temporary files in a folder whose writers have died; those of others, and of
     programs that still run, stay.
     """
-    if fcntl is None:
-        return
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         names = [entry.path for entry in entries if _OURS.fullmatch(entry.name)]
         for name in names:
             with contextlib.suppress(OSError):
-                _remove_if_dead(name)
-
-
-def _remove_if_dead(name: str) -> None:
-    if not stat.S_ISREG(os.lstat(name).st_mode):
-        return
-    descriptor = os.open(name, os.O_RDONLY | NO_LINK)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # an error: its writer lives
-        os.unlink(name)
-    finally:
-        os.close(descriptor)
+                if stat.S_ISREG(os.lstat(name).st_mode):
+                    system.remove_unwritten(name)
 
 
 def _open_temporary(path: Path) -> tuple[Path, int]:
@@ -202,26 +200,9 @@ def _open_temporary(path: Path) -> tuple[Path, int]:
     while True:
         temporary = path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666)
-        if fcntl is None:
-            return temporary, descriptor
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        system.mark_as_written(descriptor)
         if os.fstat(descriptor).st_nlink:  # else it was taken for a leftover before it was locked
             return temporary, descriptor
-        os.close(descriptor)
-
-
-def sync_folder(folder: str | os.PathLike) -> None:
-    """Puts the names in a folder on the disk, where the platform can. Raises: OSError."""
-    if fcntl is None:
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
-    finally:
         os.close(descriptor)
 
 

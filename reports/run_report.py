@@ -16,6 +16,7 @@ from evaluation.images import image_folder, open_image
 from evaluation.recorded import read_source
 from figures.common import Rendered, counted
 from figures.subject import Subject
+from files import system
 from files.writing import write_whole
 from hierarchies.export import format_description
 from metrics.catalogue import COLUMNS, direction, meaning
@@ -156,6 +157,7 @@ def write(path: Path, content: bytes) -> None:
         reason = error.strerror or error
         raise RunError(
             f"cannot write {path}: {reason}; name another place with --out DIR"
+            f"{system.where_open(error)}"
         ) from error
 
 

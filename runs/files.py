@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from files import system
 from files.exact_tables import read_exactly
 from files.locks import file_lock
 from files.pickles import dump_arrays
@@ -235,6 +236,8 @@ class RunFiles:
                 )
             stack.callback(self._remove_if_unused, made)  # while the lock is still held
             yield
+        if system.holds_open_files():  # and then not if somebody else has it
+            self._remove_if_unused(made)
 
     def _lock(self, stack: ExitStack) -> tuple[list[Path], bool]:
         """Locks the folder until the stack is closed: the folders that were made for it, innermost
@@ -354,6 +357,7 @@ def unwritable(path: Path, error: OSError) -> RunError:
     return RunError(
         f"cannot write {path}: {error.strerror or error}; make room or permit writing there (a"
         " training goes on with --resume), or take another place: --record, or a copy of the run"
+        f"{system.where_open(error)}"
     )
 
 

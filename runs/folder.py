@@ -6,7 +6,6 @@ Torch is imported where a checkpoint is written or read: pages and tables are ma
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from files import system
 from files.pickles import load_arrays
 from files.trunks import FOLDER as TRUNKS
 from files.trunks import find_trunk, shared_place
@@ -290,7 +290,7 @@ class Run(RunFiles):
             for error in errors:
                 print(f"warning: {error}; going on from {name}", file=sys.stderr)
                 try:
-                    os.replace(self.folder / name, self.folder / "last.pt")
+                    system.replace(self.folder / name, self.folder / "last.pt")
                 except OSError as error:
                     raise unwritable(self.folder / "last.pt", error) from error
             return content

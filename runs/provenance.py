@@ -52,7 +52,11 @@ def _git_revision() -> str:
 
     def git(*command: str) -> str:
         return subprocess.run(
-            ("git", "-C", REPOSITORY, *command), capture_output=True, text=True, check=True
+            ("git", "-C", REPOSITORY, *command),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
         ).stdout.strip()
 
     try:

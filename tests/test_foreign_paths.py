@@ -157,11 +157,11 @@ def test_a_file_and_its_folder_are_on_the_disk_when_the_file_has_its_name(tmp_pa
     make_folder(tmp_path / "images", {"a": 1})
     build_cache(tmp_path / "images", ["a/00.png"], resize=4)
     # pixels, fingerprints, what it says of itself, its folder, and the name of that
-    assert calls == ["file", "file", "file", "folder", "folder"]
+    assert calls == ["file", "file", "file", "folder", "rename", "folder"]
     calls.clear()
     monkeypatch.setattr(cache_writer, "SYNCED", 0)  # bytes; on the way, too
     build_cache(tmp_path / "images", ["a/00.png"], resize=5)
-    assert calls == ["file", "file", "file", "file", "folder", "folder"]
+    assert calls == ["file", "file", "file", "file", "folder", "rename", "folder"]
 
 
 def test_the_checkpoint_of_the_results_is_one_of_the_run(tmp_path):

@@ -404,15 +404,20 @@ def test_a_refusal_of_bad_files_loses_nothing(root, monkeypatch, whole):
 
 
 def test_who_is_stopped_behind_the_last_image_has_lost_nothing(root, monkeypatch, whole):
-    def stop(folder, read=None):
+    def stop(folder):
         raise KeyboardInterrupt
+
+    def stop_for_folders(source, target):
+        if Path(source).is_dir():
+            raise KeyboardInterrupt
+        os.replace(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(cache_module, "sync_folder", stop)  # between the rename and its sync
         with pytest.raises(KeyboardInterrupt):
             build(root, monkeypatch)
         patch.undo()
-        patch.setattr(Path, "rename", stop)
+        patch.setattr(cache_module.system, "replace", stop_for_folders)
         with pytest.raises(KeyboardInterrupt):
             build(root, monkeypatch, resize=17)
     cache, read = build(root, monkeypatch)

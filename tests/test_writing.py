@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from files import writing
+from files import system, writing
 from files.exact_tables import read_exactly
 from files.locks import file_lock
 from files.writing import RowStore, replacing, write_whole
@@ -86,7 +86,7 @@ def test_a_lock_whose_file_its_holder_removed_is_taken_on_the_new_one(tmp_path, 
 def test_a_temporary_file_taken_for_a_leftover_before_it_was_locked_is_made_again(
     tmp_path, monkeypatch
 ):
-    original, calls = writing.fcntl.flock, []
+    original, calls = system.fcntl.flock, []
 
     def slow(descriptor, operation):
         if not calls:
@@ -94,7 +94,7 @@ def test_a_temporary_file_taken_for_a_leftover_before_it_was_locked_is_made_agai
         calls.append(operation)
         original(descriptor, operation)
 
-    monkeypatch.setattr(writing.fcntl, "flock", slow)
+    monkeypatch.setattr(system.fcntl, "flock", slow)
     write_whole(tmp_path / "a.csv", b"all of it")
     assert (tmp_path / "a.csv").read_bytes() == b"all of it" and len(calls) == 2
 

@@ -196,7 +196,7 @@ def _load(present: int) -> list[tuple[bool, int]]:
     ]
     try:
         lines = subprocess.run(
-            query, capture_output=True, text=True, check=True, timeout=30
+            query, capture_output=True, encoding="utf-8", check=True, timeout=30
         ).stdout.splitlines()
         cells = [line.split(", ") for line in lines]
         loads = [(int(busy) >= BUSY_PERCENT, -int(free)) for _, busy, free in cells]

@@ -1,0 +1,223 @@
+"""What other systems refuse is imitated here: Windows, where an open file can be neither replaced
+nor removed.
+"""
+
+import errno
+import os
+import runpy
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_house import ROOMS, ROOT, SOURCES, imports, room
+
+from files import system
+from files.locks import file_lock
+from files.writing import remove_leftovers, replacing, write_whole
+from runs.folder import Run, RunError
+
+
+class Locking(types.ModuleType):
+    """Stands for msvcrt: a lock on a byte, which belongs to the file that is open."""
+
+    LK_UNLCK, LK_NBLCK = 0, 2
+
+    def __init__(self):
+        super().__init__("msvcrt")
+        self.held = {}  # by the file
+
+    def locking(self, descriptor, mode, size):
+        found = os.fstat(descriptor)
+        file = found.st_dev, found.st_ino
+        if mode == self.LK_NBLCK and file in self.held:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        if mode == self.LK_NBLCK:
+            self.held[file] = descriptor
+        elif self.held.get(file) == descriptor:
+            del self.held[file]
+
+
+class Holding:
+    """Refuses to rename or remove files that are open in this process, or held as by another."""
+
+    def __init__(self):
+        self.by_others, self.refused = set(), []
+
+    def check(self, *paths):
+        for path in map(os.path.realpath, paths):
+            if path in self.by_others or self._is_open(path):
+                self.refused.append(os.path.basename(path))
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    @staticmethod
+    def _is_open(path):
+        """Whether it, or a file below it, is open or mapped in this process."""
+        found = [line.split(maxsplit=5)[-1] for line in Path("/proc/self/maps").open()]
+        for descriptor in os.listdir("/proc/self/fd"):
+            try:
+                found.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            except OSError:  # that of the list itself
+                continue
+        return any(f"{one.rstrip()}/".startswith(f"{path}/") for one in found)
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """Windows, as far as files go."""
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("which files are open cannot be seen here")
+    holding, replace, unlink = Holding(), os.replace, os.unlink
+    monkeypatch.setattr(system, "fcntl", None)
+    monkeypatch.setattr(system, "msvcrt", Locking(), raising=False)
+    monkeypatch.setattr(system, "POLL", 0.001)
+
+    def careful_replace(source, target):
+        holding.check(source, target)
+        replace(source, target)
+
+    def careful_unlink(path, **options):
+        holding.check(path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "replace", careful_replace)
+    monkeypatch.setattr(os, "unlink", careful_unlink)
+    return holding
+
+
+def test_files_are_closed_before_they_are_renamed_on_windows(windows, tmp_path):
+    for content in (b"one", b"two"):
+        write_whole(tmp_path / "a.csv", content, keep="a-1.csv")
+    with replacing(tmp_path / "b.csv") as temporary:
+        temporary.write_bytes(b"three")
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {"a.csv": b"two", "a-1.csv": b"one", "b.csv": b"three"} and not windows.refused
+
+
+def test_a_file_that_is_open_in_a_spreadsheet_is_waited_for(windows, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(system, "SAID", 0.01)
+    path = tmp_path / "epochs.csv"
+    path.write_text("old")
+    windows.by_others.add(str(path.resolve()))
+    writer = threading.Thread(target=write_whole, args=(path, b"new"))
+    writer.start()
+    said = ""
+    while "close it there" not in said and writer.is_alive():
+        said += capsys.readouterr().err
+    assert "epochs.csv seems to be open in another program" in said and path.read_text() == "old"
+    windows.by_others.clear()
+    writer.join(30)
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_stays_open_in_another_program_loses_nothing(windows, tmp_path, monkeypatch):
+    monkeypatch.setattr(system, "PATIENCE", 0.0)
+    path = tmp_path / "predictions.csv"
+    path.write_text("old")
+    windows.by_others.add(str(path.resolve()))
+    with pytest.raises(PermissionError) as caught, replacing(path) as temporary:
+        temporary.write_text("an hour of answers")
+    (other,) = tmp_path.glob("predictions-*.csv")
+    assert f"what was to be written is in {other}" in str(caught.value)
+    assert other.read_text() == "an hour of answers" and path.read_text() == "old"
+    with pytest.raises(RunError, match="if it is open in another program"):
+        Run(tmp_path).write_text("predictions.csv", "x")
+    # a folder of this name would never go away
+    monkeypatch.setattr(system, "PATIENCE", 600.0)
+    (tmp_path / "b.csv").mkdir()
+    with pytest.raises(OSError):
+        write_whole(tmp_path / "b.csv", b"x")
+
+
+def test_a_table_that_is_open_in_a_spreadsheet_is_named_before_any_work(
+    windows, tmp_path, monkeypatch
+):
+    path, opened = tmp_path / "predictions.csv", os.open
+    path.write_text("old")
+
+    def refuse(place, *arguments):
+        if Path(place) == path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return opened(place, *arguments)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(ValueError, match="if it is open in another program"), replacing(path):
+        pytest.fail("an hour of work")
+
+
+def test_leftovers_go_on_windows_too_when_nobody_writes_them(windows, tmp_path):
+    names = [f".a.csv.1-0000000{number}.tmp" for number in range(3)]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    for name in names[:2]:
+        os.utime(tmp_path / name, (time.time() - 3600,) * 2)
+    with open(tmp_path / names[1]):  # by a process that writes it for long
+        remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
+
+
+def test_locks_of_windows_keep_others_out(windows, tmp_path, capsys):
+    path = tmp_path / ".lock"
+    with file_lock(path) as first:
+        with file_lock(path) as second:
+            assert first and not second
+        with file_lock(path) as third:  # who did not get it has not given it back
+            assert not third
+        waiting = threading.Thread(target=lambda: file_lock(path, waiting="wait").__enter__())
+        waiting.start()
+        while waiting.is_alive() and "wait" not in capsys.readouterr().err:
+            time.sleep(0.001)
+        assert waiting.is_alive()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+def test_a_refused_run_leaves_no_folder_on_windows(windows, tmp_path):
+    run = Run(tmp_path / "record" / "demo" / "seed1")
+    with run.lock():
+        with pytest.raises(RunError, match="another process"), run.lock():
+            pass
+        assert run.folder.is_dir()
+    assert not (tmp_path / "record").exists()
+
+
+def test_the_memory_of_windows_is_asked_for(monkeypatch):
+    from data import memory
+
+    def tell(status):
+        status._obj.total, status._obj.free = 16 * 2**30, 5 * 2**30
+
+    kernel = types.SimpleNamespace(GlobalMemoryStatusEx=tell)
+    monkeypatch.delattr(os, "sysconf")
+    assert memory.memory_bytes() == memory.free_memory_bytes() == 0
+    monkeypatch.setattr(
+        memory.ctypes, "windll", types.SimpleNamespace(kernel32=kernel), raising=False
+    )
+    assert memory.memory_bytes() == 16 * 2**30 and memory.free_memory_bytes() == 5 * 2**30
+    assert memory.ctypes.sizeof(memory._MemoryStatus) == 64  # of MEMORYSTATUSEX
+
+
+def test_features_are_mapped_and_written_while_nobody_renames_them(windows, tmp_path):
+    from data.row_file import open_rows
+
+    def compute(rows):
+        for start in range(0, len(rows), 256):
+            yield np.ones((len(rows[start : start + 256]), 2), np.float32)
+
+    for _ in range(2):
+        rows = open_rows("f", (300, 2), "float32", compute, data_dir=tmp_path)
+        assert (rows == 1).all()
+    assert not windows.refused
+
+
+def test_modules_that_windows_lacks_are_asked_for_in_one_place(monkeypatch):
+    posix = {"fcntl", "grp", "pwd", "posix", "pty", "resource", "syslog", "termios", "msvcrt"}
+    rooms = [path for path in SOURCES if room(path) in {*ROOMS, "scripts"} or path.parent == ROOT]
+    assert [path.name for path in rooms if imports(path) & posix] == ["system.py"]
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", Locking())
+    there = runpy.run_path(system.__file__)
+    assert there["fcntl"] is None and there["holds_open_files"]()
