@@ -189,7 +189,7 @@ def test_a_malformed_category_is_named(tmp_path, changes, reason):
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ('{"categories": [\n{"id": 1,\n}]}', "line 3: this is not valid JSON"),
+        ('{"categories": [\n{"id": 1,\n oops}]}', "line 3: this is not valid JSON"),
         ("[]", "no list 'categories'"),
         ('{"images": []}', "no list 'categories'"),
         ("[1, 2]", "entry 0 of the categories: expected an object, got '1'"),

@@ -181,7 +181,7 @@ def starve_threads(number: int) -> None:
     def starve(thread):
         raise MemoryError
 
-    threading.Thread._set_tstate_lock = starve
+    threading.Thread._set_ident = starve
 
 
 def starve_reading(number: int) -> None:
