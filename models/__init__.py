@@ -3,7 +3,7 @@ hierarchy.
 """
 
 from models import backbones
-from models.backbones import BACKBONES, Backbone, build_backbone, has_pretrained
+from models.backbones import BACKBONES, Backbone, build_backbone, check_weights, has_pretrained
 from models.build import build_classifier, counts_of_prior, rebuild_head
 from models.classifier import SIZE_INFORM, Classifier, Prototypes, PrototypeSums
 from models.freeze import FREEZE, FREEZE_OPTION, freeze, parts
@@ -37,6 +37,7 @@ __all__ = [
     "build_classifier",
     "build_head",
     "check_head_options",
+    "check_weights",
     "counts_of_prior",
     "freeze",
     "has_frozen_trunk",

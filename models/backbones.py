@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from urllib.parse import urlparse
 
 import torch
 from torch import nn
 
 from models import timm_networks
+from models.fetching import NoNetwork, is_found, torch_file
 from models.small_images import cifar_resnet18, wide_resnet28_8
 from models.timm_networks import LEGACY_STEM, Network, TimmNetwork
 from models.weights_file import fill, read_weights
@@ -322,6 +322,23 @@ def has_pretrained(name: str) -> bool:
     return BACKBONES.find(name).pretrained
 
 
+def check_weights(name: str) -> None:
+    """Looks whether the pretrained weights of a backbone are in a cache, or there is a network to
+    fetch them by; before images are read, say.
+
+    Raises: RuntimeError: If neither.
+    """
+    spec = BACKBONES.find(name)
+    if not isinstance(spec, TimmNetwork):
+        return
+    if spec.torchvision is None:
+        spec.check_weights()
+        return
+    url = _of_torchvision(spec.torchvision).url
+    if not torch_file(url).is_file() and not is_found(url):
+        raise RuntimeError(_not_had(name, url, NoNetwork(url)))
+
+
 def build_backbone(
     name: str,
     *,
@@ -406,21 +423,28 @@ def _check(name, spec, channels, pretrained, weights, legacy_stem) -> None:
 
 
 def _download(name: str, torchvision_name: str) -> Mapping[str, torch.Tensor]:
-    import torchvision
-
-    weights = torchvision.models.get_weight(torchvision_name)
+    weights = _of_torchvision(torchvision_name)
     try:
         return weights.get_state_dict(
             progress=True, check_hash=True, map_location="cpu", weights_only=True
         )
     except Exception as error:  # no network, no space, or a damaged file in the cache, which can
         # raise anything
-        file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
-        raise RuntimeError(
-            f"the ImageNet weights of {name} could not be had ({error}). Start from random weights"
-            f" with --rand_backbone, or download {weights.url} on another machine and either give"
-            f" the file with --weights FILE or put it at {file}"
-        ) from error
+        raise RuntimeError(_not_had(name, weights.url, error)) from error
+
+
+def _of_torchvision(name: str):
+    import torchvision
+
+    return torchvision.models.get_weight(name)
+
+
+def _not_had(name: str, url: str, error: Exception) -> str:
+    return (
+        f"the ImageNet weights of {name} could not be had ({error}). Start from random weights with"
+        f" --rand_backbone, or download {url} on another machine and either give the file with"
+        f" --weights FILE or put it at {torch_file(url)}"
+    )
 
 
 def _replace_stem(network: nn.Module, name: str, channels: int) -> None:

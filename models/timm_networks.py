@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 from files.text import printable, shortened
+from models.fetching import NoNetwork, check_hub, hub_cache, not_waiting_for_the_hub
 from registry import Option, switch
 
 LEGACY_STEM = Option(
@@ -136,7 +138,8 @@ class TimmNetwork:
         settings = self._settings(image_size)
         feature_dim = self._feature_dim(settings, image_size)
         try:
-            module = self._build(settings, pretrained=pretrained)
+            with not_waiting_for_the_hub() if pretrained else nullcontext():
+                module = self._build(settings, pretrained=pretrained)
         except Exception as error:  # of whatever library downloads, reads and fits the weights
             if not pretrained:
                 raise
@@ -155,6 +158,20 @@ class TimmNetwork:
             },
         )
 
+    def check_weights(self) -> None:
+        """Looks whether the weights that timm knows are in the hub's cache, or there is a network.
+
+        Raises: RuntimeError: If neither.
+        """
+        repository = self._configuration.hf_hub_id
+        if self.config is not None or not repository:  # of a folder, which has them; of a URL
+            return
+        file = self._configuration.hf_hub_filename or "model.safetensors"
+        try:
+            check_hub(repository, file, "pytorch_model.bin")
+        except NoNetwork as error:
+            raise RuntimeError(self._not_had(error)) from error
+
     def _not_had(self, error: Exception) -> str:
         import timm
 
@@ -164,7 +181,7 @@ class TimmNetwork:
         return (
             f"the weights of {self.name} could not be had ({reason}). On a machine with network,"
             f" download model.safetensors from {url or config.url} and give the file with --weights"
-            f" FILE; or bring the cache of that machine here ({_hub_cache()}, or where HF_HOME"
+            f" FILE; or bring the cache of that machine here ({hub_cache()}, or where HF_HOME"
             f" says); or start from random weights with --rand_backbone (timm {timm.__version__})"
         )
 
@@ -394,7 +411,8 @@ def _of_hub(name: str, repository: str) -> TimmNetwork:
 
     def download(file: str) -> str:
         try:
-            return hf_hub_download(repository, file, revision=revision or None)
+            with not_waiting_for_the_hub():
+                return hf_hub_download(repository, file, revision=revision or None)
         except Exception as error:  # no network, no such repository, no right to read it
             raise ValueError(
                 f"--backbone {name}: {file} could not be had from"
@@ -441,14 +459,6 @@ def _plain(settings: Mapping[str, object]) -> dict[str, object]:
 def _first_line(error: Exception) -> str:
     line = printable(str(error).strip().partition("\n")[0])
     return line if len(line) <= 200 else f"{line[:200]}..."
-
-
-def _hub_cache() -> str:
-    try:
-        from huggingface_hub.constants import HF_HUB_CACHE
-    except ImportError:
-        return "~/.cache/huggingface/hub"
-    return str(HF_HUB_CACHE)
 
 
 class _quiet:

@@ -98,7 +98,7 @@ def run(
             with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
                 tracker.finish()
             return 0
-        team.on_first(check_start, options)
+        team.on_first(_check_start, options)
         devices = team.first_then_others(_choose_devices, options, machine, team)
         previous = signal.signal(signal.SIGTERM, _terminate)
         try:
@@ -116,6 +116,16 @@ def run(
             return 143 if isinstance(error, Terminated) else 130
         finally:
             signal.signal(signal.SIGTERM, previous)
+
+
+def _check_start(options: Mapping) -> None:
+    """Looks whether what the weights start from is there, before images are read.
+
+    Raises: ValueError, RuntimeError: If it is not.
+    """
+    check_start(options)
+    if not any(options[name] for name in ("start_from", "weights", "rand_backbone")):
+        models.check_weights(options["backbone"])
 
 
 def _choose_devices(options: Mapping, machine: Mapping, team: Team) -> Devices:

@@ -1,0 +1,87 @@
+"""Pretrained weights that are fetched: the caches of torch and of the Hugging Face hub, and whether
+there is a network.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+from urllib.request import getproxies
+
+import torch
+
+
+class NoNetwork(OSError):
+    """Where weights are asked for that no cache holds.
+
+    Args:
+        url: Of the file, or of its host.
+    """
+
+    def __init__(self, url: str):
+        super().__init__(f"this machine finds no address of {_host(url)}: is there a network?")
+
+
+def is_found(url: str) -> bool:
+    """Whether the host of a URL has an address, or is asked through a proxy, which knows better."""
+    if getproxies():
+        return True
+    try:
+        return bool(socket.getaddrinfo(_host(url), None))
+    except OSError:
+        return False
+
+
+def torch_file(url: str) -> Path:
+    """Where torch keeps what it downloads from a URL."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(unquote(urlparse(url).path)).name
+
+
+def hub_cache() -> str:
+    """Folder of what was downloaded from the hub."""
+    try:
+        from huggingface_hub.constants import HF_HUB_CACHE
+    except ImportError:
+        return "~/.cache/huggingface/hub"
+    return str(HF_HUB_CACHE)
+
+
+def check_hub(repository: str, *files: str) -> None:
+    """Looks whether one of the files of a repository, "owner/name" or "owner/name@revision", can be
+    had.
+
+    Raises: NoNetwork: If none is in the cache, and the hub is not found.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    repository, _, revision = repository.partition("@")
+    at_hand = (try_to_load_from_cache(repository, one, revision=revision or None) for one in files)
+    if not any(isinstance(path, str) for path in at_hand) and not is_found(constants.ENDPOINT):
+        raise NoNetwork(constants.ENDPOINT)
+
+
+@contextmanager
+def not_waiting_for_the_hub() -> Iterator[None]:
+    """Asks the hub's cache alone where the hub is not found: its library would ask again for a
+    minute, for weights that are in the cache, too.
+
+    Raises: NoNetwork: If the cache does not suffice then.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if constants.HF_HUB_OFFLINE or is_found(constants.ENDPOINT):
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    except LocalEntryNotFoundError as error:
+        raise NoNetwork(constants.ENDPOINT) from error
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
+def _host(url: str) -> str | None:
+    return urlparse(url).hostname

@@ -1,0 +1,89 @@
+"""Pretrained weights without a network: of a cache, without waiting, or refused before any work."""
+
+import socket
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from images import make_learnable_folder
+from safetensors.torch import save_file
+from trained import train_small
+
+from models import build_backbone, check_weights, fetching
+
+NAME, REPOSITORY = "resnet10t.c3_in1k", "timm/resnet10t.c3_in1k"
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(fetching, "getproxies", dict)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+@pytest.fixture
+def cached(tmp_path):
+    """The state of a network in the hub's cache."""
+    repository = tmp_path / "hub" / f"models--{REPOSITORY.replace('/', '--')}"
+    snapshot = repository / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123")
+    state = timm.create_model(NAME, pretrained=False).state_dict()
+    save_file(state, snapshot / "model.safetensors")
+    return state
+
+
+def test_weights_in_the_hubs_cache_are_taken_without_asking_the_network(cached):
+    check_weights(NAME)
+    backbone = build_backbone(NAME, channels=3)
+    weights = backbone.network.state_dict()
+    assert all(torch.equal(value, cached[name]) for name, value in weights.items())
+    assert constants.HF_HUB_OFFLINE is False  # for what comes after
+
+
+@pytest.mark.parametrize("name, host", [(NAME, "huggingface.co"), ("resnet18", "pytorch.org")])
+def test_weights_that_no_cache_has_are_refused_at_once(name, host):
+    with pytest.raises(RuntimeError, match=f"finds no address of .*{host}.* --weights"):
+        check_weights(name)
+
+
+def test_a_network_on_the_hub_that_no_cache_has_is_not_waited_for():
+    with pytest.raises(RuntimeError, match="finds no address of huggingface.co.* --weights"):
+        build_backbone(NAME, channels=3)
+    assert constants.HF_HUB_OFFLINE is False
+
+
+def test_weights_in_the_cache_of_torch_are_at_hand(tmp_path):
+    file = fetching.torch_file("https://download.pytorch.org/models/resnet18-f37072fd.pth")
+    assert file == tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    check_weights("resnet18")
+
+
+def test_a_network_without_pretrained_weights_needs_none():
+    check_weights("conv4")
+
+
+def test_a_proxy_is_asked_in_its_own_way(monkeypatch):
+    monkeypatch.setattr(fetching, "getproxies", lambda: {"https": "http://proxy:3128"})
+    check_weights(NAME)
+    check_weights("resnet18")
+
+
+def test_a_run_is_refused_before_its_images_are_read(tmp_path, capsys):
+    make_learnable_folder(tmp_path / "images", ("a", "b"), 4)
+    flags = ("--backbone", "resnet18", "--method", "DR")
+    status = train_small(tmp_path / "images", tmp_path / "record", *flags)[0]
+    assert status == 2 and "finds no address" in capsys.readouterr().err
+    assert not (tmp_path / "record").exists()
+    assert [
+        path.name for path in (tmp_path / "images").iterdir() if path.name.startswith(".")
+    ] == []
