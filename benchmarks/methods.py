@@ -107,6 +107,21 @@ def embed(options: dict, splits) -> torch.Tensor:
     return (features - features.mean(dim=0)) / (features.std(dim=0) + 1e-6)
 
 
+def tried(options: dict | None, said: str, splits, features: torch.Tensor) -> tuple[str, str]:
+    """What the table says of a pair, and why: the accuracy; "-" if it is refused, "!" if it fails.
+
+    Args:
+        options: Of the run; None if they are refused.
+        said: The reason.
+    """
+    if options is None:
+        return "-", said
+    try:
+        return f"{train_epoch(options, splits, features):.3f}", ""
+    except Exception as error:  # noqa: BLE001  all pairs are to be seen
+        return "!", f"{type(error).__name__}: {error}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table and the refusals; 1 if a pair neither trains nor is refused."""
     parser = argparse.ArgumentParser(
@@ -119,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     started = time.perf_counter()
-    refused, wrong = [], []
+    reasons: dict[str, list[str]] = {"-": [], "!": []}
     with tempfile.TemporaryDirectory() as folder:
         more = ["--use_val", "--data_dir", folder, "--GPU", "cpu", "--seed", "1"]
         options, said = parse("softmax", "ce", more)
@@ -134,24 +149,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         for head in arguments.heads:
             cells = []
             for loss in arguments.losses:
-                options, said = parse(head, loss, more)
-                try:
-                    if options is None:
-                        refused.append((head, loss, said))
-                        cells.append("-")
-                    else:
-                        cells.append(f"{train_epoch(options, splits, features):.3f}")
-                except Exception as error:  # noqa: BLE001  all pairs are to be seen
-                    wrong.append((head, loss, f"{type(error).__name__}: {error}"))
-                    cells.append("!")
-            print(f"| {head} |", *(f"{cell} |" for cell in cells), flush=True)
+                cell, why = tried(*parse(head, loss, more), splits, features)
+                cells.append(f"{cell} |")
+                if why:
+                    reasons[cell].append(f"{head}, {loss}: {why}")
+            print(f"| {head} |", *cells, flush=True)
     print("\nrefused, with the reason\n")
-    for head, loss, said in refused:
-        print(f"- {head}, {loss}: {said}")
-    for head, loss, said in wrong:
-        print(f"WRONG {head}, {loss}: {said}")
+    for reason in reasons["-"]:
+        print(f"- {reason}")
+    for reason in reasons["!"]:
+        print(f"WRONG {reason}")
     print(f"\n{time.perf_counter() - started:.0f} s")
-    return 1 if wrong else 0
+    return 1 if reasons["!"] else 0
 
 
 if __name__ == "__main__":

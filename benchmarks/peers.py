@@ -483,9 +483,14 @@ def with_metric_learning(made: Made) -> Iterator[Comparison]:
 
 def with_formulas(made: Made) -> Iterator[Comparison]:
     """The formulas of Kim et al. 2023 and Urbani et al. 2024, as printed."""
-    from scipy.stats import spearmanr
+    yield _superclass_loss(made)
+    yield _dissimilarity_ratio(made)
+    yield _hierarchical_measures(made)
+    yield _published_correlation(made)
 
-    tree, path = made.tree, made.outputs.path
+
+def _superclass_loss(made: Made) -> Comparison:
+    tree = made.tree
     members = torch.zeros(tree.num_nodes, made.classes)  # which classes are below which node
     for c, leaf in enumerate(tree.leaves.tolist()):
         while leaf >= 0:
@@ -509,11 +514,14 @@ def with_formulas(made: Made) -> Iterator[Comparison]:
         p = (z.softmax(dim=1)[:, None] * members[nodes]).sum(dim=2)  # through (B, H, C)
         return -(weights[nodes] * p.log()).sum(dim=1).mean()
 
-    yield Comparison(
+    return Comparison(
         "superclass loss (Urbani et al.)",
         lambda: of_scores(superclass),
         lambda: of_scores(printed_superclass),
     )
+
+
+def _dissimilarity_ratio(made: Made) -> Comparison:
     torch.manual_seed(0)
     head = build_head("DR", made.classes, HeadOptions(dim=made.dim))
     vectors = head.weight.detach().clone().requires_grad_()
@@ -524,11 +532,15 @@ def with_formulas(made: Made) -> Iterator[Comparison]:
         p = powers / powers.sum(dim=1, keepdim=True)
         return -p[torch.arange(len(y)), y].log().mean()
 
-    yield Comparison(
+    return Comparison(
         "ProxyDR (Kim et al.)",
         lambda: made.of_step(lambda e, y: F.cross_entropy(head(e), y), head.weight),
         lambda: made.of_step(printed_ratio, vectors),
     )
+
+
+def _hierarchical_measures(made: Made) -> Comparison:
+    path = made.outputs.path
 
     def printed_measures() -> Values:
         order = np.argsort(-made.scores, axis=1)[:, :5]
@@ -548,14 +560,20 @@ def with_formulas(made: Made) -> Iterator[Comparison]:
             "hp@5_published": hierarchical.neighbour_precision(outputs)["hp@5_published"].value,
         }
 
-    yield Comparison("AHC, AHD@5, HP@5 (Kim et al.)", our_measures, printed_measures)
+    return Comparison("AHC, AHD@5, HP@5 (Kim et al.)", our_measures, printed_measures)
+
+
+def _published_correlation(made: Made) -> Comparison:
+    from scipy.stats import spearmanr
+
+    path = made.outputs.path
 
     def printed_correlation() -> Values:
         found = [spearmanr(a, b).statistic for a, b in zip(made.distances, path)]
         clipped = np.clip(found, -1 + 1e-6, 1 - 1e-6)
         return {"corr_published": np.tanh(np.nanmean(np.arctanh(clipped)))}
 
-    yield Comparison(
+    return Comparison(
         "correlation with the tree (Kim et al.)",
         lambda: {"corr_published": inference.published_correlation(made.distances, path)[0].value},
         printed_correlation,

@@ -35,18 +35,6 @@ def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
     if len(kept) < 2:
         raise ValueError(f"--hold_out leaves {len(kept)} classes: training needs two or more")
     small = tree.subset(kept.tolist())
-    node_of = {small.path(v): v for v in range(small.num_nodes)}
-    new = np.full(tree.num_classes + tree.num_nodes, -1)
-    new[kept] = np.arange(len(kept))
-    for label in np.unique(splits.labels).tolist():
-        if new[label] >= 0:
-            continue
-        node = tree.leaves[label] if label < tree.num_classes else label - tree.num_classes
-        path = tree.path(node)
-        while path not in node_of:
-            path = path[:-1]
-        own = int(small.class_of[node_of[path]])
-        new[label] = own if own >= 0 else small.num_classes + node_of[path]
     away = np.zeros(len(splits.files), bool)
     away[splits.labels < tree.num_classes] = gone[splits.labels[splits.labels < tree.num_classes]]
     parts = {name: getattr(splits, name) for name in (*SPLITS, CALIBRATION)}
@@ -67,12 +55,29 @@ def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
     return replace(
         splits,
         hierarchy=small,
-        labels=new[splits.labels],
+        labels=_labels_in(small, tree, splits.labels),
         living=None if splits.living is None else splits.living[kept],
         held_out=held,
         notes=(*splits.notes, note),
         **left,
     )
+
+
+def _labels_in(small: Hierarchy, tree: Hierarchy, labels: np.ndarray) -> np.ndarray:
+    """The labels of a tree in one with fewer classes, (S,): those that are gone become the deepest
+    node above that is left.
+    """
+    node_of = {small.path(v): v for v in range(small.num_nodes)}
+    new = np.empty(tree.num_classes + tree.num_nodes, int)
+    for label in np.unique(labels).tolist():
+        path = tree.path(
+            tree.leaves[label] if label < tree.num_classes else label - tree.num_classes
+        )
+        while path not in node_of:
+            path = path[:-1]
+        own = int(small.class_of[node_of[path]])
+        new[label] = own if own >= 0 else small.num_classes + node_of[path]
+    return new[labels]
 
 
 def _below(tree: Hierarchy, name: str) -> np.ndarray:

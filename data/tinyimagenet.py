@@ -59,25 +59,16 @@ def read_annotations(
         or one that came before; and images without a line. OSError: If the file cannot be read.
     """
     wnids, faults = {}, []
-    for number, line in enumerate(
-        Path(path).read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1
-    ):
+    text = Path(path).read_text(encoding="utf-8-sig", errors="replace")
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        cells = line.strip().split("\t")
-        if len(cells) != 6 or not all(re.fullmatch(r"\d+", cell) for cell in cells[2:]):
-            faults.append(
-                f"line {number}: expected a file, a wnid and four numbers, separated by tabs, got"
-                f" {line[:60]!r}"
-            )
-        elif cells[1] not in classes:
-            faults.append(f"line {number}: {cells[1]!r} is not a folder of train")
-        elif cells[0] not in images:
-            faults.append(f"line {number}: there is no image {cells[0]!r} in val/images")
-        elif cells[0] in wnids:
-            faults.append(f"line {number}: {cells[0]!r} has come before")
-        else:
-            wnids[cells[0]] = cells[1]
+        fault = _fault(line, classes, images, wnids)
+        if fault is not None:
+            faults.append(f"line {number}: {fault}")
+            continue
+        image, wnid, *_ = line.strip().split("\t")
+        wnids[image] = wnid
     if faults:
         more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         raise ValueError("\n  ".join([f"{path} does not fit the images:", *faults[:SHOWN], *more]))
@@ -86,6 +77,18 @@ def read_annotations(
             f"{path} has no line for {len(without)} images of val/images, such as {without[0]!r}"
         )
     return wnids
+
+
+def _fault(line: str, classes: set[str], images: set[str], wnids: Mapping) -> str | None:
+    """What is wrong with a line of val_annotations.txt; None where nothing is."""
+    image, *cells = line.strip().split("\t")
+    if len(cells) != 5 or not all(re.fullmatch(r"\d+", cell) for cell in cells[1:]):
+        return f"expected a file, a wnid and four numbers, separated by tabs, got {line[:60]!r}"
+    if cells[0] not in classes:
+        return f"{cells[0]!r} is not a folder of train"
+    if image not in images:
+        return f"there is no image {image!r} in val/images"
+    return f"{image!r} has come before" if image in wnids else None
 
 
 def _folder(options: Mapping) -> Path:

@@ -1,11 +1,11 @@
 """Decision rules side by side: how often each is right on the test images, and how much it says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from evaluation.decision import NotSet, choose_decision, cover_threshold
+from evaluation.decision import Decision, NotSet, choose_decision, cover_threshold
 from evaluation.sources import Source
 from hierarchies import Hierarchy
 from metrics.covers import least_covers
@@ -41,41 +41,17 @@ def compare_rules(
     """
     outputs, tree = read_outputs(run, "test"), run.hierarchy
     source = Source(run)  # of all rules: its splits are read and its temperature is fitted once
-    truths = tree.leaves[outputs.labels]
-    share = information(tree) / max(np.log2(tree.num_classes), 1e-300)
+    parts = {"known": (outputs.scores, tree.leaves[outputs.labels])}
     unseen = _held_out(run)
+    if unseen is not None:
+        parts["unseen"] = unseen
     rows, without = [], {}
     for name in rules:
         try:
             decision = choose_decision(source, name, target_accuracy)
+            rows.append(_row(tree, name, decision, parts))
         except NotSet as error:
             without.setdefault(error.why, []).append(name)
-            continue
-        scores = outputs.scores / np.float32(decision.temperature)
-        nodes = decide(tree, scores, name, **decision.options)
-        found = node_measures(tree, nodes, truths)
-        balanced = {"known": (nodes, truths)}
-        if unseen is not None:
-            others = unseen[0] / np.float32(decision.temperature)
-            balanced["unseen"] = (decide(tree, others, name, **decision.options), unseen[1])
-        rows.append(
-            {
-                "rule": name,
-                "setting": ", ".join(f"{k} {_shown(v)}" for k, v in decision.options.items()),
-                "correct": found["correct"].value,
-                "exact": found["exact"].value,
-                "coverage": float(np.mean(share[nodes])),
-                "h_f1": found["h_f1"].value,
-                "depth": found["depth"].value,
-                "nodes": 1.0,
-                "classes": float(np.mean(tree.n_leaves[nodes])),
-                **{
-                    f"{kind}_{measure}": value
-                    for kind, (answers, right) in balanced.items()
-                    for measure, value in _balanced(tree, answers, right).items()
-                },
-            }
-        )
     try:
         rows += _covers(source, outputs, target_accuracy, cover) if cover else []
     except NotSet as error:
@@ -87,6 +63,41 @@ def compare_rules(
             " compare rules that need no setting, such as --rules majority argmax"
         )
     return pd.DataFrame(rows), notes
+
+
+def _row(
+    tree: Hierarchy,
+    rule: str,
+    decision: Decision,
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> dict[str, object]:
+    """What a rule does, see `compare_rules`.
+
+    Args:
+        parts: Scores (S, C) and right nodes (S,) of the test images, "known", and of those of
+            classes held out, "unseen".
+    """
+    answers, balanced = {}, {}
+    for kind, (scores, right) in parts.items():
+        scores = scores / np.float32(decision.temperature)
+        answers[kind] = decide(tree, scores, rule, **decision.options)
+        found = _balanced(tree, answers[kind], right)
+        balanced |= {f"{kind}_{measure}": value for measure, value in found.items()}
+    nodes = answers["known"]
+    found = node_measures(tree, nodes, parts["known"][1])
+    share = information(tree) / max(np.log2(tree.num_classes), 1e-300)
+    return {
+        "rule": rule,
+        "setting": ", ".join(f"{k} {_shown(v)}" for k, v in decision.options.items()),
+        "correct": found["correct"].value,
+        "exact": found["exact"].value,
+        "coverage": float(np.mean(share[nodes])),
+        "h_f1": found["h_f1"].value,
+        "depth": found["depth"].value,
+        "nodes": 1.0,
+        "classes": float(np.mean(tree.n_leaves[nodes])),
+        **balanced,
+    }
 
 
 def _held_out(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
@@ -132,7 +143,7 @@ def _covers(source: Source, outputs, target_accuracy: float, cover: int) -> list
             sizes.append(size)
         rows.append(
             {
-                "rule": f"cover of {most}" if most > 1 else "cover of 1",
+                "rule": f"cover of {most}",
                 "setting": f"classes of probability {_shown(least)} or more",
                 "correct": float(np.concatenate(right).mean()),
                 "nodes": float(np.concatenate(counts).mean()),

@@ -125,18 +125,30 @@ def is_support(label: str) -> bool:
 
 
 def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -> Draft:
-    nodes = [_Node(first, 0)]  # in preorder
+    nodes, decimals = _read_nodes(text, source, first)
+    if decimals and not all(is_support(node.label) for node in _tips(nodes)):
+        raise fault(
+            source,
+            decimals[0].line,
+            f"{decimals[0].label!r} behind a ',' and a branch length would be a class: are decimals"
+            " written with commas? Lengths take a point, as 0.1; put a name that is a number in"
+            " quotes",
+        )
+    notes = _tidy(nodes, translation)
+    return from_items(source, _newick_items(source, nodes))._replace(notes=tuple(notes))
+
+
+def _read_nodes(text: str, source: str, first: int) -> tuple[list[_Node], list[_Node]]:
+    """The nodes in preorder, and those of them that may be what is behind a decimal comma."""
+    nodes = [_Node(first, 0)]
     node, above, state = nodes[0], [], "fresh"
     after: list[str] = []  # the kinds of the last two tokens
-    decimals: list[_Node] = []  # which may be what is behind a decimal comma
+    decimals: list[_Node] = []
     for line, kind, value in _newick_tokens(text, source, first):
         quoted, kind = kind == "quoted", "label" if kind == "quoted" else kind
         kind = "length" if state == ":" and kind == "label" else kind
-        if (
-            state not in _MAY_FOLLOW[kind]
-            or (kind in ",)" and not above)
-            or (kind == ";" and above)
-        ):
+        too_early = kind == ";" and above
+        if state not in _MAY_FOLLOW[kind] or too_early or (kind in ",)" and not above):
             raise fault(
                 source,
                 line,
@@ -172,16 +184,7 @@ def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -
             "the tree does not end: there is no ';' after its last ')'; if the file is whole, add"
             " it",
         )
-    if decimals and not all(is_support(node.label) for node in _tips(nodes)):
-        raise fault(
-            source,
-            decimals[0].line,
-            f"{decimals[0].label!r} behind a ',' and a branch length would be a class: are decimals"
-            " written with commas? Lengths take a point, as 0.1; put a name that is a number in"
-            " quotes",
-        )
-    notes = _tidy(nodes, translation)
-    return from_items(source, _newick_items(source, nodes))._replace(notes=tuple(notes))
+    return nodes, decimals
 
 
 def _tidy(nodes: list[_Node], translation: Mapping[str, str]) -> list[str]:

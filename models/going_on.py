@@ -182,35 +182,36 @@ def _fill_head(
         if name in OF_DATA or (name == "weight" and placed):
             continue
         if name == "seen":
-            state[name] = torch.tensor(
-                [
-                    move.status in ("kept", "moved") and (met is None or bool(met[move.sources[0]]))
-                    for move in changes[: len(fresh)]
-                ]
-            )
+            state[name] = torch.tensor([_is_met(move, met) for move in changes[: len(fresh)]])
         elif name not in old:
             notes.append(f"{name} of the head was not there before and starts anew")
-        elif name in BY_CLASS and (
-            (old[name].shape, fresh.shape)
-            == ((before.num_classes, *fresh.shape[1:]), (now.num_classes, *fresh.shape[1:]))
-        ):
+        elif name in BY_CLASS and _has_rows(old[name], before) and _has_rows(fresh, now):
             directions = head.has_proxies and name == "weight"
-            state[name] = torch.stack(
-                [
-                    _start(old[name], _met(move, met), own, directions)
-                    for move, own in zip(changes, fresh)
-                ]
-            )
+            rows = [
+                _start(old[name], _met(move, met), own, directions)
+                for move, own in zip(changes, fresh)
+            ]
+            state[name] = torch.stack(rows)
         elif old[name].shape == fresh.shape and (before == now or fresh.numel() == 1):
             state[name] = old[name]
         else:
             notes.append(f"{name} of the head belongs to the old tree and starts anew")
-    if any(name.startswith("dynamic_scale.") for name in old) and not any(
-        name.startswith("dynamic_scale.") for name in state
-    ):
+    was, is_ = (any(name.startswith("dynamic_scale.") for name in names) for names in (old, state))
+    if was and not is_:
         notes.append("that run moved its scale (--dynamic), this one does not: it starts at 10")
     head.load_state_dict(state)
     return notes
+
+
+def _has_rows(tensor: torch.Tensor, tree: Hierarchy) -> bool:
+    """Whether it has one for each class."""
+    return len(tensor) == tree.num_classes
+
+
+def _is_met(move: Move, met: torch.Tensor | None) -> bool:
+    """Whether moving averages have met a class already."""
+    carried = move.status in ("kept", "moved")
+    return carried and (met is None or bool(met[move.sources[0]]))
 
 
 def _met(move: Move, met: torch.Tensor | None) -> tuple[int, ...]:

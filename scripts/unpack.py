@@ -13,7 +13,7 @@ import re
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -211,15 +211,15 @@ def parquet_samples(path: Path, image_column: str | None) -> Iterator[Sample]:
             classes = _class_names(schema.metadata or {})
             plain = [field.name for field in schema if not pyarrow.types.is_nested(field.type)]
             plain = [name for name in plain if name not in holds_bytes]
-            row = 0
-            for batch in file.iter_batches(ROWS, columns=[image, *plain]):
-                for values in batch.to_pylist():
-                    content, name = values.pop(image), ""
-                    if isinstance(content, Mapping):
-                        content, name = content["bytes"], content.get("path") or ""
-                    cells = {key: _cell(value, classes.get(key)) for key, value in values.items()}
-                    yield Sample(name or f"row {row}", content or None, cells)
-                    row += 1
+            batches = file.iter_batches(ROWS, columns=[image, *plain])
+            for row, values in enumerate(
+                values for batch in batches for values in batch.to_pylist()
+            ):
+                content, name = values.pop(image), ""
+                if isinstance(content, Mapping):
+                    content, name = content["bytes"], content.get("path") or ""
+                cells = {key: _cell(value, classes.get(key)) for key, value in values.items()}
+                yield Sample(name or f"row {row}", content or None, cells)
     except (pyarrow.ArrowException, EOFError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 
@@ -258,20 +258,24 @@ def tar_samples(path: Path) -> Iterator[Sample]:
     try:
         with tarfile.open(path) as archive:
             for key, members in groupby(filter(tarfile.TarInfo.isfile, archive), _key):
-                name, image, cells = key, None, {}
-                for member in members:
-                    kind = PurePosixPath(member.name).suffix.lower().lstrip(".")
-                    content = archive.extractfile(member).read()
-                    if kind in IMAGE_EXTENSIONS and image is None:
-                        name, image = member.name, content
-                    elif kind in ("cls", "txt"):
-                        text = content.decode("utf-8").strip()
-                        cells["label" if kind == "cls" else "text"] = text
-                    elif kind == "json":
-                        cells |= _plain_values(json.loads(content))
-                yield Sample(name, image, cells)
+                files = ((member.name, archive.extractfile(member).read()) for member in members)
+                yield _tar_sample(key, files)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _tar_sample(key: str, files: Iterable[tuple[str, bytes]]) -> Sample:
+    """The sample of these files, of which names and contents are given."""
+    name, image, cells = key, None, {}
+    for file, content in files:
+        kind = PurePosixPath(file).suffix.lower().lstrip(".")
+        if kind in IMAGE_EXTENSIONS and image is None:
+            name, image = file, content
+        elif kind in ("cls", "txt"):
+            cells["label" if kind == "cls" else "text"] = content.decode("utf-8").strip()
+        elif kind == "json":
+            cells |= _plain_values(json.loads(content))
+    return Sample(name, image, cells)
 
 
 def _key(member: tarfile.TarInfo) -> str:
