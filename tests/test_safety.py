@@ -129,14 +129,14 @@ def kill_in_log(number: int) -> None:
 
 def kill_with_the_cache_in_place(number: int) -> None:
     """Kills this process when the cache has its name, and the lock is still held."""
-    original = os.rename
+    original = os.replace
 
-    def rename(source, target, **options):
+    def replace(source, target, **options):
         original(source, target, **options)
-        if Path(source).suffix == ".tmp":
+        if Path(target).is_dir():
             os.kill(os.getpid(), signal.SIGKILL)
 
-    os.rename = rename
+    os.replace = replace
 
 
 def fill_disk_at_write(number: int) -> None:
