@@ -24,12 +24,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import train  # noqa: E402
-from evaluation.model import load_model  # noqa: E402
-from models import Backbone, build_backbone  # noqa: E402
-from options import command_line  # noqa: E402
-from runs.folder import Run  # noqa: E402
-from training import start  # noqa: E402
+import train
+from evaluation.model import load_model
+from models import Backbone, build_backbone
+from options import command_line
+from runs.folder import Run
+from training import start
 
 BACKBONES = (  # small ones; convolutional, then transformers
     "convnext_atto",

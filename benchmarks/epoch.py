@@ -25,19 +25,19 @@ if __name__ == "__main__":  # the folder of this script would hide the packages 
 
 import startup  # noqa: E402, F401  isort: skip
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+import torch
+from PIL import Image
 
-import data  # noqa: E402
-import train  # noqa: E402
-from data.progress import progress  # noqa: E402
-from options import command_line  # noqa: E402
-from runs.folder import Run  # noqa: E402
-from training import loop  # noqa: E402
-from training.devices import choose_devices  # noqa: E402
-from training.epoch_stats import EpochStats  # noqa: E402
-from training.setup import TrainingState, assemble  # noqa: E402
+import data
+import train
+from data.progress import progress
+from options import command_line
+from runs.folder import Run
+from training import loop
+from training.devices import choose_devices
+from training.epoch_stats import EpochStats
+from training.setup import TrainingState, assemble
 
 LIMIT, DIAGNOSTICS_LIMIT = 1.05, 0.02
 

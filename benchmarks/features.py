@@ -27,19 +27,19 @@ if __name__ == "__main__":  # the folder of this script would hide the packages 
 
 import startup  # noqa: E402, F401  isort: skip
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import numpy as np
+import torch
+from torch import Tensor, nn
 
-import data  # noqa: E402
-import train  # noqa: E402
-from data.progress import progress  # noqa: E402
-from data.row_file import CHUNK, open_rows  # noqa: E402
-from hierarchies import Hierarchy  # noqa: E402
-from options import command_line  # noqa: E402
-from training import epoch_stats, loop  # noqa: E402
-from training.devices import Devices  # noqa: E402
-from training.setup import TrainingState, assemble  # noqa: E402
+import data
+import train
+from data.progress import progress
+from data.row_file import CHUNK, open_rows
+from hierarchies import Hierarchy
+from options import command_line
+from training import epoch_stats, loop
+from training.devices import Devices
+from training.setup import TrainingState, assemble
 
 LIMIT = 1.10
 FLAGS = ("--method DR", "--method DR --ema --dynamic")

@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from hierarchies import Hierarchy  # noqa: E402
-from hierarchies.levels import levels  # noqa: E402
-from losses import build_loss  # noqa: E402
+from hierarchies import Hierarchy
+from hierarchies.levels import levels
+from losses import build_loss
 
 # batch, classes, depth, limit
 SIZES = [(256, 1010, 7, 3.0), (256, 1000, 15, 3.0), (256, 10000, 8, 2.5), (128, 200, 16, 6.0)]

@@ -20,12 +20,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import data  # noqa: E402
-import losses  # noqa: E402
-import models  # noqa: E402
-import train  # noqa: E402
-from losses.penalties import Penalties  # noqa: E402
-from options import command_line  # noqa: E402
+import data
+import losses
+import models
+import train
+from losses.penalties import Penalties
+from options import command_line
 
 HEADS = (
     "softmax",

@@ -31,14 +31,14 @@ if __name__ == "__main__":
     # numpy reads them right below
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+import numpy as np
+import torch
+from torch.nn import functional as F
 
-from benchmarks.metrics import made_outputs  # noqa: E402
-from hierarchies import node_weights  # noqa: E402
-from losses import build_loss  # noqa: E402
-from metrics import (  # noqa: E402
+from benchmarks.metrics import made_outputs
+from hierarchies import node_weights
+from losses import build_loss
+from metrics import (
     calibration,
     covers,
     flat,
@@ -49,11 +49,11 @@ from metrics import (  # noqa: E402
     retrieval,
     trees,
 )
-from metrics.mantel import Nested  # noqa: E402
-from metrics.mantel import mantel as our_test  # noqa: E402
-from metrics.posterior import softmax  # noqa: E402
-from metrics.vectors import pairwise_distances  # noqa: E402
-from models import HeadOptions, build_head  # noqa: E402
+from metrics.mantel import Nested
+from metrics.mantel import mantel as our_test
+from metrics.posterior import softmax
+from metrics.vectors import pairwise_distances
+from models import HeadOptions, build_head
 
 BATCH = 256  # of the losses
 NOISE = 3.0  # of scores whose right class is 10 above the others: not too easy

@@ -26,10 +26,10 @@ if __name__ == "__main__":
     # numpy reads them right below
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from hierarchies import DISTANCES, Hierarchy, distances, node_weights, read_hierarchy, to_newick  # noqa: E402
-from hierarchies.tree import format_path  # noqa: E402
+from hierarchies import DISTANCES, Hierarchy, distances, node_weights, read_hierarchy, to_newick
+from hierarchies.tree import format_path
 
 DEPTH = 8
 SUFFIXES = {

@@ -438,9 +438,7 @@ def _lower_bits(file: File | io.BytesIO) -> Image.Image:
         (tile,) = image.tile
         grey = tile[3] == "LA;16B"  # of 4 bytes a pixel, as RGBA of 8 bits is
         other = "RGBA" if grey else tile[3].replace(";16B", ";16L")
-        image.tile = [
-            tile._replace(args=other) if hasattr(tile, "_replace") else (*tile[:3], other)
-        ]
+        image.tile = [tile._replace(args=other)]
         image.load()
         if grey:
             _, low, _, alpha = image.split()

@@ -20,13 +20,6 @@ OTHERS = "#b0b0b0"  # what has no colour of its own beside those
 INK, FAINT, EMPTY = "#222222", "#9a9a9a", "#e6e6e6"
 TRUE_COLOUR, TAKEN_COLOUR = "#0072b2", "#d55e00"  # right and wrong
 OVER_COLOUR, UNDER_COLOUR = "#f0a667", "#7cc8f2"  # lighter than the right one, warm and cold
-PAPER = "#ffffff"
-
-SIDE_BY_SIDE = (
-    (*SERIES, OTHERS, INK, PAPER),
-    (TRUE_COLOUR, TAKEN_COLOUR, FAINT, INK, PAPER),
-    (TRUE_COLOUR, OVER_COLOUR, UNDER_COLOUR, INK, PAPER),
-)
 
 
 def for_pages() -> dict:

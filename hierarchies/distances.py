@@ -38,11 +38,6 @@ def of_lca(hierarchy: Hierarchy, values: np.ndarray) -> np.ndarray:
     return table
 
 
-def lca(hierarchy: Hierarchy) -> np.ndarray:
-    """Deepest node above both classes, (C, C) int32; the class's own node on the diagonal."""
-    return of_lca(hierarchy, np.arange(hierarchy.num_nodes, dtype=np.int32))
-
-
 def path_length(hierarchy: Hierarchy) -> np.ndarray:
     """dT(a, b) = d(a) + d(b) - 2 d(lca), in edges, (C, C) int32. Kim et al. 2023."""
     depth = hierarchy.depth.astype(np.int32)

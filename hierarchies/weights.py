@@ -3,8 +3,8 @@
 
 Notation: d depth (root 0), h height (leaf 0), H height of the tree, n number of classes below a
 node, C classes, and
-r the mass left for a node, 1 minus the weights above it. All weightings but those in `UNNORMALISED`
-sum to 1 on every path from the root to a class.
+r the mass left for a node, 1 minus the weights above it. All weightings but n_leaves, bertinetto,
+ones and hxe sum to 1 on every path from the root to a class.
 """
 
 from collections.abc import Callable
@@ -150,7 +150,6 @@ WEIGHTINGS = Registry(
     },
     spoken="weighting",
 )
-UNNORMALISED = frozenset({"n_leaves", "bertinetto", "ones", "hxe"})
 
 
 def weighting_options(weighting: str) -> dict[str, float]:

@@ -12,8 +12,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from hierarchies.export import describe  # noqa: E402
-from hierarchies.wordnet import edge_lines, first_hypernym_tree, longest_path_tree, read_nouns  # noqa: E402
+from hierarchies.export import describe
+from hierarchies.wordnet import edge_lines, first_hypernym_tree, longest_path_tree, read_nouns
 
 
 def main(argv: list[str] | None = None) -> int:

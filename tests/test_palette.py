@@ -7,6 +7,16 @@ import numpy as np
 import pytest
 
 from figures import palette
+from figures.palette import (
+    FAINT,
+    INK,
+    OTHERS,
+    OVER_COLOUR,
+    SERIES,
+    TAKEN_COLOUR,
+    TRUE_COLOUR,
+    UNDER_COLOUR,
+)
 
 ROOT = Path(__file__).parents[1]
 APART = 15.0  # CIEDE2000; 2 is just noticed
@@ -101,9 +111,17 @@ def test_white_and_the_primaries_are_where_cielab_has_them():
     np.testing.assert_allclose(red, [53.24, 80.09, 67.20], atol=0.02)
 
 
+PAPER = "#ffffff"
+SIDE_BY_SIDE = (
+    (*SERIES, OTHERS, INK, PAPER),
+    (TRUE_COLOUR, TAKEN_COLOUR, FAINT, INK, PAPER),
+    (TRUE_COLOUR, OVER_COLOUR, UNDER_COLOUR, INK, PAPER),
+)
+
+
 @pytest.mark.parametrize("vision", VISION)
 def test_colours_side_by_side_are_far_apart_for_everybody(vision):
-    for colours in palette.SIDE_BY_SIDE:
+    for colours in SIDE_BY_SIDE:
         assert least(colours, VISION[vision]) >= APART, colours
 
 

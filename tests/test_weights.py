@@ -6,12 +6,13 @@ from test_distances import random_tree
 from trees import FLAT, TREE
 
 from hierarchies import WEIGHTINGS, Hierarchy, node_weights
-from hierarchies.weights import UNNORMALISED, cumulative, is_normalised, weighting_options
+from hierarchies.weights import cumulative, is_normalised, weighting_options
 
 # root -> a (class), b -> (c (class), d -> e -> (f, g (classes))): heights root 4, b 3, d 2, e 1.
 UNEVEN = Hierarchy.from_paths([("a",), ("b", "c"), ("b", "d", "e", "f"), ("b", "d", "e", "g")])
 EVEN = Hierarchy.from_paths([(a, a + b, a + b + c) for a in "pqr" for b in "st" for c in "xy"])
 TREES = [TREE, FLAT, UNEVEN, EVEN, *map(random_tree, range(4))]
+UNNORMALISED = {"n_leaves", "bertinetto", "ones", "hxe"}
 NORMALISED = [name for name in WEIGHTINGS if name not in UNNORMALISED]
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch  # noqa: E402
+import torch
 
-import train  # noqa: E402
-from training import loop, start  # noqa: E402
+import train
+from training import loop, start
 
 torch.set_default_dtype(torch.float64)
 torch.Tensor.float = torch.Tensor.double
