@@ -14,20 +14,14 @@ from data.labelled import class_tree, labelled_images
 from data.sharing import choose_split_seed, given_split, grouped_split, split_indices
 from data.split_list import read_order
 from data.splits import SPLITS, Splits
-from data.store import copy_notes, keep_readable, open_images
+from data.store import CACHED, copy_notes, keep_readable, open_images
 from files.text import composed, counted, printable, some_of
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
 DEFAULTS = {
     "data_dir": None,
-    "cache_dir": None,
-    "resize": 128,
-    "gray": False,
-    "grey_range": None,
-    "truncated_images": "refuse",
-    "fit": "stretch",
-    "decoder": "pillow",
+    **CACHED,
     "seed": 1,
     "split": "stratified",
     "split_list": None,
@@ -55,7 +49,6 @@ DEFAULTS = {
     "box_columns": None,
     "nonliving": None,
     "exclude": (),
-    "skip_bad_images": False,
     "ignore_empty_folders": False,
     "stream": None,
 }

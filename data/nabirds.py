@@ -12,17 +12,11 @@ from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
 from data.sharing import choose_split_seed, split_indices, stratified_split
 from data.split_list import read_order
 from data.splits import Splits
-from data.store import READING, copy_notes, keep_readable, place_notes
+from data.store import CACHED, copy_notes, keep_readable, place_notes
 
 DEFAULTS = {
     "data_dir": None,
-    "cache_dir": None,
-    "resize": 128,
-    "gray": False,
-    "grey_range": None,
-    "truncated_images": "refuse",
-    "fit": "stretch",
-    "decoder": "pillow",
+    **CACHED,
     "crop_boxes": False,
     "seed": 1,
     "split": "stratified",
@@ -31,7 +25,6 @@ DEFAULTS = {
     "use_val": False,
     "small": False,
     "collapse": False,
-    "skip_bad_images": False,
 }
 SPLITS = ("stratified", "published", "official")
 SMALL = (5000 / 48562, 30000 / 48562)  # training, validation; 13,562 are left for the test
@@ -129,7 +122,7 @@ def _order(official: Official, options: Mapping) -> tuple[np.ndarray, list[str]]
 
 
 def _decode(root: Path, files: Sequence[str], official: Official, options: Mapping) -> ImageCache:
-    cache_options = {name: options[name] for name in READING}
+    cache_options = {name: options[name] for name in CACHED}
     boxes = dict(zip(files, official.boxes)) if options["crop_boxes"] else None
     try:
         return build_cache(root, files, **cache_options, boxes=boxes)

@@ -24,30 +24,19 @@ from hierarchies.tree import format_path
 
 # bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
 CACHE_LIMIT = 64e9
-# how images are read
-READING = (
-    "resize",
-    "gray",
-    "grey_range",
-    "truncated_images",
-    "decoder",
-    "fit",
-    "cache_dir",
-    "skip_bad_images",
-)
-LOOKED_AT = 20  # streamed images of 16 bits that are decoded to see how bright they are
-DEFAULTS = {
+# how images are read into a cache, see `build_cache`
+CACHED = {
     "cache_dir": None,
-    "resize": 0,
-    "upscale": 0,
+    "resize": 128,
     "gray": False,
     "grey_range": None,
     "truncated_images": "refuse",
     "fit": "stretch",
     "decoder": "pillow",
     "skip_bad_images": False,
-    "stream": None,
 }
+LOOKED_AT = 20  # streamed images of 16 bits that are decoded to see how bright they are
+DEFAULTS = {**CACHED, "resize": 0, "upscale": 0, "stream": None}
 
 
 class Images(NamedTuple):
@@ -105,7 +94,7 @@ def open_images(
 def _cached(
     root: Path, files: Sequence[str], options: Mapping, boxes: Mapping[str, Box] | None
 ) -> Images:
-    how = {name: options[name] for name in READING}
+    how = {name: options[name] for name in CACHED}
     cache = build_cache(root, files, **how, boxes=boxes)
     notes = (*cache.notes, *place_notes(cache, root, options["cache_dir"]))
     return Images(
