@@ -24,7 +24,7 @@ def group_data(
     Args:
         values: Of one dataset and tree, as in `records.Record`.
         metrics: The measures.
-        epochs: As `comparison_report.epoch_curves` returns it.
+        epochs: As `compared.epoch_curves` returns it.
         dynamic: Rows whose scale moves: only these have a curve of it.
     """
     rows = list(dict.fromkeys(values["options"]))

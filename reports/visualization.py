@@ -11,7 +11,8 @@ from tqdm import tqdm
 import figures as papers
 from evaluation.recorded import find_folders
 from reports import run_report
-from reports.comparison_report import read_comparison, report_comparison
+from reports.compared import read_comparison
+from reports.comparison_report import report_comparison
 from runs.folder import Run
 
 

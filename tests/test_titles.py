@@ -5,7 +5,7 @@ from trees import TREE
 
 import evaluate
 from hierarchies import Hierarchy
-from reports.comparison_report import read_comparison
+from reports.compared import read_comparison
 from reports.titles import group_titles
 from runs.records import read_record, run_folders
 

@@ -26,7 +26,8 @@ from evaluation.images import ImageFolder, image_folder, open_image
 from figures import FIGURES
 from hierarchies import Hierarchy
 from reports import comparison_data, page, tree_data
-from reports.comparison_report import Group, paired_tests
+from reports.compared import Group
+from reports.comparison_report import paired_tests
 from reports.run_report import read_subject
 from runs import records
 from runs.folder import Run
