@@ -181,7 +181,7 @@ def test_a_record_that_cannot_be_written_is_named_after_the_table(record, call, 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("runs.folder.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     status, out, err = call("--record", record)
     assert status == 2 and "NormFace" in out and "No space left" in err
 
