@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from files.paths import FORBIDDEN, is_portable
 from files.text import shortened
 from hierarchies import WEIGHTINGS
 from hierarchies.weights import weighting_options
@@ -398,9 +399,10 @@ def _check_scores(parser: Parser, args: argparse.Namespace) -> None:
     others = ("compare", "format", "tree", "coarse", "data_dir", "checkpoint", "split_list")
     _refuse(parser, args, others, "has no meaning with --scores")
     for name in (args.name, args.collection):
-        if name is not None and (name.startswith(".") or "/" in name or "\\" in name):
+        if name is not None and (name.startswith(".") or not is_portable(name)):
             parser.error(
-                f"{name!r} becomes the name of a folder: leave out '/', '\\' and a first '.'"
+                f"{name!r} becomes the name of a folder on any system: leave out {FORBIDDEN}, a '.'"
+                " at an end, and names such as aux and nul"
             )
 
 

@@ -75,7 +75,7 @@ def run_part(name: str, limit: float, options: argparse.Namespace) -> dict:
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         cwd=ROOT,
         start_new_session=True,
     )
@@ -141,7 +141,7 @@ def tests(device: str, reduced: bool) -> dict:
     # of the first failures, which may cause all others, the last words are kept
     command = [sys.executable, "-m", "pytest", "-q", "--maxfail=2", "--tb=short", "-m", "cuda"]
     command += files
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
     return {"pytest": done.stdout.strip().splitlines()[-1]}

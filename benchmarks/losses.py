@@ -172,7 +172,7 @@ def peak_memory(name: str, device: str) -> float:
         before = torch.cuda.memory_allocated()
         step(loss, scores, targets)
         return (torch.cuda.max_memory_allocated() - before) / scores.nbytes
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak of the resident size
+    Path("/proc/self/clear_refs").write_text("5", "ascii")  # resets the peak of the resident size
     before = _resident("VmHWM")
     step(loss, scores, targets)
     return (_resident("VmHWM") - before) / scores.nbytes
@@ -191,7 +191,9 @@ def peak_memory_apart(name: str, device: str) -> float:
     }
     command = [sys.executable, __file__, "--memory_of", name]
     return float(
-        subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+        subprocess.run(
+            command, env=environment, check=True, capture_output=True, encoding="utf-8"
+        ).stdout
     )
 
 
@@ -207,7 +209,7 @@ def keep_freed_memory() -> None:
 def _resident(field: str) -> int:
     line = next(
         line
-        for line in Path("/proc/self/status").read_text().splitlines()
+        for line in Path("/proc/self/status").read_text("utf-8").splitlines()
         if line.startswith(field)
     )
     return int(line.split()[1]) * 1024

@@ -69,7 +69,7 @@ def timed(*command: str, log: Path) -> tuple[float, float, float]:
         )
         _, status, usage = os.wait4(process, 0)
     if status:
-        raise SystemExit(f"{command[0]} failed:\n{log.read_text(errors='replace')[-2000:]}")
+        raise SystemExit(f"{command[0]} failed:\n{log.read_text('utf-8', 'replace')[-2000:]}")
     processor = usage.ru_utime + usage.ru_stime
     return time.perf_counter() - start, processor, usage.ru_maxrss / 1e3
 

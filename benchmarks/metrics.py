@@ -67,7 +67,9 @@ def peak_mib() -> float:
 def measure_apart(name: str, sizes: list[str]) -> dict[str, float]:
     """The same in a process of its own, so that no measure inherits the memory of another."""
     command = [sys.executable, __file__, *sizes, "--in_process", name]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    )
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

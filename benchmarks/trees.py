@@ -87,7 +87,9 @@ def measure(path: Path) -> dict[str, float]:
 def measure_apart(path: Path) -> dict[str, float]:
     """The same in a process of its own."""
     command = [sys.executable, __file__, "--measure", str(path)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    )
 
 
 def adam_recipe(targets: np.ndarray, dim: int, distance: str, steps: int = 1000) -> "torch.Tensor":  # noqa: F821

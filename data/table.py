@@ -16,6 +16,7 @@ from data.boxes import read_boxes
 from data.coco import SUPERCATEGORY, read_coco
 from data.collection import PARTS, Collection, collect, part_of
 from data.progress import progress
+from files.paths import leads_out
 from files.text import counted, printable, some_of
 from hierarchies import ranks
 from hierarchies.draft import place
@@ -307,8 +308,8 @@ def _column(table: Table, name: str, flag: str) -> int:
 def _relative(written: str, root: str) -> str:
     """The path below the data folder, with '/', of one that may be absolute or of Windows."""
     path = PureWindowsPath(written).as_posix() if "\\" in written else written
-    for start in (root.rstrip("/") + "/", os.path.abspath(root).rstrip("/") + "/"):
-        path = path.removeprefix(start)
+    for folder in (root, os.path.abspath(root)):
+        path = path.removeprefix(folder.replace(os.sep, "/").rstrip("/") + "/")
     return PurePosixPath(path).as_posix() if path else ""
 
 
@@ -339,7 +340,7 @@ def _found(table: Table, files: list[str], root: Path, notes: list[str]) -> list
     Raises: ValueError: If some are not there.
     """
     source, rows = table.source, table.rows
-    outside = [i for i, file in enumerate(files) if _leads_out(file)]
+    outside = [i for i, file in enumerate(files) if leads_out(file)]
     missing = [] if outside else [i for i, there in enumerate(_are_there(root, files)) if not there]
     if missing:
         files, missing = _as_written(root, files, missing)
@@ -371,10 +372,6 @@ def _found(table: Table, files: list[str], root: Path, notes: list[str]) -> list
     )
 
 
-def _leads_out(file: str) -> bool:
-    return file.startswith("/") or ".." in file.split("/")
-
-
 def _as_written(
     root: Path, files: Sequence[str], missing: Sequence[int]
 ) -> tuple[list[str], list[int]]:
@@ -399,7 +396,7 @@ def _with_suffixes(root: Path, files: Sequence[str]) -> list[str] | None:
         with contextlib.suppress(OSError):
             for name in os.listdir(root / folder):
                 if name.lower().endswith(_SUFFIXES):
-                    path = os.path.join(folder, name)
+                    path = f"{folder}/{name}" if folder else name
                     images.setdefault(os.path.splitext(path)[0], []).append(path)
     found = [images.get(file, []) for file in files]
     return [paths[0] for paths in found] if all(len(paths) == 1 for paths in found) else None
@@ -415,7 +412,7 @@ def _start_elsewhere(root: Path, files: Sequence[str]) -> str | None:
         if not all(file.startswith(start) for file in files):
             return None
         rest = [file.removeprefix(start) for file in files]
-        if any(map(_leads_out, rest)) or not (root / rest[0]).is_file():
+        if any(map(leads_out, rest)) or not (root / rest[0]).is_file():
             continue
         if all(_are_there(root, rest)):
             return start

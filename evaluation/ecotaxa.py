@@ -107,7 +107,10 @@ def names_beside(path: str | os.PathLike, files: Sequence[str]) -> list[str] | N
     one is not below it.
     """
     folder = os.path.dirname(os.path.abspath(path))
-    found = [os.path.relpath(os.path.abspath(file), folder) for file in files]
+    try:
+        found = [os.path.relpath(os.path.abspath(file), folder) for file in files]
+    except ValueError:  # on another drive of Windows
+        return None
     if any(file.startswith("..") for file in found):
         return None
     return [Path(file).as_posix() for file in found]

@@ -211,7 +211,9 @@ def make_run(
         )
         run.write_json("hierarchy.json", tree.to_dict())
         run.write_table("split.csv", table)
-        split = hashlib.sha256(table.to_csv(index=False).encode("utf-8", "backslashreplace"))
+        split = hashlib.sha256(
+            table.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace")
+        )
         run.write_config(
             {
                 "format": FORMAT,

@@ -10,6 +10,7 @@ from PIL import Image
 from data.cifar100_files import read_picture
 from data.decoding import read_image
 from files.fingerprints import FILES, file_fingerprint, is_of_pixels, pixels_fingerprint
+from files.paths import leads_out
 from runs.folder import Run
 
 _PICTURE = 320  # pixels of the longer side of an example image
@@ -135,7 +136,7 @@ def open_image(
     reason.
     """
     places = folder.places
-    if Path(file).is_absolute() or ".." in Path(file).parts or "\0" in file:
+    if leads_out(file) or "\0" in file:
         raise ValueError(
             f"the run names the image {file!r}, which leads out of the folder of its images"
         )

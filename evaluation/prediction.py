@@ -274,7 +274,10 @@ def _rows(asked: PredictionOptions, source: Source, images: Images, collected: C
     files = [images.found.files[i] for i in read]
     names = names_beside(asked.ecotaxa, files)
     if names is None:
-        top = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
+        try:
+            top = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
+        except ValueError:
+            raise ValueError("--ecotaxa: name images that are all on one drive") from None
         names = [os.path.relpath(os.path.abspath(file), top).replace(os.sep, "/") for file in files]
         print(
             f"note: EcoTaxa looks for images beside the table: move {asked.ecotaxa} to {top}, to"

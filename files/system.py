@@ -24,6 +24,7 @@ NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # of os.open: an error where the name is
 POLL = 0.1  # seconds between two tries, where a system does not say when a file is free
 PATIENCE = 600.0  # seconds that a file may stay open in another program
 SAID = 2.0  # seconds after which that is said; a virus scanner takes less
+LONG = 180  # characters of a folder below which names of files may end behind Windows' limit
 ABANDONED = 60.0  # seconds without a write after which nobody is about to rename a temporary file
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOSYS)
 
@@ -146,12 +147,17 @@ def check_replaceable(path: str | os.PathLike) -> None:
         os.close(os.open(path, os.O_RDWR))
 
 
-def where_open(error: OSError) -> str:
-    """What goes on a message about a file that cannot be written: that it may be open, where that
-    hinders.
+def hint(path: str | os.PathLike, error: OSError) -> str:
+    """What goes on a message about a file that cannot be written: what may hinder on Windows, and
+    the way out.
     """
     if fcntl is None and isinstance(error, PermissionError):
         return "; if it is open in another program, such as a spreadsheet, close it there"
+    if fcntl is None and len(os.path.abspath(path)) > LONG:
+        return (
+            "; its path may be too long for Windows, which stops at 259 characters: name a shorter"
+            " place, such as --record C:\\runs, or allow long paths (docs/your_images.md)"
+        )
     return ""
 
 

@@ -103,7 +103,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         except OSError as error:
             raise ValueError(
                 f"{path} cannot be written: {error.strerror or error}; name another place"
-                f"{system.where_open(error)}"
+                f"{system.hint(path, error)}"
             ) from error
         try:
             yield temporary

@@ -122,6 +122,8 @@ class Parser(argparse.ArgumentParser):
 
     def _checked(self, args: Sequence[str] | None) -> list[str]:
         self._given = args = sys.argv[1:] if args is None else list(args)
+        if os.name == "nt":  # where no path has a quote
+            self._check_quotes(args)
         flags = {flag.lower(): flag for flag in self._option_string_actions}
         for before, argument in zip(
             ["", *args], args[: args.index("--")] if "--" in args else args
@@ -140,6 +142,15 @@ class Parser(argparse.ArgumentParser):
             if switch is not None and switch.nargs == 0 and not self._get_positional_actions():
                 self.error(f"{before} takes no value, got {argument!r}")
         return args
+
+    def _check_quotes(self, args: Sequence[str]) -> None:
+        """Refuses what Windows makes of a backslash before a quote, as where a folder ends in one:
+        a value that has all that follows.
+        """
+        for argument in args:
+            before, quote, _ = argument.partition('"')
+            if quote:
+                self.error(f"leave out the backslash before the quote that ends {before!r}")
 
     @staticmethod
     def _meant(spelt: str, flags: Mapping[str, str]) -> str:

@@ -58,7 +58,10 @@ def show(
         print(texts.get("trees.txt", "note: --tree: no tree can be learned of so few classes"))
     sys.stdout.flush()  # of many classes the tanglegram takes longer than all that is above
     folder = Path(record, "classifiers", Path(which).stem)
-    for name, text in {**texts, TABLE: for_people(measures).to_csv(index=False)}.items():
+    for name, text in {
+        **texts,
+        TABLE: for_people(measures).to_csv(index=False, lineterminator="\n"),
+    }.items():
         write_whole(folder / name, encoded(text))
     figure = render(
         FIGURES["tanglegram"].draw, Subject(outputs, pd.DataFrame(), {}), formats=("png", "pdf")

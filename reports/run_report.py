@@ -2,8 +2,6 @@
 papers where they are asked for.
 """
 
-import os
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from evaluation.recorded import read_source
 from figures.common import Rendered, counted
 from figures.subject import Subject
 from files import system
+from files.paths import as_typed, shown
 from files.writing import write_whole
 from hierarchies.export import format_description
 from metrics.catalogue import COLUMNS, direction, meaning
@@ -157,14 +156,8 @@ def write(path: Path, content: bytes) -> None:
         reason = error.strerror or error
         raise RunError(
             f"cannot write {path}: {reason}; name another place with --out DIR"
-            f"{system.where_open(error)}"
+            f"{system.hint(path, error)}"
         ) from error
-
-
-def shown(path: Path) -> str:
-    """A path for print: relative to the working folder where it is below that."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith(os.pardir) else relative
 
 
 def _main_measures(metrics: pd.DataFrame) -> str:
@@ -216,7 +209,7 @@ def _provenance(run: Run) -> str:
     config = run.config
     facts: dict[str, object] = {}
     if isinstance(config.get("command"), list):
-        facts["command"] = shlex.join(["python", *map(str, config["command"])])
+        facts["command"] = as_typed(["python", *map(str, config["command"])])
     facts |= {
         name: config[name]
         for name in ("git", "device", "hierarchy", "split", "result_checkpoint")

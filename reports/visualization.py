@@ -53,7 +53,7 @@ def visualize(
             if value:
                 raise ValueError(f"--{name} needs several runs, {folders[0]} is one")
         _existing(folders[0])
-    common = Path(os.path.commonpath([os.path.abspath(path) for path in named]))
+    common = _common(named)
     place = common if out is None else Path(out)
     options = run_report.Options(tuple(formats or papers.PICTURE_FORMATS), data_dir, figures)
     runs = [] if comparison_only else list(folders)
@@ -83,6 +83,14 @@ def visualize(
         if (letters := fonts.note()) is not None:
             print(f"note: {letters}", file=sys.stderr)
     return 2 if set(states) <= {None} else int(None in states)
+
+
+def _common(named: Sequence[str]) -> Path:
+    """The folder above all that is named. Raises: ValueError: If they are on several drives."""
+    try:
+        return Path(os.path.commonpath([os.path.abspath(path) for path in named]))
+    except ValueError:
+        raise ValueError("runs on several drives cannot be compared: copy them to one") from None
 
 
 def _existing(folder: Path) -> Run:

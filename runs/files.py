@@ -357,7 +357,7 @@ def unwritable(path: Path, error: OSError) -> RunError:
     return RunError(
         f"cannot write {path}: {error.strerror or error}; make room or permit writing there (a"
         " training goes on with --resume), or take another place: --record, or a copy of the run"
-        f"{system.where_open(error)}"
+        f"{system.hint(path, error)}"
     )
 
 

@@ -18,7 +18,6 @@ import logging
 import math
 import os
 import re
-import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from files.locks import file_lock
+from files.paths import as_typed
 from runs.files import MLFLOW
 from runs.folder import Run
 
@@ -128,7 +128,10 @@ def _check_store(uri: str) -> None:
         raise ValueError(
             f"--mlflow {uri} names no file: give sqlite:///FILE.db, or sqlite:////FOLDER/FILE.db"
         )
-    place = next(place for place in (path, *path.absolute().parents) if place.exists())
+    place = next((place for place in (path, *path.absolute().parents) if place.exists()), None)
+    if place is None:
+        drive = path.absolute().anchor
+        raise ValueError(f"--mlflow {uri}: there is no drive {drive}; choose another file")
     if not os.access(place, os.R_OK | os.W_OK):
         raise ValueError(f"--mlflow {uri}: {place} cannot be written; choose another file")
     if path.is_dir() or (path.exists() and not _is_database(path)):
@@ -267,7 +270,7 @@ class Tracker:
     def _create(self) -> str:
         config, folder = self.record.config, self.record.folder.absolute()
         command = config.get("command") or ["?"]
-        tags = {"command": shlex.join(["python", *command]), "mlflow.source.name": command[0]}
+        tags = {"command": as_typed(["python", *command]), "mlflow.source.name": command[0]}
         tags |= {"git": str(config.get("git")), "folder": str(folder)}
         experiment = _experiment(self._client, self.record.options["dataset"], self.uri)
         name = f"{folder.parent.name}/{folder.name}"

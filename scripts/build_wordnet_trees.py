@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     nouns = read_nouns(arguments.wordnet)
     for name, build in (("tinyimagenet", first_hypernym_tree), ("imagenet", longest_path_tree)):
         if file := getattr(arguments, name):
-            tree = build(nouns, Path(file).read_text().split())
+            tree = build(nouns, Path(file).read_text("utf-8").split())
             for suffix, text in zip((".edges", ".names"), edge_lines(tree)):
                 (arguments.out / f"{name}{suffix}").write_text(text, encoding="utf-8")
             print(f"{arguments.out / name}.edges: {describe(tree)}")

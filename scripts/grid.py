@@ -31,9 +31,10 @@ STOPPED = (130, 143)  # exit statuses of a run after Ctrl-C and SIGTERM
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-import startup  # noqa: F401  isort: skip
+import startup  # isort: skip
 
 from files.locks import file_lock
+from files.paths import as_typed, shown
 from options import command_line
 from runs.folder import Run, RunError
 
@@ -129,11 +130,11 @@ def plan(
     datasets = importlib.import_module(Path(script).stem).DATASETS
     for choices in itertools.product(*sections.values()):
         flags = [*shared, *itertools.chain(*choices), *extra]
-        command = [_short(sys.executable), _short(REPOSITORY / script), *flags, "--resume"]
+        command = [shown(sys.executable), shown(REPOSITORY / script), *flags, "--resume"]
         try:
             folder = command_line.parse([*flags, "--resume"], "", datasets)[2]
         except SystemExit:
-            print(f"this was refused: {shlex.join(command)}", file=sys.stderr)
+            print(f"this was refused: {as_typed(command)}", file=sys.stderr)
             raise
         yield Planned(command, folder, state(folder))
 
@@ -258,12 +259,6 @@ def _locked(lock: Path) -> bool:
         return not free
 
 
-def _short(path: str | os.PathLike) -> str:
-    """The path relative to the working folder where it is below it."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith(os.pardir) else relative
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Options of the listing; flags of the runs come after '--' and are not its."""
     parser = argparse.ArgumentParser(
@@ -303,6 +298,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the runs; returns the exit status, 2 where the grid or the flags are wrong."""
+    startup.set_up_streams()
     argv = list(sys.argv[1:] if argv is None else argv)
     end = argv.index("--") if "--" in argv else len(argv)
     asked = build_parser().parse_args(argv[:end])
@@ -316,7 +312,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for run in planned:
         if asked.left and run.state == "finished":
             continue
-        command = shlex.join(run.command)
+        command = as_typed(run.command)
         if asked.commands:
             print(command)
         else:

@@ -25,6 +25,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+import startup
 from data.collection import PARTS, part_of
 from data.progress import progress
 from files.text import counted, for_terminal, some_of
@@ -100,6 +101,7 @@ def main(argv: list[str] | None = None) -> int:
         metavar="FILE",
         help="names of the classes, one a line, where the labels are their numbers, counted from 0",
     )
+    startup.set_up_streams()
     arguments = parser.parse_args(argv)
     try:
         unpack(arguments.sources, arguments.out, arguments.image_column, arguments.class_names)
@@ -142,7 +144,7 @@ def unpack(
         raise ValueError(f"there is no image in {found[0].path}")
     table = pd.DataFrame(rows).fillna("")
     with replacing(out / TABLE) as temporary:
-        table.to_csv(temporary, index=False)
+        table.to_csv(temporary, index=False, lineterminator="\n")
     print(f"unpacked {counted(len(table), 'image')} of {counted(len(found), 'file')} into {out}")
     if without:
         print(f"note: {len(without)} without an image are left out: {some_of(without, SHOWN)}")

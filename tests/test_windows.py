@@ -3,22 +3,30 @@ nor removed.
 """
 
 import errno
+import ntpath
 import os
+import re
 import runpy
+import subprocess
 import sys
 import threading
 import time
 import types
-from pathlib import Path
+from importlib.util import find_spec
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
-from test_house import ROOMS, ROOT, SOURCES, imports, room
+from test_house import ROOT, SOURCES, room
 
-from files import system
+from data import table
+from files import paths, system
 from files.locks import file_lock
 from files.writing import remove_leftovers, replacing, write_whole
+from options.parser import Parser
+from runs.files import unwritable
 from runs.folder import Run, RunError
+from training import team
 
 
 class Locking(types.ModuleType):
@@ -213,10 +221,80 @@ def test_features_are_mapped_and_written_while_nobody_renames_them(windows, tmp_
     assert not windows.refused
 
 
+def test_a_path_that_is_too_long_for_windows_is_said_to_be(windows, tmp_path):
+    lost = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    said = str(unwritable(tmp_path / ("x" * 180), lost))
+    assert "too long for Windows" in said and r"--record C:\runs" in said
+    assert "too long" not in str(unwritable(Path("/x"), lost))
+
+
+@pytest.mark.parametrize("file", ["C:/a.jpg", "C:a.jpg", "/a.jpg", "b/../../a.jpg", "//host/x/a"])
+def test_an_image_of_a_foreign_run_is_below_its_folder_on_windows(monkeypatch, file):
+    monkeypatch.setattr(paths, "Path", PureWindowsPath)
+    assert paths.leads_out(file) and not paths.leads_out("b/a.jpg")
+
+
+def test_tables_of_windows_name_files_with_slashes(monkeypatch, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(table.os.path, "join", ntpath.join)
+        assert table._with_suffixes(tmp_path, ["a/1"]) == ["a/1.png"]
+        patch.setattr(table.os, "sep", "\\")
+        patch.setattr(table.os.path, "abspath", str)
+        for written in (r"D:\my plankton\a\1.png", "D:/my plankton/a/1.png", r"a\1.png"):
+            assert table._relative(written, r"D:\my plankton") == "a/1.png"
+
+
+def test_names_are_of_every_system():
+    for name in ("a:b", "what?", "aux", "NUL.csv", "end.", "end ", "a/b", r"a\b", 'a"', "tab\t"):
+        assert not paths.is_portable(name), name
+    assert all(map(paths.is_portable, ("resnet 50", "auxiliary", "浮游生物", "a.b", "DR-euc")))
+
+
+def test_commands_and_places_are_shown_as_windows_takes_them(monkeypatch):
+    def on_another_drive(path):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    assert paths.as_typed(["a b", r"D:\x"]) == r"'a b' 'D:\x'"
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "relpath", on_another_drive)
+        patch.setattr(os, "name", "nt")
+        shown, typed = paths.shown(r"D:\runs"), paths.as_typed(["a b", r"D:\x"])
+    assert shown == r"D:\runs" and typed == r'"a b" D:\x'
+
+
+def test_a_backslash_before_a_quote_is_named_on_windows(monkeypatch, capsys):
+    given = ["--data_dir", r'D:\my plankton" --method DR']
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(os, "name", "nt")
+        Parser().parse_args(given)
+    assert "leave out the backslash before the quote that ends" in capsys.readouterr().err
+
+
+def test_processes_that_cannot_share_gpus_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr(team.dist, "is_nccl_available", lambda: False)
+    with pytest.raises(ValueError, match="NCCL, as on Windows"), team.join(on_cpu=False):
+        pass
+
+
+def test_every_text_file_is_read_and_written_in_utf_8():
+    """Windows takes the code page of the country where no encoding is named."""
+    if find_spec("ruff") is None:
+        pytest.skip("ruff is not installed")
+    rule = ["--preview", "--select", "PLW1514", "--exclude", "tests", "--no-cache"]
+    command = [sys.executable, "-m", "ruff", "check", *rule, "."]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True)
+    assert not done.returncode, done.stdout.decode()
+    assert not [path for path in SOURCES if "text=True" in path.read_text("utf-8")]
+
+
 def test_modules_that_windows_lacks_are_asked_for_in_one_place(monkeypatch):
-    posix = {"fcntl", "grp", "pwd", "posix", "pty", "resource", "syslog", "termios", "msvcrt"}
-    rooms = [path for path in SOURCES if room(path) in {*ROOMS, "scripts"} or path.parent == ROOT]
-    assert [path.name for path in rooms if imports(path) & posix] == ["system.py"]
+    there = re.compile(r"^ *(import|from) (fcntl|grp|msvcrt|posix|pwd|resource|termios)\b", re.M)
+    found = [path for path in SOURCES if there.search(path.read_text("utf-8"))]
+    assert [path.name for path in found if room(path) != "benchmarks"] == ["system.py"]
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", Locking())
     there = runpy.run_path(system.__file__)

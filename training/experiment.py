@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ import torch
 import data
 import models
 import startup
+from files.paths import as_typed
 from metrics import suite
 from metrics.per_image import per_image
 from options import argument_files, command_line
@@ -392,4 +392,4 @@ def _command_to_resume(team: Team) -> str:
     argv = [argument for argument in sys.argv if argument not in ("--resume", "--overwrite")]
     shown = without_secrets(argv)
     again = "" if shown == argv else " (with the whole URI of --mlflow, which is not shown)"
-    return f"go on with: {team.launcher} {shlex.join(shown)} --resume{again}"
+    return f"go on with: {team.launcher} {as_typed(shown)} --resume{again}"

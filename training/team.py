@@ -152,7 +152,7 @@ def join(on_cpu: bool) -> Iterator[Team]:
     Args:
         on_cpu: Talk by gloo alone. Tensors on a GPU need NCCL.
 
-    Raises: ValueError: If the environment describes only half of a team.
+    Raises: ValueError: If the environment describes only half of a team, or its GPUs cannot talk.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:
         yield ALONE
@@ -161,6 +161,11 @@ def join(on_cpu: bool) -> Iterator[Team]:
         raise ValueError(
             "the environment has WORLD_SIZE but no LOCAL_RANK: start several processes with"
             " torchrun"
+        )
+    if not (on_cpu or dist.is_nccl_available()):
+        raise ValueError(
+            "several processes cannot share GPUs here: PyTorch has no NCCL, as on Windows; start"
+            " one process (--GPU 0,1 uses two GPUs), or compute on the processor, --GPU cpu"
         )
     dist.init_process_group("gloo" if on_cpu else "cpu:gloo,cuda:nccl", timeout=LONGEST_SILENCE)
     try:
