@@ -92,6 +92,8 @@ def _answer(fork, connection, path):
 def _asked(argv, threads, outputs, path):
     for number, output in enumerate(outputs, 1):
         os.dup2(output, number)
+    # a stream remembers whether what it wrote to when it was made can be searched
+    sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))
     sys.executable = str(path)  # a script that writes commands names the program again
     _play(argv, {"OMP_NUM_THREADS": threads})
 
