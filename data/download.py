@@ -11,9 +11,8 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from tqdm import tqdm
-
 from files import system
+from files.bars import tqdm
 
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 60  # seconds without an answer

@@ -2,9 +2,8 @@
 
 import sys
 
-from tqdm import tqdm
-
 from data.memory import check_room_for_thread
+from files.bars import tqdm
 
 
 def progress(*args, **options) -> tqdm:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 import figures as papers
 from evaluation.recorded import find_folders
+from files.bars import tqdm
 from reports import run_report
 from reports.compared import read_comparison
 from reports.comparison_report import report_comparison

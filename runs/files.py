@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from files import system
+from files.bars import tqdm
 from files.exact_tables import read_exactly
 from files.locks import file_lock
 from files.pickles import dump_arrays

@@ -61,6 +61,11 @@ def test_only_scripts_and_the_options_know_argparse(path):
     assert "argparse" not in imports(path) or room(path) in SCRIPTS | {"options"}
 
 
+def test_tqdm_comes_from_the_module_that_sets_its_lock():
+    own = {path.relative_to(ROOT).as_posix() for path in SOURCES if "tqdm" in imports(path)}
+    assert own == {"files/bars.py"}
+
+
 @pytest.mark.parametrize("place", ["hierarchies", "metrics", "registry", "files", "figures"])
 def test_arrays_alone_need_no_torch(place):
     for path in SOURCES:

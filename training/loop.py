@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
-from tqdm import tqdm
 
 import data
 from data import Batches, Splits
 from data.mixing import Mixture
 from data.progress import progress
+from files.bars import tqdm
 from optimization.choosing import CHOICES
 from runs.folder import Run
 from training.coarse_targets import CoarseTargets

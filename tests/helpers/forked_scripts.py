@@ -7,12 +7,10 @@ import os
 import runpy
 import socket
 import sys
-import threading
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -108,7 +106,6 @@ def _run(argv, output, environment, prepare, arguments):
 def _play(argv, environment, prepare=None, arguments=()):
     os.environ.update(environment)
     torch.set_num_threads(1)
-    tqdm.set_lock(threading.RLock())  # the usual one outlives a killed process
     sys.argv = argv
     if prepare is not None:
         prepare(*arguments)
