@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from hierarchies import ranks
-from hierarchies.readers import MAX_TABLE_BYTES, read_text
 from hierarchies.rows import Row, Table
+from hierarchies.texts import MAX_TABLE_BYTES, read_text
 
 SUPERCATEGORY = "supercategory"
 BOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")  # columns of the boxes

@@ -12,7 +12,7 @@ from data.official import DEFAULTS as OFFICIAL
 from data.official import data_folder, official_splits, scan_splits
 from data.splits import Splits
 from hierarchies import Hierarchy, TreeFile, ranks, read_tree
-from hierarchies.readers import MAX_TABLE_BYTES, read_text
+from hierarchies.texts import MAX_TABLE_BYTES, read_text
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")
 METADATA = ("categories.json", "train2019.json", "val2019.json")

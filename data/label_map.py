@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from data.collection import Collection, collect
 from files.text import printable, some_of
-from hierarchies.readers import read_text
 from hierarchies.rows import Table, read_rows
 from hierarchies.tables import paths_of_rows
+from hierarchies.texts import read_text
 from hierarchies.tree import format_path
 
 # titles of the column of raw labels, without blanks, marks and capitals, the first that is there

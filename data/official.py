@@ -22,7 +22,7 @@ from hierarchies import (
     read_tree,
     scan_folders,
 )
-from hierarchies.readers import read_text
+from hierarchies.texts import read_text
 
 TREES = Path(__file__).resolve().parents[1] / "hierarchies"
 # one in so many training images validates where the dataset has no validation split of its own

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hierarchies.readers import MAX_TABLE_BYTES, read_text
 from hierarchies.rows import delimiter_of
+from hierarchies.texts import MAX_TABLE_BYTES, read_text
 
 
 def read_order(path: str | os.PathLike, files: Sequence[str]) -> np.ndarray:

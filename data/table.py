@@ -4,9 +4,10 @@ or a label. Exports of EcoTaxa and COCO files, as iNaturalist's, are tables too.
 
 import contextlib
 import os
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -21,9 +22,9 @@ from files.text import counted, printable, some_of
 from hierarchies import ranks
 from hierarchies.draft import place
 from hierarchies.folders import IMAGE_EXTENSIONS
-from hierarchies.readers import MAX_TABLE_BYTES, read_text
 from hierarchies.rows import Row, Table, read_rows
 from hierarchies.tables import paths_of_rows
+from hierarchies.texts import read_lines
 
 FILE_TITLES = (
     "file filename filepath image imagepath imagefile imagename imgfilename imgfile img path"
@@ -31,6 +32,8 @@ FILE_TITLES = (
 ).split()
 STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of EcoTaxa
 GROUP, OBJECT = "sample_id", "object_id"
+MOST_BYTES = 2 << 30  # of other tables: in memory some four times that
+_QUICK = 2  # seconds of reading without a bar
 _SHOWN = 5
 _PART_WORDS = 20  # a column with as many different words says no split
 _LOOKED_AT = 100_000  # files below the data folder, to say what a missing one may be called
@@ -69,7 +72,8 @@ def read_table(
     Raises: ValueError: If a column is missing, a row lacks a file or class, a file is missing or
         has two classes or boxes; the line is named. OSError: If the table cannot be read.
     """
-    found = _images(table, root, file_column, where, boxes, box_columns)
+    asked = [*(levels or ()), split_column, group_column]
+    found = _images(table, root, file_column, where, boxes, box_columns, asked)
     read, files, notes = found.table, found.files, found.notes
     source, header = read.source, read.header
     levels = found.levels if levels is None else levels
@@ -145,7 +149,9 @@ def list_images(
         sample_column: One that must be among `columns`, beside those of EcoTaxa's names, which are
             where the table has them.
     """
-    found = _images(table, root, file_column, where, boxes, box_columns, all_rows=True)
+    found = _images(
+        table, root, file_column, where, boxes, box_columns, [sample_column], all_rows=True
+    )
     read, kept = found.table, _distinct(found.files)
     titles = [title for title in (OBJECT, GROUP) if title in read.header]
     if sample_column is not None:
@@ -183,6 +189,7 @@ def _images(
     where: Sequence[str] | None,
     boxes: bool,
     box_columns: Sequence[str] | None,
+    asked: Sequence[str | None],
     all_rows: bool = False,
 ) -> _Images:
     notes: list[str] = []
@@ -190,7 +197,8 @@ def _images(
     if Path(table).suffix.lower() == ".json":
         read, levels, of_images, notes = read_coco(table, boxes)
     else:
-        read = read_rows(read_text(table, MAX_TABLE_BYTES), os.fspath(table))
+        conditions = (condition.partition("=")[0] for condition in where or ())
+        read = _read_large(table, {file_column, *conditions, *asked} - {None}, boxes)
         levels = _below_supercategory(read)
     read = read._replace(rows=[row for row in read.rows if not _is_types(row)])
     if not read.rows:
@@ -198,7 +206,8 @@ def _images(
     read = _selected(read, where, notes, all_rows)
     at = _file_column(read, file_column, notes)
     named = [read.header[at], *of_images, *(read.header[other] for other in _named_files(read))]
-    files = [_relative(file, os.fspath(root)) for file in read.column(at)]
+    starts = _starts(os.fspath(root))
+    files = [_relative(file, starts) for file in read.column(at)]
     read, files = _without_repeats(read, files, at, notes)
     files = _found(read, files, Path(root), notes)
     found = None
@@ -209,6 +218,31 @@ def _images(
         shown = [" ".join(f"{side:g}" for side in box) for box in found]
         _check_agreement(read, files, shown, "cut to")
     return _Images(read, files, found, notes, levels, named)
+
+
+def _read_large(table: str | os.PathLike, asked: Set[str], boxes: bool) -> Table:
+    """A table of text, of which may be millions of rows. Of an export of EcoTaxa the hundred
+    measures of each object are passed over, unless they are asked for.
+    """
+    size, name = os.path.getsize(table), os.path.basename(table)
+
+    def wanted(header: list[str]) -> Iterable[int]:
+        if STATUS not in header:
+            if size > MOST_BYTES:
+                raise ValueError(
+                    f"{table} has {size / 2**20:.0f} MB, more than is read ({MOST_BYTES >> 20} MB"
+                    " at most): cut it to the columns that are used: file, class, split, group"
+                )
+            return range(len(header))
+        if boxes or not asked.issubset(header):  # of which the message lists all
+            return range(len(header))
+        used = (*asked, OBJECT, GROUP)
+        measures = re.compile(r"(object_(?!annotation_)|sample_|acq_|process_)")
+        return [at for at, one in enumerate(header) if one in used or not measures.match(one)]
+
+    options = {"unit": "B", "unit_scale": True, "delay": _QUICK, "leave": False}
+    with progress(total=size, desc=f"Reading {printable(name)}", **options) as bar:
+        return read_rows(read_lines(table, passed=bar.update), os.fspath(table), wanted)
 
 
 def _is_types(row: Row) -> bool:
@@ -305,11 +339,21 @@ def _column(table: Table, name: str, flag: str) -> int:
     return table.header.index(name)
 
 
-def _relative(written: str, root: str) -> str:
-    """The path below the data folder, with '/', of one that may be absolute or of Windows."""
+def _starts(root: str) -> list[str]:
+    """Ways in which a table may write the data folder before its files, with '/'."""
+    return [f"{one.replace(os.sep, '/').rstrip('/')}/" for one in (root, os.path.abspath(root))]
+
+
+def _relative(written: str, starts: Sequence[str]) -> str:
+    """The path below the data folder, with '/', of one that may be of Windows, or begin with one of
+    these `_starts`.
+    """
     path = PureWindowsPath(written).as_posix() if "\\" in written else written
-    for folder in (root, os.path.abspath(root)):
-        path = path.removeprefix(folder.replace(os.sep, "/").rstrip("/") + "/")
+    for start in starts:
+        path = path.removeprefix(start)
+    plain = not path.startswith((".", "/")) and not path.endswith("/")
+    if plain and "//" not in path and "/." not in path:
+        return path
     return PurePosixPath(path).as_posix() if path else ""
 
 

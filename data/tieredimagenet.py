@@ -9,7 +9,7 @@ from data.official import DEFAULTS as OFFICIAL
 from data.official import Filed, check_there, data_folder, official_splits, shipped_tree
 from data.splits import SPLITS, Splits
 from hierarchies import TreeFile
-from hierarchies.readers import read_text
+from hierarchies.texts import read_text
 
 DEFAULTS = {**OFFICIAL, "resize": 224, "split_lists": None}
 

@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files.regular import check_regular
 from files.text import composed, counted, printable, some_of
 from hierarchies import ranks
-from hierarchies.draft import NO_WIDTH, Draft, fault
+from hierarchies.draft import NO_WIDTH, Draft
 from hierarchies.edges import is_edge_list, parse_edges, parse_names
 from hierarchies.nested import parse_json, parse_outline
 from hierarchies.phylogeny import parse_newick, parse_nexus
 from hierarchies.rows import numbered_lines, title_row
 from hierarchies.tables import parse_paths, parse_table, path_separator
+from hierarchies.texts import read_text
 from hierarchies.tree import Hierarchy, Path, format_path
 
 TREE_FORMATS: dict[str, Callable[[str, str], Draft]] = {
@@ -39,26 +39,10 @@ SUFFIXES = {
     ".json": "json",
 }
 NEWICK_SUFFIXES = (".newick", ".nwk", ".nw", ".tree", ".tre")
-MAX_BYTES = 64 << 20  # the tree of 10,000 species with all ranks takes about 1 MB
-# of a table of images: an export of 100,000 objects of EcoTaxa has 100 MB, and takes ten times
-# that in memory
-MAX_TABLE_BYTES = 256 << 20
 _FORMAT_FLAG = (
     f"let its name end in what it is ({', '.join(SUFFIXES)}, .nwk), or in training say it with"
     f" --hierarchy_format: {', '.join(TREE_FORMATS)}"
 )
-_NOT_TEXT = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV UTF-8",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook: save the sheet as CSV UTF-8",
-    b"\x1f\x8b": "compressed (gzip): unpack it",
-    b"%PDF": "a PDF document",
-    b"{\\rtf": "a document of a word processor (RTF): save it as plain text",
-    b"SQLite format 3": "a database of SQLite: export the table as CSV UTF-8",
-    b"version https://git-lfs": "a pointer of Git LFS: fetch the file with git lfs pull",
-    b"PAR1": "a Parquet file: save it as CSV UTF-8; python scripts/unpack.py makes files and a"
-    " table of one that holds images",
-}
-_MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html|nex:|phyloxml)", re.IGNORECASE)
 
 
 class TreeFile(NamedTuple):
@@ -93,7 +77,7 @@ def read_tree(
         collapse: Drop inner nodes with a single child.
 
     Raises: ValueError: Naming the file, and the line where there is one, if the file holds no
-    single valid tree, is not a regular file or larger than `MAX_BYTES`.
+    single valid tree, is not a regular file or larger than `texts.MAX_BYTES`.
         OSError: If the file cannot be read.
     """
     if format is not None and format not in TREE_FORMATS:
@@ -221,54 +205,6 @@ def pruned_note(hierarchy: Hierarchy, kept: Iterable[int], source: str) -> tuple
         f"{source}: {counted(len(lost), 'class', 'classes')} without images left out of the tree:"
         f" {listed}",
     )
-
-
-def read_text(file: str | os.PathLike, most: int = MAX_BYTES) -> str:
-    """Text of a file that the user gives, with line ends as '\\n'.
-
-    Args:
-        most: Bytes that it may have.
-
-    Raises: ValueError: If it is not a regular file, larger than that or not text in UTF-8 or
-    marked UTF-16. OSError: If it cannot be read.
-    """
-    size = check_regular(file)
-    if size > most:
-        what = "than any class tree needs", "groups that hold your classes"
-        if most > MAX_BYTES:
-            what = "than is read at once", "columns that are used: file, class, split, group"
-        raise ValueError(
-            f"{file} has {size / 2**20:.0f} MB, more {what[0]} ({most >> 20} MB at most): cut it to"
-            f" the {what[1]}"
-        )
-    with open(file, "rb") as stream:
-        content = stream.read(most + 1)
-    for start, kind in _NOT_TEXT.items():
-        if content.startswith(start):
-            raise ValueError(f"{file} is {kind}")
-    if _MARKUP.match(content):
-        raise ValueError(
-            f"{file} is XML or HTML, which is not read; save a tree as Newick, and a table as CSV"
-            " UTF-8 (a page of HTML in its place is often that of a download that failed)"
-        )
-    encoding = "utf-8-sig"
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"  # what Excel calls Unicode text
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise fault(
-            str(file),
-            line,
-            f"this is not valid {encoding[:6].rstrip('-').upper()} text ({error.reason}); save it"
-            " as UTF-8 (in Excel: CSV UTF-8)",
-        ) from error
-    if "\0" in text[:1000]:
-        raise ValueError(
-            f"{file} has NUL characters, as UTF-16 without its mark has: save it as UTF-8"
-        )
-    return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _format(text: str, suffix: str, source: str) -> str:

@@ -2,13 +2,15 @@
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from hierarchies import ranks
 from hierarchies.draft import fault
 
 DELIMITERS = ",;\t|"
+_KNOWN = 2**20  # different cells that are remembered while a table is read
 # the first line by which Excel says what separates cells
 _SEP_LINE = re.compile(r"\"?sep=([,;\t|])\"?[ \t]*(?:\n|$)", re.IGNORECASE)
 
@@ -94,27 +96,51 @@ def title_row(text: str) -> list[str]:
     return [cell.strip(' "') for cell in title.split(mark)] if title else []
 
 
-def read_rows(text: str, source: str) -> Table:
-    """A table with any number of rows a class, by the rules of `hierarchies.tables.parse_table`."""
-    table = table_rows(text, source)
+def read_rows(
+    text: str | Iterable[str],
+    source: str,
+    wanted: Callable[[list[str]], Iterable[int]] | None = None,
+) -> Table:
+    """A table with any number of rows a class, by the rules of `hierarchies.tables.parse_table`.
+
+    Args:
+        text: All of it, or its lines with their ends, which are read one by one.
+        source: The file, for messages.
+        wanted: Titles -> the columns that are kept of each row; None: all.
+    """
+    table = table_rows(text, source, wanted)
     _check_names(table)
     return table
 
 
-def table_rows(text: str, source: str) -> Table:
-    """A table without empty columns and one that only numbers the rows.
+def table_rows(
+    text: str | Iterable[str],
+    source: str,
+    wanted: Callable[[list[str]], Iterable[int]] | None = None,
+) -> Table:
+    """As `read_rows`, with any titles: a table without empty columns and one that only numbers the
+    rows. Cells that say the same are one string.
 
     Raises: ValueError: If a row has more or fewer cells than the titles, or there is none.
     """
-    delimiter, start = delimiter_of(text)
-    skipped = int(start > 0)
-    text = text[start:]
-    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
-    rows = []
+    lines = _lines(text) if isinstance(text, str) else iter(text)
+    delimiter, lines, skipped = _without_declaration(lines)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header, kept, rows, known = None, [], [], {}
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
-                rows.append(Row(reader.line_num + skipped, [cell.strip() for cell in cells]))
+            if not any(map(str.strip, cells)):
+                continue
+            line = reader.line_num + skipped
+            if header is None:
+                header = [cell.strip() for cell in cells]
+                kept = list(range(len(header)) if wanted is None else wanted(header))
+                continue
+            _check_width(cells, header, source, line, delimiter)
+            cells = [cells[at].strip() for at in kept]
+            rows.append(Row(line, [known.setdefault(cell, cell) for cell in cells]))
+            if len(known) > _KNOWN:
+                known.clear()
     except csv.Error as error:
         raise fault(
             source,
@@ -122,30 +148,46 @@ def table_rows(text: str, source: str) -> Table:
             f"this is not a valid table row: {error}; is a quotation mark not closed, or one in a"
             " cell not written twice?",
         ) from error
-    if len(rows) < 2:
+    if not rows:
         raise fault(
             source,
             None,
             "the table is empty; expected a row of column names and a row for each class",
         )
-    header = rows[0].cells
+    header = [header[at] for at in kept]
+    # spreadsheets add empty columns
+    filled = [at for at, title in enumerate(header) if title or any(row.cells[at] for row in rows)]
+    if _numbers_rows(header, rows):
+        filled = filled[1:]
+    table = Table(source, header, rows)
+    return table if len(filled) == len(header) else table.with_columns(filled)
+
+
+def _without_declaration(lines: Iterator[str]) -> tuple[str, Iterator[str], int]:
+    """What separates the cells, by the first lines; all lines but one that only says so; and how
+    many those are.
+    """
+    first = []
+    for line in lines:
+        first.append(line)
+        if line.strip():
+            break
+    delimiter, start = delimiter_of("".join(first))
+    return delimiter, lines if start else chain(first, lines), int(start > 0)
+
+
+def _check_width(
+    cells: list[str], header: Sequence[str], source: str, line: int, delimiter: str
+) -> None:
     width = len(header)
-    for line, cells in rows[1:]:
-        if len(cells) > width and not any(cells[width:]):
-            del cells[width:]
-        if len(cells) != width:
-            raise fault(
-                source,
-                line,
-                f"expected {width} cells as in the first row, got {len(cells)}; the first row must"
-                f" be the titles, one for each column, and a cell with {delimiter!r} in it must be"
-                " in quotes",
-            )
-    empty = [at for at in range(width) if not any(row.cells[at] for row in rows)]
-    kept = [at for at in range(width) if at not in empty]  # spreadsheets add empty columns
-    if _numbers_rows(rows):
-        kept = kept[1:]
-    return Table(source, header, rows[1:]).with_columns(kept)
+    if len(cells) < width or any(map(str.strip, cells[width:])):
+        raise fault(
+            source,
+            line,
+            f"expected {width} cells as in the first row, got {len(cells)}; the first row must"
+            f" be the titles, one for each column, and a cell with {delimiter!r} in it must be"
+            " in quotes",
+        )
 
 
 def _check_names(table: Table) -> None:
@@ -180,11 +222,11 @@ def _lines(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def _numbers_rows(rows: Sequence[Row]) -> bool:
+def _numbers_rows(header: Sequence[str], rows: Sequence[Row]) -> bool:
     """Whether the first column has no title and only numbers the rows, as pandas and R write it."""
-    title, *others = rows[0].cells
+    title, *others = header
     if title or not all(others):
         return False
-    numbers = [row.cells[0] for row in rows[1:]]
+    numbers = [row.cells[0] for row in rows]
     whole = all(number.isascii() and number.isdigit() for number in numbers)
     return whole and len(set(numbers)) == len(numbers)

@@ -14,7 +14,7 @@ from trained import train_small
 
 import data
 from data.folder import DEFAULTS
-from data.table import read_table
+from data.table import _read_large, read_table
 from hierarchies import scan_folders
 from hierarchies.rows import Row, Table
 from hierarchies.tables import paths_of_rows
@@ -107,6 +107,23 @@ def test_an_export_of_ecotaxa_gives_its_validated_images_and_samples(images, tre
         read_table(table, images, where=["object_annotation_status=dubious"])
     with pytest.raises(ValueError, match=r"no row has sample_id = 'x'; there are 'haul"):
         read_table(table, images, where=["sample_id=x"])
+
+
+def test_of_an_export_of_ecotaxa_the_measures_are_read_where_they_are_asked_for(
+    images, tree, tmp_path
+):
+    titles, *rows = ecotaxa(tree)
+    measures = ["object_area", "acq_id", "process_pixel", "sample_station"]
+    rows = [[*row, "0.5", f"acq{i % 3}", "5.3", "B"] for i, row in enumerate(rows)]
+    table = write(tmp_path / "export.tsv", [[*titles, *measures], *rows], "\t")
+    assert not set(measures) & set(_read_large(table, set(), False).header)
+    assert "object_area" in _read_large(table, {"object_area"}, False).header
+    assert set(measures) <= set(_read_large(table, set(), True).header)  # one may be of a box
+    found = read_table(table, images, group_column="acq_id", where=["sample_station=B"])
+    check_same(found, tree)
+    assert set(found.groups) == {"acq0", "acq1", "acq2"}
+    with pytest.raises(ValueError, match="--group_column names .*'sample_haul'.* 'sample_station'"):
+        read_table(table, images, group_column="sample_haul")
 
 
 @pytest.mark.parametrize("ranks", [("kingdom", "class"), ()])
@@ -377,9 +394,9 @@ def test_images_without_an_annotation_are_counted(coco_of):
 def test_a_table_of_images_may_be_larger_than_a_class_tree(tmp_path, monkeypatch):
     (tmp_path / "a.png").touch()
     (tmp_path / "t.csv").write_text("file,label\na.png,x\n")
-    monkeypatch.setattr("hierarchies.readers.MAX_BYTES", 5)
+    monkeypatch.setattr("hierarchies.texts.MAX_BYTES", 5)
     assert read_table(tmp_path / "t.csv", tmp_path).files == ("a.png",)
-    monkeypatch.setattr("data.table.MAX_TABLE_BYTES", 10)
+    monkeypatch.setattr("data.table.MOST_BYTES", 10)
     with pytest.raises(ValueError, match="cut it to the columns that are used"):
         read_table(tmp_path / "t.csv", tmp_path)
 

@@ -243,7 +243,7 @@ def test_tables_of_windows_name_files_with_slashes(monkeypatch, tmp_path):
         patch.setattr(table.os, "sep", "\\")
         patch.setattr(table.os.path, "abspath", str)
         for written in (r"D:\my plankton\a\1.png", "D:/my plankton/a/1.png", r"a\1.png"):
-            assert table._relative(written, r"D:\my plankton") == "a/1.png"
+            assert table._relative(written, table._starts(r"D:\my plankton")) == "a/1.png"
 
 
 def test_names_are_of_every_system():
