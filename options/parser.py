@@ -176,7 +176,7 @@ def from_text(check: Callable[[str], object]) -> Callable[[str], object]:
 
 
 # torch's names of GPUs that are not CUDA's, and whose they are
-OTHER_GPUS = {"mps": "the GPU of this Mac", "xpu": "the Intel GPU"}
+OTHER_GPUS = {"mps": "the GPU of a Mac", "xpu": "a GPU of Intel"}
 
 
 def device(text: str) -> str:

@@ -100,16 +100,16 @@ def a_mac(no_gpu, monkeypatch):
 def test_the_gpu_of_a_mac_computes_the_trunk_where_it_is_asked_for(a_mac, capsys):
     chosen = choose_devices("mps")
     assert (chosen.main.type, chosen.of_trunk.type, chosen.gpus) == ("cpu", "mps", ())
-    assert chosen.name == "the GPU of this Mac (mps), and the head on the CPU"
+    assert chosen.name == "the GPU of a Mac (mps), and the head on the CPU"
     assert choose_devices(None).of_trunk.type == "cpu"
-    assert "--GPU mps tries the GPU of this Mac" in capsys.readouterr().err
+    assert "--GPU mps tries the GPU of a Mac" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "gpu, rank, message",
     [
         ("0", None, "no CUDA device; use --GPU mps or --GPU cpu"),
-        ("xpu", None, "does not find the Intel GPU; use --GPU cpu"),
+        ("xpu", None, "does not find a GPU of Intel; use --GPU cpu"),
         ("mps", 0, "several processes train on CUDA GPUs or with --GPU cpu"),
     ],
 )
@@ -119,7 +119,7 @@ def test_what_the_gpu_of_a_mac_is_not_for_is_refused(a_mac, gpu, rank, message):
 
 
 def test_a_gpu_that_is_not_cudas_is_refused_where_there_is_none(no_gpu):
-    with pytest.raises(ValueError, match="torch does not find the GPU of this Mac"):
+    with pytest.raises(ValueError, match="torch does not find the GPU of a Mac"):
         choose_devices("mps")
 
 
