@@ -70,6 +70,13 @@ MUTATIONS = (
         "single image on a GPU", "training/devices.py", "if self.training:", "if False:", DEVICES
     ),
     Mutation(
+        "the first batch on another GPU",
+        "training/other_gpus.py",
+        "        model.backbone.network.register_forward_pre_hook(_CheckedOnce())\n",
+        "",
+        "tests/test_other_gpus.py",
+    ),
+    Mutation(
         "room for the reader",
         "data/batches.py",
         "        check_room_for_thread()\n",

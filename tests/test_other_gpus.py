@@ -2,10 +2,15 @@
 are in tests/test_fake_device.py.
 """
 
+import numpy as np
 import pytest
 import torch
+from images import make_learnable_folder
 from torch import nn
+from trained import train_small
 
+from evaluation.model import Embedder, load_model
+from training import devices, experiment, other_gpus
 from training.other_gpus import check
 
 
@@ -64,3 +69,31 @@ def test_weights_that_are_not_numbers_are_left_to_the_run():
     broken = network()
     broken[0].weight.data[0] = torch.nan
     check(broken, IMAGES)
+
+
+def test_a_run_and_who_asks_it_check_the_first_batch_once(tmp_path, monkeypatch, capsys):
+    checked = []
+
+    def note(network, images):
+        checked.append((len(images), torch.is_grad_enabled()))
+        check(network, images)
+
+    # another name of the CPU in the place of another device
+    chosen = devices.Devices(torch.device("cpu"), trunk=torch.device("cpu", 0))
+    monkeypatch.setitem(devices.OTHER_GPUS, "cpu", "a GPU")
+    monkeypatch.setattr(experiment, "choose_devices", lambda *_: chosen)
+    monkeypatch.setattr(other_gpus, "check", note)
+    make_learnable_folder(tmp_path / "images", ("a", "b", "c"), 8)
+    flags = ("--method", "DR", "--epochs", "2", "--batch_size", "16", "--average", "0.5")
+    status, run = train_small(tmp_path / "images", tmp_path / "record", *flags)
+    assert status == 0 and run.config["device"] == "a GPU (cpu), and the head on the CPU"
+    assert checked == [(8, True), (8, False)]  # what trains; the averages, which are evaluated
+
+    embedder = Embedder(load_model(run), chosen)
+    pixels, sizes = np.zeros((2, 16, 16, 3), np.uint8), np.full((2, 2), 16)
+    first, again = embedder(pixels, sizes), embedder(pixels, sizes)
+    assert checked[2:] == [(2, False)]
+    np.testing.assert_array_equal(first[1], again[1])
+
+    compiled = train_small(tmp_path / "images", tmp_path / "compiled", *flags, "--compile")
+    assert compiled[0] == 2 and "--compile is for CUDA and the CPU" in capsys.readouterr().err
