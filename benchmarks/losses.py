@@ -248,6 +248,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"forward + backward, float32, on {arguments.device}; torch {torch.__version__}; times of"
         " cross-entropy = 1\n"
     )
+    print_losses(arguments.device, arguments.repeats)
+    print(
+        "\nlosses of heads that offer more than scores, as shares of cross-entropy on as many"
+        f" columns; limit {LIMIT}\n"
+    )
+    print_wide(arguments.device, arguments.repeats)
+    print(
+        f"\npeak memory above the scores, batch {LARGE[0]}, {LARGE[1]} classes shuffled, in"
+        " score-sized tensors\n"
+    )
+    for name in ("ce", *LOSSES):
+        print(f"- {name}: {peak_memory_apart(name, arguments.device):.2f}", flush=True)
+
+
+def print_losses(device: str, repeats: int) -> None:
+    """A row for each size and order of the classes."""
     print(
         "| batch | classes | depth | class order | ce, ms |",
         *(f"{name} |" for name in LOSSES),
@@ -256,10 +272,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("|---" * (6 + len(LOSSES)) + "|")
     for batch, classes, depth, limit in SIZES:
         for shuffled in (False, True):
-            repeats = max(1, arguments.repeats // (10 if classes == LARGE[1] else 1))
-            times = time_losses(
-                random_tree(classes, depth, 0, shuffled), batch, arguments.device, repeats
-            )
+            tree = random_tree(classes, depth, 0, shuffled)
+            steps = max(1, repeats // (10 if classes == LARGE[1] else 1))
+            times = time_losses(tree, batch, device, steps)
             ratios = (f"{times[name] / times['ce']:.2f} |" for name in LOSSES)
             order = "shuffled" if shuffled else "depth-first"
             print(
@@ -268,23 +283,17 @@ def main(argv: Sequence[str] | None = None) -> None:
                 f"{limit} |",
                 flush=True,
             )
-    print(
-        "\nlosses of heads that offer more than scores, as shares of cross-entropy on as many"
-        f" columns; limit {LIMIT}\n"
-    )
+
+
+def print_wide(device: str, repeats: int) -> None:
+    """A row for each size, of the losses that read more than scores."""
     print("| batch | classes | depth |", *(f"{name} |" for name in WIDE))
     print("|---" * (3 + len(WIDE)) + "|")
     for batch, classes, depth, _ in SIZES:
-        repeats = max(1, arguments.repeats // (20 if classes == LARGE[1] else 2))
-        ratios = time_wide(random_tree(classes, depth, 0), batch, arguments.device, repeats)
+        steps = max(1, repeats // (20 if classes == LARGE[1] else 2))
+        ratios = time_wide(random_tree(classes, depth, 0), batch, device, steps)
         cells = (f"{ratio:.2f} |" for ratio in ratios.values())
         print(f"| {batch} | {classes} | {depth} |", *cells, flush=True)
-    print(
-        f"\npeak memory above the scores, batch {LARGE[0]}, {LARGE[1]} classes shuffled, in"
-        " score-sized tensors\n"
-    )
-    for name in ("ce", *LOSSES):
-        print(f"- {name}: {peak_memory_apart(name, arguments.device):.2f}", flush=True)
 
 
 if __name__ == "__main__":

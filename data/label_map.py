@@ -55,18 +55,10 @@ def apply_label_map(
             f" ...), only {read.listed}"
         )
     at = next((titles.index(title) for title in SETS if title in titles), None)
-    read = _of_one(read, at, of)
     classes = collection.hierarchy.class_paths
-    # of labels that nothing here has, taxa may be missing
-    wanted = {"/".join(path) for path in classes} | {path[-1] for path in classes}
-    read = read._replace(rows=[row for row in read.rows if _label(row.cells[raw]) in wanted])
-    if not read.rows:
-        raise ValueError(
-            f"{source}: the column {read.header[raw]!r} has none of the {len(classes)}"
-            f" classes, such as {printable(format_path(classes[0]))!r}"
-        )
+    read = _of_classes(_of_one(read, at, of), raw, classes)
     # the raw label is no rank, and what it is called by must not become one
-    left_out = [column for column in (raw, at) if column is not None and not levels]
+    left_out = () if levels else (raw, at)
     kept = [column for column in range(len(titles)) if column not in left_out]
     paths, notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
     found = _taxa(read, raw, paths)
@@ -93,6 +85,20 @@ def apply_label_map(
         " (--label_map)"
     )
     return replace(mapped, notes=(*mapped.notes, note))
+
+
+def _of_classes(table: Table, raw: int, classes: Sequence[tuple[str, ...]]) -> Table:
+    """The rows of labels that are classes here: of others taxa may be missing. Raises: ValueError:
+    If there are none.
+    """
+    wanted = {"/".join(path) for path in classes} | {path[-1] for path in classes}
+    kept = [row for row in table.rows if _label(row.cells[raw]) in wanted]
+    if not kept:
+        raise ValueError(
+            f"{table.source}: the column {table.header[raw]!r} has none of the {len(classes)}"
+            f" classes, such as {printable(format_path(classes[0]))!r}"
+        )
+    return table._replace(rows=kept)
 
 
 def _taxa(table: Table, raw: int, paths: Sequence[tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -43,18 +43,11 @@ def read_vectors(path: str | Path, hierarchy: Hierarchy) -> tuple[torch.Tensor, 
         if not classes:
             others.append(name)
             continue
-        if classes[0] in found:
-            raise ValueError(f"--class_vectors {path}, {where}: {name!r} comes twice")
         width = len(next(iter(found.values()), vector))
-        if len(vector) != width:
-            raise ValueError(
-                f"--class_vectors {path}, {where}: {len(vector)} numbers, where others have {width}"
-            )
-        if not np.isfinite(vector).all() or not vector.any():
-            raise ValueError(
-                f"--class_vectors {path}, {where}: the vector of {name!r} is zero or has numbers"
-                " that are not finite, so it has no direction"
-            )
+        twice = f"{name!r} comes twice" if classes[0] in found else None
+        wrong = twice or _wrong(vector, name, width)
+        if wrong is not None:
+            raise ValueError(f"--class_vectors {path}, {where}: {wrong}")
         found[classes[0]] = vector
     missing = [format_path(hierarchy.class_paths[c]) for c in range(hierarchy.num_classes)
                if c not in found]  # fmt: skip
@@ -68,6 +61,18 @@ def read_vectors(path: str | Path, hierarchy: Hierarchy) -> tuple[torch.Tensor, 
         note += f"; {len(others)} of its rows are of no class of the tree and left out"
     rows = np.stack([found[c] for c in range(hierarchy.num_classes)])
     return torch.from_numpy(rows.astype(np.float32)), note
+
+
+def _wrong(vector: np.ndarray, name: str, width: int) -> str | None:
+    """Why a vector cannot be that of a class; None where it can."""
+    if len(vector) != width:
+        return f"{len(vector)} numbers, where others have {width}"
+    if not np.isfinite(vector).all() or not vector.any():
+        return (
+            f"the vector of {name!r} is zero or has numbers that are not finite, so it has no"
+            " direction"
+        )
+    return None
 
 
 def _called(others: list[str]) -> str:
