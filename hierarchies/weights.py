@@ -34,8 +34,8 @@ HXE_ALPHA = Option(
     nonnegative,
     0.1,
     "RATE",
-    "decay of the weights with depth, per edge, of --loss hxe and --weighting hxe or bertinetto;"
-    " 0 is cross-entropy",
+    "decay of the weights with depth, per edge, of --loss hxe (0 is cross-entropy) and of"
+    " --weighting hxe or bertinetto",
 )
 
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(REPOSITORY))
 from metrics.catalogue import COLUMNS, MEASURES
 from metrics.decisions import RULES
 from metrics.measure import SECTIONS
+from metrics.suite import ON_REQUEST
 
 PAGE = REPOSITORY / "docs" / "measures.md"
 BETTER = {"higher": "higher", "lower": "lower", None: "describes"}
@@ -35,6 +36,9 @@ def page() -> str:
         " below it. Branches are weighted evenly along each path, or as `evaluate.py --weighting`"
         " says; the largest distances below are of weights that sum to 1 along each path. An answer"
         " *backs off* where it names a superclass instead of a class.",
+        "",
+        "`h_ap`, `asi` and `rf_published` take long, and are there where `evaluate.py --on_request`"
+        f" {' '.join(ON_REQUEST)} asks for them.",
         "",
         "A prefix says of what scores or vectors a measure is:",
         "",
