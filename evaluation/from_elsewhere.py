@@ -2,6 +2,7 @@
 classes, brought into the order of a class tree.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ from hierarchies import Hierarchy, read_tree
 from hierarchies.rows import delimiter_of
 from hierarchies.tree import Path as TreePath
 from hierarchies.tree import parse_path
+
+_DECIMAL = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")  # with a comma for the point
 
 
 def check_file(flag: str, file: str | Path | None) -> None:
@@ -131,7 +134,18 @@ def _read_text_table(file: Path) -> pd.DataFrame:
             raise ValueError("it is empty") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for row names
         raise ValueError("its rows have more cells than its first row has titles")
-    return table
+    return table if delimiter == "," else table.apply(_with_points)
+
+
+def _with_points(column: pd.Series) -> pd.Series:
+    """Numbers of a column that are all written with a decimal comma or none, as R's write.csv2 and
+    spreadsheets in many languages write them; others as they are.
+    """
+    if column.dtype.kind in "biuf":
+        return column
+    if column.map(lambda cell: bool(_DECIMAL.fullmatch(str(cell)))).all():
+        return pd.to_numeric(column.str.replace(",", "."))
+    return column
 
 
 class Ordered(NamedTuple):

@@ -104,6 +104,20 @@ def test_probabilities_and_numbers_of_columns_are_understood(tmp_path, call):
     assert set(pd.read_csv(run.folder / "split.csv")["split"]) == {"test"}
 
 
+@pytest.mark.parametrize(("sep", "decimal", "read"), [(";", ",", True), (",", ",", False)])
+def test_decimal_commas_are_points_where_commas_do_not_part_cells(tmp_path, sep, decimal, read):
+    tree = Hierarchy.from_paths([("a", "b"), ("a", "c"), ("d",)])
+    table = pd.DataFrame({"a/b": [1.5, -2.25e-7], "a/c": [3, 1], "d": [0.5, 4]})
+    table.insert(0, "label", ["a/b", "d"])
+    table.to_csv(tmp_path / "net.csv", sep=sep, decimal=decimal, index=False)
+    if not read:
+        with pytest.raises(ValueError, match="column 'a/b' is not a number in row 2"):
+            read_predictions(tmp_path / "net.csv", tree, "tree")
+        return
+    found = read_predictions(tmp_path / "net.csv", tree, "tree")
+    np.testing.assert_allclose(found.scores, table[["a/b", "a/c", "d"]].to_numpy(), rtol=1e-6)
+
+
 def test_scores_are_told_from_probabilities():
     found, (note,) = as_scores([[0.25, 0.75], [1, 0]])
     np.testing.assert_allclose(np.exp(found), [[0.25, 0.75], [1, 0]])
