@@ -9,13 +9,15 @@ from functools import partial
 
 import pandas as pd
 
-from files.text import for_people
+from files.text import for_people, some_of
 from reports import formats, statistics, tables
 from reports.labels import Labels, method_labels
 from reports.titles import Title, group_titles
 from runs import records
 from runs.folder import Run
 from runs.records import Record
+
+_SHOWN = 5  # rows that one note names
 
 
 def show(
@@ -184,7 +186,7 @@ def _find(part: pd.DataFrame, options: Mapping[tuple, dict], name: str, alias: s
 def _couples(
     part: pd.DataFrame, options: Mapping[tuple, dict], left: list[str], right: list[str]
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """Rows to compare, and a line on each without a partner or with several.
+    """Rows to compare, a line on those without a partner, and one on each with several.
 
     Two rows alone are a pair whatever they are. Of several, those are whose options agree but for
     the method; the distance counts only where both have one, which softmax has not.
@@ -201,13 +203,16 @@ def _couples(
     couples = [
         (a, b) for a in left for b in partners[a] if len(partners[a]) == len(suitors[b]) == 1
     ]
-    lines = []
-    for row, others in [*partners.items(), *suitors.items()]:
-        if not others:
-            lines.append(
-                f"{row} has no partner with the same options; name two rows to compare them anyway"
-            )
-        elif len(others) > 1:
+    every, lines = [*partners.items(), *suitors.items()], []
+    alone = list(dict.fromkeys(row for row, others in every if not others))
+    if alone:
+        has = "has" if len(alone) == 1 else "have"
+        lines.append(
+            f"{some_of(alone, _SHOWN)} {has} no partner with the same options; name two rows to"
+            " compare them anyway"
+        )
+    for row, others in every:
+        if len(others) > 1:
             lines.append(f"{row} could be compared with {', '.join(others)}; name one of them")
     return couples, list(dict.fromkeys(lines))
 

@@ -130,8 +130,9 @@ def test_methods_with_several_rows_are_compared_where_the_other_options_agree(re
         write_run(record, "DR-euc-ema", seed, {"accuracy": 0.5}, ema=True)
         write_run(record, "NormFace-euc-ema", seed, {"accuracy": 0.4 + seed / 10}, ema=True)
         write_run(record, "DR-euc-mds", seed, {"accuracy": 0.5}, mds_W=True)
+        write_run(record, "DR-euc-dynamic", seed, {"accuracy": 0.5}, dynamic=True)
     status, out, err = call("--record", record, "--compare", "normface", "DR")
-    assert status == 0 and "DR-euc-mds has no partner" in err
+    assert status == 0 and "DR-euc-dynamic, DR-euc-mds have no partner" in err
     table = pd.read_csv(record / "comparisons.csv")
     pairs = set(zip(table["a"], table["b"]))
     assert pairs == {("NormFace-euc", "DR-euc"), ("NormFace-euc-ema", "DR-euc-ema")}
