@@ -2,26 +2,21 @@
 or a label. Exports of EcoTaxa and COCO files, as iNaturalist's, are tables too.
 """
 
-import contextlib
 import os
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Iterable, Sequence, Set
+from pathlib import Path
 from typing import NamedTuple
 
 from data.boxes import read_boxes
 from data.coco import SUPERCATEGORY, read_coco
 from data.collection import PARTS, Collection, collect, part_of
 from data.progress import progress
-from files.paths import leads_out
-from files.text import counted, printable, some_of
+from data.table_files import SUFFIXES, files_below, relative
+from files.text import counted, printable
 from hierarchies import ranks
 from hierarchies.draft import place
-from hierarchies.folders import IMAGE_EXTENSIONS
 from hierarchies.rows import Row, Table, read_rows
 from hierarchies.tables import paths_of_rows
 from hierarchies.texts import read_lines
@@ -36,10 +31,6 @@ MOST_BYTES = 2 << 30  # of other tables: in memory some four times that
 _QUICK = 2  # seconds of reading without a bar
 _SHOWN = 5
 _PART_WORDS = 20  # a column with as many different words says no split
-_LOOKED_AT = 100_000  # files below the data folder, to say what a missing one may be called
-_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
-_WAITING = 8  # threads that ask for files, more than there are cores: they wait for the disk
-_AT_ONCE = 1000  # files a thread asks for before it reports
 
 
 def read_table(
@@ -74,7 +65,7 @@ def read_table(
     """
     asked = [*(levels or ()), split_column, group_column]
     found = _images(table, root, file_column, where, boxes, box_columns, asked)
-    read, files, notes = found.table, found.files, found.notes
+    read, files, notes = found.table, found.files, [*found.notes]
     source, header = read.source, read.header
     levels = found.levels if levels is None else levels
     # what says where an image is, and with which others, does not say what it shows
@@ -192,8 +183,7 @@ def _images(
     asked: Sequence[str | None],
     all_rows: bool = False,
 ) -> _Images:
-    notes: list[str] = []
-    of_images: list[str] = []
+    notes, of_images = [], []
     if Path(table).suffix.lower() == ".json":
         read, levels, of_images, notes = read_coco(table, boxes)
     else:
@@ -203,13 +193,12 @@ def _images(
     read = read._replace(rows=[row for row in read.rows if not _is_types(row)])
     if not read.rows:
         raise ValueError(f"{read.source} has titles, but no row of an image")
-    read = _selected(read, where, notes, all_rows)
-    at = _file_column(read, file_column, notes)
+    read, left_out = _selected(read, where, all_rows)
+    at, taken = _file_column(read, file_column)
     named = [read.header[at], *of_images, *(read.header[other] for other in _named_files(read))]
-    starts = _starts(os.fspath(root))
-    files = [_relative(file, starts) for file in read.column(at)]
-    read, files = _without_repeats(read, files, at, notes)
-    files = _found(read, files, Path(root), notes)
+    read, files, repeated = _without_repeats(read, relative(read.column(at), root), at)
+    files, changed = files_below(root, read, files)
+    notes = [*notes, *left_out, *taken, *repeated, *changed]
     found = None
     if boxes:
         found, note = read_boxes(read, box_columns)
@@ -251,8 +240,9 @@ def _is_types(row: Row) -> bool:
     return bool(filled) and all(cell in ("[t]", "[f]") for cell in filled)
 
 
-def _selected(table: Table, where: Sequence[str] | None, notes: list[str], all_rows: bool) -> Table:
-    """The rows that are wanted; which are left out is added to the notes."""
+def _selected(table: Table, where: Sequence[str] | None, all_rows: bool) -> tuple[Table, list[str]]:
+    """The rows that are wanted, and notes on those that are left out."""
+    notes: list[str] = []
     wanted: dict[str, list[str]] = {}
     for condition in where or ():
         name, equals, value = condition.partition("=")
@@ -277,29 +267,30 @@ def _selected(table: Table, where: Sequence[str] | None, notes: list[str], all_r
                 f" {' or '.join(map(repr, values))} (--where {name}=VALUE chooses others)"
             )
         table = table._replace(rows=kept)
-    return table
+    return table, notes
 
 
-def _file_column(table: Table, named: str | None, notes: list[str]) -> int:
+def _file_column(table: Table, named: str | None) -> tuple[int, list[str]]:
+    """The column of the image files, and a note where its title does not say it."""
     if named is not None:
-        return _column(table, named, "--file_column")
+        return _column(table, named, "--file_column"), []
     titles = table.titles
     known = _named_files(table) or [at for at in _titled_files(table) if titles[at] != "path"]
     if known:
-        return known[0]
+        return known[0], []
     holding = [
         at
         for at in range(len(titles))
-        if all(cell.lower().endswith(_SUFFIXES) for cell in table.column(at))
+        if all(cell.lower().endswith(SUFFIXES) for cell in table.column(at))
     ]
-    if len(holding) == 1 and not table.header[holding[0]].lower().endswith(_SUFFIXES):
-        notes.append(
+    if len(holding) == 1 and not table.header[holding[0]].lower().endswith(SUFFIXES):
+        note = (
             f"{table.source}: image files are those of the column {table.header[holding[0]]!r}"
             " (--file_column names another)"
         )
-        return holding[0]
+        return holding[0], [note]
     listed = table.listed
-    if any(title.lower().endswith(_SUFFIXES) for title in table.header):
+    if any(title.lower().endswith(SUFFIXES) for title in table.header):
         raise ValueError(
             f"{table.source}, line 1: the first row must be titles of the columns, such as"
             f" file,label, and is {listed}; add them"
@@ -319,7 +310,7 @@ def _titled_files(table: Table) -> list[int]:
 def _named_files(table: Table) -> list[int]:
     """Those of `_titled_files` that do hold names of image files."""
     first = table.rows[0].cells
-    return [at for at in _titled_files(table) if first[at].lower().endswith(_SUFFIXES)]
+    return [at for at in _titled_files(table) if first[at].lower().endswith(SUFFIXES)]
 
 
 def _below_supercategory(table: Table) -> list[str] | None:
@@ -339,27 +330,10 @@ def _column(table: Table, name: str, flag: str) -> int:
     return table.header.index(name)
 
 
-def _starts(root: str) -> list[str]:
-    """Ways in which a table may write the data folder before its files, with '/'."""
-    return [f"{one.replace(os.sep, '/').rstrip('/')}/" for one in (root, os.path.abspath(root))]
-
-
-def _relative(written: str, starts: Sequence[str]) -> str:
-    """The path below the data folder, with '/', of one that may be of Windows, or begin with one of
-    these `_starts`.
+def _without_repeats(table: Table, files: list[str], at: int) -> tuple[Table, list[str], list[str]]:
+    """The rows and their files, each row once, and a note on repeats. Raises: ValueError: If a row
+    has no file.
     """
-    path = PureWindowsPath(written).as_posix() if "\\" in written else written
-    for start in starts:
-        path = path.removeprefix(start)
-    plain = not path.startswith((".", "/")) and not path.endswith("/")
-    if plain and "//" not in path and "/." not in path:
-        return path
-    return PurePosixPath(path).as_posix() if path else ""
-
-
-def _without_repeats(
-    table: Table, files: list[str], at: int, notes: list[str]
-) -> tuple[Table, list[str]]:
     source, rows = table.source, table.rows
     empty = [row.line for row, file in zip(rows, files) if not file]
     if empty:
@@ -370,132 +344,12 @@ def _without_repeats(
     kept = {}
     for number, (row, file) in enumerate(zip(rows, files)):
         kept.setdefault((file, tuple(row.cells)), number)
+    notes = []
     if len(kept) < len(rows):
         repeat = counted(len(rows) - len(kept), "row repeats", "rows repeat")
         notes.append(f"{source}: {repeat} another row")
     table = table._replace(rows=[rows[i] for i in kept.values()])
-    return table, [files[i] for i in kept.values()]
-
-
-def _found(table: Table, files: list[str], root: Path, notes: list[str]) -> list[str]:
-    """The files as they are below the folder, of which the table may name folders that are above
-    it: those of another machine, 'C:/Users/me/images/', or the folder itself.
-
-    Raises: ValueError: If some are not there.
-    """
-    source, rows = table.source, table.rows
-    outside = [i for i, file in enumerate(files) if leads_out(file)]
-    missing = [] if outside else [i for i, there in enumerate(_are_there(root, files)) if not there]
-    if missing:
-        files, missing = _as_written(root, files, missing)
-    if not outside and not missing:
-        return files
-    if len(missing) == len(files):
-        named = _with_suffixes(root, files)
-        if named is not None:
-            notes.append(f"the files of {source} are taken with the suffixes of the folder's")
-            return named
-    if outside or len(missing) == len(files):
-        start = _start_elsewhere(root, files)
-        if start is not None:
-            notes.append(
-                f"the files of {source} are taken without {printable(start)!r} before them"
-            )
-            return [file.removeprefix(start) for file in files]
-    if outside:
-        raise ValueError(
-            f"{source}, {place(rows[outside[0]].line)}: {printable(files[outside[0]])!r} is"
-            f" not below {root}; name the folder that all files are in with --data_dir"
-        )
-    shown = some_of(
-        missing, _SHOWN, lambda i: f"{place(rows[i].line)}: {printable(files[i])!r}", "; "
-    )
-    raise ValueError(
-        f"{source}: {len(missing)} of {len(files)} files are not below {root}: {shown};"
-        f" {_way_out(root, files[missing[0]], len(missing) == len(files))}"
-    )
-
-
-def _as_written(
-    root: Path, files: Sequence[str], missing: Sequence[int]
-) -> tuple[list[str], list[int]]:
-    """The files with accents as the folder has them, of which Unicode knows two ways and a Mac
-    takes the other, and the positions of those that are still missing.
-    """
-    files, left = list(files), []
-    for i in missing:
-        forms = (unicodedata.normalize(form, files[i]) for form in ("NFC", "NFD"))
-        there = next((file for file in forms if (root / file).is_file()), None)
-        if there is None:
-            left.append(i)
-        else:
-            files[i] = there
-    return files, left
-
-
-def _with_suffixes(root: Path, files: Sequence[str]) -> list[str] | None:
-    """The files with the suffix that the table leaves out; None if that of one is not clear."""
-    images: dict[str, list[str]] = {}
-    for folder in {os.path.dirname(file) for file in files}:
-        with contextlib.suppress(OSError):
-            for name in os.listdir(root / folder):
-                if name.lower().endswith(_SUFFIXES):
-                    path = f"{folder}/{name}" if folder else name
-                    images.setdefault(os.path.splitext(path)[0], []).append(path)
-    found = [images.get(file, []) for file in files]
-    return [paths[0] for paths in found] if all(len(paths) == 1 for paths in found) else None
-
-
-def _start_elsewhere(root: Path, files: Sequence[str]) -> str | None:
-    """What all files have before the paths that they have below the folder; None if it is not so
-    simple.
-    """
-    folders = files[0].split("/")[:-1]
-    for end in range(1, len(folders) + 1):
-        start = "/".join(folders[:end]) + "/"
-        if not all(file.startswith(start) for file in files):
-            return None
-        rest = [file.removeprefix(start) for file in files]
-        if any(map(leads_out, rest)) or not (root / rest[0]).is_file():
-            continue
-        if all(_are_there(root, rest)):
-            return start
-    return None
-
-
-def _way_out(root: Path, file: str, all_of_them: bool) -> str:
-    """What to do about a file that is not there, judged by the names of those that are."""
-    wanted = PurePosixPath(file)
-    names = (Path(folder, name) for folder, _, below in os.walk(root) for name in below)
-    for path in islice(names, _LOOKED_AT):
-        same = path.name.casefold() == wanted.name.casefold()
-        if same or path.stem.casefold() == wanted.name.casefold():  # without its suffix
-            there = path.relative_to(root).as_posix()
-            inside = there.removesuffix(file)
-            if inside != there and all_of_them and (root / inside).is_dir():
-                return f"there is {printable(there)!r}: give --data_dir {root / inside}"
-            return (
-                f"there is {printable(there)!r}: write the names as they are on the disk, with"
-                " folder, suffix and capitals"
-            )
-    if all_of_them:
-        return "are the names relative to another folder (--data_dir)?"
-    return "add them, or remove the lines of those that you do not have"
-
-
-def _are_there(root: Path, files: Sequence[str]) -> Iterator[bool]:
-    """Whether each file is below the folder."""
-
-    def ask(start: int) -> list[bool]:
-        return [
-            os.path.isfile(os.path.join(root, file)) for file in files[start : start + _AT_ONCE]
-        ]
-
-    bar = progress(total=len(files), desc="Looking for images", unit="image")
-    with bar, ThreadPoolExecutor(_WAITING) as pool:
-        for answers in pool.map(ask, range(0, len(files), _AT_ONCE)):
-            bar.update(len(answers))
-            yield from answers
+    return table, [files[i] for i in kept.values()], notes
 
 
 def _check_agreement(table: Table, files: list[str], values: Sequence[str], said: str) -> None:

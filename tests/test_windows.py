@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from test_house import ROOT, SOURCES, room
 
-from data import table
+from data import table_files
 from files import paths, system
 from files.locks import file_lock
 from files.writing import remove_leftovers, replacing, write_whole
@@ -238,12 +238,14 @@ def test_tables_of_windows_name_files_with_slashes(monkeypatch, tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.png").touch()
     with monkeypatch.context() as patch:
-        patch.setattr(table.os.path, "join", ntpath.join)
-        assert table._with_suffixes(tmp_path, ["a/1"]) == ["a/1.png"]
-        patch.setattr(table.os, "sep", "\\")
-        patch.setattr(table.os.path, "abspath", str)
+        patch.setattr(table_files.os.path, "join", ntpath.join)
+        assert table_files._with_suffixes(tmp_path, ["a/1"]) == ["a/1.png"]
+        patch.setattr(table_files.os, "sep", "\\")
+        patch.setattr(table_files.os.path, "abspath", str)
         for written in (r"D:\my plankton\a\1.png", "D:/my plankton/a/1.png", r"a\1.png"):
-            assert table._relative(written, table._starts(r"D:\my plankton")) == "a/1.png"
+            assert (
+                table_files._relative(written, table_files._starts(r"D:\my plankton")) == "a/1.png"
+            )
 
 
 def test_names_are_of_every_system():
