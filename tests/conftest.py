@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
+os.environ["PYTHON_COLORS"] = "0"  # where FORCE_COLOR is set, Python 3.14 would colour help texts
 
 TESTS = Path(__file__).parent
 
