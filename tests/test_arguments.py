@@ -296,7 +296,7 @@ def test_the_prior_stays_in_the_scores_of_a_model_trained_by_corr():
         (["--method", "DR", "--hxe_alpha", "0"], "--hxe_alpha has no meaning here"),
         (["--method", "DR", "--subset_seed", "0"], "--subset_seed has no meaning here"),
         (["--method", "DR", "--upscale", "0"], "--upscale has no meaning here"),
-        (["--method", "DR", "--GPU", "gpu"], "--GPU: 'gpu' is not cpu, auto, or"),
+        (["--method", "DR", "--GPU", "gpu"], "--GPU: 'gpu' is not cpu, auto, different GPU"),
         (["--method", "DR", "--GPU", "0,0"], "--GPU: '0,0' is not"),
         (["--method", "DR", "--GPU", "-1"], "--GPU: '-1' is not"),
         (
