@@ -243,9 +243,7 @@ def test_tables_of_windows_name_files_with_slashes(monkeypatch, tmp_path):
         patch.setattr(table_files.os, "sep", "\\")
         patch.setattr(table_files.os.path, "abspath", str)
         for written in (r"D:\my plankton\a\1.png", "D:/my plankton/a/1.png", r"a\1.png"):
-            assert (
-                table_files._relative(written, table_files._starts(r"D:\my plankton")) == "a/1.png"
-            )
+            assert table_files.relative([written], r"D:\my plankton") == ["a/1.png"]
 
 
 def test_names_are_of_every_system():
