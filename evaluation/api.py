@@ -74,13 +74,23 @@ def load(
 ) -> LoadedRun:
     """A recorded run, ready to answer images; its folder alone is needed.
 
-    What is asked has the names and the defaults of predict.py's flags, and is said there
+    What is asked has the names and the defaults of predict.py's flags, which say more
     (`python predict.py --help`).
 
     Args:
         run: Folder of the run, which ends in seed<k>.
         others: Of further runs on the same classes, to average the probabilities with.
+        rule: Name of a decision rule, see `metrics.RULES`.
+        target_accuracy: Share of the answers, between 0 and 1, that are to be right: the class or
+            a superclass of it. None: the default of predict.py, for rules that can be set to it.
         settings: Of the rule, by hand, such as {"threshold": 0.7}.
+        topk: Number of most probable classes in a row, >= 1.
+        cover: Classes or superclasses, at most, that an answer may consist of; None: no covers.
+        scores: "W", of the class vectors, or "prototypes".
+        coarse: Folder of a run on superclasses, whose probabilities multiply those of the classes.
+        within: Names or paths of taxa; all else is ruled out.
+        at: Number of the level, 1 for the first, or the rank, down to which answers go.
+        batch_size: Images that are computed together, >= 1.
         GPU: "cpu", or numbers of GPUs; None: the best there is.
 
     Raises: ValueError: If a folder is not a run, or it cannot answer so, with the way out.
