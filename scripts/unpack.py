@@ -149,7 +149,13 @@ def unpack(
     if without:
         print(f"note: {len(without)} without an image are left out: {some_of(without, SHOWN)}")
     print(f"columns of {TABLE}: {for_terminal(', '.join(table.columns))}")
-    given = " --split given --split_column split" if "split" in table.columns else ""
+    labels = {label for label in table.get("label", ()) if label}
+    if labels and all(map(str.isdecimal, labels)):
+        print("note: labels are numbers; --class_names FILE, a line for each class, names them")
+    # a split that is given needs images to train on and images to test with
+    parts = {part_of(word) for word in table.get("split", ())}
+    whole = {PARTS.index("train"), PARTS.index("test")} <= parts
+    given = " --split given --split_column split" if whole else ""
     print(
         f"next: python train.py --dataset folder --data_dir {out} --table {out / TABLE}{given}"
         " --use_val --method DR"

@@ -58,6 +58,7 @@ def test_shards_become_files_and_a_table(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "unpacked 3 images of 2 files" in said and "../../c" in said
     assert f"--table {out / 'labels.csv'} --split given --split_column split" in said
+    assert "are numbers" not in said
     table = pd.read_csv(out / "labels.csv", dtype=str, keep_default_na=False)
     assert table["file"].tolist() == [
         "test/0/000000.webp",
@@ -95,6 +96,14 @@ def test_a_parquet_file_of_hugging_face_has_the_names_of_its_classes(tmp_path, c
     assert table["label"].tolist() == ["Calanus", "Tripos", ""]
     assert table["size"].tolist() == ["0.25", "0.5", "0.75"]
     assert (out / "data/000001.png").read_bytes() == image(2)
+
+
+def test_shards_of_one_part_are_no_split_and_labels_that_are_numbers_want_names(tmp_path, capsys):
+    write_shard(tmp_path / "train/0.tar", {"a.png": image(1), "a.cls": b"0", "b.png": image(2)})
+    assert unpack.main([str(tmp_path / "train"), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "next: python" in said and "--split" not in said
+    assert "labels are numbers; --class_names FILE" in said
 
 
 def test_several_columns_of_bytes_need_a_choice(tmp_path, capsys):
