@@ -167,11 +167,11 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
-    allow_reuse_address = os.name == "posix"  # Windows would share the port with another server
     request_queue_size = 64  # of 5, the default, those that come together wait for seconds
 
     def __init__(self, address: tuple, family: int, answers: Answering, content: bytes):
         self.address_family = family
+        self.allow_reuse_address = os.name == "posix"  # Windows would share it with another server
         self.answers, self.content = answers, content
         self.uploads = threading.BoundedSemaphore(AT_ONCE)
         super().__init__(address, _Handler)

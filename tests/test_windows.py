@@ -20,10 +20,12 @@ import pytest
 from test_house import ROOT, SOURCES, room
 
 from data import table_files
+from evaluation import serving
 from files import paths, system
 from files.locks import file_lock
 from files.writing import remove_leftovers, replacing, write_whole
 from options.parser import Parser
+from runs import mlflow_log
 from runs.files import unwritable
 from runs.folder import Run, RunError
 from training import team
@@ -85,6 +87,8 @@ def windows(monkeypatch):
 
     def careful_replace(source, target):
         holding.check(source, target)
+        if os.path.isdir(target):
+            raise PermissionError(errno.EACCES, "Permission denied", str(target))
         replace(source, target)
 
     def careful_unlink(path, **options):
@@ -133,10 +137,9 @@ def test_what_stays_open_in_another_program_loses_nothing(windows, tmp_path, mon
     assert other.read_text() == "an hour of answers" and path.read_text() == "old"
     with pytest.raises(RunError, match="if it is open in another program"):
         Run(tmp_path).write_text("predictions.csv", "x")
-    # a folder of this name would never go away
     monkeypatch.setattr(system, "PATIENCE", 600.0)
     (tmp_path / "b.csv").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(PermissionError):  # at once: a folder of this name would never go away
         write_whole(tmp_path / "b.csv", b"x")
 
 
@@ -280,6 +283,19 @@ def test_processes_that_cannot_share_gpus_are_refused(monkeypatch):
         pass
 
 
+def test_a_port_of_windows_is_not_shared_with_another_server(monkeypatch):
+    for name in ("posix", "nt"):
+        monkeypatch.setattr(serving, "os", types.SimpleNamespace(name=name))
+        with serving.make_server(lambda name, content: {}, [], "127.0.0.1", 0) as server:
+            assert server.allow_reuse_address == (name == "posix")
+
+
+def test_a_drive_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(mlflow_log.Path, "exists", lambda path: False)
+    with pytest.raises(ValueError, match="there is no drive"):
+        mlflow_log._check_store("sqlite:///mlflow.db")
+
+
 def test_every_text_file_is_read_and_written_in_utf_8():
     """Windows takes the code page of the country where no encoding is named."""
     if find_spec("ruff") is None:
@@ -288,7 +304,11 @@ def test_every_text_file_is_read_and_written_in_utf_8():
     command = [sys.executable, "-m", "ruff", "check", *rule, "."]
     done = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert not done.returncode, done.stdout.decode()
-    assert not [path for path in SOURCES if "text=True" in path.read_text("utf-8")]
+    for path in SOURCES:
+        text = path.read_text("utf-8")
+        assert "text=True" not in text, path
+        # lines end in another way there, too
+        assert text.count("to_csv(") <= text.count("lineterminator="), path
 
 
 def test_modules_that_windows_lacks_are_asked_for_in_one_place(monkeypatch):
