@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import glob
 import os
 import re
 import sys
@@ -124,6 +125,7 @@ class Parser(argparse.ArgumentParser):
         self._given = args = sys.argv[1:] if args is None else list(args)
         if os.name == "nt":  # where no path has a quote
             self._check_quotes(args)
+            args = self._expanded(args)
         flags = {flag.lower(): flag for flag in self._option_string_actions}
         for before, argument in zip(
             ["", *args], args[: args.index("--")] if "--" in args else args
@@ -151,6 +153,18 @@ class Parser(argparse.ArgumentParser):
             before, quote, _ = argument.partition('"')
             if quote:
                 self.error(f"leave out the backslash before the quote that ends {before!r}")
+
+    def _expanded(self, args: Sequence[str]) -> list[str]:
+        """The arguments with the files that one with '*' or '?' means, which Windows leaves to the
+        program. What stands behind a flag may mean something else and stays.
+        """
+        if not self._get_positional_actions():
+            return list(args)
+        found = []
+        for before, argument in zip(["", *args], args):
+            files = re.search(r"[*?]", argument) and before not in self._option_string_actions
+            found += (sorted(glob.glob(argument)) if files else []) or [argument]
+        return found
 
     @staticmethod
     def _meant(spelt: str, flags: Mapping[str, str]) -> str:

@@ -275,6 +275,19 @@ def test_a_backslash_before_a_quote_is_named_on_windows(monkeypatch, capsys):
     assert "leave out the backslash before the quote that ends" in capsys.readouterr().err
 
 
+def test_stars_mean_files_on_windows_where_no_flag_takes_them(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.jpg", "a.jpg"):
+        Path(name).touch()
+    parser = Parser()
+    parser.add_argument("images", nargs="*")
+    parser.add_argument("--where")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "name", "nt")
+        given = parser.parse_intermixed_args(["*.jpg", "--where", "?.jpg", "x*"])
+    assert given.images == ["a.jpg", "b.jpg", "x*"] and given.where == "?.jpg"
+
+
 def test_processes_that_cannot_share_gpus_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "0")
