@@ -97,6 +97,10 @@ def load(
     """
     if topk < 1 or batch_size < 1:
         raise ValueError(f"topk and batch_size must be 1 or more, got {topk} and {batch_size}")
+    if cover is not None and cover < 1:
+        raise ValueError(f"cover must be 1 or more, or None for no covers, got {cover}")
+    if target_accuracy is not None and not 0 <= target_accuracy <= 1:
+        raise ValueError(f"target_accuracy must lie between 0 and 1, got {target_accuracy}")
     if scores not in ("W", "prototypes"):
         raise ValueError(f"scores must be one of W, prototypes, got {scores!r}")
     if coarse is not None and scores != "W":

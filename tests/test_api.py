@@ -134,6 +134,8 @@ def test_what_is_not_an_image_is_refused(run, image, message):
         ({"settings": {"threshold": 0.5}, "target_accuracy": 0.9}, "give one of the two"),
         ({"scores": "V"}, "W, prototypes"),
         ({"topk": 0}, "1 or more"),
+        ({"cover": 0}, "cover must be 1 or more"),
+        ({"target_accuracy": 1.5}, "between 0 and 1, got 1.5$"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(run, options, message):
