@@ -4,7 +4,7 @@ files that somebody has open.
 On Windows an open file can neither be replaced nor removed, by nobody: a table that is open in a
 spreadsheet program waits until it is closed there, as does a file that a virus scanner looks at,
 and a temporary file that can be removed is one that nobody writes any more. Bytes that are locked
-there cannot be read by others, so that only files that hold nothing are locked.
+there cannot be read by others, so that one far behind the end of the file is.
 """
 
 import contextlib
@@ -21,20 +21,21 @@ except ImportError:  # Windows
     fcntl = None
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # of os.open: an error where the name is a link
+LOCKED = 2**30  # position of the byte that is locked on Windows
 POLL = 0.1  # seconds between two tries, where a system does not say when a file is free
 PATIENCE = 600.0  # seconds that a file may stay open in another program
 SAID = 2.0  # seconds after which that is said; a virus scanner takes less
 LONG = 180  # characters of a folder below which names of files may end behind Windows' limit
-ABANDONED = 60.0  # seconds without a write after which nobody is about to rename a temporary file
+ABANDONED = 2 * PATIENCE  # seconds without a write after which nobody waits to rename a file
 _UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EBADF, errno.ENOSYS)
 
 
 def lock(descriptor: int, wait: bool) -> bool:
-    """Takes the exclusive lock on an open, empty file, which ends when it is closed, also by the
-    end of the process.
+    """Takes the exclusive lock on an open file, which ends when it is closed, also by the end of
+    the process.
 
     Args:
-        descriptor: Of the file, at its start.
+        descriptor: Of the file; where it stands in it may change.
         wait: Whether to wait for whoever holds it.
 
     Returns: Whether it is this process's, also where the file system has no locks.
@@ -54,6 +55,7 @@ def lock(descriptor: int, wait: bool) -> bool:
 
 def _lock_on_windows(descriptor: int) -> bool:
     try:
+        os.lseek(descriptor, LOCKED, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
     except OSError as error:  # else a file system without locks
         return error.errno not in (errno.EACCES, errno.EDEADLK)
@@ -64,6 +66,7 @@ def unlock(descriptor: int) -> None:
     """Gives a lock back at once; Windows takes its time when a file is closed."""
     if fcntl is None:
         with contextlib.suppress(OSError):
+            os.lseek(descriptor, LOCKED, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 

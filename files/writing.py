@@ -201,7 +201,8 @@ def _open_temporary(path: Path) -> tuple[Path, int]:
         temporary = path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666)
         system.mark_as_written(descriptor)
-        if os.fstat(descriptor).st_nlink:  # else it was taken for a leftover before it was locked
+        # else it was taken for a leftover before it was locked
+        if system.holds_open_files() or os.fstat(descriptor).st_nlink:
             return temporary, descriptor
         os.close(descriptor)
 
