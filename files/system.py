@@ -112,11 +112,14 @@ def holds_open_files() -> bool:
 
 
 def replace(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Renames a file or a folder, and replaces what is a file there. Where one of them is open in
-    another program this waits until it is closed, and says so on stderr.
+    """Renames a file, in the place of one that may be there, or a folder, in that of an empty one.
+    Where one of them is open in another program this waits until it is closed, and says so on
+    stderr.
 
     Raises: OSError: Also if it is still open after PATIENCE seconds.
     """
+    if fcntl is None and os.path.isdir(source) and os.path.isdir(target):
+        os.rmdir(target)
     start, said = time.monotonic(), False
     while True:
         try:

@@ -145,6 +145,17 @@ def test_what_stays_open_in_another_program_loses_nothing(windows, tmp_path, mon
         write_whole(tmp_path / "b.csv", b"x")
 
 
+def test_a_folder_takes_the_place_of_an_empty_one_on_windows(windows, tmp_path):
+    for name in ("new", "empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "a").touch()
+    with pytest.raises(OSError):
+        system.replace(tmp_path / "new", tmp_path / "full")
+    system.replace(tmp_path / "new", tmp_path / "empty")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full"]
+    assert (tmp_path / "full" / "a").exists()
+
+
 def test_a_table_that_is_open_in_a_spreadsheet_is_named_before_any_work(
     windows, tmp_path, monkeypatch
 ):
