@@ -219,7 +219,7 @@ class RunFiles:
 
         Raises: RunError: If another one holds it already, or the folder cannot be written.
         """
-        with ExitStack() as stack:
+        with ExitStack() as afterwards, ExitStack() as stack:
             try:
                 made, held = self._lock(stack)
                 if held:
@@ -235,9 +235,9 @@ class RunFiles:
                     " other options"
                 )
             stack.callback(self._remove_if_unused, made)  # while the lock is still held
+            if system.holds_open_files():  # and then not if somebody else has it
+                afterwards.callback(self._remove_if_unused, made)
             yield
-        if system.holds_open_files():  # and then not if somebody else has it
-            self._remove_if_unused(made)
 
     def _lock(self, stack: ExitStack) -> tuple[list[Path], bool]:
         """Locks the folder until the stack is closed: the folders that were made for it, innermost

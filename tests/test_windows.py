@@ -206,6 +206,9 @@ def test_a_refused_run_leaves_no_folder_on_windows(windows, tmp_path):
             pass
         assert run.folder.is_dir()
     assert not (tmp_path / "record").exists()
+    with pytest.raises(ValueError), run.lock():
+        raise ValueError
+    assert not (tmp_path / "record").exists()
 
 
 def test_the_memory_of_windows_is_asked_for(monkeypatch):
