@@ -223,9 +223,11 @@ def _read_large(table: str | os.PathLike, asked: Set[str], boxes: bool) -> Table
                     " at most): cut it to the columns that are used: file, class, split, group"
                 )
             return range(len(header))
-        if boxes or not asked.issubset(header):  # of which the message lists all
+        files = {title for title in header if ranks.plain(title) in FILE_TITLES}
+        # the message of a missing column lists all, and any may hold the names of image files
+        if boxes or not asked.issubset(header) or not files:
             return range(len(header))
-        used = (*asked, OBJECT, GROUP)
+        used = {*asked, *files, OBJECT, GROUP}
         measures = re.compile(r"(object_(?!annotation_)|sample_|acq_|process_)")
         return [at for at, one in enumerate(header) if one in used or not measures.match(one)]
 

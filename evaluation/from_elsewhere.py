@@ -139,11 +139,13 @@ def _read_text_table(file: Path) -> pd.DataFrame:
 
 def _with_points(column: pd.Series) -> pd.Series:
     """Numbers of a column that are all written with a decimal comma or none, as R's write.csv2 and
-    spreadsheets in many languages write them; others as they are.
+    spreadsheets in many languages write them; others as they are, such as names of files of more
+    digits than a whole number of pandas has.
     """
     if column.dtype.kind in "biuf":
         return column
-    if column.map(lambda cell: bool(_DECIMAL.fullmatch(str(cell)))).all():
+    cells = [str(cell) for cell in column]
+    if all(map(_DECIMAL.fullmatch, cells)) and any("," in cell for cell in cells):
         return pd.to_numeric(column.str.replace(",", "."))
     return column
 

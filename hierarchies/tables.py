@@ -382,15 +382,22 @@ def _without_epithets(table: Table, levels: list[int], label: int | None) -> lis
 
 def _is_above(table: Table, label: int | None, rank: int) -> bool:
     """Whether a column such as 'category' holds groups of the taxa of the only rank, and not their
-    names.
+    names, as one of scientific names does, of which synonyms share one.
     """
-    if label is None or _is_label(table.header[label]):
+    if label is None or not _may_hold_groups(table.header[label]):
         return False
     group_of: dict[str, str] = {}
     for row in table.cells:
         if ranks.is_empty(row[rank]) or group_of.setdefault(row[rank], row[label]) != row[label]:
             return False
-    return len(set(group_of.values())) < len(group_of)
+    groups = [group for group in group_of.values() if not ranks.is_empty(group)]
+    return len(set(groups)) < len(groups)
+
+
+def _may_hold_groups(title: str) -> bool:
+    """Whether a title is neither one of labels or folders nor one of names of taxa."""
+    first, last = map(ranks.LABELS.index, ("category", "taxa"))
+    return first <= ranks.LABELS.index(ranks.plain(title)) <= last
 
 
 def _is_label(title: str) -> bool:

@@ -118,6 +118,15 @@ def test_decimal_commas_are_points_where_commas_do_not_part_cells(tmp_path, sep,
     np.testing.assert_allclose(found.scores, table[["a/b", "a/c", "d"]].to_numpy(), rtol=1e-6)
 
 
+def test_names_of_files_of_many_digits_are_no_decimals(tmp_path):
+    tree = Hierarchy.from_paths([("a",), ("b",)])
+    names = ["20240115123045123456781", "20240115123045123456782"]
+    lines = ["file;label;a;b", f"{names[0]};a;0,75;0,25", f"{names[1]};b;0,5;0,5"]
+    (tmp_path / "net.csv").write_text("\n".join(lines), "utf-8")
+    found = read_predictions(tmp_path / "net.csv", tree, "tree")
+    assert list(found.files) == names
+
+
 def test_scores_are_told_from_probabilities():
     found, (note,) = as_scores([[0.25, 0.75], [1, 0]])
     np.testing.assert_allclose(np.exp(found), [[0.25, 0.75], [1, 0]])

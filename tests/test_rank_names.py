@@ -248,3 +248,19 @@ def test_a_category_of_several_species_is_above_them(tmp_path, titles):
     tree = read_tree(tmp_path / "t.csv").hierarchy
     assert written(tree) == ["crabs/a", "crabs/b", "algae/c"]
     assert tree.rank_names == ("category", "species")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        # a gap for each of two species is no group of them
+        ["species,category", "a,x", "b,y", "c,", "d,"],
+        ["species,scientific_name", "a,a", "b,b", "c,", "d,"],
+        # nor is a name that synonyms share
+        ["species,accepted_name", "a,a", "b,a", "c,c"],
+        ["name,species", "copepod,a", "copepod,b", "krill,c"],
+    ],
+)
+def test_names_of_species_and_gaps_are_not_groups_above_them(tmp_path, lines):
+    (tmp_path / "t.csv").write_text("\n".join(lines), "utf-8")
+    assert read_tree(tmp_path / "t.csv").hierarchy.rank_names == ("species",)

@@ -126,6 +126,15 @@ def test_of_an_export_of_ecotaxa_the_measures_are_read_where_they_are_asked_for(
         read_table(table, images, group_column="sample_haul")
 
 
+@pytest.mark.parametrize("title", ["object_image", "object_picture"])
+def test_a_column_of_image_files_of_an_export_of_ecotaxa_is_no_measure(
+    images, tree, tmp_path, title
+):
+    titles, *rows = ecotaxa(tree)
+    titles = [title if name == "img_file_name" else name for name in titles]
+    check_same(read_table(write(tmp_path / "export.tsv", [titles, *rows], "\t"), images), tree)
+
+
 @pytest.mark.parametrize("ranks", [("kingdom", "class"), ()])
 def test_a_coco_file_gives_the_ranks_or_the_supercategory(images, tree, tmp_path, ranks):
     kinds = list(CLASSES)
