@@ -44,6 +44,18 @@ def forked():
 
 
 @pytest.fixture
+def may_fork():
+    """Ends tqdm's thread in this process: one that is forked while that thread holds the lock of
+    all bars would wait for it for ever.
+    """
+    from files.bars import tqdm
+
+    if tqdm.monitor is not None:
+        tqdm.monitor.exit()
+        tqdm.monitor = None
+
+
+@pytest.fixture
 def served_python(forked):
     """A program that does what python does with a script, without the seconds that imports take."""
     from forked_scripts import quick_python, serve  # which imports torch

@@ -597,6 +597,7 @@ def _build_slowly(root, files, decoded):
     build_cache(root, files, workers=1)
 
 
+@pytest.mark.usefixtures("may_fork")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_parallel_builders_decode_every_image_once(tmp_path):
     make_folder(tmp_path, {"a": 10})

@@ -132,6 +132,7 @@ def rows_of(left):
     return json.loads((left / "unfinished.json").read_text().split("\n")[1])["now"]["rows"]
 
 
+@pytest.mark.usefixtures("may_fork")
 @pytest.mark.skipif(fork is None, reason="needs fork")
 @pytest.mark.parametrize("stop", [interrupt, kill])
 def test_one_that_is_stopped_again_and_again_ends_in_the_same_bytes(
@@ -339,6 +340,7 @@ def test_a_state_is_written_every_ten_seconds(root, monkeypatch):
     assert 4 <= len(states) <= 6  # a second for each image
 
 
+@pytest.mark.usefixtures("may_fork")
 @pytest.mark.skipif(fork is None, reason="needs fork")
 def test_who_waits_goes_on_when_the_other_process_is_killed(root, monkeypatch, whole, capfd):
     one = fork.Process(target=build, args=(root, monkeypatch, Reading(seconds=0.3)))
