@@ -131,7 +131,8 @@ def _ranks(categories: Collection[Mapping]) -> list[str]:
     names = {key for entry in categories for key in entry if isinstance(entry[key], str)}
     titles = {key: ranks.plain(key) for key in names}
     found = sorted((ranks.RANKS.index(t), key) for key, t in titles.items() if t in ranks.RANKS)
-    return [key for _, key in found]
+    keys = [key for _, key in found]
+    return [] if len(keys) == 1 and ranks.is_kind(keys[0]) else keys
 
 
 def _name(category: Mapping) -> str:

@@ -224,8 +224,9 @@ def _read_large(table: str | os.PathLike, asked: Set[str], boxes: bool) -> Table
                 )
             return range(len(header))
         files = {title for title in header if ranks.plain(title) in FILE_TITLES}
-        # the message of a missing column lists all, and any may hold the names of image files
-        if boxes or not asked.issubset(header) or not files:
+        classes = {*map(ranks.plain, header)} & {*ranks.RANKS, *ranks.LABELS, *ranks.PATHS}
+        # messages of missing columns list all, and any may hold the names of image files
+        if boxes or not (asked.issubset(header) and files and classes):
             return range(len(header))
         used = {*asked, *files, OBJECT, GROUP}
         measures = re.compile(r"(object_(?!annotation_)|sample_|acq_|process_)")

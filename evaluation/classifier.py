@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.from_elsewhere import (
+    as_numbers,
     check_file,
     class_names,
     in_class_order,
@@ -118,7 +119,7 @@ def _from_numpy(file: Path):
 
 def _from_table(file: Path):
     table = read_table("--classifier", file)
-    numbers = table.iloc[:, 1:].apply(pd.to_numeric, errors="coerce")
+    numbers = as_numbers(table, table.columns[1:])
     if numbers.isna().any(axis=None) or not numbers.shape[1]:
         raise ValueError(
             f"--classifier {file}: the first column names the class, all others must be numbers"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.from_elsewhere import (
+    as_numbers,
     check_file,
     class_names,
     in_class_order,
@@ -258,7 +259,7 @@ def _of_columns(flag: str, file: Path, labels: str | None):
         of_labels = next((known[name] for name in LABEL_COLUMNS if name in known), None)
     of_files = next((known[name] for name in FILE_COLUMNS if name in known), None)
     others = [title for title in titles if title not in (of_labels, of_files)]
-    numbers = table[others].apply(pd.to_numeric, errors="coerce")
+    numbers = as_numbers(table, others)
     text = [title for title in others if numbers[title].isna().any()]
     if text:
         row = int(numbers[text[0]].isna().to_numpy().argmax())

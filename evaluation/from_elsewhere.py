@@ -20,6 +20,7 @@ from hierarchies.tree import Path as TreePath
 from hierarchies.tree import parse_path
 
 _DECIMAL = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")  # with a comma for the point
+_COMMAS = "decimal_commas"  # an attribute of tables: whether their numbers may have them
 
 
 def check_file(flag: str, file: str | Path | None) -> None:
@@ -123,10 +124,11 @@ def _read_text_table(file: Path) -> pd.DataFrame:
         delimiter, declared = delimiter_of(first)
         if not declared:
             stream.seek(0)
+        mark = "\t" if file.suffix.lower() == ".tsv" else delimiter
         try:
             table = pd.read_csv(
                 stream,
-                sep="\t" if file.suffix.lower() == ".tsv" else delimiter,
+                sep=mark,
                 keep_default_na=False,
                 low_memory=False,
             )
@@ -134,18 +136,27 @@ def _read_text_table(file: Path) -> pd.DataFrame:
             raise ValueError("it is empty") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for row names
         raise ValueError("its rows have more cells than its first row has titles")
-    return table if delimiter == "," else table.apply(_with_points)
+    table.attrs[_COMMAS] = mark != ","
+    return table
+
+
+def as_numbers(table: pd.DataFrame, titles: Sequence[str]) -> pd.DataFrame:
+    """Columns of `read_table` as numbers, NaN where a cell is none. Decimals may be behind a comma
+    where commas do not part the cells.
+    """
+    columns = table[list(titles)]
+    if table.attrs.get(_COMMAS):
+        columns = columns.apply(_with_points)
+    return columns.apply(pd.to_numeric, errors="coerce")
 
 
 def _with_points(column: pd.Series) -> pd.Series:
     """Numbers of a column that are all written with a decimal comma or none, as R's write.csv2 and
-    spreadsheets in many languages write them; others as they are, such as names of files of more
-    digits than a whole number of pandas has.
+    spreadsheets in many languages write them; others as they are.
     """
     if column.dtype.kind in "biuf":
         return column
-    cells = [str(cell) for cell in column]
-    if all(map(_DECIMAL.fullmatch, cells)) and any("," in cell for cell in cells):
+    if column.map(lambda cell: bool(_DECIMAL.fullmatch(str(cell)))).all():
         return pd.to_numeric(column.str.replace(",", "."))
     return column
 

@@ -143,6 +143,11 @@ def is_foreign(title: str) -> bool:
     return plain(title) != _without_marks(title)
 
 
+def is_kind(title: str) -> bool:
+    """Whether a title is a word for a rank that also says 'kind': alone beside a label no rank."""
+    return _word(_without_marks(title)) in _KINDS
+
+
 def _word(title: str) -> str:
     """A title without accents and without 'name' behind a rank, as in Artname, 科名."""
     word = _folded(title)
@@ -193,11 +198,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
             and _are_numbers(row[position] for row in rows)
         )
     ]
-    if (
-        len(found) == 1
-        and label is not None
-        and _word(_without_marks(header[found[0][0]])) in _KINDS
-    ):
+    if len(found) == 1 and label is not None and is_kind(header[found[0][0]]):
         found = []
     found.sort(key=lambda column: RANKS.index(column[1]))
     epithet = next((titles.index(name) for name in EPITHETS if name in titles), None)

@@ -118,13 +118,18 @@ def test_decimal_commas_are_points_where_commas_do_not_part_cells(tmp_path, sep,
     np.testing.assert_allclose(found.scores, table[["a/b", "a/c", "d"]].to_numpy(), rtol=1e-6)
 
 
-def test_names_of_files_of_many_digits_are_no_decimals(tmp_path):
-    tree = Hierarchy.from_paths([("a",), ("b",)])
+def test_names_of_files_and_classes_are_no_decimals(tmp_path):
+    tree = Hierarchy.from_paths([("0,5",), ("1,2",)])
     names = ["20240115123045123456781", "20240115123045123456782"]
-    lines = ["file;label;a;b", f"{names[0]};a;0,75;0,25", f"{names[1]};b;0,5;0,5"]
+    lines = ["file;label;0,5;1,2", f"{names[0]};0,5;0,75;0,25", f"{names[1]};1,2;0,5;0,5"]
     (tmp_path / "net.csv").write_text("\n".join(lines), "utf-8")
     found = read_predictions(tmp_path / "net.csv", tree, "tree")
-    assert list(found.files) == names
+    assert list(found.files) == names and found.labels.tolist() == [0, 1]
+    (tmp_path / "scores.tsv").write_text("0,5\t1,2\n0,75\t0,25\n0,5\t0,5\n", "utf-8")
+    (tmp_path / "labels.csv").write_text("label;seen\n1,2;a\n0,5;a\n", "utf-8")
+    labels = str(tmp_path / "labels.csv")
+    found = read_predictions(tmp_path / "scores.tsv", tree, "tree", labels=labels)
+    assert found.labels.tolist() == [1, 0]
 
 
 def test_scores_are_told_from_probabilities():

@@ -135,6 +135,14 @@ def test_a_column_of_image_files_of_an_export_of_ecotaxa_is_no_measure(
     check_same(read_table(write(tmp_path / "export.tsv", [titles, *rows], "\t"), images), tree)
 
 
+def test_columns_of_an_export_of_ecotaxa_without_a_known_class_are_all_listed(tmp_path):
+    titles = ["img_file_name", "object_annotation_status", "object_kind"]
+    table = write(tmp_path / "export.tsv", [titles, ["a.png", "validated", "egg"]], "\t")
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ValueError, match="no column is known to hold classes.*'object_kind'"):
+        read_table(table, tmp_path)
+
+
 @pytest.mark.parametrize("ranks", [("kingdom", "class"), ()])
 def test_a_coco_file_gives_the_ranks_or_the_supercategory(images, tree, tmp_path, ranks):
     kinds = list(CLASSES)
@@ -345,8 +353,12 @@ def coco_of(tmp_path):
             [{"name": n, "Genus": g, "Family": "F"} for n, g in ("aG", "bG", ("c", None))],
             [("G", "a"), ("G", "b"), ("c",)],
         ),
+        (
+            [{"name": n, "supercategory": s, "genre": g} for n, s, g in ("aXg", "bXh", "cYh")],
+            [("X", "a"), ("X", "b"), ("Y", "c")],
+        ),
     ],
-    ids=["a tree of supercategories", "none and the own name", "capitals"],
+    ids=["a tree of supercategories", "none and the own name", "capitals", "a kind"],
 )
 def test_what_is_above_a_category_of_a_coco_file(coco_of, categories, paths):
     assert sorted(coco_of(coco(categories)).hierarchy.class_paths) == sorted(paths)
