@@ -25,7 +25,7 @@ class NoNetwork(OSError):
 
 def is_found(url: str) -> bool:
     """Whether the host of a URL has an address, or is asked through a proxy, which knows better."""
-    if getproxies():
+    if set(getproxies()) - {"no"}:  # which names the hosts that no proxy is for
         return True
     try:
         return bool(socket.getaddrinfo(_host(url), None))
@@ -51,13 +51,17 @@ def check_hub(repository: str, *files: str) -> None:
     """Looks whether one of the files of a repository, "owner/name" or "owner/name@revision", can be
     had.
 
-    Raises: NoNetwork: If none is in the cache, and the hub is not found.
+    Raises: OSError: If none is in the cache, and the hub is not found or HF_HUB_OFFLINE is set.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
     repository, _, revision = repository.partition("@")
     at_hand = (try_to_load_from_cache(repository, one, revision=revision or None) for one in files)
-    if not any(isinstance(path, str) for path in at_hand) and not is_found(constants.ENDPOINT):
+    if any(isinstance(path, str) for path in at_hand):
+        return
+    if constants.HF_HUB_OFFLINE:
+        raise OSError("HF_HUB_OFFLINE is set, and the hub's cache does not have them")
+    if not is_found(constants.ENDPOINT):
         raise NoNetwork(constants.ENDPOINT)
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from files.text import printable, shortened
-from models.fetching import NoNetwork, check_hub, hub_cache, not_waiting_for_the_hub
+from models.fetching import check_hub, hub_cache, not_waiting_for_the_hub
 from registry import Option, switch
 
 LEGACY_STEM = Option(
@@ -169,7 +169,7 @@ class TimmNetwork:
         file = self._configuration.hf_hub_filename or "model.safetensors"
         try:
             check_hub(repository, file, "pytorch_model.bin")
-        except NoNetwork as error:
+        except OSError as error:
             raise RuntimeError(self._not_had(error)) from error
 
     def _not_had(self, error: Exception) -> str:

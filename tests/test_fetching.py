@@ -78,6 +78,21 @@ def test_a_proxy_is_asked_in_its_own_way(monkeypatch):
     check_weights("resnet18")
 
 
+def test_hosts_that_no_proxy_is_for_are_not_a_proxy(monkeypatch):
+    monkeypatch.setattr(fetching, "getproxies", lambda: {"no": "localhost"})
+    with pytest.raises(RuntimeError, match="finds no address of huggingface.co"):
+        check_weights(NAME)
+
+
+def test_a_hub_that_must_not_be_asked_is_not_waited_for(monkeypatch, request):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(fetching, "is_found", lambda url: True)
+    with pytest.raises(RuntimeError, match="HF_HUB_OFFLINE is set.* --weights"):
+        check_weights(NAME)
+    request.getfixturevalue("cached")
+    check_weights(NAME)
+
+
 def test_a_run_is_refused_before_its_images_are_read(tmp_path, capsys):
     make_learnable_folder(tmp_path / "images", ("a", "b"), 4)
     flags = ("--backbone", "resnet18", "--method", "DR")
