@@ -132,7 +132,8 @@ def _ranks(categories: Collection[Mapping]) -> list[str]:
     titles = {key: ranks.plain(key) for key in names}
     found = sorted((ranks.RANKS.index(t), key) for key, t in titles.items() if t in ranks.RANKS)
     keys = [key for _, key in found]
-    return [] if len(keys) == 1 and ranks.is_kind(keys[0]) else keys
+    doubtful = ranks.kinds(keys, named=True)
+    return [key for key in keys if key not in doubtful]
 
 
 def _name(category: Mapping) -> str:

@@ -86,9 +86,10 @@ _PREFIXES = {
     "super": "super über ueber sopra over 总 總 上",
     "infra": "infra 下",
 }
-# words for a rank that also say 'kind' (of sample, of image): a rank beside another one only, or
-# where nothing else says the class
+# words for a rank that also say 'kind' (of sample, of image), see `kinds`; and ranks that other
+# languages call as English does
 _KINDS = "art genre genero genere soort".split()
+_SHARED = "phylum genus".split()
 
 
 class Columns(NamedTuple):
@@ -143,8 +144,22 @@ def is_foreign(title: str) -> bool:
     return plain(title) != _without_marks(title)
 
 
-def is_kind(title: str) -> bool:
-    """Whether a title is a word for a rank that also says 'kind': alone beside a label no rank."""
+def kinds(titles: Sequence[str], named: bool) -> set[str]:
+    """Those of the titles of ranks that more likely say 'kind': beside ranks in English or a label,
+    and no other rank in their own language.
+
+    Args:
+        titles: Of ranks.
+        named: Whether another column is a label.
+    """
+    found = {title for title in titles if _is_kind(title)}
+    others = [title for title in titles if title not in found]
+    if any(map(is_foreign, others)) or (others and {*map(plain, others)} <= {*_SHARED}):
+        return set()
+    return found if others or named else set()
+
+
+def _is_kind(title: str) -> bool:
     return _word(_without_marks(title)) in _KINDS
 
 
@@ -198,8 +213,8 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
             and _are_numbers(row[position] for row in rows)
         )
     ]
-    if len(found) == 1 and label is not None and is_kind(header[found[0][0]]):
-        found = []
+    doubtful = kinds([header[position] for position, _ in found], label is not None)
+    found = [(position, title) for position, title in found if header[position] not in doubtful]
     found.sort(key=lambda column: RANKS.index(column[1]))
     epithet = next((titles.index(name) for name in EPITHETS if name in titles), None)
     known = {*LABELS, *CHILDREN, *PARENTS, *_OTHER}
@@ -208,7 +223,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
         for position, title in enumerate(titles)
         if title in known
         or re.search(r"(id|key|url)$", title)
-        or (title in RANKS and (position, title) not in found)
+        or (title in RANKS and (position, title) not in found and not _is_kind(header[position]))
     }
     return Columns(tuple(found), epithet, label, frozenset(others - {label}))
 

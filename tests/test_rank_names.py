@@ -227,6 +227,10 @@ def test_a_word_in_two_languages_or_for_a_kind_or_of_numbers_is_no_rank():
     assert both.ranks == ((1, "order"), (3, "family")) and both.others == {0, 2}
     assert found("Label Art") == [] and found("Art") == ["species"]
     assert found("Label Gattung Art") == ["genus", "species"]
+    assert found("Genus Art") == ["genus", "species"] and found("genre art") == ["genus", "species"]
+    assert found("class genus art") == ["class", "genus"]
+    assert found("art family name") == ["family"] and found("label class genre") == ["class"]
+    assert ranks.columns(["art", "species"]) == ranks.columns(["use", "species"])
     assert found("Familie Art", [["Temoridae", "1,5"], ["Calanidae", "2"]]) == ["family"]
     assert (
         ranks.plain("Nom scientifique") == "scientificname" and ranks.plain("Étiquette") == "label"
