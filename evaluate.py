@@ -402,7 +402,7 @@ def _check_scores(parser: Parser, args: argparse.Namespace) -> None:
         if name is not None and (name.startswith(".") or not is_portable(name)):
             parser.error(
                 f"{name!r} becomes the name of a folder on any system: leave out {FORBIDDEN}, a '.'"
-                " at an end, and names such as aux and nul"
+                " or a space at an end, and names such as aux and nul"
             )
 
 

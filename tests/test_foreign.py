@@ -203,6 +203,7 @@ def test_flags_that_do_not_go_together_are_refused(tmp_path, call, capsys, tree_
         (["--scores", "x.csv", "--hierarchy", "t", "--tree"], "--tree has no meaning with"),
         (["RUN", "--scores", "x.csv", "--hierarchy", "t"], "leave out RUN"),
         (["--scores", "x.csv", "--hierarchy", "t", "--name", "a/b"], "name of a folder"),
+        (["--scores", "x.csv", "--hierarchy", "t", "--name", "a "], "or a space at an end"),
     ):
         status, _, err = run_main(evaluate.main, capsys, *argv)
         assert status == 2 and words in err
