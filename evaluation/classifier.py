@@ -118,7 +118,7 @@ def _from_numpy(file: Path):
 
 
 def _from_table(file: Path):
-    table = read_table("--classifier", file)
+    table = read_table("--classifier", file, lambda titles: titles[:1])
     numbers = as_numbers(table, table.columns[1:])
     if numbers.isna().any(axis=None) or not numbers.shape[1]:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation.from_elsewhere import (
+    as_labels,
     as_numbers,
     check_file,
     class_names,
@@ -251,13 +252,16 @@ def _of_arrays(flag: str, file: Path, labels: str | None):
 
 
 def _of_columns(flag: str, file: Path, labels: str | None):
-    table = read_table(flag, file)
+    def of_names(titles: Sequence[str]) -> tuple[str | None, str | None]:
+        """The columns of labels and of files."""
+        of_labels = labels if labels in titles else None
+        if labels is None:
+            of_labels = _titled(titles, LABEL_COLUMNS)
+        return of_labels, _titled(titles, FILE_COLUMNS)
+
+    table = read_table(flag, file, lambda titles: filter(None, of_names(titles)))
     titles = list(table.columns)
-    known = {title.strip().lower(): title for title in titles}
-    of_labels = labels if labels in titles else None
-    if labels is None:
-        of_labels = next((known[name] for name in LABEL_COLUMNS if name in known), None)
-    of_files = next((known[name] for name in FILE_COLUMNS if name in known), None)
+    of_labels, of_files = of_names(titles)
     others = [title for title in titles if title not in (of_labels, of_files)]
     numbers = as_numbers(table, others)
     text = [title for title in others if numbers[title].isna().any()]
@@ -268,7 +272,7 @@ def _of_columns(flag: str, file: Path, labels: str | None):
             " every column but those of labels and files must be the score of a class, which all"
             " classes must have"
         )
-    truths = None if of_labels is None else table[of_labels].to_numpy()
+    truths = None if of_labels is None else as_labels(table[of_labels])
     files = None if of_files is None else table[of_files].astype(str).to_numpy()
     return numbers.to_numpy(np.float64), [parse_path(name) for name in others], truths, files
 
@@ -287,16 +291,12 @@ def _read_labels(
     check_file(flag, path)
     if path.suffix.lower() == ".npy":
         return read_arrays(flag, path)[""], []
-    table = read_table(flag, path)
-    known = {str(title).strip().lower(): title for title in table.columns}
-    column = next((known[name] for name in LABEL_COLUMNS if name in known), None)
-    if column is None and len(table.columns) == 1:
-        column = table.columns[0]
+    table = read_table(flag, path, lambda titles: filter(None, _of_labels(titles)))
+    column, of_files = _of_labels(table.columns)
     if column is None:
         raise ValueError(f"{flag} {path}: none of its columns is called {', '.join(LABEL_COLUMNS)}")
-    of_files = next((known[name] for name in FILE_COLUMNS if name in known), None)
     if of_files is None:
-        return table[column].to_numpy(), []
+        return as_labels(table[column]), []
     named = table.assign(name=table[of_files].astype(str)).groupby("name", sort=False)[column]
     several = named.nunique()
     if (several > 1).any():
@@ -312,7 +312,19 @@ def _read_labels(
         )
     others = len(by_file) - len(files)
     note = f"{others} of the {len(by_file)} images of {flag} have no scores: they are not measured"
-    return by_file.loc[files].to_numpy(), [note] if others else []
+    return as_labels(by_file.loc[files]), [note] if others else []
+
+
+def _of_labels(titles: Sequence[str]) -> tuple[str | None, str | None]:
+    """The columns of labels and of files in a table of labels."""
+    alone = titles[0] if len(titles) == 1 else None
+    return _titled(titles, LABEL_COLUMNS) or alone, _titled(titles, FILE_COLUMNS)
+
+
+def _titled(titles: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column that is called by the first of these names that one has."""
+    known = {title.strip().lower(): title for title in titles}
+    return next((known[name] for name in names if name in known), None)
 
 
 def _class_numbers(

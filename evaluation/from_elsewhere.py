@@ -3,7 +3,7 @@ classes, brought into the order of a class tree.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from hierarchies.rows import delimiter_of
 from hierarchies.tree import Path as TreePath
 from hierarchies.tree import parse_path
 
+# up to 15 digits, of which a float holds each, and none that begin with a zero: names, such as 007
+_WHOLE = re.compile(r"\s*-?(0|[1-9]\d{0,14})(\.0*)?\s*")
 _DECIMAL = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")  # with a comma for the point
 _COMMAS = "decimal_commas"  # an attribute of tables: whether their numbers may have them
 
@@ -88,9 +90,13 @@ def class_names(arrays: dict[str, np.ndarray]) -> list[TreePath] | None:
     return [parse_path(str(name)) for name in names.tolist()]
 
 
-def read_table(flag: str, file: Path) -> pd.DataFrame:
+def read_table(flag: str, file: Path, names: Callable[[list[str]], Iterable[str]]) -> pd.DataFrame:
     """A .csv (whatever stands between its cells), .tsv or .parquet, all titles as text. A cell NA
     is the text 'NA', as a class may be called.
+
+    Args:
+        names: Titles -> those of columns that may hold names, which stay as they are written: 007
+            is not 7.
 
     Raises: ValueError: If it cannot be read.
     """
@@ -98,7 +104,7 @@ def read_table(flag: str, file: Path) -> pd.DataFrame:
         if file.suffix.lower() == ".parquet":
             table = pd.read_parquet(file)
         else:
-            table = _read_text_table(file)
+            table = _read_text_table(file, names)
     except ImportError:
         raise ValueError(
             f"{flag} {file}: reading parquet needs the package pyarrow; install it, or save a .csv"
@@ -116,28 +122,33 @@ def read_table(flag: str, file: Path) -> pd.DataFrame:
     return table
 
 
-def _read_text_table(file: Path) -> pd.DataFrame:
+def _read_text_table(file: Path, names: Callable[[list[str]], Iterable[str]]) -> pd.DataFrame:
     with open(file, "rb") as stream:
         marked = stream.read(2) in (b"\xff\xfe", b"\xfe\xff")
     with open(file, encoding="utf-16" if marked else "utf-8-sig", newline="") as stream:
         first = stream.readline()
         delimiter, declared = delimiter_of(first)
-        if not declared:
-            stream.seek(0)
+        start = stream.tell() if declared else 0
         mark = "\t" if file.suffix.lower() == ".tsv" else delimiter
+        options = {"sep": mark, "keep_default_na": False, "low_memory": False}
         try:
-            table = pd.read_csv(
-                stream,
-                sep=mark,
-                keep_default_na=False,
-                low_memory=False,
-            )
+            stream.seek(start)
+            titles = [str(title) for title in pd.read_csv(stream, nrows=0, **options).columns]
+            stream.seek(start)
+            table = pd.read_csv(stream, dtype=dict.fromkeys(names(titles), str), **options)
         except pd.errors.EmptyDataError:
             raise ValueError("it is empty") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for row names
         raise ValueError("its rows have more cells than its first row has titles")
     table.attrs[_COMMAS] = mark != ","
     return table
+
+
+def as_labels(column: pd.Series) -> np.ndarray:
+    """Labels of a column of names as numbers, where all are written as whole numbers are."""
+    if column.dtype.kind in "biuf" or not all(_WHOLE.fullmatch(str(cell)) for cell in column):
+        return column.to_numpy()
+    return pd.to_numeric(column).to_numpy()
 
 
 def as_numbers(table: pd.DataFrame, titles: Sequence[str]) -> pd.DataFrame:

@@ -232,6 +232,23 @@ def numbered(labels, titles=("11", "7", "30")):
     return pd.DataFrame(scores, columns=titles).assign(label=labels)
 
 
+@pytest.mark.parametrize("separate", [False, True], ids=["a column", "a file"])
+def test_labels_with_zeros_before_them_are_names(tmp_path, separate):
+    """Read as numbers, 001 and 002 would be the columns 1 and 2, counted from 0."""
+    tree = Hierarchy.from_paths([("a", "000"), ("a", "001"), ("b", "002")])
+    table = numbered(["001", "002", "001"], ("001", "002", "000"))
+    table["file"] = files = ["007", "7", "08"]
+    file, labels = tmp_path / "net.csv", tmp_path / "labels.csv"
+    if separate:
+        table[["label", "file"]][::-1].to_csv(labels, index=False)
+        table = table.drop(columns="label")
+    table.to_csv(file, index=False)
+    found = read_predictions(file, tree, "tree", str(labels) if separate else None)
+    assert found.labels.tolist() == [1, 2, 1] and found.files.tolist() == files
+    numbered([0, 1, 2], ("001", "002", "000")).to_csv(file, index=False)  # numbers of columns
+    assert read_predictions(file, tree, "tree").labels.tolist() == [1, 2, 0]
+
+
 @pytest.mark.parametrize(
     "labels, classes",
     [
