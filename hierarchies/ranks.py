@@ -86,9 +86,9 @@ _PREFIXES = {
     "super": "super über ueber sopra over 总 總 上",
     "infra": "infra 下",
 }
-# words for a rank that also say 'kind' (of sample, of image), see `kinds`; and ranks that other
-# languages call as English does
-_KINDS = "art genre genero genere soort".split()
+# words for a rank that also say 'kind' (of sample, of image), 'strain' or 'sequence', see `kinds`;
+# and ranks that other languages call as English does
+_KINDS = "art genre genero genere soort stamm stam orden ordem orde filo".split()
 _SHARED = "phylum genus".split()
 
 
@@ -156,7 +156,8 @@ def kinds(titles: Sequence[str], named: bool) -> set[str]:
     others = [title for title in titles if title not in found]
     if any(map(is_foreign, others)) or (others and {*map(plain, others)} <= {*_SHARED}):
         return set()
-    return found if others or named else set()
+    alone = len({plain(title) for title in found}) < 2
+    return found if others or (named and alone) else set()
 
 
 def _is_kind(title: str) -> bool:
@@ -203,11 +204,18 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
     foreign = {position for position, title in enumerate(header) if is_foreign(title)}
     own = {title for position, title in enumerate(titles) if position not in foreign}
     label = next((titles.index(name) for name in LABELS if name in titles), None)
+    # of one rank in two other languages the second
+    doubled = {
+        position
+        for position in foreign
+        if titles[position] not in own and titles.index(titles[position]) < position
+    }
     found = [
         (position, title)
         for position, title in enumerate(titles)
         if title in RANKS
-        and not (position in foreign and title in own)  # the same rank in two languages
+        and not (position in foreign and title in own)  # the same rank in English
+        and position not in doubled
         and not (
             (position in foreign or title in _AMBIGUOUS)
             and _are_numbers(row[position] for row in rows)
@@ -223,7 +231,11 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
         for position, title in enumerate(titles)
         if title in known
         or re.search(r"(id|key|url)$", title)
-        or (title in RANKS and (position, title) not in found and not _is_kind(header[position]))
+        or (
+            title in RANKS
+            and (position, title) not in found
+            and (position in doubled or not _is_kind(header[position]))
+        )
     }
     return Columns(tuple(found), epithet, label, frozenset(others - {label}))
 

@@ -231,6 +231,12 @@ def test_a_word_in_two_languages_or_for_a_kind_or_of_numbers_is_no_rank():
     assert found("class genus art") == ["class", "genus"]
     assert found("art family name") == ["family"] and found("label class genre") == ["class"]
     assert ranks.columns(["art", "species"]) == ranks.columns(["use", "species"])
+    assert ranks.columns(["species", "art"]) == ranks.columns(["species", "use"])
+    assert found("name Stamm") == [] and found("species stam") == ["species"]  # of bacteria
+    assert found("Stamm Art") == ["phylum", "species"]
+    assert found("etiqueta Filo Orden Género") == ["phylum", "order", "genus"]
+    twice = ranks.columns("Familie Familia Gattung Género".split())
+    assert twice.ranks == ((0, "family"), (2, "genus")) and twice.others == {1, 3}
     assert found("Familie Art", [["Temoridae", "1,5"], ["Calanidae", "2"]]) == ["family"]
     assert (
         ranks.plain("Nom scientifique") == "scientificname" and ranks.plain("Étiquette") == "label"
