@@ -11,6 +11,8 @@ from urllib.request import getproxies
 
 import torch
 
+PATIENCE = 5.0  # seconds that a host may take to answer
+
 
 class NoNetwork(OSError):
     """Where weights are asked for that no cache holds.
@@ -20,17 +22,23 @@ class NoNetwork(OSError):
     """
 
     def __init__(self, url: str):
-        super().__init__(f"this machine finds no address of {_host(url)}: is there a network?")
+        host = urlparse(url).hostname
+        super().__init__(f"this machine does not reach {host}: is there a network?")
 
 
-def is_found(url: str) -> bool:
-    """Whether the host of a URL has an address, or is asked through a proxy, which knows better."""
+def is_reached(url: str) -> bool:
+    """Whether the host of a URL takes a connection, or is asked through a proxy, which knows
+    better. Nodes of clusters often find addresses of a network that they have no way to.
+    """
     if set(getproxies()) - {"no"}:  # which names the hosts that no proxy is for
         return True
+    parts = urlparse(url)
     try:
-        return bool(socket.getaddrinfo(_host(url), None))
+        port = parts.port or {"http": 80}.get(parts.scheme, 443)
+        socket.create_connection((parts.hostname, port), timeout=PATIENCE).close()
     except OSError:
         return False
+    return True
 
 
 def torch_file(url: str) -> Path:
@@ -51,7 +59,7 @@ def check_hub(repository: str, *files: str) -> None:
     """Looks whether one of the files of a repository, "owner/name" or "owner/name@revision", can be
     had.
 
-    Raises: OSError: If none is in the cache, and the hub is not found or HF_HUB_OFFLINE is set.
+    Raises: OSError: If none is in the cache, and the hub is not reached or HF_HUB_OFFLINE is set.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
@@ -61,13 +69,13 @@ def check_hub(repository: str, *files: str) -> None:
         return
     if constants.HF_HUB_OFFLINE:
         raise OSError("HF_HUB_OFFLINE is set, and the hub's cache does not have them")
-    if not is_found(constants.ENDPOINT):
+    if not is_reached(constants.ENDPOINT):
         raise NoNetwork(constants.ENDPOINT)
 
 
 @contextmanager
 def not_waiting_for_the_hub() -> Iterator[None]:
-    """Asks the hub's cache alone where the hub is not found: its library would ask again for a
+    """Asks the hub's cache alone where the hub is not reached: its library would ask again for a
     minute, for weights that are in the cache, too.
 
     Raises: NoNetwork: If the cache does not suffice then.
@@ -75,7 +83,7 @@ def not_waiting_for_the_hub() -> Iterator[None]:
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    if constants.HF_HUB_OFFLINE or is_found(constants.ENDPOINT):
+    if constants.HF_HUB_OFFLINE or is_reached(constants.ENDPOINT):
         yield
         return
     constants.HF_HUB_OFFLINE = True
@@ -85,7 +93,3 @@ def not_waiting_for_the_hub() -> Iterator[None]:
         raise NoNetwork(constants.ENDPOINT) from error
     finally:
         constants.HF_HUB_OFFLINE = False
-
-
-def _host(url: str) -> str | None:
-    return urlparse(url).hostname

@@ -168,7 +168,7 @@ class TimmNetwork:
             return
         file = self._configuration.hf_hub_filename or "model.safetensors"
         try:
-            check_hub(repository, file, "pytorch_model.bin")
+            check_hub(repository, file, "pytorch_model.bin", "open_clip_model.safetensors")
         except OSError as error:
             raise RuntimeError(self._not_had(error)) from error
 

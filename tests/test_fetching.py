@@ -50,12 +50,12 @@ def test_weights_in_the_hubs_cache_are_taken_without_asking_the_network(cached):
 
 @pytest.mark.parametrize("name, host", [(NAME, "huggingface.co"), ("resnet18", "pytorch.org")])
 def test_weights_that_no_cache_has_are_refused_at_once(name, host):
-    with pytest.raises(RuntimeError, match=f"finds no address of .*{host}.* --weights"):
+    with pytest.raises(RuntimeError, match=f"does not reach .*{host}.* --weights"):
         check_weights(name)
 
 
 def test_a_network_on_the_hub_that_no_cache_has_is_not_waited_for():
-    with pytest.raises(RuntimeError, match="finds no address of huggingface.co.* --weights"):
+    with pytest.raises(RuntimeError, match="does not reach huggingface.co.* --weights"):
         build_backbone(NAME, channels=3)
     assert constants.HF_HUB_OFFLINE is False
 
@@ -66,6 +66,18 @@ def test_weights_in_the_cache_of_torch_are_at_hand(tmp_path):
     file.parent.mkdir(parents=True)
     file.write_bytes(b"weights")
     check_weights("resnet18")
+
+
+def test_a_host_that_takes_no_connection_is_not_reached(monkeypatch):
+    """As of the nodes of a cluster, which find its address."""
+    monkeypatch.undo()
+    monkeypatch.setattr(fetching, "getproxies", dict)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/models"
+        assert not fetching.is_reached(url)
+        server.listen()
+        assert fetching.is_reached(url)
 
 
 def test_a_network_without_pretrained_weights_needs_none():
@@ -80,13 +92,13 @@ def test_a_proxy_is_asked_in_its_own_way(monkeypatch):
 
 def test_hosts_that_no_proxy_is_for_are_not_a_proxy(monkeypatch):
     monkeypatch.setattr(fetching, "getproxies", lambda: {"no": "localhost"})
-    with pytest.raises(RuntimeError, match="finds no address of huggingface.co"):
+    with pytest.raises(RuntimeError, match="does not reach huggingface.co"):
         check_weights(NAME)
 
 
 def test_a_hub_that_must_not_be_asked_is_not_waited_for(monkeypatch, request):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(fetching, "is_found", lambda url: True)
+    monkeypatch.setattr(fetching, "is_reached", lambda url: True)
     with pytest.raises(RuntimeError, match="HF_HUB_OFFLINE is set.* --weights"):
         check_weights(NAME)
     request.getfixturevalue("cached")
@@ -97,7 +109,7 @@ def test_a_run_is_refused_before_its_images_are_read(tmp_path, capsys):
     make_learnable_folder(tmp_path / "images", ("a", "b"), 4)
     flags = ("--backbone", "resnet18", "--method", "DR")
     status = train_small(tmp_path / "images", tmp_path / "record", *flags)[0]
-    assert status == 2 and "finds no address" in capsys.readouterr().err
+    assert status == 2 and "does not reach" in capsys.readouterr().err
     assert not (tmp_path / "record").exists()
     assert [
         path.name for path in (tmp_path / "images").iterdir() if path.name.startswith(".")
