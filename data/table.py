@@ -19,7 +19,7 @@ from hierarchies import ranks
 from hierarchies.draft import place
 from hierarchies.rows import Row, Table, read_rows
 from hierarchies.tables import paths_of_rows
-from hierarchies.texts import read_lines
+from hierarchies.texts import check_size, read_lines
 
 FILE_TITLES = (
     "file filename filepath image imagepath imagefile imagename imgfilename imgfile img path"
@@ -217,11 +217,7 @@ def _read_large(table: str | os.PathLike, asked: Set[str], boxes: bool) -> Table
 
     def wanted(header: list[str]) -> Iterable[int]:
         if STATUS not in header:
-            if size > MOST_BYTES:
-                raise ValueError(
-                    f"{table} has {size / 2**20:.0f} MB, more than is read ({MOST_BYTES >> 20} MB"
-                    " at most): cut it to the columns that are used: file, class, split, group"
-                )
+            check_size(table, MOST_BYTES)
             return range(len(header))
         files = {title for title in header if ranks.plain(title) in FILE_TITLES}
         classes = {*map(ranks.plain, header)} & {*ranks.RANKS, *ranks.LABELS, *ranks.PATHS}

@@ -40,7 +40,7 @@ def read_text(file: str | os.PathLike, most: int = MAX_BYTES) -> str:
     Raises: ValueError: If it is not a regular file, larger than that or not text in UTF-8 or
     marked UTF-16. OSError: If it cannot be read.
     """
-    _check_size(file, most)
+    check_size(file, most)
     with open(file, "rb") as stream:
         content = stream.read(most + 1)
     encoding = _encoding(content, file)
@@ -65,7 +65,7 @@ def read_lines(
 
     Raises: As `read_text`, some of it only where it comes to the place.
     """
-    _check_size(file, most)
+    check_size(file, most)
     with open(file, "rb") as stream:
         start = stream.read(_START)
         encoding = _encoding(start, file)
@@ -82,15 +82,17 @@ def read_lines(
             raise _not_text(file, _undecodable_line(file, encoding), encoding, error) from error
 
 
-def _check_size(file: str | os.PathLike, most: int) -> None:
+def check_size(file: str | os.PathLike, most: int) -> None:
+    """Raises: ValueError: If a file is no regular one, or has more than this number of bytes."""
     size = check_regular(file)
     if size > most:
-        what = "than any class tree needs", "groups that hold your classes"
-        if most > MAX_BYTES:
-            what = "than is read at once", "columns that are used: file, class, split, group"
+        # what is read with the limit of a class tree is one, or lists as short as one
+        table = most > MAX_BYTES
+        needed = "is read" if table else "any class tree needs"
+        kept = "columns that are used: file, class, split, group"
         raise ValueError(
-            f"{file} has {size / 2**20:.0f} MB, more {what[0]} ({most >> 20} MB at most): cut it to"
-            f" the {what[1]}"
+            f"{file} has {size / 2**20:.0f} MB, more than {needed} ({most >> 20} MB at most): cut"
+            f" it to the {kept if table else 'groups that hold your classes'}"
         )
 
 

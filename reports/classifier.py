@@ -2,10 +2,13 @@
 the class tree.
 """
 
+import hashlib
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from evaluation import classifier, files
@@ -13,9 +16,11 @@ from evaluation.from_elsewhere import read_class_tree
 from figures import FIGURES, Subject, render
 from files.text import encoded, for_people
 from files.writing import write_whole
+from hierarchies.tree import Hierarchy
 from reports.single_runs import print_measures
 
 TABLE = "class_vectors.csv"
+MADE_OF = "made_of.json"  # what the files beside it are of
 # measures of class vectors alone that are printed beside the main ones
 PRINTED = ("W/corr_p", "W/corr_elementwise", "W/cophenetic", "W/upgma_recovered", "W/p@1_level1")
 
@@ -58,7 +63,14 @@ def show(
         print(texts.get("trees.txt", "note: --tree: no tree can be learned of so few classes"))
     sys.stdout.flush()  # of many classes the tanglegram takes longer than all that is above
     folder = Path(record, "classifiers", Path(which).stem)
+    made_of = _made_of(found.vectors, tree, distance)
+    if _are_of_others(folder, made_of):
+        print(
+            f"note: {folder} held what another classifier, tree or --distance gave, which this"
+            " replaces: to keep both, give each a --record of its own"
+        )
     for name, text in {
+        MADE_OF: made_of,
         **texts,
         TABLE: for_people(measures).to_csv(index=False, lineterminator="\n"),
     }.items():
@@ -75,3 +87,16 @@ def show(
         written.append("a tanglegram")
     print(f"wrote {', '.join(written)} into {folder}")
     return 0
+
+
+def _made_of(vectors: np.ndarray, tree: Hierarchy, distance: str) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(vectors, dtype=np.float64).tobytes()).hexdigest()
+    return json.dumps({"class_vectors": digest, "tree": tree.digest, "distance": distance})
+
+
+def _are_of_others(folder: Path, made_of: str) -> bool:
+    """Whether the folder says that it is of other class vectors, another tree or distance."""
+    try:
+        return (folder / MADE_OF).read_text("utf-8") != made_of
+    except (OSError, ValueError):
+        return False

@@ -3,6 +3,7 @@
 python scripts/measures.py
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -60,5 +61,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE)

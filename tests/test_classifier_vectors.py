@@ -59,6 +59,18 @@ def test_measures_trees_and_a_tanglegram_are_written(tmp_path, call):
     assert status == 0 and "corr_p" not in out and "W_upgma" in out
 
 
+def test_results_of_another_classifier_of_one_name_are_not_replaced_without_a_word(tmp_path, call):
+    for folder, vectors in (("a", VECTORS), ("b", VECTORS[::-1])):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "net.npy", vectors)
+    said = []
+    for folder, *flags in (("a",), ("a",), ("b",), ("b", "--distance", "arccos")):
+        status, out, _ = call(tmp_path / folder / "net.npy", *flags)
+        said.append("which this replaces" in out)
+        assert status == 0
+    assert said == [False, False, True, True]
+
+
 def test_vectors_are_found_in_every_kind_of_file(tmp_path):
     order = np.array([6, 0, 3, 1, 2, 5, 4])
     np.savez(tmp_path / "net.npz", weight=VECTORS[order], classes=np.array(NAMES)[order])
