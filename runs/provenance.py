@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -36,6 +37,27 @@ def provenance() -> dict:
             "cores": os.cpu_count(),
         },
     }
+
+
+def differences(before: Mapping, device: str) -> list[str]:
+    """What a run was begun with (its config.json) and is now done with, where that differs and may
+    change its numbers: the code, packages, the processor and the device.
+    """
+    now = provenance()
+    was = {**_mapping(before.get("versions")), "revision": before.get("git")}
+    was |= {"processor": _mapping(before.get("machine")).get("processor")}
+    was |= {"device": before.get("device")}
+    new = {**now["versions"], "revision": now["git"], "processor": now["machine"]["processor"]}
+    new |= {"device": device}
+    return [
+        f"{name} {was[name]} -> {value}"
+        for name, value in new.items()
+        if was.get(name) not in (None, "unknown", value) and value != "unknown"
+    ]
+
+
+def _mapping(value: object) -> Mapping:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _version(package: str) -> str:

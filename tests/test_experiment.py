@@ -11,6 +11,7 @@ from images import ODD_CLASSES, make_learnable_folder
 from trained import train_small
 
 import train
+from runs import provenance
 from runs.folder import Run
 from training import identity, loop, start
 
@@ -179,6 +180,37 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(run, monkeypatch, options,
     assert (
         status == 0 and {name: (record.folder / name).read_bytes() for name in RESULTS} == expected
     )
+
+
+def test_a_run_resumed_by_other_code_says_that_its_numbers_may_differ(run, monkeypatch):
+    _, record = run("--epochs", "1")
+    (record.folder / "metrics.csv").unlink()
+    run("--epochs", "1", "--resume")
+    log = record.folder / "log.txt"
+    assert "resumed after" in log.read_text("utf-8") and "otherwise" not in log.read_text("utf-8")
+    (record.folder / "metrics.csv").unlink()
+    monkeypatch.setattr(provenance, "_git_revision", lambda: "a later one")
+    run("--epochs", "1", "--resume")
+    assert "-> a later one): its numbers may not be those" in log.read_text("utf-8")
+
+
+def test_what_a_run_is_resumed_with_is_compared_where_both_are_known():
+    now = provenance.provenance()
+    assert provenance.differences({**now, "device": "CPU"}, "CPU") == []
+    before = {
+        **now,
+        "versions": {**now["versions"], "torch": "2.0.1"},
+        "machine": {"processor": "z80"},
+        "git": "unknown",
+        "device": "NVIDIA H200",
+    }
+    assert provenance.differences(before, "CPU") == [
+        f"torch 2.0.1 -> {now['versions']['torch']}",
+        f"processor z80 -> {now['machine']['processor']}",
+        "device NVIDIA H200 -> CPU",
+    ]
+    # of an earlier version of the project, which did not record it
+    assert provenance.differences({"device": "CPU"}, "CPU") == []
 
 
 def test_a_finished_run_is_not_run_again(run, monkeypatch, capsys):

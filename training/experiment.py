@@ -22,7 +22,7 @@ from options import argument_files, command_line
 from runs.files import ARRAYS, FORMAT, STARTED_FROM, RunError
 from runs.folder import Bystander, Run
 from runs.mlflow_log import Tracker, check_uri, without_secrets
-from runs.provenance import provenance
+from runs.provenance import differences, provenance
 from training import identity, loop
 from training.devices import Devices, choose_devices, count_gpus, lacks_memory
 from training.epoch_stats import Diverged
@@ -332,6 +332,11 @@ def _resume(record: Run, training: TrainingState) -> None:
     record.write_epochs(training.history)
     after = f"epoch {training.epoch} of {training.options['epochs']}"
     record.log(f"resumed after {after}, by the code at revision {provenance()['git']}")
+    if changed := differences(record.config, training.devices.name):
+        record.log(
+            f"note: this run was begun otherwise ({', '.join(changed)}): its numbers may not be"
+            " those of a run that was never interrupted"
+        )
 
 
 def _keep_trunk(record: Run, training: TrainingState) -> None:
