@@ -86,13 +86,12 @@ def check_size(file: str | os.PathLike, most: int) -> None:
     """Raises: ValueError: If a file is no regular one, or has more than this number of bytes."""
     size = check_regular(file)
     if size > most:
-        # what is read with the limit of a class tree is one, or lists as short as one
-        table = most > MAX_BYTES
-        needed = "is read" if table else "any class tree needs"
-        kept = "columns that are used: file, class, split, group"
+        needed, kept = "any class tree needs", "the groups that hold your classes"
+        if most > MAX_BYTES:  # a table, which is no class tree
+            needed, kept = "is read", "what is used: file, class, split, group"
         raise ValueError(
             f"{file} has {size / 2**20:.0f} MB, more than {needed} ({most >> 20} MB at most): cut"
-            f" it to the {kept if table else 'groups that hold your classes'}"
+            f" it to {kept}"
         )
 
 

@@ -418,7 +418,7 @@ def test_a_table_of_images_may_be_larger_than_a_class_tree(tmp_path, monkeypatch
     monkeypatch.setattr("hierarchies.texts.MAX_BYTES", 5)
     assert read_table(tmp_path / "t.csv", tmp_path).files == ("a.png",)
     monkeypatch.setattr("data.table.MOST_BYTES", 10)
-    with pytest.raises(ValueError, match="cut it to the columns that are used"):
+    with pytest.raises(ValueError, match="cut it to what is used"):
         read_table(tmp_path / "t.csv", tmp_path)
 
 
