@@ -173,8 +173,7 @@ def _run_flags(group) -> None:
         type=natural,
         default=0,
         metavar="N",
-        help="print the N wrong answers that are farthest from the truth, each with its file"
-        " (default: 0)",
+        help="print the N wrong answers that are farthest from the truth, each with its file",
     )
     add("--tree", action="store_true", help="print the UPGMA tree of the class vectors")
     add(

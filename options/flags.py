@@ -13,6 +13,7 @@ from options.of_training import MACHINE, TRAINING
 from options.parser import Parser, add_option
 from registry import Option, one_of, possible
 
+FIRST_TITLE = "first of all"
 FIRST = ("dataset", "data_dir", "method", "backbone", "use_val", "epochs")  # a beginner's
 EPILOG = """Flags can be kept in a file, for what differs from machine to machine, and read with \
 @FILE: UTF-8 text,
@@ -24,10 +25,10 @@ def groups() -> dict[str, tuple[Option, ...]]:
     parts take.
     """
     return {
-        "data": (data.DATASETS.option,),
-        "model": models.OPTIONS,
-        "method (the head)": (models.HEADS.option,),
-        "loss": (
+        "data: splits, class tree, tables, how images are read": (data.DATASETS.option,),
+        "model: starting weights, what is trained": models.OPTIONS,
+        "method (the head): class vectors, scale, class frequencies": (models.HEADS.option,),
+        "loss: over the class tree, and penalties": (
             losses.LOSSES.option,
             *(
                 option
@@ -35,8 +36,8 @@ def groups() -> dict[str, tuple[Option, ...]]:
                 for option in (penalty.coefficient, *penalty.options)
             ),
         ),
-        "training": TRAINING,
-        "machine (not part of a run's identity)": MACHINE,
+        "training: recipe, epoch kept, augmentation": TRAINING,
+        "machine (not part of a run's identity): GPU, record, resume": MACHINE,
     }
 
 
@@ -57,10 +58,10 @@ def build_parser(description: str, datasets: Sequence[str]) -> Parser:
     epilog = EPILOG
     if len(datasets) > 1:
         epilog += "\n--dataset NAME --help shows the flags and defaults of that dataset alone."
-    parser = Parser(description=description, epilog=epilog)
+    parser = Parser(FIRST_TITLE, description=description, epilog=epilog)
     everything, takers = possible(declared()), _takers()
     placed = {"dataset"} if len(datasets) == 1 else set()
-    _add(parser, "first of all", [everything[name] for name in FIRST], datasets, placed, takers)
+    _add(parser, FIRST_TITLE, [everything[name] for name in FIRST], datasets, placed, takers)
     later = {option.name for option in declared()}  # in their own group, whoever else takes them
     for title, options in groups().items():
         members = []

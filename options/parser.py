@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from files.text import shortened
+from options.help import Formatter, Help, usage
 from registry import Choice, Option, Switch, values
 
 DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"  # which editors put in the place of two hyphens
@@ -58,24 +59,21 @@ ELSEWHERE = {
 }
 
 
-class Formatter(argparse.RawDescriptionHelpFormatter):
-    """Shows the description as it is written, and defaults except those that say nothing."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        default = getattr(action, "shown_default", action.default)
-        text = " ".join(map(str, default)) if isinstance(default, (list, tuple)) else str(default)
-        if text in ("", "None", "False", argparse.SUPPRESS) or action.required:
-            return action.help
-        return f"{action.help} (default: {text.replace('%', '%%')})"
-
-
 class Parser(argparse.ArgumentParser):
     """Refuses with one line instead of the usage, and suggests the flag that a misspelt one may
     have meant.
     """
 
-    def __init__(self, **options):
-        super().__init__(**{"formatter_class": Formatter, "allow_abbrev": False, **options})
+    def __init__(self, first: str | None = None, **options):
+        """
+        Args:
+            first: Title of the group that --help explains alone, and says where the others are;
+                None if it explains all.
+            options: Keyword arguments of argparse's parser.
+        """
+        settings = {"formatter_class": Formatter, "allow_abbrev": False, "add_help": False}
+        super().__init__(**{**settings, **options})
+        self.add_argument("-h", "--help", action=Help, first=first)
         # argparse takes -1e-3 for a flag
         self._negative_number_matcher = re.compile(r"-(\d|\.\d|inf|nan)")
         self._given: Sequence[str] = ()
@@ -89,6 +87,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_intermixed_args(self, args=None, namespace=None) -> tuple:
         return super().parse_known_intermixed_args(self._checked(args), namespace)
 
+    def format_usage(self) -> str:
+        """In one line."""
+        return f"usage: {usage(self)}\n"
+
     def error(self, message: str) -> None:
         """Ends with the message alone: the usage of so many flags would hide it."""
         if extra := re.match(r"(?s)unrecognized arguments: (.*)", message):
@@ -96,7 +98,7 @@ class Parser(argparse.ArgumentParser):
             message = f"no flag takes {words}{self._behind(words)}; quote values with spaces"
         # one value of thousands of characters would hide the rest
         message = re.sub(r"\S{200,}", lambda found: shortened(found[0]), message)
-        self.exit(2, f"error: {message}\n(all flags: python {self.prog} --help)\n")
+        self.exit(2, f"error: {message}\n(flags: python {self.prog} --help)\n")
 
     def _behind(self, words: str) -> str:
         """Behind which flag the words stand of which the first is one too many."""

@@ -20,6 +20,7 @@ import train_nabirds
 import train_tinyimagenet
 import visualize
 from options import command_line
+from options.flags import FIRST, groups
 from registry import possible
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,12 +35,12 @@ SCRIPTS = (
 OTHERS = (evaluate, predict, visualize)
 
 
-def help_of(capsys, script, *argv) -> str:
+def help_of(capsys, script, *argv, word="all") -> str:
     with pytest.raises(SystemExit) as stop:
         if script in OTHERS:
-            script.main(["--help"])
+            script.main([*argv, "--help", word])
         else:
-            command_line.parse([*argv, "--help"], script.__doc__, script.DATASETS)
+            command_line.parse([*argv, "--help", word], script.__doc__, script.DATASETS)
     assert stop.value.code == 0
     return capsys.readouterr().out
 
@@ -94,6 +95,40 @@ def test_help_is_plain_text_in_which_nothing_is_left_of_python(capsys, script):
     assert text.isascii() and not re.search(
         r"default: (\[|None|\(|')|%%|%\(", " ".join(text.split())
     )
+
+
+def test_the_first_screen_explains_what_comes_first_and_names_the_groups_of_the_rest(capsys):
+    with pytest.raises(SystemExit):
+        command_line.parse(["--help"], train.__doc__, train.DATASETS)
+    text = capsys.readouterr().out
+    assert all(flag_in(text, f"--{name}") for name in FIRST) and not flag_in(text, "--decay")
+    usage = " --dataset {demo,folder,MicroS,MicroL,MesoZ} --method METHOD [flags]"
+    assert text.split("\n\n")[0].endswith(usage)
+    everything = help_of(capsys, train)
+    for title, options in groups().items():
+        word, about = title.split()[0].rstrip(":"), title.split(": ")[1]
+        count = int(re.search(rf"\n  {word} .*{re.escape(about)} \((\d+) flags\)", text)[1])
+        of_group = help_of(capsys, train, word=word)
+        assert of_group.startswith(f"{title}:") and of_group in everything
+        assert len(re.findall(r"(?m)^  --\w", of_group)) == count
+        assert all(flag_in(of_group, f"--{one.name}") for one in options if one.name not in FIRST)
+
+
+def test_help_of_a_word_explains_the_flags_that_have_it_in_their_name_or_explanation(capsys):
+    text = help_of(capsys, train, word="Taxa")
+    assert not flag_in(text, "--seed")
+    text = help_of(capsys, train, "--dataset", "MicroS", word="augmentation")
+    assert flag_in(text, "--aug") and flag_in(text, "--seed") and not flag_in(text, "--backbone")
+    assert text.startswith("training")
+    assert flag_in(help_of(capsys, predict, word="topk"), "--topk").endswith("(default: 3)")
+    with pytest.raises(SystemExit) as stop:
+        predict.main(["--help", "xyzzy"])
+    assert stop.value.code == 2 and "--help xyzzy: no flag is about" in capsys.readouterr().err
+
+
+def test_the_usage_of_a_script_is_what_it_needs(capsys):
+    assert " RUN [IMAGE ...] [flags]\n" in help_of(capsys, predict)
+    assert re.match(r"usage: python \S.* \[RUN ...\] \[flags\]\n", help_of(capsys, evaluate))
 
 
 @pytest.mark.parametrize("script", OTHERS, ids=lambda script: script.__name__)

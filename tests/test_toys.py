@@ -303,7 +303,7 @@ def test_toys_change_what_is_minimised():
 
 def test_flags_of_toys_are_in_the_help_with_their_defaults(capsys):
     with pytest.raises(SystemExit):
-        command_line.parse(["--help"], "", DATASETS)
+        command_line.parse(["--help", "all"], "", DATASETS)
     text = " ".join(capsys.readouterr().out.split())
     assert "--toy_strength FACTOR factor of the toy loss on cross-entropy (with --loss toy)" in text
     assert "(default: 2.0)" in text and "toy: so many times cross-entropy" in text
