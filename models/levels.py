@@ -76,7 +76,7 @@ class Levels(Head):
         self.edges = edges  # where the slice of each level starts
         self.weight = nn.Parameter(torch.empty(num_classes, options.dim))
         self._start(self.weight, options.dim - edges[-2])
-        with torch.no_grad():  # what the classes do not see has no gradient and stays 0
+        with torch.no_grad():  # what the classes do not see takes no gradient and stays 0
             self.weight[:, : edges[-2]] = 0
         self.bias = nn.Parameter(torch.zeros(num_classes))
         self.above = nn.ModuleList()  # from the top
@@ -120,6 +120,11 @@ class Levels(Head):
             )
 
     def plain_scores(self, embeddings: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        hidden = self.edges[-2]  # dimensions of the slices above that of the classes
+        if hidden:
+            # the embedding is not 0 there: without this the first step would make the classes see
+            # the slices above, and train them
+            weight = torch.cat([weight[:, :hidden].detach(), weight[:, hidden:]], dim=1)
         return self._linear(widen(embeddings), weight, self.bias)
 
     def level_scores(self, embeddings: torch.Tensor) -> torch.Tensor:

@@ -218,6 +218,14 @@ def test_each_level_is_a_linear_layer_on_what_it_sees(features, unit_rows):
 def test_slices_of_classes_have_class_vectors_that_are_zero_elsewhere():
     head = make("levels", level_features="slices")
     assert not head.weight[:, :3].any() and (head.weight[:, 3:] != 0).all()
+    x, labels = embeddings(head).requires_grad_(), torch.arange(5)
+    optimiser = torch.optim.SGD(head.parameters(), lr=0.1)
+    for _ in range(2):  # and they stay so: the classes' error does not train coarser slices
+        optimiser.zero_grad()
+        (slope,) = torch.autograd.grad(F.cross_entropy(head(x), labels), x)
+        F.cross_entropy(head(x), labels).backward()
+        optimiser.step()
+        assert not head.weight[:, :3].any() and not slope[:, :3].any() and slope[:, 3:].all()
     with pytest.raises(ValueError, match="a dimension for each of the 4 levels .* --dim 3"):
         make("levels", dim=3, level_features="slices")
 
