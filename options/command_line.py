@@ -16,7 +16,7 @@ import data
 from data.options import SHARED
 from options.argument_files import read_argument_files
 from options.flags import build_parser, declared
-from options.folder_name import collection_folder, run_folder
+from options.folder_name import collection_folder, find_begun, missing_starts, run_folder
 from options.parser import Parser
 from options.rules import resolve
 from registry import possible
@@ -51,7 +51,10 @@ def parse(
         options, defaults = resolve(given, datasets[given["dataset"]])
         is_machine = {name for name, option in possible(declared()).items() if option.machine}
         machine = {name: options.pop(name) for name in sorted(is_machine)}
-        return options, machine, run_folder(collection_folder(machine, options), options, defaults)
+        collection = collection_folder(machine, options)
+        if machine["resume"] and (gone := missing_starts(options)):
+            return options, machine, find_begun(collection, options, gone)
+        return options, machine, run_folder(collection, options, defaults)
     except ValueError as error:
         parser.error(str(error))
 

@@ -32,6 +32,7 @@ from runs.files import FORMAT, RunError, RunFiles, unwritable
 if TYPE_CHECKING:
     import torch
 
+RESUMED = ("last.pt", "last-1.pt")  # checkpoints to go on from, the newest first
 _WRITES_TRUNK = (
     "any run of the record that starts from the same network writes it again, this one with"
     " --resume if it is not finished"
@@ -272,6 +273,11 @@ class Run(RunFiles):
                 f" back; {_WRITES_TRUNK}"
             ) from error
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether an epoch has ended, so that there is something to resume from."""
+        return any((self.folder / name).exists() for name in RESUMED)
+
     def latest(self) -> dict | None:
         """The newest readable checkpoint to resume from; None before the first epoch ended.
 
@@ -279,7 +285,7 @@ class Run(RunFiles):
         one.
         Raises: RunError: If there are checkpoints but none can be read.
         """
-        names = [name for name in ("last.pt", "last-1.pt") if (self.folder / name).exists()]
+        names = [name for name in RESUMED if (self.folder / name).exists()]
         errors = []
         for name in names:
             try:

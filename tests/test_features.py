@@ -10,7 +10,7 @@ import pytest
 import torch
 from images import ODD_CLASSES, make_learnable_folder
 from recorded import run_main
-from trained import train_small
+from trained import interrupt, train_small
 
 import evaluate
 import predict
@@ -20,7 +20,6 @@ from files.fingerprints import FILES, FIRST, NEWEST
 from models import build_backbone
 from runs.folder import Run, RunError
 from training import features as module
-from training import loop
 
 FROZEN = ("--freeze", "butlast", "--method", "DR", "--gray", "--dim", "8", "--batch_size", "8")
 FLAGS = (*FROZEN, "--rand_backbone", "--lr", "0.01", "--use_val", "--epochs", "2")
@@ -135,23 +134,6 @@ def test_features_that_are_not_finite_are_refused(images, tmp_path, capsys, monk
     )
     status, _ = train_small(images, tmp_path, *FLAGS, "--features", "float16")
     assert status == 2 and "use --features float32" in capsys.readouterr().err
-
-
-def interrupt(monkeypatch, images, record, *flags):
-    """Trains until the second epoch begins."""
-    original, calls = loop._train_epoch, []
-
-    def stop(*arguments):
-        calls.append(1)
-        if len(calls) > 1:
-            raise KeyboardInterrupt
-        return original(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "_train_epoch", stop)
-        status, run = train_small(images, record, *flags)
-    assert status == 130
-    return run
 
 
 def test_an_interrupted_run_on_features_ends_as_one_that_was_not(images, tmp_path, monkeypatch):

@@ -227,7 +227,7 @@ def test_a_start_that_is_refused_leaves_nothing(start, images, tmp_path, monkeyp
     assert not (tmp_path / "record").exists()
 
 
-def interrupted(*arguments):
+def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 

@@ -98,7 +98,7 @@ def run(
             with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
                 tracker.finish()
             return 0
-        team.on_first(_check_start, options)
+        team.on_first(_check_start, record, options, machine)
         devices = team.first_then_others(_choose_devices, options, machine, team)
         previous = signal.signal(signal.SIGTERM, _terminate)
         try:
@@ -118,12 +118,34 @@ def run(
             signal.signal(signal.SIGTERM, previous)
 
 
-def _check_start(options: Mapping) -> None:
-    """Looks whether what the weights start from is there, before images are read.
+def _check_start(record: Run, options: Mapping, machine: Mapping) -> None:
+    """Looks whether what the weights start from is there, before images are read. A checkpoint to
+    go on from holds them all.
+
+    Raises: ValueError, RuntimeError: If it is not.
+    """
+    goes_on = machine["resume"] and record.exists
+    if goes_on and record.has_checkpoint:
+        return
+    try:
+        _check_weights(options)
+    except (ValueError, RuntimeError) as error:
+        if not goes_on:
+            raise
+        raise RuntimeError(
+            f"{record.folder} was interrupted before its first epoch was kept, so it starts from"
+            f" the same weights again: {error}"
+        ) from error
+
+
+def _check_weights(options: Mapping) -> None:
+    """Looks whether what the weights start from is there.
 
     Raises: ValueError, RuntimeError: If it is not.
     """
     check_start(options)
+    if options["weights"] and not os.path.exists(options["weights"]):
+        raise ValueError(f"--weights {options['weights']}: there is no such file")
     if not any(options[name] for name in ("start_from", "weights", "rand_backbone")):
         models.check_weights(options["backbone"])
 
@@ -172,13 +194,15 @@ def _run_locked(
         splits.digest,
         "the processes see different images or splits; is --data_dir the same everywhere?",
     )
-    training = assemble(options, splits, devices, team)
-    _keep_trunk(record, training)  # first: checkpoints to go on from may miss theirs
+    state = team.on_first(_latest, record, options, machine)
+    training = assemble(options, splits, devices, team, restored=state is not None)
+    # first: checkpoints to go on from may miss theirs
+    _keep_trunk(record, training, training.model.state_dict() if state is None else state["model"])
     team.on_first(_open, record, options, machine, splits, training)
     _introduce(record, training, splits)
     if machine["resume"]:
-        _resume(record, training)
-        _keep_trunk(record, training)
+        _resume(record, training, state)
+        _keep_trunk(record, training, training.model.state_dict())
     _use_features(record, training, splits, machine, shared)
     with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
         loop.fit(training, splits, record, tracker.epoch)
@@ -322,8 +346,29 @@ def _introduce(record: Run, training: TrainingState, splits: data.Splits) -> Non
     record.log(f"on {training.devices.name}{several}; writes {record.folder}")
 
 
-def _resume(record: Run, training: TrainingState) -> None:
-    state = training.team.on_first(record.latest)
+def _latest(record: Run, options: Mapping, machine: Mapping) -> dict | None:
+    """The checkpoint to go on from; None where there is none, or it lacks the frozen trunk that the
+    weights which the run started from give again.
+
+    Raises: RunError: If there are checkpoints but none can be read, and those weights are not here.
+    """
+    if not machine["resume"]:
+        return None
+    try:
+        return record.latest()
+    except RunError as error:
+        try:
+            _check_weights(options)
+        except (ValueError, RuntimeError) as missing:
+            raise RunError(
+                f"{error}. Nor are the weights here that it started from: {missing}"
+            ) from missing
+        return None
+
+
+def _resume(record: Run, training: TrainingState, state: dict | None) -> None:
+    if state is None:
+        state = training.team.on_first(record.latest)
     if state is None:
         record.log("nothing to resume: starting at epoch 1")
         return
@@ -339,13 +384,13 @@ def _resume(record: Run, training: TrainingState) -> None:
         )
 
 
-def _keep_trunk(record: Run, training: TrainingState) -> None:
-    """Puts a frozen trunk into the record, once for all runs on it, and leaves it out of the
-    checkpoints.
+def _keep_trunk(record: Run, training: TrainingState, state: Mapping) -> None:
+    """Puts a frozen trunk, its part of a model's state dict, into the record, once for all runs on
+    it, and leaves it out of the checkpoints.
     """
     if not models.has_frozen_trunk(training.model):
         return
-    trunk = models.split_state(training.model.state_dict())[0]
+    trunk = models.split_state(state)[0]
     training.trunk = models.trunk_digest(trunk)
     training.team.on_first(record.save_trunk, training.trunk, trunk)
 

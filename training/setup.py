@@ -165,17 +165,22 @@ def seed_everything(seed: int) -> None:
 
 
 def assemble(
-    options: Mapping, splits: Splits, devices: Devices, team: Team = ALONE
+    options: Mapping,
+    splits: Splits,
+    devices: Devices,
+    team: Team = ALONE,
+    restored: bool = False,
 ) -> TrainingState:
     """Builds model, loss, optimizer and schedule for resolved options; weights depend on
     options['seed'] alone.
 
     Of a team the first process goes ahead: it alone downloads weights, or says why the options do
-    not allow a model.
+    not allow a model. With `restored` a checkpoint will fill it (`TrainingState.restore`), so that
+    nothing is needed of what the weights started from.
     Raises: ValueError: If the options do not allow it on these devices, or at all.
     """
     _check_devices(options, devices)
-    training = team.first_then_others(_build, options, splits, devices, team)
+    training = team.first_then_others(_build, options, splits, devices, team, restored)
     training.network = _spread(training.network, devices, team)
     return training
 
@@ -201,11 +206,13 @@ def _check_devices(options: Mapping, devices: Devices) -> None:
         raise ValueError(f"--compile is for CUDA and the CPU, not for --GPU {devices.trunk.type}")
 
 
-def _build(options: Mapping, splits: Splits, devices: Devices, team: Team) -> TrainingState:
+def _build(
+    options: Mapping, splits: Splits, devices: Devices, team: Team, restored: bool
+) -> TrainingState:
     """Everything but what spreads the network over devices."""
     seed_everything(options["seed"])
     loss = _build_loss(options, splits)
-    model, started_from = _build_model(options, splits, loss)
+    model, started_from = _build_model(options, splits, loss, restored)
     if team.size > 1:
         models.synchronise_batch_norm(model, devices.main)
     place(model, devices, torch.channels_last)
@@ -253,7 +260,7 @@ def _build_loss(options: Mapping, splits: Splits) -> losses.Loss:
 
 
 def _build_model(
-    options: Mapping, splits: Splits, loss: losses.Loss
+    options: Mapping, splits: Splits, loss: losses.Loss, restored: bool
 ) -> tuple[Classifier, tuple[dict, pd.DataFrame] | None]:
     """The model as it starts, with what does not train frozen; and with --start_from what it took
     from that run.
@@ -261,9 +268,10 @@ def _build_model(
     drawn = data.drawn_counts(
         options["balance"] or "none", splits.hierarchy, splits.labels[splits.train]
     )
-    start = options["start_from"]
+    start = options["start_from"] and not restored
+    filled_later = {"rand_backbone": True, "weights": None} if start or restored else {}
     model = models.build_classifier(
-        {**options, "rand_backbone": True, "weights": None} if start else options,
+        {**options, **filled_later},
         splits.hierarchy,
         drawn,
         splits.channels,

@@ -11,7 +11,7 @@ from images import draw, make_learnable_folder
 import train
 from options import command_line
 from runs.folder import Run
-from training import start
+from training import loop, start
 
 
 def train_small(images: str | PathLike, record: str | PathLike, *argv: str) -> tuple[int, Run]:
@@ -25,6 +25,23 @@ def train_small(images: str | PathLike, record: str | PathLike, *argv: str) -> t
     argv = argv if "--epochs" in argv else [*argv, "--epochs", "1"]
     status = start.main("", train.DATASETS, argv)
     return status, Run(command_line.parse(argv, "", train.DATASETS)[2])
+
+
+def interrupt(monkeypatch, images, record, *flags, after: int = 1) -> Run:
+    """Trains `after` epochs and stops in the next one; returns the run."""
+    original, calls = loop._train_epoch, []
+
+    def stop(*arguments):
+        calls.append(1)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_train_epoch", stop)
+        status, run = train_small(images, record, *flags)
+    assert status == 130
+    return run
 
 
 def train_on_odd_images(place: Path, classes: Sequence[str]) -> Run:

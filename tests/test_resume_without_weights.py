@@ -1,0 +1,147 @@
+"""--resume where what a run's weights started from is at hand no more: last.pt holds them all."""
+
+import shutil
+import socket
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from images import make_learnable_folder
+from safetensors.torch import save_file
+from trained import interrupt, train_small
+
+from models import build_backbone, fetching
+
+CLASSES = ("A/a", "A/b", "B/c")
+FLAGS = ("--method", "DR", "--dim", "4", "--lr", "0.01", "--epochs", "2", "--use_val")
+RESULTS = ("epochs.csv", "metrics.csv", "last.pt", "best.pt", "test.pkl")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return make_learnable_folder(tmp_path_factory.mktemp("data") / "images", CLASSES, 8)
+
+
+def make_weights(file, seed):
+    torch.manual_seed(seed)
+    torch.save(build_backbone("conv4", channels=3, pretrained=False).network.state_dict(), file)
+    return file
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return make_weights(tmp_path / "weights.pt", 3)
+
+
+def check_equal(run, whole):
+    for name in RESULTS:
+        assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--l2_sp", "0.5"),  # whose anchor is the start
+        ("--freeze", "butlast", "--ema", "--dynamic"),
+        ("--average", "0.8", "--optimizer", "adamw", "--backbone_lr", "0.1"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_goes_on_without_its_file_of_weights(images, weights, tmp_path, monkeypatch, flags):
+    flags = (*FLAGS, "--weights", str(weights), *flags)
+    status, whole = train_small(images, tmp_path / "whole", *flags)
+    assert status == 0
+    begun = interrupt(monkeypatch, images, tmp_path / "parts", *flags)
+    weights.unlink()
+    status, run = train_small(images, tmp_path / "parts", *flags, "--resume")
+    assert status == 0 and run.folder == begun.folder
+    check_equal(run, whole)
+
+
+def test_a_run_goes_on_without_the_run_that_it_started_from(images, tmp_path, monkeypatch):
+    status, first = train_small(images, tmp_path / "first", *FLAGS)
+    flags = (*FLAGS, "--lr", "0.02", "--start_from", str(first.folder))
+    status, whole = train_small(images, tmp_path / "whole", *flags)
+    assert status == 0
+    begun = interrupt(monkeypatch, images, tmp_path / "parts", *flags)
+    shutil.rmtree(first.folder)
+    status, run = train_small(images, tmp_path / "parts", *flags, "--resume")
+    assert status == 0 and run.folder == begun.folder
+    check_equal(run, whole)
+    table = "started_from.csv"
+    assert (run.folder / table).read_bytes() == (whole.folder / table).read_bytes()
+
+
+def test_a_run_goes_on_where_no_cache_has_its_pretrained_weights(
+    images, tmp_path, monkeypatch, capsys
+):
+    def refuse(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(fetching, "getproxies", dict)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--timm--resnet10t.c3_in1k"
+    (repository / "snapshots" / "0123").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123")
+    state = timm.create_model("resnet10t.c3_in1k", pretrained=False).state_dict()
+    save_file(state, repository / "snapshots" / "0123" / "model.safetensors")
+    flags = (*FLAGS, "--backbone", "resnet10t.c3_in1k", "--resize", "32")
+    status, whole = train_small(images, tmp_path / "whole", *flags)
+    assert status == 0
+    interrupt(monkeypatch, images, tmp_path / "parts", *flags)
+    interrupt(monkeypatch, images, tmp_path / "early", *flags, after=0)
+    shutil.rmtree(tmp_path / "hub")
+    assert train_small(images, tmp_path / "early", *flags, "--resume")[0] == 2
+    said = capsys.readouterr().err
+    assert "interrupted before its first epoch was kept" in said and "--weights FILE" in said
+    status, run = train_small(images, tmp_path / "parts", *flags, "--resume")
+    assert status == 0
+    check_equal(run, whole)
+
+
+def test_before_the_first_checkpoint_the_weights_are_asked_for(
+    images, weights, tmp_path, monkeypatch, capsys
+):
+    flags = (*FLAGS, "--weights", str(weights))
+    interrupt(monkeypatch, images, tmp_path, *flags, after=0)
+    weights.unlink()
+    assert train_small(images, tmp_path, *flags, "--resume")[0] == 2
+    said = capsys.readouterr().err
+    assert "interrupted before its first epoch was kept" in said and "no such file" in said
+
+
+def test_a_frozen_trunk_that_is_gone_with_its_weights_is_named(
+    images, weights, tmp_path, monkeypatch, capsys
+):
+    flags = (*FLAGS, "--weights", str(weights), "--freeze", "butlast")
+    interrupt(monkeypatch, images, tmp_path, *flags)
+    (trunk,) = (tmp_path / "trunks").iterdir()
+    content = trunk.read_bytes()
+    trunk.unlink()
+    moved = weights.rename(tmp_path / "moved")
+    assert train_small(images, tmp_path, *flags, "--resume")[0] == 2
+    said = capsys.readouterr().err
+    assert trunk.name in said and f"--weights {weights}: there is no such file" in said
+    moved.rename(weights)
+    assert train_small(images, tmp_path, *flags, "--resume")[0] == 0
+    assert trunk.read_bytes() == content
+
+
+def test_which_run_is_meant_is_never_guessed(images, weights, tmp_path, monkeypatch, capsys):
+    flags = (*FLAGS, "--weights", str(weights))
+    one = interrupt(monkeypatch, images, tmp_path, *flags)
+    weights.unlink()
+    with pytest.raises(SystemExit):
+        train_small(images, tmp_path, *flags, "--lr", "0.5", "--resume")
+    assert "nor is there a run" in capsys.readouterr().err
+    make_weights(weights, 4)
+    two = interrupt(monkeypatch, images, tmp_path, *flags)
+    weights.unlink()
+    with pytest.raises(SystemExit):
+        train_small(images, tmp_path, *flags, "--resume")
+    said = capsys.readouterr().err
+    assert str(one.folder) in said and str(two.folder) in said
