@@ -198,6 +198,44 @@ def test_a_run_goes_on_from_another_and_records_what_became_of_each_class(first,
     assert before.folder.name in str(run.folder)  # seed1
 
 
+NEW_IMAGES = "measures of them are too good for new images"
+
+
+def test_images_that_trained_an_earlier_run_and_test_this_one_are_counted(first, capsys, tmp_path):
+    before, images, record = first
+    train_small(images, record, *ARGV, "--start_from", str(before.folder), "--epochs", "0")
+    assert NEW_IMAGES not in capsys.readouterr().out  # of other images
+    own = before.images_in
+    argv = [*ARGV, "--start_from", str(before.folder), "--epochs", "0"]
+    train_small(own, record, *argv)
+    assert NEW_IMAGES not in capsys.readouterr().out  # in the splits that they had
+
+    status, second = train_small(own, record, *argv, "--use_val", "--split_seed", "7")
+    said = capsys.readouterr().out
+    known, now = (run.split.set_index("file")["split"] for run in (before, second))
+    count = {part: int((known[now == part] == "train").sum()) for part in ("val", "test")}
+    total = (now == "test").sum()
+    assert status == 0 and count["test"] > 0
+    assert f"{count['test']} of {total} test images trained a run that the weights" in said
+    assert (f"of {(now == 'val').sum()} validation images" in said) == (count["val"] > 0)
+
+    third = [*ARGV, "--start_from", str(second.folder), "--epochs", "0", "--split_seed", "7"]
+    train_small(own, tmp_path, *third)  # trained by the run before the one before
+    assert "test images trained a run that the weights come from" in capsys.readouterr().out
+    weights = ["--weights", str(before.folder / "last.pt"), "--split_seed", "7", "--epochs", "0"]
+    train_small(own, tmp_path / "weights", *ARGV, *weights)
+    assert NEW_IMAGES in capsys.readouterr().out
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(before.folder / "last.pt", alone)
+    (alone / "config.json").write_text('{"architecture": "of another program"}')
+    weights[1] = str(alone / "last.pt")
+    assert train_small(own, tmp_path / "others", *ARGV, *weights)[0] == 0
+    assert NEW_IMAGES not in capsys.readouterr().out
+    train_small(own, tmp_path / "large", *argv, "--resize", "24", "--split_seed", "7")
+    assert "images that test this run is not known" in capsys.readouterr().out
+
+
 def test_other_options_and_unfinished_runs_are_refused_by_name_before_any_work(
     first, capsys, tmp_path
 ):

@@ -2,18 +2,24 @@
 tree.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from data import Splits
+from data.options import READING
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from models import Classifier, going_on
 from runs.files import STARTED_FROM, RunError
 from runs.folder import Run
 
+# splits whose images should be new to the weights, as messages call them
+HELD_BACK = {"val": "validation", "calibration": "calibration", "test": "test"}
 # what decides which weights a model has, and what its class vectors mean
 SAME = ("backbone", "method", "dim", "distance", "legacy_stem", "no_normalize")
 
@@ -71,6 +77,67 @@ def start_from(
     )
     record = {"run": str(run.folder.resolve()), "checkpoint": name, "classes": dict(counts)}
     return {**record, "notes": [note, *notes]}, table
+
+
+def trained_before(options: Mapping, splits: Splits) -> list[str]:
+    """Notes where images that this run does not train on trained a run that its weights come from,
+    by --start_from or --weights, or one before that: the network knows them, and does better on
+    them than on new ones. Images are known by their content.
+    """
+    notes, trained = [], np.zeros(len(splits.files), bool)
+    for run in _earlier_runs(options):
+        before = _training_images(run, options)
+        content = None if before is None else splits.content_by(run.fingerprints_of)
+        if content is None:
+            notes.append(
+                f"whether {run.folder} was trained on images that test this run is not known: it"
+                " read its images in another way, or did not record their content"
+            )
+        else:
+            trained |= np.isin(np.array(content), before)
+    parts = {said: getattr(splits, name) for name, said in HELD_BACK.items()}
+    seen = [
+        f"{int(trained[part].sum())} of {len(part)} {said} images"
+        for said, part in parts.items()
+        if trained[part].any()
+    ]
+    if seen:
+        notes.append(
+            f"{', '.join(seen)} trained a run that the weights come from: measures of them are too"
+            " good for new images. Test on others, or keep each image in its split of that run (in"
+            " its split.csv; --split given)"
+        )
+    return notes
+
+
+def _training_images(run: Run, options: Mapping) -> np.ndarray | None:
+    """The content of the training images of a run; None where it is not recorded, or is of pixels
+    that these options do not make.
+    """
+    alike = all((run.options.get(name) or None) == (options.get(name) or None) for name in READING)
+    if run.fingerprints_of is None or not alike:
+        return None
+    with contextlib.suppress(RunError, KeyError):  # damaged
+        return run.split.set_index("split")["fingerprint"].loc[["train"]].to_numpy(str)
+    return None
+
+
+def _earlier_runs(options: Mapping) -> Iterator[Run]:
+    """The run that the weights come from, and those before it, as far as they are there; weights
+    may stand beside a config.json of another program.
+    """
+    weights = options.get("weights")
+    folder = options["start_from"] or (str(Path(weights).parent) if weights else None)
+    met: set[Path] = set()
+    while isinstance(folder, str) and Path(folder).resolve() not in met:
+        met.add(Path(folder).resolve())
+        run = Run(folder)
+        try:
+            start = run.config.get("started_from")
+        except RunError:
+            return
+        yield run
+        folder = start.get("run") if isinstance(start, dict) else None
 
 
 def _finished(folder: str) -> Run:

@@ -30,7 +30,7 @@ from optimization import (
 )
 from optimization.choosing import best_epoch, out_of_patience
 from training.devices import Devices, EvenDataParallel
-from training.going_on import start_from
+from training.going_on import start_from, trained_before
 from training.other_gpus import place
 from training.replay import ReplayedLoss, ReplayedModel
 from training.team import ALONE, Team
@@ -279,6 +279,7 @@ def _build_model(
         soften=loss.marginals,
     )
     started_from = start_from(model, options, splits.hierarchy) if start else None
+    model.notes = (*model.notes, *trained_before(options, splits))
     models.freeze(model, options["freeze"] or "none")
     return model, started_from
 
