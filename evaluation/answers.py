@@ -12,6 +12,7 @@ import pandas as pd
 
 from evaluation import batch_check
 from evaluation.decision import Decision
+from files.text import composed
 from hierarchies import Hierarchy
 from hierarchies.naming import taxon_paths
 from hierarchies.tree import parse_path
@@ -198,8 +199,9 @@ def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
     paths = run.hierarchy.class_paths
     if run.options.get("collapse"):
         paths = [parse_path("/".join(path)) for path in paths]
+    paths = [tuple(map(composed, path)) for path in paths]
     known = {path[:-1] if path[-1] == "." else path: c for c, path in enumerate(paths)}
-    folders = [os.path.dirname(file) for file in files]
+    folders = [composed(os.path.dirname(file)) for file in files]
     depth, found = max(map(len, known)), {}
     for folder in set(folders):
         parts = Path(os.path.abspath(folder)).parts

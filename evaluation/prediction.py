@@ -1,6 +1,7 @@
 """Answers for new images by a recorded run, written to a table, and what is to be known of them."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -30,7 +31,7 @@ from evaluation.predictor import Collected, Predictor
 from evaluation.remarks import introduction, summarise, warnings
 from evaluation.scope import choose_scope
 from evaluation.sources import Source
-from files.text import counted, separator_of
+from files.text import counted, printable, separator_of, some_of
 from files.writing import replacing
 from hierarchies.tree import format_path
 from metrics.amended import coarse_classes
@@ -230,6 +231,13 @@ def _truths(run: Run, files: Sequence[str], source: Source) -> np.ndarray:
         raise ValueError(
             f"--labels: no image is in a folder named as a class of {run.folder}, such as"
             f" {format_path(run.hierarchy.class_paths[0])!r}"
+        )
+    others = Counter(os.path.dirname(file) for file, c in zip(files, truths) if c < 0)
+    if others:
+        shown = some_of(list(others), 5, lambda folder: repr(printable(folder or ".")))
+        print(
+            f"note: {counted(others.total(), 'image')} in folders that are not classes of the run:"
+            f" answers are given, and are not counted as right or wrong: {shown}"
         )
     if source.scope is None:
         return truths
