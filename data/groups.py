@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from files.text import counted
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -109,8 +111,10 @@ def share_out(
     number = int(groups.max()) + 1 if len(groups) else 0
     if number < len(shares):
         raise ValueError(
-            f"{number} groups of images cannot be shared out over {len(shares)} splits: a split"
-            " never parts a group; name another column with --group_column, or none"
+            f"{counted(number, 'group')} of images cannot be shared out over {len(shares)} splits:"
+            " a split never parts a group; name another column with --group_column, or none. In an"
+            " export of EcoTaxa samples are the groups: --group_column object_id makes each object"
+            " one"
         )
     counts = np.bincount(labels)
     ones = np.ones(len(labels))

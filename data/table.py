@@ -14,7 +14,7 @@ from data.coco import SUPERCATEGORY, read_coco
 from data.collection import PARTS, Collection, collect, part_of
 from data.progress import progress
 from data.table_files import SUFFIXES, files_below, relative
-from files.text import counted, printable
+from files.text import counted, folded, printable, some_of, told_apart
 from hierarchies import ranks
 from hierarchies.draft import place
 from hierarchies.rows import Row, Table, read_rows
@@ -69,7 +69,7 @@ def read_table(
     source, header = read.source, read.header
     levels = found.levels if levels is None else levels
     # what says where an image is, and with which others, does not say what it shows
-    name = group_column or (GROUP if STATUS in header and GROUP in header else None)
+    name = group_column or _own_groups(read, files)
     said = {*found.elsewhere, split_column, name} - {*(levels or ())}
     kept = [at for at, title in enumerate(header) if title not in said]
     paths, path_notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
@@ -95,6 +95,7 @@ def read_table(
         kept_together = "stay in one split" if parts is None else "are a group"
         rest = f", and {counted(alone, 'image')} without one, each for itself" if alone else ""
         notes.append(f"images of one {name!r} {kept_together}: {counted(count, 'group')}{rest}")
+        notes += _similar_groups(groups)
     kept = _distinct(files)
     return collect(
         _picked(files, kept),
@@ -105,6 +106,34 @@ def read_table(
         notes=notes,
         ranks=levels_of,
     )
+
+
+def _own_groups(table: Table, files: list[str]) -> str | None:
+    """The column of the groups in an export of EcoTaxa: samples, or without them objects where one
+    has several images.
+    """
+    if STATUS not in table.header:
+        return None
+    if GROUP in table.header:
+        return GROUP
+    objects = set(table.column(table.header.index(OBJECT))) if OBJECT in table.header else files
+    return OBJECT if len(objects) < len(set(files)) else None
+
+
+def _similar_groups(groups: Sequence[str]) -> list[str]:
+    """A note on groups whose names are perhaps one: a split may part them."""
+    written: dict[str, list[str]] = {}
+    for group in sorted(set(groups) - {""}):
+        written.setdefault(folded(group), []).append(group)
+    similar = [names for names in written.values() if len(names) > 1]
+    if not similar:
+        return []
+    shown = some_of(similar, _SHOWN, lambda names: " and ".join(told_apart(names)))
+    number = counted(len(similar), "group is", "groups are")
+    return [
+        f"{number} written in several ways, each of its own: {shown}. If they are one, write"
+        " them alike"
+    ]
 
 
 class ListedImages(NamedTuple):

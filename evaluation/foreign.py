@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from data.table import FILE_TITLES
 from evaluation.from_elsewhere import (
     as_labels,
     as_numbers,
@@ -29,8 +31,9 @@ from runs.folder import Run
 from runs.provenance import provenance
 
 SUFFIXES = (".npz", ".csv", ".tsv", ".parquet")
-LABEL_COLUMNS = ("label", "labels", "truth", "true", "true_class", "target", "y")
-FILE_COLUMNS = ("file", "files", "image", "path", "id")
+# titles without capitals, blanks and marks; 'class' may be what was answered
+LABEL_COLUMNS = "label labels truth true trueclass truelabel groundtruth target y ytrue".split()
+FILE_COLUMNS = (*FILE_TITLES, "files", "images", "id", "objectid")
 # what scores alone do not give: measures of these, by the patterns of their names
 NOT_GIVEN = {
     "embeddings": ("ahp*", "ahs@*", "hs@*", "hp_barz@*", "var_*", "discriminability", "nc/*"),
@@ -40,6 +43,8 @@ NOT_GIVEN = {
 NO_CHECKPOINT = "none"  # result_checkpoint of a run that has no model
 ROUNDING = 2e-3  # of the sum of probabilities that were written with few digits
 _SHARES = 0.02  # of their sum, by which the sums of percentages or bytes differ from each other
+_PERCENT = 100
+_UNITS = (1, 0.1, 0.01)  # that percentages may be rounded to
 _FEW = 20  # images of which the share of right answers may be anything
 
 
@@ -149,13 +154,23 @@ def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, 
     if empty.any():
         raise ValueError(f"{file}: image {int(empty.argmax()) + 1} has a score for no class")
     sums = values.sum(axis=1)
-    if len(values) > 1 and (values >= 0).all() and np.ptp(sums) <= _SHARES * sums.mean():
+    alike = len(values) > 1 and np.ptp(sums) <= _SHARES * sums.mean()
+    if (values >= 0).all() and (alike or _are_percentages(values)):
         raise ValueError(
             f"{file}: no value is negative, and those of each image sum to some {sums.mean():.4g},"
             " as percentages or votes do, whose softmax means nothing: divide each row by its sum"
         )
     note = "the values are taken for scores, whose softmax gives probabilities"
     return values.astype(np.float32), [note]
+
+
+def _are_percentages(values: np.ndarray) -> bool:
+    """Whether values (S, C), at least 0, are percentages that were rounded, so that the sums of
+    their rows differ by half of the last digit of each.
+    """
+    rounded = (unit for unit in _UNITS if np.allclose(values / unit, np.round(values / unit)))
+    unit, off = next(rounded, None), np.abs(values.sum(axis=1) - _PERCENT)
+    return unit is not None and values.max() <= _PERCENT and off.max() <= values.shape[1] * unit / 2
 
 
 def is_of_others(folder: str | os.PathLike, test: Predictions) -> bool:
@@ -263,18 +278,27 @@ def _of_columns(flag: str, file: Path, labels: str | None):
     titles = list(table.columns)
     of_labels, of_files = of_names(titles)
     others = [title for title in titles if title not in (of_labels, of_files)]
+    if _numbers_rows(table[titles[0]]):
+        others.remove(titles[0])
     numbers = as_numbers(table, others)
     text = [title for title in others if numbers[title].isna().any()]
     if text:
         row = int(numbers[text[0]].isna().to_numpy().argmax())
         raise ValueError(
             f"{flag} {file}: column {printable(text[0])!r} is not a number in row {row + 2};"
-            " every column but those of labels and files must be the score of a class, which all"
-            " classes must have"
+            f" every column but those of labels ({flag.replace('scores', 'labels')} COLUMN) and of"
+            " files (titled 'file', 'filename' ...) must be the score of a class, which all classes"
+            " must have"
         )
     truths = None if of_labels is None else as_labels(table[of_labels])
     files = None if of_files is None else table[of_files].astype(str).to_numpy()
     return numbers.to_numpy(np.float64), [parse_path(name) for name in others], truths, files
+
+
+def _numbers_rows(column: pd.Series) -> bool:
+    """Whether a column is one without a title that counts the rows, as pandas writes it."""
+    untitled = not str(column.name).strip() or str(column.name) == "Unnamed: 0"
+    return untitled and column.dtype.kind in "iu" and bool((column.diff()[1:] == 1).all())
 
 
 def _read_labels(
@@ -323,7 +347,7 @@ def _of_labels(titles: Sequence[str]) -> tuple[str | None, str | None]:
 
 def _titled(titles: Sequence[str], names: Sequence[str]) -> str | None:
     """The column that is called by the first of these names that one has."""
-    known = {title.strip().lower(): title for title in titles}
+    known = {re.sub(r"[\s_.-]", "", title).lower(): title for title in reversed(titles)}
     return next((known[name] for name in names if name in known), None)
 
 

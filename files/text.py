@@ -73,6 +73,20 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def folded(text: str) -> str:
+    """The text as it compares with others where capitals, blanks and '_', and the way in which an
+    accent or a whole number is stored, make no difference: 7 and 7.0 are one.
+    """
+    text = unicodedata.normalize("NFKC", text).casefold()
+    return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(text.replace("_", " ").split()))
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """The names in quotes, by their codes where the eye cannot tell them apart."""
+    seen = set(map(composed, names))
+    return [repr(name) if len(seen) == len(names) else ascii(name) for name in names]
+
+
 def encoded(text: str) -> bytes:
     """The text in UTF-8; what stands for bytes of a file name that are not UTF-8 becomes those
     bytes again.

@@ -2,7 +2,6 @@
 
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files.text import composed, counted, printable, some_of
+from files.text import counted, folded, printable, some_of, told_apart
 from hierarchies import ranks
 from hierarchies.draft import NO_WIDTH, Draft
 from hierarchies.edges import is_edge_list, parse_edges, parse_names
@@ -270,14 +269,12 @@ def doubtful_names(hierarchy: Hierarchy) -> list[str]:
 def _similar_names(hierarchy: Hierarchy) -> list[str]:
     written = defaultdict(list)
     for node in range(1, hierarchy.num_nodes):
-        key = unicodedata.normalize("NFKC", hierarchy.keys[node]).casefold()
-        key = re.sub(r"^(\d+)\.0+$", r"\1", " ".join(key.replace("_", " ").split()))
-        written[hierarchy.parent[node], key].append(node)
+        written[hierarchy.parent[node], folded(hierarchy.keys[node])].append(node)
     similar = [nodes for nodes in written.values() if len(nodes) > 1]
     if not similar:
         return []
     listed = ", ".join(
-        " and ".join(_told_apart([format_path(hierarchy.path(v)) for v in nodes]))
+        " and ".join(told_apart([format_path(hierarchy.path(v)) for v in nodes]))
         for nodes in similar[:5]
     )
     more = ", ..." if len(similar) > 5 else ""
@@ -285,12 +282,6 @@ def _similar_names(hierarchy: Hierarchy) -> list[str]:
         f"{counted(len(similar), 'name is', 'names are')} written in several ways, each a class or"
         f" group of its own: {listed}{more}. If they are one, write them alike"
     ]
-
-
-def _told_apart(names: list[str]) -> list[str]:
-    """The names in quotes, by their codes where the eye cannot tell them apart."""
-    seen = set(map(composed, names))
-    return [repr(name) if len(seen) == len(names) else ascii(name) for name in names]
 
 
 def _repeated_names(hierarchy: Hierarchy) -> list[str]:

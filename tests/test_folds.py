@@ -77,7 +77,7 @@ def test_no_group_is_on_both_sides_of_any_split_or_fold(images, seed, use_val, f
     else:
         fold = fold_of(labels, folds, seed, groups)
         if use_val and any(len(set(groups[fold != k])) < 2 for k in range(folds)):
-            with pytest.raises(ValueError, match="1 groups of images cannot be shared out"):
+            with pytest.raises(ValueError, match="1 group of images cannot be shared out"):
                 [
                     fold_split(labels, f"{k}/{folds}", seed=seed, use_val=True, groups=groups)
                     for k in range(1, folds + 1)

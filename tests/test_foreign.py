@@ -147,6 +147,34 @@ def test_scores_are_told_from_probabilities():
             as_scores(wrong)
 
 
+@pytest.mark.parametrize("decimals", [0, 1, 2])
+def test_percentages_are_refused_however_they_were_rounded(decimals):
+    """Of 30 classes, whose rounding moves the sums of rows by several units."""
+    shares = np.random.default_rng(0).dirichlet(np.full(30, 0.3), 50) * 100
+    rounded = np.round(shares, decimals)
+    assert decimals or np.ptp(rounded.sum(axis=1)) > 2
+    for values in (rounded, rounded[:1]):
+        with pytest.raises(ValueError, match="as percentages or votes do"):
+            as_scores(values)
+    scores = np.round(np.random.default_rng(0).exponential(30, (50, 4)))
+    assert as_scores(scores)[1] == [
+        "the values are taken for scores, whose softmax gives probabilities"
+    ]
+
+
+@pytest.mark.parametrize("title", ["Filename", "img_file_name", "image id", "object_id"])
+def test_files_and_labels_are_known_by_the_titles_of_other_tables(tmp_path, title):
+    arrays, file = make_arrays(TREE, samples=5), tmp_path / "net.csv"
+    table = as_table(arrays).rename(columns={"file": title, "label": "True_Label"})
+    table.to_csv(file)  # with the column of pandas that counts the rows
+    found = read_predictions(file, TREE, "tree")
+    assert found.files.tolist() == arrays["files"].tolist()
+    np.testing.assert_array_equal(found.labels, arrays["labels"])
+    table.set_index(pd.Index([3, 1, 2, 0, 4])).to_csv(file)
+    with pytest.raises(ValueError, match="columns without a class there: 'Unnamed: 0'"):
+        read_predictions(file, TREE, "tree")
+
+
 def test_labels_come_from_a_file_in_any_order(tmp_path, tree_file):
     arrays = make_arrays(TREE, samples=5)
     file, labels = tmp_path / "net.csv", tmp_path / "labels.csv"
@@ -183,7 +211,7 @@ def spoil(table, kind):
     [
         ("class", "columns without a class there: 'Cx'"),
         ("label", "label 'Unicorn' is not a class of the tree"),
-        ("text", "column 'C' is not a number in row 2"),
+        ("text", "column 'C' is not a number in row 2; every column but those of labels (--labels"),
         ("twice", "named twice, such as 'a.jpg'"),
         ("nan", "column 'C' is not a number in row 2"),
     ],

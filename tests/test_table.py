@@ -572,6 +572,32 @@ def test_images_without_a_group_are_each_for_itself(three):
     assert any("1 group, and 2 images without one" in note for note in found.notes)
 
 
+def test_groups_that_are_perhaps_one_are_noted(three):
+    def note(*groups):
+        rows = [f"im/{i}.png,{'abc'[i]},{group}" for i, group in enumerate(groups)]
+        found = three(["file,label,haul", *rows], group_column="haul")
+        assert found.groups.tolist() == [*groups]  # what is written decides
+        return [note for note in found.notes if "written in several ways" in note]
+
+    for groups, shown in (
+        (("7", "7.0", "8"), "'7' and '7.0'"),
+        (("Haul_1", "haul 1", "haul 2"), "'Haul_1' and 'haul 1'"),
+        (("é", "e\u0301", "e"), r"'e\u0301' and '\xe9'"),
+    ):
+        assert (
+            f"1 group is written in several ways, each of its own: {shown}. If" in note(*groups)[0]
+        )
+    assert note("7", "70", "haul7") == []
+
+
+def test_objects_of_an_export_without_samples_are_groups_where_one_has_several_images(three):
+    titles = "object_id,img_file_name,object_annotation_hierarchy,object_annotation_status"
+    rows = [f"o{i // 2},im/{i}.png,living>{'abb'[i]},validated" for i in range(3)]
+    assert three([titles, *rows]).groups.tolist() == ["o0", "o0", "o1"]
+    rows = [f"o{i},im/{i}.png,living>{'abb'[i]},validated" for i in range(3)]
+    assert three([titles, *rows]).groups is None
+
+
 def test_boxes_in_shares_of_the_image_are_no_pixels(three):
     rows = [f"im/{i}.png,{'abc'[i]},0.5,0.5,0.2,1" for i in range(3)]
     with pytest.raises(ValueError, match="shares of the image's sides, as YOLO"):
