@@ -80,6 +80,10 @@ class LevelSum(Loss):
         for part in self.parts:
             part.set_epoch(epoch)
 
+    def marginals(self, counts: np.ndarray) -> np.ndarray:
+        """Those of the classes, which decide."""
+        return self.parts[-1].marginals(counts)
+
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         coarse = self.check(scores, targets)
         if isinstance(self.parts[-1], CrossEntropy) and not coarse:

@@ -186,6 +186,9 @@ def test_marginals_of_softened_targets_by_hand():
     found = loss.marginals(counts)
     assert found[[6, 5]] == pytest.approx([expected_z, expected_y], rel=1e-6)
     assert found.sum() == pytest.approx(6)
+    # summed over the levels it is the same for the classes
+    of_levels = build_loss("soft_labels", TREE, ("scores", "level_scores"), soft_beta=3.0)
+    assert of_levels.marginals(counts) == pytest.approx(found)
 
 
 @pytest.mark.parametrize("flags", [(), ("--balance", "class"), ("--loss", "soft_labels")])
