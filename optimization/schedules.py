@@ -31,7 +31,8 @@ def _cosine(optimizer: Optimizer, epochs: int) -> LRScheduler:
 def _step(optimizer: Optimizer, epochs: int) -> LRScheduler:
     from torch.optim.lr_scheduler import StepLR
 
-    return StepLR(optimizer, step_size=max(epochs // 3, 1))
+    third = max(-(-epochs // 3), 1)  # rounded up: rounded down there would be a fourth part
+    return StepLR(optimizer, step_size=third)
 
 
 SCHEDULES: Registry = Registry(

@@ -147,7 +147,7 @@ def test_layer_decay_is_refused_where_the_order_of_layers_is_not_known():
     [
         ("none", [0.9] * 4),
         ("cosine", [0.9 * (1 + np.cos(np.pi * epoch / 4)) / 2 for epoch in range(4)]),
-        ("step", [0.9, 0.09, 0.009, 0.0009]),
+        ("step", [0.9, 0.9, 0.09, 0.09]),
     ],
 )
 def test_the_rate_rises_in_even_steps_before_any_schedule(schedule, later):
