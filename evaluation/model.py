@@ -91,7 +91,8 @@ def read_prototypes(run: Run) -> torch.Tensor:
     """Prototypes (C, D) of a run, NaN rows for classes without training images. Raises: ValueError,
     RunError.
     """
-    if run.options.get("method") == "softmax":
+    head = models.HEADS.get(run.options.get("method"))
+    if head is not None and not head.has_proxies:  # it would score by its class vectors instead
         raise ValueError(no_prototypes(run))
     return torch.from_numpy(run.arrays("test")["prototypes"])
 

@@ -22,6 +22,7 @@ import train
 from evaluation import remarks
 from evaluation.answers import Answerer, true_classes
 from evaluation.decision import Decision, choose_decision
+from evaluation.model import read_prototypes
 from evaluation.sources import Source
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
@@ -98,6 +99,15 @@ def call(capsys, tmp_path):
         ) if out.exists() else None
 
     return run
+
+
+@pytest.mark.parametrize(
+    "method", [name for name in models.HEADS if name not in ("normface", "DR")]
+)
+def test_heads_that_compare_no_directions_have_no_prototypes_to_score_by(tmp_path, method):
+    run = write_run(tmp_path, method, 1, method=method)
+    with pytest.raises(ValueError, match=f"--method {method} has none; use --scores W"):
+        read_prototypes(run)
 
 
 NEAR = 30.0  # the score of ProxyDR at scale 10 and a chord of 0.05, whose square is 0.0025
