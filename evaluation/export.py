@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import logging
 import warnings
 from collections.abc import Iterator
 
@@ -22,8 +23,9 @@ from hierarchies.tree import format_path
 from models import Classifier
 from runs.folder import Run
 
-NEEDED = ("onnx", "onnxruntime")
-OPSET = 18  # of ONNX; read by onnxruntime 1.14 and later
+NEEDED = ("onnx", "onnxruntime", "onnxscript")
+# of ONNX and of its files; read by onnxruntime 1.14 and later
+OPSET, IR_VERSION = 18, 8
 TOLERANCE = 1e-4  # of a probability, by which the exported network may differ
 CHECKED = 8  # random images that it is checked on
 LARGEST = 2**31 - 2**20  # bytes of a file of this format
@@ -161,76 +163,61 @@ def _example(shape: Shape, sizes: bool, count: int, seed: int = 0) -> tuple[torc
 def _onnx(network: Posterior, shape: Shape) -> bytes:
     """The network. Raises: ValueError: If a part of it has no counterpart in ONNX."""
     example = _example(shape, network.model.size_branch is not None, 2)
-    inputs, written = ["images", "sizes"][: len(example)], io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter on its own workings
-        try:
-            with _right_sums():
-                torch.onnx.export(
-                    network,
-                    example,
-                    written,
-                    input_names=inputs,
-                    output_names=["probabilities"],
-                    dynamic_axes={name: {0: "batch"} for name in (*inputs, "probabilities")},
-                    opset_version=OPSET,
-                    # the other exporter takes ten times as long, and a package more
-                    dynamo=False,
-                )
-        except Exception as error:  # what cannot be written raises almost anything
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(
-                f"--export: PyTorch cannot write this network as ONNX ({reason[0][:300]})"
-            ) from error
-    return written.getvalue()
+    batch = {0: torch.export.Dim("batch")}
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                network,
+                example,
+                input_names=["images", "sizes"][: len(example)],
+                output_names=["probabilities"],
+                dynamic_shapes=(batch,) * len(example),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+            return program.model_proto.SerializeToString()
+    except Exception as error:  # what cannot be written raises almost anything
+        raise ValueError(
+            f"--export: PyTorch cannot write this network as ONNX ({_reason(error)})"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong first: what wraps it is advice to who wrote the network."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]
 
 
 @contextlib.contextmanager
-def _right_sums() -> Iterator[None]:
-    """Has the exporter write sums and maxima over siblings (--method conditional) as they are: of
-    rows with one index `index_add` by itself keeps but the last, with a warning, and of a maximum
-    it guesses a wrong shape, of which onnxruntime warns at each answer.
-    """
-    parse = torch.onnx.symbolic_helper.parse_args
-
-    def scattered(g, values, axis, rows, source, how):
-        return g.op("ScatterElements", values, rows, source, axis_i=axis, reduction_s=how).setType(
-            values.type()
-        )
-
-    @parse("v", "i", "v", "v", "v")
-    def index_add(g, values, axis, index, source, alpha=None):
-        others = [i for i in range(source.type().dim()) if i != axis]
-        rows = g.op("Unsqueeze", index, g.op("Constant", value_t=torch.tensor(others)))
-        rows = g.op("Expand", rows, g.op("Shape", source))
-        return scattered(g, values, axis, rows, source, "add")
-
-    @parse("v", "i", "v", "v", "s", "b")
-    def scatter_reduce(g, values, axis, rows, source, how, include_self):
-        return scattered(g, values, axis, rows, source, {"amax": "max", "amin": "min"}[how])
-
-    mended = {"aten::index_add": index_add, "aten::scatter_reduce": scatter_reduce}
-    for name, written in mended.items():
-        torch.onnx.register_custom_op_symbolic(name, written, OPSET)
+def _quietly() -> Iterator[None]:
+    """Without what the exporter says of its own workings: screens of code, where it fails."""
+    before, said = logging.root.manager.disable, io.StringIO()
+    logging.disable(logging.CRITICAL)
     try:
-        yield
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
     finally:
-        for name in mended:
-            torch.onnx.unregister_custom_op_symbolic(name, OPSET)
+        logging.disable(before)
 
 
 def _with_metadata(content: bytes, classes: int, texts: dict[str, str]) -> bytes:
     import onnx
 
     proto = onnx.load_model_from_string(content)
-    # shapes that the exporter guesses, of sums over the tree wrongly, of which onnxruntime warns
-    del proto.graph.value_info[:]
+    proto.ir_version = IR_VERSION
+    del proto.graph.value_info[:]  # shapes inside, which nobody needs
     shape = proto.graph.output[0].type.tensor_type.shape
     shape.Clear()
     shape.dim.add().dim_param = "batch"
     shape.dim.add().dim_value = classes
-    for node in proto.graph.node:
-        node.doc_string = ""  # may name folders of this machine
+    for part in (proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output):
+        part.doc_string = ""  # may name folders of this machine, as may these:
+        del part.metadata_props[:]
     onnx.helper.set_model_props(proto, texts)
     return proto.SerializeToString()
 

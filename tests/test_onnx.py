@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from images import ODD_CLASSES, draw, make_learnable_folder
 from PIL import Image
 from recorded import run_main
@@ -54,18 +55,37 @@ def images(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def written():
+    return {}
+
+
+@pytest.fixture
+def exported(written, monkeypatch):
+    """Has each network written once, which takes seconds, whatever the rule beside it."""
+    write = export._onnx
+
+    def once(network, shape):
+        parts = {name: value.numpy().tobytes() for name, value in network.state_dict().items()}
+        key = network.temperature, *sorted(parts.items())
+        if key not in written:
+            written[key] = write(network, shape)
+        return written[key]
+
+    monkeypatch.setattr(export, "_onnx", once)
+
+
 @needs_onnx
 @pytest.mark.parametrize(
     "name, flags",
     [
-        ("grey", "--target_accuracy 0.4"),
-        ("grey", "--rule majority --scores prototypes"),
+        ("grey", "--target_accuracy 0.4 --scores prototypes"),
         ("sizes", "--threshold 0.6"),
         ("softmax", "--rule majority"),
         ("conditional", "--rule majority"),
     ],
 )
-def test_the_file_answers_as_the_script_does(runs, images, tmp_path, capsys, name, flags):
+def test_the_file_answers_as_the_script_does(runs, images, tmp_path, capsys, exported, name, flags):
     import onnxruntime
 
     run, file, out = runs[name], tmp_path / "model.onnx", tmp_path / "table.csv"
@@ -108,7 +128,7 @@ def test_the_file_answers_as_the_script_does(runs, images, tmp_path, capsys, nam
 
 @needs_onnx
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_the_recipe_answers_as_the_script_does(runs, tmp_path, capsys, monkeypatch, mode):
+def test_the_recipe_answers_as_the_script_does(runs, tmp_path, capsys, monkeypatch, exported, mode):
     monkeypatch.chdir(tmp_path)
     turned = Image.Exif()
     turned[0x0112] = 8  # the camera was held upright
@@ -129,17 +149,62 @@ def test_the_recipe_answers_as_the_script_does(runs, tmp_path, capsys, monkeypat
 
 
 @needs_onnx
-def test_a_file_that_answers_otherwise_is_not_written(runs, tmp_path, monkeypatch, capsys):
-    file = tmp_path / "model.onnx"
-    other = export._onnx
+def test_a_file_that_answers_otherwise_is_not_written(
+    runs, tmp_path, monkeypatch, capsys, exported
+):
+    file, write = tmp_path / "model.onnx", export._onnx
 
     def of_another_temperature(network, shape):
-        return other(export.Posterior(network.model, 3 * network.temperature).eval(), shape)
+        content = write(network, shape)
+        network.temperature *= 3
+        return content
 
     monkeypatch.setattr(export, "_onnx", of_another_temperature)
-    argv = runs["grey"].folder, "--rule", "majority", "--export", file
+    argv = runs["sizes"].folder, "--rule", "majority", "--export", file
     status, _, err = run_main(predict.main, capsys, *argv)
     assert status == 2 and "from the run's own" in err and not file.exists()
+
+
+class Branching(torch.nn.Linear):
+    """Another computation for other values, which a file of ONNX cannot hold."""
+
+    def forward(self, features):
+        found = super().forward(features)
+        return found if found.sum() > 0 else 2 * found
+
+
+@needs_onnx
+def test_a_network_that_cannot_be_written_is_refused_in_a_line(runs, tmp_path, monkeypatch, capsys):
+    """And not in the screens of code that the exporter prints."""
+    load = export.load_model
+
+    def other(run):
+        model = load(run)
+        model.backbone.projection.__class__ = Branching
+        return model
+
+    monkeypatch.setattr(export, "load_model", other)
+    argv = runs["grey"].folder, "--rule", "majority", "--export", tmp_path / "model.onnx"
+    status, out, err = run_main(predict.main, capsys, *argv)
+    assert status == 2 and "PyTorch cannot write this network as ONNX" in err
+    assert len(err.splitlines()) == 1 and out == "" and list(tmp_path.iterdir()) == []
+
+
+@needs_onnx
+def test_the_file_is_of_an_older_format_and_names_no_folder(
+    runs, tmp_path, capsys, exported, monkeypatch
+):
+    """Which onnxruntime of 2023 reads; the exporter keeps the source of each step."""
+    import onnx
+
+    file = tmp_path / "model.onnx"
+    argv = runs["sizes"].folder, "--rule", "majority", "--export", file
+    status, out, err = run_main(predict.main, capsys, *argv)
+    assert status == 0 and err == "" and "Warning" not in out
+    assert str(Path(predict.__file__).parent).encode() not in file.read_bytes()
+    model = onnx.load(file)
+    onnx.checker.check_model(model)
+    assert (model.ir_version, [one.version for one in model.opset_import]) == (8, [18])
 
 
 def test_without_the_packages_the_export_says_what_to_install(tmp_path, monkeypatch, capsys, runs):
