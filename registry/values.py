@@ -28,7 +28,8 @@ class Number:
         """The number that a text or a number is. Raises: ValueError: If the rule does not hold."""
         try:
             number = self.kind(value)
-            if self.holds(number) and (isinstance(value, str) or number == value):
+            same = isinstance(value, str) or number == value
+            if self.holds(number) and same and not isinstance(value, bool):
                 return number
         except (TypeError, ValueError, OverflowError):
             pass

@@ -49,7 +49,7 @@ ANIMALS = Registry(
 @pytest.mark.parametrize(
     ("check", "good", "bad"),
     [
-        (positive_int, ["1", 7, 2**31 - 1], ["0", "-1", 2**31, "1.5", 1.5, "x", None]),
+        (positive_int, ["1", 7, 2**31 - 1], ["0", "-1", 2**31, "1.5", 1.5, "x", None, True]),
         (natural, ["0", 3.0], ["-1", 0.5, "", float("inf"), float("nan")]),
         (pixels, ["0", 2**15 - 1], [2**15, -1]),
         (seed, ["0", 2**63 - 1], [2**63, -1]),
