@@ -30,8 +30,9 @@ from torch.nn import functional as F  # noqa: E402
 from torchvision.io import ImageReadMode, decode_jpeg  # noqa: E402
 
 from data.cache import build_cache  # noqa: E402
+from data.reading import Reading  # noqa: E402
 from data.stream import Stream  # noqa: E402
-from data.unlabelled import Shape, read_batches  # noqa: E402
+from data.unlabelled import ModelInput, read_batches  # noqa: E402
 from files.fingerprints import NEWEST  # noqa: E402
 
 CACHE = "cache"  # folder
@@ -73,16 +74,15 @@ def ways(folder: Path, names: Sequence[str], side: int, threads: int) -> dict[st
     """Name -> a function that reads all images once."""
     pool = ThreadPoolExecutor(threads)
     paths = [folder / name for name in names]
-    stream = Stream(folder, names, resize=side, decoder="torchvision", workers=threads)
-    shape = Shape(side, side, decoder="torchvision")
+    reading = Reading(resize=side, decoder="torchvision")
+    stream, taken = Stream(folder, names, reading, workers=threads), ModelInput(reading)
 
     def read_bare(one: Callable) -> None:
         for _ in pool.map(lambda path: one(path, side), paths):
             pass
 
     def through_cache() -> None:
-        how = {"resize": side, "decoder": "torchvision", "workers": threads}
-        build_cache(folder, names, cache_dir=folder / CACHE, **how)
+        build_cache(folder, names, reading, cache_dir=folder / CACHE, workers=threads)
 
     def through_stream() -> None:
         for first in range(0, len(names), 64):
@@ -91,7 +91,7 @@ def ways(folder: Path, names: Sequence[str], side: int, threads: int) -> dict[st
     def predicting() -> None:
         # by hashes predict.py knows images that a run was trained on
         for _ in read_batches(
-            [str(path) for path in paths], shape, 64, workers=threads, fingerprints=[NEWEST]
+            [str(path) for path in paths], taken, 64, workers=threads, fingerprints=[NEWEST]
         ):
             pass
 

@@ -20,7 +20,8 @@ import numpy as np
 from data.blocks import cores
 from data.cache_writer import checksums, fill, read_or_reason, refusal
 from data.conversion import Box
-from data.decoding import DECODERS, PASSING
+from data.decoding import PASSING
+from data.reading import Reading
 from data.unfinished import PIXELS, ROWS, STATE, is_ours, machine_of
 from files import system
 from files.fingerprints import FIRST, HASHES, pixels_fingerprint
@@ -134,57 +135,42 @@ class _Check:
 def build_cache(
     root: str | os.PathLike,
     files: Sequence[str],
+    reading: Reading,
     *,
-    resize: int | None = 128,
-    gray: bool = False,
+    boxes: Mapping[str, Box] | None = None,
     cache_dir: str | os.PathLike | None = None,
     workers: int | None = None,
     skip_bad_images: bool = False,
-    boxes: Mapping[str, Box] | None = None,
-    grey_range: int | None = None,
-    truncated_images: str = "refuse",
-    fit: str = "stretch",
-    decoder: str = "pillow",
 ) -> ImageCache:
     """Reads the images into a cache, or opens the one that an earlier or parallel run has made of
     the same files.
 
-    The cache is found by names, sizes and modification times of the files, resize, gray, boxes and
-    what else decides the pixels;
-    outside of the data folder, where those of several may lie, by its path too. So a collection
-    moves and is copied together with the cache inside it. It appears complete or not at all; others
-    that want the same one wait for it. One that was interrupted is gone on with.
+    The cache is found by names, sizes and modification times of the files, the reading and the
+    boxes; outside of the data folder, where those of several may lie, by its path too. So a
+    collection moves and is copied together with the cache inside it. It appears complete or not at
+    all; others that want the same one wait for it. One that was interrupted is gone on with.
 
     Args:
         root: The data folder.
         files: Paths below it, in the order of the rows.
-        resize, gray: See `read_image`. Without resize all images must have one size.
+        reading: How their pixels are wanted. Without resize all images must have one size.
+        boxes: For each file the part of it to cut out before resizing; sizes stay those of the
+            whole images.
         cache_dir: Where caches are kept; by default in '.taxonomy_cache' inside root, or the user's
             cache folder where root cannot be written.
         workers: Threads that decode; as many as there are cores by default.
         skip_bad_images: Leave out files that cannot be read, with a note, instead of an error.
-        boxes: For each file the part of it to cut out before resizing; sizes stay those of the
-            whole images.
-        grey_range: See `read_image`.
-        truncated_images: 'use' or 'refuse' JPEG files that end early.
-        fit: How images of other proportions become squares, see `read_image`.
-        decoder: Of `data.decoding.DECODERS`; another one's pixels are another cache.
 
     Raises:
         ValueError: If files cannot be read (all are counted, 20 listed with reasons) or differ in
             size without resize.
         OSError: If there is no place that can be written, or no space left.
     """
-    root, resize, gray = Path(root), _side(resize), bool(gray)
-    others = {"grey_range": grey_range, "truncated": truncated_images == "use"}
-    others |= {} if fit == "stretch" or not resize else {"fit": fit}
-    others |= {"decoder": decoder} if decoder != DECODERS[0] else {}
-    # those that are not given leave no mark
-    named = "".join(f" {name} {value}" for name, value in others.items() if value)
-    digest = files_digest(root, files, f"{FORMAT} {resize} {gray}{named}", boxes)
+    root = Path(root)
+    digest = files_digest(root, files, f"{FORMAT} {reading.key}", boxes)
     places = [Path(cache_dir)] if cache_dir is not None else [root / FOLDER, user_folder()]
     folders = {place: place / key_in(place, root, digest) for place in places}
-    read = partial(read_or_reason, root=root, resize=resize, gray=gray, boxes=boxes, **others)
+    read = partial(read_or_reason, root=root, reading=reading, boxes=boxes)
     cache = next(filter(None, (_open(folder, read) for folder in folders.values())), None)
     if cache is None:
         folder = folders[writable(places)]
@@ -195,19 +181,11 @@ def build_cache(
             cache = _open(folder, read)
             if cache is None:
                 threads, locked = workers or cores(), not unlocked
-                _build(folder, locked, files, read, threads, skip_bad_images, grey_range)
+                _build(folder, locked, files, read, threads, skip_bad_images, reading.grey_range)
                 cache = _open(folder)
     if cache.bad and not skip_bad_images:
         raise ValueError(refusal(cache.bad))
     return cache
-
-
-def _side(resize: int | None) -> int:
-    if resize is not None and (isinstance(resize, bool) or resize != int(resize) or resize < 0):
-        raise ValueError(
-            f"resize must be a side in pixels, or 0 to keep the size of the images, got {resize}"
-        )
-    return int(resize or 0)
 
 
 def files_digest(

@@ -21,6 +21,7 @@ from data.blocks import blocks
 from data.conversion import Box, Decoded
 from data.decoding import read_image, reason
 from data.progress import progress
+from data.reading import Reading
 from data.unfinished import PIXELS, Unfinished
 from files.fingerprints import NEWEST
 from files.system import sync_folder
@@ -145,20 +146,11 @@ def _new(path: Path, mode: str, **options: str) -> Iterator[IO]:
 
 
 def read_or_reason(
-    file: str,
-    *,
-    root: Path,
-    resize: int,
-    gray: bool,
-    boxes: Mapping[str, Box] | None = None,
-    **others: object,
+    file: str, root: Path, reading: Reading, boxes: Mapping[str, Box] | None
 ) -> Decoded | str:
-    """The decoded image, cropped where boxes are given, or why it cannot be read; others as for
-    `read_image`.
-    """
+    """The decoded image, cropped where boxes are given, or why it cannot be read."""
     try:
-        box = None if boxes is None else boxes[file]
-        return read_image(root / file, resize=resize, gray=gray, box=box, **others)
+        return read_image(root / file, reading, None if boxes is None else boxes[file])
     except ValueError as error:
         return reason(error)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from data.reading import Reading
 from data.tiff import Values
 from files.fingerprints import NEWEST, pixels_fingerprint
 
@@ -28,12 +29,6 @@ _FROM_THE_RIGHT = (TURNS[2], TURNS[3], TURNS[7], TURNS[8])
 _FROM_BELOW = (TURNS[3], TURNS[4], TURNS[6], TURNS[7])
 DEEPEST = 65535  # white in 16 bits
 STRIP = 2**20  # pixels that are converted at once
-# how an image comes to be a square -> in words
-FITS = {
-    "stretch": "to the square, whatever its proportions",
-    "pad": "as a whole into the square, with the median colour of its own edge around it",
-    "crop": "so that its middle fills the square, and the ends of its longer side are lost",
-}
 # left, top, width, height, in pixels of the image as a viewer shows it
 Box = tuple[int, int, int, int]
 
@@ -85,30 +80,14 @@ class Refused(ValueError):
     """The image is decoded, but it has no meaning as 8 bits, or not in the box."""
 
 
-class How(NamedTuple):
-    """How an image is wanted, see `data.decoding.read_image`."""
-
-    resize: tuple[int, int] | None
-    gray: bool
-    box: Box | None
-    grey_range: int | None
-    fit: str = "stretch"
-
-
-def pair(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Width and height for a side, or for both; None for none or 0."""
-    if isinstance(resize, tuple):
-        return resize
-    return (resize, resize) if resize else None
-
-
 def convert(
     strip: Callable[[tuple], _Strip],
     stored: tuple[int, int],
     turn: Image.Transpose | None,
-    how: How,
+    reading: Reading,
     size: tuple[int, int],
     *,
+    box: Box | None,
     cut: bool,
     frames: int,
 ) -> Decoded:
@@ -118,20 +97,22 @@ def convert(
         strip: Part of the stored image, left, top, right, bottom -> its pixels.
         stored: Width and height of what was decoded.
         turn: How it is shown.
-        how: How it is wanted.
+        reading: How it is wanted.
         size: Original width and height, as stored.
+        box: The part that is wanted; None for all of it.
         cut, frames: See `Decoded`.
     """
     size = size[::-1] if turn in SWAPPING else size
     shown = stored[::-1] if turn in SWAPPING else stored
-    left, top, right, bottom = (0, 0, *shown) if how.box is None else inside(how.box, shown)
-    if how.resize and how.fit == "crop":
-        left, top, right, bottom = _middle((left, top, right, bottom), how.resize)
+    left, top, right, bottom = (0, 0, *shown) if box is None else inside(box, shown)
+    wanted, channels = reading.size, reading.channels
+    if wanted and reading.fit == "crop":
+        left, top, right, bottom = _middle((left, top, right, bottom), wanted)
     width, height = right - left, bottom - top
-    side = _within((width, height), how.resize) if how.fit == "pad" else how.resize
-    mode, channels = ("L", 1) if how.gray else ("RGB", 3)
+    side = _within((width, height), wanted) if reading.fit == "pad" else wanted
+    mode = "L" if reading.gray else "RGB"
     rows = max(1, STRIP // width)
-    if how.resize:
+    if wanted:
         wide = side[0]
         # rows are stretched first, then columns, with whole numbers in between, as Pillow does it
         narrow = Image.new(mode, (wide, height)) if rows < height else None
@@ -149,16 +130,16 @@ def convert(
             image = image.convert("RGB")
         image = image if image.mode == mode else image.convert(mode)
         image = image if turn is None else image.transpose(turn)
-        if not how.resize:
+        if not wanted:
             pixels[start:end] = np.asarray(image).reshape(end - start, width, channels)
         elif narrow is None:
             narrow = image
         else:
             narrow.paste(image.resize((wide, end - start), Image.Resampling.BILINEAR), (0, start))
-    if how.resize:
+    if wanted:
         pixels = np.array(narrow.resize(side, Image.Resampling.BILINEAR))
         pixels = pixels.reshape(*pixels.shape[:2], channels)
-        pixels = pixels if side == how.resize else _padded(pixels, how.resize)
+        pixels = pixels if side == wanted else _padded(pixels, wanted)
     return Decoded(pixels, size, brightest, cut, transparent, frames)
 
 
@@ -224,7 +205,7 @@ def inside(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def strip_of_picture(
-    image: Image.Image, low: Image.Image | None, deep: bool, how: How, box: tuple
+    image: Image.Image, low: Image.Image | None, deep: bool, grey_range: int | None, box: tuple
 ) -> _Strip:
     """A part of a decoded image as 8 bits, laid on white."""
     whole = box == (0, 0, *image.size)
@@ -236,7 +217,7 @@ def strip_of_picture(
                 f"values from {values.min()} to {values.max()} do not fit 16 bits; save it with 8"
                 " or 16 bits"
             )
-        shown = _eight_bits(values, how.grey_range)
+        shown = _eight_bits(values, grey_range)
         clear = values == clear if isinstance(clear, int) else np.zeros(1, bool)
         if clear.any():
             shown[clear] = 255
@@ -248,7 +229,7 @@ def strip_of_picture(
         values = (upper << 8 | lower)[:, :, :3]
         brightest = int(values.max())
         shown = np.concatenate(
-            [_eight_bits(values, how.grey_range), upper[:, :, 3:].astype(np.uint8)], axis=2
+            [_eight_bits(values, grey_range), upper[:, :, 3:].astype(np.uint8)], axis=2
         )
         deep_part = Image.fromarray(shown)
         deep_part.info = dict(part.info)
@@ -260,7 +241,7 @@ def strip_of_picture(
     return strip._replace(brightest=brightest)
 
 
-def strip_of_values(values: Values, how: How, box: tuple) -> _Strip:
+def strip_of_values(values: Values, grey_range: int | None, box: tuple) -> _Strip:
     """A part of the values of a TIFF file as 8 bits, laid on white."""
     left, top, right, bottom = box
     array = values.array[top:bottom, left:right]
@@ -274,11 +255,11 @@ def strip_of_values(values: Values, how: How, box: tuple) -> _Strip:
     if values.top == DEEPEST:
         colours = array[:, :, : len(mode.rstrip("Aa"))]
         brightest = int(colours.max())
-        if how.grey_range is None and mode != "L":
+        if grey_range is None and mode != "L":
             shown = (array >> 8).astype(np.uint8)
         elif mode.startswith(("L", "RGB")):
             shown = (array >> 8).astype(np.uint8)
-            shown[:, :, : colours.shape[2]] = _eight_bits(colours, how.grey_range)
+            shown[:, :, : colours.shape[2]] = _eight_bits(colours, grey_range)
         else:  # inks: nothing is known of their range
             shown = (array >> 8).astype(np.uint8)
     elif values.top == 255:

@@ -19,21 +19,19 @@ from data.bare import bare_copies, ended_jpeg
 from data.contents import File, for_pillow, opened, size_of
 from data.conversion import (
     DEEPEST,
-    FITS,
     SIXTEEN_BITS,
     SWAPPING,
     TURNS,
     Box,
     Decoded,
-    How,
     Refused,
     convert,
     inside,
-    pair,
     strip_of_picture,
     strip_of_values,
 )
 from data.jpeg import check_torchvision, decode_jpeg, plain_jpeg
+from data.reading import Reading
 from data.tiff import (
     ORIENTATION,
     Tiff,
@@ -61,8 +59,6 @@ PIXELS_AT_ONCE = 2**28  # decoded by all threads together, of 4 bytes each; more
 DRAFT_FROM = 2**26  # pixels from which on a JPEG file is decoded at a fraction of its size, which
 DRAFT = 4  # is this many times the size that is wanted, or larger
 
-# torchvision reads whole JPEG files of grey or RGB, the others are Pillow's all the same
-DECODERS = ("pillow", "torchvision")
 PASSING = "for now: "
 # errors of reading that the file itself causes: those of Pillow have no number, and a damaged file
 # may name a place in it that there cannot be
@@ -134,58 +130,38 @@ def reason(error: ValueError) -> str:
     return str(error)
 
 
-def read_image(
-    path: File,
-    *,
-    resize: int | tuple[int, int] | None = 128,
-    gray: bool = False,
-    box: Box | None = None,
-    grey_range: int | None = None,
-    truncated: bool = False,
-    fit: str = "stretch",
-    decoder: str = "pillow",
-) -> Decoded:
+def read_image(path: File, reading: Reading, box: Box | None = None) -> Decoded:
     """Reads an image completely and converts it to 8-bit colour or grey.
 
-    Transparency is laid on white; 16-bit grey is divided by 257; of 16-bit colour the upper 8 bits
-    count, which are all that Pillow reads; the camera's rotation flag is applied; of an animation
-    or a multi-page file the first frame counts. Metadata that are damaged or huge are passed over.
+    Transparency is laid on white; the camera's rotation flag is applied; of an animation or a
+    multi-page file the first frame counts. Metadata that are damaged or huge are passed over.
 
     Memory: besides the decoded image, 4 bytes a pixel (6 in some TIFF layouts of 16 bits), there
     are only strips of it. All threads together hold PIXELS_AT_ONCE pixels, or those of one image.
 
     Args:
         path: The file, or its bytes with a name.
-        resize: Side in pixels that both sides are stretched to (bilinear, antialiased), or width
-            and height; None or 0 keeps the size, whatever `fit` says.
-        gray: One channel instead of three.
+        reading: How its pixels are wanted.
         box: Part to cut out first; what reaches beyond the image is left out of it.
-        grey_range: Value that becomes white in images of 16 bits a channel, grey and colour, 1 to
-            65535, such as 4095 for 12-bit cameras; what is brighter is white, too. None: as above.
-        truncated: Read a JPEG file that ends early as far as it goes; the rest is grey.
-        fit: How an image of other proportions than `resize` gets there, one of FITS.
-        decoder: Of `DECODERS`.
 
     Raises: ValueError: If the file is empty, truncated, no image, too large for Pillow's limit, of
         a kind that has no meaning as 8 bits (floating point), or all outside the box. The message
         is the reason, without the path.
     """
-    if fit not in FITS:
-        raise ValueError(f"fit must be one of {', '.join(FITS)}, got {fit!r}")
-    how = How(pair(resize), gray, box, grey_range, fit)
     try:
-        if decoder == "torchvision" and (fast := _read_fast(path, how)) is not None:
+        fast = _read_fast(path, reading, box) if reading.decoder == "torchvision" else None
+        if fast is not None:
             return fast
         if size_of(path) == 0:
             raise ValueError("the file is empty")
         try:
-            return _read(path, path, how)
+            return _read(path, path, reading, box)
         except (Image.DecompressionBombError, MemoryError, Refused):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno not in _OF_THE_FILE:
                 raise
-            return _read_otherwise(path, how, truncated, error)
+            return _read_otherwise(path, reading, box, error)
     except UnidentifiedImageError:
         raise ValueError(what_it_is(path)) from None
     except Image.DecompressionBombError as error:
@@ -198,14 +174,7 @@ def read_image(
         ) from error
 
 
-def convert_image(
-    image: Image.Image | np.ndarray,
-    *,
-    resize: int | tuple[int, int] | None = 128,
-    gray: bool = False,
-    grey_range: int | None = None,
-    fit: str = "stretch",
-) -> Decoded:
+def convert_image(image: Image.Image | np.ndarray, reading: Reading) -> Decoded:
     """What `read_image` makes of a file with these pixels, but for JPEG files of more than
     DRAFT_FROM pixels, which it decodes at a fraction of their size.
 
@@ -213,7 +182,7 @@ def convert_image(
         image: An image of Pillow, opened or made, which stays as it is, and keeps the rotation flag
             of the file that it was opened from; or uint8 (H, W) or (H, W, channels) of grey (1),
             RGB (3) or RGBA (4).
-        resize, gray, grey_range, fit: See `read_image`.
+        reading: How its pixels are wanted.
 
     Raises: ValueError: If the file behind the image cannot be read, or the pixels have no meaning
         as 8 bits.
@@ -221,29 +190,28 @@ def convert_image(
     if isinstance(image, np.ndarray):
         grey = image.ndim == 3 and image.shape[2] == 1
         image = Image.fromarray(np.ascontiguousarray(image[:, :, 0] if grey else image))
-    how = How(pair(resize), gray, None, grey_range, fit)
     try:
         with _LOADING:  # the same image may be there twice
             deep = _is_deep_colour(image)
             image.load()
-        if deep and grey_range is not None:
+        if deep and reading.grey_range is not None:
             raise ValueError("of 16-bit colour Pillow keeps 8 bits in memory: give the file's path")
-        strip = partial(strip_of_picture, image, None, deep, how)
+        strip = partial(strip_of_picture, image, None, deep, reading.grey_range)
         turn = TURNS.get(orientation(image))
-        return convert(strip, image.size, turn, how, image.size, cut=deep, frames=1)
+        return convert(strip, image.size, turn, reading, image.size, box=None, cut=deep, frames=1)
     except ValueError:
         raise
     except Exception as error:  # a damaged file can raise almost anything
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _read_fast(path: File, how: "How") -> Decoded | None:
+def _read_fast(path: File, reading: Reading, box: Box | None) -> Decoded | None:
     """A whole JPEG file of grey or RGB by torchvision; None of others, and of damaged ones, of
     which Pillow says what they are.
     """
     check_torchvision()
     try:
-        if how.resize and how.fit != "stretch":
+        if reading.resize and reading.fit != "stretch":
             return None
         found = plain_jpeg(path)
         if found is None:
@@ -253,9 +221,11 @@ def _read_fast(path: File, how: "How") -> Decoded | None:
             return None
         turn = None if head is None else TURNS.get(orientation(head))
         size = (height, width) if turn in SWAPPING else (width, height)
-        cut = partial(inside, how.box) if how.box is not None else lambda shown: (0, 0, *shown)
+        cut = partial(inside, box) if box is not None else lambda shown: (0, 0, *shown)
         with _BUDGET.of(width * height):
-            pixels = decode_jpeg(content, gray=how.gray, turn=turn, cut=cut, resize=how.resize)
+            pixels = decode_jpeg(
+                content, gray=reading.gray, turn=turn, cut=cut, resize=reading.size
+            )
     except Refused:
         raise
     except Exception:  # damaged bytes can raise almost anything
@@ -305,76 +275,77 @@ def _tiff_head(tiff: Tiff) -> Head:
     return Head(size, deep, deep and tiff.samples > 1)
 
 
-def _read_otherwise(path: File, how: How, truncated: bool, error: Exception) -> Decoded:
+def _read_otherwise(path: File, reading: Reading, box: Box | None, error: Exception) -> Decoded:
     """The image without its metadata, or as far as it goes. Raises: The error that there was."""
     for copy in bare_copies(path):
         with contextlib.suppress(Exception):
-            return _read(copy, path, how)
-    copy = ended_jpeg(path) if truncated else None
+            return _read(copy, path, reading, box)
+    copy = ended_jpeg(path) if reading.truncated_images == "use" else None
     if copy is not None:
         with contextlib.suppress(Exception):
-            return _read(copy, path, how)._replace(truncated=True)
+            return _read(copy, path, reading, box)._replace(truncated=True)
     raise error
 
 
-def _read(file: File | io.BytesIO, path: File, how: How) -> Decoded:
+def _read(file: File | io.BytesIO, path: File, reading: Reading, box: Box | None) -> Decoded:
     """Reads a file, or a copy of it in memory."""
     tiff = None
     with opened(path) as start:
         if start.read(4) in TIFF_MAGIC:
             tiff = read_tags(start)
-            deep = how.grey_range is not None and max(tiff.bits, default=0) > 8
+            deep = reading.grey_range is not None and max(tiff.bits, default=0) > 8
             if deep or not pillow_is_right(tiff):
-                return _read_tiff(path, tiff, how)
+                return _read_tiff(path, tiff, reading, box)
     try:
-        return _read_with_pillow(file, how)
+        return _read_with_pillow(file, reading, box)
     except (Image.DecompressionBombError, MemoryError, Refused):
         raise
     except Exception:  # what stopped Pillow may be metadata
         if tiff is None:
             raise
-        return _read_tiff(path, tiff, how)
+        return _read_tiff(path, tiff, reading, box)
 
 
-def _read_with_pillow(file: File | io.BytesIO, how: How) -> Decoded:
+def _read_with_pillow(file: File | io.BytesIO, reading: Reading, box: Box | None) -> Decoded:
     with Image.open(for_pillow(file), formats=IMAGE_FORMATS) as image:
         frames, deep = _frames(image), _is_deep_colour(image)
         if deep and isinstance(image.info.get("transparency"), tuple):
             # of 16 bits, of which the pixels keep the upper ones
             image.info["transparency"] = tuple(v >> 8 for v in image.info["transparency"])
-        original = image.size
-        if original[0] * original[1] > DRAFT_FROM and how.box is None and how.resize:
-            image.draft(None, (DRAFT * how.resize[0], DRAFT * how.resize[1]))
-        drafted, both = image.size != original, deep and how.grey_range is not None
+        original, wanted = image.size, reading.size
+        if original[0] * original[1] > DRAFT_FROM and box is None and wanted:
+            image.draft(None, (DRAFT * wanted[0], DRAFT * wanted[1]))
+        drafted, both = image.size != original, deep and reading.grey_range is not None
         with _BUDGET.of(image.size[0] * image.size[1] * (2 if both else 1)):
             try:
                 low = _lower_bits(file) if both else None
                 image.load()
                 turn = TURNS.get(orientation(image))
                 size = original if drafted else image.size  # some versions turn it on loading
-                strip = partial(strip_of_picture, image, low, deep, how)
+                strip = partial(strip_of_picture, image, low, deep, reading.grey_range)
+                cut = deep and low is None
                 return convert(
-                    strip, image.size, turn, how, size, cut=deep and low is None, frames=frames
+                    strip, image.size, turn, reading, size, box=box, cut=cut, frames=frames
                 )
             finally:  # its pixels go before the next image comes
                 image.close()
 
 
-def _read_tiff(path: File, tiff: Tiff, how: How) -> Decoded:
+def _read_tiff(path: File, tiff: Tiff, reading: Reading, box: Box | None) -> Decoded:
     width, height = tiff.size
     bytes_each = tiff.samples * math.ceil(max(tiff.bits, default=8) / 8)
     with opened(path) as file, _BUDGET.of(math.ceil(width * height * bytes_each / 4)):
-        return _decode_tiff(file, tiff, how)
+        return _decode_tiff(file, tiff, reading, box)
 
 
-def _decode_tiff(file: BinaryIO, tiff: Tiff, how: How) -> Decoded:
+def _decode_tiff(file: BinaryIO, tiff: Tiff, reading: Reading, box: Box | None) -> Decoded:
     values = read_values(file, tiff)
     channels = values.array.shape[2] if values.mode == "L" else 1
     frames = max(count_pages(file, tiff), channels)
-    cut = values.top == DEEPEST and values.mode != "L" and how.grey_range is None
+    cut = values.top == DEEPEST and values.mode != "L" and reading.grey_range is None
     turn = TURNS.get(tiff.first(ORIENTATION, 1))
-    strip = partial(strip_of_values, values, how)
-    return convert(strip, tiff.size, turn, how, tiff.size, cut=cut, frames=frames)
+    strip = partial(strip_of_values, values, reading.grey_range)
+    return convert(strip, tiff.size, turn, reading, tiff.size, box=box, cut=cut, frames=frames)
 
 
 def orientation(image: Image.Image) -> int:

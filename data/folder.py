@@ -22,6 +22,7 @@ from hierarchies.tree import format_path
 DEFAULTS = {
     "data_dir": None,
     **CACHED,
+    "resize": 128,
     "seed": 1,
     "split": "stratified",
     "split_list": None,
@@ -70,8 +71,7 @@ def load(options: Mapping) -> Splits:
 
     Args:
         options: dataset, data_dir and any of DEFAULTS:
-            resize (side in pixels, 0 keeps the size), gray, grey_range, truncated_images, fit,
-            cache_dir, skip_bad_images: see `build_cache`. stream: see `open_images`.
+            resize, gray, fit and so on, cache_dir, skip_bad_images, stream: see `open_images`.
             seed, split_seed, split, use_val: see `split_indices` and `choose_split_seed`.
             fold: 'K/N': the K-th of N folds is tested, see `fold_split`.
             group_copies: Equal images are of one group. strict_groups: Refuse a given split that
@@ -116,7 +116,7 @@ def load(options: Mapping) -> Splits:
     )
     living = living_classes(hierarchy, options["nonliving"])
     order, order_notes = _order(tree, options)
-    images = open_images(root, tree.files, {**options, "upscale": 0}, _boxes(tree, options))
+    images = open_images(root, tree.files, options, _boxes(tree, options))
     files, labels, order = keep_readable(images.kept, tree.files, labels, order, hierarchy)
     kept = tree.select(images.kept)
     groups, names = _groups(kept, images.fingerprints, options)

@@ -27,7 +27,7 @@ class ImageNotes:
     """Counts images of which something should be said, and says it.
 
     Args:
-        grey_range: As the images were read, see `data.decoding.read_image`.
+        grey_range: With which the images were read, see `Reading`.
     """
 
     def __init__(self, grey_range: int | None = None):

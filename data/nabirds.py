@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cache import ImageCache, build_cache
 from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
 from data.sharing import choose_split_seed, split_indices, stratified_split
 from data.split_list import read_order
 from data.splits import Splits
-from data.store import CACHED, copy_notes, keep_readable, place_notes
+from data.store import CACHED, Images, copy_notes, keep_readable, open_images
 
 DEFAULTS = {
     "data_dir": None,
     **CACHED,
+    "resize": 128,
     "crop_boxes": False,
     "seed": 1,
     "split": "stratified",
@@ -38,7 +38,7 @@ def load(options: Mapping) -> Splits:
         options: Any of DEFAULTS:
             data_dir: The folder that holds images.txt, or the one above it where that is named
                 nabirds.
-            resize, gray, fit, cache_dir, skip_bad_images: See `build_cache`.
+            resize, gray, fit and so on, cache_dir, skip_bad_images: See `open_images`.
             crop_boxes: Cut each image to its bounding box before resizing.
             split, seed, split_seed, split_list, use_val: As for `data.folder.load`; without a
                 split_list 'published' permutes the order of images.txt. 'official' is the dataset's
@@ -58,29 +58,25 @@ def load(options: Mapping) -> Splits:
     official = read_official(root)
     order, notes = _order(official, options)
     files = tuple(f"images/{path}" for path in official.paths)
-    cache = _decode(root, files, official, options)
-    notes += _size_notes(cache, official, root, options["crop_boxes"])
+    images = _decode(root, files, official, options)
+    notes += _size_notes(images, official, root, options["crop_boxes"])
     files, labels, order = keep_readable(
-        cache.kept, files, official.labels, order, official.hierarchy
+        images.kept, files, official.labels, order, official.hierarchy
     )
-    parts = _split(labels, official.training[cache.kept], order, options)
-    notes += [
-        *cache.notes,
-        *place_notes(cache, root, options["cache_dir"]),
-        *copy_notes(cache.fingerprints, labels, parts),
-    ]
+    parts = _split(labels, official.training[images.kept], order, options)
+    notes += [*images.notes, *copy_notes(images.fingerprints, labels, parts)]
     hierarchy = official.hierarchy.collapse() if options["collapse"] else official.hierarchy
     return Splits(
         "NABirds",
         hierarchy,
         files,
         labels,
-        cache.sizes,
-        cache.pixels,
+        images.sizes,
+        images.pixels,
         *parts,
         notes=tuple(notes),
-        fingerprints=cache.fingerprints,
-        fingerprints_of=cache.fingerprints_of,
+        fingerprints=images.fingerprints,
+        fingerprints_of=images.fingerprints_of,
     )
 
 
@@ -121,11 +117,10 @@ def _order(official: Official, options: Mapping) -> tuple[np.ndarray, list[str]]
     return np.arange(len(official.paths)), [note] if options["split"] == "published" else []
 
 
-def _decode(root: Path, files: Sequence[str], official: Official, options: Mapping) -> ImageCache:
-    cache_options = {name: options[name] for name in CACHED}
+def _decode(root: Path, files: Sequence[str], official: Official, options: Mapping) -> Images:
     boxes = dict(zip(files, official.boxes)) if options["crop_boxes"] else None
     try:
-        return build_cache(root, files, **cache_options, boxes=boxes)
+        return open_images(root, files, {**options, "stream": False}, boxes)
     except (FileNotFoundError, NotADirectoryError) as error:
         absent = [i for i, file in enumerate(files) if not (root / file).is_file()]
         if not absent:
@@ -137,17 +132,17 @@ def _decode(root: Path, files: Sequence[str], official: Official, options: Mappi
         ) from error
 
 
-def _size_notes(cache: ImageCache, official: Official, root: Path, crop: bool) -> list[str]:
+def _size_notes(images: Images, official: Official, root: Path, crop: bool) -> list[str]:
     """Where files have other sizes than listed, which boxes do not survive, and boxes that leave
     their image.
     """
-    listed = official.sizes[cache.kept]
-    differ, notes = np.flatnonzero((listed != cache.sizes).any(1)), []
+    listed = official.sizes[images.kept]
+    differ, notes = np.flatnonzero((listed != images.sizes).any(1)), []
     if len(differ):
-        image = cache.kept[differ[0]]
+        image = images.kept[differ[0]]
         sides = [
             " x ".join(f"{side:.0f}" for side in size)
-            for size in (listed[differ[0]], cache.sizes[differ[0]])
+            for size in (listed[differ[0]], images.sizes[differ[0]])
         ]
         place = (
             f"{root / SIZES}, line {official.size_lines[image]}: {official.paths[image]} has"
@@ -160,8 +155,8 @@ def _size_notes(cache: ImageCache, official: Official, root: Path, crop: bool) -
             )
         notes.append(message)
     if crop:
-        boxes = np.array(official.boxes)[cache.kept]
-        beyond = (boxes[:, :2] < 0).any(1) | (boxes[:, :2] + boxes[:, 2:] > cache.sizes).any(1)
+        boxes = np.array(official.boxes)[images.kept]
+        beyond = (boxes[:, :2] < 0).any(1) | (boxes[:, :2] + boxes[:, 2:] > images.sizes).any(1)
         notes += (
             [f"{beyond.sum()} boxes of {BOXES} reach beyond their image and were cut to it"]
             if beyond.any()

@@ -158,7 +158,8 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
         tree: A tree whose classes have the ids as last keys of their paths, in any order, and
             what the user should be told about it.
         options: dataset and DEFAULTS, of which prune_tree leaves out classes without images;
-            resize, upscale, gray, fit, cache_dir, stream, skip_bad_images: see `open_images`.
+            resize, gray, fit and so on, upscale, cache_dir, stream, skip_bad_images: see
+            `open_images`.
 
     Raises: ValueError, OSError: If tree and images have different classes, or images cannot be
     read.

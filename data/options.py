@@ -4,8 +4,7 @@ A dataset names those that it takes, with its own defaults, in DEFAULTS of its m
 takes is declared there, too.
 """
 
-from data.conversion import FITS
-from data.decoding import DECODERS
+from data import reading
 from data.folds import Fold
 from hierarchies import TREE_FORMATS
 from registry import (
@@ -235,54 +234,13 @@ SHARED: dict[str, Option] = {
             "DIR",
             "folder with the authors' lists of images, <split>/<wnid>.txt",
         ),
-        Option(
-            "resize",
-            pixels,
-            0,
-            "PIXELS",
-            "side of the squares that images become, in pixels, see --fit; 0 keeps images that are"
-            " all of one size",
-        ),
-        Option(
-            "fit",
-            one_of(FITS),
-            "stretch",
-            help="how an image of other proportions becomes a square: "
-            + "; ".join(f"{name}: {words}" for name, words in FITS.items()),
-            off="stretch",
-            needs=with_flag("resize", " PIXELS above 0: else images keep their size"),
-        ),
+        *reading.OPTIONS,
         Option(
             "upscale",
             pixels,
             0,
             "PIXELS",
             "side the resized images are then enlarged to, in pixels; 0 leaves them as they are",
-        ),
-        Option("gray", either, False, help="read images as one grey channel"),
-        Option(
-            "grey_range",
-            Number(int, lambda n: 1 <= n <= 65535, "a whole number from 1 to 65535"),
-            None,
-            "VALUE",
-            "value that becomes white in images of 16 bits a channel, such as 4095 of 12-bit"
-            " cameras (default: 65535)",
-        ),
-        Option(
-            "truncated_images",
-            one_of(("refuse", "use")),
-            "refuse",
-            help="JPEG files that end early: refuse them, or use them as far as they go, with the"
-            " rest grey",
-        ),
-        Option(
-            "decoder",
-            one_of(DECODERS),
-            "pillow",
-            help="what reads JPEG files: torchvision takes about half the time, and one value in a"
-            " thousand differs by 1 of 255; all else is read by Pillow",
-            off="pillow",
-            needs=Need(lambda options: options.get("fit") in (None, "stretch"), "--fit stretch"),
         ),
         Option(
             "crop_boxes",
@@ -473,15 +431,4 @@ SHARED: dict[str, Option] = {
     )
 }
 # options by which the same files become other images
-READING = (
-    "resize",
-    "fit",
-    "upscale",
-    "gray",
-    "grey_range",
-    "truncated_images",
-    "decoder",
-    "crop_boxes",
-    "crop_box",
-    "box_columns",
-)
+READING = (*reading.DEFAULTS, "upscale", "crop_boxes", "crop_box", "box_columns")

@@ -3,6 +3,7 @@ where not.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,9 @@ from data.conversion import Box
 from data.decoding import read_image
 from data.headers import read_headers
 from data.image_notes import ImageNotes
-from data.stream import Stream, Upscaled
+from data.reading import DEFAULTS as READING
+from data.reading import Reading
+from data.stream import Stream, Upscaled, check_one_size
 from files.fingerprints import FILES
 from files.text import counted
 from hierarchies import Hierarchy
@@ -24,19 +27,10 @@ from hierarchies.tree import format_path
 
 # bytes of decoded pixels that are kept on disk at most; iNaturalist 2019 at 224 pixels has 40e9
 CACHE_LIMIT = 64e9
-# how images are read into a cache, see `build_cache`
-CACHED = {
-    "cache_dir": None,
-    "resize": 128,
-    "gray": False,
-    "grey_range": None,
-    "truncated_images": "refuse",
-    "fit": "stretch",
-    "decoder": "pillow",
-    "skip_bad_images": False,
-}
 LOOKED_AT = 20  # streamed images of 16 bits that are decoded to see how bright they are
-DEFAULTS = {**CACHED, "resize": 0, "upscale": 0, "stream": None}
+# of what `open_images` takes; what a cache is made by comes first
+CACHED = {**READING, "cache_dir": None, "skip_bad_images": False}
+DEFAULTS = {**CACHED, "upscale": 0, "stream": None}
 
 
 class Images(NamedTuple):
@@ -72,31 +66,35 @@ def open_images(
     Args:
         root: The data folder.
         files: Paths below it.
-        options: cache_dir, resize, gray, grey_range, truncated_images, fit, decoder,
-            skip_bad_images: see
-            `build_cache`. stream: decode images
-            each time they are used instead of once; None: where the decoded ones would take more
-            than CACHE_LIMIT. upscale: side in pixels to which the resized images are enlarged; 0
-            leaves them.
+        options: Any of DEFAULTS: how they are read, see `Reading`. cache_dir, skip_bad_images: see
+            `build_cache`. stream: decode images each time they are used instead of once; None:
+            where the decoded ones would take more than CACHE_LIMIT. upscale: side in pixels to
+            which the resized images are enlarged; 0 leaves them.
         boxes: For each file the part of it to cut out first; None for whole images.
 
     Raises: ValueError, OSError: As `build_cache`; or if images shall be streamed, but not resized.
     """
-    decoded = len(files) * options["resize"] ** 2 * (1 if options["gray"] else 3)
+    options = {**DEFAULTS, **options}
+    reading = Reading.of(options)
+    decoded = len(files) * math.prod(reading.size or (0, 0)) * reading.channels
     stream = decoded > CACHE_LIMIT if options["stream"] is None else options["stream"]
     read = _stream if stream else _cached
-    images = read(root, files, options, boxes)
+    images = read(root, files, reading, boxes, options)
     if options["upscale"]:
         images = images._replace(pixels=Upscaled(images.pixels, options["upscale"]))
     return images
 
 
 def _cached(
-    root: Path, files: Sequence[str], options: Mapping, boxes: Mapping[str, Box] | None
+    root: Path,
+    files: Sequence[str],
+    reading: Reading,
+    boxes: Mapping[str, Box] | None,
+    options: Mapping,
 ) -> Images:
-    how = {name: options[name] for name in CACHED}
-    cache = build_cache(root, files, **how, boxes=boxes)
-    notes = (*cache.notes, *place_notes(cache, root, options["cache_dir"]))
+    place, skip = options["cache_dir"], options["skip_bad_images"]
+    cache = build_cache(root, files, reading, boxes=boxes, cache_dir=place, skip_bad_images=skip)
+    notes = (*cache.notes, *place_notes(cache, root, place))
     return Images(
         cache.pixels,
         cache.sizes,
@@ -109,12 +107,13 @@ def _cached(
 
 
 def _stream(
-    root: Path, files: Sequence[str], options: Mapping, boxes: Mapping[str, Box] | None
+    root: Path,
+    files: Sequence[str],
+    reading: Reading,
+    boxes: Mapping[str, Box] | None,
+    options: Mapping,
 ) -> Images:
-    if not options["resize"]:
-        raise ValueError(
-            "streamed images are stretched to one size: give --resize, or leave out --stream"
-        )
+    check_one_size(reading)
     headers = read_headers(root, files, cache_dir=options["cache_dir"])
     if headers.bad and (not options["skip_bad_images"] or len(headers.bad) == len(files)):
         raise ValueError(refusal(headers.bad))
@@ -124,9 +123,8 @@ def _stream(
         "images are decoded each time they are used, and kept nowhere (--no-stream keeps them on"
         " the disk)"
     ]
-    notes += deep_notes(
-        root, files, headers.deep[kept], headers.colour[kept], options["grey_range"]
-    )
+    deep, colour = headers.deep[kept], headers.colour[kept]
+    notes += deep_notes(root, files, deep, colour, reading.grey_range)
     if headers.bad:
         notes.append(
             f"{counted(len(headers.bad), 'image was', 'images were')} left out as not readable:"
@@ -137,20 +135,8 @@ def _stream(
             f"{root} cannot be written: image sizes will be read again next time (--cache_dir names"
             " another place)"
         )
-    stream = Stream(
-        root,
-        files,
-        resize=options["resize"],
-        gray=options["gray"],
-        grey_range=options["grey_range"],
-        truncated=options["truncated_images"] == "use",
-        fit=options["fit"],
-        boxes=boxes,
-        decoder=options["decoder"],
-    )
-    return Images(
-        stream, headers.sizes[kept], kept, tuple(notes), headers.fingerprints[kept], FILES
-    )
+    stream, sizes = Stream(root, files, reading, boxes=boxes), headers.sizes[kept]
+    return Images(stream, sizes, kept, tuple(notes), headers.fingerprints[kept], FILES)
 
 
 def place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | None) -> list[str]:
@@ -175,12 +161,11 @@ def deep_notes(
     """Notes on images with 16 bits a channel, of which some are decoded to see what they hold."""
     if not deep.any():
         return []
-    seen = ImageNotes(grey_range)
+    seen, reading = ImageNotes(grey_range), Reading(resize=1, grey_range=grey_range)
     rows = np.flatnonzero(deep)
     for row in rows[:: max(1, len(rows) // LOOKED_AT)][:LOOKED_AT]:
         with contextlib.suppress(ValueError):  # named when it is used
-            image = read_image(root / files[row], resize=1, grey_range=grey_range)
-            seen.add(image, files[row])
+            seen.add(read_image(root / files[row], reading), files[row])
     looked = seen.sentences(("dark", "clipped"))
     scaled = (
         "grey is divided by 257, colour cut to the upper 8 bits"

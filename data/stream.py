@@ -14,17 +14,18 @@ import torch
 from data.blocks import Block, cores
 from data.conversion import Box
 from data.decoding import read_image
+from data.reading import Reading
 
 
 class _Rows:
-    """What Splits and Batches need of an array of images (S, side, side, channels); `_fetch` reads
-    rows (n,).
+    """What Splits and Batches need of an array of images (S, H, W, channels); `_fetch` reads rows
+    (n,).
     """
 
     ndim, dtype = 4, np.dtype(np.uint8)
 
-    def __init__(self, count: int, side: int, channels: int):
-        self.shape = (count, side, side, channels)
+    def __init__(self, count: int, size: tuple[int, int], channels: int):
+        self.shape = (count, *size, channels)
         self._rows = np.arange(count)
 
     def __len__(self) -> int:
@@ -53,14 +54,12 @@ class Stream(_Rows):
     Args:
         root: The data folder.
         files: Paths below it, S of them.
-        resize: Side in pixels that both sides of an image are stretched to, above 0.
-        gray: One channel instead of three.
-        grey_range, truncated, fit, decoder: See `read_image`.
+        reading: How their pixels are wanted, of one size.
         boxes: For each file the part of it to cut out before resizing; None for whole images.
         workers: Threads that decode; as many as there are cores by default.
 
-    Attributes: shape (S, resize, resize, channels), dtype uint8, ndim.
-    Raises: ValueError: If resize is not positive; when indexed, if a file cannot be read; it is
+    Attributes: shape (S, H, W, channels), dtype uint8, ndim.
+    Raises: ValueError: If they are not resized; when indexed, if a file cannot be read; it is
     named.
     """
 
@@ -68,26 +67,16 @@ class Stream(_Rows):
         self,
         root: str | os.PathLike,
         files: Sequence[str],
+        reading: Reading,
         *,
-        resize: int,
-        gray: bool = False,
-        grey_range: int | None = None,
-        truncated: bool = False,
-        fit: str = "stretch",
         boxes: Mapping[str, Box] | None = None,
-        decoder: str = "pillow",
         workers: int | None = None,
     ):
-        if resize < 1:
-            raise ValueError(
-                "streamed images are stretched to one size: resize must be 1 pixel or more, got"
-                f" {resize}"
-            )
-        super().__init__(len(files), int(resize), 1 if gray else 3)
+        check_one_size(reading)
+        width, height = reading.size
+        super().__init__(len(files), (height, width), reading.channels)
         self._root, self._files = Path(root), files
-        self._how = {"gray": bool(gray), "grey_range": grey_range, "truncated": truncated}
-        self._how["fit"], self._boxes = fit, boxes
-        self._how["decoder"] = decoder
+        self._reading, self._boxes = reading, boxes
         self._workers = workers or cores()
         self._pool = ThreadPoolExecutor(self._workers, "image decoder")
 
@@ -101,14 +90,21 @@ class Stream(_Rows):
         place, row = place_and_row
         file = self._files[row]
         try:
-            path = self._root / file
             box = None if self._boxes is None else self._boxes[file]
-            images[place] = read_image(path, resize=self.shape[1], box=box, **self._how).pixels
+            images[place] = read_image(self._root / file, self._reading, box).pixels
         except ValueError as error:
             raise ValueError(
                 f"{self._root / file} cannot be read: {error}; repair it, or remove it and start"
                 " again"
             ) from error
+
+
+def check_one_size(reading: Reading) -> None:
+    """Raises: ValueError: If images that are read so are not of one size by themselves."""
+    if reading.size is None:
+        raise ValueError(
+            "streamed images are stretched to one size: give --resize, or leave out --stream"
+        )
 
 
 class Upscaled(_Rows):
@@ -125,7 +121,7 @@ class Upscaled(_Rows):
     def __init__(self, pixels: object, side: int):
         if side < 1:
             raise ValueError(f"upscale must be 1 pixel or more, got {side}")
-        super().__init__(len(pixels), int(side), pixels.shape[3])
+        super().__init__(len(pixels), (int(side), int(side)), pixels.shape[3])
         self.stored = pixels
 
     def _fetch(self, rows: np.ndarray) -> np.ndarray:

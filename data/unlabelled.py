@@ -14,6 +14,7 @@ from data.blocks import blocks, cores
 from data.contents import FileContent
 from data.conversion import Box
 from data.decoding import convert_image, read_image
+from data.reading import Reading
 from data.stream import Upscaled
 from files.text import counted
 from hierarchies.folders import (
@@ -46,24 +47,22 @@ class Found(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Shape(NamedTuple):
+class ModelInput(NamedTuple):
     """How a model takes its images.
 
     Attributes:
-        height, width: In pixels, to which images are brought.
-        gray: One channel instead of three.
-        upscale: Side in pixels to which the stretched images are then enlarged; 0 leaves them.
-        grey_range, truncated, fit, decoder: See `data.decoding.read_image`.
+        reading: How their files are read, to one size.
+        upscale: Side in pixels to which they are then enlarged; 0 leaves them.
     """
 
-    height: int
-    width: int
-    gray: bool = False
+    reading: Reading
     upscale: int = 0
-    grey_range: int | None = None
-    truncated: bool = False
-    fit: str = "stretch"
-    decoder: str = "pillow"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        width, height = (self.upscale,) * 2 if self.upscale else self.reading.size
+        return height, width, self.reading.channels
 
 
 class Batch(NamedTuple):
@@ -165,7 +164,7 @@ def _below(root: Path) -> _Below:
 
 def read_batches(
     files: Sequence[Picture],
-    shape: Shape,
+    model_input: ModelInput,
     batch_size: int,
     workers: int | None = None,
     boxes: Mapping[str, Box] | None = None,
@@ -176,7 +175,7 @@ def read_batches(
 
     Args:
         files: Paths; images in memory are taken as files of their pixels would be.
-        shape: How the model takes its images.
+        model_input: How the model takes its images.
         batch_size: Files in a batch, 1 or more.
         workers: Threads that decode; as many as there are cores by default.
         boxes: For each file the part of it to cut out first; None for whole images.
@@ -186,12 +185,13 @@ def read_batches(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-    read, start = partial(_read, shape=shape, boxes=boxes, fingerprints=fingerprints), 0
+    how = {"reading": model_input.reading, "boxes": boxes, "fingerprints": fingerprints}
+    read, start = partial(_read, **how), 0
     with closing(blocks(read, files, lambda: batch_size, workers=workers or cores())) as found:
         for images in found:
             names = [_name(file) for file in files[start : start + batch_size]]
             start += len(names)
-            yield _batch(names, images, shape, fingerprints)
+            yield _batch(names, images, model_input, fingerprints)
 
 
 def _name(file: Picture) -> str | None:
@@ -203,14 +203,14 @@ def _name(file: Picture) -> str | None:
 def _batch(
     files: list[str | None],
     images: list[tuple[np.ndarray, tuple[int, int], list[int]] | str],
-    shape: Shape,
+    model_input: ModelInput,
     hashes: Sequence[str],
 ) -> Batch:
     read = [image for image in images if not isinstance(image, str)]
-    empty = np.empty((0, shape.height, shape.width, 1 if shape.gray else 3), np.uint8)
-    pixels = np.stack([image for image, _, _ in read]) if read else empty
-    if shape.upscale and read:
-        pixels = Upscaled(pixels, shape.upscale)[:]
+    pixels = np.empty((0, *model_input.shape), np.uint8)
+    if read:
+        pixels = np.stack([image for image, _, _ in read])
+        pixels = Upscaled(pixels, model_input.upscale)[:] if model_input.upscale else pixels
     sizes = np.array([size for _, size, _ in read], np.float32).reshape(-1, 2)
     fingerprints = {
         of: np.array([values[place] for _, _, values in read], np.uint64)
@@ -222,38 +222,16 @@ def _batch(
 
 def _read(
     file: Picture,
-    shape: Shape,
+    reading: Reading,
     boxes: Mapping[str, Box] | None,
     fingerprints: Sequence[str],
 ) -> tuple[np.ndarray, tuple[int, int], list[int]] | str:
     """Pixels, original size and fingerprints of an image, or why there are none."""
-    square = shape.height == shape.width
-    how = {
-        "resize": shape.height if square else None,
-        "gray": shape.gray,
-        "grey_range": shape.grey_range,
-        "fit": shape.fit,
-    }
     try:
         if isinstance(file, (str, FileContent)):
-            image = read_image(
-                file,
-                box=None if boxes is None else boxes[file],
-                truncated=shape.truncated,
-                decoder=shape.decoder,
-                **how,
-            )
+            image = read_image(file, reading, None if boxes is None else boxes[file])
         else:
-            image = convert_image(file, **how)
-        pixels = image.pixels if square else _stretch(image.pixels, shape)
+            image = convert_image(file, reading)
     except Exception as error:  # damaged bytes can raise anything
         return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return pixels, image.size, [image.fingerprint(of) for of in fingerprints]
-
-
-def _stretch(pixels: np.ndarray, shape: Shape) -> np.ndarray:
-    if pixels.shape[:2] == (shape.height, shape.width):
-        return pixels
-    image = Image.fromarray(pixels[:, :, 0] if shape.gray else pixels)
-    stretched = np.asarray(image.resize((shape.width, shape.height), Image.Resampling.BILINEAR))
-    return stretched[:, :, None] if shape.gray else stretched
+    return image.pixels, image.size, [image.fingerprint(of) for of in fingerprints]

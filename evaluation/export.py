@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from data.unlabelled import Shape
+from data.unlabelled import ModelInput
 from evaluation.decision import Decision
-from evaluation.model import image_shape, load_model, read_prototypes
+from evaluation.model import load_model, model_input, read_prototypes
 from evaluation.prediction import PredictionOptions, decide
 from files.writing import replacing
 from hierarchies.tree import format_path
@@ -74,7 +74,7 @@ def export(asked: PredictionOptions) -> None:
             f" pip install {' '.join(NEEDED)}"
         )
     source, decision = decide(asked)
-    run, shape = source.run, image_shape(source.run)
+    run, taken = source.run, model_input(source.run)
     prototypes = read_prototypes(run) if asked.scores == "prototypes" else None
     network = Posterior(load_model(run), decision.temperature, prototypes).eval()
     size = sum(
@@ -87,17 +87,16 @@ def export(asked: PredictionOptions) -> None:
             " holds 2"
         )
     content = _with_metadata(
-        _onnx(network, shape),
+        _onnx(network, taken.shape),
         run.hierarchy.num_classes,
-        metadata(run, shape, decision, asked.scores, asked.target),
+        metadata(run, taken, decision, asked.scores, asked.target),
     )
-    apart = _check(content, network, shape)
+    apart = _check(content, network, taken.shape)
     with replacing(asked.out) as temporary:
         temporary.write_bytes(content)
     print(f"{run.folder}, {run.result_checkpoint}, {run.hierarchy.num_classes} classes")
     print(
-        f"takes uint8 images (any number, {shape.upscale or shape.height},"
-        f" {shape.upscale or shape.width}, {1 if shape.gray else 3})"
+        f"takes uint8 images (any number, {', '.join(map(str, taken.shape))})"
         + (", and their original sizes" if network.model.size_branch is not None else "")
     )
     print(f"probabilities on {CHECKED} random images are within {apart:.1g} of the run's own")
@@ -112,7 +111,7 @@ def export(asked: PredictionOptions) -> None:
 
 
 def metadata(
-    run: Run, shape: Shape, decision: Decision, scores: str, target: float
+    run: Run, taken: ModelInput, decision: Decision, scores: str, target: float
 ) -> dict[str, str]:
     """What is in the file beside the network: each value is JSON.
 
@@ -123,19 +122,20 @@ def metadata(
     rule_settings (such as threshold), promised (whether the settings promise an accuracy, which for
     new images takes that they are like those of the run), target_accuracy (that), scores.
     """
-    tree = run.hierarchy
+    tree, reading = run.hierarchy, taken.reading
+    width, height = reading.size
     content = {
         "classes": [format_path(path) for path in tree.class_paths],
         "hierarchy": tree.to_dict(),
         "input": {
-            "height": shape.height,
-            "width": shape.width,
-            "channels": 1 if shape.gray else 3,
+            "height": height,
+            "width": width,
+            "channels": reading.channels,
             "layout": "images, height, width, channels; values 0 to 255",
-            "fit": shape.fit,
+            "fit": reading.fit,
             "resampling": "bilinear, antialiased (Pillow)",
-            "upscale": shape.upscale,
-            "grey_range": shape.grey_range,
+            "upscale": taken.upscale,
+            "grey_range": reading.grey_range,
             "sizes": bool(run.options.get("size_inform")),
         },
         "temperature": float(decision.temperature),
@@ -149,18 +149,18 @@ def metadata(
     return {name: json.dumps(value, default=float) for name, value in content.items()}
 
 
-def _example(shape: Shape, sizes: bool, count: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """Random images, and sizes where the network takes them."""
+def _example(
+    shape: tuple[int, int, int], sizes: bool, count: int, seed: int = 0
+) -> tuple[torch.Tensor, ...]:
+    """Random images of that height, width and channels, and sizes where the network takes them."""
     generator = torch.Generator().manual_seed(seed)
-    side = (shape.upscale,) * 2 if shape.upscale else (shape.height, shape.width)
-    dimensions = (count, *side, 1 if shape.gray else 3)
-    images = torch.randint(0, 256, dimensions, generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 256, (count, *shape), generator=generator, dtype=torch.uint8)
     if not sizes:
         return (images,)
     return images, torch.randint(5, 500, (count, 2), generator=generator).float()
 
 
-def _onnx(network: Posterior, shape: Shape) -> bytes:
+def _onnx(network: Posterior, shape: tuple[int, int, int]) -> bytes:
     """The network. Raises: ValueError: If a part of it has no counterpart in ONNX."""
     example = _example(shape, network.model.size_branch is not None, 2)
     batch = {0: torch.export.Dim("batch")}
@@ -222,7 +222,7 @@ def _with_metadata(content: bytes, classes: int, texts: dict[str, str]) -> bytes
     return proto.SerializeToString()
 
 
-def _check(content: bytes, network: Posterior, shape: Shape) -> float:
+def _check(content: bytes, network: Posterior, shape: tuple[int, int, int]) -> float:
     """The largest difference of a probability, of one image and of several.
 
     Raises: ValueError: If it is too large.

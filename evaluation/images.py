@@ -1,6 +1,7 @@
 """Finds and opens the images of a recorded run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,8 +10,10 @@ from PIL import Image
 
 from data.cifar100_files import read_picture
 from data.decoding import read_image
+from data.reading import Reading
 from files.fingerprints import FILES, file_fingerprint, is_of_pixels, pixels_fingerprint
 from files.paths import leads_out
+from runs.files import RunError
 from runs.folder import Run
 
 _PICTURE = 320  # pixels of the longer side of an example image
@@ -21,14 +24,16 @@ class ImageFolder(NamedTuple):
 
     Attributes:
         places: Folders, the likeliest first.
-        content: Fingerprint by file of the images that may be opened there, with what it takes to
-            compute it; None where the user named the folder, and all in it may be.
+        content: The images that may be opened there; None where the user named the folder, and all
+            in it may be.
         dataset: Of the run.
+        reading: How the run reads them.
     """
 
     places: list[Path]
     content: "Content | None" = None
     dataset: str | None = None
+    reading: Reading = Reading()
 
 
 class Content(NamedTuple):
@@ -37,17 +42,20 @@ class Content(NamedTuple):
     Attributes:
         fingerprints: By file, 16 hexadecimal digits.
         of: What they are made of, see `data.Splits`.
-        resize, gray, grey_range, truncated, fit, decoder: As which the run reads them.
     """
 
     fingerprints: Mapping[str, str]
     of: str
-    resize: int
-    gray: bool
-    grey_range: int | None = None
-    truncated: bool = False
-    fit: str = "stretch"
-    decoder: str = "pillow"
+
+
+def recorded_reading(run: Run) -> Reading:
+    """How a run reads its images. Raises: RunError: If config.json says it by no values that there
+    are.
+    """
+    try:
+        return Reading.of(run.options)
+    except ValueError as error:
+        raise RunError(f"{run.folder / 'config.json'} is damaged: option {error}") from error
 
 
 def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
@@ -57,6 +65,8 @@ def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
     config.json may come from a stranger and name any folder of this machine. Where it says the
     folder, only images are opened that have the content which the run recorded of them: nobody can
     tell it of a picture that he has not got.
+
+    Raises: RunError: If config.json is damaged.
     """
     dataset = run.options.get("dataset")
     place = data_dir or run.images_in or _default_place(dataset)
@@ -65,7 +75,8 @@ def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
     # an identifier names a folder inside this one, and nothing else
     inside = isinstance(dataset, str) and dataset.isidentifier()
     folders = [Path(place), *([Path(place) / dataset] if inside else [])]
-    return ImageFolder(folders, None if data_dir else _content(run), dataset if inside else None)
+    content = None if data_dir else _content(run)
+    return ImageFolder(folders, content, dataset if inside else None, recorded_reading(run))
 
 
 def _default_place(dataset: object) -> str | None:
@@ -78,32 +89,19 @@ def _default_place(dataset: object) -> str | None:
 
 def _content(run: Run) -> Content:
     """What the run recorded of its images; nothing where it is of an earlier version."""
-    options, of = run.options, run.fingerprints_of
+    of = str(run.fingerprints_of)
     table = run.split if (run.folder / "split.csv").is_file() else None
     if table is None or not {"file", "fingerprint"} <= set(table.columns):
-        return Content({}, str(of), 0, False)
-    fingerprints = dict(zip(table["file"].astype(str), table["fingerprint"].astype(str)))
-    resize, grey_range = options.get("resize"), options.get("grey_range")
-    fit = options.get("fit")
-    return Content(
-        fingerprints,
-        str(of),
-        resize if isinstance(resize, int) and not isinstance(resize, bool) else 0,
-        bool(options.get("gray")),
-        grey_range,
-        options.get("truncated_images") == "use",
-        fit if isinstance(fit, str) else "stretch",
-        options.get("decoder") or "pillow",
-    )
+        return Content({}, of)
+    return Content(dict(zip(table["file"].astype(str), table["fingerprint"].astype(str))), of)
 
 
-def _has_content(path: Path, file: str, content: Content) -> bool:
+def _has_content(path: Path, file: str, content: Content, reading: Reading) -> bool:
     """Whether an image is the one that the run knows."""
     if content.of == FILES:
         found = file_fingerprint(path)
     elif is_of_pixels(content.of):
-        how = dict(list(content._asdict().items())[2:])
-        found = read_image(path, **how).fingerprint(content.of)
+        found = read_image(path, reading).fingerprint(content.of)
     else:  # of a later version
         return False
     return content.fingerprints.get(file) == f"{found:016x}"
@@ -125,17 +123,11 @@ def _packed(file: str, folder: ImageFolder) -> np.ndarray | None:
     return pixels if known.fingerprints.get(file) == f"{found:016x}" else None
 
 
-def open_image(
-    file: str,
-    folder: ImageFolder,
-    gray: bool,
-    grey_range: int | None = None,
-    truncated: bool = False,
-) -> np.ndarray:
+def open_image(file: str, folder: ImageFolder) -> np.ndarray:
     """A small copy of an image for display, (H, W) or (H, W, 3) uint8. Raises: ValueError: With the
     reason.
     """
-    places = folder.places
+    places, reading = folder.places, folder.reading
     if leads_out(file) or "\0" in file:
         raise ValueError(
             f"the run names the image {file!r}, which leads out of the folder of its images"
@@ -147,7 +139,7 @@ def open_image(
     if path is None and folder.dataset == "CIFAR100":
         pixels = _packed(file, folder)
         if pixels is not None:
-            return np.asarray(Image.fromarray(pixels).convert("L")) if gray else pixels
+            return np.asarray(Image.fromarray(pixels).convert("L")) if reading.gray else pixels
     if path is None:
         where = f"under {places[0]}" if places else "in a folder that the run names"
         raise ValueError(
@@ -155,16 +147,15 @@ def open_image(
             " with --data_dir"
         )
     try:
-        if folder.content is not None and not _has_content(path, file, folder.content):
+        known = folder.content
+        if known is not None and not _has_content(path, file, known, reading):
             raise ValueError(
                 "it is not known to be the image that the run was trained or tested on; if it is,"
                 " name the folder of the images with --data_dir"
             )
-        pixels = read_image(
-            path, resize=None, gray=gray, grey_range=grey_range, truncated=truncated
-        ).pixels
+        pixels = read_image(path, replace(reading, resize=0)).pixels
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from error
-    image = Image.fromarray(pixels[:, :, 0] if gray else pixels)
+    image = Image.fromarray(pixels[:, :, 0] if reading.gray else pixels)
     image.thumbnail((_PICTURE, _PICTURE))
     return np.asarray(image)

@@ -1,16 +1,17 @@
 """Rebuilds the model of a recorded run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import nn
 
 import models
-from data.conversion import FITS
-from data.unlabelled import Shape
+from data.unlabelled import ModelInput
 from evaluation.averaged import mean_scores
 from evaluation.coarse import combine
+from evaluation.images import recorded_reading
 from evaluation.sources import no_prototypes
 from runs.files import SCORES, RunError
 from runs.folder import Run
@@ -61,30 +62,15 @@ def load_model(run: Run, checkpoint: str | None = None) -> models.Classifier:
     return model.eval()
 
 
-def image_shape(run: Run) -> Shape:
+def model_input(run: Run) -> ModelInput:
     """How the model of a run takes its images. Raises: RunError: If only the results say it, and
     there are none, or an option is none that training writes.
     """
-    options = run.options
-    fit = options.get("fit") or "stretch"
-    if not isinstance(fit, str) or fit not in FITS:
-        raise RunError(
-            f"{run.folder / 'config.json'} is damaged: option 'fit' is {fit!r}, not one of"
-            f" {', '.join(FITS)}"
-        )
-    width = height = options.get("resize") or 0
-    if not width:  # all training images were of one size
+    reading = recorded_reading(run)
+    if not reading.resize:  # all training images were of one size
         width, height = (int(side) for side in run.arrays("test")["sizes"][0])
-    return Shape(
-        height,
-        width,
-        bool(options.get("gray")),
-        options.get("upscale") or 0,
-        options.get("grey_range"),
-        options.get("truncated_images") == "use",
-        fit,
-        options.get("decoder") or "pillow",
-    )
+        reading = replace(reading, resize=width if width == height else (width, height))
+    return ModelInput(reading, run.options.get("upscale") or 0)
 
 
 def read_prototypes(run: Run) -> torch.Tensor:

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +23,8 @@ from evaluation.model import (
     AmendedEmbedder,
     AveragedEmbedder,
     Embedder,
-    image_shape,
     load_model,
+    model_input,
     read_prototypes,
 )
 from evaluation.novelty import Novelty
@@ -192,7 +193,7 @@ def make_predictor(asked: PredictionOptions, source: Source, decision: Decision)
     return Predictor(
         _embedder(asked, source),
         Answerer(source.tree, decision, asked.topk),
-        image_shape(source.run),
+        model_input(source.run),
         asked.batch_size,
         novelty=Novelty(source),
     )
@@ -210,12 +211,12 @@ def _check_averaged(asked: PredictionOptions, runs: Sequence[Run]) -> None:
             " own; leave it out, or name one run"
         )
     check_same_classes(runs)
-    shapes = [image_shape(run) for run in runs]
-    for run, shape in zip(runs, shapes):
+    inputs = [{**asdict(reading), "upscale": side} for reading, side in map(model_input, runs)]
+    for run, taken in zip(runs, inputs):
         differ = [
-            f"{name} {getattr(shapes[0], name)} and {getattr(shape, name)}"
-            for name in shape._fields
-            if getattr(shape, name) != getattr(shapes[0], name)
+            f"{name} {inputs[0][name]} and {value}"
+            for name, value in taken.items()
+            if value != inputs[0][name]
         ]
         if differ:
             raise ValueError(
@@ -310,7 +311,7 @@ def _rows(asked: PredictionOptions, source: Source, images: Images, collected: C
 def _coarse_run(run: Run, folder: str) -> Run:
     """The run on superclasses. Raises: ValueError: If it takes its images otherwise."""
     coarse = Run(folder)
-    if image_shape(coarse) != image_shape(run):
+    if model_input(coarse) != model_input(run):
         raise ValueError(
             f"--coarse {folder}: it takes its images otherwise than {run.folder} (--resize, --gray,"
             " --upscale, --fit and the like must be the same)"

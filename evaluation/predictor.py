@@ -12,7 +12,7 @@ import pandas as pd
 
 from data.conversion import Box
 from data.progress import progress
-from data.unlabelled import Batch, Picture, Shape, read_batches
+from data.unlabelled import Batch, ModelInput, Picture, read_batches
 from evaluation.answers import Answered, Answerer, Counts
 from evaluation.known_images import KnownImages
 from evaluation.model import Embedder
@@ -53,7 +53,7 @@ class Predictor:
 
     Args:
         embedder, answers: The model, and how its scores are answered.
-        shape: How the model takes its images.
+        model_input: How the model takes its images.
         batch_size: Images embedded at once.
         novelty: How unlike the run's images each is; None: it is not said.
 
@@ -66,11 +66,11 @@ class Predictor:
         self,
         embedder: Embedder,
         answers: Answerer,
-        shape: Shape,
+        model_input: ModelInput,
         batch_size: int = 64,
         novelty: Novelty | None = None,
     ):
-        self.embedder, self.answers, self.shape = embedder, answers, shape
+        self.embedder, self.answers, self.model_input = embedder, answers, model_input
         self.batch_size, self.novelty = batch_size, novelty
         self.known: KnownImages | None = None
         self.collected: Collected | None = None
@@ -127,7 +127,7 @@ class Predictor:
         """Batch by batch the rows of the table, embeddings and scores; adds to the counts."""
         hashes = () if self.known is None else self.known.hashes
         for batch in read_batches(
-            images, self.shape, self.batch_size, boxes=boxes, fingerprints=hashes
+            images, self.model_input, self.batch_size, boxes=boxes, fingerprints=hashes
         ):
             vectors, scores = self._embed(batch)
             answered = self.answers(scores)

@@ -104,13 +104,7 @@ def read_subject(run: Run, data_dir: str | None = None) -> Subject:
         numbers = epochs.apply(pd.to_numeric, errors="coerce")
         best = best_epoch(numbers.to_dict("records"), run.options.get("choose"))
     files = run.arrays_of_classes("test").get("files")
-    reader = partial(
-        open_image,
-        folder=image_folder(run, data_dir),
-        gray=bool(run.options.get("gray")),
-        grey_range=run.options.get("grey_range"),
-        truncated=run.options.get("truncated_images") == "use",
-    )
+    reader = partial(open_image, folder=image_folder(run, data_dir))
     return Subject(source.test, epochs, run.options, source.val, files, reader, best)
 
 

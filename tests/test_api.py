@@ -14,6 +14,7 @@ from trained import draw_odd_images, train_on_odd_images
 
 import predict
 from data.decoding import convert_image, read_image
+from data.reading import Reading
 from evaluation import load
 
 
@@ -83,18 +84,18 @@ def test_answers_are_those_of_the_script(run, images, capsys, tmp_path, flags, o
 
 def test_an_image_in_memory_is_taken_as_its_file_is(images):
     for file in sorted(images.iterdir())[:6]:
-        for how in (
-            {"gray": True},
-            {"resize": 12, "fit": "pad"},
-            {"resize": (9, 5), "fit": "crop"},
+        for reading in (
+            Reading(gray=True),
+            Reading(resize=12, fit="pad"),
+            Reading(resize=(9, 5), fit="crop"),
         ):
-            read, image = read_image(file, **how), Image.open(file)
+            read, image = read_image(file, reading), Image.open(file)
             for _ in range(2):  # it is not changed
-                found = convert_image(image, **how)
+                found = convert_image(image, reading)
                 np.testing.assert_array_equal(found.pixels, read.pixels)
                 assert found.size == read.size
     white = convert_image(
-        Image.fromarray(np.full((2, 2), 4095, np.uint16)), resize=0, grey_range=4095
+        Image.fromarray(np.full((2, 2), 4095, np.uint16)), Reading(grey_range=4095)
     )
     assert (white.pixels == 255).all()
 

@@ -9,6 +9,7 @@ import shutil
 import struct
 import time
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from data import cache as cache_module
 from data import cache_writer, decoding, unfinished
 from data.cache import build_cache
 from data.decoding import read_image
+from data.reading import Reading
 from files import writing
 from files.fingerprints import HASHES, pixels_fingerprint
 from hierarchies import scan_folders
 
+READING = Reading(resize=8)
 ODD_NAMES = ("Tripos furca, duplets/a b.png", "Ærøskøbing/浮游.png", "quote's (x)/100%.png")
 
 
@@ -33,7 +36,7 @@ def write(path, content):
 
 def test_colour_pixels_and_original_size_are_kept(tmp_path):
     pixels = draw(tmp_path / "a.png", (6, 4))
-    image = read_image(tmp_path / "a.png", resize=0)
+    image = read_image(tmp_path / "a.png", Reading())
     np.testing.assert_array_equal(image.pixels, pixels)
     assert image.size == (6, 4) and (image.brightest, image.transparent, image.frames) == (
         None,
@@ -45,14 +48,14 @@ def test_colour_pixels_and_original_size_are_kept(tmp_path):
 def test_resizing_stretches_bilinearly_with_antialiasing(tmp_path):
     pixels = draw(tmp_path / "a.png", (40, 20))
     expected = Image.fromarray(pixels).resize((8, 8), Image.Resampling.BILINEAR)
-    image = read_image(tmp_path / "a.png", resize=8)
+    image = read_image(tmp_path / "a.png", Reading(resize=8))
     np.testing.assert_array_equal(image.pixels, np.asarray(expected))
     assert image.size == (40, 20)
 
 
 def test_gray_has_one_channel_of_luminance(tmp_path):
     Image.new("RGB", (3, 2), (255, 0, 0)).save(tmp_path / "red.png")
-    image = read_image(tmp_path / "red.png", resize=0, gray=True)
+    image = read_image(tmp_path / "red.png", Reading(gray=True))
     assert image.pixels.shape == (2, 3, 1) and set(image.pixels.ravel()) == {76}  # 0.299 * 255
 
 
@@ -61,7 +64,7 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, byte_order):
     values = np.array([[0, 257, 514, 65535]], np.uint16)
     mode = "I;16" if byte_order == "<u2" else "I;16B"
     Image.frombytes(mode, (4, 1), values.astype(byte_order).tobytes()).save(tmp_path / "deep.tif")
-    image = read_image(tmp_path / "deep.tif", resize=0, gray=True)
+    image = read_image(tmp_path / "deep.tif", Reading(gray=True))
     assert image.pixels.ravel().tolist() == [0, 1, 2, 255] and image.brightest == 65535
 
 
@@ -69,15 +72,15 @@ def test_integers_beyond_sixteen_bits_and_floats_are_refused(tmp_path):
     Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "wide.tif")
     Image.fromarray(np.array([[0.0, 0.5]], np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ValueError, match="values from 0 to 70000 do not fit 16 bits"):
-        read_image(tmp_path / "wide.tif")
+        read_image(tmp_path / "wide.tif", Reading())
     with pytest.raises(ValueError, match="no fixed range; save the image with 8 or 16 bits"):
-        read_image(tmp_path / "float.tif")
+        read_image(tmp_path / "float.tif", Reading())
 
 
 def test_transparency_is_laid_on_white(tmp_path):
     values = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]], np.uint8)
     Image.fromarray(values).save(tmp_path / "clear.png")
-    image = read_image(tmp_path / "clear.png", resize=0)
+    image = read_image(tmp_path / "clear.png", Reading())
     assert image.pixels.tolist() == [[[10, 20, 30], [255, 255, 255], [204, 204, 204]]]
     assert image.transparent
 
@@ -88,10 +91,10 @@ def test_palettes_become_their_colours(tmp_path):
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "plain.png")
     image.save(tmp_path / "clear.png", transparency=0)
-    assert read_image(tmp_path / "plain.png", resize=0).pixels.tolist() == [
+    assert read_image(tmp_path / "plain.png", Reading()).pixels.tolist() == [
         [[0, 0, 0], [200, 100, 50]]
     ]
-    assert read_image(tmp_path / "clear.png", resize=0).pixels.tolist() == [
+    assert read_image(tmp_path / "clear.png", Reading()).pixels.tolist() == [
         [[255, 255, 255], [200, 100, 50]]
     ]
 
@@ -103,7 +106,7 @@ def test_palettes_become_their_colours(tmp_path):
 @pytest.mark.parametrize("gray", [False, True])
 def test_every_usual_mode_is_read(tmp_path, mode, suffix, gray):
     draw(tmp_path / f"a.{suffix}", (6, 4), mode)
-    assert read_image(tmp_path / f"a.{suffix}", resize=5, gray=gray).pixels.shape == (
+    assert read_image(tmp_path / f"a.{suffix}", Reading(resize=5, gray=gray)).pixels.shape == (
         5,
         5,
         1 if gray else 3,
@@ -116,7 +119,7 @@ def test_the_rotation_flag_of_the_camera_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     image.save(tmp_path / "turned.png", exif=exif)
-    read = read_image(tmp_path / "turned.png", resize=0, gray=True)
+    read = read_image(tmp_path / "turned.png", Reading(gray=True))
     assert read.size == (1, 2) and read.pixels.ravel().tolist() == [0, 255]
 
 
@@ -128,26 +131,26 @@ def test_a_box_is_cut_from_the_image_as_it_is_shown(tmp_path):
     shown = np.rot90(values, -1)
     # the second reaches beyond
     for box, expected in (((1, 0, 2, 3), shown[:3, 1:]), ((-5, 2, 6, 9), shown[2:, :1])):
-        image = read_image(tmp_path / "turned.png", resize=0, gray=True, box=box)
+        image = read_image(tmp_path / "turned.png", Reading(gray=True), box)
         np.testing.assert_array_equal(image.pixels[:, :, 0], expected)
         assert image.size == (3, 4)
     with pytest.raises(
         ValueError,
         match="the box at 3, 0 of 2 x 2 pixels has nothing of the image, which has 3 x 4",
     ):
-        read_image(tmp_path / "turned.png", box=(3, 0, 2, 2))
+        read_image(tmp_path / "turned.png", Reading(), (3, 0, 2, 2))
 
 
 def test_the_first_frame_counts(tmp_path):
     frames = [Image.new("L", (2, 2), value) for value in (40, 80)]
     frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
-    image = read_image(tmp_path / "pages.tif", resize=0, gray=True)
+    image = read_image(tmp_path / "pages.tif", Reading(gray=True))
     assert image.frames == 2 and set(image.pixels.ravel()) == {40}
 
 
 def test_equal_images_have_equal_fingerprints(tmp_path):
     draw(tmp_path / "a.png"), draw(tmp_path / "b.bmp"), draw(tmp_path / "c.png", seed=1)
-    images = [read_image(tmp_path / name) for name in ("a.png", "b.bmp", "c.png")]
+    images = [read_image(tmp_path / name, Reading()) for name in ("a.png", "b.bmp", "c.png")]
     for of in HASHES:
         a, b, c = (image.fingerprint(of) for image in images)
         assert a == b != c != images[0]._replace(size=(12, 8)).fingerprint(of) != a
@@ -165,11 +168,11 @@ def test_fingerprints_stay_what_they_were():
 def test_a_cache_of_an_earlier_version_is_used_and_its_damage_noticed(tmp_path):
     files = [f"a/{number:02}.png" for number in range(3)]
     root, place = make_folder(tmp_path / "images", {"a": 3}), tmp_path / "cache"
-    new = build_cache(root, files, resize=4, cache_dir=place)
+    new = build_cache(root, files, Reading(resize=4), cache_dir=place)
     expected = np.array(new.pixels)
     make_earlier(new)
     written = (new.folder / "pixels.bin").stat().st_mtime_ns
-    old = build_cache(root, files, resize=4, cache_dir=place)
+    old = build_cache(root, files, Reading(resize=4), cache_dir=place)
     assert (old.folder / "pixels.bin").stat().st_mtime_ns == written
     assert (old.fingerprints_of, new.fingerprints_of) == ("pixels", "pixels by xxh3")
     np.testing.assert_array_equal(old.pixels[:], expected)
@@ -177,8 +180,8 @@ def test_a_cache_of_an_earlier_version_is_used_and_its_damage_noticed(tmp_path):
     content[50] ^= 1
     (old.folder / "pixels.bin").write_bytes(content)
     with pytest.raises(ValueError, match="image cache .* is damaged: its image 1 "):
-        build_cache(root, files, resize=4, cache_dir=place).pixels[:]
-    again = build_cache(root, files, resize=4, cache_dir=place)
+        build_cache(root, files, Reading(resize=4), cache_dir=place).pixels[:]
+    again = build_cache(root, files, Reading(resize=4), cache_dir=place)
     assert again.fingerprints_of == new.fingerprints_of
     np.testing.assert_array_equal(again.pixels[:], expected)
 
@@ -203,7 +206,7 @@ def bad_files(root):
 def test_all_bad_files_are_listed_with_their_reasons(tmp_path):
     files = [f"x/{name}" for name in ("good.png", *bad_files(tmp_path))]
     with pytest.raises(ValueError) as error:
-        build_cache(tmp_path, files, cache_dir=tmp_path / "cache")
+        build_cache(tmp_path, files, READING, cache_dir=tmp_path / "cache")
     message = str(error.value)
     assert (
         "7 images cannot be read" in message
@@ -224,9 +227,9 @@ def test_all_bad_files_are_listed_with_their_reasons(tmp_path):
 
 def test_bad_files_can_be_skipped_but_never_silently(tmp_path):
     files = sorted(f"x/{name}" for name in ("good.png", "whole.jpg", *bad_files(tmp_path)))
-    options = {"resize": 8, "cache_dir": tmp_path / "cache"}
+    place = tmp_path / "cache"
     for _ in range(2):  # built, then reused
-        cache = build_cache(tmp_path, files, **options, skip_bad_images=True)
+        cache = build_cache(tmp_path, files, READING, cache_dir=place, skip_bad_images=True)
         assert [files[i] for i in cache.kept] == ["x/good.png", "x/whole.jpg"] and len(
             cache.pixels
         ) == 2
@@ -235,17 +238,17 @@ def test_bad_files_can_be_skipped_but_never_silently(tmp_path):
             for note in cache.notes
         )
         np.testing.assert_array_equal(
-            cache.pixels[1], read_image(tmp_path / "x" / "whole.jpg", resize=8).pixels
+            cache.pixels[1], read_image(tmp_path / "x" / "whole.jpg", Reading(resize=8)).pixels
         )
     with pytest.raises(ValueError, match="7 images cannot be read"):
-        build_cache(tmp_path, files, **options)
+        build_cache(tmp_path, files, READING, cache_dir=place)
 
 
 def test_a_long_list_of_bad_files_is_cut(tmp_path):
     for i in range(25):
         write(tmp_path / f"{i:02}.png", b"")
     with pytest.raises(ValueError, match="25 images cannot be read") as error:
-        build_cache(tmp_path, [f"{i:02}.png" for i in range(25)], skip_bad_images=True)
+        build_cache(tmp_path, [f"{i:02}.png" for i in range(25)], READING, skip_bad_images=True)
     assert (
         "19.png" in str(error.value)
         and "20.png" not in str(error.value)
@@ -260,21 +263,21 @@ def test_an_image_beyond_pillows_limit_is_a_bad_file(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match="1 image cannot be read.*\n  big.png: too large: .*scale it down"
     ) as error:
-        build_cache(tmp_path, ["big.png", "fine.png"])
+        build_cache(tmp_path, ["big.png", "fine.png"], READING)
     assert "fine.png" not in str(error.value)
 
 
 def test_odd_names_are_no_problem(tmp_path):
     for seed, name in enumerate(ODD_NAMES):
         draw(tmp_path / name, seed=seed)
-    cache = build_cache(tmp_path, ODD_NAMES, resize=0)
+    cache = build_cache(tmp_path, ODD_NAMES, Reading())
     assert [row.shape for row in cache.pixels] == [(4, 6, 3)] * 3
 
 
 def test_rows_follow_the_order_of_the_files(tmp_path):
     pixels = [draw(tmp_path / f"{i}.png", seed=i) for i in range(90)]
     order = np.random.default_rng(0).permutation(90)
-    cache = build_cache(tmp_path, [f"{i}.png" for i in order], resize=0, workers=2)
+    cache = build_cache(tmp_path, [f"{i}.png" for i in order], Reading(), workers=2)
     np.testing.assert_array_equal(cache.pixels, np.stack(pixels)[order])
     assert cache.sizes.tolist() == [[6, 4]] * 90 and cache.pixels.dtype == np.uint8
     with pytest.raises(ValueError, match="read-only"):
@@ -284,23 +287,20 @@ def test_rows_follow_the_order_of_the_files(tmp_path):
 def test_without_resize_all_images_need_one_size(tmp_path):
     draw(tmp_path / "a.png", (6, 4)), draw(tmp_path / "b.png", (4, 6))
     with pytest.raises(ValueError, match="'a.png' has 6 x 4 pixels, 'b.png' 4 x 6; give --resize"):
-        build_cache(tmp_path, ["a.png", "b.png"], resize=0)
-    assert build_cache(tmp_path, ["a.png", "b.png"], resize=5).sizes.tolist() == [[6, 4], [4, 6]]
-
-
-@pytest.mark.parametrize("resize", [-1, 2.5, True])
-def test_a_resize_without_meaning_is_refused(tmp_path, resize):
-    with pytest.raises(ValueError, match="resize must be a side in pixels"):
-        build_cache(tmp_path, [], resize=resize)
+        build_cache(tmp_path, ["a.png", "b.png"], Reading())
+    assert build_cache(tmp_path, ["a.png", "b.png"], Reading(resize=5)).sizes.tolist() == [
+        [6, 4],
+        [4, 6],
+    ]
 
 
 def test_the_cache_is_reused_and_the_images_are_not_read_again(tmp_path, monkeypatch):
     make_folder(tmp_path, {"a": 3})
     files = [f"a/{i:02}.png" for i in range(3)]
-    first = build_cache(tmp_path, files)
+    first = build_cache(tmp_path, files, READING)
     assert first.folder.parent == tmp_path / ".taxonomy_cache"
     monkeypatch.setattr(cache_writer, "read_image", None)  # a decode would fail
-    again = build_cache(tmp_path, files)
+    again = build_cache(tmp_path, files, READING)
     np.testing.assert_array_equal(first.pixels, again.pixels)
     np.testing.assert_array_equal(first.sizes, again.sizes)
 
@@ -308,19 +308,19 @@ def test_the_cache_is_reused_and_the_images_are_not_read_again(tmp_path, monkeyp
 def test_a_change_of_files_or_options_makes_another_cache(tmp_path):
     make_folder(tmp_path, {"a": 3})
     files = [f"a/{i:02}.png" for i in range(3)]
-    folders = [build_cache(tmp_path, files).folder]
-    folders.append(build_cache(tmp_path, files, resize=16).folder)
-    folders.append(build_cache(tmp_path, files, gray=True).folder)
-    folders.append(build_cache(tmp_path, files[:2]).folder)
+    folders = [build_cache(tmp_path, files, READING).folder]
+    folders.append(build_cache(tmp_path, files, Reading(resize=16)).folder)
+    folders.append(build_cache(tmp_path, files, Reading(resize=8, gray=True)).folder)
+    folders.append(build_cache(tmp_path, files[:2], READING).folder)
     folders.extend(
-        build_cache(tmp_path, files, boxes=dict.fromkeys(files, (0, 0, 2, n))).folder
+        build_cache(tmp_path, files, READING, boxes=dict.fromkeys(files, (0, 0, 2, n))).folder
         for n in (1, 2)
     )
     stat = os.stat(tmp_path / files[0])
     os.utime(tmp_path / files[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    folders.append(build_cache(tmp_path, files).folder)
+    folders.append(build_cache(tmp_path, files, READING).folder)
     pixels = draw(tmp_path / files[0], (30, 30), seed=99)
-    changed = build_cache(tmp_path, files, resize=30)
+    changed = build_cache(tmp_path, files, Reading(resize=30))
     np.testing.assert_array_equal(changed.pixels[0], pixels)
     assert len({*folders, changed.folder}) == 8
 
@@ -328,7 +328,7 @@ def test_a_change_of_files_or_options_makes_another_cache(tmp_path):
 @pytest.mark.parametrize("damage", ["pixels.bin", "images.npz", "content.json", "cut", "garbage"])
 def test_a_damaged_cache_is_built_anew(tmp_path, damage):
     make_folder(tmp_path, {"a": 2})
-    first = build_cache(tmp_path, ["a/00.png", "a/01.png"])
+    first = build_cache(tmp_path, ["a/00.png", "a/01.png"], READING)
     expected = np.array(first.pixels)
     if damage == "cut":
         os.truncate(first.folder / "pixels.bin", 100)
@@ -336,14 +336,16 @@ def test_a_damaged_cache_is_built_anew(tmp_path, damage):
         write(first.folder / "content.json", b'{"sha')
     else:
         (first.folder / damage).unlink()
-    np.testing.assert_array_equal(build_cache(tmp_path, ["a/00.png", "a/01.png"]).pixels, expected)
+    np.testing.assert_array_equal(
+        build_cache(tmp_path, ["a/00.png", "a/01.png"], READING).pixels, expected
+    )
 
 
 def test_notes_say_what_was_converted(tmp_path):
     Image.fromarray(np.full((3, 3), 4000, np.uint16)).save(tmp_path / "deep.png")
     draw(tmp_path / "clear.png", mode="RGBA"), draw(tmp_path / "plain.png")
-    notes = build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"]).notes
-    assert notes == build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"]).notes
+    notes = build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"], READING).notes
+    assert notes == build_cache(tmp_path, ["clear.png", "deep.png", "plain.png"], READING).notes
     assert len(notes) == 3
     assert (
         "1 images with 16 bits" in notes[0]
@@ -407,16 +409,16 @@ def test_colour_that_was_cut_to_eight_bits_is_a_note_with_its_count(tmp_path, gr
     ]
     (note,) = [
         note
-        for note in build_cache(tmp_path, files, resize=8, gray=gray).notes
+        for note in build_cache(tmp_path, files, Reading(resize=8, gray=gray)).notes
         if "16 bits" in note
     ]
     assert (
         note.startswith("4 images in colour with 16 bits a channel were cut to the upper 8 bits")
         and "a.png" in note
     )
-    read = read_image(tmp_path / "a.png", resize=0)
+    read = read_image(tmp_path / "a.png", Reading())
     np.testing.assert_array_equal(read.pixels, values[:, :, :3] // 256)
-    assert read.cut and not read_image(tmp_path / "e.png").cut
+    assert read.cut and not read_image(tmp_path / "e.png", Reading()).cut
 
 
 def test_images_that_use_little_of_sixteen_bits_are_counted(tmp_path):
@@ -430,7 +432,9 @@ def test_images_that_use_little_of_sixteen_bits_are_counted(tmp_path):
     sixteen_bit_png(tmp_path / "colour.png", 2, np.full((2, 2, 3), 4095))
     sixteen_bit_png(tmp_path / "white.png", 2, np.full((2, 2, 3), 65535))
     files = ["colour.png", "full.tif", "fourteen.tif", "just.tif", "twelve.tif", "white.png"]
-    (note,) = [note for note in build_cache(tmp_path, files, resize=2).notes if "dark" in note]
+    (note,) = [
+        note for note in build_cache(tmp_path, files, Reading(resize=2)).notes if "dark" in note
+    ]
     assert (
         note.startswith("3 images with 16 bits use less than a quarter of the range")
         and "colour.png" in note
@@ -440,7 +444,7 @@ def test_images_that_use_little_of_sixteen_bits_are_counted(tmp_path):
 @pytest.mark.parametrize("kind", ["webp", "png", "jpg"])
 def test_damaged_metadata_do_not_make_an_image_unreadable(tmp_path, kind):
     pixels = draw(tmp_path / f"a.{kind}", exif=b"Exif\0\0no metadata at all")
-    image = read_image(tmp_path / f"a.{kind}", resize=0)
+    image = read_image(tmp_path / f"a.{kind}", Reading())
     assert image.pixels.shape == pixels.shape and image.size == (6, 4)
 
 
@@ -458,7 +462,8 @@ FILES = ["a/1.bmp", "a/2.bmp"]
 def test_two_collections_that_look_the_same_share_no_cache_in_one_place(tmp_path):
     same_looking(tmp_path / "one", FILES, 10), same_looking(tmp_path / "two", FILES, 200)
     first, second = (
-        build_cache(tmp_path / name, FILES, cache_dir=tmp_path / "cache") for name in ("one", "two")
+        build_cache(tmp_path / name, FILES, READING, cache_dir=tmp_path / "cache")
+        for name in ("one", "two")
     )
     assert set(first.pixels.ravel()) == {10} and set(second.pixels.ravel()) == {200}
 
@@ -468,7 +473,7 @@ def test_two_collections_whose_cache_folder_is_a_link_to_one_place_share_no_cach
     for name, value in (("one", 10), ("two", 200)):
         same_looking(tmp_path / name, FILES, value)
         (tmp_path / name / ".taxonomy_cache").symlink_to(tmp_path / "cache")
-        assert set(build_cache(tmp_path / name, FILES).pixels.ravel()) == {value}
+        assert set(build_cache(tmp_path / name, FILES, READING).pixels.ravel()) == {value}
 
 
 def test_two_read_only_collections_that_look_the_same_share_no_cache(tmp_path, monkeypatch):
@@ -476,32 +481,33 @@ def test_two_read_only_collections_that_look_the_same_share_no_cache(tmp_path, m
     for name, value in (("one", 10), ("two", 200)):
         same_looking(tmp_path / name, FILES, value)
         write(tmp_path / name / ".taxonomy_cache", b"in the way")
-        assert set(build_cache(tmp_path / name, FILES).pixels.ravel()) == {value}
+        assert set(build_cache(tmp_path / name, FILES, READING).pixels.ravel()) == {value}
 
 
 def test_runs_on_one_collection_share_a_cache_whatever_they_call_its_folder(tmp_path, monkeypatch):
     same_looking(tmp_path / "one", FILES, 10)
     (tmp_path / "link").symlink_to("one")
-    options = {"cache_dir": tmp_path / "cache"}
-    first = build_cache(tmp_path / "one", FILES, **options)
+    place = tmp_path / "cache"
+    first = build_cache(tmp_path / "one", FILES, READING, cache_dir=place)
     monkeypatch.setattr(cache_writer, "read_image", None)  # a decode would fail
     monkeypatch.chdir(tmp_path)
     for root in ("link", "one", "./link/../one/"):
-        assert build_cache(root, FILES, **options).folder == first.folder
+        assert build_cache(root, FILES, READING, cache_dir=place).folder == first.folder
 
 
 def test_a_collection_moves_and_is_copied_with_the_cache_inside_it(tmp_path, monkeypatch):
     same_looking(tmp_path / "one", FILES, 10)
-    build_cache(tmp_path / "one", FILES)
+    build_cache(tmp_path / "one", FILES, READING)
     shutil.copytree(tmp_path / "one", tmp_path / "copy")
     (tmp_path / "one").rename(tmp_path / "moved")
     monkeypatch.setattr(cache_writer, "read_image", None)
     for name in ("copy", "moved"):
         assert (
-            build_cache(tmp_path / name, FILES).folder.parent == tmp_path / name / ".taxonomy_cache"
+            build_cache(tmp_path / name, FILES, READING).folder.parent
+            == tmp_path / name / ".taxonomy_cache"
         )
     assert build_cache(
-        tmp_path / "copy", FILES, cache_dir=tmp_path / "copy/.taxonomy_cache"
+        tmp_path / "copy", FILES, READING, cache_dir=tmp_path / "copy/.taxonomy_cache"
     ).folder.is_dir()
 
 
@@ -512,7 +518,7 @@ def test_an_unwritable_data_folder_uses_the_users_cache(tmp_path, monkeypatch):
         b"a file in the way, as a permission that also stops root",
     )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    cache = build_cache(tmp_path / "data", ["a/00.png", "a/01.png"])
+    cache = build_cache(tmp_path / "data", ["a/00.png", "a/01.png"], READING)
     assert cache.folder.parent == tmp_path / "home" / "taxonomy_cache"
 
 
@@ -522,21 +528,23 @@ def test_a_user_without_a_home_needs_none(tmp_path, monkeypatch):
 
     make_folder(tmp_path, {"a": 1})
     monkeypatch.setattr(cache_module.Path, "home", homeless)
-    assert build_cache(tmp_path, ["a/00.png"]).folder.parent == tmp_path / ".taxonomy_cache"
+    assert (
+        build_cache(tmp_path, ["a/00.png"], READING).folder.parent == tmp_path / ".taxonomy_cache"
+    )
 
 
 def test_an_existing_cache_is_used_where_nothing_can_be_written(tmp_path, monkeypatch):
     make_folder(tmp_path, {"a": 2})
-    folder = build_cache(tmp_path, ["a/00.png", "a/01.png"]).folder
+    folder = build_cache(tmp_path, ["a/00.png", "a/01.png"], READING).folder
     monkeypatch.setattr(cache_module, "writable", None)
-    assert build_cache(tmp_path, ["a/00.png", "a/01.png"]).folder == folder
+    assert build_cache(tmp_path, ["a/00.png", "a/01.png"], READING).folder == folder
 
 
 def test_no_place_to_write_names_the_way_out(tmp_path):
     make_folder(tmp_path, {"a": 1})
     blocked = write(tmp_path / "file", b"")
     with pytest.raises(OSError, match="cannot be written to .*file.*--cache_dir"):
-        build_cache(tmp_path, ["a/00.png"], cache_dir=blocked)
+        build_cache(tmp_path, ["a/00.png"], READING, cache_dir=blocked)
 
 
 def test_a_disk_that_is_too_small_is_found_before_the_work(tmp_path, monkeypatch):
@@ -544,7 +552,7 @@ def test_a_disk_that_is_too_small_is_found_before_the_work(tmp_path, monkeypatch
     usage = type(shutil.disk_usage(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(100, 100, 0))
     with pytest.raises(OSError, match="no space left for the image cache in .*--cache_dir"):
-        build_cache(tmp_path, [f"a/{i:02}.png" for i in range(4)])
+        build_cache(tmp_path, [f"a/{i:02}.png" for i in range(4)], READING)
     assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]
 
 
@@ -558,7 +566,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path, monkeypatch):
         raising=False,
     )
     with pytest.raises(OSError, match="no space left for the image cache"):
-        build_cache(tmp_path, ["a/00.png", "a/01.png"])
+        build_cache(tmp_path, ["a/00.png", "a/01.png"], READING)
     assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]
 
 
@@ -570,7 +578,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(unfinished.ImageNotes, "add", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        build_cache(tmp_path, [f"a/{i:02}.png" for i in range(5)])
+        build_cache(tmp_path, [f"a/{i:02}.png" for i in range(5)], READING)
     assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]
 
 
@@ -583,18 +591,18 @@ def test_what_a_killed_builder_left_is_removed_later(tmp_path):
         write(place / name / "pixels.bin", b"half")
         for path in (place / name / "pixels.bin", place / name):
             os.utime(path, (time.time() - age,) * 2)
-    build_cache(tmp_path, ["a/00.png"])
+    build_cache(tmp_path, ["a/00.png"], READING)
     assert not (place / old).exists() and (place / new).exists()
 
 
 def _build_slowly(root, files, decoded):
-    def read(path, **options):
+    def read(path, *how):
         decoded.put(str(path))
         time.sleep(0.02)
-        return read_image(path, **options)
+        return read_image(path, *how)
 
     cache_writer.read_image = read
-    build_cache(root, files, workers=1)
+    build_cache(root, files, READING, workers=1)
 
 
 @pytest.mark.usefixtures("may_fork")
@@ -631,18 +639,18 @@ def test_builders_without_locks_do_not_harm_each_other(tmp_path, monkeypatch):
             monkeypatch.setattr(
                 cache_module, "file_lock", lambda *args, **options: open(os.devnull)
             )
-            inner.append(build_cache(tmp_path, files))  # another builder is faster
+            inner.append(build_cache(tmp_path, files, READING))  # another builder is faster
         return bad
 
     monkeypatch.setattr(cache_module, "fill", overtaken)
-    cache = build_cache(tmp_path, files)
+    cache = build_cache(tmp_path, files, READING)
     np.testing.assert_array_equal(cache.pixels, inner[1].pixels)
     assert not list((tmp_path / ".taxonomy_cache").glob("*.tmp"))
 
 
 def test_the_content_is_plain_json(tmp_path):
     draw(tmp_path / "å, b.png")
-    cache = build_cache(tmp_path, ["å, b.png"], resize=3)
+    cache = build_cache(tmp_path, ["å, b.png"], Reading(resize=3))
     content = json.loads((cache.folder / "content.json").read_text())
     assert set(content.pop("checksums")) == {"content.json", "images.npz"}
     of = {"fingerprints_of": "pixels by xxh3"}
@@ -658,14 +666,14 @@ def test_a_grey_range_makes_its_value_white_in_grey_and_colour(tmp_path):
     Image.fromarray(values[0].astype(np.uint8)).save(tmp_path / "eight.png")
     right = np.rint(np.minimum(values, 4095) * 255 / 4095)
     for name in ("colour.png", "clear.png"):
-        found = read_image(tmp_path / name, resize=0, grey_range=4095)
+        found = read_image(tmp_path / name, Reading(grey_range=4095))
         np.testing.assert_array_equal(found.pixels, right)
         assert found.brightest == 5000 and not found.cut
-    found = read_image(tmp_path / "greya.png", resize=0, grey_range=4095)
+    found = read_image(tmp_path / "greya.png", Reading(grey_range=4095))
     np.testing.assert_array_equal(found.pixels[:, :, 1], right[:, :, 0])
-    found = read_image(tmp_path / "grey.tif", resize=0, grey_range=4095, gray=True)
+    found = read_image(tmp_path / "grey.tif", Reading(grey_range=4095, gray=True))
     np.testing.assert_array_equal(found.pixels[:, :, 0], right[0])
-    found = read_image(tmp_path / "eight.png", resize=0, grey_range=4095, gray=True)
+    found = read_image(tmp_path / "eight.png", Reading(grey_range=4095, gray=True))
     np.testing.assert_array_equal(found.pixels[:, :, 0], values[0] % 256)
 
 
@@ -673,10 +681,10 @@ def test_notes_say_which_grey_range_would_hold_all_values_and_what_it_clips(tmp_
     for name, brightest in (("a", 4000), ("b", 300)):
         Image.fromarray(np.array([[0, brightest]], np.uint16)).save(tmp_path / f"{name}.tif")
     files = ["a.tif", "b.tif"]
-    dark = build_cache(tmp_path, files, resize=2)
+    dark = build_cache(tmp_path, files, Reading(resize=2))
     (note,) = [note for note in dark.notes if "dark" in note]
     assert "2 images" in note and "largest value found is 4000: --grey_range 4095 would" in note
-    light = build_cache(tmp_path, files, resize=2, grey_range=1023)
+    light = build_cache(tmp_path, files, Reading(resize=2, grey_range=1023))
     assert light.folder != dark.folder and light.pixels.max() == 255 > dark.pixels.max()
     assert not [note for note in light.notes if "dark" in note]
     (note,) = [note for note in light.notes if "above" in note]
@@ -689,8 +697,8 @@ def test_a_jpeg_that_ends_early_is_refused_with_the_way_out_or_used(tmp_path, lo
     content = (tmp_path / "whole.jpg").read_bytes()
     write(tmp_path / "early.jpg", content[:-lost])
     with pytest.raises(ValueError, match="early.jpg: .*truncated.*\n.*--truncated_images use"):
-        build_cache(tmp_path, ["early.jpg"], resize=0)
-    cache = build_cache(tmp_path, ["early.jpg", "whole.jpg"], resize=0, truncated_images="use")
+        build_cache(tmp_path, ["early.jpg"], Reading())
+    cache = build_cache(tmp_path, ["early.jpg", "whole.jpg"], Reading(truncated_images="use"))
     assert cache.pixels.shape == (2, *pixels.shape)
     rows = 64 if lost == 2 else 8
     np.testing.assert_array_equal(cache.pixels[0][:rows], cache.pixels[1][:rows])
@@ -704,7 +712,7 @@ def test_what_pillow_reads_is_read_whatever_its_suffix(tmp_path, suffix):
         pytest.skip("this Pillow reads no AVIF")
     kind = "AVIF" if suffix == "avif" else "JPEG"
     Image.new("RGB", (20, 10), (200, 100, 50)).save(tmp_path / f"a.{suffix}", kind)
-    found = read_image(tmp_path / f"a.{suffix}", resize=0)
+    found = read_image(tmp_path / f"a.{suffix}", Reading())
     assert found.size == (20, 10) and np.abs(found.pixels - [200.0, 100, 50]).max() < 6
     (tmp_path / "x").mkdir()
     shutil.move(tmp_path / f"a.{suffix}", tmp_path / "x" / f"a.{suffix}")
@@ -726,7 +734,7 @@ def test_what_pillow_reads_is_read_whatever_its_suffix(tmp_path, suffix):
 )
 def test_a_file_that_is_called_an_image_is_named_for_what_it_is(tmp_path, content, message):
     write(tmp_path / "a.jpg", content)
-    for read in (read_image, decoding.read_head):
+    for read in (partial(read_image, reading=READING), decoding.read_head):
         with pytest.raises(ValueError, match=message):
             read(tmp_path / "a.jpg")
 
@@ -738,7 +746,7 @@ def test_a_later_page_of_a_kind_that_is_not_read_does_not_matter(tmp_path):
     depth = struct.pack("<HHLL", 258, 3, 1, 32)  # of the second page
     assert content.count(depth) == 1
     write(tmp_path / "a.tif", content.replace(depth, struct.pack("<HHLL", 258, 3, 1, 31)))
-    assert set(read_image(tmp_path / "a.tif", resize=0).pixels.ravel()) == {7}
+    assert set(read_image(tmp_path / "a.tif", Reading()).pixels.ravel()) == {7}
 
 
 @pytest.mark.parametrize("most", [None, 0, 1, 100, 10**6], ids=str)

@@ -13,6 +13,7 @@ from cifar_files import UPPER, change, fine_names, read, write_cifar100
 
 import data
 import train_cifar100
+from data.reading import Reading
 from evaluation.images import image_folder, open_image
 from hierarchies import read_hierarchy
 from hierarchies.distances import path_length
@@ -268,12 +269,12 @@ def test_an_epoch_trains_through_the_command_line(folder, tmp_path):
     found, named = image_folder(record, None), image_folder(record, str(folder.parent))
     splits = load(folder)
     expected = splits.pixels[splits.files.index(row)]
-    assert np.array_equal(open_image(row, found, gray=False), expected)
-    assert np.array_equal(open_image(row, named, gray=False), expected)
-    assert open_image(row, named, gray=True).shape == (32, 32)
+    assert np.array_equal(open_image(row, found), expected)
+    assert np.array_equal(open_image(row, named), expected)
+    assert open_image(row, named._replace(reading=Reading(gray=True))).shape == (32, 32)
     changed = found._replace(content=found.content._replace(fingerprints={row: "0" * 16}))
     for wrong in (f"{row}x", "test/99999_a.png", "test/a.png", "other/00000_a.png"):
         with pytest.raises(ValueError, match="there is no image file"):
-            open_image(wrong, named, gray=False)
+            open_image(wrong, named)
     with pytest.raises(ValueError, match="there is no image file"):
-        open_image(row, changed, gray=False)
+        open_image(row, changed)

@@ -8,7 +8,8 @@ from tiff_files import tiff
 
 from data.contents import FileContent
 from data.decoding import read_image
-from data.unlabelled import Shape, read_batches
+from data.reading import Reading
+from data.unlabelled import ModelInput, read_batches
 from files.fingerprints import HASHES
 
 
@@ -38,21 +39,21 @@ def files(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "how",
+    "reading, box",
     [
-        {"resize": 12, "gray": True},
-        {"resize": (9, 5), "grey_range": 4095, "truncated": True},
-        {"resize": 12, "fit": "pad", "box": (1, 1, 6, 6)},
-        {"resize": 12, "decoder": "torchvision"},
+        (Reading(resize=12, gray=True), None),
+        (Reading(resize=(9, 5), grey_range=4095, truncated_images="use"), None),
+        (Reading(resize=12, fit="pad"), (1, 1, 6, 6)),
+        (Reading(resize=12, decoder="torchvision"), None),
     ],
 )
-def test_a_file_in_memory_is_read_as_on_a_disk(files, how):
+def test_a_file_in_memory_is_read_as_on_a_disk(files, reading, box):
     kinds = set()
     for file in files:
         found = []
         for one in (file, FileContent(file.name, file.read_bytes())):
             try:
-                found.append(read_image(one, **how))
+                found.append(read_image(one, reading, box))
             except ValueError as error:
                 found.append(str(error))
         kinds.add(type(found[0]))
@@ -66,8 +67,10 @@ def test_a_file_in_memory_is_read_as_on_a_disk(files, how):
 
 def test_a_batch_of_them_goes_by_their_names(files):
     contents = [FileContent(f"sent {file.name}", file.read_bytes()) for file in files]
-    (sent,) = read_batches(contents, Shape(6, 6), 64, fingerprints=HASHES)
-    (read,) = read_batches([str(file) for file in files], Shape(6, 6), 64, fingerprints=HASHES)
+    (sent,) = read_batches(contents, ModelInput(Reading(resize=6)), 64, fingerprints=HASHES)
+    (read,) = read_batches(
+        [str(file) for file in files], ModelInput(Reading(resize=6)), 64, fingerprints=HASHES
+    )
     assert sent.files == [f"sent {file.name}" for file in files]
     assert sent.errors == read.errors and any(sent.errors)
     np.testing.assert_array_equal(sent.pixels, read.pixels)

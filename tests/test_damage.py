@@ -22,6 +22,7 @@ import predict
 import train
 from data.cache import build_cache
 from data.decoding import read_image, reason
+from data.reading import Reading
 from evaluation.model import load_model
 from evaluation.recorded import read_source
 from files.pickles import SEAL, dump_arrays, load_arrays
@@ -31,6 +32,7 @@ from runs import folder, tensors
 from runs.folder import Run, RunError
 from training.start import main
 
+READING = Reading(resize=8)
 FLIPS = int(os.environ.get("FLIPS", 8))
 SEED = 20
 CLASSES = ("A/a", "A/b", "B/c")
@@ -164,7 +166,7 @@ def test_a_flipped_bit_in_the_cache_is_noticed_or_changes_nothing(images, tmp_pa
     place, names = tmp_path / "cache", sorted(p.relative_to(images) for p in images.rglob("*.png"))
 
     def read():
-        cache = build_cache(images, list(map(str, names)), resize=16, cache_dir=place)
+        cache = build_cache(images, list(map(str, names)), Reading(resize=16), cache_dir=place)
         batches = [cache.pixels[rows] for rows in np.array_split(np.arange(len(names)), 5)]
         return digest(*batches, cache.sizes, cache.fingerprints, cache.kept, *cache.notes)
 
@@ -184,21 +186,21 @@ def test_a_flipped_bit_in_the_cache_is_noticed_or_changes_nothing(images, tmp_pa
 @pytest.mark.parametrize("name", ["images.npz", "content.json", "pixels.bin"])
 def test_a_cache_with_a_damaged_file_is_built_anew(images, tmp_path, name, damage):
     files = sorted(str(p.relative_to(images)) for p in images.rglob("*.png"))
-    cache = build_cache(images, files, resize=8, cache_dir=tmp_path)
+    cache = build_cache(images, files, Reading(resize=8), cache_dir=tmp_path)
     expected, path = np.array(cache.pixels), cache.folder / name
     content = path.read_bytes()
     zeros, half = bytes(len(content)), content[: len(content) // 2]
     path.write_bytes({"emptied": b"", "zeros": zeros, "truncated": half}[damage])
     if (name, damage) == ("pixels.bin", "zeros"):  # seen when they are read
         with pytest.raises(ValueError, match="image cache .* is damaged: its image 3 "):
-            build_cache(images, files, resize=8, cache_dir=tmp_path).pixels[[3, 2]]
-    again = build_cache(images, files, resize=8, cache_dir=tmp_path)
+            build_cache(images, files, Reading(resize=8), cache_dir=tmp_path).pixels[[3, 2]]
+    again = build_cache(images, files, Reading(resize=8), cache_dir=tmp_path)
     np.testing.assert_array_equal(again.pixels, expected)
 
 
 def test_each_image_of_a_cache_is_checked_once(images, tmp_path, monkeypatch):
     files, checked = sorted(str(p.relative_to(images)) for p in images.rglob("*.png")), []
-    pixels = build_cache(images, files, resize=8, cache_dir=tmp_path).pixels
+    pixels = build_cache(images, files, Reading(resize=8), cache_dir=tmp_path).pixels
     original = build_cache.__globals__["pixels_fingerprint"]
 
     def count(*image):
@@ -285,19 +287,19 @@ def test_a_file_that_could_not_be_read_once_is_not_remembered_as_bad(
     images, tmp_path, monkeypatch, number
 ):
     files = sorted(str(p.relative_to(images)) for p in images.rglob("*.png"))
-    options = {"resize": 8, "cache_dir": tmp_path, "skip_bad_images": True}
+    options = {"cache_dir": tmp_path, "skip_bad_images": True}
 
-    def fail_once(path, **how):
+    def fail_once(path, *how):
         if str(path).endswith(files[2]):
             raise ValueError(os.strerror(number)) from OSError(number, os.strerror(number))
-        return read_image(path, **how)
+        return read_image(path, *how)
 
     with monkeypatch.context() as patch:
         patch.setattr("data.cache_writer.read_image", fail_once)
-        cache = build_cache(images, files, **options)
+        cache = build_cache(images, files, READING, **options)
         assert len(cache.pixels) == len(files) - 1 and cache.bad[0][1].startswith("for now: ")
-        assert build_cache(images, files, **options).folder == cache.folder
-    assert len(build_cache(images, files, **options).pixels) == len(files)
+        assert build_cache(images, files, READING, **options).folder == cache.folder
+    assert len(build_cache(images, files, READING, **options).pixels) == len(files)
 
 
 @pytest.mark.parametrize("error", [OSError("broken data stream"), OSError(22, "Invalid argument")])

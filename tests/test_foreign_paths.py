@@ -14,6 +14,7 @@ from recorded import write_whole_run
 from data import cache_writer
 from data.cache import build_cache
 from data.decoding import read_head, read_image
+from data.reading import Reading
 from evaluation import images
 from figures import Rendered
 from files.writing import replacing
@@ -35,7 +36,7 @@ def test_a_program_that_calls_itself_an_image_is_not_run(tmp_path, monkeypatch, 
     file = tmp_path / f"image.{suffix}"
     file.write_bytes(EPS)
     with pytest.raises(ValueError, match="not an image"):
-        read_image(file, resize=4)
+        read_image(file, Reading(resize=4))
     with pytest.raises(ValueError, match="not an image"):
         read_head(file)
     assert not (tmp_path / "mark").exists()
@@ -47,9 +48,9 @@ def test_a_run_shows_no_image_from_outside_of_its_data_folder(tmp_path, absolute
     draw(tmp_path / "data/a/1.png")
     file = str(tmp_path / "private.png") if absolute else "../private.png"
     with pytest.raises(ValueError, match="leads out of the folder"):
-        images.open_image(file, images.ImageFolder([tmp_path / "data"]), False)
+        images.open_image(file, images.ImageFolder([tmp_path / "data"]))
     folder = images.ImageFolder([tmp_path / "data"])
-    assert images.open_image("a/1.png", folder, False).shape == (4, 6, 3)
+    assert images.open_image("a/1.png", folder).shape == (4, 6, 3)
 
 
 def test_a_folder_that_the_run_names_shows_only_images_whose_content_the_run_knows(tmp_path):
@@ -57,7 +58,7 @@ def test_a_folder_that_the_run_names_shows_only_images_whose_content_the_run_kno
     draw(tmp_path / "home/me/secret.png")
     draw(tmp_path / "data/a/1.png", seed=1)
     run = write_whole_run(tmp_path / "record", resize=4)
-    known = f"{read_image(tmp_path / 'data/a/1.png', resize=4).fingerprint('pixels'):016x}"
+    known = f"{read_image(tmp_path / 'data/a/1.png', Reading(resize=4)).fingerprint('pixels'):016x}"
     rows = {"file": ["a/1.png", "home/me/secret.png"], "fingerprint": [known, "0" * 16]}
     run.write_table("split.csv", pd.DataFrame(rows))
     digest = {"digest": "x", "fingerprints_of": "pixels"}
@@ -65,7 +66,7 @@ def test_a_folder_that_the_run_names_shows_only_images_whose_content_the_run_kno
     def show(file, named, given=None):
         places = {"places": {"data_dir": str(named)}, "images": digest}
         run.write_json("config.json", {**run.config, **places})
-        return images.open_image(file, images.image_folder(Run(run.folder), given), False)
+        return images.open_image(file, images.image_folder(Run(run.folder), given))
 
     assert show("a/1.png", tmp_path / "data").shape == (4, 6, 3)
     with pytest.raises(ValueError, match="not known to be the image.*--data_dir"):
@@ -155,12 +156,12 @@ def test_a_file_and_its_folder_are_on_the_disk_when_the_file_has_its_name(tmp_pa
     assert calls == 3 * whole
     calls.clear()
     make_folder(tmp_path / "images", {"a": 1})
-    build_cache(tmp_path / "images", ["a/00.png"], resize=4)
+    build_cache(tmp_path / "images", ["a/00.png"], Reading(resize=4))
     # pixels, fingerprints, what it says of itself, its folder, and the name of that
     assert calls == ["file", "file", "file", "folder", "rename", "folder"]
     calls.clear()
     monkeypatch.setattr(cache_writer, "SYNCED", 0)  # bytes; on the way, too
-    build_cache(tmp_path / "images", ["a/00.png"], resize=5)
+    build_cache(tmp_path / "images", ["a/00.png"], Reading(resize=5))
     assert calls == ["file", "file", "file", "file", "folder", "rename", "folder"]
 
 
@@ -181,7 +182,10 @@ def test_folders_of_others_in_the_place_of_the_cache_stay(tmp_path):
         os.utime(path, (old, old))
     make_folder(tmp_path / "images", {"a": 2})
     build_cache(
-        tmp_path / "images", ["a/00.png", "a/01.png"], resize=4, cache_dir=tmp_path / "cache"
+        tmp_path / "images",
+        ["a/00.png", "a/01.png"],
+        Reading(resize=4),
+        cache_dir=tmp_path / "cache",
     )
     assert (tmp_path / "cache/work.tmp/thesis.txt").exists()
 

@@ -15,6 +15,7 @@ from recorded import run_main, write_whole_run
 import evaluate
 import visualize
 from data.cache import build_cache
+from data.reading import Reading
 
 
 @contextlib.contextmanager
@@ -83,6 +84,9 @@ def test_a_cache_that_finds_no_room_does_not_exist(tmp_path, resize):
     images = make_folder(tmp_path / "images", {"a": 5, "b": 5})
     files = sorted(str(path.relative_to(images)) for path in images.rglob("*.png"))
     with no_room(500), pytest.raises(OSError):
-        build_cache(images, files, resize=resize, cache_dir=tmp_path / "cache")
+        build_cache(images, files, Reading(resize=resize), cache_dir=tmp_path / "cache")
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".lock"]
-    assert len(build_cache(images, files, resize=resize, cache_dir=tmp_path / "cache").pixels) == 10
+    assert (
+        len(build_cache(images, files, Reading(resize=resize), cache_dir=tmp_path / "cache").pixels)
+        == 10
+    )

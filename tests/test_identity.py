@@ -15,7 +15,8 @@ import evaluate
 import train
 from data.cache import build_cache
 from data.headers import read_headers
-from data.unlabelled import Shape, read_batches
+from data.reading import Reading
+from data.unlabelled import ModelInput, read_batches
 from evaluation.known_images import KnownImages, KnownToAny
 from files.fingerprints import HASHES, file_fingerprint
 from options import command_line
@@ -152,7 +153,7 @@ def test_runs_whose_images_are_known_by_another_hash_are_on_the_same_images(
     _, whole, _ = start(*flags, "--record", str(tmp_path / "whole"))
     (place,) = images.glob(".taxonomy_cache/*/pixels.bin")
     files = sorted(str(path.relative_to(images)) for path in images.rglob("*.png"))
-    make_earlier(build_cache(images, files, resize=16, gray=True))
+    make_earlier(build_cache(images, files, Reading(resize=16, gray=True)))
     for features in images.glob(".taxonomy_cache/*.features"):
         shutil.rmtree(features)
     run = interrupt(start, *flags)
@@ -177,7 +178,7 @@ def test_runs_whose_images_are_known_by_another_hash_are_on_the_same_images(
     for seen in (KnownImages(run), KnownImages(other), KnownToAny([run, other])):
         (batch,) = read_batches(
             [str(images / file) for file in known.index],
-            Shape(16, 16, gray=True),
+            ModelInput(Reading(resize=16, gray=True)),
             64,
             fingerprints=HASHES,
         )

@@ -14,6 +14,7 @@ from tiff_files import DEFLATE, FLOAT, LZW, PACKBITS, RAW, SIGNED, tiff
 
 from data import conversion, decoding
 from data.decoding import read_head, read_image
+from data.reading import Reading
 
 SIZE = (21, 19)  # height and width: not whole tiles, nor whole bytes of 1, 2 and 4 bits
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
@@ -103,7 +104,7 @@ def test_all_layouts_of_tiff_give_the_pixels_that_were_written(tmp_path, kind):
             continue
         content = tiff(values, photometric=photometric, bits=bits, extra=extra, **layout)
         (tmp_path / "a.tif").write_bytes(content)
-        found = read_image(tmp_path / "a.tif", resize=0)
+        found = read_image(tmp_path / "a.tif", Reading())
         worst = np.abs(found.pixels - right).max()
         assert worst <= near, f"{kind} {name}: {worst} grey levels"
         assert found.size == (SIZE[1], SIZE[0]) and found.frames == 1
@@ -144,7 +145,7 @@ def test_rare_depths_signs_and_palettes_are_read_as_what_they_are(tmp_path, name
     options = dict(options)
     values = smooth(1, options.pop("top", 2**bits - 1))
     (tmp_path / "a.tif").write_bytes(tiff(values, bits=bits, photometric=photometric, **options))
-    found = read_image(tmp_path / "a.tif", resize=0)
+    found = read_image(tmp_path / "a.tif", Reading())
     assert np.abs(found.pixels[:, :, :1] - meaning(values)).max() <= 0.51
     assert found.frames == options.get("pages", 1)
     if photometric == PALETTE:
@@ -180,7 +181,7 @@ def test_what_has_no_meaning_as_an_image_is_refused_with_what_it_is(tmp_path, na
     values = smooth(samples, options.pop("top", 2**bits - 1))
     (tmp_path / "a.tif").write_bytes(tiff(values, **options))
     with pytest.raises(ValueError, match=message):
-        read_image(tmp_path / "a.tif", resize=0)
+        read_image(tmp_path / "a.tif", Reading())
     if "negative" not in name and name != "too deep":  # which only the pixels tell
         with pytest.raises(ValueError, match=message):
             read_head(tmp_path / "a.tif")
@@ -200,7 +201,7 @@ def test_a_tiff_that_ends_early_is_bad_in_every_layout(tmp_path, separate, compr
     struct.pack_into("<L", content, place + 4 * (count - 1), len(content) - 4)
     (tmp_path / "a.tif").write_bytes(bytes(content))
     with pytest.raises(ValueError):
-        read_image(tmp_path / "a.tif", resize=0)
+        read_image(tmp_path / "a.tif", Reading())
 
 
 @pytest.mark.parametrize("flag", range(1, 9))
@@ -210,7 +211,7 @@ def test_separate_planes_are_turned_as_the_camera_says(tmp_path, flag):
         more = [(274, "H", [flag])]
         content = tiff(values, photometric=RGB, separate=separate, more=more)
         (tmp_path / name).write_bytes(content)
-    found, pillow = (read_image(tmp_path / name, resize=0) for name in ("a.tif", "b.tif"))
+    found, pillow = (read_image(tmp_path / name, Reading()) for name in ("a.tif", "b.tif"))
     np.testing.assert_array_equal(found.pixels, pillow.pixels)
     assert found.size == pillow.size and found.fingerprint() == pillow.fingerprint()
     assert read_head(tmp_path / "a.tif").size == found.size
@@ -249,7 +250,7 @@ def test_no_metadata_make_a_png_unreadable(tmp_path, name, place):
     parts.insert(1 if place == "before" else 2, PNG_METADATA[name])
     content = b"\x89PNG\r\n\x1a\n" + b"".join(parts) + png_chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(content)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png", resize=0).pixels, values)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", Reading()).pixels, values)
     assert read_head(tmp_path / "a.png") == ((5, 4), False, False)
 
 
@@ -260,7 +261,7 @@ def test_damaged_pixels_of_a_png_stay_damage_whatever_the_metadata(tmp_path):
     text = PNG_METADATA["compressed text of 3 MB"]
     (tmp_path / "a.png").write_bytes(content[:33] + text + content[33:-6000])
     with pytest.raises(ValueError):
-        read_image(tmp_path / "a.png", resize=0)
+        read_image(tmp_path / "a.png", Reading())
 
 
 SEGMENTS = {
@@ -278,9 +279,9 @@ SEGMENTS = {
 def test_no_metadata_make_a_jpeg_unreadable(tmp_path, name):
     Image.fromarray(smooth(3, 255, (24, 32)).astype(np.uint8)).save(tmp_path / "a.jpg")
     content = (tmp_path / "a.jpg").read_bytes()
-    right = read_image(tmp_path / "a.jpg", resize=0).pixels
+    right = read_image(tmp_path / "a.jpg", Reading()).pixels
     (tmp_path / "a.jpg").write_bytes(content[:2] + SEGMENTS[name] + content[2:])
-    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg", resize=0).pixels, right)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg", Reading()).pixels, right)
 
 
 def test_damaged_tags_do_not_make_a_tiff_unreadable(tmp_path):
@@ -294,7 +295,7 @@ def test_damaged_tags_do_not_make_a_tiff_unreadable(tmp_path):
         (65000, "s", b"x" * 5_000_000),
     ]
     (tmp_path / "a.tif").write_bytes(tiff(values, photometric=RGB, more=more))
-    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", resize=0).pixels, values)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", Reading()).pixels, values)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16", "CMYK"])
@@ -311,12 +312,12 @@ def test_strips_give_the_pixels_of_the_whole(tmp_path, monkeypatch, mode, flag):
     exif = Image.Exif()
     exif[274] = flag
     image.save(tmp_path / f"a.{suffix}", exif=exif)
-    for options in ({"resize": 16}, {"resize": 0}, {"resize": (9, 60)}, {"box": (3, 5, 20, 22)}):
+    for resize, box in ((16, None), (0, None), ((9, 60), None), (0, (3, 5, 20, 22))):
         for gray in (False, True):
-            found = []
+            found, reading = [], Reading(resize=resize, gray=gray)
             for strip in (2**20, 100):
                 monkeypatch.setattr(conversion, "STRIP", strip)
-                found.append(read_image(tmp_path / f"a.{suffix}", gray=gray, **options))
+                found.append(read_image(tmp_path / f"a.{suffix}", reading, box))
             np.testing.assert_array_equal(found[0].pixels, found[1].pixels)
             assert found[0][1:] == found[1][1:]
 
@@ -348,21 +349,21 @@ def test_threads_hold_the_pixels_of_few_images_at_once(tmp_path, monkeypatch):
     (tmp_path / "b.tif").write_bytes(
         tiff(smooth(4, 65535, (20, 30)), photometric=CMYK, bits=16, separate=True)
     )
-    read_image(tmp_path / "a.png"), read_image(tmp_path / "b.tif")
+    read_image(tmp_path / "a.png", Reading()), read_image(tmp_path / "b.tif", Reading())
     assert asked == [600, 1200]
 
 
 def test_a_huge_photograph_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch):
     values = smooth(3, 255, (320, 480)).astype(np.uint8)
     Image.fromarray(values).save(tmp_path / "a.jpg", quality=95)
-    whole = read_image(tmp_path / "a.jpg", resize=10)
+    whole = read_image(tmp_path / "a.jpg", Reading(resize=10))
     monkeypatch.setattr(decoding, "DRAFT_FROM", 1000)
     asked = []
     monkeypatch.setattr(
         decoding._BUDGET, "of", lambda pixels: asked.append(pixels) or nullcontext()
     )
-    draft = read_image(tmp_path / "a.jpg", resize=10)
+    draft = read_image(tmp_path / "a.jpg", Reading(resize=10))
     assert asked == [60 * 40] and draft.size == whole.size == (480, 320)
     assert np.abs(draft.pixels.astype(int) - whole.pixels).max() < 8
-    read_image(tmp_path / "a.jpg", resize=10, box=(0, 0, 100, 100))  # a box is in whole pixels
+    read_image(tmp_path / "a.jpg", Reading(resize=10), (0, 0, 100, 100))  # a box is in whole pixels
     assert asked[1:] == [480 * 320]

@@ -14,8 +14,9 @@ from data import decoding
 from data.cache import build_cache
 from data.decoding import read_image
 from data.jpeg import plain_jpeg
+from data.reading import DECODERS, Reading
 from data.stream import Stream
-from data.unlabelled import Shape, read_batches
+from data.unlabelled import ModelInput, read_batches
 from files.fingerprints import pixels_fingerprint
 from options import command_line
 
@@ -40,8 +41,8 @@ def save(path, image, orientation=1, **options):
     return path
 
 
-def both(path, **how):
-    return [read_image(path, decoder=decoder, **how) for decoder in decoding.DECODERS]
+def both(path, box=None, **how):
+    return [read_image(path, Reading(decoder=decoder, **how), box) for decoder in DECODERS]
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_file_that_comes_in_pieces_is_read_to_its_end(tmp_path, monkeypatch):
 def test_turned_photographs_have_the_same_pixels(tmp_path, calls, orientation):
     path = save(tmp_path / "a.jpg", picture(), orientation)
     for how in ({}, {"box": BOX}, {"gray": True}):
-        pillow, fast = both(path, resize=None, **how)
+        pillow, fast = both(path, **how)
         assert np.array_equal(fast.pixels, pillow.pixels) and fast[1:] == pillow[1:]
     assert len(calls) == 3
 
@@ -174,9 +175,9 @@ def test_odd_heads_are_read_as_pillow_reads_them(tmp_path, name):
             found = None
         assert (found is not None and found.head is None) == without_pillow
     answers = []
-    for decoder in decoding.DECODERS:
+    for decoder in DECODERS:
         try:
-            image = read_image(path, resize=None, decoder=decoder)
+            image = read_image(path, Reading(decoder=decoder))
             answers.append((image.pixels.tobytes(), image[1:]))
         except ValueError as error:
             answers.append(str(error))
@@ -191,41 +192,43 @@ def test_damaged_files_are_refused_in_the_same_words(tmp_path):
     (tmp_path / "empty.jpg").write_bytes(b"")
     for path in sorted(tmp_path.iterdir()):
         said = []
-        for decoder in decoding.DECODERS:
+        for decoder in DECODERS:
             with pytest.raises(ValueError) as error:
-                read_image(path, decoder=decoder)
+                read_image(path, Reading(decoder=decoder))
             said.append(str(error.value))
         assert said[0] == said[1], path
-    pillow, fast = both(tmp_path / "early.jpg", resize=16, truncated=True)
+    pillow, fast = both(tmp_path / "early.jpg", resize=16, truncated_images="use")
     assert fast.truncated and np.array_equal(fast.pixels, pillow.pixels)
     with pytest.raises(ValueError, match="has nothing of the image"):
-        read_image(save(tmp_path / "a.jpg", picture()), box=(90, 0, 5, 5), decoder="torchvision")
+        read_image(
+            save(tmp_path / "a.jpg", picture()), Reading(decoder="torchvision"), (90, 0, 5, 5)
+        )
 
 
 def test_cache_stream_and_predicting_share_the_decoder(tmp_path, calls):
     files = ["a.jpg", "b.jpg"]
     for place, name in enumerate(files):
         save(tmp_path / name, picture(size=(50 + place, 37)))
-    how = {"resize": 24, "decoder": "torchvision"}
-    cache = build_cache(tmp_path, files, **how)
+    reading = Reading(resize=24, decoder="torchvision")
+    cache = build_cache(tmp_path, files, reading)
     assert len(calls) == 2
-    stream = Stream(tmp_path, files, **how)
+    stream = Stream(tmp_path, files, reading)
     assert np.array_equal(stream[:], cache.pixels[:]) and len(calls) == 4
     paths = [str(tmp_path / name) for name in files]
-    shape, of = Shape(24, 24, decoder="torchvision"), cache.fingerprints_of
-    (batch,) = read_batches(paths, shape, 5, fingerprints=[of])
+    of = cache.fingerprints_of
+    (batch,) = read_batches(paths, ModelInput(reading), 5, fingerprints=[of])
     assert np.array_equal(batch.pixels, cache.pixels[:]) and len(calls) == 6
     assert np.array_equal(batch.fingerprints[of], cache.fingerprints)
-    usual = build_cache(tmp_path, files, resize=24)
+    usual = build_cache(tmp_path, files, Reading(resize=24))
     assert usual.folder != cache.folder and len(calls) == 6
-    assert build_cache(tmp_path, files, resize=24, decoder="pillow").folder == usual.folder
+    assert build_cache(tmp_path, files, Reading(resize=24, decoder="pillow")).folder == usual.folder
 
 
 def test_a_torchvision_without_a_decoder_is_said_and_not_passed_over(tmp_path, monkeypatch):
     path = save(tmp_path / "a.jpg", picture())
     monkeypatch.delattr("torchvision.io.decode_jpeg")
     with pytest.raises(ValueError, match="--decoder torchvision: this version has none"):
-        read_image(path, decoder="torchvision")
+        read_image(path, Reading(decoder="torchvision"))
 
 
 def test_the_decoder_is_recorded_where_it_is_not_that_of_earlier_runs():

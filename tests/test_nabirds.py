@@ -13,9 +13,10 @@ from PIL import Image
 
 import data
 import train_nabirds
-from data import nabirds
+from data import store
 from data.cache import build_cache
 from data.decoding import read_image
+from data.reading import Reading
 from files.fingerprints import pixels_fingerprint
 from hierarchies.distances import path_length
 from options import command_line
@@ -49,7 +50,7 @@ def test_a_cache_of_an_earlier_version_says_by_which_hash_it_knows_images(own, m
         make_earlier(build_cache(*arguments, **options))
         return build_cache(*arguments, **options)
 
-    monkeypatch.setattr(nabirds, "build_cache", build_earlier)
+    monkeypatch.setattr(store, "build_cache", build_earlier)
     splits = load(own)
     size = tuple(splits.sizes[0].astype(int).tolist())
     expected = pixels_fingerprint(splits.pixels[0], size, splits.fingerprints_of)
@@ -81,7 +82,7 @@ def test_images_labels_and_sizes_are_those_of_the_files(folder):
     assert [LEAVES[label] for label in splits.labels] == [int(labels[image]) for image, _ in rows]
     assert splits.sizes[3].tolist() == list(Image.open(folder / splits.files[3]).size)
     np.testing.assert_array_equal(
-        splits.pixels[3], read_image(folder / splits.files[3], resize=8).pixels
+        splits.pixels[3], read_image(folder / splits.files[3], Reading(resize=8)).pixels
     )
     assert splits.notes == ()
 

@@ -6,6 +6,7 @@ from filed_images import image_bytes, put, shipped_wnids, write_splits
 
 import data
 from data.inaturalist2021 import taxa
+from data.reading import Reading
 
 SPECIES = (
     "00001_Animalia_Annelida_Clitellata_Haplotaxida_Lumbricidae_Lumbricus_terrestris",
@@ -102,8 +103,10 @@ def test_aircraft_has_its_tree_its_splits_and_no_banner(tmp_path):
         ("Boeing", "Boeing 737", "737-300"),
         ("McDonnell Douglas", "F/A-18", "F/A-18"),
     )
-    whole = data.decoding.read_image(root / splits.files[0], resize=None).pixels
-    cut = data.decoding.read_image(root / splits.files[0], resize=16, box=(0, 0, 60, 30)).pixels
+    whole = data.decoding.read_image(root / splits.files[0], Reading()).pixels
+    cut = data.decoding.read_image(
+        root / splits.files[0], Reading(resize=16), (0, 0, 60, 30)
+    ).pixels
     assert whole.shape[0] == 50
     np.testing.assert_array_equal(splits.pixels[0], cut)
     assert len(load("Aircraft", root).val) == 0  # the folder data itself is taken, too

@@ -16,7 +16,7 @@ from trained import train_small
 import predict
 from data.unlabelled import read_batches
 from evaluation import export
-from evaluation.model import image_shape
+from evaluation.model import model_input
 from hierarchies import Hierarchy
 
 present = all(importlib.util.find_spec(name) for name in export.NEEDED)
@@ -98,7 +98,7 @@ def test_the_file_answers_as_the_script_does(runs, images, tmp_path, capsys, exp
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     known = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
-    (batch,) = read_batches(table["file"].tolist(), image_shape(run), 64)
+    (batch,) = read_batches(table["file"].tolist(), model_input(run), 64)
     feed = {"images": batch.pixels}
     if known["input"]["sizes"]:
         feed["sizes"] = batch.sizes
@@ -113,9 +113,12 @@ def test_the_file_answers_as_the_script_does(runs, images, tmp_path, capsys, exp
         np.testing.assert_allclose(of_class, table[f"probability{suffix}"], atol=1e-4)
 
     assert Hierarchy.from_dict(known["hierarchy"]).digest == run.hierarchy.digest
-    expected = image_shape(run)
+    expected = model_input(run)
     assert known["input"]["channels"] == batch.pixels.shape[3]
-    assert (known["input"]["fit"], known["input"]["upscale"]) == (expected.fit, expected.upscale)
+    assert (known["input"]["fit"], known["input"]["upscale"]) == (
+        expected.reading.fit,
+        expected.upscale,
+    )
     assert (known["input"]["height"], known["input"]["width"]) == (16, 16)
     assert (known["calibrated"] > 0) == (name != "softmax")
     assert (known["temperature"] == 1) == (name == "softmax")

@@ -15,6 +15,7 @@ from data import Batches, headers, store, stream
 from data.cache import build_cache
 from data.decoding import read_head
 from data.headers import read_headers
+from data.reading import Reading
 from data.splits import Splits
 from data.stream import Stream, Upscaled
 from hierarchies import Hierarchy
@@ -47,8 +48,8 @@ def options(**changes):
     [4, -1, slice(2, 7, 2), [5, 0, 5], np.array([], int), np.arange(9) % 2 == 0, slice(None)],
 )
 def test_a_stream_gives_the_pixels_of_the_cache(root, index, gray):
-    cached = build_cache(root, FILES, resize=8, gray=gray).pixels
-    streamed = Stream(root, FILES, resize=8, gray=gray)
+    cached = build_cache(root, FILES, Reading(resize=8, gray=gray)).pixels
+    streamed = Stream(root, FILES, Reading(resize=8, gray=gray))
     assert (streamed.shape, streamed.dtype, streamed.ndim, len(streamed)) == (
         cached.shape,
         cached.dtype,
@@ -60,9 +61,9 @@ def test_a_stream_gives_the_pixels_of_the_cache(root, index, gray):
 
 def test_a_row_that_is_not_there_is_refused(root):
     with pytest.raises(IndexError):
-        Stream(root, FILES, resize=8)[[0, 9]]
-    with pytest.raises(ValueError, match="resize must be 1"):
-        Stream(root, FILES, resize=0)
+        Stream(root, FILES, Reading(resize=8))[[0, 9]]
+    with pytest.raises(ValueError, match="to one size: give --resize"):
+        Stream(root, FILES, Reading())
 
 
 def test_images_are_decoded_side_by_side(root, monkeypatch):
@@ -74,11 +75,11 @@ def test_images_are_decoded_side_by_side(root, monkeypatch):
         return read(*arguments, **named)
 
     monkeypatch.setattr(stream, "read_image", waiting)
-    assert Stream(root, FILES, resize=8, workers=3)[np.arange(9)].shape == (9, 8, 8, 3)
+    assert Stream(root, FILES, Reading(resize=8), workers=3)[np.arange(9)].shape == (9, 8, 8, 3)
 
 
 def test_an_image_that_breaks_later_is_named(root):
-    streamed = Stream(root, FILES, resize=8)
+    streamed = Stream(root, FILES, Reading(resize=8))
     whole = (root / "2.JPEG").read_bytes()
     (root / "2.JPEG").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="2.JPEG cannot be read: (?i:.*truncated)"):
@@ -120,7 +121,7 @@ def test_what_does_not_fit_is_streamed(root, monkeypatch):
 
 def test_sizes_come_from_the_heads_of_the_files(root):
     sizes = read_headers(root, FILES).sizes
-    np.testing.assert_array_equal(sizes, build_cache(root, FILES, resize=8).sizes)
+    np.testing.assert_array_equal(sizes, build_cache(root, FILES, Reading(resize=8)).sizes)
     assert sizes.dtype == np.float32 and sizes[2].tolist() == [26, 16]
 
 
@@ -134,7 +135,9 @@ def test_sizes_are_those_after_the_rotation_flag(tmp_path, kind, flag, expected)
     exif[274] = flag
     image.save(tmp_path / f"x.{kind}", exif=exif)
     assert read_head(tmp_path / f"x.{kind}").size == expected
-    assert build_cache(tmp_path, [f"x.{kind}"], resize=8).sizes.tolist() == [list(expected)]
+    assert build_cache(tmp_path, [f"x.{kind}"], Reading(resize=8)).sizes.tolist() == [
+        list(expected)
+    ]
 
 
 def test_sizes_are_read_once_and_again_when_a_file_changes(root, monkeypatch):
@@ -195,7 +198,7 @@ def test_files_that_are_no_images_stop_the_reading_or_are_named(root):
         )
         assert "2 images were left out as not readable: 3.png, 5.png" in images.notes
     np.testing.assert_array_equal(
-        images.pixels[3], build_cache(root, ["4.gif"], resize=8).pixels[0]
+        images.pixels[3], build_cache(root, ["4.gif"], Reading(resize=8)).pixels[0]
     )
 
 
@@ -226,8 +229,8 @@ def test_upscaling_to_nothing_is_refused():
 
 def test_streams_take_any_kind_of_path(root):
     assert (
-        Stream(str(root), FILES, resize=4)[0].shape
-        == Stream(Path(root), FILES, resize=4)[0].shape
+        Stream(str(root), FILES, Reading(resize=4))[0].shape
+        == Stream(Path(root), FILES, Reading(resize=4))[0].shape
         == (4, 4, 3)
     )
 

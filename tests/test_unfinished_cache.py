@@ -23,10 +23,12 @@ from data import cache as cache_module
 from data import cache_writer, unfinished
 from data.cache import build_cache
 from data.decoding import read_image
+from data.reading import Reading
 
 COUNT, BAD, DEEP = 60, (3, 41), (1, 30)
 FILES = [f"{i:02}.png" for i in range(COUNT)]
-OPTIONS = {"resize": 16, "skip_bad_images": True, "workers": 2}
+READING = Reading(resize=16)
+OPTIONS = {"skip_bad_images": True, "workers": 2}
 fork = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
 
 
@@ -47,7 +49,7 @@ def images(tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(images):
     """What a cache is that nothing disturbed."""
-    cache = build_cache(images, FILES, **OPTIONS)
+    cache = build_cache(images, FILES, READING, **OPTIONS)
     assert len(cache.bad) == 2 and len(cache.notes) > 2
     assert set(content(cache)) == {"pixels.bin", "images.npz", "content.json"}
     return content(cache)
@@ -65,13 +67,13 @@ def saved_each_time(monkeypatch):
     monkeypatch.setattr(unfinished, "SAVE_SECONDS", 0.0)
 
 
-class Reading:
+class Reader:
     """In place of `read_image`: notes which files are read, and fails at some of them."""
 
     def __init__(self, fail=(), error=KeyboardInterrupt, seconds=0.0):
         self.fail, self.error, self.seconds, self.read = fail, error, seconds, []
 
-    def __call__(self, path, **options):
+    def __call__(self, path, *how):
         number = int(Path(path).stem)
         self.read.append(number)
         time.sleep(self.seconds)
@@ -80,37 +82,38 @@ class Reading:
                 wait_for_rows(path.parent / "cache", 15)
                 os.kill(os.getpid(), signal.SIGKILL)
             raise self.error
-        return read_image(path, **options)
+        return read_image(path, *how)
 
 
-class BrokenDisk(Reading):
+class BrokenDisk(Reader):
     """File 20 cannot be read, for a reason that may pass."""
 
-    def __call__(self, path, **options):
+    def __call__(self, path, *how):
         if Path(path).stem == "20":
             self.read.append(20)
             raise ValueError("broken disk") from OSError(errno.EIO, "Input/output error")
-        return super().__call__(path, **options)
+        return super().__call__(path, *how)
 
 
-def build(root, monkeypatch, reading=None, place="cache", **options):
+def build(root, monkeypatch, reader=None, place="cache", resize=16, **options):
     """The cache, and which files were read for it."""
-    reading = reading or Reading()
-    monkeypatch.setattr(cache_writer, "read_image", reading)
-    return build_cache(root, FILES, **OPTIONS | options, cache_dir=root / place), reading.read
+    reader, options = reader or Reader(), {**OPTIONS, **options}
+    monkeypatch.setattr(cache_writer, "read_image", reader)
+    reading, place = Reading(resize=resize), root / place
+    return build_cache(root, FILES, reading, cache_dir=place, **options), reader.read
 
 
 def interrupt(root, monkeypatch, at, error=KeyboardInterrupt, **options):
     """Has the reading end at a file; returns the folder that is left."""
     expected = type(error) if isinstance(error, OSError) else error
     with pytest.raises(expected):
-        build(root, monkeypatch, Reading([at], error), **options)
+        build(root, monkeypatch, Reader([at], error), **options)
     (left,) = (root / "cache").glob("*.tmp")
     return left
 
 
 def kill(root, monkeypatch, at):
-    process = fork.Process(target=build, args=(root, monkeypatch, Reading([at], signal.SIGKILL)))
+    process = fork.Process(target=build, args=(root, monkeypatch, Reader([at], signal.SIGKILL)))
     process.start()
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
@@ -343,10 +346,10 @@ def test_a_state_is_written_every_ten_seconds(root, monkeypatch):
 @pytest.mark.usefixtures("may_fork")
 @pytest.mark.skipif(fork is None, reason="needs fork")
 def test_who_waits_goes_on_when_the_other_process_is_killed(root, monkeypatch, whole, capfd):
-    one = fork.Process(target=build, args=(root, monkeypatch, Reading(seconds=0.3)))
+    one = fork.Process(target=build, args=(root, monkeypatch, Reader(seconds=0.3)))
     one.start()
     wait_for_rows(root / "cache", 1)
-    two = fork.Process(target=build, args=(root, monkeypatch, Reading([0])))
+    two = fork.Process(target=build, args=(root, monkeypatch, Reader([0])))
     two.start()
     said, deadline = "", time.monotonic() + 30
     while "waiting for it" not in said and time.monotonic() < deadline:
@@ -371,7 +374,7 @@ def test_one_that_may_still_be_written_to_is_left_alone_for_a_while(
     else:
         monkeypatch.setattr(unfinished.platform, "node", lambda: "other")
     with pytest.raises(KeyboardInterrupt):
-        build(root, monkeypatch, Reading([0]))
+        build(root, monkeypatch, Reader([0]))
     assert left.exists()
     _age(left, cache_module.QUIET + 60)
     cache, read = build(root, monkeypatch)

@@ -11,8 +11,9 @@ from PIL import Image
 
 from data import unlabelled
 from data.decoding import read_image
+from data.reading import Reading
 from data.stream import Upscaled
-from data.unlabelled import Shape, find_images, read_batches
+from data.unlabelled import ModelInput, find_images, read_batches
 
 
 @pytest.fixture
@@ -83,7 +84,9 @@ def test_images_that_cannot_be_read_are_found_and_hidden_ones_named(folder):
     advice, hidden = found.notes
     assert advice.startswith("3 files (1 .heic, 1 .nef, 1 .pdf), images in formats that are not")
     assert hidden.startswith("3 hidden ones with images left out") and ".cache/" in hidden
-    (batch,) = read_batches([str(folder / "phone.HEIC"), found.files[0]], Shape(4, 4), 5)
+    (batch,) = read_batches(
+        [str(folder / "phone.HEIC"), found.files[0]], ModelInput(Reading(resize=4)), 5
+    )
     assert "not an image that Pillow can read" in batch.errors[0] and batch.errors[1] is None
 
 
@@ -92,9 +95,11 @@ def test_a_run_s_grey_range_and_cut_photographs_are_read_as_in_training(tmp_path
     draw(tmp_path / "whole.jpg", (64, 64))
     (tmp_path / "b.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-2])
     files = [str(tmp_path / name) for name in ("a.tif", "b.jpg")]
-    (plain,) = read_batches(files, Shape(4, 4), 5)
+    (plain,) = read_batches(files, ModelInput(Reading(resize=4)), 5)
     assert plain.pixels.max() == 16 and "truncated" in plain.errors[1]
-    (batch,) = read_batches(files, Shape(4, 4, grey_range=4095, truncated=True), 5)
+    (batch,) = read_batches(
+        files, ModelInput(Reading(resize=4, grey_range=4095, truncated_images="use")), 5
+    )
     assert batch.errors == [None, None] and set(batch.pixels[0].ravel()) == {255}
 
 
@@ -115,10 +120,12 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, monkeypatch):
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_batches_hold_the_images_as_training_reads_them_in_order(folder, gray, batch_size):
     files = find_images([folder]).files
-    batches = list(read_batches(files, Shape(16, 16, gray), batch_size, workers=3))
+    batches = list(
+        read_batches(files, ModelInput(Reading(resize=16, gray=gray)), batch_size, workers=3)
+    )
     assert [file for batch in batches for file in batch.files] == files
     assert all(len(batch.files) == batch_size for batch in batches[:-1])
-    expected = [read_image(file, resize=16, gray=gray) for file in files]
+    expected = [read_image(file, Reading(resize=16, gray=gray)) for file in files]
     pixels, sizes = (
         np.concatenate([getattr(batch, name) for batch in batches]) for name in ("pixels", "sizes")
     )
@@ -130,7 +137,7 @@ def test_what_cannot_be_read_says_why_in_its_place(folder, monkeypatch):
     (folder / "a.tif").write_bytes(b"")
     (folder / "b" / "2.png").write_bytes((folder / "b" / "2.png").read_bytes()[:200])
     files = [*find_images([folder]).files, str(folder / "gone.png")]
-    (batch,) = read_batches(files, Shape(16, 16), 10)
+    (batch,) = read_batches(files, ModelInput(Reading(resize=16)), 10)
     reasons = [reason for reason in batch.errors if reason]
     assert [reason is None for reason in batch.errors] == [False, True, True, False, True, False]
     assert reasons[0] == "the file is empty" and "No such file" in reasons[2]
@@ -140,7 +147,7 @@ def test_what_cannot_be_read_says_why_in_its_place(folder, monkeypatch):
         raise ZeroDivisionError("in a decoder")
 
     monkeypatch.setattr(unlabelled, "read_image", break_down)
-    (batch,) = read_batches(files, Shape(16, 16), 10)
+    (batch,) = read_batches(files, ModelInput(Reading(resize=16)), 10)
     assert set(batch.errors) == {"ZeroDivisionError: in a decoder"} and batch.pixels.shape == (
         0,
         16,
@@ -153,14 +160,12 @@ def test_what_cannot_be_read_says_why_in_its_place(folder, monkeypatch):
 def test_images_of_another_size_are_stretched_to_a_shape_that_is_not_square(tmp_path, gray):
     files = [str(tmp_path / "fits.png"), str(tmp_path / "large.png")]
     draw(files[0], (10, 6)), draw(files[1], (40, 40))
-    (batch,) = read_batches(files, Shape(height=6, width=10, gray=gray), 2)
+    (batch,) = read_batches(files, ModelInput(Reading(resize=(10, 6), gray=gray)), 2)
     assert batch.pixels.shape == (2, 6, 10, 1 if gray else 3) and batch.sizes.tolist() == [
         [10, 6],
         [40, 40],
     ]
-    np.testing.assert_array_equal(
-        batch.pixels[0], read_image(files[0], resize=None, gray=gray).pixels
-    )
+    np.testing.assert_array_equal(batch.pixels[0], read_image(files[0], Reading(gray=gray)).pixels)
     large = (
         Image.open(files[1])
         .convert("L" if gray else "RGB")
@@ -171,9 +176,11 @@ def test_images_of_another_size_are_stretched_to_a_shape_that_is_not_square(tmp_
 
 def test_images_are_enlarged_where_training_does(folder):
     files = find_images([folder]).files
-    (small,), (large,) = (read_batches(files, Shape(8, 8, upscale=side), 9) for side in (0, 24))
+    (small,), (large,) = (
+        read_batches(files, ModelInput(Reading(resize=8), side), 9) for side in (0, 24)
+    )
     np.testing.assert_array_equal(large.pixels, Upscaled(small.pixels, 24)[:])
-    (none,) = read_batches([str(folder / "list.csv")], Shape(8, 8, upscale=24), 9)
+    (none,) = read_batches([str(folder / "list.csv")], ModelInput(Reading(resize=8), 24), 9)
     assert len(none.pixels) == 0 and none.errors[0]
 
 
@@ -186,18 +193,20 @@ def test_at_most_one_batch_is_read_ahead(folder, monkeypatch):
         return np.zeros((4, 4, 3), np.uint8), (4, 4), 0
 
     monkeypatch.setattr(unlabelled, "_read", read)
-    for number, _ in enumerate(read_batches(files, Shape(4, 4), 10, workers=4), 1):
+    for number, _ in enumerate(
+        read_batches(files, ModelInput(Reading(resize=4)), 10, workers=4), 1
+    ):
         time.sleep(0.01)
         assert 10 * number <= len(seen) <= 10 * (number + 1)
     assert number == 10 and len(seen) == 100
 
 
 def test_no_thread_is_left_when_reading_stops_early(folder):
-    for _ in read_batches(find_images([folder]).files * 50, Shape(16, 16), 2):
+    for _ in read_batches(find_images([folder]).files * 50, ModelInput(Reading(resize=16)), 2):
         break
     assert not [thread for thread in threading.enumerate() if "image decoder" in thread.name]
 
 
 def test_a_batch_needs_an_image(folder):
     with pytest.raises(ValueError, match="batch_size"):
-        list(read_batches(find_images([folder]).files, Shape(4, 4), 0))
+        list(read_batches(find_images([folder]).files, ModelInput(Reading(resize=4)), 0))

@@ -22,6 +22,7 @@ from recorded import write_run
 
 import figures
 import visualize
+from data.reading import Reading
 from evaluation.images import ImageFolder, image_folder, open_image
 from figures import FIGURES
 from hierarchies import Hierarchy
@@ -437,16 +438,19 @@ def test_images_are_found_where_they_are_named_or_training_found_them_or_the_dat
     other = finish(tmp_path, "DR-euc", 2, dataset="my own")
     assert image_folder(other, None).places == []
     with pytest.raises(ValueError, match="--data_dir"):
-        open_image("a.png", ImageFolder([]), gray=False)
+        open_image("a.png", ImageFolder([]))
 
 
 def test_pictures_are_small_and_grey_where_the_run_was(tmp_path):
     Image.fromarray(np.full((900, 600, 3), (10, 200, 30), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
-    assert open_image("a.png", ImageFolder([tmp_path]), gray=False).shape == (320, 213, 3)
-    assert open_image("a.png", ImageFolder([tmp_path]), gray=True).shape == (320, 213)
+    assert open_image("a.png", ImageFolder([tmp_path])).shape == (320, 213, 3)
+    assert open_image("a.png", ImageFolder([tmp_path], reading=Reading(gray=True))).shape == (
+        320,
+        213,
+    )
     with pytest.raises(ValueError, match=r"broken\.png: this is not an image"):
-        open_image("broken.png", ImageFolder([tmp_path]), gray=False)
+        open_image("broken.png", ImageFolder([tmp_path]))
 
 
 def test_the_worst_mistakes_are_shown_where_the_images_are(tmp_path, quick):
