@@ -126,9 +126,11 @@ def parse_parents(table: Table, node: int, above: int, name: int) -> Draft:
     """A table with a row for each node: its id, the id of its parent, and a name if it has one.
 
     Nodes without a child are the classes. A node whose parent is empty, itself or nowhere in the
-    table is at the top. Siblings of one name get their ids behind it.
+    table is at the top, but a synonym beside the name that is accepted for it, where the table says
+    which. Siblings of one name get their ids behind it.
     """
     parent, lines, shown = _rows_of_nodes(table, node, above, name)
+    synonyms = _place_synonyms(table, node, parent)
     named_in = {up: lines[child] for child, up in reversed(parent.items())}
     unknown = [up for up in dict.fromkeys(parent.values()) if up and up not in parent]
     for up in unknown:
@@ -153,6 +155,12 @@ def parse_parents(table: Table, node: int, above: int, name: int) -> Draft:
         f" {header[name]!r}{rest}"
     ]
     tops = any(not up for child, up in parent.items() if child not in unknown)
+    if synonyms:
+        number = counted(len(synonyms), "synonym")
+        notes.append(
+            f"{number} without a parent, placed beside the accepted name, such as"
+            f" {shown[synonyms[0]]!r}"
+        )
     if unknown and (node != name or tops):  # where all tops are without a row, no row is missing
         few = ", ".join(map(repr, unknown[:3]))
         ids = ", named by id" if node != name else ", at the top therefore"
@@ -163,6 +171,24 @@ def parse_parents(table: Table, node: int, above: int, name: int) -> Draft:
             f" such as {shown[twice[0]]!r}"
         )
     return without_common_root(Draft(classes, notes=tuple(notes)))
+
+
+def _place_synonyms(table: Table, node: int, parent: dict[str, str]) -> list[str]:
+    """Gives synonyms without a parent that of the name that is accepted for them, and names them.
+
+    Args:
+        table, node: The table, and its column of ids.
+        parent: That of each node, '' at the top; changed.
+    """
+    titles = table.titles
+    at = next((titles.index(title) for title in ranks.ACCEPTED if title in titles), node)
+    placed = {}
+    for child, accepted in zip(table.column(node), table.column(at)):
+        child, accepted = (_WHOLE.sub(r"\1", cell) for cell in (child, accepted))
+        if child != accepted and not parent.get(child, child) and parent.get(accepted):
+            placed[child] = parent[accepted]
+    parent.update(placed)
+    return [*placed]
 
 
 def _rows_of_nodes(

@@ -24,14 +24,14 @@ _AMBIGUOUS = "order section division form cohort domain realm legion".split()
 EPITHETS = ("specificepithet", "speciesepithet")
 # the class itself, below all ranks: the first of these that a table has
 LABELS = (
-    "label labels rawlabel rawlabels classlabel classname folder foldername category"
+    "label labels rawlabel rawlabels classlabel classname labelname folder foldername category"
     " objectannotationcategory taxon taxa"
     " taxonname name scientificname canonicalname acceptedname acceptednameusage validname"
     " sciname originalnameusage"
 ).split()
 PATHS = (
     "path lineage taxonomy taxonomicpath taxonpath classpath classification higherclassification"
-    " hierarchy objectannotationhierarchy"
+    " hierarchy objectannotationhierarchy labelhierarchy lineagenames labellineagenames"
 ).split()
 PARENTS = (
     "parent parentid parentnameusageid parentnameusage parentaphiaid aphiaidparent parenttaxid"
@@ -41,6 +41,11 @@ PARENTS = (
 CHILDREN = (
     "child childid taxonid taxonconceptid aphiaid id taxid tsn usagekey key speciesid node nodeid"
     " scientificnameid"
+).split()
+# of the name that is in use for a synonym
+ACCEPTED = (
+    "acceptednameusageid acceptedid acceptedtaxonid aphiaidaccepted acceptedaphiaid validaphiaid"
+    " acceptedtsn acceptedkey acceptednameusage"
 ).split()
 _OTHER = (
     "rank taxonrank status taxonomicstatus nomenclaturalstatus authority author authorship"
@@ -218,7 +223,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
         and position not in doubled
         and not (
             (position in foreign or title in _AMBIGUOUS)
-            and _are_numbers(row[position] for row in rows)
+            and are_numbers(row[position] for row in rows)
         )
     ]
     doubtful = kinds([header[position] for position, _ in found], label is not None)
@@ -240,7 +245,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
     return Columns(tuple(found), epithet, label, frozenset(others - {label}))
 
 
-def _are_numbers(cells: Iterable[str]) -> bool:
+def are_numbers(cells: Iterable[str]) -> bool:
     """Whether there are cells that are not empty, and all of these are numbers."""
     empty = True
     for cell in cells:

@@ -25,6 +25,8 @@ _NEVER_IN_NAMES = ("->", ">", "|")
 _IN_NAMES = ";,\\"  # also within names: a separator only where most lines have it and none a '/'
 _WITHOUT_TAXON = "higherclassification"  # of Darwin Core: the taxa above the one of the row
 _FOLDERS = ("folder", "foldername")  # of a table of images mostly where the file is
+# a rank whose name is not known, in lineages of QIIME and its like: k__Animalia;p__;c__
+_BARE = re.compile(r"[a-z]{1,3}__", re.IGNORECASE)
 _AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an escaped one
 
 
@@ -56,10 +58,16 @@ def parse_paths(text: str, source: str) -> Draft:
             source, None, "the file is empty; expected one path such as animal/bird/owl a line"
         )
     separator = path_separator([line for _, line in lines]) or "/"
+    found = [(number, _path(source, number, line, separator)) for number, line in lines]
+    found, bare_notes = _without_bare(found)
     first: dict[Path, int] = {}
-    for number, line in lines:
-        first.setdefault(_path(source, number, line, separator), number)
-    notes = _separator_notes(separator) + _repeat_notes("lines", len(lines) - len(first))
+    for number, path in found:
+        first.setdefault(path, number)
+    notes = (
+        *_separator_notes(separator),
+        *_repeat_notes("lines", len(lines) - len(first)),
+        *bare_notes,
+    )
     classes = [(number, path) for path, number in first.items()]
     return without_common_root(Draft(classes, notes=notes))
 
@@ -206,8 +214,33 @@ def _class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int
 
 
 def _of_images(table: Table) -> ranks.Columns:
-    """What the titles of a table of images say. A folder is mostly where the file is, and a label
-    only where nothing else is, or where it parts what the ranks leave together.
+    """What the titles of a table of images say. Labels that are the numbers of classes give way to
+    names beside them, one for each, in another column of labels or in those of ranks.
+    """
+    known = _with_folders(table)
+    if known.label is None or not ranks.are_numbers(table.column(known.label)):
+        return known
+    titles, numbers = table.titles, table.column(known.label)
+    named = (titles.index(title) for title in ranks.LABELS if title in titles)
+    named = (at for at in named if not ranks.are_numbers(table.column(at)))
+    name = next((at for at in named if _one_each(numbers, table.column(at))), None)
+    if name is not None:
+        return known._replace(label=name)
+    used = [*(at for at, _ in known.ranks), *(at for at in (known.epithet,) if at is not None)]
+    taxa = ["/".join(row[at] for at in used if not ranks.is_empty(row[at])) for row in table.cells]
+    return known._replace(label=None) if used and _one_each(numbers, taxa) else known
+
+
+def _one_each(numbers: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether each number has one name and each name one number."""
+    pairs = set(zip(numbers, names))
+    single = len(pairs) == len({number for number, _ in pairs}) == len({name for _, name in pairs})
+    return single and len(pairs) < len(names) and not any(map(ranks.is_empty, names))
+
+
+def _with_folders(table: Table) -> ranks.Columns:
+    """What the titles say. A folder is mostly where the file is, and a label only where nothing
+    else is, or where it parts what the ranks leave together.
     """
     header, cells = table.header, table.cells
     shown = ["" if ranks.plain(title) in _FOLDERS else title for title in header]
@@ -272,6 +305,20 @@ def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
     return path
 
 
+def _without_bare(
+    classes: Sequence[tuple[int, Path]],
+) -> tuple[list[tuple[int, Path]], tuple[str, ...]]:
+    """The paths without ranks that have no name, such as 'g__', which would be a group of all that
+    lack one; and a note on them.
+    """
+    bare = dict.fromkeys(key for _, path in classes for key in path if _BARE.fullmatch(key))
+    if not bare:
+        return [*classes], ()
+    kept = [(line, tuple(key for key in path if key not in bare) or path) for line, path in classes]
+    note = f"{', '.join(map(repr, bare))} in a path is a rank without a name, and counts as empty"
+    return kept, (note,)
+
+
 def _names_column(table: Table) -> int | None:
     """Position of a column 'class' that holds names to show, or None."""
     titles = table.titles
@@ -286,13 +333,14 @@ def _path_column(table: Table, at: int, named: int | None, label: int | None = N
     source = table.source
     separator = path_separator(table.column(at)) or "/"
     classes = [(line, _path(source, line, cells[at], separator)) for line, cells in table.rows]
+    classes, bare_notes = _without_bare(classes)
     if label is not None:
         names = [checked_key(source, line, cells[label]) for line, cells in table.rows]
         classes = [
             (line, path if path[-1] == name else (*path, name))
             for name, (line, path) in zip(names, classes)
         ]
-    notes = _separator_notes(separator)
+    notes = _separator_notes(separator) + bare_notes
     rest = _left_out(table, at, named, label)
     if rest:
         notes += (f"the paths are in the column {table.header[at]!r}; {rest}",)

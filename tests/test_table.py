@@ -642,3 +642,36 @@ def test_files_may_be_named_without_their_suffix_where_it_is_clear(three, tmp_pa
     (tmp_path / "set" / "im" / "1.jpg").touch()
     with pytest.raises(ValueError, match="there is 'im/0.png': write the names as they are"):
         three(["image_id,label", *(f"im/{i},{'abc'[i]}" for i in range(3))])
+
+
+@pytest.mark.parametrize(
+    "titles, cells, classes",
+    [
+        ("label,label_name", ("0,Calanus", "1,Oithona", "1,Oithona"), ("Calanus", "Oithona")),
+        ("label,species", ("0.0,Calanus x", "1.0,Oithona y", "1.0,Oithona y"), None),
+        (
+            "label,genus,specificEpithet",
+            ("0,Aus,x", "1,Aus,y", "1,Aus,y"),
+            ("Aus x", "Aus y"),
+        ),
+        # numbers that say more than the names, and names of images
+        ("label,genus", ("0,Aus", "1,Aus", "1,Bus"), ("Aus/0", "Aus/1", "Bus/1")),
+        ("label,name", ("0,first", "1,second", "1,third"), ("0", "1")),
+        ("label,name", ("0,A", "1,", "1,"), ("0", "1")),
+    ],
+)
+def test_numbers_of_classes_give_way_to_their_names(three, titles, cells, classes):
+    found = three([f"file,{titles}", *(f"im/{i}.png,{row}" for i, row in enumerate(cells))])
+    paths = tuple("/".join(path) for path in found.hierarchy.class_paths)
+    assert paths == (classes or ("Calanus x", "Oithona y"))
+
+
+@pytest.mark.parametrize(
+    "titles",
+    ["label_name,label_hierarchy", "label.name,label.lineage_names"],
+    ids=["BIIGLE", "SQUIDLE"],
+)
+def test_lineages_of_programs_for_annotation_are_paths(three, titles):
+    rows = (f"im/{i}.png,{name},Fauna > {'AAB'[i]} > {name}" for i, name in enumerate("xyz"))
+    found = three([f"file,{titles}", *rows])
+    assert found.hierarchy.class_paths == (("A", "x"), ("A", "y"), ("B", "z"))

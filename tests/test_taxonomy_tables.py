@@ -198,6 +198,40 @@ def test_parents_in_all_dresses(tree_of, text, name):
     assert tree_of(text, name).hierarchy.class_paths == SMALL
 
 
+@pytest.mark.parametrize("accepted", ["3", "3.0"])
+def test_a_synonym_without_a_parent_is_beside_the_accepted_name(tree_of, accepted):
+    text = PARENTS.replace("taxonRank", "acceptedNameUsageID").replace(",class", ",2")
+    text = text.replace(",species", ",") + f"6,,Cetochilus,{accepted}\n7,,Other,8\n8,,Top,8\n"
+    tree, notes = tree_of(text)
+    assert tree.class_paths == (
+        ("Biota", "Copepoda", "Calanus finmarchicus"),
+        ("Biota", "Copepoda", "Calanus hyperboreus"),
+        ("Biota", "Tripos furca"),
+        ("Biota", "Copepoda", "Cetochilus"),
+        ("Other",),  # beside a name at the top
+        ("Top",),
+    )
+    assert "1 synonym without a parent, placed beside the accepted name, such as 'Cet" in notes[1]
+
+
+@pytest.mark.parametrize("name", ["tree.txt", "tree.csv"])
+def test_a_rank_without_a_name_in_a_path_is_no_group(tree_of, name):
+    lines = ["k__A; p__B; g__; s__", "k__A; p__C; g__; s__x", "k__A; p__; g__; s__y", "k__D;p__E"]
+    titles = "id,taxonomy\n" if name == "tree.csv" else ""
+    lines = [f"{i},{line}" if titles else line for i, line in enumerate(lines)]
+    tree, notes = tree_of(titles + "\n".join(lines), name)
+    assert tree.class_paths == (
+        ("k__A", "p__B"),
+        ("k__A", "p__C", "s__x"),
+        ("k__A", "s__y"),
+        ("k__D", "p__E"),
+    )
+    assert any(
+        note.endswith("'g__', 's__', 'p__' in a path is a rank without a name, and counts as empty")
+        for note in notes
+    )
+
+
 def test_faults_of_parent_tables_are_named(tree_of):
     with pytest.raises(ValueError, match="line 3: 'a' has a second row and so a second parent"):
         tree_of("child,parent\na,b\na,c\n")
