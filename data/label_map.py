@@ -3,12 +3,13 @@ where it belongs, such as the taxonomy of planktonzilla for fifteen plankton set
 """
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 from data.collection import Collection, collect
-from files.text import printable, some_of
-from hierarchies.rows import Table, read_rows
+from files.text import composed, counted, folded, printable, some_of
+from hierarchies.rows import Row, Table, read_rows
 from hierarchies.tables import paths_of_rows
 from hierarchies.texts import read_text
 from hierarchies.tree import format_path
@@ -32,7 +33,8 @@ def apply_label_map(
     """The collection with the taxa of a table in the place of its classes. Labels of one taxon
     become one class.
 
-    A class is looked up by its whole path, 'Animals/Copepods', or by its last name.
+    A class is looked up by its whole path, 'Animals/Copepods', or by its last name; where that is
+    not there, one label that differs in capitals, blanks or '_', or as a number, is taken.
 
     Args:
         collection: Of any source.
@@ -56,13 +58,14 @@ def apply_label_map(
         )
     at = next((titles.index(title) for title in SETS if title in titles), None)
     classes = collection.hierarchy.class_paths
-    read = _of_classes(_of_one(read, at, of), raw, classes)
+    read, spelt_notes = _spelt_as(_of_one(read, at, of), raw, classes)
+    read = _of_classes(read, raw, classes)
     # the raw label is no rank, and what it is called by must not become one
     left_out = () if levels else (raw, at)
     kept = [column for column in range(len(titles)) if column not in left_out]
     paths, notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
     found = _taxa(read, raw, paths)
-    taxa = [found.get("/".join(path)) or found.get(path[-1]) for path in classes]
+    taxa = [next((found[name] for name in _names(path) if name in found), None) for path in classes]
     missing = [format_path(path) for path, taxon in zip(classes, taxa) if taxon is None]
     if missing:
         raise ValueError(
@@ -77,7 +80,7 @@ def apply_label_map(
         groups=collection.groups,
         boxes=collection.boxes,
         order=[f"{i:012}" for i in range(len(own))],  # as they are
-        notes=(*collection.notes, *(f"{source}: {note}" for note in notes)),
+        notes=(*collection.notes, *(f"{source}: {note}" for note in (*notes, *spelt_notes))),
         ranks=levels_of,
     )
     note = (
@@ -91,7 +94,7 @@ def _of_classes(table: Table, raw: int, classes: Sequence[tuple[str, ...]]) -> T
     """The rows of labels that are classes here: of others taxa may be missing. Raises: ValueError:
     If there are none.
     """
-    wanted = {"/".join(path) for path in classes} | {path[-1] for path in classes}
+    wanted = {name for path in classes for name in _names(path)}
     kept = [row for row in table.rows if _label(row.cells[raw]) in wanted]
     if not kept:
         raise ValueError(
@@ -117,7 +120,43 @@ def _taxa(table: Table, raw: int, paths: Sequence[tuple[str, ...]]) -> dict[str,
 
 
 def _label(cell: str) -> str:
-    return cell.strip().strip("/")
+    return composed(cell.strip().strip("/"))
+
+
+def _names(path: tuple[str, ...]) -> tuple[str, str]:
+    """By which a class is looked up."""
+    return composed("/".join(path)), composed(path[-1])
+
+
+def _spelt_as(
+    table: Table, raw: int, classes: Sequence[tuple[str, ...]]
+) -> tuple[Table, list[str]]:
+    """The table with labels as the classes are written that it writes in another way, where one
+    label and one class fit each other alone; and a note on them.
+    """
+    labels = {_label(cell) for cell in table.column(raw)}
+    free, lost = defaultdict(list), defaultdict(list)
+    for label in labels - {name for path in classes for name in _names(path)}:
+        free[folded(label)].append(label)
+    for path in classes:
+        if labels.isdisjoint(_names(path)):
+            for name in {*_names(path)}:
+                lost[folded(name)].append(name)
+    spelt = {
+        free[key][0]: names[0]
+        for key, names in lost.items()
+        if len(names) == 1 and len(free[key]) == 1
+    }
+    if not spelt:
+        return table, []
+    rows = []
+    for line, cells in table.rows:
+        label = _label(cells[raw])
+        rows.append(Row(line, [*cells[:raw], spelt.get(label, label), *cells[raw + 1 :]]))
+    shown = some_of([*spelt.items()], 5, lambda pair: f"{pair[1]!r} as {pair[0]!r}")
+    number = counted(len(spelt), "class is", "classes are")
+    note = f"{number} written in another way there, matched all the same: {printable(shown)}"
+    return table._replace(rows=rows), [note]
 
 
 def _of_one(table: Table, at: int | None, of: str | None) -> Table:

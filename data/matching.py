@@ -165,6 +165,13 @@ def _without_author(path: Path) -> Path:
     return _without_case((*path[:-1], found["name"] if found else last))
 
 
+def _without_dated_author(path: Path) -> Path:
+    """The path without the author of its taxon, where a year says that it is one: behind the name
+    of a folder other words may stand, such as a stage.
+    """
+    return _without_author(path) if re.search(r"\d{4}\)?$", path[-1]) else _without_case(path)
+
+
 def _as_numbers(path: Path) -> Path:
     """The path with whole numbers as they are counted: a spreadsheet makes 1 of 001, pandas 1.0."""
     return tuple(re.sub(r"^0*(\d+?)(?:\.0+)?$", r"\1", key) for key in _without_case(path))
@@ -176,6 +183,7 @@ _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = 
     (_without_case, _without_case),
     (_without_case, _binomial),
     (_without_case, _without_author),
+    (_without_dated_author, _without_author),
     (_as_numbers, _as_numbers),
 )
 

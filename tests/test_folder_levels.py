@@ -184,6 +184,7 @@ def matched(folders, classes, **options):
         (["Calanus f", "Calanus_h"], ["Calanus/f", "Calanus/h"], [0, 1]),
         (["g_1/x y", "g_2/x y"], ["g 1/x_y", "g 2/x_y"], [0, 1]),
         (["Calanus f", "c"], ["Calanus f (Gunnerus, 1770)", "c"], [0, 1]),
+        (["Calanus f Krøyer, 1838", "c"], ["Calanus f", "c"], [0, 1]),
         (["Tripos f var. g", "c"], ["Tripos f var. g Cleve", "c"], [0, 1]),
         (["Calanus", "c"], ["Calanus Leach, 1816", "c"], [0, 1]),
         (["Cal\u200banus f", "c"], ["Calanus f", "c"], [0, 1]),
@@ -207,6 +208,7 @@ def test_other_spellings_are_matched_one_to_one_with_a_note(folders, classes, ex
         (["Calanus"], ["Calanus Nauplius"]),
         (["01", "001"], ["1", "c"]),
         (["Calanus f"], ["Calanus f Claus, 1866", "Calanus f (Gunnerus, 1770)"]),
+        (["Calanus f CV"], ["Calanus f"]),  # a stage
     ],
 )
 def test_spellings_that_fit_twice_are_not_guessed(folders, classes):

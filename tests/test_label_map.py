@@ -5,6 +5,8 @@ import pytest
 from images import make_learnable_folder
 
 import data
+from data.collection import collect
+from data.label_map import apply_label_map
 from hierarchies import scan_folders
 
 # as planktonzilla's taxonomy: empty ranks in the middle, rows without any, labels of other sets
@@ -53,6 +55,32 @@ def test_levels_may_be_named(images, tmp_path):
         ("Animalia", "Pisces"),
         ("Chromista", "Bacillariophyceae"),
     )
+
+
+def test_labels_written_in_another_way_are_those_of_one_class(images, tmp_path):
+    text = "folder,label\n CAL F ,c\ncal_m,c\nDiatom,d\nfish,f\nFish,other\n"
+    splits = load(images, tmp_path, text)
+    np.testing.assert_array_equal(splits.labels, np.repeat([0, 0, 1, 2], 6))
+    (note,) = (note for note in splits.notes if "in another way" in note)
+    assert (
+        "2 classes are" in note and "'cal_f' as 'CAL F'" in note and "'diatom' as 'Diatom'" in note
+    )
+    with pytest.raises(ValueError, match="1 of 4 classes are no raw label .*: cal_f; add them"):
+        load(images, tmp_path, text + "Cal_F,two\n")
+
+
+def test_labels_with_accents_and_numbers_are_found_however_they_are_stored(tmp_path):
+    def taxa(*labels, folders):
+        names = [(name,) for name in folders]
+        files = [f"{name}/{i}.png" for i, name in enumerate(folders)]
+        table = tmp_path / "map.csv"
+        rows = (f"{name},t{i}\n" for i, name in enumerate(labels))
+        table.write_text("folder,label\n" + "".join(rows), "utf-8")
+        found = apply_label_map(collect(files, names), table)
+        return [found.hierarchy.class_names[c] for c in found.labels]
+
+    assert taxa("e\u0301", "e", folders=("e", "\u00e9")) == ["t1", "t0"]
+    assert taxa("1.0", "2.0", folders=("1", "2")) == ["t0", "t1"]
 
 
 @pytest.mark.parametrize(
