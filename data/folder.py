@@ -121,7 +121,11 @@ def load(options: Mapping) -> Splits:
     kept = tree.select(images.kept)
     groups, names = _groups(kept, images.fingerprints, options)
     parts, split_notes = _split(kept, labels, groups, names, order, options)
-    copies = [] if images.cache is None else copy_notes(images.fingerprints, labels, parts)
+    copies = []
+    if images.cache is not None:
+        drawn = kept.parts is None and not options["group_copies"]
+        way_out = " (--group_copies keeps copies in one split)" if drawn else ""
+        copies = copy_notes(images.fingerprints, labels, parts, files, way_out)
     notes = (*tree.notes, *tree_notes, *small_notes, *order_notes, *split_notes, *images.notes)
     return Splits(
         options["dataset"],

@@ -64,7 +64,7 @@ def load(options: Mapping) -> Splits:
         images.kept, files, official.labels, order, official.hierarchy
     )
     parts = _split(labels, official.training[images.kept], order, options)
-    notes += [*images.notes, *copy_notes(images.fingerprints, labels, parts)]
+    notes += [*images.notes, *copy_notes(images.fingerprints, labels, parts, files)]
     hierarchy = official.hierarchy.collapse() if options["collapse"] else official.hierarchy
     return Splits(
         "NABirds",

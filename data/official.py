@@ -182,7 +182,9 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
     elif options["use_val"] and not len(val):
         train, val = hold_out(train, labels, options["split_seed"])
     if images.cache is not None:
-        notes += store.copy_notes(images.fingerprints, labels, (train, val, test))
+        notes += store.copy_notes(
+            images.fingerprints, labels, (train, val, test), [filed.files[k] for k in images.kept]
+        )
     return Splits(
         dataset=options["dataset"],
         hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,

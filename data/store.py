@@ -21,7 +21,7 @@ from data.reading import DEFAULTS as READING
 from data.reading import Reading
 from data.stream import Stream, Upscaled, check_one_size
 from files.fingerprints import FILES
-from files.text import counted
+from files.text import counted, printable
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
@@ -206,25 +206,45 @@ def keep_readable(
 
 
 def copy_notes(
-    fingerprints: np.ndarray, labels: np.ndarray, parts: Sequence[np.ndarray]
+    fingerprints: np.ndarray,
+    labels: np.ndarray,
+    parts: Sequence[np.ndarray],
+    files: Sequence[str],
+    way_out: str = "",
 ) -> list[str]:
     """A note on equal images, which count in the test set though the network may have seen them in
     training.
+
+    Args:
+        fingerprints, labels, files: Of each image.
+        parts: Indices of the images of training, validation and test.
+        way_out: What keeps copies in one split.
     """
     _, group, counts = np.unique(fingerprints, return_inverse=True, return_counts=True)
     extra = int((counts - 1).sum())
     if extra == 0:
         return []
     train, _, test = parts
-    seen = int(np.isin(group[test], group[train]).sum())
+    seen = test[np.isin(group[test], group[train])]
     pairs = np.unique(np.stack([group, labels]), axis=1)[0]
-    mixed = len(pairs) - len(counts)
-    return [
+    mixed = np.flatnonzero(np.bincount(pairs) > 1)  # groups with several classes
+    text = (
         f"{counted(extra, 'image is a copy', 'images are copies')} of another image;"
-        f" {counted(seen, 'test image is', 'test images are')} also in the training split"
-        + (
-            f", and {counted(mixed, 'copy is', 'copies are')} in another class than the original"
-            if mixed
-            else ""
+        f" {counted(len(seen), 'test image is', 'test images are')} also in the training split"
+    )
+    if len(seen):
+        original = train[group[train] == group[seen[0]]][0]
+        text += f", such as {_named(files, seen[0], original)}{way_out}"
+    if len(mixed):
+        copies = np.flatnonzero(group == mixed[0])
+        other = copies[labels[copies] != labels[copies[0]]][0]
+        count = len(pairs) - len(counts)
+        text += (
+            f", and {counted(count, 'copy is', 'copies are')} in another class than the original,"
+            f" such as {_named(files, other, copies[0])}"
         )
-    ]
+    return [text]
+
+
+def _named(files: Sequence[str], one: int, other: int) -> str:
+    return f"{printable(files[one])!r}, as {printable(files[other])!r}"

@@ -97,7 +97,8 @@ _MAY_FOLLOW = {
 }
 _REASONS = {
     ",": "a second root, or a ',' without a '(' before",
-    "(": "a '(' comes first or after '(' or ','; if this is a second tree, keep one in the file",
+    "(": "a '(' comes first or after '(' or ','; quote a name that has one, and of two trees keep"
+    " one in the file",
     ")": "more ')' than '('",
     ";": "fewer ')' than '('",
     "label": "a label comes once, after '(', ',' or ')'; quote it if it has blanks or marks:"

@@ -3,6 +3,8 @@ datasets.
 """
 
 import csv
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 import data
 from data import cache_writer, folder, plankton
+from data.store import copy_notes
 from registry import possible
 
 COUNTS = {
@@ -209,8 +212,26 @@ def test_copies_are_reported(root):
     first = (root / "nonliving" / "fiber" / "00.png").read_bytes()
     (root / "nonliving" / "fiber" / "copy.png").write_bytes(first)
     (root / "Copépodes, 浮游" / "Oithona similis" / "copy.png").write_bytes(first)
-    (note,) = load(root).notes
+    splits = load(root)
+    (note,) = splits.notes
     assert "2 images are copies of another image" in note and "1 copy is in another class" in note
+    named = re.findall(r"such as '(.+?)', as '(.+?)'", note)
+    seen, (other, original) = named[:-1], named[-1]
+    assert Path(root, other).read_bytes() == Path(root, original).read_bytes() == first
+    assert Path(other).parent != Path(original).parent
+    for tested, trained in seen:
+        rows = [splits.files.index(name) for name in (tested, trained)]
+        assert rows[0] in splits.test and rows[1] in splits.train
+
+
+def test_a_copy_in_the_test_split_is_named_with_the_training_image():
+    parts = np.array([0, 1]), np.array([], int), np.array([2, 3])
+    files = ["a", "b", "c", "d"]
+    (note,) = copy_notes(np.array([5, 7, 8, 7]), np.array([0, 0, 0, 0]), parts, files, " (so)")
+    assert note == (
+        "1 image is a copy of another image; 1 test image is also in the training split, such as"
+        " 'd', as 'b' (so)"
+    )
 
 
 def test_living_classes_go_by_the_topmost_folder(root):
