@@ -79,6 +79,7 @@ def read_table(
     if split_column is not None:
         column = _column(read, split_column, "--split_column")
         parts = [_part(read, row, column) for row in read.rows]
+        _check_agreement(read, files, read.column(column), "in the split")
         unused = parts.count(-1)
         if unused:
             notes.append(
@@ -90,6 +91,7 @@ def read_table(
     if name is not None:
         cells = read.column(_column(read, name, "--group_column"))
         groups = ["" if ranks.is_empty(cell) else cell for cell in cells]
+        _check_agreement(read, files, groups, "of the group")
         count = len({group for group in groups if group})
         alone = groups.count("")
         kept_together = "stay in one split" if parts is None else "are a group"

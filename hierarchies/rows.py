@@ -127,16 +127,22 @@ def table_rows(
     delimiter, lines, skipped = _without_declaration(lines)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header, kept, rows, known = None, [], [], {}
+    swallowed: list[Row] = []
+    end = 0
     try:
         for cells in reader:
+            start, end = end, reader.line_num
             if not any(map(str.strip, cells)):
                 continue
-            line = reader.line_num + skipped
+            line = end + skipped
             if header is None:
                 header = [cell.strip() for cell in cells]
                 kept = list(range(len(header)) if wanted is None else wanted(header))
                 continue
             _check_width(cells, header, source, line, delimiter)
+            if end > start + 1:
+                within = _rows_within(cells, len(header), delimiter)
+                swallowed += [Row(start + 1 + skipped, [row[at] for at in kept]) for row in within]
             cells = [cells[at].strip() for at in kept]
             rows.append(Row(line, [known.setdefault(cell, cell) for cell in cells]))
             if len(known) > _KNOWN:
@@ -154,6 +160,7 @@ def table_rows(
             None,
             "the table is empty; expected a row of column names and a row for each class",
         )
+    _check_swallowed(swallowed, rows, source)
     header = [header[at] for at in kept]
     # spreadsheets add empty columns
     filled = [at for at, title in enumerate(header) if title or any(row.cells[at] for row in rows)]
@@ -174,6 +181,31 @@ def _without_declaration(lines: Iterator[str]) -> tuple[str, Iterator[str], int]
             break
     delimiter, start = delimiter_of("".join(first))
     return delimiter, lines if start else chain(first, lines), int(start > 0)
+
+
+def _rows_within(cells: list[str], width: int, delimiter: str) -> Iterator[list[str]]:
+    """The lines within a cell, from its second on, that have as many cells as a row."""
+    for cell in cells:
+        for piece in cell.split("\n")[1:]:
+            if width > 1 and piece.count(delimiter) == width - 1:
+                yield [part.strip(' "') for part in piece.split(delimiter)]
+
+
+def _check_swallowed(within: Sequence[Row], rows: Sequence[Row], source: str) -> None:
+    """Raises: ValueError: If a line within a cell is a row, as where a quotation mark is not closed
+    before the next one: a part of it is what another row has in that column.
+    """
+    if not within:
+        return
+    columns = [set(column) - {""} for column in zip(*(row.cells for row in rows))]
+    for line, cells in within:
+        if any(cell in column for cell, column in zip(cells, columns)):
+            raise fault(
+                source,
+                line,
+                "a cell that begins here goes on over the next rows: close its quotation mark, or"
+                " write one that is part of a cell twice",
+            )
 
 
 def _check_width(

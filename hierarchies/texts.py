@@ -24,6 +24,9 @@ _NOT_TEXT = {
     b"%PDF": "a PDF document",
     b"{\\rtf": "a document of a word processor (RTF): save it as plain text",
     b"SQLite format 3": "a database of SQLite: export the table as CSV UTF-8",
+    b"MATLAB 5.0 MAT-file": "a file of MATLAB: save the table as CSV UTF-8 (writetable)",
+    b"MATLAB 7.3 MAT-file": "a file of MATLAB: save the table as CSV UTF-8 (writetable)",
+    b"\x89HDF\r\n": "an HDF5 file: save the table as CSV UTF-8",
     b"version https://git-lfs": "a pointer of Git LFS: fetch the file with git lfs pull",
     b"PAR1": "a Parquet file: save it as CSV UTF-8; python scripts/unpack.py makes files and a"
     " table of one that holds images",

@@ -101,6 +101,8 @@ def test_paths_as_find_and_people_write_them(tree_of):
         ("t.nwk", b"", "the file is empty"),
         ("t.txt", b"{\\rtf1 A/a}", "save it as plain text"),
         ("t.csv", b"SQLite format 3\0", "export the table as CSV UTF-8"),
+        ("t.mat", b"MATLAB 5.0 MAT-file, Platform", "a file of MATLAB: save the table as CSV"),
+        ("t.h5", b"\x89HDF\r\n\x1a\n", "an HDF5 file: save the table as CSV"),
         ("t.csv", b"PAR1\x15", "scripts/unpack.py makes files and a table"),
         (
             "t.json",

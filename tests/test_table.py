@@ -572,6 +572,23 @@ def test_images_without_a_group_are_each_for_itself(three):
     assert any("1 group, and 2 images without one" in note for note in found.notes)
 
 
+def test_an_image_in_two_splits_or_groups_is_refused(three):
+    rows = ["file,label,set,haul", "im/0.png,a,train,1", "im/1.png,b,train,2", "im/2.png,c,test,3"]
+    assert three([*rows, "im/0.png,a,train,7"], split_column="set").parts.tolist() == [0, 0, 2]
+    with pytest.raises(ValueError, match="line 5: 'im/0.png' is in the split 'test', but in 'tra"):
+        three([*rows, "im/0.png,a,test,1"], split_column="set")
+    with pytest.raises(ValueError, match="line 5: 'im/0.png' is of the group '3', but of '1' in l"):
+        three([*rows, "im/0.png,a,train,3"], group_column="haul")
+
+
+def test_a_quotation_mark_that_is_not_closed_swallows_no_rows(three):
+    rows = ["file,comment,label", "im/0.png,x,a", 'im/1.png,"by night,b', "im/2.png,x,a"]
+    with pytest.raises(ValueError, match="t.csv, line 3: a cell that begins here .* close its quo"):
+        three([*rows, 'im/3.png,y",b'])
+    rows[2:] = ['im/1.png,"two, lines,\nor, with, more",a', 'im/2.png,"one\n, two, three",b']
+    assert len(three(rows).files) == 3
+
+
 def test_groups_that_are_perhaps_one_are_noted(three):
     def note(*groups):
         rows = [f"im/{i}.png,{'abc'[i]},{group}" for i, group in enumerate(groups)]
