@@ -27,7 +27,6 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
-from torchvision.io import ImageReadMode, decode_jpeg  # noqa: E402
 
 from data.cache import build_cache  # noqa: E402
 from data.reading import Reading  # noqa: E402
@@ -65,6 +64,8 @@ def bare_pillow(path: Path, side: int) -> np.ndarray:
 
 def bare_torchvision(path: Path, side: int) -> np.ndarray:
     """Pixels (side, side, 3) by torchvision and torch alone."""
+    from torchvision.io import ImageReadMode, decode_jpeg
+
     image = decode_jpeg(torch.from_numpy(np.fromfile(path, np.uint8)), ImageReadMode.RGB)
     resized = F.interpolate(image[None], (side, side), mode="bilinear", antialias=True)[0]
     return resized.permute(1, 2, 0).numpy()

@@ -30,7 +30,7 @@ from data.conversion import (
     strip_of_picture,
     strip_of_values,
 )
-from data.jpeg import check_torchvision, decode_jpeg, plain_jpeg
+from data.jpeg import decode_jpeg, plain_jpeg
 from data.reading import Reading
 from data.tiff import (
     ORIENTATION,
@@ -206,10 +206,9 @@ def convert_image(image: Image.Image | np.ndarray, reading: Reading) -> Decoded:
 
 
 def _read_fast(path: File, reading: Reading, box: Box | None) -> Decoded | None:
-    """A whole JPEG file of grey or RGB by torchvision; None of others, and of damaged ones, of
+    """A whole JPEG file of grey or RGB by `decode_jpeg`; None of others, and of damaged ones, of
     which Pillow says what they are.
     """
-    check_torchvision()
     try:
         if reading.resize and reading.fit != "stretch":
             return None
@@ -226,7 +225,7 @@ def _read_fast(path: File, reading: Reading, box: Box | None) -> Decoded | None:
             pixels = decode_jpeg(
                 content, gray=reading.gray, turn=turn, cut=cut, resize=reading.size
             )
-    except Refused:
+    except (Refused, MemoryError):
         raise
     except Exception:  # damaged bytes can raise almost anything
         return None

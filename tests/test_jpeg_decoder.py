@@ -3,6 +3,8 @@ everything else is read as ever.
 """
 
 import io
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 import train
 from benchmarks import reading
 from data import decoding
+from data import jpeg as jpeg_module
 from data.cache import build_cache
 from data.decoding import read_image
 from data.jpeg import plain_jpeg
@@ -20,8 +23,6 @@ from data.unlabelled import ModelInput, read_batches
 from files.fingerprints import pixels_fingerprint
 from options import command_line
 
-# torchvision 0.29 says that its decoder will go one day; decoding.py uses it where it is there
-pytestmark = pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities")
 BOX = (5, 3, 30, 20)
 
 
@@ -224,11 +225,81 @@ def test_cache_stream_and_predicting_share_the_decoder(tmp_path, calls):
     assert build_cache(tmp_path, files, Reading(resize=24, decoder="pillow")).folder == usual.folder
 
 
-def test_a_torchvision_without_a_decoder_is_said_and_not_passed_over(tmp_path, monkeypatch):
+@pytest.fixture
+def fresh_decoder():
+    """Has the decoder chosen again, and once more afterwards."""
+    jpeg_module._decoder.cache_clear()
+    yield
+    jpeg_module._decoder.cache_clear()
+
+
+def refuse(*_):
+    raise RuntimeError("decode_jpeg: torchvision not compiled with libjpeg support")
+
+
+def other_pixels(content):
+    return jpeg_module._by_pillow(content) ^ 1
+
+
+@pytest.mark.parametrize("broken", [None, refuse, other_pixels])
+def test_the_pixels_are_the_same_without_torchvisions_decoder(
+    tmp_path, monkeypatch, fresh_decoder, broken
+):
+    """Also after resizing, which is torch's: where it is gone, there in name alone, or other."""
+    ways = [
+        {},
+        {"resize": 16},
+        {"resize": (20, 9), "gray": True},
+        {"box": BOX, "resize": 24},
+    ]
+    files = [
+        save(tmp_path / f"{mode}{turn}.jpg", picture(mode), turn)
+        for mode in ("L", "RGB")
+        for turn in (1, 6)
+    ]
+    fast = [read(path, **how) for path in files for how in ways]
+    assert jpeg_module._decoder() is jpeg_module._by_torchvision
+    jpeg_module._decoder.cache_clear()
+    if broken is None:
+        monkeypatch.setattr("torch.ops", SimpleNamespace())
+    else:
+        monkeypatch.setattr(jpeg_module, "_by_torchvision", broken)
+    slow = [read(path, **how) for path in files for how in ways]
+    assert jpeg_module._decoder() is jpeg_module._by_pillow
+    assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(fast, slow))
+    assert [one._replace(pixels=None) for one in fast] == [
+        one._replace(pixels=None) for one in slow
+    ]
+
+
+def read(path, box=None, **how):
+    return read_image(path, Reading(decoder="torchvision", **how), box)
+
+
+def test_torchvisions_announcement_neither_reaches_a_user_nor_changes_pixels(
+    tmp_path, fresh_decoder
+):
+    """It warns at each image, and as an error a warning would have Pillow resize the image."""
+    path = save(tmp_path / "a.jpg", picture(size=(90, 60)))
+    expected = read(path, resize=16).pixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jpeg_module._decoder.cache_clear()
+        assert np.array_equal(read(path, resize=16).pixels, expected)
+        assert jpeg_module._decoder() is jpeg_module._by_torchvision
+
+
+def test_memory_that_does_not_suffice_is_no_damage(tmp_path, monkeypatch):
+    """Pillow would resize the image in its own way."""
+
+    def fail(*_, **__):
+        raise MemoryError
+
     path = save(tmp_path / "a.jpg", picture())
-    monkeypatch.delattr("torchvision.io.decode_jpeg")
-    with pytest.raises(ValueError, match="--decoder torchvision: this version has none"):
-        read_image(path, Reading(decoder="torchvision"))
+    monkeypatch.setattr(decoding, "decode_jpeg", fail)
+    with pytest.raises(ValueError) as error:
+        read(path)
+    assert decoding.reason(error.value) == "for now: there was not enough memory"
 
 
 def test_the_decoder_is_recorded_where_it_is_not_that_of_earlier_runs():
@@ -242,6 +313,7 @@ def test_the_decoder_is_recorded_where_it_is_not_that_of_earlier_runs():
         command_line.parse([*argv, "--decoder", "torchvision", "--fit", "pad"], "", train.DATASETS)
 
 
+@pytest.mark.filterwarnings("ignore:The image decoding")  # announced in torchvision 0.29 to go
 def test_the_benchmark_of_reading_has_a_row_for_each_way(capsys):
     assert reading.main("--images 12 --rounds 1 --side 32".split()) in (0, 1)
     rows = [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[2:7]]
