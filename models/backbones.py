@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models import timm_networks
-from models.fetching import NoNetwork, is_reached, torch_file
+from models.fetching import NoNetwork, check_url, torch_file
 from models.small_images import cifar_resnet18, wide_resnet28_8
 from models.timm_networks import LEGACY_STEM, Network, TimmNetwork
 from models.weights_file import fill, read_weights
@@ -329,14 +329,15 @@ def check_weights(name: str) -> None:
     Raises: RuntimeError: If neither.
     """
     spec = BACKBONES.find(name)
-    if not isinstance(spec, TimmNetwork):
-        return
     if spec.torchvision is None:
-        spec.check_weights()
+        if isinstance(spec, TimmNetwork):
+            spec.check_weights()
         return
     url = _of_torchvision(spec.torchvision).url
-    if not torch_file(url).is_file() and not is_reached(url):
-        raise RuntimeError(_not_had(name, url, NoNetwork(url)))
+    try:
+        check_url(url)
+    except NoNetwork as error:
+        raise RuntimeError(_not_had(name, url, error)) from error
 
 
 def build_backbone(

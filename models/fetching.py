@@ -2,6 +2,7 @@
 there is a network.
 """
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,21 @@ def is_reached(url: str) -> bool:
 def torch_file(url: str) -> Path:
     """Where torch keeps what it downloads from a URL."""
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(unquote(urlparse(url).path)).name
+
+
+def check_url(url: str) -> None:
+    """Looks whether a file of weights can be had.
+
+    Raises: NoNetwork: If torch's cache does not have it, and its host is not reached.
+    """
+    if not torch_file(url).is_file() and not is_reached(url):
+        raise NoNetwork(url)
+
+
+def is_in_old_cache(url: str | None) -> bool:
+    """Whether timm takes a file from torch's cache, where it kept what it now has from the hub."""
+    asked = os.environ.get("TIMM_USE_OLD_CACHE", "0").strip() not in ("", "0")
+    return asked and bool(url) and torch_file(url).is_file()
 
 
 def hub_cache() -> str:

@@ -17,7 +17,14 @@ import torch
 from torch import nn
 
 from files.text import printable, shortened
-from models.fetching import check_hub, hub_cache, not_waiting_for_the_hub
+from models.fetching import (
+    check_hub,
+    check_url,
+    hub_cache,
+    is_in_old_cache,
+    not_waiting_for_the_hub,
+    torch_file,
+)
 from registry import Option, switch
 
 LEGACY_STEM = Option(
@@ -159,30 +166,35 @@ class TimmNetwork:
         )
 
     def check_weights(self) -> None:
-        """Looks whether the weights that timm knows are in the hub's cache, or there is a network.
+        """Looks whether the weights that timm knows are in a cache, or there is a network.
 
         Raises: RuntimeError: If neither.
         """
-        repository = self._configuration.hf_hub_id
-        if self.config is not None or not repository:  # of a folder, which has them; of a URL
+        known = self._configuration
+        if self.config is not None or is_in_old_cache(known.url):  # of a folder, which has them
             return
-        file = self._configuration.hf_hub_filename or "model.safetensors"
+        file = known.hf_hub_filename or "model.safetensors"
         try:
-            check_hub(repository, file, "pytorch_model.bin", "open_clip_model.safetensors")
+            if known.hf_hub_id:
+                other = ("pytorch_model.bin", "open_clip_model.safetensors")
+                check_hub(known.hf_hub_id, file, *other)
+            elif known.url:
+                check_url(known.url)
         except OSError as error:
             raise RuntimeError(self._not_had(error)) from error
 
     def _not_had(self, error: Exception) -> str:
         import timm
 
-        config = self._configuration
-        url = config.hf_hub_id and f"https://huggingface.co/{config.hf_hub_id}"
-        reason = _first_line(error)
+        known, reason = self._configuration, _first_line(error)
+        file = f"model.safetensors from https://huggingface.co/{known.hf_hub_id}"
+        place = f"the cache of that machine here ({hub_cache()}, or where HF_HOME says)"
+        if not known.hf_hub_id:
+            file, place = known.url, f"it to {torch_file(known.url)}"
         return (
             f"the weights of {self.name} could not be had ({reason}). On a machine with network,"
-            f" download model.safetensors from {url or config.url} and give the file with --weights"
-            f" FILE; or bring the cache of that machine here ({hub_cache()}, or where HF_HOME"
-            f" says); or start from random weights with --rand_backbone (timm {timm.__version__})"
+            f" download {file} and give the file with --weights FILE; or bring {place}; or start"
+            f" from random weights with --rand_backbone (timm {timm.__version__})"
         )
 
     @cached_property

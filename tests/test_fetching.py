@@ -1,5 +1,6 @@
 """Pretrained weights without a network: of a cache, without waiting, or refused before any work."""
 
+import re
 import socket
 
 import pytest
@@ -48,7 +49,40 @@ def test_weights_in_the_hubs_cache_are_taken_without_asking_the_network(cached):
     assert constants.HF_HUB_OFFLINE is False  # for what comes after
 
 
-@pytest.mark.parametrize("name, host", [(NAME, "huggingface.co"), ("resnet18", "pytorch.org")])
+def test_older_files_in_the_hubs_cache_are_taken(cached, tmp_path):
+    (file,) = (tmp_path / "hub").rglob("model.safetensors")
+    file.unlink()
+    torch.save(cached, file.parent / "pytorch_model.bin")
+    check_weights(NAME)
+    weights = build_backbone(NAME, channels=3).network.state_dict()
+    assert all(torch.equal(value, cached[name]) for name, value in weights.items())
+
+
+def test_timms_old_cache_is_looked_at_where_timm_looks_at_it(monkeypatch):
+    """In the cache of torch, by a switch in the environment that timm reads when it is imported."""
+    monkeypatch.setattr("timm.models._builder._USE_OLD_CACHE", True)
+    monkeypatch.setattr("timm.models._hub.HASH_REGEX", re.compile("no hash"))  # of the real file
+    file = fetching.torch_file(timm.models.get_pretrained_cfg(NAME).url)
+    file.parent.mkdir(parents=True)
+    state = timm.create_model(NAME, pretrained=False).state_dict()
+    torch.save(state, file)
+    with pytest.raises(RuntimeError, match="does not reach huggingface.co"):
+        check_weights(NAME)
+    monkeypatch.setenv("TIMM_USE_OLD_CACHE", "1")
+    check_weights(NAME)
+    weights = build_backbone(NAME, channels=3).network.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in weights.items())
+
+
+HOSTS = {
+    NAME: "huggingface.co",
+    "gcvit_base.in1k": "github.com",  # which the hub has not
+    "resnet18": "pytorch.org",
+    "mobilenet_v3_small": "pytorch.org",
+}
+
+
+@pytest.mark.parametrize("name, host", HOSTS.items())
 def test_weights_that_no_cache_has_are_refused_at_once(name, host):
     with pytest.raises(RuntimeError, match=f"does not reach .*{host}.* --weights"):
         check_weights(name)
