@@ -24,7 +24,8 @@ def compare_trees(source: SplitOutputs, request: EvaluationOptions) -> pd.DataFr
     number of shuffles that are at least as good, or where the measure is undefined) / (1 +
     shuffles), NaN for a measure without a better direction; flat and pruned@1 .., on the trees
     without inner nodes below that depth.
-    Measures that no shuffle changes, such as accuracy, are left out.
+    Measures that no shuffle changes, such as accuracy, are left out, and those of images labelled
+    at superclasses, which other trees do not have.
 
     Args:
         source: Of the run; the predictions stay what they are, except for CRM and answers that
@@ -67,8 +68,10 @@ def compare_trees(source: SplitOutputs, request: EvaluationOptions) -> pd.DataFr
 
 
 def on_tree(outputs: Outputs, tree: Hierarchy) -> Outputs:
-    """The outputs as if their classes stood in another tree; its number of classes is the same."""
-    return replace(outputs, hierarchy=tree, weights=None, order=None)
+    """The outputs as if their classes stood in another tree; its number of classes is the same.
+    Images labelled at superclasses are left out: another tree has other superclasses.
+    """
+    return replace(outputs, hierarchy=tree, weights=None, order=None, coarse=None)
 
 
 def _p_value(metric: str, own: float, drawn: np.ndarray) -> float:

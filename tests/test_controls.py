@@ -1,5 +1,7 @@
 """What the tree is worth: shuffled, pruned and flat trees beside the run's own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from evaluation.recorded import SplitOutputs
 from hierarchies import Hierarchy, distances
 from hierarchies.variants import pruned, shuffled
 from metrics import suite
+from metrics.outputs import CoarseImages
 from reports.tables import controls_table
 
 
@@ -76,6 +79,16 @@ def test_the_severity_on_the_flat_tree_is_two_edges(table):
 def test_what_does_not_read_the_tree_is_left_out(table):
     assert "accuracy" not in table.index and "calibration_error" not in table.index
     assert np.isnan(table.loc["majority/depth", "p"])  # only describes: neither side is better
+
+
+def test_images_labelled_at_superclasses_are_left_out_of_other_trees(table):
+    outputs = make_outputs(TREE, class_vectors=exact_vectors(TREE), labels=np.arange(7))
+    deepest = np.flatnonzero(TREE.class_of < 0)[-1:]  # no node of this number in the flat tree
+    coarse = CoarseImages(deepest, np.zeros((1, 7), np.float32))
+    source = SplitOutputs(replace(outputs, coarse=coarse), None)
+    found = compare_trees(source, EvaluationOptions(shuffled=2)).set_index("metric")
+    assert len(found) and not found.index.str.startswith("all_labels/").any()
+    assert found.loc["W/corr", "value"] == table.loc["W/corr", "value"]
 
 
 def test_a_shuffle_without_a_value_counts_as_one_that_is_as_good(monkeypatch):
