@@ -22,7 +22,7 @@ from data.cache_writer import checksums, fill, read_or_reason, refusal
 from data.conversion import Box
 from data.decoding import PASSING
 from data.reading import Reading
-from data.unfinished import PIXELS, ROWS, STATE, is_ours, machine_of
+from data.unfinished_cache import PIXELS, ROWS, STATE, is_ours, machine_of
 from files import system
 from files.fingerprints import FIRST, HASHES, pixels_fingerprint
 from files.locks import file_lock

@@ -22,7 +22,7 @@ from data.conversion import Box, Decoded
 from data.decoding import read_image, reason
 from data.progress import progress
 from data.reading import Reading
-from data.unfinished import PIXELS, Unfinished
+from data.unfinished_cache import PIXELS, Unfinished
 from files.fingerprints import NEWEST
 from files.system import sync_folder
 from files.text import counted

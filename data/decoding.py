@@ -15,7 +15,6 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
-from data.bare import bare_copies, ended_jpeg
 from data.contents import File, for_pillow, opened, size_of
 from data.conversion import (
     DEEPEST,
@@ -42,6 +41,7 @@ from data.tiff import (
     read_values,
     unread,
 )
+from data.without_metadata import bare_copies, ended_jpeg
 
 try:
     from PIL import AvifImagePlugin

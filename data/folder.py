@@ -11,10 +11,10 @@ from data.conversion import Box
 from data.folds import fold_split
 from data.groups import group_names, joined_groups, parted
 from data.labelled import class_tree, labelled_images
+from data.opening import CACHED, copy_notes, keep_readable, open_images
 from data.sharing import choose_split_seed, given_split, grouped_split, split_indices
 from data.split_list import read_order
 from data.splits import SPLITS, Splits
-from data.store import CACHED, copy_notes, keep_readable, open_images
 from files.text import composed, counted, printable, some_of
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
+from data.opening import CACHED, Images, copy_notes, keep_readable, open_images
 from data.sharing import choose_split_seed, split_indices, stratified_split
 from data.split_list import read_order
 from data.splits import Splits
-from data.store import CACHED, Images, copy_notes, keep_readable, open_images
 
 DEFAULTS = {
     "data_dir": None,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data import store
+from data import opening
 from data.conversion import Box
 from data.labelled import left_out_notes, tree_options
 from data.sharing import STRATIFIED_SEED, stratified_split
@@ -29,7 +29,7 @@ TREES = Path(__file__).resolve().parents[1] / "hierarchies"
 HELD_OUT = 10
 TRAIN, VAL, TEST = range(len(SPLITS))
 DEFAULTS = {
-    **store.DEFAULTS,
+    **opening.DEFAULTS,
     "data_dir": None,
     "seed": 1,
     "split_seed": None,
@@ -172,7 +172,7 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
     tree_notes = [*tree.notes, *pruned_note(whole, found.tolist(), source)]
     if options["hierarchy"] is not None:
         tree_notes += check_shared(hierarchy, source)
-    images = store.open_images(filed.root, filed.files, options, filed.boxes)
+    images = opening.open_images(filed.root, filed.files, options, filed.boxes)
     labels, parts = labels[images.kept], filed.parts[images.kept]
     train, val, test = (np.flatnonzero(parts == part) for part in range(len(SPLITS)))
     notes = [*filed.notes, *tree_notes, *images.notes]
@@ -182,7 +182,7 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
     elif options["use_val"] and not len(val):
         train, val = hold_out(train, labels, options["split_seed"])
     if images.cache is not None:
-        notes += store.copy_notes(
+        notes += opening.copy_notes(
             images.fingerprints, labels, (train, val, test), [filed.files[k] for k in images.kept]
         )
     return Splits(

@@ -17,7 +17,7 @@ from images import draw, make_earlier, make_folder
 from PIL import Image
 
 from data import cache as cache_module
-from data import cache_writer, decoding, unfinished
+from data import cache_writer, decoding, unfinished_cache
 from data.cache import build_cache
 from data.decoding import read_image
 from data.reading import Reading
@@ -576,7 +576,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(unfinished.ImageNotes, "add", interrupt)
+    monkeypatch.setattr(unfinished_cache.ImageNotes, "add", interrupt)
     with pytest.raises(KeyboardInterrupt):
         build_cache(tmp_path, [f"a/{i:02}.png" for i in range(5)], READING)
     assert not [path for path in (tmp_path / ".taxonomy_cache").iterdir() if path.suffix != ".lock"]

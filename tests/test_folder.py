@@ -13,7 +13,7 @@ from PIL import Image
 
 import data
 from data import cache_writer, folder, plankton
-from data.store import copy_notes
+from data.opening import copy_notes
 from registry import possible
 
 COUNTS = {

@@ -6,7 +6,7 @@ from filed_images import image_bytes, put, shipped_wnids, write_splits
 
 import data
 import train_imagenet
-from data import official, store
+from data import official, opening
 from data.stream import Stream
 from options import command_line
 
@@ -92,7 +92,7 @@ def test_all_1000_classes_get_the_shipped_tree(tmp_path):
 def test_streamed_and_cached_images_are_one_dataset(root, monkeypatch):
     cached = load(root)
     assert isinstance(cached.pixels, np.memmap)
-    monkeypatch.setattr(store, "CACHE_LIMIT", 1000)
+    monkeypatch.setattr(opening, "CACHE_LIMIT", 1000)
     streamed = load(root)
     assert isinstance(streamed.pixels, Stream) and streamed.digest == cached.digest
     assert (cached.fingerprints_of, streamed.fingerprints_of) == ("pixels by xxh3", "files")
@@ -103,8 +103,8 @@ def test_streamed_and_cached_images_are_one_dataset(root, monkeypatch):
 
 def test_the_whole_set_streams_at_224_pixels_and_not_at_64():
     total = 1_281_167 + 50_000
-    assert total * 224 * 224 * 3 > store.CACHE_LIMIT > total * 64 * 64 * 3
-    assert 268_243 * 224 * 224 * 3 < store.CACHE_LIMIT  # iNaturalist 2019
+    assert total * 224 * 224 * 3 > opening.CACHE_LIMIT > total * 64 * 64 * 3
+    assert 268_243 * 224 * 224 * 3 < opening.CACHE_LIMIT  # iNaturalist 2019
 
 
 def test_images_of_64_pixels_are_enlarged_on_request(root):

@@ -13,7 +13,7 @@ from PIL import Image
 
 import data
 import train_nabirds
-from data import store
+from data import opening
 from data.cache import build_cache
 from data.decoding import read_image
 from data.reading import Reading
@@ -50,7 +50,7 @@ def test_a_cache_of_an_earlier_version_says_by_which_hash_it_knows_images(own, m
         make_earlier(build_cache(*arguments, **options))
         return build_cache(*arguments, **options)
 
-    monkeypatch.setattr(store, "build_cache", build_earlier)
+    monkeypatch.setattr(opening, "build_cache", build_earlier)
     splits = load(own)
     size = tuple(splits.sizes[0].astype(int).tolist())
     expected = pixels_fingerprint(splits.pixels[0], size, splits.fingerprints_of)

@@ -11,7 +11,7 @@ import pytest
 from images import draw
 from PIL import Image
 
-from data import Batches, headers, store, stream
+from data import Batches, headers, opening, stream
 from data.cache import build_cache
 from data.decoding import read_head
 from data.headers import read_headers
@@ -39,7 +39,7 @@ def root(tmp_path):
 
 
 def options(**changes):
-    return {**store.DEFAULTS, "resize": 8, **changes}
+    return {**opening.DEFAULTS, "resize": 8, **changes}
 
 
 @pytest.mark.parametrize("gray", [False, True])
@@ -91,7 +91,7 @@ def test_batches_of_a_stream_are_those_of_the_cache(root):
     tree = Hierarchy.from_paths([("a",), ("b",)])
     batches = []
     for asked in (False, True):
-        images = store.open_images(root, FILES, options(stream=asked))
+        images = opening.open_images(root, FILES, options(stream=asked))
         splits = Splits(
             "x",
             tree,
@@ -109,14 +109,14 @@ def test_batches_of_a_stream_are_those_of_the_cache(root):
 
 
 def test_what_does_not_fit_is_streamed(root, monkeypatch):
-    assert isinstance(store.open_images(root, FILES, options()).pixels, np.memmap)
-    monkeypatch.setattr(store, "CACHE_LIMIT", 9 * 8 * 8 * 3 - 1)
-    images = store.open_images(root, FILES, options())
+    assert isinstance(opening.open_images(root, FILES, options()).pixels, np.memmap)
+    monkeypatch.setattr(opening, "CACHE_LIMIT", 9 * 8 * 8 * 3 - 1)
+    images = opening.open_images(root, FILES, options())
     assert isinstance(images.pixels, Stream) and "--no-stream" in images.notes[0]
-    assert isinstance(store.open_images(root, FILES, options(stream=False)).pixels, np.memmap)
-    assert isinstance(store.open_images(root, FILES, options(gray=True)).pixels, np.memmap)
+    assert isinstance(opening.open_images(root, FILES, options(stream=False)).pixels, np.memmap)
+    assert isinstance(opening.open_images(root, FILES, options(gray=True)).pixels, np.memmap)
     with pytest.raises(ValueError, match="give --resize"):
-        store.open_images(root, FILES, options(stream=True, resize=0))
+        opening.open_images(root, FILES, options(stream=True, resize=0))
 
 
 def test_sizes_come_from_the_heads_of_the_files(root):
@@ -168,7 +168,7 @@ def test_an_image_beyond_pillows_limit_is_called_too_large(tmp_path, monkeypatch
 
 def test_sizes_that_cannot_be_kept_are_a_note(root):
     (root / ".taxonomy_cache").write_text("in the way")
-    images = store.open_images(root, FILES, options(stream=True))
+    images = opening.open_images(root, FILES, options(stream=True))
     assert any("read again next time" in note and "--cache_dir" in note for note in images.notes)
     assert not list(root.glob("*.npz"))
 
@@ -189,9 +189,9 @@ def test_files_that_are_no_images_stop_the_reading_or_are_named(root):
         match="(?s)2 images cannot be read.*--skip_bad_images.*3.png: the file is empty.*5.png:"
         " this is not an image",
     ):
-        store.open_images(root, FILES, options(stream=True))
+        opening.open_images(root, FILES, options(stream=True))
     for _ in range(2):  # read, then kept
-        images = store.open_images(root, FILES, options(stream=True, skip_bad_images=True))
+        images = opening.open_images(root, FILES, options(stream=True, skip_bad_images=True))
         assert (
             images.kept.tolist() == [0, 1, 2, 4, 6, 7, 8]
             and len(images.pixels) == len(images.sizes) == 7
@@ -206,14 +206,14 @@ def test_without_any_image_there_is_no_dataset(root):
     for file in FILES:
         (root / file).write_bytes(b"")
     with pytest.raises(ValueError, match="9 images cannot be read"):
-        store.open_images(root, FILES, options(stream=True, skip_bad_images=True))
+        opening.open_images(root, FILES, options(stream=True, skip_bad_images=True))
 
 
 @pytest.mark.parametrize("gray", [False, True])
 @pytest.mark.parametrize("streamed", [False, True])
 def test_upscaled_images_are_the_resized_ones_enlarged(root, gray, streamed):
-    small = store.open_images(root, FILES, options(gray=gray, stream=streamed)).pixels
-    large = store.open_images(root, FILES, options(gray=gray, stream=streamed, upscale=20)).pixels
+    small = opening.open_images(root, FILES, options(gray=gray, stream=streamed)).pixels
+    large = opening.open_images(root, FILES, options(gray=gray, stream=streamed, upscale=20)).pixels
     assert large.shape == (9, 20, 20, 1 if gray else 3) and large[[1, 2]].dtype == np.uint8
     for row in range(9):
         image = Image.fromarray(small[row].squeeze()).resize((20, 20), Image.Resampling.BILINEAR)
@@ -241,10 +241,10 @@ def test_streamed_images_of_sixteen_bits_are_noted_with_the_range_that_would_hol
         Image.fromarray(deep).save(tmp_path / f"{number}.tif")
     draw(tmp_path / "3.png", (8, 8))
     files = [f"{number}.tif" for number in range(3)] + ["3.png"]
-    images = store.open_images(tmp_path, files, options(stream=True))
+    images = opening.open_images(tmp_path, files, options(stream=True))
     assert any("3 images of 16 bits a channel, 0 in colour" in n for n in images.notes)
     assert any("--grey_range 4095 would make 4095 white" in note for note in images.notes)
     assert images.pixels[0].max() == 16
-    images = store.open_images(tmp_path, files, options(stream=True, grey_range=4000))
+    images = opening.open_images(tmp_path, files, options(stream=True, grey_range=4000))
     assert images.pixels[0].min() == 255
     assert not any("dark" in note for note in images.notes)

@@ -20,7 +20,7 @@ from images import draw
 from PIL import Image
 
 from data import cache as cache_module
-from data import cache_writer, unfinished
+from data import cache_writer, unfinished_cache
 from data.cache import build_cache
 from data.decoding import read_image
 from data.reading import Reading
@@ -64,7 +64,7 @@ def root(images, tmp_path):
 
 @pytest.fixture(autouse=True)
 def saved_each_time(monkeypatch):
-    monkeypatch.setattr(unfinished, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(unfinished_cache, "SAVE_SECONDS", 0.0)
 
 
 class Reader:
@@ -158,7 +158,9 @@ def test_what_was_written_after_the_last_state_is_not_trusted(root, monkeypatch,
         with open(left / name, "ab") as file:
             file.write(b"half a row")
     (left / ".unfinished.json.1-0123abcd.tmp").write_text("half a state")
-    monkeypatch.setattr(unfinished, "SAVE_SECONDS", 1e9)  # no other state, which would remove it
+    monkeypatch.setattr(
+        unfinished_cache, "SAVE_SECONDS", 1e9
+    )  # no other state, which would remove it
     cache, read = build(root, monkeypatch)
     assert min(read) > 20 and content(cache) == whole
 
@@ -166,7 +168,7 @@ def test_what_was_written_after_the_last_state_is_not_trusted(root, monkeypatch,
 def test_a_state_counts_only_what_was_put_on_the_disk_before(root, monkeypatch):
     """Each state is written behind a sync of the pixels and of the rows that it counts."""
     synced, before, states = {}, {}, []
-    sync, write = os.fsync, unfinished.write_whole
+    sync, write = os.fsync, unfinished_cache.write_whole
 
     def note_sync(descriptor):
         sync(descriptor)
@@ -178,13 +180,13 @@ def test_a_state_counts_only_what_was_put_on_the_disk_before(root, monkeypatch):
         states.append(count)
         before.update(synced)
         assert synced["pixels.bin"] == count * 16 * 16 * 3
-        assert synced["unfinished.bin"] == count * unfinished._ROW.itemsize
+        assert synced["unfinished.bin"] == count * unfinished_cache._ROW.itemsize
         write(path, text)
 
     if not Path("/proc/self/fd").exists():
         pytest.skip("looks at names of open files in /proc")
     monkeypatch.setattr(os, "fsync", note_sync)
-    monkeypatch.setattr(unfinished, "write_whole", note_write)
+    monkeypatch.setattr(unfinished_cache, "write_whole", note_write)
     build(root, monkeypatch)
     good = np.cumsum([i not in BAD for i in range(COUNT)])
     assert states == good.tolist() and "cache" in before  # behind each file, a bad one, too
@@ -218,7 +220,7 @@ def test_a_damaged_one_is_read_again_from_the_beginning(root, monkeypatch, whole
 
 def test_one_by_another_version_is_read_again_from_the_beginning(root, monkeypatch, capsys):
     interrupt(root, monkeypatch, 40)
-    monkeypatch.setattr(unfinished.PIL, "__version__", "0.1")
+    monkeypatch.setattr(unfinished_cache.PIL, "__version__", "0.1")
     _, read = build(root, monkeypatch)
     assert "by another version of this program, of Pillow" in capsys.readouterr().err
     assert sorted(read) == list(range(COUNT))
@@ -311,7 +313,7 @@ def test_one_that_was_cut_is_not_damaged_when_it_stops_before_its_next_state(
     root, monkeypatch, whole, capsys
 ):
     """The rows from file 20 on are written anew, and that is not recorded any more."""
-    write, states = unfinished.write_whole, []
+    write, states = unfinished_cache.write_whole, []
 
     def stop_at_second(path, text):
         states.append(text)
@@ -322,7 +324,7 @@ def test_one_that_was_cut_is_not_damaged_when_it_stops_before_its_next_state(
     with pytest.raises(KeyboardInterrupt):
         build(root, monkeypatch, BrokenDisk([50]))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(unfinished, "write_whole", stop_at_second)
+        patch.setattr(unfinished_cache, "write_whole", stop_at_second)
         build(root, patch)
     cache, read = build(root, monkeypatch)
     assert min(read) == 20 and content(cache) == whole
@@ -330,15 +332,15 @@ def test_one_that_was_cut_is_not_damaged_when_it_stops_before_its_next_state(
 
 
 def test_a_state_is_written_every_ten_seconds(root, monkeypatch):
-    clock, write, states = itertools.count(), unfinished.write_whole, []
+    clock, write, states = itertools.count(), unfinished_cache.write_whole, []
 
     def note_write(path, text):
         states.append(path)
         write(path, text)
 
-    monkeypatch.setattr(unfinished, "SAVE_SECONDS", 10)
-    monkeypatch.setattr(unfinished, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(unfinished, "write_whole", note_write)
+    monkeypatch.setattr(unfinished_cache, "SAVE_SECONDS", 10)
+    monkeypatch.setattr(unfinished_cache, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(unfinished_cache, "write_whole", note_write)
     build(root, monkeypatch)
     assert 4 <= len(states) <= 6  # a second for each image
 
@@ -372,7 +374,7 @@ def test_one_that_may_still_be_written_to_is_left_alone_for_a_while(
     if where == "no locks":
         monkeypatch.setattr(cache_module, "file_lock", lambda *args, **options: open(os.devnull))
     else:
-        monkeypatch.setattr(unfinished.platform, "node", lambda: "other")
+        monkeypatch.setattr(unfinished_cache.platform, "node", lambda: "other")
     with pytest.raises(KeyboardInterrupt):
         build(root, monkeypatch, Reader([0]))
     assert left.exists()
@@ -385,14 +387,14 @@ def test_one_that_may_still_be_written_to_is_left_alone_for_a_while(
 @pytest.mark.parametrize("step", ["open_to_update", "write_whole"])
 def test_who_was_taken_for_dead_writes_no_cache_any_more(root, monkeypatch, step, state):
     """Without locks, and stopped for minutes before one of its states."""
-    real, count, taken = getattr(unfinished, step), itertools.count(1), root / "taken"
+    real, count, taken = getattr(unfinished_cache, step), itertools.count(1), root / "taken"
 
     def stop(path, *args, **options):
         if next(count) == state:
             path.parent.rename(taken)
         return real(path, *args, **options)
 
-    monkeypatch.setattr(unfinished, step, stop)
+    monkeypatch.setattr(unfinished_cache, step, stop)
     with pytest.raises(FileNotFoundError):
         build(root, monkeypatch)
     assert [path.suffix for path in (root / "cache").iterdir()] == [".lock"]
@@ -439,7 +441,7 @@ def test_an_error_of_the_disk_is_not_damage(root, monkeypatch, whole, number):
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(unfinished.np, "fromfile", fail)
+        patch.setattr(unfinished_cache.np, "fromfile", fail)
         with pytest.raises(OSError, match=os.strerror(number)):
             build(root, monkeypatch)
     (left,) = (root / "cache").glob("*.tmp")
