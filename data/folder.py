@@ -13,7 +13,7 @@ from data.groups import group_names, joined_groups, parted
 from data.labelled import class_tree, labelled_images
 from data.opening import CACHED, copy_notes, keep_readable, open_images
 from data.sharing import choose_split_seed, given_split, grouped_split, split_indices
-from data.split_list import read_order
+from data.split_list import published_order
 from data.splits import SPLITS, Splits
 from files.text import composed, counted, printable, some_of
 from hierarchies import Hierarchy
@@ -106,8 +106,6 @@ def load(options: Mapping) -> Splits:
         raise ValueError(
             f"dataset {options['dataset']!r} needs the folder of its images: give --data_dir"
         )
-    if options["split_list"] is not None and options["split"] != "published":
-        raise ValueError("split_list orders the images for --split published; give both or neither")
     root = Path(options["data_dir"])
     tree = labelled_images(root, options)
     hierarchy, labels, tree_notes = class_tree(tree, options)
@@ -115,7 +113,7 @@ def load(options: Mapping) -> Splits:
         tree, hierarchy, labels, options["min_images"]
     )
     living = living_classes(hierarchy, options["nonliving"])
-    order, order_notes = _order(tree, options)
+    order, order_notes = published_order(tree.files, options, "the sorted paths")
     images = open_images(root, tree.files, options, _boxes(tree, options))
     files, labels, order = keep_readable(images.kept, tree.files, labels, order, hierarchy)
     kept = tree.select(images.kept)
@@ -142,19 +140,6 @@ def load(options: Mapping) -> Splits:
         groups=groups,
         group_names=names,
     )
-
-
-def _order(tree: Collection, options: Mapping) -> tuple[np.ndarray, list[str]]:
-    """Positions of the images in the order that a published split permutes, and a note."""
-    if options["split_list"] is not None:
-        return read_order(options["split_list"], tree.files), []
-    notes = []
-    if options["split"] == "published":
-        notes.append(
-            "the published split was drawn over the sorted paths: without --split_list it is not"
-            " the papers' own"
-        )
-    return np.arange(len(tree.files)), notes
 
 
 def _boxes(tree: Collection, options: Mapping) -> dict[str, Box] | None:

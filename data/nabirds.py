@@ -10,7 +10,7 @@ import numpy as np
 from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
 from data.opening import CACHED, Images, copy_notes, keep_readable, open_images
 from data.sharing import choose_split_seed, split_indices, stratified_split
-from data.split_list import read_order
+from data.split_list import published_order
 from data.splits import Splits
 
 DEFAULTS = {
@@ -56,7 +56,7 @@ def load(options: Mapping) -> Splits:
     _check_options(options)
     root = _folder(Path(options["data_dir"]))
     official = read_official(root)
-    order, notes = _order(official, options)
+    order, notes = published_order(official.paths, options, f"the order of {IMAGES}")
     files = tuple(f"images/{path}" for path in official.paths)
     images = _decode(root, files, official, options)
     notes += _size_notes(images, official, root, options["crop_boxes"])
@@ -85,8 +85,6 @@ def _check_options(options: Mapping) -> None:
         raise ValueError("NABirds needs its folder as downloaded: give --data_dir")
     if options["split"] not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {options['split']!r}")
-    if options["split_list"] is not None and options["split"] != "published":
-        raise ValueError("split_list orders the images for --split published; give both or neither")
     if options["small"] and options["split"] == "official":
         raise ValueError(
             "--small sets sizes of random splits; --split official has its own: use"
@@ -102,19 +100,6 @@ def _folder(root: Path) -> Path:
         f"{root} holds no {IMAGES}: name the folder of NABirds as downloaded, with text files and"
         " images"
     )
-
-
-def _order(official: Official, options: Mapping) -> tuple[np.ndarray, list[str]]:
-    """The images in the order that the published split permutes, and a note where that is not the
-    papers'.
-    """
-    if options["split_list"] is not None:
-        return read_order(options["split_list"], official.paths), []
-    note = (
-        f"the published split was drawn over the order of {IMAGES}: without --split_list it is not"
-        " the paper's own"
-    )
-    return np.arange(len(official.paths)), [note] if options["split"] == "published" else []
 
 
 def _decode(root: Path, files: Sequence[str], official: Official, options: Mapping) -> Images:

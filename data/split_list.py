@@ -1,4 +1,4 @@
-"""The order of images that a file lists, which published splits permute."""
+"""The order of the images that published splits permute, which a file may list."""
 
 import csv
 import io
@@ -9,6 +9,31 @@ import numpy as np
 
 from hierarchies.rows import delimiter_of
 from hierarchies.texts import MAX_TABLE_BYTES, read_text
+
+
+def published_order(
+    files: Sequence[str], options: Mapping, usual: str
+) -> tuple[np.ndarray, list[str]]:
+    """Positions of the images in the order that a published split permutes, and a note where it is
+    not that of a list.
+
+    Args:
+        files: The images.
+        options: split and split_list.
+        usual: The order without a list, for the note.
+
+    Raises: ValueError: If there is a list for another split; as `read_order`.
+    """
+    published, file = options["split"] == "published", options["split_list"]
+    if file is not None and not published:
+        raise ValueError("split_list orders the images for --split published; give both or neither")
+    if file is not None:
+        return read_order(file, files), []
+    note = (
+        f"the published split was drawn over {usual}: without --split_list it is not the papers'"
+        " own"
+    )
+    return np.arange(len(files)), [note] if published else []
 
 
 def read_order(path: str | os.PathLike, files: Sequence[str]) -> np.ndarray:
