@@ -1,15 +1,9 @@
 """Every image of a dataset decoded once into one memory-mapped uint8 array, shared by all runs."""
 
-import contextlib
-import hashlib
 import json
 import math
 import os
-import platform
 import shutil
-import tempfile
-import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,23 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from data.blocks import cores
-from data.cache_writer import checksums, fill, read_or_reason, refusal
+from data.cache_places import FOLDER, files_digest, key_in, user_folder, writable
+from data.cache_writer import checksums, fill, left_out, read_or_reason, refusal
 from data.conversion import Box
 from data.decoding import PASSING
 from data.reading import Reading
-from data.unfinished_cache import PIXELS, ROWS, STATE, is_ours, machine_of
+from data.unfinished_cache import ROWS, STATE, begin, is_begun, sweep, temporary_for
 from files import system
 from files.fingerprints import FIRST, HASHES, pixels_fingerprint
 from files.locks import file_lock
 from files.system import sync_folder
-from files.text import counted
 from files.writing import out_of_space, remove_leftovers
 
 FORMAT = 3  # raised whenever the same images would give other pixels, files or notes
-FOLDER = ".taxonomy_cache"
-ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
-# and after which one is gone on with of which no lock says that nobody writes to it
-QUIET = 120
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +164,7 @@ def build_cache(
     cache = next(filter(None, (_open(folder, read) for folder in folders.values())), None)
     if cache is None:
         folder = folders[writable(places)]
-        _sweep(folder)
+        sweep(folder)
         lock = folder.with_suffix(".lock")
         waiting = "another process is reading the same images into the cache: waiting for it"
         with file_lock(lock, waiting=waiting), file_lock(lock) as unlocked:
@@ -188,124 +178,6 @@ def build_cache(
     return cache
 
 
-def files_digest(
-    root: Path, files: Sequence[str], settings: str, boxes: Mapping[str, Box] | None = None
-) -> str:
-    """Hash of what is made of files: settings, boxes, and names, sizes and modification times of
-    the files.
-    """
-    digest = hashlib.sha256(settings.encode())
-    for file in files:
-        stat = os.stat(root / file)
-        part = f" {boxes[file]}" if boxes is not None else ""
-        digest.update(
-            f"\n{file!r} {stat.st_size} {stat.st_mtime_ns}{part}".encode(
-                "utf-8", "backslashreplace"
-            )
-        )
-    return digest.hexdigest()
-
-
-def key_in(place: Path, root: Path, digest: str) -> str:
-    """Name under which something made of files below root is kept in a place.
-
-    Outside of root it depends on root: other collections may have files of the same names, sizes
-    and times.
-    """
-    home = os.path.realpath(root)
-    if os.path.realpath(place) != os.path.join(home, FOLDER):
-        digest = hashlib.sha256(
-            f"{digest} {home!r}".encode("utf-8", "backslashreplace")
-        ).hexdigest()
-    return digest[:24]
-
-
-def user_folder() -> Path:
-    """Where caches are kept that cannot be kept beside their images."""
-    try:
-        home = Path.home()
-    except RuntimeError:  # a user without a home, as in some containers
-        home = Path(tempfile.gettempdir())
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / FOLDER.lstrip(".")
-
-
-def writable(places: Sequence[Path]) -> Path:
-    """The first of the folders, made if need be, in which a file can be written. Raises: OSError:
-    If there is none.
-    """
-    reasons = []
-    for place in places:
-        probe = place / f"{uuid.uuid4().hex}.tmp"
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            reasons.append(f"{place} ({error.strerror})")
-        else:
-            return place
-    raise OSError(
-        f"the image cache cannot be written to {' nor '.join(reasons)}; name another place with"
-        " --cache_dir"
-    )
-
-
-def _sweep(folder: Path) -> None:
-    """Removes what builders that died have left in the place of a cache: nothing was written to it
-    for a while. What can be gone on with for this very cache stays.
-    """
-    # --cache_dir may hold others
-    for leftover in folder.parent.glob(f"{'[0-9a-f]' * 24}.{'[0-9a-f]' * 32}.tmp"):
-        with contextlib.suppress(OSError):
-            ours = leftover.name.startswith(f"{folder.name}.") and (leftover / STATE).exists()
-            if not ours and _quiet_for(leftover) > ABANDONED:
-                # under a name that no cache has, so that nobody goes on with it meanwhile
-                removed = _temporary(leftover.with_name("0" * 24))
-                leftover.rename(removed)
-                shutil.rmtree(removed, ignore_errors=True)
-
-
-def _temporary(folder: Path) -> Path:
-    return folder.with_suffix(f".{uuid.uuid4().hex}.tmp")
-
-
-def _quiet_for(leftover: Path) -> float:
-    """Seconds since something was written in a folder. Raises: OSError."""
-    return time.time() - max(file.stat().st_mtime for file in [leftover, *leftover.glob("*")])
-
-
-def _begin(folder: Path, temporary: Path, locked: bool) -> None:
-    """Makes the folder in which this process builds a cache: of what an interrupted process has
-    left of the same one, or empty.
-
-    The lock says that nobody writes to it any more, where it is one (locked) and the other process
-    ran on this computer: file systems may keep a lock from those of other computers. Else it must
-    have been left alone for a while.
-    """
-    states = []
-    for state in folder.parent.glob(f"{folder.name}.{'[0-9a-f]' * 32}.tmp/{STATE}"):
-        with contextlib.suppress(OSError):
-            here = locked and machine_of(state) in (platform.node(), None)
-            if is_ours(state.parent) and (here or _quiet_for(state.parent) > QUIET):
-                states.append((_pixels_of(state.parent), state.stat().st_mtime, state))
-    for *_, state in sorted(states, reverse=True):
-        if temporary.exists():  # one with less
-            shutil.rmtree(state.parent, ignore_errors=True)
-            continue
-        with contextlib.suppress(OSError):  # another process was faster
-            os.utime(state.parent)
-            state.parent.rename(temporary)
-    temporary.mkdir(exist_ok=True)
-
-
-def _pixels_of(leftover: Path) -> int:
-    """Bytes of the pixels that have been written."""
-    try:
-        return (leftover / PIXELS).stat().st_size
-    except OSError:
-        return 0
-
-
 def _build(
     folder: Path,
     locked: bool,
@@ -315,9 +187,9 @@ def _build(
     skip_bad_images: bool,
     grey_range: int | None,
 ) -> None:
-    temporary, interrupted = _temporary(folder), True
+    temporary, interrupted = temporary_for(folder), True
     try:
-        _begin(folder, temporary, locked)
+        begin(folder, temporary, locked)
         bad = fill(temporary, files, read, workers, grey_range)
         if len(bad) == len(files) or (bad and not skip_bad_images):
             raise _Refusal(refusal(bad))
@@ -338,7 +210,7 @@ def _build(
         raise
     except OSError as error:
         if out_of_space(error):
-            kept = "; what was read is kept there, to go on" if _begun(temporary) else ""
+            kept = "; what was read is kept there, to go on" if is_begun(temporary) else ""
             raise OSError(
                 f"there is no space left for the image cache in {folder.parent}: free some or name"
                 f" another place with --cache_dir ({error}){kept}"
@@ -348,16 +220,12 @@ def _build(
         interrupted = False
         # otherwise another builder was faster, on a file system without locks
     finally:
-        if not (interrupted and _begun(temporary)):
+        if not (interrupted and is_begun(temporary)):
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 class _Refusal(ValueError):
     """Names files that cannot be read."""
-
-
-def _begun(temporary: Path) -> bool:
-    return all((temporary / name).exists() for name in (STATE, PIXELS))
 
 
 def _open(folder: Path, read: Callable | None = None) -> ImageCache | None:
@@ -392,9 +260,5 @@ def _open(folder: Path, read: Callable | None = None) -> ImageCache | None:
     if read is not None and any(not isinstance(read(file), str) for file in passing):
         return None
     pixels = CheckedPixels.open(folder, shape, _Check(folder, sizes, fingerprints, of))
-    if bad:
-        notes.append(
-            f"{counted(len(bad), 'image was', 'images were')} left out as not readable:"
-            f" {', '.join(file for file, _ in bad)}"
-        )
+    notes += left_out(bad)
     return ImageCache(pixels, sizes, fingerprints, of, kept, bad, folder, tuple(notes))

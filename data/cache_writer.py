@@ -182,6 +182,14 @@ def refusal(bad: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, *lines, *more, *(end if early else [])])
 
 
+def left_out(bad: Sequence[Sequence[str]]) -> list[str]:
+    """A note on the files that could not be read and were left out, all by name."""
+    if not bad:
+        return []
+    number = counted(len(bad), "image was", "images were")
+    return [f"{number} left out as not readable: {', '.join(file for file, _ in bad)}"]
+
+
 def _in_order(
     read: Callable, files: Sequence[str], workers: int
 ) -> Iterator[tuple[Decoded | str, int | None]]:

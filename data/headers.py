@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.cache import FOLDER, files_digest, key_in
+from data.cache_places import FOLDER, files_digest, key_in
 from data.decoding import PASSING, Head, read_head, reason
 from data.progress import progress
 from files.fingerprints import file_fingerprint

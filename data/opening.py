@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.cache import ImageCache, build_cache
-from data.cache_writer import refusal
+from data.cache_writer import left_out, refusal
 from data.conversion import Box
 from data.decoding import read_image
 from data.headers import read_headers
@@ -94,7 +94,7 @@ def _cached(
 ) -> Images:
     place, skip = options["cache_dir"], options["skip_bad_images"]
     cache = build_cache(root, files, reading, boxes=boxes, cache_dir=place, skip_bad_images=skip)
-    notes = (*cache.notes, *place_notes(cache, root, place))
+    notes = (*cache.notes, *_place_notes(cache, root, place))
     return Images(
         cache.pixels,
         cache.sizes,
@@ -124,12 +124,8 @@ def _stream(
         " the disk)"
     ]
     deep, colour = headers.deep[kept], headers.colour[kept]
-    notes += deep_notes(root, files, deep, colour, reading.grey_range)
-    if headers.bad:
-        notes.append(
-            f"{counted(len(headers.bad), 'image was', 'images were')} left out as not readable:"
-            f" {_listed(headers.bad)}"
-        )
+    notes += _deep_notes(root, files, deep, colour, reading.grey_range)
+    notes += left_out(headers.bad)
     if not headers.kept:
         notes.append(
             f"{root} cannot be written: image sizes will be read again next time (--cache_dir names"
@@ -139,7 +135,7 @@ def _stream(
     return Images(stream, sizes, kept, tuple(notes), headers.fingerprints[kept], FILES)
 
 
-def place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | None) -> list[str]:
+def _place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | None) -> list[str]:
     """A note on where the images are kept, where that is not beside them and nobody asked for
     it.
     """
@@ -151,7 +147,7 @@ def place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | No
     ]
 
 
-def deep_notes(
+def _deep_notes(
     root: Path,
     files: Sequence[str],
     deep: np.ndarray,
@@ -177,10 +173,6 @@ def deep_notes(
         f" {scaled}",
         *(f"of {min(len(rows), LOOKED_AT)} of them, {sentence}" for sentence in looked),
     ]
-
-
-def _listed(bad: Sequence[Sequence[str]]) -> str:
-    return ", ".join(file for file, _ in bad[:20]) + (", ..." if len(bad) > 20 else "")
 
 
 def keep_readable(

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from data.cache import FOLDER, user_folder, writable
+from data.cache_places import FOLDER, user_folder, writable
 from files.locks import file_lock
 from files.system import sync_folder
 from files.writing import open_to_update, out_of_space, write_all, write_whole

@@ -1,5 +1,6 @@
-"""What is known of the rows of an image cache that is not whole yet. It is written beside the
-pixels now and then, so that an interrupted start does not read all images again.
+"""Image caches that are not whole yet: the folders that they are built in, and what is known of
+their rows. That is written beside the pixels now and then, so that an interrupted start does not
+read all images again.
 """
 
 import contextlib
@@ -8,8 +9,10 @@ import json
 import math
 import os
 import platform
+import shutil
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +30,9 @@ from files.writing import Together, open_to_update, write_whole
 
 FORMAT = 1  # raised whenever what is written here, or the order of the rows, changes
 STATE, ROWS, PIXELS = "unfinished.json", "unfinished.bin", "pixels.bin"
+ABANDONED = 600  # seconds without a write after which a half-built cache counts as left behind
+# and after which one is gone on with of which no lock says that nobody writes to it
+QUIET = 120
 SAVE_SECONDS = 10.0  # between two times that what was read is put on the disk
 _ROW = np.dtype([("kept", "<i8"), ("size", "<f4", 2), ("fingerprint", "<u8")])
 
@@ -177,7 +183,69 @@ class Unfinished:
             self._write()
 
 
-def is_ours(folder: Path) -> bool:
+def sweep(folder: Path) -> None:
+    """Removes what builders that died have left in the place of a cache: nothing was written to it
+    for a while. What can be gone on with for this very cache stays.
+    """
+    # --cache_dir may hold others
+    for leftover in folder.parent.glob(f"{'[0-9a-f]' * 24}.{'[0-9a-f]' * 32}.tmp"):
+        with contextlib.suppress(OSError):
+            ours = leftover.name.startswith(f"{folder.name}.") and (leftover / STATE).exists()
+            if not ours and _quiet_for(leftover) > ABANDONED:
+                # under a name that no cache has, so that nobody goes on with it meanwhile
+                removed = temporary_for(leftover.with_name("0" * 24))
+                leftover.rename(removed)
+                shutil.rmtree(removed, ignore_errors=True)
+
+
+def temporary_for(folder: Path) -> Path:
+    """A folder of a new name in which a cache is built, beside its place."""
+    return folder.with_suffix(f".{uuid.uuid4().hex}.tmp")
+
+
+def _quiet_for(leftover: Path) -> float:
+    """Seconds since something was written in a folder. Raises: OSError."""
+    return time.time() - max(file.stat().st_mtime for file in [leftover, *leftover.glob("*")])
+
+
+def begin(folder: Path, temporary: Path, locked: bool) -> None:
+    """Makes the folder in which this process builds a cache: of what an interrupted process has
+    left of the same one, or empty.
+
+    The lock says that nobody writes to it any more, where it is one (locked) and the other process
+    ran on this computer: file systems may keep a lock from those of other computers. Else it must
+    have been left alone for a while.
+    """
+    states = []
+    for state in folder.parent.glob(f"{folder.name}.{'[0-9a-f]' * 32}.tmp/{STATE}"):
+        with contextlib.suppress(OSError):
+            here = locked and _machine_of(state) in (platform.node(), None)
+            if _is_ours(state.parent) and (here or _quiet_for(state.parent) > QUIET):
+                states.append((_pixels_of(state.parent), state.stat().st_mtime, state))
+    for *_, state in sorted(states, reverse=True):
+        if temporary.exists():  # one with less
+            shutil.rmtree(state.parent, ignore_errors=True)
+            continue
+        with contextlib.suppress(OSError):  # another process was faster
+            os.utime(state.parent)
+            state.parent.rename(temporary)
+    temporary.mkdir(exist_ok=True)
+
+
+def _pixels_of(leftover: Path) -> int:
+    """Bytes of the pixels that have been written."""
+    try:
+        return (leftover / PIXELS).stat().st_size
+    except OSError:
+        return 0
+
+
+def is_begun(temporary: Path) -> bool:
+    """Whether there is something in a folder that can be gone on with."""
+    return all((temporary / name).exists() for name in (STATE, PIXELS))
+
+
+def _is_ours(folder: Path) -> bool:
     """Whether an unfinished cache is a folder here, all files of which this user may write to.
     Raises: OSError.
     """
@@ -185,7 +253,7 @@ def is_ours(folder: Path) -> bool:
     return not folder.is_symlink() and all(os.access(path, os.R_OK | os.W_OK) for path in paths)
 
 
-def machine_of(state: Path) -> str | None:
+def _machine_of(state: Path) -> str | None:
     """The name of the computer on which a state was written; None if it cannot be read."""
     with contextlib.suppress(Exception):  # damaged bytes can raise almost anything
         return json.loads(state.read_text("ascii").split("\n")[1])["machine"]

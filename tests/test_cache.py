@@ -17,7 +17,7 @@ from images import draw, make_earlier, make_folder
 from PIL import Image
 
 from data import cache as cache_module
-from data import cache_writer, decoding, unfinished_cache
+from data import cache_places, cache_writer, decoding, unfinished_cache
 from data.cache import build_cache
 from data.decoding import read_image
 from data.reading import Reading
@@ -527,7 +527,7 @@ def test_a_user_without_a_home_needs_none(tmp_path, monkeypatch):
         raise RuntimeError("Could not determine home directory.")
 
     make_folder(tmp_path, {"a": 1})
-    monkeypatch.setattr(cache_module.Path, "home", homeless)
+    monkeypatch.setattr(cache_places.Path, "home", homeless)
     assert (
         build_cache(tmp_path, ["a/00.png"], READING).folder.parent == tmp_path / ".taxonomy_cache"
     )

@@ -158,9 +158,8 @@ def test_what_was_written_after_the_last_state_is_not_trusted(root, monkeypatch,
         with open(left / name, "ab") as file:
             file.write(b"half a row")
     (left / ".unfinished.json.1-0123abcd.tmp").write_text("half a state")
-    monkeypatch.setattr(
-        unfinished_cache, "SAVE_SECONDS", 1e9
-    )  # no other state, which would remove it
+    # no other state, which would remove it
+    monkeypatch.setattr(unfinished_cache, "SAVE_SECONDS", 1e9)
     cache, read = build(root, monkeypatch)
     assert min(read) > 20 and content(cache) == whole
 
@@ -273,7 +272,7 @@ def test_one_that_was_left_long_ago_is_still_gone_on_with(root, monkeypatch, who
     fill = cache_module.fill
 
     def check_and_fill(folder, *args):
-        assert cache_module._quiet_for(folder) < cache_module.ABANDONED / 2
+        assert unfinished_cache._quiet_for(folder) < unfinished_cache.ABANDONED / 2
         return fill(folder, *args)
 
     _age(interrupt(root, monkeypatch, 40), 1e6)
@@ -378,7 +377,7 @@ def test_one_that_may_still_be_written_to_is_left_alone_for_a_while(
     with pytest.raises(KeyboardInterrupt):
         build(root, monkeypatch, Reader([0]))
     assert left.exists()
-    _age(left, cache_module.QUIET + 60)
+    _age(left, unfinished_cache.QUIET + 60)
     cache, read = build(root, monkeypatch)
     assert min(read) > 20 and content(cache) == whole and not left.exists()
 
