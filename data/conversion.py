@@ -104,43 +104,71 @@ def convert(
     """
     size = size[::-1] if turn in SWAPPING else size
     shown = stored[::-1] if turn in SWAPPING else stored
-    left, top, right, bottom = (0, 0, *shown) if box is None else inside(box, shown)
-    wanted, channels = reading.size, reading.channels
-    if wanted and reading.fit == "crop":
-        left, top, right, bottom = _middle((left, top, right, bottom), wanted)
-    width, height = right - left, bottom - top
-    side = _within((width, height), wanted) if reading.fit == "pad" else wanted
-    mode = "L" if reading.gray else "RGB"
-    rows = max(1, STRIP // width)
-    if wanted:
-        wide = side[0]
-        # rows are stretched first, then columns, with whole numbers in between, as Pillow does it
-        narrow = Image.new(mode, (wide, height)) if rows < height else None
-    else:
-        pixels = np.empty((height, width, channels), np.uint8)
+    part = (0, 0, *shown) if box is None else inside(box, shown)
+    if reading.size and reading.fit == "crop":
+        part = _middle(part, reading.size)
+    left, top, right, bottom = part
+    canvas = _Canvas((right - left, bottom - top), reading)
+    rows = max(1, STRIP // (right - left))
     brightest, transparent = None, False
-    for start in range(0, height, rows):
-        end = min(start + rows, height)
-        found = strip(_as_stored((left, top + start, right, top + end), stored, turn))
+    for start in range(top, bottom, rows):
+        end = min(start + rows, bottom)
+        found = strip(_as_stored((left, start, right, end), stored, turn))
         if found.brightest is not None:
             brightest = max(found.brightest, brightest or 0)
         transparent |= found.transparent
-        image = found.image
-        if image.mode == "LAB" and mode == "L":
-            image = image.convert("RGB")
-        image = image if image.mode == mode else image.convert(mode)
-        image = image if turn is None else image.transpose(turn)
-        if not wanted:
-            pixels[start:end] = np.asarray(image).reshape(end - start, width, channels)
-        elif narrow is None:
-            narrow = image
+        canvas.put(_shown(found.image, turn, "L" if reading.gray else "RGB"), start - top)
+    return Decoded(canvas.pixels(), size, brightest, cut, transparent, frames)
+
+
+class _Canvas:
+    """Where the strips of an image are put, from the top down, until they are its pixels.
+
+    Args:
+        size: Width and height of all strips together.
+        reading: To which size they are brought.
+    """
+
+    def __init__(self, size: tuple[int, int], reading: Reading):
+        self._size, self._reading, self._wanted = size, reading, reading.size
+        if self._wanted and reading.fit == "pad":
+            self._wanted = _within(size, self._wanted)
+        self._whole: np.ndarray | None = None  # (H, W, channels)
+        self._narrow: Image.Image | None = None  # of the wanted width
+
+    def put(self, strip: Image.Image, top: int) -> None:
+        """Puts a strip, of the mode that is wanted, so many rows below the top."""
+        (width, height), bottom = self._size, top + strip.height
+        if self._wanted is None:
+            if self._whole is None:
+                self._whole = np.empty((height, width, self._reading.channels), np.uint8)
+            self._whole[top:bottom] = np.asarray(strip).reshape(strip.height, width, -1)
+        elif strip.height == height:
+            self._narrow = strip  # as wide as it was: all is resized at once
         else:
-            narrow.paste(image.resize((wide, end - start), Image.Resampling.BILINEAR), (0, start))
-    if wanted:
-        pixels = np.array(narrow.resize(side, Image.Resampling.BILINEAR))
-        pixels = pixels.reshape(*pixels.shape[:2], channels)
-        pixels = pixels if side == wanted else _padded(pixels, wanted)
-    return Decoded(pixels, size, brightest, cut, transparent, frames)
+            # rows are stretched first, then columns, with whole numbers in between, as Pillow does
+            wide = self._wanted[0]
+            if self._narrow is None:
+                self._narrow = Image.new(strip.mode, (wide, height))
+            stretched = strip.resize((wide, strip.height), Image.Resampling.BILINEAR)
+            self._narrow.paste(stretched, (0, top))
+
+    def pixels(self) -> np.ndarray:
+        """The image, uint8 (H, W, channels), once all strips are there."""
+        if self._wanted is None:
+            return self._whole
+        pixels = np.array(self._narrow.resize(self._wanted, Image.Resampling.BILINEAR))
+        pixels = pixels.reshape(*pixels.shape[:2], self._reading.channels)
+        whole = self._wanted == self._reading.size
+        return pixels if whole else _padded(pixels, self._reading.size)
+
+
+def _shown(image: Image.Image, turn: Image.Transpose | None, mode: str) -> Image.Image:
+    """A strip as it is shown, in another mode."""
+    if image.mode == "LAB" and mode == "L":
+        image = image.convert("RGB")
+    image = image if image.mode == mode else image.convert(mode)
+    return image if turn is None else image.transpose(turn)
 
 
 def _as_stored(box: tuple, stored: tuple[int, int], turn: Image.Transpose | None) -> tuple:
@@ -167,10 +195,8 @@ def _middle(box: tuple, wanted: tuple[int, int]) -> tuple[int, int, int, int]:
     return left, top, left + width, top + height
 
 
-def _within(size: tuple[int, int], wanted: tuple[int, int] | None) -> tuple[int, int] | None:
+def _within(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
     """The largest width and height of the proportions of a size that fit into the wanted ones."""
-    if not wanted:
-        return wanted
     scale = min(wanted[0] / size[0], wanted[1] / size[1])
     # of one side this is the wanted one, which rounding must not miss
     return tuple(max(1, min(round(side * scale), most)) for side, most in zip(size, wanted))
