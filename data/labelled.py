@@ -12,7 +12,7 @@ from data.collection import Collection, split_of_folders
 from data.label_map import apply_label_map
 from data.matching import match_folders
 from data.table import read_table
-from files.text import counted, some_of
+from files.text import counted, printable, some_of
 from hierarchies import (
     FolderTree,
     Hierarchy,
@@ -72,7 +72,10 @@ def class_tree(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarra
     if file is None:
         if options["prune_tree"]:
             raise ValueError("--prune_tree leaves out classes of a file: name it with --hierarchy")
-        return tree.hierarchy, tree.labels, tuple(doubtful_names(tree.hierarchy))
+        notes = doubtful_names(tree.hierarchy)
+        if options["table"] is None and options["label_map"] is None:
+            notes += _common_folder(tree.hierarchy)
+        return tree.hierarchy, tree.labels, tuple(notes)
     source = os.fspath(file)
     hierarchy, notes = read_tree(file, **how)
     check_shared(hierarchy, source)  # of a wrong order no folder fits, which says less
@@ -85,6 +88,18 @@ def class_tree(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarra
         hierarchy = hierarchy.subset(kept.tolist())
     notes += check_shared(hierarchy, source)
     return hierarchy, classes[tree.labels], notes
+
+
+def _common_folder(hierarchy: Hierarchy) -> list[str]:
+    """A note on a folder that all classes are in, which is perhaps the collection's own."""
+    folders = [path[:-1] if path[-1] == "." else path for path in hierarchy.class_paths]
+    common = os.path.commonprefix([folder[:-1] for folder in folders])
+    if not common:
+        return []
+    return [
+        f"all classes are in {printable(format_path(common))!r}, a level of the tree that says"
+        " nothing: with that folder as --data_dir it is none"
+    ]
 
 
 def tree_options(options: Mapping) -> dict:

@@ -86,6 +86,8 @@ def given_split(
             raise ValueError(
                 f"the split that is given has no {name} image: it needs train and test, and val"
                 " where the epoch shall be chosen"
+                + "; if val is what to test on, call it test"
+                * bool(name == "test" and len(val))
             )
     if len(val) and not use_val:
         return (train, val[:0], test), [

@@ -327,3 +327,25 @@ def test_a_wrong_order_of_levels_is_said_before_names_are_compared(tmp_path):
     (tmp_path / "t.csv").write_text("name,house,room\na,C,G\nb,C,G\nc,C,H\n")
     with pytest.raises(ValueError, match="no two classes share a superclass.*--levels COLUMN"):
         load(root, hierarchy=tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    "folders, common",
+    [
+        (("set/A/a", "set/A/b", "set/B/c"), "set"),
+        (("set/x/a", "set/x/b"), "set/x"),
+        (("A/a", "B/b"), None),
+        (("A", "A/a"), None),  # A is a class, too
+    ],
+)
+def test_a_folder_that_all_classes_are_in_is_noted(tmp_path, folders, common):
+    splits = load(make_folder(tmp_path / "all", dict.fromkeys(folders, 6)))
+    notes = [note for note in splits.notes if "all classes are in" in note]
+    assert len(notes) == (common is not None)
+    assert not notes or notes[0].startswith(f"all classes are in '{common}', a level")
+
+
+def test_a_split_without_test_images_says_what_to_call_them(tmp_path):
+    root = make_folder(tmp_path / "all", {"train/a": 6, "train/b": 6, "val/a": 3, "val/b": 3})
+    with pytest.raises(ValueError, match="has no test image.*; if val is what to test on, call it"):
+        load(root, split="given")
