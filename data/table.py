@@ -14,7 +14,7 @@ from data.coco import SUPERCATEGORY, read_coco
 from data.collection import PARTS, Collection, collect, part_of
 from data.progress import progress
 from data.table_files import SUFFIXES, files_below, relative
-from files.text import counted, folded, printable, some_of, told_apart
+from files.text import composed, counted, folded, printable, some_of, told_apart
 from hierarchies import ranks
 from hierarchies.draft import place
 from hierarchies.rows import Row, Table, read_rows
@@ -68,6 +68,10 @@ def read_table(
     read, files, notes = found.table, found.files, [*found.notes]
     source, header = read.source, read.header
     levels = found.levels if levels is None else levels
+    if split_column is not None:
+        split_column = header[_column(read, split_column, "--split_column")]
+    if group_column is not None:
+        group_column = header[_column(read, group_column, "--group_column")]
     # what says where an image is, and with which others, does not say what it shows
     name = group_column or _own_groups(read, files)
     said = {*found.elsewhere, split_column, name} - {*(levels or ())}
@@ -77,7 +81,7 @@ def read_table(
     _check_agreement(read, files, ["/".join(path) for path in paths], "of class")
     parts, groups = None, None
     if split_column is not None:
-        column = _column(read, split_column, "--split_column")
+        column = header.index(split_column)
         parts = [_part(read, row, column) for row in read.rows]
         _check_agreement(read, files, read.column(column), "in the split")
         unused = parts.count(-1)
@@ -89,7 +93,7 @@ def read_table(
     else:
         notes += _unused_splits(read)
     if name is not None:
-        cells = read.column(_column(read, name, "--group_column"))
+        cells = read.column(header.index(name))
         groups = ["" if ranks.is_empty(cell) else cell for cell in cells]
         _check_agreement(read, files, groups, "of the group")
         count = len({group for group in groups if group})
@@ -175,11 +179,10 @@ def list_images(
         table, root, file_column, where, boxes, box_columns, [sample_column], all_rows=True
     )
     read, kept = found.table, _distinct(found.files)
-    titles = [title for title in (OBJECT, GROUP) if title in read.header]
+    places = {title: read.header.index(title) for title in (OBJECT, GROUP) if title in read.header}
     if sample_column is not None:
-        _column(read, sample_column, "--sample_column")
-        titles = list(dict.fromkeys([*titles, sample_column]))
-    columns = {title: _picked(read.column(read.header.index(title)), kept) for title in titles}
+        places[sample_column] = _column(read, sample_column, "--sample_column")
+    columns = {title: _picked(read.column(at), kept) for title, at in places.items()}
     files, boxes_of = _picked(found.files, kept), _picked(found.boxes, kept)
     return ListedImages(files, boxes_of, found.notes, columns)
 
@@ -283,7 +286,8 @@ def _selected(table: Table, where: Sequence[str] | None, all_rows: bool) -> tupl
         wanted[STATUS] = [VALIDATED]
     for name, values in wanted.items():
         at, rows = _column(table, name, "--where"), table.rows
-        kept = [row for row in rows if row.cells[at] in values]
+        wanted_cells = set(map(composed, values))
+        kept = [row for row in rows if composed(row.cells[at]) in wanted_cells]
         if not kept:
             found = Counter(row.cells[at] for row in rows).most_common(_SHOWN)
             listed = ", ".join(f"{value!r} ({count})" for value, count in found)
@@ -353,11 +357,14 @@ def _below_supercategory(table: Table) -> list[str] | None:
 
 
 def _column(table: Table, name: str, flag: str) -> int:
-    if name not in table.header:
+    if name in table.header:
+        return table.header.index(name)
+    header = [*map(composed, table.header)]
+    if composed(name) not in header:
         raise ValueError(
             f"{table.source}: {flag} names the column {name!r}, but the columns are {table.listed}"
         )
-    return table.header.index(name)
+    return header.index(composed(name))
 
 
 def _without_repeats(table: Table, files: list[str], at: int) -> tuple[Table, list[str], list[str]]:

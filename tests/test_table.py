@@ -14,7 +14,7 @@ from trained import train_small
 
 import data
 from data.folder import DEFAULTS
-from data.table import _read_large, read_table
+from data.table import _read_large, list_images, read_table
 from hierarchies import scan_folders
 from hierarchies.rows import Row, Table
 from hierarchies.tables import paths_of_rows
@@ -632,6 +632,16 @@ def test_accents_of_a_table_from_a_mac_are_those_of_the_folder(three, tmp_path):
     (tmp_path / "set" / "im" / "é.png").touch()
     decomposed = unicodedata.normalize("NFD", "im/é.png")
     assert three(["file,label", f"{decomposed},a", "im/0.png,b"]).files == ("im/0.png", "im/é.png")
+
+
+def test_columns_and_values_are_found_however_their_accents_are_stored(three, tmp_path):
+    title, value = "Größe", "Ålesund"
+    apart = [unicodedata.normalize("NFD", text) for text in (title, value)]
+    rows = [f"file,label,{apart[0]}", *(f"im/{i}.png,{'abc'[i]},{apart[1]}" for i in range(3))]
+    found = three(rows, where=[f"{title}={value}"], group_column=title)
+    assert set(found.groups) == {apart[1]}
+    listed = list_images(tmp_path / "t.csv", tmp_path / "set", sample_column=title)
+    assert listed.columns == {title: [apart[1]] * 3}
 
 
 def test_a_table_that_was_saved_twice_with_a_mark_of_byte_order_is_read(three):
