@@ -84,6 +84,7 @@ def read_table(
         column = header.index(split_column)
         parts = [_part(read, row, column) for row in read.rows]
         _check_agreement(read, files, read.column(column), "in the split")
+        notes += _other_folders(files, parts, split_column)
         unused = parts.count(-1)
         if unused:
             notes.append(
@@ -91,7 +92,7 @@ def read_table(
                 " not used"
             )
     else:
-        notes += _unused_splits(read)
+        notes += _unused_splits(read, files)
     if name is not None:
         cells = read.column(header.index(name))
         groups = ["" if ranks.is_empty(cell) else cell for cell in cells]
@@ -403,9 +404,36 @@ def _check_agreement(table: Table, files: list[str], values: Sequence[str], said
             )
 
 
-def _unused_splits(table: Table) -> list[str]:
-    """A note on each column that says nothing but train, val or test, where none is asked for."""
+def _part_of_folders(file: str) -> int | None:
+    """The part of a split that the folders of a file say; None for none or several."""
+    found = [part for folder in file.split("/")[:-1] if (part := part_of(folder)) is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def _other_folders(files: Sequence[str], parts: Sequence[int], column: str) -> list[str]:
+    """A note on images in a folder of another split than the table says."""
+    said = zip(files, parts, map(_part_of_folders, files))
+    others = [(file, part) for file, part, of in said if of is not None and -1 != part != of]
+    if not others:
+        return []
+    file, part = others[0]
+    images = counted(len(others), "image lies", "images lie")
+    return [
+        f"{images} in a folder of another split than the column {column!r} says, which counts, such"
+        f" as {printable(file)!r}: {PARTS[part]}"
+    ]
+
+
+def _unused_splits(table: Table, files: Sequence[str]) -> list[str]:
+    """A note on folders and on each column that say train, val or test, where none is asked for."""
     notes = []
+    folders = {_part_of_folders(file) for file in files}
+    if len(folders) > 1 and None not in folders:
+        names = " and ".join(PARTS[part] for part in sorted(folders))
+        notes.append(
+            f"the files of {table.source} lie in folders named like {names}, and the images are"
+            " split anew: to use that split, write it into a column (--split_column)"
+        )
     for at, title in enumerate(table.header):
         words = {word for word in set(table.column(at)) if not ranks.is_empty(word)}
         parts = {part_of(word) for word in words} if len(words) < _PART_WORDS else {None}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from images import make_learnable_folder
+from images import draw, make_learnable_folder
 from trained import train_small
 
 import data
@@ -632,6 +632,25 @@ def test_accents_of_a_table_from_a_mac_are_those_of_the_folder(three, tmp_path):
     (tmp_path / "set" / "im" / "é.png").touch()
     decomposed = unicodedata.normalize("NFD", "im/é.png")
     assert three(["file,label", f"{decomposed},a", "im/0.png,b"]).files == ("im/0.png", "im/é.png")
+
+
+def test_a_split_of_the_folders_that_a_table_does_not_use_is_noted(tmp_path):
+    for file in ("train/0.png", "train/1.png", "test/2.png", "3.png"):
+        draw(tmp_path / "set" / file)
+
+    def notes(*rows, **options):
+        (tmp_path / "t.csv").write_text("\n".join(["file,label,set", *rows]))
+        found = read_table(tmp_path / "t.csv", tmp_path / "set", **options)
+        return [note for note in found.notes if "in folders named" in note or "in a folder" in note]
+
+    rows = ["train/0.png,a,test", "train/1.png,b,train", "test/2.png,a,"]
+    (note,) = notes(*rows)
+    assert "in folders named like train and test, and the images are split anew" in note
+    assert notes(*rows, "3.png,a,train") == []  # not all are
+    (note,) = notes(*rows, split_column="set")
+    assert note.startswith("1 image lies in a folder of another split than the column 'set' says")
+    assert note.endswith("such as 'train/0.png': test")
+    assert notes(*rows[1:], split_column="set") == []
 
 
 def test_columns_and_values_are_found_however_their_accents_are_stored(three, tmp_path):
