@@ -203,7 +203,7 @@ def is_unplaced(cell: str) -> bool:
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Columns:
     """What the titles of a table say about its columns; with rows, a column that is called 'order'
-    or the like and holds numbers is no rank.
+    or the like and holds numbers, or parts most labels, is no rank.
     """
     titles = [plain(title) for title in header]
     foreign = {position for position, title in enumerate(header) if is_foreign(title)}
@@ -226,6 +226,11 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
             and are_numbers(row[position] for row in rows)
         )
     ]
+    found = [
+        (position, title)
+        for position, title in found
+        if title not in _AMBIGUOUS or label is None or not _parts_most(rows, label, position)
+    ]
     doubtful = kinds([header[position] for position, _ in found], label is not None)
     found = [(position, title) for position, title in found if header[position] not in doubtful]
     found.sort(key=lambda column: RANKS.index(column[1]))
@@ -243,6 +248,17 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
         )
     }
     return Columns(tuple(found), epithet, label, frozenset(others - {label}))
+
+
+def _parts_most(rows: Sequence[Sequence[str]], label: int, at: int) -> bool:
+    """Whether half of the labels or more stand beside several values of a column, which is then no
+    group of them: a section of a survey, the form of an animal.
+    """
+    values: dict[str, set[str]] = {}
+    for row in rows:
+        if not is_empty(row[label]) and not is_empty(row[at]):
+            values.setdefault(row[label], set()).add(row[at])
+    return bool(values) and 2 * sum(len(several) > 1 for several in values.values()) >= len(values)
 
 
 def are_numbers(cells: Iterable[str]) -> bool:

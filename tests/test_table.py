@@ -690,6 +690,17 @@ def test_files_may_be_named_without_their_suffix_where_it_is_clear(three, tmp_pa
         three(["image_id,label", *(f"im/{i},{'abc'[i]}" for i in range(3))])
 
 
+def test_a_section_or_form_that_parts_most_labels_is_no_rank(three):
+    def classes(title, *cells):
+        rows = (f"im/{i}.png,{row}" for i, row in enumerate(cells))
+        return ["/".join(p) for p in three([f"file,label,{title}", *rows]).hierarchy.class_paths]
+
+    for title in ("section", "Form", "domain"):
+        assert classes(title, "a,north", "a,south", "b,north") == ["a", "b"]
+    assert classes("order", "a,X", "b,X", "c,Y") == ["X/a", "X/b", "Y/c"]
+    assert classes("family", "a,X", "a,Y", "b,Y") == ["X/a", "Y/a", "Y/b"]  # means nothing else
+
+
 @pytest.mark.parametrize(
     "titles, cells, classes",
     [
