@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files.text import composed, counted
+from files.text import NO_WIDTH, composed, counted
 from hierarchies import Hierarchy
-from hierarchies.draft import NO_WIDTH
 from hierarchies.tree import format_path
 
 Path = tuple[str, ...]
@@ -134,7 +133,7 @@ def _respelt(fits: list[list[int]], ours: list[Path], theirs: list[Path]) -> dic
 
 
 def _with_blanks(path: Path) -> Path:
-    seen = (key.translate(dict.fromkeys(NO_WIDTH)).replace("_", " ") for key in path)
+    seen = (key.translate(NO_WIDTH).replace("_", " ") for key in path)
     return tuple(" ".join(key.split()) for key in seen)
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"
 _OTHER = re.compile(r"[^\x20-\x7e]")
+NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF))  # code points of blanks that take no room
+# letters of Cyrillic and Greek that look like those of Latin, as typed with another keyboard
+_ALIKE = str.maketrans("аеорсухіАВЕКМНОРСТХΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "aeopcyxiABEKMHOPCTXABEZHIKMNOPTYXo")
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
 
@@ -74,17 +77,23 @@ def composed(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """The text as it compares with others where capitals, blanks and '_', and the way in which an
-    accent or a whole number is stored, make no difference: 7 and 7.0 are one.
+    """The text as it compares with others where capitals, blanks and '_', the way in which an
+    accent or a whole number is stored, and what cannot be seen make no difference: 7 and 7.0 are
+    one.
     """
-    text = unicodedata.normalize("NFKC", text).casefold()
+    text = unicodedata.normalize("NFKC", _seen(text)).casefold()
     return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(text.replace("_", " ").split()))
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
     """The names in quotes, by their codes where the eye cannot tell them apart."""
-    seen = set(map(composed, names))
+    seen = set(map(_seen, names))
     return [repr(name) if len(seen) == len(names) else ascii(name) for name in names]
+
+
+def _seen(text: str) -> str:
+    """The text without what the eye cannot tell apart."""
+    return composed(text).translate(NO_WIDTH).translate(_ALIKE)
 
 
 def encoded(text: str) -> bytes:

@@ -15,7 +15,6 @@ MAX_DEPTH = 2_000
 MAX_NODES = 1_000_000
 MAX_ENTRIES = 20_000_000  # of all class paths together
 MAX_NAME = 1_000  # characters
-NO_WIDTH = (0x200B, 0x2060, 0xFEFF)  # code points of blanks that take no room
 
 
 class Draft(NamedTuple):

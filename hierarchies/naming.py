@@ -45,6 +45,7 @@ def _nearest(wanted: str, keys: list[str]) -> str:
     for key in keys:
         by_plain.setdefault(key.lower(), key)
     near = difflib.get_close_matches(wanted.lower(), by_plain, n=3, cutoff=0.6)
+    near = near or [key for key in by_plain if wanted.lower() in key][:3]
     if not near:
         return ""
     return "; nearest are " + ", ".join(repr(printable(by_plain[key])) for key in near)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files.text import counted, folded, printable, some_of, told_apart
+from files.text import NO_WIDTH, counted, folded, printable, some_of, told_apart
 from hierarchies import ranks
-from hierarchies.draft import NO_WIDTH, Draft
+from hierarchies.draft import Draft
 from hierarchies.edges import is_edge_list, parse_edges, parse_names
 from hierarchies.nested import parse_json, parse_outline
 from hierarchies.phylogeny import parse_newick, parse_nexus
@@ -82,7 +82,7 @@ def read_tree(
     if format is not None and format not in TREE_FORMATS:
         raise ValueError(f"format must be one of {', '.join(TREE_FORMATS)}, got {format!r}")
     # letters without width come with what is copied from a page, and nobody sees them
-    text, source = read_text(file).translate(dict.fromkeys(NO_WIDTH)), str(file)
+    text, source = read_text(file).translate(NO_WIDTH), str(file)
     if format is None:
         format = "table" if levels else _format(text, PurePath(file).suffix.lower(), source)
     if levels is not None and format != "table":

@@ -272,6 +272,8 @@ def test_control_characters_in_names_are_exact_in_the_tree_and_harmless_in_notes
         (("Calanus sp", "Calanus\u00a0sp"), "'Calanus sp' and 'Calanus\\xa0sp'"),
         (("mér", "me\u0301r"), "'m\\xe9r' and 'me\\u0301r'"),
         (("1", "1.0"), "'1' and '1.0'"),
+        (("Calanus", "Cal\u200banus"), "'Calanus' and 'Cal\\u200banus'"),
+        (("Calanus", "C\u0430lanus"), "'Calanus' and 'C\\u0430lanus'"),  # a letter of Cyrillic
     ],
 )
 def test_names_that_are_perhaps_one_are_noted(names, shown):

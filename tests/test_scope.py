@@ -10,6 +10,7 @@ from evaluation.answers import Answerer
 from evaluation.decision import Decision, choose_decision, cover_threshold
 from evaluation.scope import choose_scope
 from evaluation.sources import Source
+from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from metrics.calibration import calibrate
 from metrics.conformal import promise
@@ -63,6 +64,12 @@ def test_all_classes_at_full_depth_are_no_scope_at_all_and_unknown_images_are_le
     nothing = np.full((1, 7), -np.inf)
     nothing[0, 0] = 0.0  # certain of a class that cannot be: nothing is known of the others
     np.testing.assert_allclose(softmax(Decision(scope=scope).calibrated(nothing)), [[1 / 3] * 3])
+
+
+def test_a_part_of_a_name_is_answered_with_the_names_that_have_it():
+    tree = Hierarchy.from_paths([("Calanus finmarchicus",), ("Oithona similis",), ("Tripos",)])
+    with pytest.raises(ValueError, match="not in the tree; nearest are 'Calanus finmarchicus'$"):
+        choose_scope(tree, ["calanus"], None)
 
 
 @pytest.mark.parametrize(
