@@ -79,30 +79,9 @@ def read_table(
     paths, path_notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
     notes += [f"{source}: {note}" for note in path_notes]
     _check_agreement(read, files, ["/".join(path) for path in paths], "of class")
-    parts, groups = None, None
-    if split_column is not None:
-        column = header.index(split_column)
-        parts = [_part(read, row, column) for row in read.rows]
-        _check_agreement(read, files, read.column(column), "in the split")
-        notes += _other_folders(files, parts, split_column)
-        unused = parts.count(-1)
-        if unused:
-            notes.append(
-                f"{counted(unused, 'image')} without a split in the column {split_column!r}:"
-                " not used"
-            )
-    else:
-        notes += _unused_splits(read, files)
-    if name is not None:
-        cells = read.column(header.index(name))
-        groups = ["" if ranks.is_empty(cell) else cell for cell in cells]
-        _check_agreement(read, files, groups, "of the group")
-        count = len({group for group in groups if group})
-        alone = groups.count("")
-        kept_together = "stay in one split" if parts is None else "are a group"
-        rest = f", and {counted(alone, 'image')} without one, each for itself" if alone else ""
-        notes.append(f"images of one {name!r} {kept_together}: {counted(count, 'group')}{rest}")
-        notes += _similar_groups(groups)
+    parts, split_notes = _given_parts(read, files, split_column)
+    groups, group_notes = _groups(read, files, name, given=parts is not None)
+    notes += [*split_notes, *group_notes]
     kept = _distinct(files)
     return collect(
         _picked(files, kept),
@@ -113,6 +92,42 @@ def read_table(
         notes=notes,
         ranks=levels_of,
     )
+
+
+def _given_parts(
+    table: Table, files: list[str], name: str | None
+) -> tuple[list[int] | None, list[str]]:
+    """The part of the split of each row, -1 for none, and notes; None without a column of it."""
+    if name is None:
+        return None, _unused_splits(table, files)
+    column = table.header.index(name)
+    parts = [_part(table, row, column) for row in table.rows]
+    _check_agreement(table, files, table.column(column), "in the split")
+    notes, unused = _other_folders(files, parts, name), parts.count(-1)
+    if unused:
+        number = counted(unused, "image")
+        notes.append(f"{number} without a split in the column {name!r}: not used")
+    return parts, notes
+
+
+def _groups(
+    table: Table, files: list[str], name: str | None, given: bool
+) -> tuple[list[str] | None, list[str]]:
+    """The group of each row, '' for none, and notes; None without a column of them.
+
+    Args:
+        given: Whether the split is given, which then may part groups.
+    """
+    if name is None:
+        return None, []
+    cells = table.column(table.header.index(name))
+    groups = ["" if ranks.is_empty(cell) else cell for cell in cells]
+    _check_agreement(table, files, groups, "of the group")
+    count, alone = len({*groups} - {""}), groups.count("")
+    kept_together = "are a group" if given else "stay in one split"
+    rest = f", and {counted(alone, 'image')} without one, each for itself" if alone else ""
+    note = f"images of one {name!r} {kept_together}: {counted(count, 'group')}{rest}"
+    return groups, [note, *_similar_groups(groups)]
 
 
 def _own_groups(table: Table, files: list[str]) -> str | None:
