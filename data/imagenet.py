@@ -14,11 +14,9 @@ def load(options: Mapping) -> Splits:
     wnids.
 
     A test folder with class folders in it is the test split, and val validates with use_val.
-    ILSVRC's own has no
-    labels: then val is the test split, and a tenth of train validates with use_val. At 224 pixels
-    the images are
-    decoded as they are used; --resize 64 keeps them decoded in 16 GB, and --upscale 224 then
-    enlarges them as Urbani et al. 2024 do.
+    ILSVRC's own has no labels: then val is the test split, and a tenth of train validates with
+    use_val. At 224 pixels the images are decoded as they are used; --resize 64 keeps them decoded
+    in 16 GB, and --upscale 224 then enlarges them as Urbani et al. 2024 do.
 
     The tree takes WordNet's longest paths without single-child nodes (see hierarchies.wordnet),
     with lemmas as names.

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.labelled import left_out_notes, tree_options
+from data.labelled import tree_options
 from data.official import DEFAULTS as OFFICIAL
-from data.official import TEST, TRAIN, Filed, data_folder, official_splits
+from data.official import TEST, TRAIN, data_folder, filed_in, official_splits
 from data.splits import Splits
-from hierarchies import Hierarchy, TreeFile, ranks, read_tree, scan_folders
+from hierarchies import Hierarchy, TreeFile, ranks, read_tree
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus", "epithet")
 DEFAULTS = {**OFFICIAL, "resize": 224}
@@ -34,15 +34,8 @@ def load(options: Mapping) -> Splits:
             f"{root} must have the folder val and one of train and train_mini, as the archives of"
             " iNaturalist 2021 unpack"
         )
-    files, ids, parts, notes = [], [], [], []
-    for part, folder in ((TRAIN, trains[0]), (TEST, root / "val")):
-        tree = scan_folders(folder)
-        folders = np.array(["/".join(path) for path in tree.hierarchy.class_paths])
-        files += [f"{folder.name}/{file}" for file in tree.files]
-        ids.append(folders[tree.labels])
-        parts += [part] * len(tree.files)
-        notes += left_out_notes(tree, f"below {folder}")
-    filed = Filed(root, tuple(files), np.concatenate(ids), np.array(parts), tuple(notes))
+    splits = ((TRAIN, trains[0]), (TEST, root / "val"))
+    filed = filed_in(root, splits, lambda path, folder: "/".join(path))
     if options["hierarchy"] is not None:
         named = read_tree(options["hierarchy"], **tree_options(options))
     else:

@@ -1,7 +1,7 @@
 """Datasets that come with their own splits and keep their images under class ids, such as wnids."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,22 +127,38 @@ def scan_splits(root: Path) -> Filed:
                 f"{root} has no folder {name!r}; expected {root}/{{train,val,test}}/<class"
                 " id>/<image>"
             )
-    files, ids, parts, notes = [], [], [], []
+    notes = []
     if folders["test"] is not None and not _has_folders(folders["test"]):
         notes.append(
             f"{folders['test']} has no class folders, so its images have no labels and are not used"
         )
         folders["test"] = None
-    for part, name in enumerate(SPLITS):
-        if folders[name] is not None:
-            tree = scan_folders(folders[name])
-            folder_ids = np.array(
-                [_class_id(path, folders[name]) for path in tree.hierarchy.class_paths]
-            )
-            files += [f"{folders[name].name}/{file}" for file in tree.files]
-            ids.append(folder_ids[tree.labels])
-            parts += [TEST if part == VAL and folders["test"] is None else part] * len(tree.files)
-            notes += left_out_notes(tree, f"below {folders[name]}")
+    codes = {"train": TRAIN, "val": TEST if folders["test"] is None else VAL, "test": TEST}
+    there = [(codes[name], folder) for name, folder in folders.items() if folder is not None]
+    filed = filed_in(root, there, _class_id)
+    return filed._replace(notes=(*notes, *filed.notes))
+
+
+def filed_in(
+    root: Path,
+    folders: Sequence[tuple[int, Path]],
+    class_id: Callable[[tuple[str, ...], Path], str],
+) -> Filed:
+    """The images of folders below root that are splits, each with its code.
+
+    Args:
+        root: The data folder.
+        folders: Code and folder of each split, directly below root.
+        class_id: From the path of a class inside such a folder, and that, to the id.
+    """
+    files, ids, parts, notes = [], [], [], []
+    for part, folder in folders:
+        tree = scan_folders(folder)
+        known = np.array([class_id(path, folder) for path in tree.hierarchy.class_paths])
+        files += [f"{folder.name}/{file}" for file in tree.files]
+        ids.append(known[tree.labels])
+        parts += [part] * len(tree.files)
+        notes += left_out_notes(tree, f"below {folder}")
     return Filed(root, tuple(files), np.concatenate(ids), np.array(parts), tuple(notes))
 
 
