@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from data.cifar100_files import FOLDER, PARTS, SIDE, load_part, name_of, read_images
+from data.options import usual
 from data.sharing import choose_split_seed, random_split, stratified_split
 from data.splits import SPLITS, Splits
 from data.stream import Upscaled
@@ -16,19 +17,9 @@ from hierarchies import Hierarchy, check_same_classes, read_hierarchy
 
 UPPER_LEVELS = Path(__file__).resolve().parents[1] / "hierarchies" / "cifar100.csv"
 DEFAULTS = {
-    "data_dir": None,
-    "download": False,
-    "seed": 1,
+    **usual("data_dir", "download", "seed", "split_seed", "use_val", "small"),
+    **usual("resize", "upscale", "cache_dir", "gray", "collapse", "hierarchy"),
     "split": "stratified",
-    "split_seed": None,
-    "use_val": False,
-    "small": False,
-    "resize": 0,
-    "upscale": 0,
-    "cache_dir": None,
-    "gray": False,
-    "collapse": False,
-    "hierarchy": None,
 }
 
 

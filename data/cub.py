@@ -17,11 +17,12 @@ from data.official import (
     read_lines,
     tree_options,
 )
+from data.options import usual
 from data.splits import Splits
 from hierarchies import Hierarchy, TreeFile, read_tree
 
 FOLDER = "CUB_200_2011"
-DEFAULTS = {**OFFICIAL, "resize": 224, "crop_box": None}
+DEFAULTS = {**OFFICIAL, **usual("crop_box"), "resize": 224}
 
 
 def load(options: Mapping) -> Splits:

@@ -12,47 +12,13 @@ from data.folds import fold_split
 from data.groups import group_names, joined_groups, parted
 from data.labelled import class_tree, labelled_images
 from data.opening import CACHED, copy_notes, keep_readable, open_images
+from data.options import usual
 from data.sharing import choose_split_seed, given_split, grouped_split, split_indices
 from data.split_list import published_order
 from data.splits import SPLITS, Splits
 from files.text import composed, counted, printable, some_of
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
-
-DEFAULTS = {
-    "data_dir": None,
-    **CACHED,
-    "resize": 128,
-    "seed": 1,
-    "split": "stratified",
-    "split_list": None,
-    "fold": None,
-    "group_copies": False,
-    "strict_groups": False,
-    "min_images": None,
-    "label_map": None,
-    "label_map_set": None,
-    "label_map_levels": None,
-    "split_seed": None,
-    "use_val": False,
-    "collapse": False,
-    "hierarchy": None,
-    "hierarchy_format": None,
-    "levels": None,
-    "prune_tree": False,
-    "folders_are_classes": False,
-    "table": None,
-    "file_column": None,
-    "split_column": None,
-    "group_column": None,
-    "where": None,
-    "crop_box": None,
-    "box_columns": None,
-    "nonliving": None,
-    "exclude": (),
-    "ignore_empty_folders": False,
-    "stream": None,
-}
 
 # of collections of the user's own, which no dataset with folders of its own takes
 TABLE_OPTIONS = (
@@ -64,6 +30,17 @@ TABLE_OPTIONS = (
     "crop_box",
     "box_columns",
 )
+DEFAULTS = {
+    **CACHED,
+    **usual("data_dir", "seed", "split_seed", "use_val", "split_list", "fold", "stream"),
+    **usual("group_copies", "strict_groups", "min_images"),
+    **usual("label_map", "label_map_set", "label_map_levels"),
+    **usual("hierarchy", "hierarchy_format", "levels", "prune_tree", "collapse"),
+    **usual("folders_are_classes", "ignore_empty_folders", "exclude", "nonliving"),
+    **usual(*TABLE_OPTIONS),
+    "resize": 128,
+    "split": "stratified",
+}
 
 
 def load(options: Mapping) -> Splits:
@@ -125,18 +102,21 @@ def load(options: Mapping) -> Splits:
         way_out = " (--group_copies keeps copies in one split)" if drawn else ""
         copies = copy_notes(images.fingerprints, labels, parts, files, way_out)
     notes = (*tree.notes, *tree_notes, *small_notes, *order_notes, *split_notes, *images.notes)
+    train, val, test = parts
     return Splits(
-        options["dataset"],
-        hierarchy.collapse() if options["collapse"] else hierarchy,
-        files,
-        labels,
-        images.sizes,
-        images.pixels,
-        *parts,
-        living,
-        (*notes, *copies),
-        images.fingerprints,
-        images.fingerprints_of,
+        dataset=options["dataset"],
+        hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,
+        files=files,
+        labels=labels,
+        sizes=images.sizes,
+        pixels=images.pixels,
+        train=train,
+        val=val,
+        test=test,
+        living=living,
+        notes=(*notes, *copies),
+        fingerprints=images.fingerprints,
+        fingerprints_of=images.fingerprints_of,
         groups=groups,
         group_names=names,
     )

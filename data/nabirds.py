@@ -9,22 +9,17 @@ import numpy as np
 
 from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
 from data.opening import CACHED, Images, copy_notes, keep_readable, open_images
+from data.options import usual
 from data.sharing import choose_split_seed, split_indices, stratified_split
 from data.split_list import published_order
 from data.splits import Splits
 
 DEFAULTS = {
-    "data_dir": None,
     **CACHED,
+    **usual("data_dir", "crop_boxes", "seed", "split_list", "split_seed", "use_val", "small"),
+    **usual("collapse"),
     "resize": 128,
-    "crop_boxes": False,
-    "seed": 1,
     "split": "stratified",
-    "split_list": None,
-    "split_seed": None,
-    "use_val": False,
-    "small": False,
-    "collapse": False,
 }
 SPLITS = ("stratified", "published", "official")
 SMALL = (5000 / 48562, 30000 / 48562)  # training, validation; 13,562 are left for the test
@@ -64,16 +59,19 @@ def load(options: Mapping) -> Splits:
         images.kept, files, official.labels, order, official.hierarchy
     )
     parts = _split(labels, official.training[images.kept], order, options)
+    train, val, test = parts
     notes += [*images.notes, *copy_notes(images.fingerprints, labels, parts, files)]
     hierarchy = official.hierarchy.collapse() if options["collapse"] else official.hierarchy
     return Splits(
-        "NABirds",
-        hierarchy,
-        files,
-        labels,
-        images.sizes,
-        images.pixels,
-        *parts,
+        dataset="NABirds",
+        hierarchy=hierarchy,
+        files=files,
+        labels=labels,
+        sizes=images.sizes,
+        pixels=images.pixels,
+        train=train,
+        val=val,
+        test=test,
         notes=tuple(notes),
         fingerprints=images.fingerprints,
         fingerprints_of=images.fingerprints_of,

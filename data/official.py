@@ -10,6 +10,7 @@ import numpy as np
 from data import opening
 from data.conversion import Box
 from data.labelled import left_out_notes, tree_options
+from data.options import usual
 from data.sharing import STRATIFIED_SEED, stratified_split
 from data.splits import SPLITS, Splits
 from files.text import printable
@@ -30,15 +31,8 @@ HELD_OUT = 10
 TRAIN, VAL, TEST = range(len(SPLITS))
 DEFAULTS = {
     **opening.DEFAULTS,
-    "data_dir": None,
-    "seed": 1,
-    "split_seed": None,
-    "use_val": False,
-    "collapse": False,
-    "hierarchy": None,
-    "hierarchy_format": None,
-    "levels": None,
-    "prune_tree": False,
+    **usual("data_dir", "seed", "split_seed", "use_val"),
+    **usual("hierarchy", "hierarchy_format", "levels", "prune_tree", "collapse"),
 }
 
 

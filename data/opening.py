@@ -17,6 +17,7 @@ from data.conversion import Box
 from data.decoding import read_image
 from data.headers import read_headers
 from data.image_notes import ImageNotes
+from data.options import usual
 from data.reading import DEFAULTS as READING
 from data.reading import Reading
 from data.stream import Stream, Upscaled, check_one_size
@@ -29,8 +30,8 @@ from hierarchies.tree import format_path
 CACHE_LIMIT = 64e9
 LOOKED_AT = 20  # streamed images of 16 bits that are decoded to see how bright they are
 # of what `open_images` takes; what a cache is made by comes first
-CACHED = {**READING, "cache_dir": None, "skip_bad_images": False}
-DEFAULTS = {**CACHED, "upscale": 0, "stream": None}
+CACHED = usual(*READING, "cache_dir", "skip_bad_images")
+DEFAULTS = {**CACHED, **usual("upscale", "stream")}
 
 
 class Images(NamedTuple):

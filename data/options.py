@@ -430,5 +430,12 @@ SHARED: dict[str, Option] = {
         SEED,
     )
 }
+
+
+def usual(*names: str, **others: object) -> dict[str, object]:
+    """The options of these names with their defaults, and others with those of a dataset."""
+    return {**{name: SHARED[name].default for name in names}, **others}
+
+
 # options by which the same files become other images
 READING = (*reading.DEFAULTS, "upscale", "crop_boxes", "crop_box", "box_columns")

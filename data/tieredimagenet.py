@@ -7,11 +7,12 @@ import numpy as np
 
 from data.official import DEFAULTS as OFFICIAL
 from data.official import Filed, check_there, data_folder, official_splits, shipped_tree
+from data.options import usual
 from data.splits import SPLITS, Splits
 from hierarchies import TreeFile
 from hierarchies.texts import read_text
 
-DEFAULTS = {**OFFICIAL, "resize": 224, "split_lists": None}
+DEFAULTS = {**OFFICIAL, **usual("split_lists"), "resize": 224}
 
 
 def load(options: Mapping) -> Splits:

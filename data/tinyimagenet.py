@@ -12,13 +12,14 @@ from data.download import download, unpack
 from data.labelled import left_out_notes
 from data.official import DEFAULTS as OFFICIAL
 from data.official import TEST, TRAIN, Filed, data_folder, official_splits, shipped_tree
+from data.options import usual
 from data.splits import Splits
 from hierarchies import scan_folders
 
 URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDER = "tiny-imagenet-200"
 ANNOTATIONS = "val/val_annotations.txt"
-DEFAULTS = {**OFFICIAL, "download": False}
+DEFAULTS = {**OFFICIAL, **usual("download")}
 SHOWN = 20
 
 
