@@ -17,7 +17,7 @@ from hierarchies.tree import format_path
 def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
     """The same images without the classes named in tree and splits; those of their images that were
     in a split are the split `held_out`, labelled at the deepest node above them that is left:
-    C + v, the root included.
+    C + v, the root included. So are images labelled at a superclass of which all is held out.
 
     Args:
         splits: The dataset.
@@ -35,8 +35,10 @@ def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
     if len(kept) < 2:
         raise ValueError(f"--hold_out leaves {len(kept)} classes: training needs two or more")
     small = tree.subset(kept.tolist())
-    away = np.zeros(len(splits.files), bool)
-    away[splits.labels < tree.num_classes] = gone[splits.labels[splits.labels < tree.num_classes]]
+    # a superclass is away if all below it is: an image labelled there is of none of what is left
+    left_below = np.concatenate([[0], np.cumsum(~gone[tree.leaf_order])])
+    nodes_gone = left_below[tree.stop] == left_below[tree.start]
+    away = np.concatenate([gone, nodes_gone])[splits.labels]
     parts = {name: getattr(splits, name) for name in (*SPLITS, CALIBRATION)}
     used = np.zeros(len(splits.files), bool)
     for part in parts.values():

@@ -60,6 +60,19 @@ def test_a_superclass_holds_out_all_below_it_and_unused_images_stay_unused():
     assert found.membership[0] == 3
 
 
+def test_images_labelled_at_a_superclass_go_with_the_last_class_below_it():
+    splits, node = make_splits(), {TREE.path(v): v for v in range(TREE.num_nodes)}
+    labels = splits.labels.copy()
+    labels[[0, 20]] = 7 + node["A",], 7 + node["B", "B1"]  # all below B1 is x
+    splits = dataclasses.replace(splits, labels=labels)
+    found = hold_out(splits, ["x", "A2"])
+    assert {0, 20} & set(found.train) == {0} and {0, 20} & set(found.held_out) == {20}
+    assert found.hierarchy.path(found.labels[20] - found.num_classes) == ("B",)
+    assert found.hierarchy.path(found.labels[0] - found.num_classes) == ("A",)
+    whole = hold_out(splits, ["A"])  # the root is above: no label to train on
+    assert 0 in whole.held_out and whole.labels[0] == whole.num_classes
+
+
 @pytest.mark.parametrize(
     "names, words",
     [
