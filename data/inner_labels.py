@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from data.sharing import systematic_sample
 from data.splits import CALIBRATION, SPLITS, Splits
 from files.text import counted
 from hierarchies import Hierarchy
@@ -78,10 +79,7 @@ def raise_labels(splits: Splits, share: float, seed: int, how: str) -> Splits:
     shuffled = torch.randperm(int(can.sum()), generator=generator).numpy()
     candidates = train[can][shuffled]
     by_class = candidates[np.argsort(splits.labels[candidates], kind="stable")]
-    total, number = int(share * len(by_class) + 0.5), len(by_class)
-    start = torch.rand((), generator=generator, dtype=torch.float64).item()
-    steps = np.floor(np.arange(number + 1) * total / max(number, 1) + start)
-    raised = by_class[np.diff(steps) > 0]
+    raised = systematic_sample(by_class, int(share * len(by_class) + 0.5), generator)
     two = torch.rand(len(raised), generator=generator, dtype=torch.float64).numpy() < 0.5
     nodes = tree.leaves[splits.labels[raised]]
     parents = tree.parent[nodes]

@@ -159,10 +159,17 @@ def hold_out_calibration(
     stream = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])  # not that of the splits
     generator = torch.Generator().manual_seed(stream)
     by_class, _ = _shuffled_by_class(own, generator)
-    start = torch.rand((), generator=generator, dtype=torch.float64).item()
-    steps = np.floor(np.arange(len(val) + 1) * total / len(val) + start)
-    held = by_class[np.diff(steps) > 0]
+    held = systematic_sample(by_class, total, generator)
     return np.sort(np.delete(val, held)), np.sort(val[held])
+
+
+def systematic_sample(items: np.ndarray, total: int, generator: torch.Generator) -> np.ndarray:
+    """So many of n items, at equal distances from a random start: each is taken with the same
+    probability, total / n, and of any of them in a row their share but for less than one.
+    """
+    start = torch.rand((), generator=generator, dtype=torch.float64).item()
+    steps = np.floor(np.arange(len(items) + 1) * total / max(len(items), 1) + start)
+    return items[np.diff(steps) > 0]
 
 
 def choose_split_seed(options: Mapping) -> int:
