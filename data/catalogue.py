@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from data import (
+    after_split,
     aircraft,
     cifar100,
     cub,
@@ -18,8 +19,7 @@ from data import (
     tieredimagenet,
     tinyimagenet,
 )
-from data.after_split import change
-from data.options import AFTER_SPLIT, SHARED
+from data.options import SHARED
 from data.splits import Splits, coverage_notes
 from registry import Option, Registry, possible
 
@@ -47,7 +47,7 @@ class Dataset:
         shared = (
             SHARED[name].defaulting(self.defaults[name]) for name in SHARED if name in self.defaults
         )
-        return (*shared, *AFTER_SPLIT, *self.own)
+        return (*shared, *after_split.OPTIONS, *self.own)
 
 
 DATASETS = Registry(
@@ -93,7 +93,7 @@ def load(options: Mapping) -> Splits:
 
     Args:
         options: Options of the dataset, see its module, and those that all take, see
-            `data.options.AFTER_SPLIT`. None is the dataset's default, but for calibration, where it
+            `data.after_split.OPTIONS`. None is the dataset's default, but for calibration, where it
             means none, as in runs of earlier versions; names that belong to no dataset are passed
             over.
 
@@ -109,9 +109,9 @@ def load(options: Mapping) -> Splits:
             raise ValueError(f"dataset {dataset} takes no option {name}, got {options[name]!r}")
     given = {name: value for name, value in options.items() if name in taken and value is not None}
     settings = {**taken, **given, "dataset": dataset}
-    later = {option.name for option in AFTER_SPLIT}
+    later = {option.name for option in after_split.OPTIONS}
     splits = DATASETS[dataset].load(
         {name: value for name, value in settings.items() if name not in later}
     )
-    splits = change(splits, {**settings, "calibration": options.get("calibration")})
+    splits = after_split.change(splits, {**settings, "calibration": options.get("calibration")})
     return replace(splits, notes=(*splits.notes, *coverage_notes(splits)))

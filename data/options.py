@@ -4,17 +4,13 @@ A dataset names those that it takes, with its own defaults, in DEFAULTS of its m
 takes is declared there, too.
 """
 
-from data import reading
+from data import after_split, reading
 from data.folds import Fold
 from hierarchies import TREE_FORMATS
 from registry import (
     Need,
-    Number,
     Option,
-    above_zero,
-    below_one,
     either,
-    factor,
     filled,
     nonnegative,
     one_of,
@@ -38,107 +34,6 @@ SEED = Option(
 )
 STOPPING = "named in the log, instead of stopping"
 
-# by --subset_seed
-SEEDED = ("reduction_factor", "max_images", "imbalance", "raise_labels")
-# taken by every dataset, after its own split
-AFTER_SPLIT = (
-    Option(
-        "calibration",
-        below_one,
-        0.5,
-        "SHARE",
-        "share of the validation images that choose nothing and set what predict.py promises; 0"
-        " lets all of them choose the epoch",
-        needs=Need(
-            lambda options: (
-                options["use_val"] and options["split"] == "stratified" and not options["last"]
-            ),
-            "--use_val and --split stratified, without --last: only there a validation split is"
-            " drawn, and chooses",
-        ),
-    ),
-    Option(
-        "reduction_factor",
-        factor,
-        None,
-        "R",
-        "train on one in R of the training images (default: 1)",
-    ),
-    Option(
-        "subset",
-        one_of(("stratified", "published")),
-        "stratified",
-        help="stratified: --reduction_factor keeps the same share of every class, and where it can"
-        " an image; published: it draws from all images at once, as in the papers",
-        needs=with_flag("reduction_factor"),
-    ),
-    Option(
-        "max_images",
-        positive_int,
-        None,
-        "N",
-        "train on at most N images of each class, drawn at random; the others are in no split",
-    ),
-    Option(
-        "subset_seed",
-        seed,
-        42,
-        "SEED",
-        "seed of the images that --reduction_factor, --max_images and --imbalance keep, and of"
-        " those whose label --raise_labels raises",
-        needs=Need(
-            lambda options: any(map(options.get, SEEDED)),
-            "--reduction_factor, --max_images, --imbalance or --raise_labels",
-        ),
-    ),
-    Option(
-        "coarse_labels",
-        one_of(("leaf", "use", "drop")),
-        "leaf",
-        help="what a class is that has classes inside. leaf: one more class; use: images labelled"
-        " only as far down as that superclass, which train and count so far; drop: images to leave"
-        " out",
-        off="leaf",
-    ),
-    Option(
-        "raise_labels",
-        above_zero,
-        None,
-        "SHARE",
-        "for experiments: label this share of the training images at a superclass one or two levels"
-        " up, then use or drop them as --coarse_labels says",
-        needs=Need(
-            lambda options: options.get("coarse_labels") in ("use", "drop"),
-            "--coarse_labels use or drop",
-        ),
-    ),
-    Option(
-        "imbalance",
-        Number(float, lambda x: 1 < x < float("inf"), "a finite number above 1"),
-        None,
-        "RATIO",
-        "for experiments: make the training split long-tailed, with this many times more images of"
-        " the largest class than of the smallest, in equal ratios between",
-    ),
-    Option(
-        "hold_out",
-        filled,
-        None,
-        "CLASS",
-        "classes or superclasses that training shall never see: their images become a split of"
-        " their own, to see what is answered for them (evaluate.py --rules)",
-        several=True,
-    ),
-    Option(
-        "label_depth",
-        positive_int,
-        None,
-        "DEPTH",
-        "train on the superclasses at this depth below the root instead of on the classes; a coarse"
-        " run to go with a fine one in evaluate.py --coarse",
-    ),
-)
-
 SHARED: dict[str, Option] = {
     option.name: option
     for option in (
@@ -161,7 +56,7 @@ SHARED: dict[str, Option] = {
             "seed of the split (default: the same for all runs, which so share their test images;"
             " with --split published that of --seed)",
         ),
-        *AFTER_SPLIT,
+        *after_split.OPTIONS,
         Option(
             "fold",
             Fold(),
