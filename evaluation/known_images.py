@@ -18,12 +18,13 @@ class KnownImages:
 
     Args:
         run: A run; of one without a split.csv, or with hashes of a later version, nothing is known.
+        only: Of which splits its images are known.
 
     Attributes: hashes, the fingerprints of pixels that `splits` asks for, of
     `files.fingerprints.HASHES`.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, only: Sequence[str] = SPLITS):
         self._of = run.fingerprints_of
         self.hashes = (self._of,) if is_of_pixels(self._of) else ()
         self._root = None if run.images_in is None else os.path.realpath(run.images_in)
@@ -33,7 +34,7 @@ class KnownImages:
         usable = self.hashes or self._of in (None, FILES)
         if usable and table is not None and {key, "split"} <= set(table.columns):
             keys, splits = table[key].astype(str), table["split"]
-            for name in reversed(SPLITS):
+            for name in reversed(only):
                 self._splits |= dict.fromkeys(keys[splits == name], name)
 
     def splits(self, files: Sequence[str], fingerprints: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -66,12 +67,14 @@ class KnownToAny:
 
     Args:
         runs: One or more.
+        earlier: Runs that their weights come from: what these were trained on, they were, too.
 
     Attributes: hashes, see `KnownImages`.
     """
 
-    def __init__(self, runs: Sequence[Run]):
+    def __init__(self, runs: Sequence[Run], earlier: Sequence[Run] = ()):
         self._known = [KnownImages(run) for run in runs]
+        self._known += [KnownImages(run, ("train",)) for run in earlier]
         self.hashes = tuple({of: None for known in self._known for of in known.hashes})
 
     def splits(self, files: Sequence[str], fingerprints: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -18,7 +18,7 @@ from evaluation.averaged import check_same_classes
 from evaluation.counting import count_samples, counting_images, write_counts
 from evaluation.decision import Decision, choose_decision, cover_threshold
 from evaluation.ecotaxa import ecotaxa_rows, names_beside, object_ids, write_ecotaxa
-from evaluation.known_images import KnownImages, KnownToAny
+from evaluation.known_images import KnownToAny
 from evaluation.model import (
     AmendedEmbedder,
     AveragedEmbedder,
@@ -39,6 +39,7 @@ from metrics.amended import coarse_classes
 from metrics.rule import TARGET_ACCURACY
 from runs.folder import Run
 from training.devices import choose_devices
+from training.going_on import earlier_runs
 
 
 class PredictionOptions(NamedTuple):
@@ -141,7 +142,12 @@ def predict(asked: PredictionOptions) -> Counts:
         print(f"amended by {coarse.folder}, {coarse.hierarchy.num_classes} superclasses")
     for line in introduction(source, decision, found, asked.target, cut=boxes is not None):
         print(line)
-    predictor.known = KnownImages(run) if not source.others else KnownToAny(runs)
+    earlier = [
+        before
+        for each in runs
+        for before in earlier_runs(each.options, each.config.get("started_from"))
+    ]
+    predictor.known = KnownToAny(runs, earlier)
     collected = Collected(posteriors=asked.counts is not None)
     predictor.collected = collected
     with ExitStack() as stack:

@@ -1,14 +1,17 @@
 """--start_from: class vectors by class, what new classes start from, and what is refused."""
 
+import re
 import shutil
 
 import pandas as pd
 import pytest
 import torch
 from images import make_learnable_folder
+from recorded import run_main
 from torch.testing import assert_close
 from trained import train_small
 
+import predict
 from evaluation.model import load_model
 from hierarchies import Hierarchy
 from models import Classifier, HeadOptions, build_backbone, build_head
@@ -218,6 +221,12 @@ def test_images_that_trained_an_earlier_run_and_test_this_one_are_counted(first,
     assert status == 0 and count["test"] > 0
     assert f"{count['test']} of {total} test images trained a run that the weights" in said
     assert (f"of {(now == 'val').sum()} validation images" in said) == (count["val"] > 0)
+
+    table = tmp_path / "answers.csv"
+    asked = (second.folder, own, "--labels", "--rule", "majority", "--out", table, "--GPU", "cpu")
+    status, said, _ = run_main(predict.main, capsys, *asked)
+    count = int(((known == "train") | (now == "train")).sum())
+    assert status == 0 and re.search(rf"in the run's train split +{count}: class true", said)
 
     third = [*ARGV, "--start_from", str(second.folder), "--epochs", "0", "--split_seed", "7"]
     train_small(own, tmp_path, *third)  # trained by the run before the one before

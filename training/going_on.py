@@ -85,7 +85,7 @@ def trained_before(options: Mapping, splits: Splits) -> list[str]:
     them than on new ones. Images are known by their content.
     """
     notes, trained = [], np.zeros(len(splits.files), bool)
-    for run in _earlier_runs(options):
+    for run in earlier_runs(options):
         before = _training_images(run, options)
         content = None if before is None else splits.content_by(run.fingerprints_of)
         if content is None:
@@ -122,22 +122,28 @@ def _training_images(run: Run, options: Mapping) -> np.ndarray | None:
     return None
 
 
-def _earlier_runs(options: Mapping) -> Iterator[Run]:
-    """The run that the weights come from, and those before it, as far as they are there; weights
-    may stand beside a config.json of another program.
+def earlier_runs(options: Mapping, started_from: object = None) -> Iterator[Run]:
+    """The run that the weights of another come from, by its options, and those before it, as far as
+    they are there; weights may stand beside a config.json of another program.
+
+    Args:
+        started_from: What that run recorded under this name, which holds wherever it is read.
     """
     weights = options.get("weights")
-    folder = options["start_from"] or (str(Path(weights).parent) if weights else None)
+    folder = options.get("start_from") or (str(Path(weights).parent) if weights else None)
+    start = started_from
     met: set[Path] = set()
-    while isinstance(folder, str) and Path(folder).resolve() not in met:
+    while True:
+        folder = start.get("run") if isinstance(start, dict) else folder
+        if not isinstance(folder, str) or Path(folder).resolve() in met:
+            return
         met.add(Path(folder).resolve())
-        run = Run(folder)
+        run, folder = Run(folder), None
         try:
             start = run.config.get("started_from")
         except RunError:
             return
         yield run
-        folder = start.get("run") if isinstance(start, dict) else None
 
 
 def _finished(folder: str) -> Run:
