@@ -28,6 +28,9 @@ FILE_TITLES = (
 STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of EcoTaxa
 GROUP, OBJECT = "sample_id", "object_id"
 MOST_BYTES = 2 << 30  # of other tables: in memory some four times that
+# the split.csv of a run, whose classes are paths, and what it calls images of no given split
+OWN = {"file", "class", "label", "split", "fingerprint"}
+OWN_PARTS = {"calibration": PARTS.index("val"), "unused": -1, "held_out": -1}
 _QUICK = 2  # seconds of reading without a bar
 _SHOWN = 5
 _PART_WORDS = 20  # a column with as many different words says no split
@@ -239,7 +242,7 @@ def _images(
     else:
         conditions = (condition.partition("=")[0] for condition in where or ())
         read = _read_large(table, {file_column, *conditions, *asked} - {None}, boxes)
-        levels = _below_supercategory(read)
+        levels = ["class"] if OWN <= set(read.header) else _below_supercategory(read)
     read = read._replace(rows=[row for row in read.rows if not _is_types(row)])
     if not read.rows:
         raise ValueError(f"{read.source} has titles, but no row of an image")
@@ -466,6 +469,8 @@ def _part(table: Table, row: Row, at: int) -> int:
     if ranks.is_empty(word):
         return -1
     part = part_of(word)
+    if part is None and word in OWN_PARTS and OWN <= set(table.header):
+        return OWN_PARTS[word]
     if part is None:
         raise ValueError(
             f"{table.source}, {place(row.line)}: {table.header[at]} is {word!r}; a split is one of"

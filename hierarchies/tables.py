@@ -164,15 +164,20 @@ def _draft_of_rows(table: Table, kind: str, levels: Sequence[str] | None) -> Dra
         return _chosen(table, levels)
     if kind == "path":
         return _path_column(table, 0, None, 1 if len(table.header) > 1 else None)
-    if kind == "ranks":
-        return _ranked(table, ranks.columns(table.header, table.cells), None, of_images=True)
     labels, title = table.column(0), table.header[0]
-    if _holds_paths(labels):
+    alone = len(table.header) == 1
+    if alone and _holds_paths(labels):
         return _path_column(table, 0, None)
-    classes, notes, of_levels = _paths_of_cells(table, [0], {})
-    if 2 * sum("/" in label for label in labels) > len(labels):
-        notes += (f"the '/' in {title!r} is of a name; {table.flag} {title} reads paths",)
-    return Draft(classes, notes=notes, ranks=of_levels)
+    if kind == "ranks":
+        known = ranks.columns(table.header, table.cells)
+        draft = _ranked(table, known, None, of_images=True)
+    else:
+        classes, notes, of_levels = _paths_of_cells(table, [0], {})
+        draft = Draft(classes, notes=notes, ranks=of_levels)
+    if alone and 2 * sum("/" in label for label in labels) > len(labels):
+        note = f"the '/' in {title!r} is of a name; {table.flag} {title} reads paths"
+        draft = draft._replace(notes=(*draft.notes, note))
+    return draft
 
 
 def _class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int], str]:

@@ -681,6 +681,26 @@ def test_a_slash_in_labels_is_noted_and_makes_paths_on_demand(three):
     assert three(lines, levels=["label"]).hierarchy.max_depth == 2
 
 
+@pytest.mark.parametrize("title", ["label", "class"])
+def test_paths_in_the_only_column_of_the_class_are_read_or_noted(three, title):
+    lines = [f"file,{title}", "im/0.png,A > a", "im/1.png,A > b", "im/2.png,B > c"]
+    assert three(lines).hierarchy.max_depth == 2
+    slashes = [line.replace(" > ", "/") for line in lines]
+    assert any(f"--levels {title} reads paths" in note for note in three(slashes).notes)
+
+
+def test_the_split_of_a_run_is_a_table(images, tmp_path):
+    argv = ("--gray", "--method", "DR", "--dim", "4", "--use_val", "--max_images", "2")
+    status, run = train_small(images, tmp_path, *argv)
+    found = read_table(run.folder / "split.csv", images, split_column="split")
+    table = run.split.set_index("file").loc[[*found.files]]
+    assert status == 0 and found.hierarchy.class_paths == run.hierarchy.class_paths
+    assert found.labels.tolist() == table["label"].tolist()
+    codes = {"train": 0, "val": 1, "calibration": 1, "test": 2, "unused": -1}
+    assert found.parts.tolist() == [codes[word] for word in table["split"]]
+    assert {*table["split"]} == {*codes}
+
+
 def test_files_may_be_named_without_their_suffix_where_it_is_clear(three, tmp_path):
     found = three(["image_id,label", *(f"im/{i},{'abc'[i]}" for i in range(3))])
     assert found.files == ("im/0.png", "im/1.png", "im/2.png")

@@ -104,8 +104,8 @@ def trained_before(options: Mapping, splits: Splits) -> list[str]:
     if seen:
         notes.append(
             f"{', '.join(seen)} trained a run that the weights come from: measures of them are too"
-            " good for new images. Test on others, or keep each image in its split of that run (in"
-            " its split.csv; --split given)"
+            " good for new images. Test on others, or keep each image in its split of that run,"
+            " whose split.csv is a table (--table, --split given --split_column split)"
         )
     return notes
 
