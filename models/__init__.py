@@ -3,7 +3,14 @@ hierarchy.
 """
 
 from models import backbones
-from models.backbones import BACKBONES, Backbone, build_backbone, check_weights, has_pretrained
+from models.backbones import (
+    BACKBONES,
+    Backbone,
+    build_backbone,
+    check_weights,
+    has_pretrained,
+    is_known,
+)
 from models.build import build_classifier, counts_of_prior, rebuild_head
 from models.classifier import SIZE_INFORM, Classifier, Prototypes, PrototypeSums
 from models.freeze import FREEZE, FREEZE_OPTION, freeze, parts
@@ -13,6 +20,7 @@ from models.options import DISTANCES, HeadOptions
 from models.priors import PRIORS, prior_from_counts
 from models.proxies import SOLVERS, MDSProxies, mds_proxies, mds_targets, stress
 from models.syncnorm import synchronise_batch_norm
+from models.timm_networks import is_recalled, recall_backbone
 from models.trunk import has_frozen_trunk, split_state, trunk_digest
 
 # of every model, beside those of its head
@@ -42,12 +50,15 @@ __all__ = [
     "freeze",
     "has_frozen_trunk",
     "has_pretrained",
+    "is_known",
+    "is_recalled",
     "mds_proxies",
     "mds_targets",
     "parts",
     "split_state",
     "prior_from_counts",
     "rebuild_head",
+    "recall_backbone",
     "stress",
     "synchronise_batch_norm",
     "trunk_digest",

@@ -322,6 +322,15 @@ def has_pretrained(name: str) -> bool:
     return BACKBONES.find(name).pretrained
 
 
+def is_known(name: str) -> bool:
+    """Whether there is a backbone of this name, and all that describes it can be had."""
+    try:
+        BACKBONES.find(name)
+    except ValueError:
+        return False
+    return True
+
+
 def check_weights(name: str) -> None:
     """Looks whether the pretrained weights of a backbone are in a cache, or there is a network to
     fetch them by; before images are read, say.

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -76,6 +76,7 @@ class TimmNetwork:
         torchvision: Name of torchvision's weights that it starts from instead of timm's.
         dropout: Share of the features that is dropped before the last layer while training.
         summary: What it is, in a few words.
+        gone: Why its weights cannot be had; empty: nothing is known against it.
     """
 
     name: str
@@ -86,6 +87,7 @@ class TimmNetwork:
     torchvision: str | None = None
     dropout: float = 0.0
     summary: str = ""
+    gone: str = ""
 
     own_stem = False
     own_options = ()
@@ -170,6 +172,8 @@ class TimmNetwork:
 
         Raises: RuntimeError: If neither.
         """
+        if self.gone:
+            raise RuntimeError(self.gone)
         known = self._configuration
         if self.config is not None or is_in_old_cache(known.url):  # of a folder, which has them
             return
@@ -311,13 +315,43 @@ class TimmNetwork:
             return None
 
 
-@cache
+_RECALLED: dict[str, TimmNetwork] = {}
+
+
+def recall_backbone(name: str, made_from: Mapping[str, object], pretrained: bool) -> None:
+    """Has `find` know a folder or repository that is not there any more, by what a run of it
+    recorded; its weights must come from a checkpoint.
+
+    Args:
+        name: As the user spells it.
+        made_from: See `Network`.
+        pretrained: Whether it had weights.
+
+    Raises: ValueError: If timm does not have its architecture.
+    """
+    gone = f"--backbone {name} cannot be had here, and with it its weights"
+    weights_file = (lambda: name) if pretrained else None
+    _RECALLED[name] = replace(
+        again(made_from), name=name, config={}, weights_file=weights_file, gone=gone
+    )
+
+
+def is_recalled(name: str) -> bool:
+    """Whether all that is known of a network is what a run of it recorded."""
+    return name in _RECALLED
+
+
 def find(name: str) -> TimmNetwork:
     """The network that a name means: one of timm's, with or without the tag of its weights; a
     folder with config.json and model.safetensors; or a repository on Hugging Face, "owner/name".
 
     Raises: ValueError: If there is none; the message suggests names.
     """
+    return _RECALLED.get(name) or _find(name)
+
+
+@cache
+def _find(name: str) -> TimmNetwork:
     text = name.strip()
     folder = text.removeprefix("local-dir:")
     # os.path, because Path's fails at long names

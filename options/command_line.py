@@ -16,8 +16,9 @@ import data
 from data.options import SHARED
 from options.argument_files import read_argument_files
 from options.flags import build_parser, declared
-from options.folder_name import collection_folder, find_begun, missing_starts, run_folder
+from options.folder_name import collection_folder, run_folder
 from options.parser import Parser
+from options.resumed import find_begun, missing_starts, recall_backbone
 from options.rules import resolve
 from registry import possible
 
@@ -48,6 +49,8 @@ def parse(
     _describe(parser, {dataset: _defaults(dataset, datasets) for dataset in shown})
     given = {"dataset": next(iter(datasets)), **vars(parser.parse_args(argv))}
     try:
+        if given.get("resume"):
+            recall_backbone(given)
         options, defaults = resolve(given, datasets[given["dataset"]])
         is_machine = {name for name, option in possible(declared()).items() if option.machine}
         machine = {name: options.pop(name) for name in sorted(is_machine)}

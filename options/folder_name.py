@@ -1,10 +1,9 @@
 """The folder of a run, named by its options."""
 
 import hashlib
-import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import data
@@ -55,60 +54,6 @@ def run_folder(collection: Path, options: Mapping, defaults: Mapping) -> Path:
     if len(encoded) > 200:  # file systems allow 255 bytes
         name = f"{encoded[:100].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:12]}"
     return collection / name / f"seed{options['seed']}"
-
-
-def missing_starts(options: Mapping) -> list[str]:
-    """Which of the files and runs that weights start from are not there. The name of a run's folder
-    is made from their content; its checkpoints hold all weights.
-    """
-    return [
-        name
-        for name, inside in (("weights", ()), ("start_from", ("config.json",)))
-        if options[name] and not os.path.exists(os.path.join(options[name], *inside))
-    ]
-
-
-def find_begun(collection: Path, options: Mapping, missing: Sequence[str]) -> Path:
-    """The folder of a run that was started with these very options, where what its weights start
-    from has gone since.
-
-    Args:
-        collection: Where to look.
-        options: Of the run.
-        missing: What has gone, of `missing_starts`.
-
-    Raises: ValueError: If there is no such run, or more than one.
-    """
-    found = [
-        file.parent
-        for file in sorted(collection.glob(f"*/seed{options['seed']}/config.json"))
-        if _has_options(file, options)
-    ]
-    if len(found) == 1:
-        return found[0]
-    flags = " ".join(f"--{name} {options[name]}" for name in missing)
-    if not found:
-        raise ValueError(
-            f"{flags} is not there, nor is there a run in {collection} that was started from it"
-            " with these options, to go on with"
-        )
-    raise ValueError(
-        f"{flags} is not there, and several runs were started from what had this name:"
-        f" {', '.join(map(str, found))}; put back what the one to resume was started from"
-    )
-
-
-def _has_options(file: Path, options: Mapping) -> bool:
-    """Whether a run's config.json has these options; what is younger than the run was off."""
-    try:
-        before = json.loads(file.read_text("utf-8"))["options"]
-        younger = {"calibration", "features"} - set(before)
-        return not any(
-            (before.get(name) or None) != (options.get(name) or None)
-            for name in {*before, *options} - younger
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # damaged
-        return False
 
 
 def _differs(name: str, options: Mapping, defaults: Mapping) -> bool:

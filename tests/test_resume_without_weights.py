@@ -1,5 +1,6 @@
 """--resume where what a run's weights started from is at hand no more: last.pt holds them all."""
 
+import json
 import shutil
 import socket
 
@@ -11,7 +12,7 @@ from images import make_learnable_folder
 from safetensors.torch import save_file
 from trained import interrupt, train_small
 
-from models import build_backbone, fetching
+from models import build_backbone, fetching, timm_networks
 
 CLASSES = ("A/a", "A/b", "B/c")
 FLAGS = ("--method", "DR", "--dim", "4", "--lr", "0.01", "--epochs", "2", "--use_val")
@@ -73,31 +74,58 @@ def test_a_run_goes_on_without_the_run_that_it_started_from(images, tmp_path, mo
     assert (run.folder / table).read_bytes() == (whole.folder / table).read_bytes()
 
 
-def test_a_run_goes_on_where_no_cache_has_its_pretrained_weights(
-    images, tmp_path, monkeypatch, capsys
+NETWORK = "test_resnet"  # a small one of timm, for tests
+
+
+def in_the_hubs_cache(hub):
+    """Puts the network into it; returns the name of the network."""
+    repository = hub / f"models--timm--{NETWORK}.r160_in1k"
+    (repository / "snapshots" / "0123").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123")
+    save_network(repository / "snapshots" / "0123")
+    return f"{NETWORK}.r160_in1k"
+
+
+def in_a_folder(folder):
+    """Saves the network as timm does; returns the name of the network."""
+    folder.mkdir()
+    about = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.3], "input_size": [3, 64, 64]}
+    content = {"architecture": NETWORK, "pretrained_cfg": about}
+    (folder / "config.json").write_text(json.dumps(content))
+    save_network(folder)
+    return str(folder)
+
+
+def save_network(folder):
+    torch.manual_seed(0)
+    state = timm.create_model(NETWORK, pretrained=False).state_dict()
+    save_file(state, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("prepare", [in_the_hubs_cache, in_a_folder])
+def test_a_run_goes_on_where_its_pretrained_network_is_not_at_hand(
+    images, tmp_path, monkeypatch, capsys, prepare
 ):
     def refuse(*_, **__):
         raise socket.gaierror(-2, "Name or service not known")
 
+    place = tmp_path / "network"
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(fetching, "getproxies", dict)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    repository = tmp_path / "hub" / "models--timm--resnet10t.c3_in1k"
-    (repository / "snapshots" / "0123").mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0123")
-    state = timm.create_model("resnet10t.c3_in1k", pretrained=False).state_dict()
-    save_file(state, repository / "snapshots" / "0123" / "model.safetensors")
-    flags = (*FLAGS, "--backbone", "resnet10t.c3_in1k", "--resize", "32")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place))
+    monkeypatch.setattr(timm_networks, "_RECALLED", {})
+    flags = (*FLAGS, "--backbone", prepare(place), "--resize", "32")
     status, whole = train_small(images, tmp_path / "whole", *flags)
     assert status == 0
     interrupt(monkeypatch, images, tmp_path / "parts", *flags)
     interrupt(monkeypatch, images, tmp_path / "early", *flags, after=0)
-    shutil.rmtree(tmp_path / "hub")
+    shutil.rmtree(place)
+    timm_networks._find.cache_clear()
     assert train_small(images, tmp_path / "early", *flags, "--resume")[0] == 2
     said = capsys.readouterr().err
-    assert "interrupted before its first epoch was kept" in said and "--weights FILE" in said
+    assert "interrupted before its first epoch was kept" in said and " be had" in said
     status, run = train_small(images, tmp_path / "parts", *flags, "--resume")
     assert status == 0
     check_equal(run, whole)

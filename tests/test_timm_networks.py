@@ -16,7 +16,16 @@ from trained import train_small
 import evaluate
 import train
 from evaluation.model import load_model
-from models import BACKBONES, Classifier, HeadOptions, build_backbone, build_head, freeze, parts
+from models import (
+    BACKBONES,
+    Classifier,
+    HeadOptions,
+    build_backbone,
+    build_head,
+    freeze,
+    parts,
+    timm_networks,
+)
 from models.backbones import _list
 from models.syncnorm import SyncBatchNormAct, _synchronised
 from options import command_line
@@ -151,7 +160,7 @@ def test_a_folder_of_timm_is_a_backbone_with_its_own_settings_and_normalisation(
     again.load_state_dict(backbone.state_dict())  # normalisation, too
     assert_close(again(images), backbone(images))
     (tmp_path / "config.json").write_text("{}")
-    BACKBONES._others.cache_clear()
+    timm_networks._find.cache_clear()
     assert "not the config.json of a network of timm" in refusal(str(tmp_path))
 
 
