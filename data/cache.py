@@ -13,10 +13,10 @@ import numpy as np
 
 from data.blocks import cores
 from data.cache_places import FOLDER, files_digest, key_in, user_folder, writable
-from data.cache_writer import checksums, fill, left_out, read_or_reason, refusal
+from data.cache_writer import checksums, fill, read_or_reason
 from data.conversion import Box
-from data.decoding import PASSING
 from data.reading import Reading
+from data.refusals import PASSING, left_out, refusal
 from data.unfinished_cache import ROWS, STATE, begin, is_begun, sweep, temporary_for
 from files import system
 from files.fingerprints import FIRST, HASHES, pixels_fingerprint

@@ -19,16 +19,15 @@ from PIL import Image
 
 from data.blocks import blocks
 from data.conversion import Box, Decoded
-from data.decoding import read_image, reason
+from data.decoding import read_image
 from data.progress import progress
 from data.reading import Reading
+from data.refusals import reason
 from data.unfinished_cache import PIXELS, Unfinished
 from files.fingerprints import NEWEST
 from files.system import sync_folder
-from files.text import counted
 from files.writing import Together, open_to_update
 
-SHOWN = 20
 WAITING = 2**28  # bytes of pixels that wait to be written
 BLOCK, AHEAD = 16, 3  # images that are written together; how many times as many are read before
 SYNCED = 2**23  # bytes that are put on the disk together, while threads decode the next images
@@ -53,7 +52,7 @@ def fill(
         grey_range: With which they are read, for the notes.
 
     Returns: Path and reason of each file that could not be read; it has no row. A reason that may
-        pass, such as a missing permission, begins with `decoding.PASSING`.
+        pass, such as a missing permission, begins with `refusals.PASSING`.
     Raises:
         ValueError: If two images differ in shape.
         OSError: If there is no space left; checked as soon as the size of a row is known.
@@ -166,28 +165,6 @@ def checksums(content: Mapping, folder: Path) -> dict[str, str]:
         "content.json": hashlib.sha256(text.encode("ascii")).hexdigest(),
         "images.npz": hashlib.sha256((folder / "images.npz").read_bytes()).hexdigest(),
     }
-
-
-def refusal(bad: Sequence[Sequence[str]]) -> str:
-    """The message that lists files which cannot be read, and the ways out."""
-    lines = [f"  {file}: {why}" for file, why in bad[:SHOWN]]
-    more = [f"  and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
-    head = (
-        f"{counted(len(bad), 'image')} cannot be read; remove or repair, or leave out with"
-        " --skip_bad_images:"
-    )
-    # Pillow's words for JPEG, PNG and others
-    early = any("truncated" in why for _, why in bad)
-    end = ["  --truncated_images use reads JPEG files that end early as far as they go"]
-    return "\n".join([head, *lines, *more, *(end if early else [])])
-
-
-def left_out(bad: Sequence[Sequence[str]]) -> list[str]:
-    """A note on the files that could not be read and were left out, all by name."""
-    if not bad:
-        return []
-    number = counted(len(bad), "image was", "images were")
-    return [f"{number} left out as not readable: {', '.join(file for file, _ in bad)}"]
 
 
 def _in_order(

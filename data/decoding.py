@@ -1,7 +1,6 @@
-"""Reads one image file into 8-bit pixels, or says why it cannot."""
+"""Reads one image file into 8-bit pixels."""
 
 import contextlib
-import errno
 import io
 import itertools
 import math
@@ -31,15 +30,16 @@ from data.conversion import (
 )
 from data.jpeg import decode_jpeg, plain_jpeg
 from data.reading import Reading
+from data.refusals import OF_THE_FILE, too_large, what_it_is
 from data.tiff import (
     ORIENTATION,
+    TIFF_MAGIC,
     Tiff,
     check,
     count_pages,
     pillow_is_right,
     read_tags,
     read_values,
-    unread,
 )
 from data.without_metadata import bare_copies, ended_jpeg
 
@@ -53,34 +53,13 @@ except ImportError:  # before Pillow 11.3
 # what else Pillow opens is not all images: of EPS, whatever its suffix, it has Ghostscript run the
 # program in it
 IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", *(["AVIF"] if AVIF else []))
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 
 PIXELS_AT_ONCE = 2**28  # decoded by all threads together, of 4 bytes each; more of a single image
 DRAFT_FROM = 2**26  # pixels from which on a JPEG file is decoded at a fraction of its size, which
 DRAFT = 4  # is this many times the size that is wanted, or larger
 
-PASSING = "for now: "
-# errors of reading that the file itself causes: those of Pillow have no number, and a damaged file
-# may name a place in it that there cannot be
-_OF_THE_FILE = (None, errno.EINVAL, errno.EOVERFLOW)
 # what damaged bytes make Pillow raise when it opens a file; no error of the disk
 _DAMAGE = (UnidentifiedImageError, ValueError, TypeError, LookupError, SyntaxError, struct.error)
-# how files begin that are often named like images -> what they are, and the way out
-_CONVERT = "convert it to PNG, JPEG or TIFF"
-_NOT_READ = (
-    (4, (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypheim", b"ftypmsf1"), f"HEIC; {_CONVERT}"),
-    (4, (b"ftypavif", b"ftypavis"), f"AVIF, which Pillow reads from 11.3 on; {_CONVERT}"),
-    (0, (b"\xff\x0a", b"\0\0\0\x0cJXL "), f"JPEG XL; {_CONVERT}"),
-    (0, (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"), f"JPEG 2000; {_CONVERT}"),
-    (0, (b"8BPS",), f"Photoshop; {_CONVERT}"),
-    (0, (b"%PDF",), "PDF, not an image"),
-    (0, (b"PK\x03\x04",), "a ZIP archive; unpack it"),
-    (0, (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML"), "a web page, not an image"),
-    (0, (b"<?xml", b"<Error"), "XML, as a server sends where it has no file; fetch it again"),
-    (0, (b"<svg",), f"SVG; {_CONVERT}"),
-    (0, (b"version https://git-lfs",), "a pointer of Git LFS; fetch the files with git lfs pull"),
-    (0, (b"/annex/objects",), "a pointer of git-annex; fetch the files with git annex get"),
-)
 
 
 class _Budget:
@@ -118,18 +97,6 @@ with contextlib.suppress(AttributeError, ValueError):
     Image.core.set_block_size(2**26)
 
 
-def reason(error: ValueError) -> str:
-    """Why an image cannot be read: the message, or what the system said, with PASSING before it,
-    where that says nothing of the file itself and may be otherwise the next time.
-    """
-    cause = error.__cause__
-    if isinstance(cause, MemoryError):
-        return f"{PASSING}there was not enough memory"
-    if isinstance(cause, OSError) and cause.errno not in _OF_THE_FILE:
-        return f"{PASSING}{cause.strerror or cause}"
-    return str(error)
-
-
 def read_image(path: File, reading: Reading, box: Box | None = None) -> Decoded:
     """Reads an image completely and converts it to 8-bit colour or grey.
 
@@ -159,7 +126,7 @@ def read_image(path: File, reading: Reading, box: Box | None = None) -> Decoded:
         except (Image.DecompressionBombError, MemoryError, Refused):
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno not in _OF_THE_FILE:
+            if isinstance(error, OSError) and error.errno not in OF_THE_FILE:
                 raise
             return _read_otherwise(path, reading, box, error)
     except UnidentifiedImageError:
@@ -356,27 +323,6 @@ def orientation(image: Image.Image) -> int:
     except Exception:
         # damaged metadata can raise almost anything, and viewers show the image all the same
         return 1
-
-
-def too_large(error: Image.DecompressionBombError) -> str:
-    """Why an image beyond Pillow's limit is not read, and the way out."""
-    return f"too large: {str(error).partition(',')[0]}; scale it down or cut it into parts"
-
-
-def what_it_is(path: File) -> str:
-    """Why a file is not read that Pillow does not know, and the way out, judged by its first
-    bytes.
-    """
-    with contextlib.suppress(OSError), opened(path) as file:
-        head = file.read(64)
-        if head[:4] in TIFF_MAGIC:
-            with contextlib.suppress(ValueError):
-                return unread(read_tags(file))
-        text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-        for place, starts, name in _NOT_READ:
-            if head[place:].startswith(starts) or text[place:].startswith(starts):
-                return f"this is not an image that Pillow can read, but {name}"
-    return "this is not an image that Pillow can read"
 
 
 def _frames(image: Image.Image) -> int:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from data.cache_places import FOLDER, files_digest, key_in
-from data.decoding import PASSING, Head, read_head, reason
+from data.decoding import Head, read_head
 from data.progress import progress
+from data.refusals import PASSING, reason
 from files.fingerprints import file_fingerprint
 from files.writing import whole_file
 

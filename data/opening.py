@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from data.cache import ImageCache, build_cache
-from data.cache_writer import left_out, refusal
 from data.conversion import Box
 from data.decoding import read_image
 from data.headers import read_headers
@@ -20,6 +19,7 @@ from data.image_notes import ImageNotes
 from data.options import usual
 from data.reading import DEFAULTS as READING
 from data.reading import Reading
+from data.refusals import left_out, refusal
 from data.stream import Stream, Upscaled, check_one_size
 from files.fingerprints import FILES
 from files.text import counted, printable

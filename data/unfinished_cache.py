@@ -22,8 +22,8 @@ import PIL
 import xxhash
 
 from data.conversion import Decoded
-from data.decoding import PASSING
 from data.image_notes import ImageNotes
+from data.refusals import PASSING
 from files.fingerprints import NEWEST
 from files.system import sync_folder
 from files.writing import Together, open_to_update, write_whole

@@ -21,8 +21,9 @@ from recorded import run_main, write_run
 import predict
 import train
 from data.cache import build_cache
-from data.decoding import read_image, reason
+from data.decoding import read_image
 from data.reading import Reading
+from data.refusals import reason
 from evaluation.model import load_model
 from evaluation.recorded import read_source
 from files.pickles import SEAL, dump_arrays, load_arrays

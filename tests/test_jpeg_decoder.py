@@ -18,6 +18,7 @@ from data.cache import build_cache
 from data.decoding import read_image
 from data.jpeg import plain_jpeg
 from data.reading import DECODERS, Reading
+from data.refusals import reason
 from data.stream import Stream
 from data.unlabelled import ModelInput, read_batches
 from files.fingerprints import pixels_fingerprint
@@ -299,7 +300,7 @@ def test_memory_that_does_not_suffice_is_no_damage(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "decode_jpeg", fail)
     with pytest.raises(ValueError) as error:
         read(path)
-    assert decoding.reason(error.value) == "for now: there was not enough memory"
+    assert reason(error.value) == "for now: there was not enough memory"
 
 
 def test_the_decoder_is_recorded_where_it_is_not_that_of_earlier_runs():
