@@ -133,6 +133,9 @@ def parse_parents(table: Table, node: int, above: int, name: int) -> Draft:
     synonyms = _place_synonyms(table, node, parent)
     named_in = {up: lines[child] for child, up in reversed(parent.items())}
     unknown = [up for up in dict.fromkeys(parent.values()) if up and up not in parent]
+    if node != name and len(unknown) == 1 and all(parent.values()):  # 0 or -1: no parent
+        parent = {child: "" if up in unknown else up for child, up in parent.items()}
+        unknown = []
     for up in unknown:
         parent[up], shown[up], lines[up] = "", up, named_in[up]
     taken, twice = {}, []

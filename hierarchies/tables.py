@@ -477,7 +477,7 @@ def _needs_label(
 
 
 def _leveled(table: Table, levels: list[int], named: int | None) -> Draft:
-    """A table whose columns are levels from left to right."""
+    """A table whose columns are levels from left to right, or in the order of their numbers."""
     if not levels:
         raise table.fault(
             1,
@@ -486,6 +486,9 @@ def _leveled(table: Table, levels: list[int], named: int | None) -> Draft:
             " top down, such as family, genus, species; a column 'class' at either end holds the"
             " names to show",
         )
+    numbers = [re.fullmatch(r"(\D*)(\d+)", table.header[at]) for at in levels]
+    if all(numbers) and len({found[1] for found in numbers}) == 1:  # level1, level2, ...
+        levels = [at for _, at in sorted(zip((int(found[2]) for found in numbers), levels))]
     if len(levels) == 1:
         title = table.header[levels[0]]
         cells = [title, *table.column(levels[0])]

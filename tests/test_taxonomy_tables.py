@@ -198,6 +198,22 @@ def test_parents_in_all_dresses(tree_of, text, name):
     assert tree_of(text, name).hierarchy.class_paths == SMALL
 
 
+@pytest.mark.parametrize("none", ["-1", "0", "NA"])
+def test_an_id_that_only_says_that_there_is_no_parent_is_no_level(tree_of, none):
+    rows = (
+        f"id,parent,name\n1,{none},life\n2,1,Copepoda\n3,2,Calanus f\n4,2,Oithona s\n5,1,Tripos\n"
+    )
+    tree, notes = tree_of(rows)
+    assert tree.class_paths == SMALL and tree.names[0] == "life" and len(notes) == 1
+
+
+def test_numbered_levels_are_in_the_order_of_their_numbers(tree_of):
+    tree = tree_of("Level_10,Level_2,Level_1\nx,a,A\ny,a,A\nz,b,B\n").hierarchy
+    assert tree.class_paths == (("A", "a", "x"), ("A", "a", "y"), ("B", "b", "z"))
+    tree = tree_of("a,b2,c1\nx,p,1\nx,q,2\ny,r,3\n").hierarchy
+    assert tree.class_paths[0] == ("x", "p", "1")
+
+
 @pytest.mark.parametrize("accepted", ["3", "3.0"])
 def test_a_synonym_without_a_parent_is_beside_the_accepted_name(tree_of, accepted):
     text = PARENTS.replace("taxonRank", "acceptedNameUsageID").replace(",class", ",2")
