@@ -5,6 +5,7 @@ where not.
 import contextlib
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,8 @@ LOOKED_AT = 20  # streamed images of 16 bits that are decoded to see how bright 
 # of what `open_images` takes; what a cache is made by comes first
 CACHED = usual(*READING, "cache_dir", "skip_bad_images")
 DEFAULTS = {**CACHED, **usual("upscale", "stream")}
+# what Roboflow writes before the suffix of each file that it makes of an image
+_CODE = re.compile(r"\.rf\.[0-9A-Za-z]{16,}$")
 
 
 class Images(NamedTuple):
@@ -237,6 +240,25 @@ def copy_notes(
             f" such as {_named(files, other, copies[0])}"
         )
     return [text]
+
+
+def twin_notes(files: Sequence[str], parts: Sequence[np.ndarray]) -> list[str]:
+    """A note on test images that are perhaps another file of a training image: of its name, but
+    for the suffix or the code that Roboflow gives each of its augmented copies.
+    """
+    train, _, test = parts
+    names = [_CODE.sub("", os.path.splitext(file)[0]) for file in files]
+    trained = {names[i]: i for i in reversed(train.tolist())}
+    twins = [i for i in test.tolist() if names[i] in trained]
+    if not twins:
+        return []
+    have = counted(len(twins), "test image has", "test images have")
+    shown = _named(files, twins[0], trained[names[twins[0]]])
+    return [
+        f"{have} the name of a training image but for the ending, such as {shown}: if both are of"
+        " one picture, measures are too good; keep one file of each, or name what belongs together"
+        " in a table (--group_column)"
+    ]
 
 
 def _named(files: Sequence[str], one: int, other: int) -> str:

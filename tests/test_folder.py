@@ -13,7 +13,7 @@ from PIL import Image
 
 import data
 from data import cache_writer, folder, plankton
-from data.opening import copy_notes
+from data.opening import copy_notes, twin_notes
 from registry import possible
 
 COUNTS = {
@@ -232,6 +232,27 @@ def test_a_copy_in_the_test_split_is_named_with_the_training_image():
         "1 image is a copy of another image; 1 test image is also in the training split, such as"
         " 'd', as 'b' (so)"
     )
+
+
+@pytest.mark.parametrize(
+    "tested, trained",
+    [
+        ("a/1.jpg", "a/1.tif"),
+        ("a/1_jpg.rf.9e1f0c4b2a6d8e7f.jpg", "a/1_jpg.rf.0123456789abcdef.jpg"),
+        ("a/1.jpg", None),
+        ("b/1.jpg", None),
+        ("a/1.0.jpg", None),
+    ],
+)
+def test_another_file_of_a_training_picture_in_the_test_split_is_noted(tested, trained):
+    files = [trained or "a/2.tif", "a/1.2.jpg", tested]
+    notes = twin_notes(files, (np.array([0, 1]), np.array([], int), np.array([2])))
+    assert len(notes) == (trained is not None)
+    if trained is not None:
+        said = (
+            f"1 test image has the name of a training image but for the ending, such as {tested!r}"
+        )
+        assert notes[0].startswith(f"{said}, as {trained!r}: ")
 
 
 def test_living_classes_go_by_the_topmost_folder(root):
