@@ -20,6 +20,7 @@ from hierarchies import (
     doubtful_names,
     pruned_note,
     read_tree,
+    relates_none,
     scan_folders,
 )
 from hierarchies.folders import advice, repeated_folders, split_folders
@@ -75,6 +76,13 @@ def class_tree(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarra
         notes = doubtful_names(tree.hierarchy)
         if options["table"] is None and options["label_map"] is None:
             notes += _common_folder(tree.hierarchy)
+        if relates_none(tree.hierarchy):
+            path = printable(format_path(tree.hierarchy.class_paths[0]))
+            notes.append(
+                f"no two classes share a superclass, such as {path!r}: losses and measures of the"
+                " tree are those of a flat list. Is the order of the levels right, and is none an"
+                " id, or the same for all?"
+            )
         return tree.hierarchy, tree.labels, tuple(notes)
     source = os.fspath(file)
     hierarchy, notes = read_tree(file, **how)

@@ -15,6 +15,7 @@ from hierarchies.readers import (
     read_edges,
     read_hierarchy,
     read_tree,
+    relates_none,
 )
 from hierarchies.tree import Hierarchy
 from hierarchies.weights import WEIGHTINGS, node_weights
@@ -35,6 +36,7 @@ __all__ = [
     "read_edges",
     "read_hierarchy",
     "read_tree",
+    "relates_none",
     "doubtful_names",
     "scan_folders",
     "to_newick",

@@ -129,14 +129,13 @@ def check_shared(hierarchy: Hierarchy, source: str) -> tuple[str, ...]:
     Raises: ValueError: If there are superclasses, but none has two classes: then all classes are
     equally far from each other, and every loss and measure of the tree is one of a flat list.
     """
-    inner = (hierarchy.n_children > 0) & (hierarchy.depth > 0)
-    if hierarchy.num_classes < 3 or (hierarchy.n_leaves[inner] > 1).any():
-        return ()  # of two classes no tree says more than that they differ
-    if not inner.any():
+    if hierarchy.max_depth == 1 and hierarchy.num_classes > 2:
         return (
             f"{source}: all classes are directly below the root, so the tree says nothing about"
             " which are alike",
         )
+    if not relates_none(hierarchy):
+        return ()
     path = hierarchy.class_paths[0]
     shown = path if len(path) <= 10 else (*path[:8], "...", path[-1])
     raise ValueError(
@@ -146,6 +145,15 @@ def check_shared(hierarchy: Hierarchy, source: str) -> tuple[str, ...]:
         " merged with the one above? --levels COLUMN ... names the columns of a table from the top"
         " down; or leave --hierarchy out"
     )
+
+
+def relates_none(hierarchy: Hierarchy) -> bool:
+    """Whether there are superclasses, but none has two classes. Of two classes no tree says more
+    than that they differ.
+    """
+    inner = (hierarchy.n_children > 0) & (hierarchy.depth > 0)
+    shared = (hierarchy.n_leaves[inner] > 1).any()
+    return bool(hierarchy.num_classes > 2 and inner.any() and not shared)
 
 
 def check_same_classes(

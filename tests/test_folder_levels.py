@@ -351,3 +351,14 @@ def test_a_split_without_test_images_says_what_to_call_them(tmp_path):
     root = make_folder(tmp_path / "all", {"train/a": 6, "train/b": 6, "val/a": 3, "val/b": 3})
     with pytest.raises(ValueError, match="has no test image.*; if val is what to test on, call it"):
         load(root, split="given")
+
+
+def test_folders_that_relate_no_two_classes_are_noted(tmp_path):
+    for name, folders, noted in (
+        ("alone", ("a/images", "b/images", "c/images"), True),
+        ("flat", ("a", "b", "c"), False),
+        ("shared", ("A/a", "A/b", "B/c"), False),
+        ("two", ("A/a", "B/b"), False),  # no tree says more of two
+    ):
+        notes = load(make_folder(tmp_path / name, dict.fromkeys(folders, 6))).notes
+        assert any("no two classes share a superclass" in note for note in notes) == noted
