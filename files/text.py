@@ -77,12 +77,13 @@ def composed(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """The text as it compares with others where capitals, blanks and '_', the way in which an
-    accent or a whole number is stored, and what cannot be seen make no difference: 7 and 7.0 are
-    one.
+    """The text as it compares with others where capitals, blanks and '_', points behind words, the
+    way in which an accent or a whole number is stored, and what cannot be seen make no difference:
+    7 and 7.0 are one, as are sp and sp.
     """
     text = unicodedata.normalize("NFKC", _seen(text)).casefold()
-    return re.sub(r"^(\d+)\.0+$", r"\1", " ".join(text.replace("_", " ").split()))
+    text = re.sub(r"(?<=\w)\.(?= |$)", "", " ".join(text.replace("_", " ").split()))
+    return re.sub(r"^(\d+)\.0+$", r"\1", text)
 
 
 def told_apart(names: Sequence[str]) -> list[str]:

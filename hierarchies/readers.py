@@ -29,6 +29,9 @@ TREE_FORMATS: dict[str, Callable[[str, str], Draft]] = {
     "newick": parse_newick,
     "nexus": parse_nexus,
 }
+# names as spreadsheets show what they take for a date or a number
+_MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_CHANGED = re.compile(rf"\d{{1,2}}-({_MONTHS})|({_MONTHS})-\d\d|\d(\.\d+)?E\+\d\d")
 SUFFIXES = {
     ".paths": "paths",
     ".csv": "table",
@@ -268,10 +271,20 @@ def _has_titles(text: str) -> bool:
 
 def doubtful_names(hierarchy: Hierarchy) -> list[str]:
     """Notes on different nodes that are perhaps meant to be one: those of one name below several
-    parents, as nodes are identified by their paths, and those below one parent whose names differ
-    in capitals, blanks, '_' or the way in which an accent is stored, or are the same whole number.
+    parents, as nodes are identified by their paths, and those below one parent whose names are the
+    same by `files.text.folded`; and on names that a spreadsheet may have changed.
     """
-    return _repeated_names(hierarchy) + _similar_names(hierarchy)
+    return _repeated_names(hierarchy) + _similar_names(hierarchy) + _changed_names(hierarchy)
+
+
+def _changed_names(hierarchy: Hierarchy) -> list[str]:
+    found = [key for key in dict.fromkeys(hierarchy.keys[1:]) if _CHANGED.fullmatch(key)]
+    if not found:
+        return []
+    return [
+        f"{some_of(found, 5, repr)} may be what a spreadsheet made of another name (5-1 becomes"
+        " 5-Jan, 12E5 becomes 1.2E+06): if so, format its column as text before typing or importing"
+    ]
 
 
 def _similar_names(hierarchy: Hierarchy) -> list[str]:

@@ -272,6 +272,8 @@ def test_control_characters_in_names_are_exact_in_the_tree_and_harmless_in_notes
         (("Calanus sp", "Calanus\u00a0sp"), "'Calanus sp' and 'Calanus\\xa0sp'"),
         (("mér", "me\u0301r"), "'m\\xe9r' and 'me\\u0301r'"),
         (("1", "1.0"), "'1' and '1.0'"),
+        (("Calanus sp.", "Calanus sp"), "'Calanus sp.' and 'Calanus sp'"),
+        (("A cf. b", "A cf b"), "'A cf. b' and 'A cf b'"),
         (("Calanus", "Cal\u200banus"), "'Calanus' and 'Cal\\u200banus'"),
         (("Calanus", "C\u0430lanus"), "'Calanus' and 'C\\u0430lanus'"),  # a letter of Cyrillic
     ],
@@ -279,6 +281,12 @@ def test_control_characters_in_names_are_exact_in_the_tree_and_harmless_in_notes
 def test_names_that_are_perhaps_one_are_noted(names, shown):
     (note,) = doubtful_names(Hierarchy.from_paths([*[(name,) for name in names], ("other",)]))
     assert note.startswith("1 name is written in several ways") and shown in note
+
+
+def test_names_that_a_spreadsheet_has_changed_are_noted():
+    names = ["5-Jan", "Mar-01", "1.2E+06", "Mar", "5-1", "12E5", "May-fly", "1-Maria"]
+    (note,) = doubtful_names(Hierarchy.from_paths([(name,) for name in names]))
+    assert note.startswith("'5-Jan', 'Mar-01', '1.2E+06' may be what a spreadsheet made of another")
 
 
 def test_names_that_differ_are_not_doubted():
