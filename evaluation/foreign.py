@@ -22,7 +22,7 @@ from evaluation.from_elsewhere import (
     read_table,
     real_numbers,
 )
-from files.text import printable
+from files.text import composed, printable
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path, parse_path
 from metrics import suite
@@ -98,7 +98,9 @@ def read_predictions(
         raise ValueError(f"{flag} {file} holds scores of no image")
     if files is None:
         files = np.array([f"image {row}" for row in range(len(scores))])
-    elif len(np.unique(files)) < len(files):
+    elif files.dtype.kind == "S":
+        files = np.char.decode(files, "utf-8", "backslashreplace")
+    if len(np.unique(files)) < len(files):
         raise ValueError(f"{file}: images are named twice, such as {_twice(files)}")
     if truths is None:
         truths, found = _read_labels(labels, files, file, split)
@@ -133,7 +135,8 @@ def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, 
     Probabilities are values in [0, 1] whose rows all sum to 1.
 
     Raises: ValueError: If a value is NaN or inf, no class of an image has a score, or the values
-    may be either: also percentages, votes and their like, whose rows all have another sum.
+    may be either: also percentages, votes and their like, whose rows all have another sum, and
+    logarithms to another base.
     """
     values = np.asarray(values, np.float64)
     if np.isnan(values).any() or (values == np.inf).any():
@@ -160,6 +163,12 @@ def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, 
             f"{file}: no value is negative, and those of each image sum to some {sums.mean():.4g},"
             " as percentages or votes do, whose softmax means nothing: divide each row by its sum"
         )
+    for base in (2, 10):
+        if (values <= 0).all() and np.abs((float(base) ** values).sum(axis=1) - 1).max() < ROUNDING:
+            raise ValueError(
+                f"{file}: the values are logarithms to base {base} of probabilities: give the"
+                f" probabilities, or multiply by {np.log(base):.4f} for natural logarithms"
+            )
     note = "the values are taken for scores, whose softmax gives probabilities"
     return values.astype(np.float32), [note]
 
@@ -320,23 +329,27 @@ def _read_labels(
     if column is None:
         raise ValueError(f"{flag} {path}: none of its columns is called {', '.join(LABEL_COLUMNS)}")
     if of_files is None:
-        return as_labels(table[column]), []
-    named = table.assign(name=table[of_files].astype(str)).groupby("name", sort=False)[column]
+        note = f"{flag} {path} names no files: its rows are taken in the order of --{split}scores"
+        return as_labels(table[column]), [note]
+    names = table[of_files].astype(str).map(composed)
+    named = table.assign(name=names).groupby("name", sort=False)[column]
     several = named.nunique()
     if (several > 1).any():
         raise ValueError(
             f"{flag} {path}: {printable(str(several.idxmax()))!r} has several labels there"
         )
     by_file = named.first()
-    missing = [name for name in files if name not in by_file.index]
+    wanted = [composed(str(name)) for name in files]
+    missing = [name for name in wanted if name not in by_file.index]
     if missing:
         raise ValueError(
             f"{flag} {path}: {len(missing)} of the {len(files)} images have no label there, such"
-            f" as {printable(str(missing[0]))!r}"
+            f" as {printable(missing[0])!r}; it calls its first image"
+            f" {printable(by_file.index[0])!r}"
         )
     others = len(by_file) - len(files)
     note = f"{others} of the {len(by_file)} images of {flag} have no scores: they are not measured"
-    return as_labels(by_file.loc[files]), [note] if others else []
+    return as_labels(by_file.loc[wanted]), [note] if others else []
 
 
 def _of_labels(titles: Sequence[str]) -> tuple[str | None, str | None]:

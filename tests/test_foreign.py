@@ -3,6 +3,7 @@
 import fnmatch
 import os
 import re
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -138,10 +139,14 @@ def test_scores_are_told_from_probabilities():
     assert "probabilities" in note
     found, (note,) = as_scores([[2.0, -np.inf]])
     assert found.tolist() == [[2.0, -np.inf]] and "taken for scores" in note
+    found, _ = as_scores(np.log([[0.25, 0.75], [0.9, 0.1]]))
+    np.testing.assert_allclose(np.exp(found), [[0.25, 0.75], [0.9, 0.1]], rtol=1e-6)
     for wrong, words in (
         ([[0.9, 0.8]], "sum to 1.7.*sigmoid"),
         ([[1.0, np.nan]], "image 1 hold NaN"),
         ([[3.0, 1.0], [-np.inf, -np.inf]], "image 2 has a score for no class"),
+        (np.log10([[0.25, 0.75], [0.9, 0.1]]), "base 10 of probabilities.* multiply by 2.3026"),
+        (np.log2([[0.25, 0.75], [0.5, 0.5]]), "base 2 of probabilities"),
     ):
         with pytest.raises(ValueError, match=words):
             as_scores(wrong)
@@ -185,8 +190,29 @@ def test_labels_come_from_a_file_in_any_order(tmp_path, tree_file):
     np.testing.assert_array_equal(found.labels, arrays["labels"])
     assert found.files.tolist() == arrays["files"].tolist()
     table[["file", "label"]].iloc[1:].to_csv(labels, index=False)
-    with pytest.raises(ValueError, match="1 of the 5 images have no label there, such as '0.jpg'"):
+    with pytest.raises(ValueError, match="no label there, such as '0.jpg'; .* image '1.jpg'"):
         read_predictions(file, TREE, "tree", str(labels))
+    table[["label"]].to_csv(labels, index=False)
+    assert any(
+        "names no files" in note for note in read_predictions(file, TREE, "tree", str(labels)).notes
+    )
+    for form, target in (("NFC", file), ("NFD", labels)):
+        names = table.assign(
+            file=[unicodedata.normalize(form, f"é{name}") for name in table["file"]]
+        )
+        columns = ["file", "label"] if target == labels else [*table.columns.drop("label")]
+        names[columns].to_csv(target, index=False)
+    found = read_predictions(file, TREE, "tree", str(labels))
+    np.testing.assert_array_equal(found.labels, arrays["labels"])
+    archive = tmp_path / "net.npz"
+    encoded = np.array([f"é{name}".encode() for name in table["file"]])
+    np.savez(archive, scores=arrays["scores"], files=encoded)
+    found = read_predictions(archive, TREE, "tree", str(labels))
+    np.testing.assert_array_equal(found.labels, arrays["labels"])
+    assert found.files[0] == f"é{table['file'][0]}"
+    np.savez(archive, scores=arrays["scores"], files=np.arange(5))  # numbers are no names
+    with pytest.raises(ValueError, match="5 of the 5 images have no label there, such as '0'"):
+        read_predictions(archive, TREE, "tree", str(labels))
     with pytest.raises(ValueError, match="holds no labels: name a column or a file with --labels"):
         read_predictions(file, TREE, "tree")
     with pytest.raises(ValueError, match="neither a column of .* nor a file"):
