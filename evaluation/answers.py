@@ -1,8 +1,7 @@
 """What is answered for the scores of new images, in tables, and how often that is right."""
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import pandas as pd
 
 from evaluation import batch_check
 from evaluation.decision import Decision
-from files.text import composed
+from files.text import composed, folded
 from hierarchies import Hierarchy
 from hierarchies.naming import taxon_paths
 from hierarchies.tree import parse_path
@@ -189,28 +188,49 @@ class Counts:
         self.right += int(correct.sum())
 
 
+def _by_ends(
+    folders: Mapping[str, Sequence[str]],
+    paths: Sequence[tuple[str, ...]],
+    spelt: Callable[[str], str],
+) -> dict[str, int]:
+    """The class whose path is the end of each folder's, the longest; -1 for none, or several.
+
+    Args:
+        folders: Their whole paths.
+        paths: Of the classes.
+        spelt: How names are written to compare them.
+    """
+    known: dict[tuple[str, ...], int] = {}
+    for c, path in enumerate(paths):
+        path = tuple(map(spelt, path))
+        known[path] = -1 if path in known else c
+    depth = max(map(len, known))
+    found = {}
+    for folder, parts in folders.items():
+        parts = tuple(map(spelt, parts[-depth:]))
+        tails = (parts[-length:] for length in range(depth, 0, -1))
+        found[folder] = next((known[tail] for tail in tails if tail in known), -1)
+    return found
+
+
 def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
     """The class of each file by the folder it is in, (S,) int64; -1 where that is none of the run's
     classes.
 
     The folder's path must end in the class's path (the longest counts). Where no file has such a
-    folder, its name must be the last key of a class, and of one class only.
+    folder, its name must be the last key of a class, and of one class only. What fits none so is
+    compared by `files.text.folded`, as training does with folders and a tree.
     """
     paths = run.hierarchy.class_paths
     if run.options.get("collapse"):
         paths = [parse_path("/".join(path)) for path in paths]
-    paths = [tuple(map(composed, path)) for path in paths]
-    known = {path[:-1] if path[-1] == "." else path: c for c, path in enumerate(paths)}
-    folders = [composed(os.path.dirname(file)) for file in files]
-    depth, found = max(map(len, known)), {}
-    for folder in set(folders):
-        parts = Path(os.path.abspath(folder)).parts
-        tails = (parts[-length:] for length in range(depth, 0, -1))
-        found[folder] = next((known[tail] for tail in tails if tail in known), -1)
-    if all(c < 0 for c in found.values()):
-        count = Counter(path[-1] for path in known)
-        single = {path[-1]: c for path, c in known.items() if count[path[-1]] == 1}
-        found = {
-            folder: single.get(os.path.basename(os.path.abspath(folder)), -1) for folder in found
-        }
+    paths = [path[:-1] if path[-1] == "." else path for path in paths]
+    folders = [os.path.dirname(file) for file in files]
+    whole = {folder: Path(os.path.abspath(folder)).parts for folder in set(folders)}
+    found, in_tree = dict.fromkeys(whole, -1), False
+    for spelt in (composed, folded):
+        lost = {folder: parts for folder, parts in whole.items() if found[folder] < 0}
+        by_path = _by_ends(lost, paths, spelt)
+        in_tree = in_tree or any(c >= 0 for c in by_path.values())
+        found |= by_path if in_tree else _by_ends(lost, [path[-1:] for path in paths], spelt)
     return np.array([found[folder] for folder in folders], np.int64)

@@ -392,7 +392,7 @@ def test_true_classes_are_read_from_the_folders(runs, call):
 
 
 def test_images_in_folders_that_are_no_classes_are_counted_and_named(runs, call, tmp_path):
-    for folder in ("Animals/Worms", "Animals/worms", "Plants/2"):
+    for folder in ("Animals/Worms", "Animals/Wurms", "Plants/2"):
         (tmp_path / "new" / folder).mkdir(parents=True)
         draw(tmp_path / "new" / folder / "1.png", (16, 16), "RGB")
     draw(tmp_path / "new/Plants/2/2.png", (16, 16), "RGB")
@@ -401,7 +401,7 @@ def test_images_in_folders_that_are_no_classes_are_counted_and_named(runs, call,
     assert "with a known class          1" in out and table["truth"].notna().sum() == 1
     note = next(line for line in out.splitlines() if "not classes of the run" in line)
     assert note.startswith("note: 3 images in folders") and note.endswith("new/Plants/2'")
-    assert "worms" in note
+    assert "Wurms" in note
 
 
 def test_folders_are_matched_with_classes_by_the_end_of_their_path(runs, tmp_path, monkeypatch):
@@ -430,6 +430,17 @@ def test_folders_are_matched_with_classes_by_the_end_of_their_path(runs, tmp_pat
     ]
     for accent in ("\u00e4", "a\u0308"):  # as a table or another system stores it
         assert found("plain", f"Plants/Centric/{accent} b/x.png") == ["Plants/Centric/ä b"]
+    # written in another way
+    assert found("plain", "Animals/worms/x.png", "plants/Centric_/x.png") == [
+        "Animals/Worms",
+        "Plants/Centric/.",
+    ]
+    assert found("plain", "WORMS/x.png", "short/x.png", "Short_/x.png", "sho rt/x.png") == [
+        "Animals/Worms",
+        "Animals/Copepods/short",
+        "Animals/Copepods/short",
+        None,
+    ]
     assert found("averages", *files)[:3] == [
         "Animals/Worms",
         "Plants/Centric/.",
