@@ -23,6 +23,7 @@ READINGS = {
     "level_vectors": ("a vector of each superclass", "--method levels"),
     "axes": ("a coordinate of the embedding for every node of the tree", "--method hiercos"),
 }
+OF_WEIGHTS = ("level_vectors",)  # those that are the same whatever the images
 
 
 class Loss(nn.Module):
@@ -37,7 +38,8 @@ class Loss(nn.Module):
         inputs: What it reads of the head, in the order of its arguments, see `READINGS`.
         width: Columns of the scores, which are the classes unless it reads more.
         separate: Whether each image has a loss of its own, so that parts of a batch add up to the
-            whole; not so where pairs or subsets of a batch are compared.
+            whole; not so where pairs or subsets of a batch are compared. Of several processes each
+            then computes that of the whole batch.
         reduction: "mean", or "sum" where an option of the loss asks for it: what its values become
             over the batch, and so how those of batches, or of parts of one, add up: means by batch
             size, sums as they are.

@@ -4,25 +4,30 @@ each test here has an absolute expectation that fails if its line is taken out o
 
 import copy
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.testing import assert_close
 from trees import TREE
 
 import train
 from data import Splits
+from data.mixing import Mixture
 from evaluation.model import load_model
 from hierarchies import Hierarchy
 from metrics import METRICS, Outputs
-from models import build_classifier, prior_from_counts
+from models import HEADS, build_classifier, prior_from_counts
 from optimization.choosing import CHOICES, Choice
 from options import command_line
 from runs.folder import FORMAT, Run
 from training import loop
 from training.devices import Devices
 from training.setup import assemble
+from training.team import ALONE, Team
 
 CPU = Devices(torch.device("cpu"))
 PER_CLASS = (14, 4, 8, 6, 4, 4, 5)  # images of each class of TREE: 45, of which 33 train
@@ -64,7 +69,8 @@ class Memory:
 
 def build(*flags, method="DR"):
     argv = ["--dataset", "folder", "--data_dir", "none", "--method", method, "--gray"]
-    argv += ["--backbone", "conv4", "--dim", "8", "--batch_size", "8", "--lr", "0.01", *flags]
+    argv += ["--backbone", "conv4", "--batch_size", "8", "--lr", "0.01", *flags]
+    argv += [] if HEADS[method].sets_dim else ["--dim", "8"]
     argv = argv if "--epochs" in flags else [*argv, "--epochs", "3"]
     options, _, _ = command_line.parse(argv, "", train.DATASETS)
     return assemble(options, SPLITS, CPU)
@@ -344,3 +350,53 @@ def test_predicting_restores_the_prior_that_the_dynamic_scale_was_built_with(tmp
     restored = load_model(Run(run.folder))
     assert restored.head.dynamic_scale is None
     torch.testing.assert_close(restored.head.log_prior, model.head.log_prior)
+
+
+class Threads(Team):
+    """A process of a team that is a thread: they meet where rows are gathered."""
+
+    def meet(self, place, barrier):
+        object.__setattr__(self, "place", place)
+        object.__setattr__(self, "barrier", barrier)
+        return self
+
+    def gather_rows(self, tensor, total):
+        self.place[self.rank] = tensor
+        self.barrier.wait(timeout=60)
+        rows = torch.cat([self.place[rank] for rank in range(self.size)])
+        self.barrier.wait(timeout=60)
+        return rows
+
+
+@pytest.mark.parametrize("images", [9, 1])  # of one, the second process has none
+@pytest.mark.parametrize(
+    "method, flags",
+    [
+        ("levels", ("--unit_rows", "--loss", "haf", "--haf_margin", "0.01")),
+        ("hiercos", ("--transform_blocks", "0", "--loss", "hiercos", "--hiercos_alpha", "1")),
+    ],
+)
+def test_a_loss_that_compares_images_sees_the_whole_batch_in_every_process(method, flags, images):
+    rows = SPLITS.train[:images]
+    pixels = torch.from_numpy(SPLITS.pixels[rows].transpose(0, 3, 1, 2).copy())
+    labels, sizes = torch.from_numpy(SPLITS.labels[rows]), torch.from_numpy(SPLITS.sizes[rows])
+
+    options = (*flags, "--freeze", "butlast", "--rand_backbone")
+    made = [build(*options, method=method) for _ in range(3)]  # threads share random numbers
+
+    def step(team, training):
+        training.team, part = team, torch.from_numpy(team.my_share(np.arange(images)))
+        training.model.train()
+        batch = Mixture(pixels[part], labels[part], labels[part])
+        terms = loop._forward_backward(training, batch, sizes[part], images)[2]
+        named = training.model.named_parameters()
+        return terms["loss"], {name: p.grad for name, p in named if p.requires_grad}
+
+    expected, slopes = step(ALONE, made[2])
+    place, barrier = {}, threading.Barrier(2)
+    teams = [Threads(rank, 2, rank).meet(place, barrier) for rank in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        (one, of_one), (two, of_two) = threads.map(step, teams, made)
+    assert_close(torch.stack([one, two]), expected.expand(2))
+    for name, slope in slopes.items():
+        assert_close((of_one[name] + of_two[name]) / 2, slope, rtol=1e-4, atol=1e-6)

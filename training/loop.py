@@ -17,6 +17,7 @@ from data import Batches, Splits
 from data.mixing import Mixture
 from data.progress import progress
 from files.bars import tqdm
+from losses.base import OF_WEIGHTS
 from optimization.choosing import CHOICES
 from runs.folder import Run
 from training.coarse_targets import CoarseTargets
@@ -125,13 +126,35 @@ def _forward_backward(
     found = dict(zip(training.readings, found))
     scores, read = found["scores"], [found[name] for name in loss.inputs]  # (B, C)
     count = len(batch.targets)
-    value = batch.loss(lambda targets: compute(*read, targets)) if count else _nothing(read)
+    if team.size > 1 and not loss.separate:
+        value = _of_whole_batch(training, batch, read, total)
+        weighed = value * team.size  # as all gradients are averaged
+    else:
+        value = batch.loss(lambda targets: compute(*read, targets)) if count else _nothing(read)
+        weighed = team.weigh(value, count, total, loss.reduction)
     penalties = training.penalties(training.model, head.weight)
     training.optimizer.zero_grad(set_to_none=True)
-    weighed = team.weigh(value, count, total, loss.reduction)
     sum(penalties.values(), weighed).backward()
     terms = {name: term.detach() for name, term in {"loss": value, **penalties}.items()}
     return embeddings.detach(), scores.detach(), terms
+
+
+def _of_whole_batch(
+    training: TrainingState, batch: Mixture, read: Sequence[Tensor], total: int
+) -> Tensor:
+    """The loss of a batch of `total` images of which each process has a part, the same in all; its
+    gradients, this process's, add up over the processes.
+    """
+    team, loss = training.team, training.loss
+    read = [
+        team.divide_gradient(one) if name in OF_WEIGHTS else team.whole_batch(one, total)
+        for name, one in zip(loss.inputs, read)
+    ]
+    targets, partners = (
+        team.gather_rows(labels, total) for labels in (batch.targets, batch.partners)
+    )
+    whole = batch._replace(targets=targets, partners=partners)
+    return whole.loss(lambda targets: loss(*read, targets))
 
 
 def _nothing(read: Sequence[Tensor]) -> Tensor:

@@ -141,6 +141,18 @@ class Team:
         dist.all_gather(parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, counts)])
 
+    def whole_batch(self, own: torch.Tensor, total: int) -> torch.Tensor:
+        """As `gather_rows`, where the rows of this process keep their gradient."""
+        if self.size == 1:
+            return own
+        gathered = self.gather_rows(own.detach(), total)
+        first = sum(self.counts(total)[: self.rank])
+        return torch.cat([gathered[:first], own, gathered[first + len(own) :]])
+
+    def divide_gradient(self, same: torch.Tensor) -> torch.Tensor:
+        """What all processes have alike, with this process's part of its gradient."""
+        return same if self.size == 1 else same.detach() + (same - same.detach()) / self.size
+
 
 ALONE = Team()
 
