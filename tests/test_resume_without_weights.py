@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from trained import interrupt, train_small
 
 from models import build_backbone, fetching, timm_networks
+from options.resumed import find_begun
 
 CLASSES = ("A/a", "A/b", "B/c")
 FLAGS = ("--method", "DR", "--dim", "4", "--lr", "0.01", "--epochs", "2", "--use_val")
@@ -173,3 +174,22 @@ def test_which_run_is_meant_is_never_guessed(images, weights, tmp_path, monkeypa
         train_small(images, tmp_path, *flags, "--resume")
     said = capsys.readouterr().err
     assert str(one.folder) in said and str(two.folder) in said
+
+
+def test_runs_of_earlier_versions_are_found_and_damaged_ones_passed_over(tmp_path):
+    options = {"seed": 2, "weights": "w.pt", "lr": 0.1, "gray": False, "features": "float32"}
+    older = {"seed": 2, "weights": "w.pt", "lr": 0.1}
+    contents = {
+        "older/seed2": json.dumps({"options": older}),
+        "other/seed2": json.dumps({"options": {**older, "lr": 0.2}}),
+        "older/seed1": json.dumps({"options": {**older, "seed": 1}}),
+        "cut/seed2": '{"options": {',
+        "list/seed2": "[]",
+        "empty/seed2": "{}",
+    }
+    for place, content in contents.items():
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "config.json").write_text(content)
+    assert find_begun(tmp_path, options, ["weights"]) == tmp_path / "older/seed2"
+    with pytest.raises(ValueError, match="--weights w.pt is not there, nor is there a run"):
+        find_begun(tmp_path, {**options, "seed": 3}, ["weights"])
