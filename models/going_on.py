@@ -16,6 +16,8 @@ from models.sphere import unit
 
 OF_DATA = ("log_prior", "dynamic_scale.prior")  # follow from the images of a run
 BY_CLASS = ("weight", "bias", "seen")  # tensors of heads with a row for each class
+# how class vectors move, of heads whose own are fixed -> where these are from, in words
+PLACED = {"mds": "placed by the new tree (--mds_W)", "file": "those of --class_vectors"}
 SHORTEST_MEAN = 1e-6  # directions that cancel to less have no mean
 
 
@@ -174,10 +176,10 @@ def _fill_head(
     now: Hierarchy,
 ) -> list[str]:
     state, notes = head.state_dict(), []
-    placed = getattr(head, "proxies", None) == "mds"
+    placed = PLACED.get(getattr(head, "proxies", None))
     met = old.get("seen")
     if placed:
-        notes.append("class vectors are placed by the new tree (--mds_W), none are kept")
+        notes.append(f"class vectors are {placed}, none are kept")
     for name, fresh in state.items():
         if name in OF_DATA or (name == "weight" and placed):
             continue

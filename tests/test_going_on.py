@@ -147,12 +147,15 @@ def test_vectors_of_nodes_are_kept_with_their_tree_and_start_anew_with_another()
     assert len(notes) == 2 and all("old tree and starts anew" in note for note in notes)
 
 
-def test_placed_class_vectors_stay_where_the_new_tree_puts_them():
+@pytest.mark.parametrize(
+    "proxies, words", [("mds", "placed by the new tree"), ("file", "those of --class_vectors")]
+)
+def test_fixed_class_vectors_stay_where_the_new_tree_or_the_file_puts_them(proxies, words):
     placed = unit(torch.randn(11, 3))
-    second = make(NEW, proxies="mds", fixed=placed)
+    second = make(NEW, proxies=proxies, fixed=placed)
     _, notes = go_on(second, make(OLD).state_dict(), OLD, NEW)
     assert_close(second.head.weight, placed)
-    assert "placed by the new tree" in notes[0]
+    assert words in notes[0]
 
 
 def test_a_size_branch_may_be_new_and_another_network_is_refused():
