@@ -21,6 +21,7 @@ RANKS = (
 ).split()
 # ranks whose titles mean other things as well, such as a place in a list or a part of a survey
 _AMBIGUOUS = "order section division form cohort domain realm legion".split()
+_PLACES = _AMBIGUOUS[1:]  # in words, too; an order in words is one of taxa
 EPITHETS = ("specificepithet", "speciesepithet")
 # the class itself, below all ranks: the first of these that a table has
 LABELS = (
@@ -229,7 +230,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
     found = [
         (position, title)
         for position, title in found
-        if title not in _AMBIGUOUS or label is None or not _parts_most(rows, label, position)
+        if title not in _PLACES or not _parts_most(rows, _next_below(title, found, label), position)
     ]
     doubtful = kinds([header[position] for position, _ in found], label is not None)
     found = [(position, title) for position, title in found if header[position] not in doubtful]
@@ -250,14 +251,24 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
     return Columns(tuple(found), epithet, label, frozenset(others - {label}))
 
 
-def _parts_most(rows: Sequence[Sequence[str]], label: int, at: int) -> bool:
-    """Whether half of the labels or more stand beside several values of a column, which is then no
-    group of them: a section of a survey, the form of an animal.
+def _next_below(title: str, found: Sequence[tuple[int, str]], label: int | None) -> int | None:
+    """Position of what a rank holds groups of: the next rank below whose title means nothing else,
+    or else the label.
     """
+    below = [(RANKS.index(rank), at) for at, rank in found if rank not in _AMBIGUOUS]
+    return min((place for place in below if place[0] > RANKS.index(title)), default=(0, label))[1]
+
+
+def _parts_most(rows: Sequence[Sequence[str]], below: int | None, at: int) -> bool:
+    """Whether half of what stands in a column or more has several values in another, which then
+    holds no groups of it: the section of a survey, the form of an animal.
+    """
+    if below is None:
+        return False
     values: dict[str, set[str]] = {}
     for row in rows:
-        if not is_empty(row[label]) and not is_empty(row[at]):
-            values.setdefault(row[label], set()).add(row[at])
+        if not is_empty(row[below]) and not is_empty(row[at]):
+            values.setdefault(row[below], set()).add(row[at])
     return bool(values) and 2 * sum(len(several) > 1 for several in values.values()) >= len(values)
 
 
