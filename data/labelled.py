@@ -75,7 +75,7 @@ def class_tree(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarra
             raise ValueError("--prune_tree leaves out classes of a file: name it with --hierarchy")
         notes = doubtful_names(tree.hierarchy)
         if options["table"] is None and options["label_map"] is None:
-            notes += _common_folder(tree.hierarchy)
+            notes += _common_folder(tree.hierarchy, given=tree.parts is not None)
         if relates_none(tree.hierarchy):
             path = printable(format_path(tree.hierarchy.class_paths[0]))
             notes.append(
@@ -98,15 +98,21 @@ def class_tree(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarra
     return hierarchy, classes[tree.labels], notes
 
 
-def _common_folder(hierarchy: Hierarchy) -> list[str]:
-    """A note on a folder that all classes are in, which is perhaps the collection's own."""
+def _common_folder(hierarchy: Hierarchy, given: bool) -> list[str]:
+    """A note on a folder that all classes are in, which is perhaps the collection's own.
+
+    Args:
+        given: Whether the folders are a split, too, and --data_dir cannot name one that is inside.
+    """
     folders = [path[:-1] if path[-1] == "." else path for path in hierarchy.class_paths]
     common = os.path.commonprefix([folder[:-1] for folder in folders])
     if not common:
         return []
+    levels = "a level of the tree that says" if len(common) == 1 else "levels of the tree that say"
+    way_out = "move what is in it up" if given else "name that folder with --data_dir"
     return [
-        f"all classes are in {printable(format_path(common))!r}, a level of the tree that says"
-        " nothing: with that folder as --data_dir it is none"
+        f"all classes are in {printable(format_path(common))!r}, {levels} nothing: to be without,"
+        f" {way_out}"
     ]
 
 

@@ -83,11 +83,11 @@ def given_split(
     train, val, test = (np.flatnonzero(parts == code) for code in range(len(SPLITS)))
     for name, part in (("train", train), ("test", test)):
         if not len(part):
+            called = name == "test" and len(val)
+            way_out = "; if val is what to test on, call it test" if called else ""
             raise ValueError(
                 f"the split that is given has no {name} image: it needs train and test, and val"
-                " where the epoch shall be chosen"
-                + "; if val is what to test on, call it test"
-                * bool(name == "test" and len(val))
+                f" where the epoch shall be chosen{way_out}"
             )
     if len(val) and not use_val:
         return (train, val[:0], test), [

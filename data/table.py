@@ -422,16 +422,24 @@ def _check_agreement(table: Table, files: list[str], values: Sequence[str], said
             )
 
 
-def _part_of_folders(file: str) -> int | None:
-    """The part of a split that the folders of a file say; None for none or several."""
-    found = [part for folder in file.split("/")[:-1] if (part := part_of(folder)) is not None]
+def _parts_of_folders(files: Sequence[str]) -> list[int]:
+    """The part of the split that the folders of each file say; empty where those of some say none
+    or several, and a folder that is called so may mean another thing, as the test of a sea urchin.
+    """
+    folders = [os.path.dirname(file) for file in files]
+    part = {folder: _part_of_folder(folder) for folder in dict.fromkeys(folders)}
+    return [] if None in part.values() else [part[folder] for folder in folders]
+
+
+def _part_of_folder(folder: str) -> int | None:
+    found = [part for name in folder.split("/") if (part := part_of(name)) is not None]
     return found[0] if len(found) == 1 else None
 
 
 def _other_folders(files: Sequence[str], parts: Sequence[int], column: str) -> list[str]:
     """A note on images in a folder of another split than the table says."""
-    said = zip(files, parts, map(_part_of_folders, files))
-    others = [(file, part) for file, part, of in said if of is not None and -1 != part != of]
+    said = zip(files, parts, _parts_of_folders(files))
+    others = [(file, part) for file, part, of in said if -1 != part != of]
     if not others:
         return []
     file, part = others[0]
@@ -443,15 +451,10 @@ def _other_folders(files: Sequence[str], parts: Sequence[int], column: str) -> l
 
 
 def _unused_splits(table: Table, files: Sequence[str]) -> list[str]:
-    """A note on folders and on each column that say train, val or test, where none is asked for."""
+    """A note on each column that says train, val or test, where none is asked for, or else on
+    folders that do.
+    """
     notes = []
-    folders = {_part_of_folders(file) for file in files}
-    if len(folders) > 1 and None not in folders:
-        names = " and ".join(PARTS[part] for part in sorted(folders))
-        notes.append(
-            f"the files of {table.source} lie in folders named like {names}, and the images are"
-            " split anew: to use that split, write it into a column (--split_column)"
-        )
     for at, title in enumerate(table.header):
         words = {word for word in set(table.column(at)) if not ranks.is_empty(word)}
         parts = {part_of(word) for word in words} if len(words) < _PART_WORDS else {None}
@@ -461,6 +464,13 @@ def _unused_splits(table: Table, files: Sequence[str]) -> list[str]:
                 " which for the test, and is not used: the images are split anew (to use it:"
                 f" --split_column {title})"
             )
+    folders = set() if notes else set(_parts_of_folders(files))
+    if len(folders) > 1:
+        names = " and ".join(PARTS[part] for part in sorted(folders))
+        notes.append(
+            f"the files of {table.source} lie in folders named like {names}, and the images are"
+            " split anew: to use that split, write it into a column (--split_column)"
+        )
     return notes
 
 

@@ -352,7 +352,16 @@ def test_a_folder_that_all_classes_are_in_is_noted(tmp_path, folders, common):
     splits = load(make_folder(tmp_path / "all", dict.fromkeys(folders, 6)))
     notes = [note for note in splits.notes if "all classes are in" in note]
     assert len(notes) == (common is not None)
-    assert not notes or notes[0].startswith(f"all classes are in '{common}', a level")
+    levels = "levels of the tree that say" if "/" in (common or "") else "a level of the tree that"
+    assert not notes or notes[0].startswith(f"all classes are in '{common}', {levels}")
+    assert not notes or notes[0].endswith("name that folder with --data_dir")
+
+
+def test_a_folder_in_all_folders_of_a_split_is_no_data_dir(tmp_path):
+    names = [f"{part}/set/{name}" for part in ("train", "test") for name in "ab"]
+    splits = load(make_folder(tmp_path / "all", dict.fromkeys(names, 4)), split="given")
+    (note,) = [note for note in splits.notes if "all classes are in" in note]
+    assert note.endswith("to be without, move what is in it up")
 
 
 def test_a_split_without_test_images_says_what_to_call_them(tmp_path):

@@ -644,13 +644,17 @@ def test_a_split_of_the_folders_that_a_table_does_not_use_is_noted(tmp_path):
         return [note for note in found.notes if "in folders named" in note or "in a folder" in note]
 
     rows = ["train/0.png,a,test", "train/1.png,b,train", "test/2.png,a,"]
-    (note,) = notes(*rows)
+    plain = ["train/0.png,a,", "train/1.png,b,", "test/2.png,a,"]
+    (note,) = notes(*plain)
     assert "in folders named like train and test, and the images are split anew" in note
-    assert notes(*rows, "3.png,a,train") == []  # not all are
+    assert notes(*plain, "3.png,a,") == []  # not all are
+    assert notes(*rows) == []  # which the column says that is noted then
     (note,) = notes(*rows, split_column="set")
     assert note.startswith("1 image lies in a folder of another split than the column 'set' says")
     assert note.endswith("such as 'train/0.png': test")
     assert notes(*rows[1:], split_column="set") == []
+    # a folder named test beside others is perhaps the shell of an urchin
+    assert notes(*rows, "3.png,a,train", split_column="set") == []
 
 
 def test_columns_and_values_are_found_however_their_accents_are_stored(three, tmp_path):
@@ -718,6 +722,11 @@ def test_a_section_or_form_that_parts_most_labels_is_no_rank(three):
     for title in ("section", "Form", "domain"):
         assert classes(title, "a,north", "a,south", "b,north") == ["a", "b"]
     assert classes("order", "a,X", "b,X", "c,Y") == ["X/a", "X/b", "Y/c"]
+    assert classes("order", "egg,X", "egg,Y", "adult,X") == ["X/adult", "X/egg", "Y/egg"]
+    # labels are stages, and sections hold whole families
+    both = classes("section,family", "egg,S,F", "egg,T,G", "adult,T,G")
+    assert both == ["S/F/egg", "T/G/adult", "T/G/egg"]
+    assert classes("section,family", "a,north,F", "a,south,F", "b,north,G") == ["F/a", "G/b"]
     assert classes("family", "a,X", "a,Y", "b,Y") == ["X/a", "Y/a", "Y/b"]  # means nothing else
 
 
