@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import weakref
 
 import pytest
 import timm
@@ -14,6 +15,8 @@ from trained import interrupt, train_small
 
 from models import build_backbone, fetching, timm_networks
 from options.resumed import find_begun
+from runs.folder import Run
+from training import loop
 
 CLASSES = ("A/a", "A/b", "B/c")
 FLAGS = ("--method", "DR", "--dim", "4", "--lr", "0.01", "--epochs", "2", "--use_val")
@@ -68,6 +71,19 @@ def test_a_run_goes_on_without_the_run_that_it_started_from(images, tmp_path, mo
     assert status == 0
     begun = interrupt(monkeypatch, images, tmp_path / "parts", *flags)
     shutil.rmtree(first.folder)
+    read, fit, checkpoints = Run.latest, loop.fit, []
+
+    def latest(run):
+        state = read(run)
+        checkpoints.append(weakref.ref(state["model"]["head.weight"]))
+        return state
+
+    def fit_without_it(*arguments):  # which is as large as the model and its optimizer
+        assert [checkpoint() for checkpoint in checkpoints] == [None]
+        fit(*arguments)
+
+    monkeypatch.setattr(Run, "latest", latest)
+    monkeypatch.setattr(loop, "fit", fit_without_it)
     status, run = train_small(images, tmp_path / "parts", *flags, "--resume")
     assert status == 0 and run.folder == begun.folder
     check_equal(run, whole)

@@ -203,6 +203,7 @@ def _run_locked(
     if machine["resume"]:
         _resume(record, training, state)
         _keep_trunk(record, training, training.model.state_dict())
+    del state  # of the size of the weights, and of what the optimizer keeps of each
     _use_features(record, training, splits, machine, shared)
     with Tracker(machine["mlflow"] if team.first else None, record) as tracker:
         loop.fit(training, splits, record, tracker.epoch)
