@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files.text import NO_WIDTH, composed, counted
+from files.text import NO_WIDTH, composed, counted, folded
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
@@ -138,7 +138,7 @@ def _with_blanks(path: Path) -> Path:
 
 
 def _without_case(path: Path) -> Path:
-    return tuple(key.casefold() for key in _with_blanks(path))
+    return tuple(map(folded, path))
 
 
 def _binomial(path: Path) -> Path:

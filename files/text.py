@@ -22,6 +22,10 @@ _OTHER = re.compile(r"[^\x20-\x7e]")
 NO_WIDTH = dict.fromkeys((0x200B, 0x2060, 0xFEFF))  # code points of blanks that take no room
 # letters of Cyrillic and Greek that look like those of Latin, as typed with another keyboard
 _ALIKE = str.maketrans("аеорсухіАВЕКМНОРСТХΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "aeopcyxiABEKMHOPCTXABEZHIKMNOPTYXo")
+# the sign of hybrids, dashes and quotation marks, as word processors change them
+_ALIKE |= dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-") | {0xD7: "x"}
+_ALIKE |= dict.fromkeys(map(ord, "\u2018\u2019\u00b4`"), "'")
+_ALIKE |= dict.fromkeys(map(ord, "\u201c\u201d"), '"')
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
 

@@ -189,6 +189,8 @@ def matched(folders, classes, **options):
         (["Calanus", "c"], ["Calanus Leach, 1816", "c"], [0, 1]),
         (["Cal\u200banus f", "c"], ["Calanus f", "c"], [0, 1]),
         (["001", "c"], ["1", "c"], [0, 1]),
+        (["Calanus sp", "c"], ["x/Calanus sp.", "c"], [0, 1]),
+        (["1-5 mm", "c"], ["1\u20135 mm", "c"], [0, 1]),
         (["10", "c"], ["10.0", "c"], [0, 1]),
     ],
 )
@@ -274,6 +276,9 @@ def test_control_characters_in_names_are_exact_in_the_tree_and_harmless_in_notes
         (("1", "1.0"), "'1' and '1.0'"),
         (("Calanus sp.", "Calanus sp"), "'Calanus sp.' and 'Calanus sp'"),
         (("A cf. b", "A cf b"), "'A cf. b' and 'A cf b'"),
+        (("A x b", "A \u00d7 b"), "'A x b' and 'A \\xd7 b'"),
+        (("1-5 mm", "1\u20135 mm"), "'1-5 mm' and '1\\u20135 mm'"),
+        (("Mueller's", "Mueller\u2019s"), "\"Mueller's\" and 'Mueller\\u2019s'"),
         (("Calanus", "Cal\u200banus"), "'Calanus' and 'Cal\\u200banus'"),
         (("Calanus", "C\u0430lanus"), "'Calanus' and 'C\\u0430lanus'"),  # a letter of Cyrillic
     ],
