@@ -37,9 +37,9 @@ def match_folders(
     If the paths are not the same on both sides, a folder fits a class when one path is the end of
     the other; if it fits none like that, when their last names agree. The key '.' of a leaf of its
     own does not count, nor do the two ways in which Unicode writes an accented letter. What is then
-    left on both sides is matched where it differs only in '_' for a blank, in capitals, in a genus
-    before the epithet, in the author behind the name, or in zeros before a number, one to one and
-    with a note.
+    left on both sides is matched where it differs only in '_' for a blank, in capitals and what
+    else `files.text.folded` passes over, in a genus before the epithet, in the author behind the
+    name, or in zeros before a number, one to one and with a note.
 
     Args:
         folders: Paths of the class folders, F of them.

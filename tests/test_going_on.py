@@ -16,6 +16,7 @@ from evaluation.model import load_model
 from hierarchies import Hierarchy
 from models import Classifier, HeadOptions, build_backbone, build_head
 from models.going_on import go_on, moves
+from training.going_on import earlier_runs
 
 OLD = Hierarchy.from_paths(
     [("A", "a"), ("A", "b"), ("A", "c"), ("B", "d"), ("B", "e"), ("C", "f"), ("C", "s"), ("C", "o")]
@@ -246,6 +247,12 @@ def test_images_that_trained_an_earlier_run_and_test_this_one_are_counted(first,
     assert NEW_IMAGES not in capsys.readouterr().out
     train_small(own, tmp_path / "large", *argv, "--resize", "24", "--split_seed", "7")
     assert "images that test this run is not known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("odd", [3, ["x"], {"run": 5}, ""])
+def test_odd_values_in_a_record_name_no_earlier_run(odd):
+    assert list(earlier_runs({"weights": odd, "start_from": odd}, odd)) == []
+    assert list(earlier_runs({"weights": odd})) == []
 
 
 def test_other_options_and_unfinished_runs_are_refused_by_name_before_any_work(

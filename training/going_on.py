@@ -130,8 +130,8 @@ def earlier_runs(options: Mapping, started_from: object = None) -> Iterator[Run]
         started_from: What that run recorded under this name, which holds wherever it is read.
     """
     weights = options.get("weights")
-    folder = options.get("start_from") or (str(Path(weights).parent) if weights else None)
-    start = started_from
+    beside = str(Path(weights).parent) if isinstance(weights, str) and weights else None
+    folder, start = options.get("start_from") or beside, started_from
     met: set[Path] = set()
     while True:
         folder = start.get("run") if isinstance(start, dict) else folder
