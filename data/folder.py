@@ -120,6 +120,7 @@ def load(options: Mapping) -> Splits:
         fingerprints_of=images.fingerprints_of,
         groups=groups,
         group_names=names,
+        boxes=images.boxes,
     )
 
 

@@ -75,6 +75,7 @@ def load(options: Mapping) -> Splits:
         notes=tuple(notes),
         fingerprints=images.fingerprints,
         fingerprints_of=images.fingerprints_of,
+        boxes=images.boxes,
     )
 
 

@@ -208,6 +208,7 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
         notes=tuple(notes),
         fingerprints=images.fingerprints,
         fingerprints_of=images.fingerprints_of,
+        boxes=images.boxes,
     )
 
 

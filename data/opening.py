@@ -48,6 +48,8 @@ class Images(NamedTuple):
         fingerprints (K,): uint64 hashes of the images' content.
         fingerprints_of: What they are made of, see `files.fingerprints`.
         cache: The cache they come from, if they do.
+        boxes (K, 4): int64 left, top, width and height of the part that is the image, in pixels of
+            the file; None where they are whole.
     """
 
     pixels: object
@@ -57,6 +59,7 @@ class Images(NamedTuple):
     fingerprints: np.ndarray
     fingerprints_of: str
     cache: ImageCache | None = None
+    boxes: np.ndarray | None = None
 
 
 def open_images(
@@ -84,6 +87,8 @@ def open_images(
     stream = decoded > CACHE_LIMIT if options["stream"] is None else options["stream"]
     read = _stream if stream else _cached
     images = read(root, files, reading, boxes, options)
+    if boxes is not None:
+        images = images._replace(boxes=np.array([boxes[files[row]] for row in images.kept]))
     if options["upscale"]:
         images = images._replace(pixels=Upscaled(images.pixels, options["upscale"]))
     return images

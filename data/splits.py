@@ -48,6 +48,8 @@ class Splits:
         groups (S,): int64 group of each image, which no split parts but one that was given; None
             where there are none.
         group_names (G): Name of each group, by its number.
+        boxes (S, 4): int64 left, top, width and height of the part of its file that each image is,
+            in pixels; None where all are whole.
 
     Raises: ValueError: If shapes, types or ranges do not fit, splits overlap, or training or test
     is empty.
@@ -70,6 +72,7 @@ class Splits:
     held_out: np.ndarray = ()
     groups: np.ndarray | None = None
     group_names: tuple[str, ...] = ()
+    boxes: np.ndarray | None = None
 
     def __post_init__(self):
         _store(self, "labels", _frozen(self.labels, np.int64, "labels"))
@@ -78,6 +81,8 @@ class Splits:
             _store(self, name, _frozen(np.sort(getattr(self, name)), np.int64, name))
         if self.groups is not None:
             _store(self, "groups", _frozen(self.groups, np.int64, "groups"))
+        if self.boxes is not None:
+            _store(self, "boxes", _frozen(self.boxes, np.int64, "boxes"))
         if self.living is not None:
             _store(self, "living", _frozen(self.living, np.bool_, "living"))
         _store(self, "files", tuple(self.files))
@@ -214,7 +219,8 @@ class Splits:
 
 def split_table(splits: Splits, of: str | None = None) -> "pd.DataFrame":
     """One row an image: file, class (its path in the tree, or that of the inner node it is labelled
-    at), label, split ('unused' where in none) and the fingerprint of its content.
+    at), label, split ('unused' where in none) and the fingerprint of its content; group, and box
+    ('left top width height'), where there are any.
 
     Args:
         of: What the fingerprints are made of, see `Splits.content_by`; those of the splits.
@@ -228,6 +234,8 @@ def split_table(splits: Splits, of: str | None = None) -> "pd.DataFrame":
     more = {}
     if splits.groups is not None:
         more["group"] = np.array(splits.group_names, dtype=object)[splits.groups]
+    if splits.boxes is not None:
+        more["box"] = [" ".join(map(str, box)) for box in splits.boxes.tolist()]
     columns = {"file": splits.files, "class": paths[splits.labels], "label": splits.labels}
     import pandas as pd
 

@@ -1,20 +1,26 @@
 """Finds and opens the images of a recorded run."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from data.cifar100_files import read_picture
+from data.conversion import Box
 from data.decoding import read_image
 from data.reading import Reading
 from files.fingerprints import FILES, file_fingerprint, is_of_pixels, pixels_fingerprint
 from files.paths import leads_out
 from runs.files import RunError
 from runs.folder import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PICTURE = 320  # pixels of the longer side of an example image
 
@@ -28,12 +34,14 @@ class ImageFolder(NamedTuple):
             in it may be.
         dataset: Of the run.
         reading: How the run reads them.
+        boxes: By file, what the run cut out of it; all of the others.
     """
 
     places: list[Path]
     content: "Content | None" = None
     dataset: str | None = None
     reading: Reading = Reading()
+    boxes: Mapping[str, Box] = MappingProxyType({})
 
 
 class Content(NamedTuple):
@@ -66,7 +74,7 @@ def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
     folder, only images are opened that have the content which the run recorded of them: nobody can
     tell it of a picture that he has not got.
 
-    Raises: RunError: If config.json is damaged.
+    Raises: RunError: If config.json or split.csv is damaged.
     """
     dataset = run.options.get("dataset")
     place = data_dir or run.images_in or _default_place(dataset)
@@ -75,8 +83,10 @@ def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
     # an identifier names a folder inside this one, and nothing else
     inside = isinstance(dataset, str) and dataset.isidentifier()
     folders = [Path(place), *([Path(place) / dataset] if inside else [])]
-    content = None if data_dir else _content(run)
-    return ImageFolder(folders, content, dataset if inside else None, recorded_reading(run))
+    table = run.split if (run.folder / "split.csv").is_file() else None
+    content = None if data_dir else _content(table, str(run.fingerprints_of))
+    reading = recorded_reading(run)
+    return ImageFolder(folders, content, dataset if inside else None, reading, _boxes(run, table))
 
 
 def _default_place(dataset: object) -> str | None:
@@ -87,21 +97,35 @@ def _default_place(dataset: object) -> str | None:
     return data.defaults(dataset).get("data_dir") if known else None
 
 
-def _content(run: Run) -> Content:
+def _content(table: "pd.DataFrame | None", of: str) -> Content:
     """What the run recorded of its images; nothing where it is of an earlier version."""
-    of = str(run.fingerprints_of)
-    table = run.split if (run.folder / "split.csv").is_file() else None
     if table is None or not {"file", "fingerprint"} <= set(table.columns):
         return Content({}, of)
     return Content(dict(zip(table["file"].astype(str), table["fingerprint"].astype(str))), of)
 
 
-def _has_content(path: Path, file: str, content: Content, reading: Reading) -> bool:
+def _boxes(run: Run, table: "pd.DataFrame | None") -> dict[str, Box]:
+    """What the run cut out of its images; nothing where it is of an earlier version.
+
+    Raises: RunError: If that is damaged.
+    """
+    if table is None or not {"file", "box"} <= set(table.columns):
+        return {}
+    sides = [re.fullmatch(r"(-?\d+) (-?\d+) (\d+) (\d+)", str(box)) for box in table["box"]]
+    if not all(sides):
+        wrong = table["box"][sides.index(None)]
+        raise RunError(f"{run.folder / 'split.csv'} is damaged: {wrong!r} is not a box")
+    boxes = (tuple(map(int, found.groups())) for found in sides)
+    return dict(zip(table["file"].astype(str), boxes))
+
+
+def _has_content(path: Path, file: str, folder: ImageFolder) -> bool:
     """Whether an image is the one that the run knows."""
+    content = folder.content
     if content.of == FILES:
         found = file_fingerprint(path)
     elif is_of_pixels(content.of):
-        found = read_image(path, reading).fingerprint(content.of)
+        found = read_image(path, folder.reading, folder.boxes.get(file)).fingerprint(content.of)
     else:  # of a later version
         return False
     return content.fingerprints.get(file) == f"{found:016x}"
@@ -147,13 +171,12 @@ def open_image(file: str, folder: ImageFolder) -> np.ndarray:
             " with --data_dir"
         )
     try:
-        known = folder.content
-        if known is not None and not _has_content(path, file, known, reading):
+        if folder.content is not None and not _has_content(path, file, folder):
             raise ValueError(
                 "it is not known to be the image that the run was trained or tested on; if it is,"
                 " name the folder of the images with --data_dir"
             )
-        pixels = read_image(path, replace(reading, resize=0)).pixels
+        pixels = read_image(path, replace(reading, resize=0), folder.boxes.get(file)).pixels
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from error
     image = Image.fromarray(pixels[:, :, 0] if reading.gray else pixels)

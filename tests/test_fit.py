@@ -19,7 +19,10 @@ from data.cache import build_cache
 from data.decoding import read_image
 from data.reading import Reading
 from data.stream import Stream
+from evaluation import images
+from evaluation.images import image_folder, open_image
 from hierarchies.rows import Row, Table
+from runs.files import RunError
 
 
 def save(path, pixels):
@@ -196,6 +199,19 @@ def test_a_run_on_boxes_predicts_what_it_measured_from_a_table(boxed, tmp_path, 
     argv = [str(run.folder), str(root), "--out", str(out), "--GPU", "cpu", "--rule", "argmax"]
     status, said, _ = run_main(predict.main, capsys, *argv)
     assert status == 0 and "or a table with boxes (--table)" in said
+    _check_pictures(run, root)
+
+
+def _check_pictures(run, root):
+    """What reports show of a run on boxes is what it saw, whoever says where the images are."""
+    rows = run.split.set_index("file")["box"]
+    file = rows.index[0]
+    assert rows[file] == "0 0 16 8"  # 2 1 12 6 with a tenth of its sides around it, in whole pixels
+    cut = read_image(root / file, Reading(gray=True, fit="pad"), (0, 0, 16, 8)).pixels[:, :, 0]
+    for given in (None, str(root)):
+        np.testing.assert_array_equal(open_image(file, image_folder(run, given)), cut)
+    with pytest.raises(RunError, match="split.csv is damaged: '1 2 3' is not a box"):
+        images._boxes(run, run.split.assign(box="1 2 3"))
 
 
 def test_fits_and_boxes_without_what_they_need_are_refused(boxed, tmp_path, capsys):
