@@ -94,33 +94,33 @@ def test_a_run_goes_on_without_the_run_that_it_started_from(images, tmp_path, mo
 NETWORK = "test_resnet"  # a small one of timm, for tests
 
 
-def in_the_hubs_cache(hub):
-    """Puts the network into it; returns the name of the network."""
-    repository = hub / f"models--timm--{NETWORK}.r160_in1k"
-    (repository / "snapshots" / "0123").mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0123")
-    save_network(repository / "snapshots" / "0123")
-    return f"{NETWORK}.r160_in1k"
-
-
 def in_a_folder(folder):
     """Saves the network as timm does; returns the name of the network."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     about = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.3], "input_size": [3, 64, 64]}
     content = {"architecture": NETWORK, "pretrained_cfg": about}
     (folder / "config.json").write_text(json.dumps(content))
-    save_network(folder)
-    return str(folder)
-
-
-def save_network(folder):
     torch.manual_seed(0)
     state = timm.create_model(NETWORK, pretrained=False).state_dict()
     save_file(state, folder / "model.safetensors")
+    return str(folder)
 
 
-@pytest.mark.parametrize("prepare", [in_the_hubs_cache, in_a_folder])
+def in_the_hubs_cache(hub, repository=f"timm/{NETWORK}.r160_in1k"):
+    """Puts the network into it; returns the name of the network."""
+    place = hub / f"models--{repository.replace('/', '--')}"
+    in_a_folder(place / "snapshots" / "0123")
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("0123")
+    return repository.removeprefix("timm/")
+
+
+def in_a_repository(hub):
+    """Puts the network into the hub's cache as somebody's own; returns its name."""
+    return in_the_hubs_cache(hub, "somebody/network")
+
+
+@pytest.mark.parametrize("prepare", [in_the_hubs_cache, in_a_folder, in_a_repository])
 def test_a_run_goes_on_where_its_pretrained_network_is_not_at_hand(
     images, tmp_path, monkeypatch, capsys, prepare
 ):
