@@ -12,6 +12,7 @@ from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from models.classifier import Classifier
 from models.head import Head
+from models.levels import Levels
 from models.sphere import unit
 
 OF_DATA = ("log_prior", "dynamic_scale.prior")  # follow from the images of a run
@@ -202,6 +203,8 @@ def _fill_head(
     if was and not is_:
         notes.append("that run moved its scale (--dynamic), this one does not: it starts at 10")
     head.load_state_dict(state)
+    if isinstance(head, Levels):
+        head.hide()  # that run's classes may have seen more
     return notes
 
 

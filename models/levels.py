@@ -76,8 +76,7 @@ class Levels(Head):
         self.edges = edges  # where the slice of each level starts
         self.weight = nn.Parameter(torch.empty(num_classes, options.dim))
         self._start(self.weight, options.dim - edges[-2])
-        with torch.no_grad():  # what the classes do not see takes no gradient and stays 0
-            self.weight[:, : edges[-2]] = 0
+        self.hide()
         self.bias = nn.Parameter(torch.zeros(num_classes))
         self.above = nn.ModuleList()  # from the top
         for depth, (level, finer) in enumerate(zip(found, found[1:])):
@@ -118,6 +117,13 @@ class Levels(Head):
                 "--unit_rows has no meaning with --level_features chain, whose upper levels have no"
                 " vectors in the space of embeddings"
             )
+
+    @torch.no_grad()
+    def hide(self) -> None:
+        """Makes the class vectors 0 where the classes do not see the embedding; they take no
+        gradient there and stay so.
+        """
+        self.weight[:, : self.edges[-2]] = 0
 
     def plain_scores(self, embeddings: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         hidden = self.edges[-2]  # dimensions of the slices above that of the classes

@@ -148,6 +148,18 @@ def test_vectors_of_nodes_are_kept_with_their_tree_and_start_anew_with_another()
     assert len(notes) == 2 and all("old tree and starts anew" in note for note in notes)
 
 
+def test_classes_that_saw_the_whole_embedding_see_their_slice_alone():
+    def make_levels(features):
+        backbone = build_backbone("conv4", channels=1, dim=6, pretrained=False)
+        options = HeadOptions(dim=6, hierarchy=OLD, own={"level_features": features})
+        return Classifier(backbone, build_head("levels", OLD.num_classes, options))
+
+    first, second = make_levels("shared"), make_levels("slices")
+    go_on(second, first.state_dict(), OLD, OLD)
+    assert not second.head.weight[:, :3].any()  # of two levels
+    assert_close(second.head.weight[:, 3:], first.head.weight[:, 3:])
+
+
 @pytest.mark.parametrize(
     "proxies, words", [("mds", "placed by the new tree"), ("file", "those of --class_vectors")]
 )
