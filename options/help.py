@@ -112,18 +112,19 @@ def _signpost(parser: argparse.ArgumentParser, groups: Sequence[_Group]) -> str:
 
 
 def _about(parser: argparse.ArgumentParser, groups: Sequence[_Group], word: str) -> str:
-    """The flags of the group of this name, or else those whose name or explanation has the word;
-    empty if there are none.
+    """The flags of the group of this name, and the flag of this name wherever it stands; or else
+    those whose name or explanation has the word; empty if there are none.
     """
+
+    def is_about(flag: argparse.Action, group: _Group) -> bool:
+        if any(one.word == word for one in groups):
+            return group.word == word or f"--{word}" in flag.option_strings
+        return word in " ".join([*flag.option_strings, flag.help or ""]).lower()
+
     formatter = parser._get_formatter()
-    chosen = [group for group in groups if group.word == word]
-    for group in () if chosen else groups:
-        flags = [
-            flag
-            for flag in group.flags
-            if word in " ".join([*flag.option_strings, flag.help or ""]).lower()
-        ]
-        if flags:
-            chosen.append(_Group(group.title, flags))
-    _add(formatter, chosen)
+    chosen = [
+        _Group(group.title, [flag for flag in group.flags if is_about(flag, group)])
+        for group in groups
+    ]
+    _add(formatter, [group for group in chosen if group.flags])
     return formatter.format_help()
