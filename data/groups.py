@@ -112,9 +112,8 @@ def share_out(
     if number < len(shares):
         raise ValueError(
             f"{counted(number, 'group')} of images cannot be shared out over {len(shares)} splits:"
-            " a split never parts a group; name another column with --group_column, or none. In an"
-            " export of EcoTaxa samples are the groups: --group_column object_id makes each object"
-            " one"
+            " a split never parts a group; name another column with --group_column, or none (of an"
+            " export of EcoTaxa object_id, in the place of its samples)"
         )
     counts = np.bincount(labels)
     ones = np.ones(len(labels))

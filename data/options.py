@@ -212,7 +212,7 @@ SHARED: dict[str, Option] = {
             None,
             "COLUMN",
             "column of --table that says which images belong together, as those of one sample: no"
-            " split parts them (default: the sample in an export of EcoTaxa)",
+            " split parts them (default: the sample in an export of EcoTaxa, or else the object)",
             needs=with_flag("table"),
         ),
         Option(

@@ -58,7 +58,8 @@ def read_table(
         levels: Columns of the class's ranks from the top down, or one of paths; by default those
             that are known by their titles, see `hierarchies.tables.paths_of_rows`.
         split_column: Column that says train, val or test; rows that say nothing are not used.
-        group_column: Column of what images belong together; in an export of EcoTaxa the sample.
+        group_column: Column of what images belong together; in an export of EcoTaxa the sample,
+            or else the object.
         where: 'COLUMN=VALUE' each: only rows that have the value. An export of EcoTaxa is read with
             object_annotation_status=validated unless that column is named here.
         boxes: Read the box of each image, too, see `data.boxes.read_boxes`; box_columns says where.
