@@ -69,6 +69,12 @@ def test_labels_written_in_another_way_are_those_of_one_class(images, tmp_path):
         load(images, tmp_path, text + "Cal_F,two\n")
 
 
+def test_a_label_that_fits_two_classes_is_that_of_neither(tmp_path):
+    images = make_learnable_folder(tmp_path / "set", ("A b", "a_b", "c"), 6)
+    with pytest.raises(ValueError, match="2 of 3 classes are no raw label .*: A b, a_b; add them"):
+        load(images, tmp_path, "folder,label\nA B,one\nc,two\n")
+
+
 def test_labels_with_accents_and_numbers_are_found_however_they_are_stored(tmp_path):
     def taxa(*labels, folders):
         names = [(name,) for name in folders]
