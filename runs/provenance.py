@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -50,10 +51,15 @@ def differences(before: Mapping, device: str) -> list[str]:
     new = {**now["versions"], "revision": now["git"], "processor": now["machine"]["processor"]}
     new |= {"device": device}
     return [
-        f"{name} {was[name]} -> {value}"
+        f"{name} {_short(was[name])} -> {_short(value)}"
         for name, value in new.items()
         if was.get(name) not in (None, "unknown", value) and value != "unknown"
     ]
+
+
+def _short(value: str) -> str:
+    """The hexadecimal digits of a revision that tell it from others; all else as it is."""
+    return re.sub(r"\b([0-9a-f]{10})[0-9a-f]{30}\b", r"\1", str(value))
 
 
 def _mapping(value: object) -> Mapping:
