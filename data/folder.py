@@ -109,18 +109,14 @@ def load(options: Mapping) -> Splits:
         hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,
         files=files,
         labels=labels,
-        sizes=images.sizes,
-        pixels=images.pixels,
         train=train,
         val=val,
         test=test,
         living=living,
         notes=(*notes, *copies),
-        fingerprints=images.fingerprints,
-        fingerprints_of=images.fingerprints_of,
         groups=groups,
         group_names=names,
-        boxes=images.boxes,
+        **images.as_fields,
     )
 
 

@@ -67,15 +67,11 @@ def load(options: Mapping) -> Splits:
         hierarchy=hierarchy,
         files=files,
         labels=labels,
-        sizes=images.sizes,
-        pixels=images.pixels,
         train=train,
         val=val,
         test=test,
         notes=tuple(notes),
-        fingerprints=images.fingerprints,
-        fingerprints_of=images.fingerprints_of,
-        boxes=images.boxes,
+        **images.as_fields,
     )
 
 

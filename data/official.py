@@ -200,15 +200,11 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
         hierarchy=hierarchy.collapse() if options["collapse"] else hierarchy,
         files=tuple(filed.files[row] for row in images.kept),
         labels=labels,
-        sizes=images.sizes,
-        pixels=images.pixels,
         train=train,
         val=val,
         test=test,
         notes=tuple(notes),
-        fingerprints=images.fingerprints,
-        fingerprints_of=images.fingerprints_of,
-        boxes=images.boxes,
+        **images.as_fields,
     )
 
 

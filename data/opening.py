@@ -61,6 +61,12 @@ class Images(NamedTuple):
     cache: ImageCache | None = None
     boxes: np.ndarray | None = None
 
+    @property
+    def as_fields(self) -> dict[str, object]:
+        """The fields of `Splits` that are of the images alone, by their names."""
+        names = ("pixels", "sizes", "fingerprints", "fingerprints_of", "boxes")
+        return {name: getattr(self, name) for name in names}
+
 
 def open_images(
     root: Path,

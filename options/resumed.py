@@ -14,6 +14,14 @@ from options.of_training import MACHINE
 RECORD = next(option for option in MACHINE if option.name == "record")
 
 
+def without_younger(options: Mapping, before: Mapping) -> dict:
+    """The options, without the calibration images and the features that runs of earlier versions do
+    not have.
+    """
+    younger = {name: None for name in ("calibration", "features") if name not in before}
+    return {**options, **younger}
+
+
 def recall_backbone(given: Mapping) -> None:
     """Has a --backbone that is a folder or repository, and is not there any more, known by what a
     run of it recorded; nothing where there is no such run.
@@ -74,14 +82,21 @@ def find_begun(collection: Path, options: Mapping, missing: Sequence[str]) -> Pa
     )
 
 
-def _has_options(file: Path, options: Mapping) -> bool:
-    """Whether a run's config.json has these options; what is younger than the run was off."""
-    before = _config(file)["options"]
-    younger = {"calibration", "features"} - set(before)
-    return bool(before) and not any(
-        (before.get(name) or None) != (options.get(name) or None)
-        for name in {*before, *options} - younger
+def differing(before: Mapping, options: Mapping) -> list[str]:
+    """Names of the options that are others than those of a run before, sorted; one that is younger
+    than the run was off.
+    """
+    return sorted(
+        name
+        for name in {*before, *options}
+        if (before.get(name) or None) != (options.get(name) or None)
     )
+
+
+def _has_options(file: Path, options: Mapping) -> bool:
+    """Whether a run's config.json has these options."""
+    before = _config(file)["options"]
+    return bool(before) and not differing(before, without_younger(options, before))
 
 
 def _config(file: Path) -> dict[str, dict]:

@@ -40,16 +40,15 @@ def provenance() -> dict:
     }
 
 
-def differences(before: Mapping, device: str) -> list[str]:
-    """What a run was begun with (its config.json) and is now done with, where that differs and may
-    change its numbers: the code, packages, the processor and the device.
+def differences(before: Mapping, now: Mapping) -> list[str]:
+    """What a run was begun with (its config.json) and is now done with (`provenance`, and the
+    device), where that differs and may change its numbers: code, packages, processor and device.
     """
-    now = provenance()
     was = {**_mapping(before.get("versions")), "revision": before.get("git")}
     was |= {"processor": _mapping(before.get("machine")).get("processor")}
     was |= {"device": before.get("device")}
     new = {**now["versions"], "revision": now["git"], "processor": now["machine"]["processor"]}
-    new |= {"device": device}
+    new |= {"device": now["device"]}
     return [
         f"{name} {_short(was[name])} -> {_short(value)}"
         for name, value in new.items()

@@ -194,9 +194,9 @@ def test_a_run_resumed_by_other_code_says_that_its_numbers_may_differ(run, monke
     assert "-> a later one): its numbers may not be those" in log.read_text("utf-8")
 
 
-def test_what_a_run_is_resumed_with_is_compared_where_both_are_known(monkeypatch):
-    now = provenance.provenance()
-    assert provenance.differences({**now, "device": "CPU"}, "CPU") == []
+def test_what_a_run_is_resumed_with_is_compared_where_both_are_known():
+    now = {**provenance.provenance(), "device": "CPU"}
+    assert provenance.differences(now, now) == []
     before = {
         **now,
         "versions": {**now["versions"], "torch": "2.0.1"},
@@ -204,16 +204,16 @@ def test_what_a_run_is_resumed_with_is_compared_where_both_are_known(monkeypatch
         "git": "unknown",
         "device": "NVIDIA H200",
     }
-    assert provenance.differences(before, "CPU") == [
+    assert provenance.differences(before, now) == [
         f"torch 2.0.1 -> {now['versions']['torch']}",
         f"processor z80 -> {now['machine']['processor']}",
         "device NVIDIA H200 -> CPU",
     ]
     before = {"git": "0123456789" * 4 + "+changes", "device": "CPU"}
-    monkeypatch.setattr(provenance, "_git_revision", lambda: "abcdef" * 6 + "abcd")
-    assert provenance.differences(before, "CPU") == ["revision 0123456789+changes -> abcdefabcd"]
+    later = {**now, "git": "abcdef" * 6 + "abcd"}
+    assert provenance.differences(before, later) == ["revision 0123456789+changes -> abcdefabcd"]
     # of an earlier version of the project, which did not record it
-    assert provenance.differences({"device": "CPU"}, "CPU") == []
+    assert provenance.differences({"device": "CPU"}, now) == []
 
 
 def test_a_finished_run_is_not_run_again(run, monkeypatch, capsys):

@@ -377,8 +377,9 @@ def _resume(record: Run, training: TrainingState, state: dict | None) -> None:
     # it may have been stopped between the checkpoint and the table
     record.write_epochs(training.history)
     after = f"epoch {training.epoch} of {training.options['epochs']}"
-    record.log(f"resumed after {after}, by the code at revision {provenance()['git']}")
-    if changed := differences(record.config, training.devices.name):
+    now = {**provenance(), "device": training.devices.name}
+    record.log(f"resumed after {after}, by the code at revision {now['git']}")
+    if changed := differences(record.config, now):
         record.log(
             f"note: this run was begun otherwise ({', '.join(changed)}): its numbers may not be"
             " those of a run that was never interrupted"

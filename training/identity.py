@@ -10,18 +10,16 @@ import data
 from files.fingerprints import FILES, is_of_pixels
 from files.text import printable, some_of
 from options import folder_name
+from options.resumed import differing, without_younger
 from runs.folder import Run, RunError
 from runs.provenance import provenance
 
 
 def as_started(record: Run, options: Mapping, machine: Mapping) -> Mapping:
-    """The options, without the calibration images and the features that runs of earlier versions do
-    not have.
-    """
+    """The options as a run that is gone on with has them, see `without_younger`."""
     if not record.exists or machine["overwrite"]:
         return options
-    younger = {name: None for name in ("calibration", "features") if name not in record.options}
-    return {**options, **younger}
+    return without_younger(options, record.options)
 
 
 def identify(options: Mapping, splits: data.Splits) -> dict:
@@ -42,14 +40,13 @@ def check_same(record: Run, options: Mapping, machine: Mapping, splits: data.Spl
     before, now = record.options, dict(options)
     elsewhere = other_collection(record, machine)
     again = f": {elsewhere}" if elsewhere else ". Use --overwrite to start again"
-    # files count by their content, which names the folder
-    for name in sorted({*before, *now} - folder_name.file_options()):
-        # an option that is younger than the run was off
-        if (before.get(name) or None) != (now.get(name) or None):
-            raise RunError(
-                f"{record.folder}: --{name} was {before.get(name)!r} when this run was started and"
-                f" is {now.get(name)!r} now{again}"
-            )
+    for name in differing(before, now):
+        if name in folder_name.file_options():  # which count by their content: it names the folder
+            continue
+        raise RunError(
+            f"{record.folder}: --{name} was {before.get(name)!r} when this run was started and"
+            f" is {now.get(name)!r} now{again}"
+        )
     for key, digest in (("hierarchy", splits.hierarchy.digest), ("split", splits.digest)):
         if record.config.get(key) != digest:
             raise RunError(
