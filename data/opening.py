@@ -50,6 +50,7 @@ class Images(NamedTuple):
         cache: The cache they come from, if they do.
         boxes (K, 4): int64 left, top, width and height of the part that is the image, in pixels of
             the file; None where they are whole.
+        root: The data folder.
     """
 
     pixels: object
@@ -60,11 +61,12 @@ class Images(NamedTuple):
     fingerprints_of: str
     cache: ImageCache | None = None
     boxes: np.ndarray | None = None
+    root: Path | None = None
 
     @property
     def as_fields(self) -> dict[str, object]:
         """The fields of `Splits` that are of the images alone, by their names."""
-        names = ("pixels", "sizes", "fingerprints", "fingerprints_of", "boxes")
+        names = ("pixels", "sizes", "fingerprints", "fingerprints_of", "boxes", "root")
         return {name: getattr(self, name) for name in names}
 
 
@@ -92,7 +94,7 @@ def open_images(
     decoded = len(files) * math.prod(reading.size or (0, 0)) * reading.channels
     stream = decoded > CACHE_LIMIT if options["stream"] is None else options["stream"]
     read = _stream if stream else _cached
-    images = read(root, files, reading, boxes, options)
+    images = read(root, files, reading, boxes, options)._replace(root=root)
     if boxes is not None:
         images = images._replace(boxes=np.array([boxes[files[row]] for row in images.kept]))
     if options["upscale"]:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,7 @@ class Splits:
         group_names (G): Name of each group, by its number.
         boxes (S, 4): int64 left, top, width and height of the part of its file that each image is,
             in pixels; None where all are whole.
+        root: The folder that `files` are relative to; None where they are no files of their own.
 
     Raises: ValueError: If shapes, types or ranges do not fit, splits overlap, or training or test
     is empty.
@@ -73,6 +75,7 @@ class Splits:
     groups: np.ndarray | None = None
     group_names: tuple[str, ...] = ()
     boxes: np.ndarray | None = None
+    root: Path | None = None
 
     def __post_init__(self):
         _store(self, "labels", _frozen(self.labels, np.int64, "labels"))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -81,12 +81,22 @@ def image_folder(run: Run, data_dir: str | None) -> ImageFolder:
     if not place:
         return ImageFolder([])
     # an identifier names a folder inside this one, and nothing else
-    inside = isinstance(dataset, str) and dataset.isidentifier()
-    folders = [Path(place), *([Path(place) / dataset] if inside else [])]
+    named = isinstance(dataset, str) and dataset.isidentifier()
+    inside = [*_folder_inside(run), *([dataset] if named else [])]
+    folders = [Path(place), *(Path(place) / folder for folder in inside)]
     table = run.split if (run.folder / "split.csv").is_file() else None
     content = None if data_dir else _content(table, str(run.fingerprints_of))
     reading = recorded_reading(run)
-    return ImageFolder(folders, content, dataset if inside else None, reading, _boxes(run, table))
+    return ImageFolder(folders, content, dataset if named else None, reading, _boxes(run, table))
+
+
+def _folder_inside(run: Run) -> list[str]:
+    """The folder of the run's files, inside the one that the user named then, where they differ."""
+    named, files = run.images_in, run.files_in
+    if None in (named, files) or files == named or not PurePath(files).is_relative_to(named):
+        return []
+    inside = str(PurePath(files).relative_to(named))
+    return [] if leads_out(inside) else [inside]
 
 
 def _default_place(dataset: object) -> str | None:

@@ -86,8 +86,18 @@ class Run(RunFiles):
         """The folder that its images were in when it was started; None where that is not known, as
         of runs of earlier versions.
         """
+        return self._place("data_dir")
+
+    @property
+    def files_in(self) -> str | None:
+        """The folder that the files of split.csv are relative to, `images_in` or one inside it as
+        tiny-imagenet-200 may be; None where that is not known, as of runs of earlier versions.
+        """
+        return self._place("images")
+
+    def _place(self, name: str) -> str | None:
         places = self.config.get("places")
-        folder = places.get("data_dir") if isinstance(places, dict) else None
+        folder = places.get(name) if isinstance(places, dict) else None
         return folder if isinstance(folder, str) else None
 
     @cached_property

@@ -10,7 +10,9 @@ from PIL import Image
 import data
 import train_tinyimagenet
 from data import tinyimagenet
+from evaluation.images import image_folder, open_image
 from options import command_line
+from runs.folder import Run
 
 WNIDS = ["n01443537", "n01629819", "n02123045"]
 TREE = f"whole/animal/fish/{WNIDS[0]}\nwhole/cat/{WNIDS[2]}\nwhole/animal/{WNIDS[1]}\nthing/{{}}\n"
@@ -100,6 +102,27 @@ def test_the_folder_or_the_one_above_may_be_named(folder):
         "cache_dir": folder.parent / "cache",
     }
     assert data.load({"dataset": "TinyImageNet", **above}).digest == load(folder).digest
+
+
+def test_the_images_of_a_run_are_found_in_the_folder_below_the_one_named(folder, tmp_path):
+    named = ["--data_dir", str(folder.parent), "--hierarchy", str(tmp_path / "tree.txt")]
+    small = [
+        "--rand_backbone",
+        "--backbone",
+        "conv4",
+        "--epochs",
+        "0",
+        "--resize",
+        "16",
+        "--GPU",
+        "cpu",
+    ]
+    command = [*named, *small, "--method", "softmax", "--record", str(tmp_path / "record")]
+    assert train_tinyimagenet.main("", train_tinyimagenet.DATASETS, command) == 0
+    run = Run(next(tmp_path.glob("record/*/*/seed*")))
+    file = run.split["file"][0]
+    for given in (None, str(folder.parent), str(folder)):
+        assert open_image(file, image_folder(run, given)).shape[:2] == (64, 64)
 
 
 def test_a_tenth_of_every_class_of_train_validates(folder):

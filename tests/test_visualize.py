@@ -435,6 +435,14 @@ def test_images_are_found_where_they_are_named_or_training_found_them_or_the_dat
         json.dumps({**config, "places": {"data_dir": "/from/training"}})
     )
     assert image_folder(Run(run.folder), None).places[0] == Path("/from/training")
+    places = {"data_dir": "/above", "images": "/above/as/downloaded"}
+    (run.folder / "config.json").write_text(json.dumps({**config, "places": places}))
+    for given in (None, "/above", "/now"):  # with it: the same folder inside another one
+        above = Path(given or "/above")
+        assert image_folder(Run(run.folder), given).places[:2] == [above, above / "as/downloaded"]
+    places["images"] = "/above/../home"
+    (run.folder / "config.json").write_text(json.dumps({**config, "places": places}))
+    assert all("home" not in str(p) for p in image_folder(Run(run.folder), None).places)
     other = finish(tmp_path, "DR-euc", 2, dataset="my own")
     assert image_folder(other, None).places == []
     with pytest.raises(ValueError, match="--data_dir"):

@@ -302,6 +302,7 @@ def _open(
     devices = {"device": training.devices.name, "processes": training.team.size}
     places = {name: machine[name] for name in command_line.PLACES}
     places["data_dir"] = identity.place(machine)
+    places["images"] = None if splits.root is None else str(splits.root.resolve())
     arguments = without_secrets(argument_files.read_argument_files(sys.argv[1:]))
     command = [Path(sys.argv[0]).name, *arguments]
     made = {"places": places, **provenance(), "command": command}
