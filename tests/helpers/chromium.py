@@ -92,6 +92,13 @@ class Browser:
             assert time.monotonic() < end, f"{condition} did not become true; {self.said}"
             time.sleep(0.05)
 
+    def wait_for_words(self, *words: str) -> None:
+        """Until all are in what the console said."""
+        end = time.monotonic() + PATIENCE
+        while not all(word in str(self.said) for word in words):
+            assert time.monotonic() < end, f"{words} were not said; {self.said}"
+            self.run("new Promise((done) => setTimeout(done, 50))")
+
     def run(self, expression: str) -> object:
         """The value of an expression, of a promise that of its end."""
         answer = self._send(
