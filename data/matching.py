@@ -146,6 +146,12 @@ def _binomial(path: Path) -> Path:
     return _without_case((*path[:-1], " ".join(path[-2:])))
 
 
+def _epithet(path: Path) -> Path:
+    """The path with the epithet alone in its last key, where the genus stands above it."""
+    path = _without_case(path)
+    return (*path[:-1], path[-1].removeprefix(f"{' '.join(path[-2:-1])} "))
+
+
 # of a binomial, with var. or f. and a third name if it has one, whatever begins with a capital is
 # its author; of one name alone only what ends in a year
 _AUTHOR = (
@@ -181,6 +187,7 @@ _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = 
     (_with_blanks, _with_blanks),
     (_without_case, _without_case),
     (_without_case, _binomial),
+    (_without_case, _epithet),
     (_without_case, _without_author),
     (_without_dated_author, _without_author),
     (_as_numbers, _as_numbers),

@@ -28,6 +28,9 @@ _FOLDERS = ("folder", "foldername")  # of a table of images mostly where the fil
 # a rank whose name is not known, in lineages of QIIME and its like: k__Animalia;p__;c__
 _BARE = re.compile(r"[a-z]{1,3}__", re.IGNORECASE)
 _AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an escaped one
+# the second part of a name alone: an epithet, or what stands in its place, such as 'sp. 1'
+_EPITHET = re.compile(r"(?:[^\W\d_]|-){3,}|(?:sp|spp|cf|aff|nr|gr|ssp|subsp|var)\b.*")
+_BELOW_SPECIES = ("subspecies", "variety", "subvariety", "forma")
 
 
 class RowPaths(NamedTuple):
@@ -190,7 +193,8 @@ def _class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int
     """
     titles = table.titles
     if levels:
-        return sorted({_position(table, level) for level in levels}), "chosen"
+        chosen = {_position(table, level) for level in levels}
+        return sorted(chosen | _genus(titles, chosen)), "chosen"
     known = _of_images(table)
     label = [at for at in (known.label,) if at is not None]
     path_at = next((titles.index(name) for name in ranks.PATHS if name in titles), None)
@@ -216,6 +220,12 @@ def _class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int
     raise table.fault(
         1, f"no column is known to hold classes or their ranks, only {listed}; {table.advice}"
     )
+
+
+def _genus(titles: Sequence[str], chosen: set[int]) -> set[int]:
+    """The column of the genus, if epithets may be among those that are chosen."""
+    species = any(titles[at] in (*ranks.EPITHETS, "species") for at in chosen)
+    return {titles.index("genus")} if species and "genus" in titles else set()
 
 
 def _of_images(table: Table) -> ranks.Columns:
@@ -367,8 +377,8 @@ def _ranked(
     genus = next((at for at in levels if titles[at] == "genus"), None)
     epithet = known.epithet if "species" not in titles.values() and genus is not None else None
     if epithet is not None:
-        table = _with_species(table, genus, epithet)
         levels = [*levels, epithet]
+    table = _with_whole_names(table, levels)
     if _needs_label(table, label, levels, epithet, of_images):
         levels = [*levels, label]
     titled = {at: title for at, title in titles.items() if at != label}
@@ -389,13 +399,53 @@ def _ranked(
     return draft._replace(advice=advice)
 
 
-def _with_species(table: Table, genus: int, epithet: int) -> Table:
-    """With the whole name of the species in the place of its epithet."""
+def _with_whole_names(table: Table, levels: Sequence[int]) -> Table:
+    """With whole names in the place of epithets alone, which taxa of several genera may share:
+    'Calanus minor' for 'minor'. What is below a species is written behind its name likewise.
+    """
+    titles, column = table.titles, {table.titles[at]: at for at in levels}
+    above = titles.index("genus") if "genus" in titles else None
+    for title in (*ranks.EPITHETS, "species", *_BELOW_SPECIES):
+        at = column.get(title)
+        if at is None or above is None:
+            continue
+        if title in ranks.EPITHETS or _holds_epithets(table, above, at):
+            table = _behind(table, above, at)
+        above = at
+    return table
+
+
+def _holds_epithets(table: Table, above: int, at: int) -> bool:
+    """Whether a column of names has epithets alone and otherwise whole names, which begin as those
+    of the column above.
+    """
+    pairs = [(row[above], row[at]) for row in table.cells]
+    pairs = [pair for pair in pairs if not any(map(ranks.is_empty, pair))]
+    short = [name for up, name in pairs if not _begins(name, up)]
+    return not all(map(ranks.is_unplaced, short)) and all(map(_is_epithet, short))
+
+
+def _is_epithet(name: str) -> bool:
+    return bool(_EPITHET.fullmatch(name)) and name[0].islower()
+
+
+def _begins(name: str, above: str) -> bool:
+    """Whether a name begins with that of the taxon above, as one of a species with its genus."""
+    return f"{_spaced(name)} ".startswith(f"{_spaced(above)} ")
+
+
+def _spaced(name: str) -> str:
+    return name.casefold().replace("_", " ")
+
+
+def _behind(table: Table, above: int, at: int) -> Table:
+    """With the names of one column written behind those of another, where they do not begin so."""
     rows = []
     for line, cells in table.rows:
-        if not ranks.is_empty(cells[epithet]) and not ranks.is_empty(cells[genus]):
-            name = f"{cells[genus]} {cells[epithet]}"
-            cells = [*cells[:epithet], name, *cells[epithet + 1 :]]
+        up, name = cells[above], cells[at]
+        if not any(map(ranks.is_empty, (up, name))) and not ranks.is_unplaced(name):
+            name = name if _begins(name, up) else f"{up} {name}"
+            cells = [*cells[:at], name, *cells[at + 1 :]]
         rows.append(Row(line, cells))
     return table._replace(rows=rows)
 
@@ -416,7 +466,8 @@ def _with_unknown(table: Table, known: ranks.Columns, named: int | None) -> list
 
 def _without_epithets(table: Table, levels: list[int], label: int | None) -> list[int]:
     """The levels without species and what is below, where those cells hold epithets alone and
-    another column has the whole name: Calanus, finmarchicus and Calanus finmarchicus in WoRMS.
+    another column has the whole name: Calanus, finmarchicus and Calanus finmarchicus in WoRMS,
+    which for a synonym begins with another genus.
     """
     plain = table.titles
     titles = [plain[at] for at in levels]
@@ -424,11 +475,8 @@ def _without_epithets(table: Table, levels: list[int], label: int | None) -> lis
         return levels
     genus, species = levels[titles.index("genus")], levels[titles.index("species")]
     filled = [row for row in table.cells if not ranks.is_empty(row[species])]
-    whole = [f"{row[genus]} ".casefold() for row in filled]
-    epithets = all(" " not in row[species] and row[species][0].islower() for row in filled)
-    if epithets and all(
-        row[label].casefold().startswith(start) for row, start in zip(filled, whole)
-    ):
+    whole = sum(_begins(row[label], row[genus]) for row in filled)  # but of synonyms
+    if 2 * whole > len(filled) and all(_is_epithet(row[species]) for row in filled):
         return [at for at in levels if at not in levels[levels.index(species) :]]
     return levels
 
@@ -515,6 +563,7 @@ def _chosen(table: Table, levels: Sequence[str]) -> Draft:
         found.append(at)
     if len(found) == 1 and path_separator(table.column(found[0])) in ("/", *_NEVER_IN_NAMES):
         return _path_column(table, found[0], None)
+    table = _with_whole_names(table, found)
     classes, notes, of_levels = _paths_of_cells(table, found, _titles(table, found))
     return without_common_root(Draft(classes, notes=notes, ranks=of_levels))
 

@@ -182,6 +182,7 @@ def matched(folders, classes, **options):
         (["CALANUS F", "b"], ["b", "x/calanus_f"], [1, 0]),
         (["a f", "A f"], ["A_f", "a_f"], [1, 0]),  # capitals tell apart what underscores do not
         (["Calanus f", "Calanus_h"], ["Calanus/f", "Calanus/h"], [0, 1]),
+        (["Calanus/f", "h"], ["Calanus/Calanus f", "Calanus/Calanus h"], [0, 1]),
         (["g_1/x y", "g_2/x y"], ["g 1/x_y", "g 2/x_y"], [0, 1]),
         (["Calanus f", "c"], ["Calanus f (Gunnerus, 1770)", "c"], [0, 1]),
         (["Calanus f Krøyer, 1838", "c"], ["Calanus f", "c"], [0, 1]),
@@ -207,6 +208,7 @@ def test_other_spellings_are_matched_one_to_one_with_a_note(folders, classes, ex
         (["AB", "ab"], ["Ab", "c"]),
         (["a_b", "A B"], ["a b", "c"]),
         (["cal_f"], ["x/Cal f", "y/cal F"]),
+        (["minor"], ["Calanus/Calanus minor", "Oithona/Oithona minor"]),
         (["Calanus"], ["Calanus Nauplius"]),
         (["01", "001"], ["1", "c"]),
         (["Calanus f"], ["Calanus f Claus, 1866", "Calanus f (Gunnerus, 1770)"]),

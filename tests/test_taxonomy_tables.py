@@ -146,6 +146,38 @@ def test_epithets_give_way_to_the_whole_name_and_empty_columns_are_no_gaps(tree_
     assert "Family > Genus > ScientificName; left out: 'AphiaID', 'Subgenus', 'Species'" in note
 
 
+@pytest.mark.parametrize("levels", [None, ["family", "genus", "species"], ["family", "species"]])
+def test_epithets_below_a_genus_are_written_behind_it(tree_of, levels):
+    rows = "F,Calanus,similis\nF,Oithona,similis\nG,Acartia,sp. 1\nG,Acartia,Acartia clausi\n"
+    names = [
+        path[-1] for path in tree_of("family,genus,species\n" + rows, levels=levels)[0].class_paths
+    ]
+    assert names == ["Calanus similis", "Oithona similis", "Acartia sp. 1", "Acartia clausi"]
+
+
+def test_names_that_are_no_epithets_stay_and_subspecies_go_behind_their_species(tree_of):
+    rows = "Gadus,Cod\nGadus,Red cod\nRaja,unknown\n"
+    names = [path[-1] for path in tree_of("genus,species\n" + rows)[0].class_paths]
+    assert names == ["Cod", "Red cod", "unknown"]
+    rows = "Parus,major,minor\nParus,major,\nSitta,minor,minor\n"
+    assert tree_of("genus,species,subspecies\n" + rows)[0].class_paths == (
+        ("Parus", "Parus major", "Parus major minor"),
+        ("Parus", "Parus major", "."),
+        ("Sitta", "Sitta minor", "Sitta minor minor"),
+    )
+
+
+def test_a_synonym_keeps_the_name_that_the_user_has_for_it_below_the_accepted_genus(tree_of):
+    rows = "Oithona similis,Oithona,similis\nCeratium furca,Tripos,furca\n"
+    rows += "Tripos muelleri,Tripos,muelleri\n"
+    tree, _ = tree_of("ScientificName,Genus,Species\n" + rows)
+    assert tree.class_paths == (
+        ("Oithona", "Oithona similis"),
+        ("Tripos", "Ceratium furca"),
+        ("Tripos", "Tripos muelleri"),
+    )
+
+
 def test_rows_that_differ_in_left_out_columns_name_the_flag(tree_of):
     with pytest.raises(ValueError, match="line 3: the class .* comes twice.*--levels COLUMN"):
         tree_of("family,genus,stage\nF,G,egg\nF,G,adult\nH,I,egg\n")
