@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from metrics.ranks import Ranks, classwise, elementwise, fisher_mean
+from metrics.ranks import Ranks, classwise, elementwise, fisher_mean, fisher_means
 from metrics.threads import in_threads
 
 PERMUTATIONS = 999
@@ -23,6 +23,7 @@ ENTRY, PICK, LEVEL = 7.5, 40, 50_000  # picking an entry of a row, one of a tabl
 NEAR = 8  # other classes of a superclass, on average, that are picked singly
 FEW = 4096  # entries of a matrix that is no longer small
 _ROWS = 32  # of a table of 2,000 classes, half a megabyte
+_AT_ONCE = 2**18  # entries of the tables of several permutations
 _ROUNDING = 1e-9  # of sums in another order, and in single precision
 _ROUNDING_SINGLE = 1e-6
 
@@ -72,22 +73,26 @@ def mantel(
     rows_of = row_sums(a.columns, b.columns, place) if classwise_too else None
     least = observed - (_ROUNDING_SINGLE if size > SINGLE else _ROUNDING)
 
-    def exceeds(order: np.ndarray) -> np.ndarray:
-        by_class = np.nan
+    def count_exceeding(orders: np.ndarray) -> np.ndarray:
+        by_class = np.full(len(orders), np.nan)
         if rows_of is not None:
-            rows = np.where(a.varies[order] & b.varies, rows_of(order), np.nan)
-            by_class = fisher_mean(rows)
-        return ~(np.array([by_class, pairs_of(order).sum() / 2]) < least)
+            rows = np.where(a.varies[orders] & b.varies, rows_of(orders), np.nan)
+            by_class = fisher_means(rows)
+        by_pair = pairs_of(orders).sum(axis=1) / 2
+        return (~(np.stack([by_class, by_pair], axis=1) < least)).sum(axis=0)
 
     orders = [rng.permutation(size) for _ in range(permutations if size > 2 else 0)]
-    exceed = sum(in_threads([partial(exceeds, order) for order in orders]), np.zeros(2))
+    several = max(1, _AT_ONCE // max(size, 1) ** 2)
+    parts = [np.stack(orders[at : at + several]) for at in range(0, len(orders), several)]
+    exceed = sum(in_threads([partial(count_exceeding, part) for part in parts]), np.zeros(2))
     p = (1 + exceed) / (permutations + 1)
     return tuple(float(x) for x in np.where(np.isnan(observed), np.nan, p))
 
 
 def row_sums(a: np.ndarray, b: np.ndarray, groups: "_Groups | None" = None) -> RowSums:
-    """A function of a permutation: the row sums of a[order][:, order] * b, (C,), of tables (C, C)
-    with 0 on their diagonals; by `TreeSums` where b is of these groups and there is less to do.
+    """A function of permutations (K, C): the row sums of a[order][:, order] * b, (K, C), of tables
+    (C, C) with 0 on their diagonals; by `TreeSums` where b is of these groups and there is less to
+    do.
     """
     kind = np.float32 if len(a) > SINGLE else np.float64
     a, b = a.astype(kind, copy=False), b.astype(kind, copy=False)
@@ -96,12 +101,21 @@ def row_sums(a: np.ndarray, b: np.ndarray, groups: "_Groups | None" = None) -> R
         sums = TreeSums(a, groups, *steps)
         if sums.work < ENTRY * a.size:
             return sums
-    return partial(_permuted_products, a, b)
+    if a.size <= FEW:
+        return partial(_small_products, a, b)
+    return lambda orders: np.stack([_permuted_products(a, b, order) for order in orders])
+
+
+def _small_products(a: np.ndarray, b: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """Row sums of a[order][:, order] * b for each order, (K, C), of tables that are all at once in
+    the processor's cache.
+    """
+    return np.einsum("kij,ij->ki", a[orders[:, :, None], orders[:, None, :]], b)
 
 
 def _permuted_products(a: np.ndarray, b: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Row sums of a[order][:, order] * b, (C,); a few rows at a time stay in the processor's cache,
-    and mode "clip" lets numpy write into the buffers directly.
+    """The same of one order, (C,); a few rows at a time stay in the cache, and mode "clip" lets
+    numpy write into the buffers directly.
     """
     sums, buffers = np.empty(len(a)), np.empty((2, _ROWS, len(a)), a.dtype)
     for first in range(0, len(a), _ROWS):
@@ -204,8 +218,11 @@ class TreeSums:
         picks = sum(len(steps) for _, _, steps in self._needed)
         return rows * self._size + PICK * picks + LEVEL * len(self._needed)
 
-    def __call__(self, order: np.ndarray) -> np.ndarray:
-        """The row sums, (C,) float64."""
+    def __call__(self, orders: np.ndarray) -> np.ndarray:
+        """The row sums for each permutation, (K, C) float64."""
+        return np.stack([self._of(order) for order in orders])
+
+    def _of(self, order: np.ndarray) -> np.ndarray:
         if not hasattr(self._own, "finest"):
             self._own.finest = self._finest.copy()
         finest = self._own.finest

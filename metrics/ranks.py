@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from metrics.result import mean_over_items
+from metrics.result import mean_over_items, ratio
 from metrics.vectors import nearest_first, whole_steps
 
 _LARGEST_RHO = 1 - 1e-6  # atanh is infinite at 1
@@ -126,8 +126,17 @@ def fisher_mean(correlations: np.ndarray) -> float:
     """tanh(mean of atanh rho) over the correlations that are not NaN, |rho| at most 1 - 1e-6; NaN
     if there is none.
     """
-    clipped = np.clip(correlations, -_LARGEST_RHO, _LARGEST_RHO)
-    return float(np.tanh(mean_over_items(np.arctanh(clipped)).value))
+    return float(np.tanh(mean_over_items(_atanh(correlations)).value))
+
+
+def fisher_means(correlations: np.ndarray) -> np.ndarray:
+    """`fisher_mean` of each row of (K, C), up to rounding."""
+    z = _atanh(correlations)
+    return np.tanh(ratio(np.nansum(z, axis=1), (~np.isnan(z)).sum(axis=1)))
+
+
+def _atanh(correlations: np.ndarray) -> np.ndarray:
+    return np.arctanh(np.clip(correlations, -_LARGEST_RHO, _LARGEST_RHO))
 
 
 def standardise(values: np.ndarray) -> np.ndarray:
