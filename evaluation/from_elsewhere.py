@@ -22,7 +22,10 @@ from hierarchies.tree import parse_path
 # up to 15 digits, of which a float holds each, and none that begin with a zero: names, such as 007
 _WHOLE = re.compile(r"\s*-?(0|[1-9]\d{0,14})(\.0*)?\s*")
 _DECIMAL = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")  # with a comma for the point
-_COMMAS = "decimal_commas"  # an attribute of tables: whether their numbers may have them
+# with a comma that may also part thousands
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+# attributes of tables: whether their numbers may have decimal commas, and where they are from
+_COMMAS, _SOURCE = "decimal_commas", "source"
 
 
 def check_file(flag: str, file: str | Path | None) -> None:
@@ -119,6 +122,7 @@ def read_table(flag: str, file: Path, names: Callable[[list[str]], Iterable[str]
     if not len(table) or not len(table.columns):
         raise ValueError(f"{flag} {file} holds no rows: it takes a row of titles and others below")
     table.columns = [str(title) for title in table.columns]
+    table.attrs[_SOURCE] = f"{flag} {file}"
     return table
 
 
@@ -154,11 +158,27 @@ def as_labels(column: pd.Series) -> np.ndarray:
 def as_numbers(table: pd.DataFrame, titles: Sequence[str]) -> pd.DataFrame:
     """Columns of `read_table` as numbers, NaN where a cell is none. Decimals may be behind a comma
     where commas do not part the cells.
+
+    Raises: ValueError: If all commas may as well part thousands.
     """
     columns = table[list(titles)]
     if table.attrs.get(_COMMAS):
+        _check_commas(columns, table.attrs[_SOURCE])
         columns = columns.apply(_with_points)
     return columns.apply(pd.to_numeric, errors="coerce")
+
+
+def _check_commas(columns: pd.DataFrame, source: str) -> None:
+    """Raises: ValueError: If there are numbers with commas and none tells what these are: '1,234'
+    may be 1234 or 1.234, while '0,234' and '1,23' have decimals.
+    """
+    text = (columns[title] for title in columns if columns[title].dtype.kind not in "biuf")
+    commas = [cell for column in text for cell in column.astype(str).str.strip() if "," in cell]
+    if commas and all(map(_THOUSANDS.fullmatch, commas)):
+        raise ValueError(
+            f"{source}: the comma of {commas[0]!r}, as of all numbers there that have one, may part"
+            " thousands or decimals: write decimals behind a point, and thousands without a mark"
+        )
 
 
 def _with_points(column: pd.Series) -> pd.Series:

@@ -119,6 +119,29 @@ def test_decimal_commas_are_points_where_commas_do_not_part_cells(tmp_path, sep,
     np.testing.assert_allclose(found.scores, table[["a/b", "a/c", "d"]].to_numpy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "cells, scores",
+    [
+        ("1,234;-12,345", None),  # 1234 or 1.234
+        ("1,234,567;0", None),
+        ("1,234;0,345", [1.234, 0.345]),
+        ("1,234;1234,567", [1.234, 1234.567]),
+        ("1,234;2,5", [1.234, 2.5]),
+    ],
+)
+def test_commas_that_may_part_thousands_as_well_as_decimals_are_refused(tmp_path, cells, scores):
+    tree = Hierarchy.from_paths([("a",), ("b",)])
+    (tmp_path / "net.csv").write_text(f"label;a;b\na;{cells}\nb;0;0\n", "utf-8")
+    if scores is None:
+        with pytest.raises(
+            ValueError, match="net.csv: the comma of '1,234.*decimals behind a point"
+        ):
+            read_predictions(tmp_path / "net.csv", tree, "tree")
+    else:
+        found = read_predictions(tmp_path / "net.csv", tree, "tree")
+        np.testing.assert_allclose(found.scores[0], scores, rtol=1e-6)
+
+
 def test_names_of_files_and_classes_are_no_decimals(tmp_path):
     tree = Hierarchy.from_paths([("0,5",), ("1,2",)])
     names = ["20240115123045123456781", "20240115123045123456782"]
