@@ -17,6 +17,8 @@ from hierarchies.draft import (
 from hierarchies.rows import DELIMITERS, Row, Table, check_titles, numbered_lines
 from hierarchies.tree import Path
 
+# titles of the two ends of an edge in tables of graphs, which may have other columns
+_ENDS = (("source", "target"), ("from", "to"))
 _WHOLE = re.compile(r"^(\d+)(?:\.0+)?$")
 
 
@@ -81,7 +83,8 @@ def edge_columns(table: Table) -> tuple[Table, int, int, int] | None:
     titles = table.titles
     parent = next((titles.index(title) for title in ranks.PARENTS if title in titles), None)
     if parent is None:
-        return _untitled_edges(table)
+        ends = next((pair for pair in _ENDS if set(pair) <= set(titles)), ())
+        return _untitled_edges(table.with_columns([*map(titles.index, ends)]) if ends else table)
     label = next((titles.index(title) for title in ranks.LABELS if title in titles), None)
     known = [at for at, title in enumerate(titles) if title in ranks.CHILDREN]
     candidates = [*known, *([label] if label is not None else [])]
@@ -160,10 +163,7 @@ def parse_parents(table: Table, node: int, above: int, name: int) -> Draft:
     tops = any(not up for child, up in parent.items() if child not in unknown)
     if synonyms:
         number = counted(len(synonyms), "synonym")
-        notes.append(
-            f"{number} without a parent, placed beside the accepted name, such as"
-            f" {shown[synonyms[0]]!r}"
-        )
+        notes.append(f"{number} placed beside the accepted name, such as {shown[synonyms[0]]!r}")
     if unknown and (node != name or tops):  # where all tops are without a row, no row is missing
         few = ", ".join(map(repr, unknown[:3]))
         ids = ", named by id" if node != name else ", at the top therefore"
@@ -177,21 +177,46 @@ def parse_parents(table: Table, node: int, above: int, name: int) -> Draft:
 
 
 def _place_synonyms(table: Table, node: int, parent: dict[str, str]) -> list[str]:
-    """Gives synonyms without a parent that of the name that is accepted for them, and names them.
+    """Gives synonyms the parent of the name that is accepted for them, and names them: those
+    without a parent, and those whose parent it is, as in the Catalogue of Life.
 
     Args:
         table, node: The table, and its column of ids.
         parent: That of each node, '' at the top; changed.
     """
-    titles = table.titles
-    at = next((titles.index(title) for title in ranks.ACCEPTED if title in titles), node)
     placed = {}
-    for child, accepted in zip(table.column(node), table.column(at)):
-        child, accepted = (_WHOLE.sub(r"\1", cell) for cell in (child, accepted))
-        if child != accepted and not parent.get(child, child) and parent.get(accepted):
+    for child, accepted in _accepted(table, node, parent).items():
+        if (
+            child != accepted
+            and parent.get(child, child) in ("", accepted)
+            and parent.get(accepted)
+        ):
             placed[child] = parent[accepted]
     parent.update(placed)
     return [*placed]
+
+
+def _accepted(table: Table, node: int, parent: dict[str, str]) -> dict[str, str]:
+    """The node of the accepted name of each node, where the table says which: in a column of its
+    own, or as the parent of what its status calls a synonym, of the same rank.
+    """
+    titles = table.titles
+
+    def column(names: Sequence[str]) -> list[str] | None:
+        at = next((titles.index(title) for title in names if title in titles), None)
+        return None if at is None else table.column(at)
+
+    nodes = [_WHOLE.sub(r"\1", cell) for cell in table.column(node)]
+    accepted = column(ranks.ACCEPTED)
+    found = dict(zip(nodes, (_WHOLE.sub(r"\1", cell) for cell in accepted or ())))
+    status, of_ranks = column(("taxonomicstatus", "status")), column(("taxonrank", "rank"))
+    if status is not None and of_ranks is not None:
+        rank = dict(zip(nodes, of_ranks))
+        for child, said in zip(nodes, status):
+            up = parent.get(child)
+            if "synonym" in said.casefold() and up in rank and rank[up] == rank[child]:
+                found[child] = up
+    return found
 
 
 def _rows_of_nodes(

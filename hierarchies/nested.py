@@ -1,18 +1,92 @@
 """Parsers of hierarchy files whose nesting is the tree: outline and JSON. Neither recurses."""
 
 import json
+import re
 from collections.abc import Iterator
 
 from hierarchies import ranks
-from hierarchies.draft import ROOT, Draft, Item, checked_key, fault, from_items, without_common_root
+from hierarchies.draft import (
+    MAX_DEPTH,
+    ROOT,
+    Draft,
+    Item,
+    checked_key,
+    fault,
+    from_items,
+    without_common_root,
+)
 from hierarchies.rows import numbered_lines
 from hierarchies.tree import Hierarchy
 
+# what may stand before a name of an indented list: blanks, lines as `tree` draws them, a bullet
+_INDENT = re.compile(r"(?:[`+|]-+|[\s\u2500-\u257f|])*(?:[-*\u2022]\s+)?")
+_COUNTS = re.compile(r"\d+ director(?:y|ies)(?:, \d+ files?)?")  # the last line of `tree`
+_TAB = 8  # blanks
+_LOOKED_AT = 1_000_000  # letters that show whether a text is indented
+_RANK = re.compile(r"\s*\[[a-z ]+\]")  # behind names of the Catalogue of Life
+_SYNONYM = ("=", "\u2261")  # before them there
+
+
+def is_indented(text: str) -> bool:
+    """Whether a text is a list whose indentation is a tree: half of its lines or more stand further
+    in than the first, and none is a row of cells or a member with a value.
+    """
+    lines = [line for line in text[:_LOOKED_AT].split("\n") if line.strip()]
+    first, *rest = [_indent(line) for line in lines] or [0]
+    cells = any("\t" in line.strip() or re.search(r"\w: \S", line) for line in lines)
+    return (
+        bool(rest)
+        and not cells
+        and min(rest) >= first
+        and 2 * sum(at > first for at in rest) >= len(rest)
+    )
+
+
+def _indent(line: str) -> int:
+    before = _INDENT.match(line)[0][: MAX_DEPTH * _TAB]
+    return len(before.expandtabs(_TAB))
+
+
+def _indented(text: str, source: str) -> Draft:
+    """A list whose indentation is a tree, below an implied root if several lines stand at its left
+    edge.
+    """
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = [(number, line) for number, line in lines if not _COUNTS.fullmatch(line.strip())]
+    with_ranks = all(_RANK.search(line) for _, line in lines)
+    items: list[Item] = []
+    above: list[int] = []  # indentation of the nodes of the current branch
+    for number, line in lines:
+        indent, closed = _indent(line), None
+        name = line[_INDENT.match(line).end() :].strip().removesuffix(":")
+        if name == "." and not items:  # the folder that `tree` was called in
+            name = ROOT
+        if with_ranks:
+            name = _RANK.sub("", name)
+            if name.startswith(_SYNONYM):
+                continue
+        while above and indent <= above[-1]:
+            closed = above.pop()
+        if closed not in (None, indent):
+            raise fault(
+                source,
+                number,
+                f"{name!r} stands further in than the line that it should be below, and less than"
+                " those that are: indent all nodes of a level alike",
+            )
+        above.append(indent)
+        items.append(Item(number, len(above) - 1, checked_key(source, number, name)))
+    if sum(item.depth == 0 for item in items) > 1:
+        items = [Item(None, 0, ROOT), *(item._replace(depth=item.depth + 1) for item in items)]
+    return from_items(source, items)
+
 
 def parse_outline(text: str, source: str) -> Draft:
-    """One node a line, two dashes a level before its name; the first line is the root and has
-    none.
+    """One node a line, two dashes a level before its name; the first line is the root and has none.
+    Or a list that is indented by blanks, as `tree` draws it or as one of bullets.
     """
+    if is_indented(text):
+        return _indented(text, source)
     items: list[Item] = []
     for number, line in numbered_lines(text):
         name = line.lstrip("-")

@@ -145,6 +145,17 @@ def plain(title: str) -> str:
     return title if title in RANKS else _ENGLISH.get(_word(title), title)
 
 
+def plain_titles(header: Sequence[str]) -> list[str]:
+    """The titles of a table as `plain` writes them, but 'class_name' as the rank where others, such
+    as 'order_name', say that they mean ranks.
+    """
+    found = [plain(title) for title in header]
+    named = (rank for title, rank in zip(header, found) if _squeezed(title).endswith("name"))
+    if "class" in found or {*RANKS}.isdisjoint({*named} - {"species"}):
+        return found
+    return ["class" if title == "classname" else title for title in found]
+
+
 def is_foreign(title: str) -> bool:
     """Whether a title says in another language than English what `plain` says of it."""
     return plain(title) != _without_marks(title)
@@ -179,8 +190,7 @@ def _word(title: str) -> str:
 
 def _without_marks(title: str) -> str:
     """A title in lower case without marks, blanks and the prefixes of data standards."""
-    title = re.sub(r"^(dwc|dwc terms|gbif|ncbi|worms|itis)\s*[:.]\s*", "", title.strip().casefold())
-    title = re.sub(r"[\s_\-.]+", "", title)
+    title = _squeezed(title)
     taxon = re.fullmatch(r"taxon(\w+?)name", title) or re.fullmatch(r"taxon(\w+)", title)
     if taxon and taxon[1] in RANKS:
         return taxon[1]
@@ -188,6 +198,12 @@ def _without_marks(title: str) -> str:
     if named and named[1] in RANKS and named[1] != "class":  # class_name is a label
         return named[1]
     return title
+
+
+def _squeezed(title: str) -> str:
+    """A title in lower case without blanks, marks and what data standards put before it."""
+    before = r"^(?:dwc|dwc terms|gbif|ncbi|worms|itis)\s*\.|^\w[\w ]*:"
+    return re.sub(r"[\s_\-.]+", "", re.sub(before, "", title.strip().casefold()))
 
 
 def is_empty(cell: str) -> bool:
@@ -206,7 +222,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
     """What the titles of a table say about its columns; with rows, a column that is called 'order'
     or the like and holds numbers, or parts most labels, is no rank.
     """
-    titles = [plain(title) for title in header]
+    titles = plain_titles(header)
     foreign = {position for position, title in enumerate(header) if is_foreign(title)}
     own = {title for position, title in enumerate(titles) if position not in foreign}
     label = next((titles.index(name) for name in LABELS if name in titles), None)

@@ -13,7 +13,7 @@ from files.text import NO_WIDTH, counted, folded, printable, some_of, told_apart
 from hierarchies import ranks
 from hierarchies.draft import Draft
 from hierarchies.edges import is_edge_list, parse_edges, parse_names
-from hierarchies.nested import parse_json, parse_outline
+from hierarchies.nested import is_indented, parse_json, parse_outline
 from hierarchies.phylogeny import parse_newick, parse_nexus
 from hierarchies.rows import numbered_lines, title_row
 from hierarchies.tables import parse_paths, parse_table, path_separator
@@ -238,7 +238,12 @@ def _format(text: str, suffix: str, source: str) -> str:
     lines = [line for _, line in numbered_lines(text)]
     if bare[:1] in ("{", "["):
         return "json"
-    if any(line.startswith("--") for line in lines[1:]):
+    if re.match(r"(?:strict\s+)?(?:di)?graph\b[^{\n]*\{", bare, re.IGNORECASE):
+        raise ValueError(
+            f"{source} is a graph of Graphviz (DOT): write a table with the columns parent and"
+            " child, or a line 'parent -> child' for each of its arrows and nothing else"
+        )
+    if any(line.startswith("--") for line in lines[1:]) or is_indented(text):
         return "outline"
     if _has_titles(text) or is_edge_list(lines):
         return "table"
@@ -260,7 +265,7 @@ def _format(text: str, suffix: str, source: str) -> str:
 def _has_titles(text: str) -> bool:
     """Whether the first line of a text has titles of a table that `parse_table` knows."""
     header = title_row(text)
-    titles = [ranks.plain(title) for title in header]
+    titles = ranks.plain_titles(header)
     if len(titles) < 2 or len(set(titles)) < len(titles):
         return False
     known = ranks.columns(header)

@@ -39,8 +39,8 @@ class Table(NamedTuple):
 
     @property
     def titles(self) -> list[str]:
-        """The titles as `ranks.plain` writes them."""
-        return [ranks.plain(title) for title in self.header]
+        """The titles as `ranks.plain_titles` writes them."""
+        return ranks.plain_titles(self.header)
 
     @property
     def cells(self) -> list[list[str]]:

@@ -52,7 +52,8 @@ def parse_paths(text: str, source: str) -> Draft:
     do not count.
 
     Where most lines have another separator, it is taken instead and noted: > -> | ; , \ or a tab.
-    A path that comes again counts once, with a note.
+    A path that comes again counts once, with a note. Arrows (> or ->) from each node to those below
+    it, a line for each, are a tree of parents.
     """
     _, start = delimiter_of(text)
     lines = [(number, line) for number, line in numbered_lines(text) if number > 1 or not start]
@@ -62,6 +63,9 @@ def parse_paths(text: str, source: str) -> Draft:
         )
     separator = path_separator([line for _, line in lines]) or "/"
     found = [(number, _path(source, number, line, separator)) for number, line in lines]
+    if separator in ("->", ">") and _are_edges([path for _, path in found]):
+        rows = [Row(number, [*path]) for number, path in found]
+        return parse_parents(Table(source, ["left", "right"], rows), node=1, above=0, name=1)
     found, bare_notes = _without_bare(found)
     first: dict[Path, int] = {}
     for number, path in found:
@@ -73,6 +77,14 @@ def parse_paths(text: str, source: str) -> Draft:
     )
     classes = [(number, path) for path, number in first.items()]
     return without_common_root(Draft(classes, notes=notes))
+
+
+def _are_edges(paths: Sequence[Path]) -> bool:
+    """Whether paths are the steps of a tree, each once: what is below one is above another."""
+    if any(len(path) != 2 or path[0] == path[1] for path in paths):
+        return False
+    above, below = map(set, zip(*paths))
+    return len(below) == len(paths) and bool(above & below)
 
 
 def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> Draft:

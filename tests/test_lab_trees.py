@@ -84,8 +84,41 @@ def test_paths_as_find_and_people_write_them(tree_of):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "life\n  A\n    a\n    b\n  B\n    c\n",
+        "life\n\tA\n\t\ta\n\t\tb\n\tB\n\t\tc\n",
+        "A\n  a\n  b\nB\n  c\n",
+        "- life\n  - A\n    - a\n    - b\n  - B\n    - c\n",
+        "life:\n  A:\n  - a\n  - b\n  B:\n  - c\n",
+        ".\n├── A\n│   ├── a\n│   └── b\n└── B\n    └── c\n\n3 directories, 0 files\n",
+        "life\n|-- A\n|   |-- a\n|   `-- b\n`-- B\n    `-- c\n",
+        "life [kingdom]\n A [class]\n  a [species]\n   =x, 1872 [species]\n  b [species]\n"
+        " B [class]\n  c [species]\n",
+        "life -> A\nlife -> B\nA -> a\nA -> b\nB -> c\n",
+        "B > c\nA > a\nA > b\n",  # paths
+    ],
+)
+def test_indented_lists_and_arrows_are_trees(tree_of, text):
+    paths = tree_of(text, "t.txt").hierarchy.class_paths
+    assert sorted(paths) == [("A", "a"), ("A", "b"), ("B", "c")]
+
+
+@pytest.mark.parametrize("titles", ["Source,Target,Type", "From,To,Weight"])
+def test_tables_of_edges_may_have_other_columns(tree_of, titles):
+    rows = "life,A,1\nlife,B,1\nA,a,1\nA,b,1\nB,c,1\n"
+    assert tree_of(f"{titles}\n{rows}").hierarchy.class_paths == (
+        ("A", "a"),
+        ("A", "b"),
+        ("B", "c"),
+    )
+
+
+@pytest.mark.parametrize(
     "name, content, message",
     [
+        ("t.dot", b'digraph G {\n  "A" -> "a";\n}\n', "parent -> child"),
+        ("t.txt", b"life\n    A\n  b\n    c\n", "line 3: 'b' stands further in"),
         ("t.nwk", b"<?xml version='1.0'?><phyloxml/>", "is XML or HTML"),
         ("t.csv", b"\n<!DOCTYPE html><html>", "a download that failed"),
         ("t.csv", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),

@@ -62,6 +62,7 @@ def test_the_ranks_of_a_worms_table_are_the_levels_and_its_ids_are_left_out(tree
         ("taxon_class_name", "class"),
         ("family_name", "family"),
         ("class_name", "classname"),
+        ("col:parentID", "parentid"),
         ("taxonRank", "taxonrank"),
         ("taxon_genus", "genus"),
     ],
@@ -74,6 +75,13 @@ def test_ranks_are_ordered_by_rank_and_not_by_place(tree_of):
     tree, (note,) = tree_of("species,genus,superfamily\nA b,A,S\nA c,A,S\nD e,D,T\n")
     assert tree.class_paths == (("S", "A", "A b"), ("S", "A", "A c"), ("T", "D", "D e"))
     assert "superfamily > genus > species" in note
+
+
+def test_a_class_name_beside_the_names_of_ranks_is_a_rank(tree_of):
+    rows = "Insecta,Diptera,Aedes aegypti\nInsecta,Diptera,Culex pipiens\nOther,Araneae,Pardosa a\n"
+    tree, _ = tree_of("class_name,order_name,species_name\n" + rows)  # as BOLD and NCBI write them
+    assert tree.class_paths[0] == ("Insecta", "Diptera", "Aedes aegypti")
+    assert ranks.plain_titles(["class_name", "species_name"])[0] == "classname"
 
 
 def test_a_linnaean_class_is_a_level(tree_of):
@@ -259,7 +267,14 @@ def test_a_synonym_without_a_parent_is_beside_the_accepted_name(tree_of, accepte
         ("Other",),  # beside a name at the top
         ("Top",),
     )
-    assert "1 synonym without a parent, placed beside the accepted name, such as 'Cet" in notes[1]
+    assert "1 synonym placed beside the accepted name, such as 'Cet" in notes[1]
+
+
+def test_a_synonym_whose_parent_is_the_accepted_name_is_beside_it(tree_of):
+    rows = "A,,accepted,C,genus\nB,A,accepted,C f,species\nD,B,synonym,C n,species\n"
+    rows += "E,B,synonym,C f g,subspecies\n"  # of another rank: nobody says of which name
+    tree, notes = tree_of("col:ID,col:parentID,col:status,col:scientificName,col:rank\n" + rows)
+    assert tree.class_paths == (("C n",), ("C f", "C f g")) and "1 synonym" in notes[1]
 
 
 @pytest.mark.parametrize("name", ["tree.txt", "tree.csv"])
