@@ -170,6 +170,15 @@ def test_no_image_is_left_alone_in_a_batch_and_each_is_seen_once(monkeypatch):
     assert counts == np.bincount(SPLITS.labels[SPLITS.train], minlength=7).tolist()
 
 
+def test_the_network_of_a_short_training_is_the_one_that_was_trained():
+    """Batch norm evaluates with what it met, not with the 0 and 1 that it was made with."""
+    training, _ = fit("--batch_size", "33", "--epochs", "1", "--lr", "1e-9")  # one step
+    images = torch.from_numpy(SPLITS.pixels[SPLITS.train]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        trained, evaluated = (training.model.train(mode)(images) for mode in (True, False))
+    assert_close(evaluated, trained, atol=0.02, rtol=0.02)
+
+
 def test_the_order_of_the_images_changes_with_the_epoch_and_the_seed(monkeypatch):
     seen, original = [], loop._forward_backward
 

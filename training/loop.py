@@ -20,6 +20,7 @@ from files.bars import tqdm
 from losses.base import OF_WEIGHTS
 from optimization.choosing import CHOICES
 from runs.folder import Run
+from training import batch_norm
 from training.coarse_targets import CoarseTargets
 from training.epoch_stats import CHECK_EVERY, Diverged, EpochStats
 from training.outputs import embed
@@ -93,12 +94,15 @@ def _train_epoch(training: TrainingState, splits: Splits, batches: Batches, bar:
         mixed=data.mixes(options),
         coarse=coarse,
     )
+    unseen = batch_norm.unseen(model) if training.epoch == 0 else []
     bar.set_description(f"epoch {training.epoch + 1}/{options['epochs']}", refresh=False)
     for step, ((images, sizes, targets), total) in enumerate(zip(batches, batches.totals)):
         images = augment(images, generator)  # (B, channels, H, W)
         batch = mix(images, targets, generator)
         embeddings, scores, terms = _forward_backward(training, batch, sizes, total)
         stats.add(embeddings, scores, targets, terms, model.head, training.loss.reduction == "mean")
+        if step == 0:
+            batch_norm.begin_with_first_batch(unseen)
         _step(training, embeddings, targets, total)
         bar.update()
         if step % CHECK_EVERY == CHECK_EVERY - 1:
