@@ -58,13 +58,12 @@ def _temperature(validation: Outputs | None) -> float | None:
 
 
 def _bars(upper: Axes, lower: Axes, view: Outputs, correct: np.ndarray) -> None:
-    table = reliability(view.confidence, correct)
-    filled = table[table["count"] > 0]
-    middle, width = (filled["lower"] + filled["upper"]) / 2, 1 / BINS
+    bins = reliability(view.confidence, correct)
+    middle, width = (bins.lower + bins.upper) / 2, 1 / BINS
     upper.plot(
         [0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="confidence = accuracy"
     )
-    accuracy, confidence = filled["accuracy"], filled["confidence"]
+    accuracy, confidence = bins.accuracy, bins.confidence
     common = np.minimum(accuracy, confidence)
     upper.bar(middle, common, 0.92 * width, color=TRUE_COLOUR, label="accuracy")
     for difference, colour, name in (
@@ -76,7 +75,7 @@ def _bars(upper: Axes, lower: Axes, view: Outputs, correct: np.ndarray) -> None:
         )
     upper.set_xlim(0, 1)
     upper.set_ylim(0, 1.02)
-    lower.bar(middle, filled["count"], 0.92 * width, color=FAINT)
+    lower.bar(middle, bins.counts, 0.92 * width, color=FAINT)
 
 
 def _caption(outputs: Outputs, parts: list[str], temperature: float | None) -> str:

@@ -6,34 +6,46 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.stats import rankdata
 
 from metrics.measure import CALIBRATION, HIGHER, LOWER, SHARE, Measure
 from metrics.outputs import Block, Outputs, Reader, confidences
 from metrics.posterior import log_softmax_at, row_blocks
-from metrics.result import Result, ratio
+from metrics.result import Result
 
 BINS = 15
 _LARGEST_LOG_INVERSE = np.log(1e5)  # of the spread of the scores over the temperature
 
 
+class Bins(NamedTuple):
+    """Equal bins of [0, 1] that hold a confidence, K of them.
+
+    Attributes:
+        lower, upper: (K,), their ends.
+        counts: (K,), how many confidences are in each.
+        confidence, accuracy: (K,), the means.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    counts: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+
 def reliability(
     confidences: np.ndarray, correct: np.ndarray, bins: int = BINS, *, closed: str = "right"
-) -> pd.DataFrame:
-    """Confidence against accuracy in equal bins of [0, 1]: the table behind ECE and a reliability
-    diagram.
+) -> Bins:
+    """Confidence against accuracy in bins: what is behind ECE and a reliability diagram.
 
     Args:
         confidences: (S,) in [0, 1].
         correct: (S,) bool.
-        bins: Number of bins, >= 1.
+        bins: Number of bins, those without a confidence included, >= 1.
         closed: "right": a bin holds its upper end, and the first one 0 as well. "left": it holds
-            its lower end, and a confidence of exactly 1 falls out of the table.
+            its lower end, and a confidence of exactly 1 falls out.
 
-    Returns: One row a bin: lower, upper, count, confidence and accuracy (means; NaN in an empty
-    bin).
     Raises: ValueError: If closed is neither, or bins < 1.
     """
     if closed not in ("right", "left") or bins < 1:
@@ -43,38 +55,30 @@ def reliability(
     edges = np.linspace(0.0, 1.0, bins + 1)
     if closed == "right":
         index = np.clip(np.searchsorted(edges, confidences, side="left") - 1, 0, bins - 1)
-        kept = np.ones(len(index), bool)
     else:
         index = np.searchsorted(edges, confidences, side="right") - 1
-        kept = index < bins
-    index = index[kept]
-    count = np.bincount(index, minlength=bins)
-    table = pd.DataFrame({"lower": edges[:-1], "upper": edges[1:], "count": count})
-    table["confidence"] = ratio(
-        np.bincount(index, weights=confidences[kept], minlength=bins), count
+    counts = np.bincount(index, minlength=bins)[:bins]
+    held = np.flatnonzero(counts)
+    counts = counts[held]
+    confidence, accuracy = (
+        np.bincount(index, one)[held] / counts for one in (confidences, correct)
     )
-    table["accuracy"] = ratio(
-        np.bincount(index, weights=correct[kept].astype(float), minlength=bins), count
-    )
-    return table
+    return Bins(edges[held], edges[held + 1], counts, confidence, accuracy)
 
 
 def calibration_error(
     confidences: np.ndarray, correct: np.ndarray, *, closed: str = "right"
 ) -> tuple[float, float]:
-    """ECE and MCE, both in [0, 1], lower is better; NaN without samples in the table.
+    """ECE and MCE, both in [0, 1], lower is better; NaN without samples in a bin.
 
     ECE = sum over 15 bins of (count / S) |accuracy - confidence|, MCE = the largest difference of a
     non-empty bin.
     """
-    table = reliability(confidences, correct, closed=closed)
-    table = table[table["count"] > 0]
-    if not len(table):
+    bins = reliability(confidences, correct, closed=closed)
+    if not len(bins.counts):
         return np.nan, np.nan
-    gaps = (table["accuracy"] - table["confidence"]).abs().to_numpy()
-    return float((table["count"].to_numpy() * gaps).sum() / len(confidences)), float(
-        gaps.max(initial=0.0)
-    )
+    gaps = np.abs(bins.accuracy - bins.confidence)
+    return float((bins.counts * gaps).sum() / len(confidences)), float(gaps.max())
 
 
 def errors(outputs: Outputs) -> dict[str, Result]:
@@ -140,13 +144,10 @@ def confidence_spearman(outputs: Outputs) -> Result:
     n counts bins, undefined the empty ones. NaN, all bins undefined, with fewer than two or one
     accuracy in all.
     """
-    table = reliability(outputs.confidence, _correct(outputs))
-    table = table[table["count"] > 0]
-    # Bin middles grow with the row. Rounded, because equal accuracies may differ in the last digit.
-    value = _correlation(np.arange(len(table)), rankdata(table["accuracy"].round(12)))
-    return (
-        Result(value, 0, BINS) if np.isnan(value) else Result(value, len(table), BINS - len(table))
-    )
+    accuracy = reliability(outputs.confidence, _correct(outputs)).accuracy
+    # Bin middles grow with the bin. Rounded, because equal accuracies may differ in the last digit.
+    value, n = _correlation(np.arange(len(accuracy)), rankdata(accuracy.round(12))), len(accuracy)
+    return Result(value, 0, BINS) if np.isnan(value) else Result(value, n, BINS - n)
 
 
 def confidence_point_biserial(outputs: Outputs) -> Result:

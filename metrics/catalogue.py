@@ -100,6 +100,7 @@ def place(metric: str) -> tuple[str, str, str]:
     return SECTIONS[-1] if found is None else found.section, column, name
 
 
+@lru_cache(maxsize=4096)
 def split(metric: str) -> tuple[str, str, str]:
     """The column ('value' if none), the rule that backs off ('' if none) and the name of a
     measure.

@@ -31,29 +31,30 @@ def test_certain_and_right_is_perfect_certain_and_wrong_the_worst():
 def test_right_closed_bins_keep_both_ends_and_left_closed_ones_lose_a_confidence_of_one():
     confidences, correct = np.array([0.0, 0.5, 1.0]), np.array([True, False, True])
     right = reliability(confidences, correct, 2)
-    assert right["count"].tolist() == [2, 1]
-    assert right["accuracy"].tolist() == [0.5, 1.0] and right["confidence"].tolist() == [0.25, 1.0]
+    assert right.counts.tolist() == [2, 1]
+    assert right.accuracy.tolist() == [0.5, 1.0] and right.confidence.tolist() == [0.25, 1.0]
     left = reliability(confidences, correct, 2, closed="left")
-    assert left["count"].tolist() == [1, 1]
-    assert left["accuracy"].tolist() == [1.0, 0.0]
+    assert left.counts.tolist() == [1, 1]
+    assert left.accuracy.tolist() == [1.0, 0.0]
 
 
-def test_an_empty_bin_has_no_accuracy():
-    table = reliability(np.array([0.9]), np.array([True]), 3)
-    assert table["accuracy"].isna().tolist() == [True, True, False]
+def test_an_empty_bin_is_left_out():
+    bins = reliability(np.array([0.9]), np.array([True]), 3)
+    assert [ends.tolist() for ends in bins] == [[2 / 3], [1], [1], [0.9], [1]]
 
 
 def test_every_confidence_is_in_the_bin_whose_ends_hold_it():
     confidences = np.append(np.linspace(0, 1, 16), np.random.default_rng(0).random(1000))
     for closed in ("right", "left"):
-        table = reliability(confidences, confidences > 0.5, closed=closed)
-        for row in table.itertuples():
-            inside = (confidences > row.lower) & (confidences <= row.upper) | (
-                (row.lower == 0) & (confidences == 0)
+        bins = reliability(confidences, confidences > 0.5, closed=closed)
+        assert len(bins.counts) == 15
+        for lower, upper, count in zip(bins.lower, bins.upper, bins.counts):
+            inside = (confidences > lower) & (confidences <= upper) | (
+                (lower == 0) & (confidences == 0)
             )
             if closed == "left":
-                inside = (confidences >= row.lower) & (confidences < row.upper)
-            assert row.count == inside.sum()
+                inside = (confidences >= lower) & (confidences < upper)
+            assert count == inside.sum()
 
 
 def test_bins_need_a_side_and_a_number():
