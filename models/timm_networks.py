@@ -145,7 +145,9 @@ class TimmNetwork:
         if channels == 3 and self.channels == 1:
             raise ValueError(f"--backbone {self.name} takes grey images: add --gray")
         settings = self._settings(image_size)
-        feature_dim = self._feature_dim(settings, image_size)
+        made = repr((self.architecture, sorted(settings.items()), self.config, image_size))
+        if made not in _FEATURE_DIMS:
+            _FEATURE_DIMS[made] = self._feature_dim(settings, image_size)
         try:
             with not_waiting_for_the_hub() if pretrained else nullcontext():
                 module = self._build(settings, pretrained=pretrained)
@@ -156,7 +158,7 @@ class TimmNetwork:
         normalisation = data_config(module)
         return Network(
             module,
-            feature_dim,
+            _FEATURE_DIMS[made],
             mean=tuple(normalisation["mean"]),
             std=tuple(normalisation["std"]),
             last=self.last,
@@ -316,6 +318,7 @@ class TimmNetwork:
 
 
 _RECALLED: dict[str, TimmNetwork] = {}
+_FEATURE_DIMS: dict[str, int] = {}  # of what was made before in this process; each takes a second
 
 
 def recall_backbone(name: str, made_from: Mapping[str, object], pretrained: bool) -> None:

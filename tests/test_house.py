@@ -1,6 +1,7 @@
 """The structure promised in the README: rooms that import only what they may, described names."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,14 +34,20 @@ ROOMS["reports"] = ROOMS["options"] | {"runs", "evaluation", "figures"}
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")} - {"startup"} | {"scripts", "benchmarks"}
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module)
-    return names
+    return frozenset(names)
 
 
 def room(path: Path) -> str:
@@ -75,7 +82,7 @@ def test_arrays_alone_need_no_torch(place):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_public_names_are_described(path):
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = parsed(path)
     assert ast.get_docstring(tree), f"{path} has no docstring"
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
