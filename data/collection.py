@@ -8,9 +8,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from files.text import printable
+from files.text import counted, printable
 from hierarchies import Hierarchy
-from hierarchies.folders import UNCLEAR, part_name
+from hierarchies.folders import UNCLEAR, part_name, part_names
+from hierarchies.tree import format_path
 
 PARTS = ("train", "val", "test")
 
@@ -104,16 +105,18 @@ def split_of_folders(collection: Collection, root: str) -> Collection:
     """
     parts, paths, order = [], [], []
     above = [PurePosixPath(file).parts[:-1] for file in collection.files]
-    places = [[at for at, name in enumerate(f) if part_of(name) is not None] for f in above]
+    tops = part_names(folders[0] for folders in above if folders)
+    parts_of = [[tops[f[0]], *map(part_name, f[1:])] if f else [] for f in above]
+    places = [[at for at, part in enumerate(found) if part in PARTS] for found in parts_of]
     several = next((i for i, named in enumerate(places) if len(named) > 1), None)
     if several is not None:
-        tops = all(0 in named for named in places)
-        if tops or all(len(folders) - 1 in named for folders, named in zip(above, places)):
-            places = [[named[0] if tops else named[-1]] for named in places]
-    for file, folders, named in zip(collection.files, above, places):
+        at_top = all(0 in named for named in places)
+        if at_top or all(len(folders) - 1 in named for folders, named in zip(above, places)):
+            places = [[named[0] if at_top else named[-1]] for named in places]
+    for file, folders, named, said in zip(collection.files, above, places, parts_of):
         if len(named) != 1:
             found = "no folder" if not named else "several folders"
-            unclear = [folder for folder in folders if part_name(folder) == UNCLEAR]
+            unclear = [folder for folder, part in zip(folders, said) if part == UNCLEAR]
             way_out = "; rename those that are of no split"
             if not named:
                 way_out = "; move its folder there, or elsewhere"
@@ -127,9 +130,11 @@ def split_of_folders(collection: Collection, root: str) -> Collection:
         if not path:
             raise ValueError(
                 f"{printable(file)!r} below {root} lies in a folder of the split and in none of a"
-                " class: expected train/<class>/<image> or <class>/train/<image>"
+                " class: expected train/<class>/<image> or <class>/train/<image>. Images without a"
+                " class are for predict.py: leave them out with --exclude"
+                f" {printable(folders[named[0]])!r}"
             )
-        parts.append(part_of(folders[named[0]]))
+        parts.append(PARTS.index(said[named[0]]))
         paths.append(path)
         order.append("/".join([*path, PurePosixPath(file).name, folders[named[0]]]))
     notes = list(collection.notes)
@@ -141,3 +146,34 @@ def split_of_folders(collection: Collection, root: str) -> Collection:
             " groups of them"
         )
     return collect(collection.files, paths, parts=parts, order=order, notes=notes)
+
+
+def groups_of_folders(collection: Collection, levels: Sequence[int], root: str) -> Collection:
+    """The collection of folders with the folders of some levels taken out of every path: they are
+    the groups of the images in them. With level 1 haul_3/crab/1.png is a crab of the group haul_3.
+
+    Args:
+        levels: 1 is the topmost folder of classes, -1 the lowest, which holds the images.
+
+    Raises: ValueError: If an image has no such folder, or none beside them.
+    """
+    groups, paths, flag = [], [], f"--group_level {' '.join(map(str, levels))}"
+    for file, label in zip(collection.files, collection.labels.tolist()):
+        path = collection.hierarchy.class_paths[label]
+        path = path[:-1] if path[-1] == "." else path
+        taken = {level - 1 if level > 0 else len(path) + level for level in levels}
+        if not taken <= {*range(len(path))} or len(taken) == len(path):
+            raise ValueError(
+                f"{flag}: {printable(file)!r} below {root} needs a folder at that level and one of"
+                f" its class beside it, and lies in {printable(format_path(path))!r}"
+            )
+        groups.append("/".join(path[at] for at in sorted(taken)))
+        paths.append(tuple(key for at, key in enumerate(path) if at not in taken))
+    note = f"images of one folder at {flag} stay together: {counted(len(set(groups)), 'group')}"
+    return collect(
+        collection.files,
+        paths,
+        parts=collection.parts,
+        groups=groups,
+        notes=[*collection.notes, note],
+    )

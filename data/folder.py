@@ -36,7 +36,7 @@ DEFAULTS = {
     **usual("group_copies", "strict_groups", "min_images"),
     **usual("label_map", "label_map_set", "label_map_levels"),
     **usual("hierarchy", "hierarchy_format", "levels", "prune_tree", "collapse"),
-    **usual("folders_are_classes", "ignore_empty_folders", "exclude", "nonliving"),
+    **usual("folders_are_classes", "ignore_empty_folders", "exclude", "nonliving", "group_level"),
     **usual(*TABLE_OPTIONS),
     "resize": 128,
     "split": "stratified",
@@ -64,6 +64,8 @@ def load(options: Mapping) -> Splits:
             prune_tree: Leave out classes of the file that have no images, with a note.
             folders_are_classes: Folders named like the parts of a split (train, val, test) are
                 classes or groups of them all the same.
+            group_level: Levels of folders, 1 the topmost and -1 the lowest, that are groups of
+                images and not of classes, see `groups_of_folders`.
             table, file_column, split_column, group_column, where: A table with a row for each image
                 instead of the folders, see `read_table`; levels then names columns of it. With
                 split 'given' its column says which image is in which split, or, without a table,
@@ -161,7 +163,8 @@ def _split(
     if groups is not None and options["split"] == "published":
         raise ValueError(
             "--split published parts groups: use --split stratified, or images without groups (no"
-            " --group_column or --group_copies, and no export of EcoTaxa, whose samples are groups)"
+            " --group_column, --group_level or --group_copies, and no export of EcoTaxa, whose"
+            " samples are groups)"
         )
     if options["fold"] is not None:
         fold = options["fold"]

@@ -112,8 +112,9 @@ def share_out(
     if number < len(shares):
         raise ValueError(
             f"{counted(number, 'group')} of images cannot be shared out over {len(shares)} splits:"
-            " a split never parts a group; name another column with --group_column, or none (of an"
-            " export of EcoTaxa object_id, in the place of its samples)"
+            " a split never parts a group; name another column (--group_column) or level of folders"
+            " (--group_level), or none (of an export of EcoTaxa object_id, in the place of its"
+            " samples)"
         )
     counts = np.bincount(labels)
     ones = np.ones(len(labels))

@@ -3,12 +3,13 @@ the folders or a file say.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from data.collection import Collection, split_of_folders
+from data.collection import Collection, groups_of_folders, split_of_folders
 from data.label_map import apply_label_map
 from data.matching import match_folders
 from data.table import read_table
@@ -23,7 +24,7 @@ from hierarchies import (
     relates_none,
     scan_folders,
 )
-from hierarchies.folders import advice, repeated_folders, split_folders
+from hierarchies.folders import advice, parted_classes, repeated_folders, split_folders
 from hierarchies.tree import format_path
 
 FEWEST_IMAGES = 10  # with fewer there is nothing to learn from and nothing to measure on
@@ -57,9 +58,12 @@ def _as_labelled(root: Path, options: Mapping) -> Collection:
     found = Collection(tree.hierarchy, tree.files, tree.labels, notes=notes)
     if given:
         found = split_of_folders(found, os.fspath(root))
-    else:
-        mapped = options["label_map"] is not None  # which makes equal labels one class
-        _check_level(tree, root, options["folders_are_classes"], mapped)
+    if options["group_level"]:
+        found = groups_of_folders(found, options["group_level"], os.fspath(root))
+    if not given and not options["folders_are_classes"]:
+        _check_no_split(tree, root)
+        if options["label_map"] is None:  # which makes equal labels one class
+            _check_level(replace(tree, hierarchy=found.hierarchy), options["group_level"])
     way_out = (
         "this is probably the wrong folder; --data_dir takes the one above all groups and classes"
     )
@@ -131,34 +135,43 @@ def tree_options(options: Mapping) -> dict:
     return {**chosen, "self_leaves": True}
 
 
-def _check_level(tree: FolderTree, root: Path, folders_are_classes: bool, mapped: bool) -> None:
-    """Raises: ValueError: If the folders look like those of another level than the classes'."""
-    if folders_are_classes:
-        return
+def _check_no_split(tree: FolderTree, root: Path) -> None:
+    """Raises: ValueError: If folders look like the parts of a split."""
     parts = split_folders(tree)
-    if parts:
-        listed = ", ".join(repr(str(root / part)) for part in parts)
-        topmost = not any("/" in part for part in parts)
-        one = (
-            "name one of them with --data_dir to have its images split anew, or " if topmost else ""
-        )
+    if not parts:
+        return
+    listed = ", ".join(repr(str(root / part)) for part in parts)
+    topmost = not any("/" in part for part in parts)
+    one = "name one of them with --data_dir to have its images split anew, or " if topmost else ""
+    raise ValueError(
+        f"{listed} look like the parts of a split, not like classes or groups of classes: as"
+        f" they are, every class would count once for each of them, such as"
+        f" {format_path(tree.hierarchy.class_paths[0])!r}. To use them as the split that they"
+        f" are, give --split given; else {one}put all images of a class into one folder; if"
+        " they really are classes or groups of classes, give --folders_are_classes"
+    )
+
+
+def _check_level(tree: FolderTree, levels: Sequence[int] | None) -> None:
+    """Raises: ValueError: If folders look like those of another level than the classes'.
+
+    Args:
+        tree: Without the folders of --group_level.
+        levels: Those.
+    """
+    for found, level, said in (
+        (repeated_folders(tree), 1, "hold the same classes"),
+        (parted_classes(tree), -1, "look like parts of the work below each class"),
+    ):
+        if not found:
+            continue
+        flag = f"--group_level {level}" if levels is None else "a further level of --group_level"
         raise ValueError(
-            f"{listed} look like the parts of a split, not like classes or groups of classes: as"
-            f" they are, every class would count once for each of them, such as"
-            f" {format_path(tree.hierarchy.class_paths[0])!r}. To use them as the split that they"
-            f" are, give --split given; else {one}put all images of a class into one folder; if"
-            " they really are classes or groups of classes, give --folders_are_classes"
-        )
-    repeated = [] if mapped else repeated_folders(tree)
-    if repeated:
-        listed = ", ".join(repr(str(root / name)) for name in repeated[:5])
-        more = f", ... ({len(repeated)} in all)" if len(repeated) > 5 else ""
-        raise ValueError(
-            f"{listed}{more} hold the same classes: as they are, every class would count once for"
-            f" each of them, such as {format_path(tree.hierarchy.class_paths[0])!r}. Put all images"
-            " of a class into one folder, or list the images in a table (--table FILE), which can"
-            " say in a column which belong together (--group_column); if they really are groups of"
-            " classes, give --folders_are_classes"
+            f"the folders {some_of(found, 5, repr)} {said}: as they are, every class would count"
+            f" once for each of them, such as {format_path(tree.hierarchy.class_paths[0])!r}. If"
+            f" they say which images belong together, as those of one haul, give {flag}; leave out"
+            " what shall not count with --exclude PATTERN; else put all images of a class into one"
+            " folder; if they really are classes or groups of classes, give --folders_are_classes"
         )
 
 

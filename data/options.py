@@ -9,6 +9,7 @@ from data.folds import Fold
 from hierarchies import TREE_FORMATS
 from registry import (
     Need,
+    Number,
     Option,
     either,
     filled,
@@ -214,6 +215,18 @@ SHARED: dict[str, Option] = {
             "column of --table that says which images belong together, as those of one sample: no"
             " split parts them (default: the sample in an export of EcoTaxa, or else the object)",
             needs=with_flag("table"),
+        ),
+        Option(
+            "group_level",
+            Number(int, lambda level: level != 0, "a whole number that is not 0"),
+            None,
+            "N",
+            "level of the folders that say which images belong together, as those of one haul, and"
+            " not what they show: 1 is the topmost, -1 the lowest; no split parts such a folder",
+            several=True,
+            needs=Need(
+                lambda options: not options.get("table"), "class folders (tables: --group_column)"
+            ),
         ),
         Option(
             "where",

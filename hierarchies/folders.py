@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -47,16 +47,31 @@ _JUNK = {
 }
 # names of the parts of a split, with what people write before and after them
 _PARTS = re.compile(
-    r"(?:\d+|my|the)?(?:(?P<train>train(?:ing|ed)?|trn)|(?P<val>val(?:id(?:ation|ate)?)?|dev)"
+    r"(?:\d+|my|the|images?|imgs?|photos?|data(?:set)?)?(?:(?P<train>train(?:ing|ed)?|trn)"
+    r"|(?P<val>val(?:id(?:ation|ate)?)?|dev)"
     r"|(?P<test>test(?:ing)?|tst)|(?P<unclear>eval(?:uation)?|holdout))"
     r"(?:set|data|split|images?|imgs?)?"
 )
-# names of folders of one part of the work each: fold1, batch 02, station_7, 2021, 2021-05 cruise
+# names of folders of one part of the work each: fold1, batch 02, station B
 _NUMBERED = re.compile(
-    r"(?:(?P<what>fold|part|split|subset|set|batch|chunk|y|yr|year|month|week|day|haul|tow|net|dive"
-    r"|station|stn|site|transect|plot|plate|sample|cruise|trip|survey|campaign|deployment|run"
-    r"|session|replicate|rep|camera|cam)[\W_]*\d[\W\d_]*|(?:19|20)\d\d(?:\d{4})?(?!\d).*)"
+    r"(?P<what>fold|part|split|subset|set|batch|chunk|y|yr|year|month|week|day|haul|tow|net|dive"
+    r"|st|station|stn|site|transect|plot|plate|sample|cruise|trip|survey|campaign|deployment|run"
+    r"|session|replicate|rep|camera|cam|gopro|mesh|annotator|observer)"
+    r"(?:[\W_]*\d[\W\d_]*|[\W_]+[a-h]\d*)"
 )
+# of a time (2021, 2021-05 cruise, 01.05.2021, May, D20210501T101500_IFCB109), a size or depth
+# (20-60um), a magnification (10x), or of what was done to the images
+_OF_WORK = re.compile(
+    r"(?:19|20)\d\d(?:\d{4})?(?!\d).*|\d\d?[\W_]\d\d?[\W_](?:19|20)\d\d"
+    r"|d(?:19|20)\d{6}t\d{6}.*|ifcb\d+_(?:19|20)\d\d_\d{3}.*"
+    r"|(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?|spring|summer|autumn|fall|winter)"
+    r"|[<>]?\d+(?:[.,]\d+)?(?:\s*-\s*\d+(?:[.,]\d+)?)?\s*[\u00b5\u03bcu]?m|\d+x|x\d+"
+    r"|(?:original|orig|raw|augmented|augmentations?|aug|processed|cropped|segmented|segmentations?"
+    r"|masked|masks?|images?)(?:[\W_]*(?:images?|imgs?|data))?"
+)
+# a species with its genus, which is no stage or view that several taxa share
+_BINOMIAL = re.compile(r"[A-Z][a-z]+[ _](?:[a-z]{3,}|(?:spp?|cf|aff)\b).*")
 UNCLEAR = "unclear"  # of a name that some write for validation and some for the test
 _COUNTED = 100_000  # files of a hidden folder that are looked at
 _LAYOUT = (
@@ -162,12 +177,28 @@ def split_folders(tree: FolderTree) -> list[str]:
     below = defaultdict(dict)
     for path in tree.hierarchy.class_paths:
         for end, key in enumerate(path):
-            below[path[:end]].setdefault(key, part_name(key))
-    for above, names in sorted(below.items()):
+            below[path[:end]].setdefault(key)
+    for above, keys in sorted(below.items()):
+        names = part_names(keys)
         parts = {part for part in names.values() if part}
         if len(parts) > 1 or (not above and all(names.values())):
             return ["/".join((*above, name)) for name, part in names.items() if part]
     return []
+
+
+def part_names(names: Iterable[str]) -> dict[str, str | None]:
+    """`part_name` of names side by side, without what all of them begin or end with: 'lake_train'
+    beside 'lake_test', 'train2021' beside 'val2021'.
+    """
+    names = [*dict.fromkeys(names)]
+    found = {name: part_name(name) for name in names}
+    if len(names) < 2 or any(found.values()):
+        return found
+    start = re.match(r"(?:.*[\W\d_])?", os.path.commonprefix(names)).end()
+    rest = [name[start:] for name in names]
+    end = re.match(r"(?:.*[\W\d_])?", os.path.commonprefix([name[::-1] for name in rest])).end()
+    found = {name: part_name(one[: len(one) - end]) for name, one in zip(names, rest)}
+    return found if all(found.values()) else dict.fromkeys(names)
 
 
 def part_name(name: str) -> str | None:
@@ -182,10 +213,10 @@ def repeated_folders(tree: FolderTree) -> list[str]:
     """Topmost folders that hold the same classes over again, as those of folds, years or hauls do:
     fold1/Copepoda/Calanus and fold2/Copepoda/Calanus; [] if there are none.
 
-    That is folders that are numbered parts of a collection by their names, or one of which is
-    named like a part of a split, where most of their classes are in others, too; or all, if their
-    classes are alike and in groups. Others may well be alike: species 1 and 2, or all genera, may
-    have the same stages, sexes and views.
+    That is folders that are parts of the work by their names, as numbered ones and dates are, or
+    one of which is named like a part of a split, or that hold the same species, where most of their
+    classes are in others, too; or all, if their classes are alike and in groups. Others may well be
+    alike: species 1 and 2, or all genera, may have the same stages, sexes and views.
     """
     below: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for path in tree.hierarchy.class_paths:
@@ -193,18 +224,54 @@ def repeated_folders(tree: FolderTree) -> list[str]:
             below[path[0]].add(path[1:])
     together: dict[str, list[str]] = defaultdict(list)
     for name in below:
-        numbered = _NUMBERED.fullmatch(name.casefold())
-        if numbered:
-            together[numbered["what"] or "year"].append(name)
+        kind = _kind_of_work(name)
+        if kind is not None:
+            together[kind].append(name)
     parts = [name for name in below if part_name(name)]
     pairs = [[part, other] for part in parts for other in below if other != part]
     found = [*below] if _are_alike(tree.hierarchy, [*below.values()]) else []
     for names in (*together.values(), *pairs):
-        times = Counter(path for name in names for path in below[name])
-        for name in names:
-            common = sum(times[path] > 1 for path in below[name])
-            found += [name] if common > 1 and 2 * common > len(below[name]) else []
-    return sorted(set(found))
+        found += _held_again({name: below[name] for name in names})
+    species = {
+        name: {path for path in paths if _BINOMIAL.fullmatch(path[-1])}
+        for name, paths in below.items()
+    }
+    again = _held_again(species)
+    return sorted({*found, *(again if len(again) > 1 else ())})
+
+
+def _held_again(below: Mapping[str, set[tuple[str, ...]]]) -> list[str]:
+    """Folders of which most classes, and more than one, are in others of these, too."""
+    times = Counter(path for paths in below.values() for path in paths)
+    common = {name: sum(times[path] > 1 for path in paths) for name, paths in below.items()}
+    return [name for name, count in common.items() if count > 1 and 2 * count > len(below[name])]
+
+
+def parted_classes(tree: FolderTree) -> list[str]:
+    """Folders of several classes that hold a part of each by their names, as those of folds, years
+    or hauls do: Calanus/fold1 and Oithona/fold1; [] if there are none.
+    """
+    below: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for path in tree.hierarchy.class_paths:
+        below[path[:-1]].add(path[-1])
+    parted = {
+        path: names
+        for path, names in below.items()
+        if path and all(_kind_of_work(name) is not None for name in names)
+    }
+    times = Counter(name for names in parted.values() for name in names)
+    if len(times) == 1:  # Calanus/images, Oithona/images
+        return []
+    folders = ((*path, name) for path, names in parted.items() for name in sorted(names))
+    return ["/".join(folder) for folder in folders if times[folder[-1]] > 1]
+
+
+def _kind_of_work(name: str) -> str | None:
+    """What a folder is called that holds a part of the work, such as 'fold'; None for others."""
+    numbered = _NUMBERED.fullmatch(name.casefold())
+    if numbered:
+        return numbered["what"]
+    return "" if _OF_WORK.fullmatch(name.casefold()) else None
 
 
 def _are_alike(hierarchy: Hierarchy, classes: Sequence[set[tuple[str, ...]]]) -> bool:

@@ -89,9 +89,8 @@ def _part(option: Option, value: object) -> str:
         value = f"{Path(value).stem}.{_content_digest(name, value)}"
     if isinstance(value, float) and value.is_integer() and value < 1e15:
         value = int(value)
-    text = (
-        name if value is True else f"{name}={'+'.join(value) if isinstance(value, list) else value}"
-    )
+    said = "+".join(map(str, value)) if isinstance(value, list) else value
+    text = name if value is True else f"{name}={said}"
     plain = re.sub(r"[^\w=+.,]+", "_", text)
     return (
         plain

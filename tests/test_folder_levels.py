@@ -13,7 +13,7 @@ import data
 import train
 from data.matching import match_folders
 from hierarchies import Hierarchy, doubtful_names, scan_folders
-from hierarchies.folders import repeated_folders, split_folders
+from hierarchies.folders import parted_classes, repeated_folders, split_folders
 from options import command_line
 
 CLASSES = ["Copepoda/Calanus f", "Copepoda/Oithona s", "Diatomea/Chaetoceros"]
@@ -56,6 +56,9 @@ def test_folders_of_a_split_are_not_taken_for_taxa(tmp_path):
     ["g/a/testing", "g/a/training", "g/b/dev"],
     ["train/a", "train/b"],
     ["g/train/a", "g/holdout/a"],
+    ["images_train/a", "images_val/a"],
+    ["zoolake-train/a", "zoolake-test/a"],
+    ["train2017/a", "val2017/a"],
 ])  # fmt: skip
 def test_splits_in_all_dresses_above_and_below_the_classes(tmp_path, folders):
     assert touched(tmp_path, *folders)
@@ -67,6 +70,7 @@ def test_splits_in_all_dresses_above_and_below_the_classes(tmp_path, folders):
     ["training wheels/a", "tests of urchins/a", "evaluated/b"],
     ["contest/a", "trainer/b", "x/value"],
     ["test/a", "fish/a"],
+    ["urchin test/a", "urchin spine/a"],
 ])  # fmt: skip
 def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     assert touched(tmp_path, *folders) == []
@@ -79,6 +83,19 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     (["ensayo/A/a", "ensayo/B/b", "prueba/A/a", "prueba/B/b"], "ensayo|prueba"),
     (["2021-05 HE5/a", "2021-05 HE5/b", "2022-06 HE6/a", "2022-06 HE6/b"],
      "2021-05 HE5|2022-06 HE6"),
+    (["ST01/a", "ST01/b", "ST02/a", "ST02/b"], "ST01|ST02"),
+    (["Station A/a", "Station A/b", "Station B/a", "Station B/b"], "Station A|Station B"),
+    (["01.05.2021/a", "01.05.2021/b", "02.06.2021/a", "02.06.2021/b"], "01.05.2021|02.06.2021"),
+    (["May/a", "May/b", "June/a", "June/b", "fish/a"], "June|May"),
+    (["D20210501T101500_IFCB9/a", "D20210501T101500_IFCB9/b", "D20210602T000000_IFCB9/a",
+      "D20210602T000000_IFCB9/b"], "D20210501T101500_IFCB9|D20210602T000000_IFCB9"),
+    (["10x/a", "10x/b", "40x/a", "40x/b"], "10x|40x"),
+    (["20-60 um/a", "20-60 um/b", ">60 um/a", ">60 um/b"], "20-60 um|>60 um"),
+    (["original/a", "original/b", "augmented/a", "augmented/b"], "augmented|original"),
+    (["L4/Calanus f", "L4/Calanus fin", "L4/Oithona sim", "E1/Calanus fin", "E1/Oithona sim"],
+     "E1|L4"),  # species are no stages
+    (["Copepoda/Calanus fin", "Copepoda/Oithona sim", "unsure/Calanus fin", "unsure/x"], ""),
+    (["small/egg", "small/adult", "large/egg", "large/adult"], ""),
     ([f"haul_1/{c}" for c in "abcd"] + [f"haul_2/{c}" for c in "cdef"], ""),  # half of their own
     (["Calanus/egg", "Calanus/adult", "Oithona/egg", "Oithona/adult"], ""),  # stages
     (["part1 head/a", "part1 head/b", "part2 tail/a", "part2 tail/b"], ""),
@@ -96,6 +113,56 @@ def test_topmost_folders_that_hold_the_same_classes_again_are_no_groups(tmp_path
     assert "|".join(repeated_folders(scan_folders(tmp_path))) == found
 
 
+@pytest.mark.parametrize("folders, found", [
+    (["a/fold1", "a/fold2", "b/fold1", "b/fold2"], "a/fold1|a/fold2|b/fold1|b/fold2"),
+    (["a/2021", "b/2021", "b/2022", "c"], "a/2021|b/2021"),
+    (["a/images", "a/masks", "b/images", "b/masks"], "a/images|a/masks|b/images|b/masks"),
+    (["a/images", "b/images"], ""),
+    (["a/2021", "a/2022", "b"], ""),
+    (["a/egg", "a/day 1", "b/egg", "b/day 1"], ""),  # stages
+])  # fmt: skip
+def test_parts_of_the_work_below_classes_are_no_classes(tmp_path, folders, found):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.png").touch()
+    assert "|".join(parted_classes(scan_folders(tmp_path))) == found
+
+
+@pytest.mark.parametrize(
+    "shape, levels",
+    [("{haul}/{name}", [1]), ("{name}/{haul}", [-1]), ("{haul}/x/{name}", [2, 1])],
+)
+def test_folders_of_hauls_are_groups_and_no_classes(tmp_path, shape, levels):
+    hauls = [f"haul_{k}" for k in range(5)]
+    folders = [shape.format(haul=haul, name=f"g/{name}") for haul in hauls for name in "ab"]
+    root = make_folder(tmp_path / "set", dict.fromkeys(folders, 3))
+    if len(levels) == 1:
+        with pytest.raises(ValueError, match=f"such as .*give --group_level {levels[0]}; leave"):
+            load(root)
+    splits = load(root, group_level=levels, use_val=True)
+    assert splits.hierarchy.class_paths == (("g", "a"), ("g", "b"))
+    assert [name.split("/")[0] for name in splits.group_names] == hauls
+    for part in (splits.train, splits.val, splits.test):
+        others = np.setdiff1d(np.arange(30), part)
+        assert len(part) and set(splits.groups[part]).isdisjoint(splits.groups[others])
+    haul = {file: next(h for h in hauls if h in file) for file in splits.files}
+    assert len({(haul[f], g) for f, g in zip(splits.files, splits.groups)}) == 5
+
+
+def test_levels_of_groups_that_are_not_there_or_leave_no_class_are_refused(tmp_path):
+    root = make_folder(tmp_path / "set", {"h1/a": 6, "h2/b": 6})
+    for levels in ([3], [1, 2], [-3]):
+        with pytest.raises(ValueError, match="needs a folder at that level .*lies in 'h1/a'"):
+            load(root, group_level=levels)
+    folders = [f"{part}/h{k}/{name}" for part in ("train", "test") for k in "12" for name in "ab"]
+    root = make_folder(tmp_path / "given", dict.fromkeys(folders, 3))
+    with pytest.raises(ValueError, match="parts of a split"):  # no groups of images
+        load(root, group_level=[1])
+    splits = load(root, group_level=[1], split="given")
+    assert splits.num_classes == 2 and splits.group_names == ("h1", "h2")
+    assert any("parts 2 of 2 groups" in note for note in splits.notes)
+
+
 def test_folds_are_stopped_unless_they_are_said_to_be_classes(tmp_path):
     root = make_folder(tmp_path / "set", dict.fromkeys(["y1/a", "y1/b", "y2/a", "y2/b"], 3))
     with pytest.raises(ValueError, match="y1', .*y2' hold the same classes.*--folders_are_classes"):
@@ -106,7 +173,9 @@ def test_folds_are_stopped_unless_they_are_said_to_be_classes(tmp_path):
     assert load(root, label_map=table).num_classes == 2
 
 
-@pytest.mark.parametrize("words", [["Training set", "Test set"], ["train_images", "test-images"]])
+@pytest.mark.parametrize(
+    "words", [["Training set", "Test set"], ["train_images", "test-images"], ["x_train", "x_test"]]
+)
 def test_what_is_said_to_be_a_split_can_be_used_as_the_split(tmp_path, words):
     folders = [f"{word}/{name}" for word in words for name in ("a", "b")]
     root = make_folder(tmp_path / "set", dict.fromkeys(folders, 3))
