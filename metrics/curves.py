@@ -11,6 +11,7 @@ from hierarchies import Hierarchy
 from metrics.measure import CURVES, HIGHER, INFORMATION, LOWER, SHARE, Measure
 from metrics.nodes import VALUES, node_values
 from metrics.outputs import Outputs, Reader, confidences, fronts
+from metrics.pareto import top_node
 from metrics.posterior import lca_nodes
 from metrics.result import Result, ratio
 
@@ -24,8 +25,8 @@ def operating_curve(
     One row for each set of answers, by falling threshold. Columns: threshold (an answer needs P
     above it), correct (share of answers that are above, at or below the truth), precision and
     recall (means of phi(lca)/phi(answer) and phi(lca)/phi(truth), 0/0 is 1; phi is depth or
-    information). The first row answers the root: recall 0, correct 1, precision 1; the last answers
-    classes.
+    information). The first row answers `top_node`, which is the root in most trees: recall 0,
+    correct 1, precision 1; the last answers classes.
 
     Args:
         value: "depth" or "info".
@@ -36,7 +37,8 @@ def operating_curve(
     Source: Valmadre 2022.
     """
     truths = outputs.hierarchy.leaves[outputs.labels] if truths is None else truths
-    nodes = np.pad(outputs.front.nodes, ((0, 0), (1, 0)))  # everyone starts at the root, node 0
+    top = top_node(outputs.hierarchy)  # where everyone starts, as the rule does
+    nodes = np.pad(outputs.front.nodes, ((0, 0), (1, 0)), constant_values=top)
     used = nodes[:, 1:] >= 0
     p = outputs.front.probabilities[used]
     order = np.argsort(-p, kind="stable")

@@ -117,6 +117,16 @@ def test_an_unknown_value_is_an_error():
         operating_curve(posterior([A2B], [MIXED]), "height")
 
 
+def test_what_all_classes_share_is_known_without_looking():
+    # the rule answers r, depth 1 of 2, where nothing is probable enough; a is certain, once wrongly
+    tree = Hierarchy.from_paths([("r", "a"), ("r", "b")])
+    outputs = scored([0, 1], [[0.0, -np.inf]] * 2, tree)
+    curve = operating_curve(outputs, "depth")
+    assert curve["correct"].tolist() == [1, 0.5]
+    assert curve["recall"].tolist() == [0.5, 0.75]
+    assert operating_measures(outputs)["recall@90_depth"].value == 0.5
+
+
 def test_a_single_class_is_known_without_looking():
     rows = operating_measures(scored([0, 0], [[1.0], [2.0]], Hierarchy.from_paths([("a", "b")])))
     assert {name: row.value for name, row in rows.items()} == dict.fromkeys(rows, 1)
