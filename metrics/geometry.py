@@ -412,9 +412,9 @@ MEASURES = (
         "nc/W_deviation_std",
         DESCRIBES,
         GEOMETRY,
-        "0 or more",
-        "Neural collapse: standard deviation of the differences between the cosines of the class"
-        " vectors and those of the most evenly spread frame.",
+        "0 to 1",
+        "Neural collapse: standard deviation over pairs of how far the cosines of the class vectors"
+        " are from those of the most evenly spread frame.",
     ),
     Measure(
         "nc/means_deviation",
@@ -428,9 +428,9 @@ MEASURES = (
         "nc/means_deviation_std",
         DESCRIBES,
         GEOMETRY,
-        "0 or more",
-        "Neural collapse: standard deviation of the differences between the cosines of the class"
-        " means and those of the most evenly spread frame.",
+        "0 to 1",
+        "Neural collapse: standard deviation over pairs of how far the cosines of the class means"
+        " are from those of the most evenly spread frame.",
     ),
     Measure(
         "nc/centred_deviation",
@@ -444,9 +444,9 @@ MEASURES = (
         "nc/centred_deviation_std",
         DESCRIBES,
         GEOMETRY,
-        "0 or more",
-        "Neural collapse: standard deviation of the differences between the cosines of the"
-        " centred class means and those of the most evenly spread frame.",
+        "0 to 1",
+        "Neural collapse: standard deviation over pairs of how far the cosines of the centred class"
+        " means are from those of the most evenly spread frame.",
     ),
     Measure(
         "nc/self_duality",

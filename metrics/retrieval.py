@@ -327,7 +327,7 @@ MEASURES = (
         "ahp@{k}",
         HIGHER,
         RETRIEVAL,
-        SHARE,
+        "0 to 1 - 1/k",
         "How alike in the tree the classes of an image and of the other images nearest to it by"
         " their embeddings are (1 minus the height of the smallest common superclass as a share"
         " of the tree's height, Barz and Denzler), relative to the best possible ones, averaged"
@@ -337,7 +337,7 @@ MEASURES = (
         "ahp_wu_palmer@{k}",
         HIGHER,
         RETRIEVAL,
-        SHARE,
+        "0 to 1 - 1/k",
         "How alike in the tree the classes of an image and of the other images nearest to it by"
         " their embeddings are (twice the depth of the smallest common superclass over the sum of"
         " the depths of the two classes, the root at depth 1, Wu and Palmer), relative to the"
