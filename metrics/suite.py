@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
+from scipy.special import ndtr, stdtrit
 
 from hierarchies.weights import is_normalised, node_weights
 from metrics import catalogue, retrieval, superclass, trees
@@ -148,8 +149,12 @@ def bootstrap_intervals(
     groups: Sequence[np.ndarray | None] | None = None,
     clusters: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile intervals of means over samples, all measures on the same resamples of the
-    images.
+    """95 % intervals of means over samples by percentiles of resamples, all measures on the same
+    resamples of the images.
+
+    Resamples of n spread less than samples do, so the percentiles lie further out than 2.5 and 97.5
+    where n is small (`_percentiles`). With a handful of clusters the intervals are still too
+    narrow.
 
     Args:
         samples: (S, M) values of M measures; NaN entries are left out of the means.
@@ -160,7 +165,9 @@ def bootstrap_intervals(
         clusters: (S,) of any type: whole clusters of images are drawn, as many as there are, and a
             mean is over all images of those drawn; None draws single images.
 
-    Returns: Lower and upper ends, (M,) each; NaN where no resample has a defined value.
+    Returns: Lower and upper ends, (M,) each; NaN where no resample has a defined value, and with a
+    single sample or cluster, of which all resamples are equal.
+    Source: Hesterberg 2015 (expanded percentiles).
     """
     num_samples, generator = len(samples), np.random.default_rng(seed)
     values, means = np.nan_to_num(samples), np.full((bootstrap, samples.shape[1]), np.nan)
@@ -185,9 +192,20 @@ def bootstrap_intervals(
             )
     known = ~np.isnan(means).all(axis=0)
     ends = np.full((2, samples.shape[1]), np.nan)
-    if known.any():
-        ends[:, known] = np.nanpercentile(means[:, known], [2.5, 97.5], axis=0)
+    if known.any() and units > 1:
+        ends[:, known] = np.nanpercentile(means[:, known], _percentiles(units), axis=0)
     return ends[0], ends[1]
+
+
+def _percentiles(units: int) -> tuple[float, float]:
+    """The percentiles between which means of resamples of so many units, 2 or more, are a 95 %
+    interval.
+
+    The variance of the resamples has n for n - 1 in its denominator, and Student's t is wider than
+    the normal distribution: 0.9 and 99.1 for 10 units, 2.4 and 97.6 for 200.
+    """
+    tail = 100 * ndtr(-np.sqrt(units / (units - 1)) * stdtrit(units - 1, 0.975))
+    return tail, 100 - tail
 
 
 def _grouped_columns(groups: Sequence[np.ndarray | None]) -> list[tuple[list[int], csr_array]]:

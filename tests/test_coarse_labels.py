@@ -307,12 +307,17 @@ def test_a_share_of_the_calibration_images_may_have_no_class(root):
 
 def test_intervals_over_all_labels_draw_whole_groups():
     scores = random_scores(0, 8, 7)
-    labels = np.array([0, 1, A, A, 2, 3, A2, 5])
-    one_group = dict(clusters=np.zeros(8, int))
+    labels, group = np.array([0, 1, A, A, 2, 3, A2, 5]), np.arange(8) // 4
     vectors = np.ones((7, 2))
-    outputs = outputs_of(
-        TREE, labels, scores=scores, embeddings=np.ones((8, 2), np.float32),
-        class_vectors=vectors, prototypes=vectors, **one_group,
-    )  # fmt: skip
-    row = evaluate(outputs, bootstrap=100).set_index("metric").loc["all_labels/accuracy"]
-    np.testing.assert_allclose(row[["lower", "upper"]].astype(float), row["value"])  # one draw
+
+    def measured(images, bootstrap=0):
+        outputs = outputs_of(
+            TREE, labels[images], scores=scores[images], embeddings=vectors[[0]][[0] * len(images)],
+            class_vectors=vectors, prototypes=vectors, clusters=group[images],
+        )  # fmt: skip
+        return evaluate(outputs, bootstrap=bootstrap).set_index("metric").loc["all_labels/accuracy"]
+
+    row, one = measured(np.arange(8), 100), measured(np.arange(4), 100)
+    ends = sorted(measured(np.arange(4) + first)["value"] for first in (0, 4))
+    np.testing.assert_allclose([row["lower"], row["upper"]], ends)  # one group drawn twice
+    assert np.isnan(one[["lower", "upper"]].astype(float)).all()  # a single group says no spread

@@ -270,6 +270,15 @@ def test_the_bootstrap_interval_of_a_share_is_the_binomial_one():
     np.testing.assert_allclose([lower[0], upper[0]], [0.75 - spread, 0.75 + spread], atol=0.004)
 
 
+def test_the_bootstrap_interval_of_few_groups_is_students():
+    # 10 groups of means 0 ... 9: deviation 3.028, t 2.262; of the normal distribution, and without
+    # the factor sqrt(10 / 9), it would be 1.78
+    samples, groups = np.repeat(np.arange(10.0), 3)[:, None], np.repeat(np.arange(10), 3)
+    lower, upper = bootstrap_intervals(samples, 10000, clusters=groups)
+    half = 2.262 * 3.028 / np.sqrt(10)
+    np.testing.assert_allclose([lower[0], upper[0]], [4.5 - half, 4.5 + half], atol=0.1)
+
+
 def test_the_bootstrap_repeats_with_its_seed_and_holds_the_value():
     outputs = usual(200)
     first, again, other = (evaluate(outputs, bootstrap=100, seed=seed) for seed in (1, 1, 2))
@@ -301,7 +310,8 @@ def test_the_bootstrap_of_a_mean_over_groups_leaves_out_groups_that_are_not_draw
         ]
         expected.append(np.mean(of_groups))
     lower, upper = bootstrap_intervals(samples, 50, 3, [group])
-    np.testing.assert_allclose([lower[0], upper[0]], np.percentile(expected, [2.5, 97.5]))
+    # of three samples Student's t is 4.3, which takes all resamples
+    np.testing.assert_allclose([lower[0], upper[0]], [min(expected), max(expected)], atol=1e-5)
 
 
 @pytest.mark.filterwarnings("default")  # constant columns of a resample are no matter here
@@ -317,7 +327,8 @@ def test_intervals_are_those_of_measuring_every_resample():
     resampled = np.array(
         [part.set_index("metric")["value"].reindex(table.index) for part in tables]
     )
-    lower, upper = np.nanpercentile(resampled, [2.5, 97.5], axis=0)
+    # of 30 images Student's t is 2.0452, times sqrt(30 / 29) in the normal distribution 1.8754 %
+    lower, upper = np.nanpercentile(resampled, [1.8754, 98.1246], axis=0)
     # there only the queries are drawn
     of_images = table.index.str.match(r"(hs|ahs|hp_barz|ahp|ahp_wu_palmer)@")
     known = table["lower"].notna() & ~of_images
