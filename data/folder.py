@@ -11,7 +11,14 @@ from data.conversion import Box
 from data.folds import fold_split
 from data.groups import group_names, joined_groups, parted
 from data.labelled import class_tree, labelled_images
-from data.opening import CACHED, copy_notes, keep_readable, open_images, twin_notes
+from data.opening import (
+    CACHED,
+    copy_notes,
+    keep_readable,
+    mask_notes,
+    open_images,
+    twin_notes,
+)
 from data.options import usual
 from data.sharing import choose_split_seed, given_split, grouped_split, split_indices
 from data.split_list import published_order
@@ -103,7 +110,7 @@ def load(options: Mapping) -> Splits:
         drawn = kept.parts is None and not options["group_copies"]
         way_out = " (--group_copies keeps copies in one split)" if drawn else ""
         copies = copy_notes(images.fingerprints, labels, parts, files, way_out)
-    copies += twin_notes(files, parts)
+    copies += [*twin_notes(files, parts), *mask_notes(files)]
     notes = (*tree.notes, *tree_notes, *small_notes, *order_notes, *split_notes, *images.notes)
     train, val, test = parts
     return Splits(

@@ -38,8 +38,8 @@ def apply_label_map(
 
     Args:
         collection: Of any source.
-        table: CSV or TSV with a row for each label: a column of raw labels, see RAW, and columns of
-            ranks, a path or a name.
+        table: CSV or TSV with a row for each label: a column of raw labels, see `_raw_column`, and
+            columns of ranks, a path or a name.
         of: Only rows with this value in the table's column of collections, see SETS.
         levels: Columns of the ranks from the top down; by default those known by their titles.
 
@@ -50,14 +50,9 @@ def apply_label_map(
     source = os.fspath(table)
     read = read_rows(read_text(table), source)._replace(flag="--label_map_levels")
     titles = read.titles
-    raw = next((titles.index(title) for title in RAW if title in titles), None)
-    if raw is None:
-        raise ValueError(
-            f"{source}: no column is named like one of raw labels ('raw_label', 'label', 'folder'"
-            f" ...), only {read.listed}"
-        )
-    at = next((titles.index(title) for title in SETS if title in titles), None)
     classes = collection.hierarchy.class_paths
+    raw = _raw_column(read, classes)
+    at = next((titles.index(title) for title in SETS if title in titles), None)
     read, spelt_notes = _spelt_as(_of_one(read, at, of), raw, classes)
     read = _of_classes(read, raw, classes)
     # the raw label is no rank, and what it is called by must not become one
@@ -83,11 +78,37 @@ def apply_label_map(
         notes=(*collection.notes, *(f"{source}: {note}" for note in (*notes, *spelt_notes))),
         ranks=levels_of,
     )
+    where = "" if titles[raw] in RAW else f" by the column {read.header[raw]!r}"
     note = (
-        f"{source}: {len(classes)} labels become {mapped.hierarchy.num_classes} classes"
+        f"{source}: {len(classes)} labels become {mapped.hierarchy.num_classes} classes{where}"
         " (--label_map)"
     )
     return replace(mapped, notes=(*mapped.notes, note))
+
+
+def _raw_column(table: Table, classes: Sequence[tuple[str, ...]]) -> int:
+    """The column of raw labels: by its title, or else the only one that has all classes. Raises:
+    ValueError: If there is none, or are several.
+    """
+    titles = table.titles
+    named = next((titles.index(title) for title in RAW if title in titles), None)
+    if named is not None:
+        return named
+    found = []
+    for at in range(len(titles)):
+        labels = {folded(_label(cell)) for cell in table.column(at)}
+        if all(not labels.isdisjoint(map(folded, _names(path))) for path in classes):
+            found.append(at)
+    if len(found) == 1:
+        return found[0]
+    which = ", ".join(repr(table.header[at]) for at in found)
+    why = (
+        f"several have all classes: {which}" if found else f"none of {table.listed} has all classes"
+    )
+    raise ValueError(
+        f"{table.source}: no column is named like one of raw labels ('raw_label', 'label', 'folder'"
+        f" ...), and {why}; title the column of your labels 'raw_label'"
+    )
 
 
 def _of_classes(table: Table, raw: int, classes: Sequence[tuple[str, ...]]) -> Table:

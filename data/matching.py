@@ -222,11 +222,15 @@ def _check(
     faults += [f"{_shown(one)} fits {_some(found)}" for one, found in several[:3]]
     if faults:
         of_images = called in ("folder", "label")
-        way_out = ", and leave out classes without images: --prune_tree" if bare else ""
+        ways = ["rename them or write longer paths"]
+        if of_images and bare:
+            ways.append("leave out classes without images: --prune_tree")
+        if of_images and lost:
+            without = "leave the folder out: --exclude" if called == "folder" else "remove its rows"
+            ways.append(f"add there what lacks, or {without}")
         raise ValueError(
             f"the {called}s {'of the images ' if of_images else ''}and {source} must have the same"
-            f" classes; {'; '.join(faults)}; rename them or"
-            f" write longer paths{way_out if of_images else ''}"
+            f" classes; {'; '.join(faults)}; {', and '.join(ways)}"
         )
 
 

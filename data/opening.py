@@ -33,6 +33,11 @@ LOOKED_AT = 20  # streamed images of 16 bits that are decoded to see how bright 
 # of what `open_images` takes; what a cache is made by comes first
 CACHED = usual(*READING, "cache_dir", "skip_bad_images")
 DEFAULTS = {**CACHED, **usual("upscale", "stream")}
+# what stands behind the names of files that are made of an image
+_MADE = tuple(
+    "mask masks masked seg segmented segmentation bin binary blob outline contour overlay label"
+    " thumb thumbnail preview".split()
+)
 # what Roboflow writes before the suffix of each file that it makes of an image
 _CODE = re.compile(r"\.rf\.[0-9A-Za-z]{16,}$")
 
@@ -253,6 +258,26 @@ def copy_notes(
             f" such as {_named(files, other, copies[0])}"
         )
     return [text]
+
+
+def mask_notes(files: Sequence[str]) -> list[str]:
+    """A note on files that are perhaps no images of what their class says, but masks or previews of
+    others: called as another one, with such a word behind.
+    """
+    stems = [os.path.splitext(file)[0] for file in files]
+    names, found = set(stems), []
+    for file, stem in zip(files, stems):
+        if stem.lower().endswith(_MADE):
+            before = next(stem[: -len(word)] for word in _MADE if stem.lower().endswith(word))
+            name = before.rstrip(" _-.")
+            found += [file] if name != before and name in names else []
+    if not found:
+        return []
+    number = counted(len(found), "file is", "files are")
+    return [
+        f"{number} called as another image and what is made of it, such as {printable(found[0])!r},"
+        " and count as images of the class: if they are no photographs, move them elsewhere"
+    ]
 
 
 def twin_notes(files: Sequence[str], parts: Sequence[np.ndarray]) -> list[str]:

@@ -25,6 +25,7 @@ FILE_TITLES = (
     "file filename filepath image imagepath imagefile imagename imgfilename imgfile img path"
     " relativepath objectimage imageid"
 ).split()
+_FILE = re.compile(rf"\.({'|'.join(suffix[1:] for suffix in SUFFIXES)})\b", re.IGNORECASE)
 STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of EcoTaxa
 GROUP, OBJECT = "sample_id", "object_id"
 MOST_BYTES = 2 << 30  # of other tables: in memory some four times that
@@ -33,6 +34,8 @@ OWN = {"file", "class", "label", "split", "fingerprint"}
 OWN_PARTS = {"calibration": PARTS.index("val"), "unused": -1, "held_out": -1}
 _QUICK = 2  # seconds of reading without a bar
 _SHOWN = 5
+_ANSWERS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_ANSWERS |= {"1.0": True, "0.0": False, "t": True, "f": False}
 _PART_WORDS = 20  # a column with as many different words says no split
 
 
@@ -252,7 +255,8 @@ def _images(
     named = [read.header[at], *of_images, *(read.header[other] for other in _named_files(read))]
     read, files, repeated = _without_repeats(read, relative(read.column(at), root), at)
     files, changed = files_below(root, read, files)
-    notes = [*notes, *left_out, *taken, *repeated, *changed]
+    unsure = [] if all_rows else _predicted(read)
+    notes = [*notes, *left_out, *taken, *repeated, *changed, *unsure]
     found = None
     if boxes:
         found, note = read_boxes(read, box_columns)
@@ -324,6 +328,22 @@ def _selected(table: Table, where: Sequence[str] | None, all_rows: bool) -> tupl
     return table, notes
 
 
+def _predicted(table: Table) -> list[str]:
+    """Notes on columns that say of some rows that they are validated and of others not: a
+    classifier's answers are no labels.
+    """
+    notes = []
+    for at, title in enumerate(table.header):
+        counts = Counter(map(str.casefold, table.column(at)))
+        if title != STATUS and {*counts} >= {VALIDATED, "predicted"} and len(counts) < _PART_WORDS:
+            notes.append(
+                f"{table.source}: the column {title!r} says predicted of {counts['predicted']} of"
+                f" {len(table.rows)} rows, which are used as others are (--where {title}=VALUE"
+                " chooses)"
+            )
+    return notes
+
+
 def _file_column(table: Table, named: str | None) -> tuple[int, list[str]]:
     """The column of the image files, and a note where its title does not say it."""
     if named is not None:
@@ -343,14 +363,29 @@ def _file_column(table: Table, named: str | None) -> tuple[int, list[str]]:
             " (--file_column names another)"
         )
         return holding[0], [note]
-    listed = table.listed
-    if any(title.lower().endswith(SUFFIXES) for title in table.header):
-        raise ValueError(
-            f"{table.source}, line 1: the first row must be titles of the columns, such as"
-            f" file,label, and is {listed}; add them"
+    raise _no_files(table)
+
+
+def _no_files(table: Table) -> ValueError:
+    """What to do about a table of which no column is known to hold image files."""
+    source, listed = table.source, table.listed
+    if table.header[0].startswith(("{", "[{", '["')):
+        return ValueError(
+            f"{source} holds JSON, of which --table reads COCO files alone, named .json: write its"
+            " images and classes as a CSV file"
         )
-    raise ValueError(
-        f"{table.source}: no column is named like one of image files ('file', 'image',"
+    if any(map(_FILE.search, table.header)):
+        return ValueError(
+            f"{source}, line 1: the first row must be titles of the columns, such as file,label,"
+            f" with a comma, semicolon or tab between cells, and is {listed}; add them"
+        )
+    if len(table.header) == 1:
+        return ValueError(
+            f"{source}, line 1: cells are separated by comma, semicolon, tab or |, and the first"
+            f" row is one cell, {listed}"
+        )
+    return ValueError(
+        f"{source}: no column is named like one of image files ('file', 'image',"
         f" 'img_file_name' ...), only {listed}; name it with --file_column"
     )
 
@@ -459,11 +494,20 @@ def _unused_splits(table: Table, files: Sequence[str]) -> list[str]:
     for at, title in enumerate(table.header):
         words = {word for word in set(table.column(at)) if not ranks.is_empty(word)}
         parts = {part_of(word) for word in words} if len(words) < _PART_WORDS else {None}
+        asked = len(words) > 1 and _asked_part(title) is not None
+        if asked and {word.casefold() for word in words} <= {*_ANSWERS}:
+            parts = words
         if len(parts) > 1 and None not in parts:
             notes.append(
                 f"{table.source}: the column {title!r} says which images are for training and"
                 " which for the test, and is not used: the images are split anew (to use it:"
                 f" --split_column {title})"
+            )
+        if re.fullmatch(r"(?:cv|k)?[\W_]*folds?(?:[\W_]*(?:id|nr|no))?", title.casefold()):
+            flags = f"--group_column {title} --fold 1/{len(words)}"
+            notes.append(
+                f"{table.source}: the column {title!r} says which fold each image is of, and is not"
+                f" used: {flags} tests one of them"
             )
     folders = set() if notes else set(_parts_of_folders(files))
     if len(folders) > 1:
@@ -480,14 +524,26 @@ def _part(table: Table, row: Row, at: int) -> int:
     if ranks.is_empty(word):
         return -1
     part = part_of(word)
+    said = _asked_part(table.header[at])
+    if part is None and said is not None and word.casefold() in _ANSWERS:
+        # what is not of the test trains, and what does not train is of the test
+        return said if _ANSWERS[word.casefold()] else PARTS.index("train" if said else "test")
     if part is None and word in OWN_PARTS and OWN <= set(table.header):
         return OWN_PARTS[word]
     if part is None:
+        folds = ""
+        if word.isdecimal():
+            folds = f"; of numbers of folds --group_column {table.header[at]} --fold 1/5 tests one"
         raise ValueError(
             f"{table.source}, {place(row.line)}: {table.header[at]} is {word!r}; a split is one of"
-            f" {', '.join(PARTS)}, or empty"
+            f" {', '.join(PARTS)}, or empty{folds}"
         )
     return part
+
+
+def _asked_part(title: str) -> int | None:
+    """Which part a title asks for that is answered by yes or no, such as is_train; None: none."""
+    return part_of(re.sub(r"^is[\W_]*", "", title))
 
 
 def _distinct(files: list[str]) -> list[int]:

@@ -28,10 +28,11 @@ LABELS = (
     "label labels rawlabel rawlabels classlabel classname labelname folder foldername category"
     " objectannotationcategory taxon taxa"
     " taxonname name scientificname canonicalname acceptedname acceptednameusage validname"
-    " sciname originalnameusage"
+    " sciname originalnameusage concept"
 ).split()
 PATHS = (
     "path lineage taxonomy taxonomicpath taxonpath classpath classification higherclassification"
+    " taxohierarchy"
     " hierarchy objectannotationhierarchy labelhierarchy lineagenames labellineagenames"
 ).split()
 PARENTS = (

@@ -30,6 +30,8 @@ _BARE = re.compile(r"[a-z]{1,3}__", re.IGNORECASE)
 _AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an escaped one
 # the second part of a name alone: an epithet, or what stands in its place, such as 'sp. 1'
 _EPITHET = re.compile(r"(?:[^\W\d_]|-){3,}|(?:sp|spp|cf|aff|nr|gr|ssp|subsp|var)\b.*")
+_SHARE = re.compile(r"[01](?:\.\d*)?|\.\d+|\d(?:\.\d*)?[eE]-\d+")  # a number from 0 to 1
+_ROUNDING = 0.005  # of a share
 _BELOW_SPECIES = ("subspecies", "variety", "subvariety", "forma")
 
 
@@ -221,12 +223,13 @@ def _class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int
     used = [*(at for at, _ in known.ranks), *epithet, *label]
     if used:
         return used, "ranks" if known.ranks else "label"
-    one_hot = _one_hot(table)
-    if len(one_hot) > 1:
+    scores = _scores(table)
+    if scores:
         raise table.fault(
             1,
-            f"{', '.join(map(repr, one_hot[:5]))} are columns with a 1 for the class of each image"
-            " and 0 elsewhere: write one column 'label' with the class's name instead",
+            f"{', '.join(map(repr, scores[:5]))} are columns with a number for each class: write"
+            " one column 'label' with the name of the class of each image instead (scores of a"
+            " classifier are measured by evaluate.py --scores)",
         )
     listed = table.listed or "columns of files, groups or splits"
     raise table.fault(
@@ -282,18 +285,26 @@ def _with_folders(table: Table) -> ranks.Columns:
     return with_folder if parts else known
 
 
-def _one_hot(table: Table) -> list[str]:
-    """Columns of 0 and 1, if each row has a single 1 in them."""
-    marks = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-    columns = [at for at in range(len(table.header)) if set(table.column(at)) <= {*marks}]
-    single = all(sum(marks[cells[at]] for at in columns) == 1 for cells in table.cells)
-    return [table.header[at] for at in columns] if single else []
+def _scores(table: Table) -> list[str]:
+    """Columns of numbers from 0 to 1 whose sum is 1 in each row, but those of 0 alone; [] if there
+    are none.
+    """
+    columns = {}
+    for at, title in enumerate(table.header):
+        cells = table.column(at)
+        if all(map(_SHARE.fullmatch, cells)) and any(map(float, cells)):
+            columns[title] = [*map(float, cells)]
+    sums = map(sum, zip(*columns.values()))
+    single = len(columns) > 1 and all(abs(total - 1) < _ROUNDING * len(columns) for total in sums)
+    return [*columns] if single else []
 
 
 def _holds_paths(labels: Sequence[str]) -> bool:
     """Whether most labels of a column that is not titled as one of paths are parted by '>', '->'
-    or a bar, as in 'Copepoda > Calanus', which are in no name.
+    or a bar, as in 'Copepoda > Calanus', which are in no name, or all begin with '/'.
     """
+    if all(label.startswith("/") for label in labels):
+        return True
     mark = path_separator(labels)
     return mark in _NEVER_IN_NAMES and 2 * sum(mark in label for label in labels) > len(labels)
 

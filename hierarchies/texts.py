@@ -92,6 +92,8 @@ def check_size(file: str | os.PathLike, most: int) -> None:
         needed, kept = "any class tree needs", "the groups that hold your classes"
         if most > MAX_BYTES:  # a table, which is no class tree
             needed, kept = "is read", "what is used: file, class, split, group"
+        if most > MAX_BYTES and os.fspath(file).lower().endswith(".json"):
+            kept = "what is used, without segmentations, or write files and classes as a CSV file"
         raise ValueError(
             f"{file} has {size / 2**20:.0f} MB, more than {needed} ({most >> 20} MB at most): cut"
             f" it to {kept}"

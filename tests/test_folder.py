@@ -13,7 +13,7 @@ from PIL import Image
 
 import data
 from data import cache_writer, folder, plankton
-from data.opening import copy_notes, twin_notes
+from data.opening import copy_notes, mask_notes, twin_notes
 from registry import possible
 
 COUNTS = {
@@ -253,6 +253,14 @@ def test_another_file_of_a_training_picture_in_the_test_split_is_noted(tested, t
             f"1 test image has the name of a training image but for the ending, such as {tested!r}"
         )
         assert notes[0].startswith(f"{said}, as {trained!r}: ")
+
+
+def test_files_that_are_masks_of_others_are_noted():
+    assert (
+        mask_notes(["a/1.png", "a/2_mask.png", "a/3-seg.png", "b/1_mask.png", "a/1mask.png"]) == []
+    )
+    (note,) = mask_notes(["a/1.jpg", "a/1_Mask.png", "a/2.jpg", "a/2 - thumb.jpg", "a/x_mask.jpg"])
+    assert note.startswith("2 files are called as another image") and "'a/1_Mask.png'" in note
 
 
 def test_living_classes_go_by_the_topmost_folder(root):

@@ -46,6 +46,15 @@ def test_labels_become_their_taxa_and_those_of_one_taxon_one_class(images, tmp_p
     assert any("--label_map_levels COLUMN" in note for note in splits.notes)
 
 
+def test_the_column_that_has_all_classes_is_that_of_the_labels(images, tmp_path):
+    text = "ScientificName,AphiaID,Kingdom,Class\n" + "".join(
+        f"{name.upper()},{i},K{i % 2},c{i}\n" for i, name in enumerate(CLASSES)
+    )
+    splits = load(images, tmp_path, text)
+    assert splits.hierarchy.class_names == ("c0", "c2", "c1", "c3")
+    assert any("4 classes by the column 'ScientificName'" in note for note in splits.notes)
+
+
 def test_levels_may_be_named(images, tmp_path):
     levels = ["Kingdom", "proposed_label", "qualifier"]
     splits = load(images, tmp_path, label_map_set="Lake", label_map_levels=levels)
@@ -96,7 +105,16 @@ def test_labels_with_accents_and_numbers_are_found_however_they_are_stored(tmp_p
         (MAP, {"label_map_set": "Sea"}, "no row has Dataset = 'Sea'; there are Lake, Other"),
         (MAP, {"label_map_set": "Other"}, "3 of 4 classes are no raw label .*: cal_f, cal_m, diat"),
         (MAP.replace("fish", "eel"), {}, "1 of 4 classes are no raw label .*'Raw_Labels': fish"),
-        (MAP.replace("Raw_Labels", "x"), {}, "no column is named like one of raw labels"),
+        (
+            MAP.replace("Raw_Labels", "x").replace("fish", "eel"),
+            {},
+            "no column is named like one of raw labels .*none of 'Dataset'.* title the column",
+        ),
+        (
+            "a,b\n" + "".join(f"{name},{name}\n" for name in CLASSES),
+            {},
+            "several have all classes: 'a', 'b'; title the column of your labels 'raw_label'",
+        ),
         ("label,genus\na,b\n", {}, "the column 'label' has none of the 4 classes, such as 'cal_f'"),
         (
             MAP.replace("fish,Animalia,Chordata,", "fish,,,"),

@@ -471,7 +471,18 @@ def test_a_file_that_is_not_there_is_looked_for_by_its_name(three, names, messag
         (["file,label", "im/0.png,a, juvenile"], "a cell with ',' in it must be in quotes"),
         (
             ["file,A,B", "im/0.png,1,0", "im/1.png,0,1"],
-            "'A', 'B' are columns with a 1 for the class",
+            "'A', 'B' are columns with a number for each class",
+        ),
+        (
+            ["file,n,A,B,C", "im/0.png,0,0.2,.8,1e-5", "im/1.png,0,0,1.0,0"],
+            "'A', 'B', 'C' are columns with a number for each class",
+        ),
+        (["file,count,id", "im/0.png,1,0", "im/1.png,1,0"], "no column is known to hold classes"),
+        (["im/0.png 0", "im/1.png 1"], "line 1: the first row must be titles.* between cells"),
+        (["file label", "0.png a"], "line 1: cells are separated by comma.* one cell, 'file label"),
+        (
+            ['{"file_name": "0.png", "label": "a"}', '{"file_name": "1.png", "label": "b"}'],
+            "holds JSON, of which --table reads COCO files alone",
         ),
     ],
 )
@@ -563,6 +574,42 @@ def test_no_way_of_writing_names_files_beside_the_data_folder(three, tmp_path):
 def test_a_mark_in_the_place_of_a_split_is_none(three):
     rows = [f"im/{i}.png,{'abc'[i]},{word}" for i, word in enumerate(("train", "-", "NA"))]
     assert three(["file,label,set", *rows], split_column="set").parts.tolist() == [0, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("title", "words", "parts"),
+    [
+        ("is_train", "1 0 1", [0, 2, 0]),
+        ("isTest", "True False False", [2, 0, 0]),
+        ("is_training_image", "yes no no", [0, 2, 2]),
+        ("is_valid", "0 1 0", [0, 1, 0]),
+    ],
+)
+def test_a_column_that_asks_for_a_part_of_the_split_is_answered(three, title, words, parts):
+    rows = [f"im/{i}.png,{'abc'[i]},{word}" for i, word in enumerate(words.split())]
+    lines = [f"file,label,{title}", *rows]
+    assert three(lines, split_column=title).parts.tolist() == parts
+    assert any(f"--split_column {title}" in note for note in three(lines).notes)
+
+
+def test_numbers_of_folds_are_groups(three):
+    lines = ["file,label,fold", *(f"im/{i}.png,{'abc'[i]},{i}" for i in range(3))]
+    (note,) = (note for note in three(lines).notes if "which fold" in note)
+    assert "--group_column fold --fold 1/3 tests one" in note
+    with pytest.raises(ValueError, match="fold is '0'; a split .*--group_column fold --fold 1/5"):
+        three(lines, split_column="fold")
+
+
+def test_labels_that_a_classifier_predicted_are_noted(three):
+    rows = [f"im/{i}.png,{'abc'[i]},{'validated' if i else 'predicted'}" for i in range(3)]
+    (note,) = (note for note in three(["file,label,status", *rows]).notes if "predicted" in note)
+    assert "'status' says predicted of 1 of 3 rows" in note and "--where status=VALUE" in note
+    assert len(three(["file,label,status", *rows[1:]]).notes) == 1
+
+
+def test_labels_that_all_begin_with_a_slash_are_paths(three):
+    found = three(["file,label", *(f"im/{i}.png,/{'AAB'[i]}/{'abc'[i]}" for i in range(3))])
+    assert found.hierarchy.class_paths == (("A", "a"), ("A", "b"), ("B", "c"))
 
 
 def test_images_without_a_group_are_each_for_itself(three):

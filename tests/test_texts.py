@@ -50,11 +50,16 @@ def test_what_is_no_text_is_refused_alike(tmp_path, content, message):
             read(file)
 
 
-def test_a_file_larger_than_allowed_is_refused_before_it_is_read(tmp_path):
+def test_a_file_larger_than_allowed_is_refused_before_it_is_read(tmp_path, monkeypatch):
     file = tmp_path / "t.csv"
     file.write_text(TABLE)
     with pytest.raises(ValueError, match="cut it to the groups that hold your classes"):
         lines_of(file, most=3)
+    monkeypatch.setattr(texts, "MAX_BYTES", 1)
+    (tmp_path / "t.json").write_text(TABLE)
+    for name, words in (("t.csv", "file, class, split"), ("t.json", "write .* as a CSV file")):
+        with pytest.raises(ValueError, match=words):
+            lines_of(tmp_path / name, most=3)
 
 
 def test_progress_counts_the_bytes_of_a_long_file(tmp_path, monkeypatch):
