@@ -46,6 +46,8 @@ class Decision(NamedTuple):
         scope: Which classes can be the answer; None: all. `reference` has the scores of these.
         cover: Largest number of nodes of a second answer, and the least probability of the classes
             that it holds, see `cover_threshold`; None without.
+        groups: Number of groups that the images behind the promise come from; None where each
+            stands alone.
     """
 
     rule: str = "argmax"
@@ -57,6 +59,7 @@ class Decision(NamedTuple):
     reference: np.ndarray | None = None
     cover: tuple[int, float] | None = None
     scope: Scope | None = None
+    groups: int | None = None
 
     def kept(self, scores: np.ndarray) -> np.ndarray:
         """Scores (S, K) of the classes that can be the answer, of scores (S, C)."""
@@ -114,6 +117,7 @@ def choose_decision(
     val = source.split("val")
     held_out = source.split("calibration") if source.has_calibration else None
     values, labels = val if held_out is None else held_out
+    groups = source.groups("val" if held_out is None else "calibration")
     if scope is not None and (not len(val[1]) or (needs and not len(labels))):
         if needs:
             raise NotSet(
@@ -137,7 +141,17 @@ def choose_decision(
     chosen = any(each.chose_epoch for each in source.runs)
     estimated = held_out is None and chosen
     reference = _reference(source, None if estimated else values)
-    return Decision(rule, options, fit.value, fit, promised, estimated, reference, scope=scope)
+    return Decision(
+        rule,
+        options,
+        fit.value,
+        fit,
+        promised,
+        estimated,
+        reference,
+        scope=scope,
+        groups=groups,
+    )
 
 
 def _by_hand(setting: str) -> str:

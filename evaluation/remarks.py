@@ -130,6 +130,11 @@ def describe_promise(decision: Decision, target: float) -> str:
             f" with probability {target:g} or more, on average over\n          such draws; 95 % of"
             f" draws of {promise.n} images give between {low:.3f} and {high:.3f}"
         )
+        if decision.groups is not None and 2 * decision.groups <= promise.n:
+            text += (
+                f",\n          fewer of draws of {decision.groups} groups of images that are alike,"
+                " as these are"
+            )
     if not promise.value:
         text += (
             "\nnote: none of those images needs a superclass, so no answer backs off, not even\n"

@@ -95,6 +95,11 @@ class Source:
             raise ValueError(no_prototypes(self.run))
         return values, outputs.labels
 
+    def groups(self, split: str) -> int | None:
+        """Number of groups that the images of a split come from; None where each stands alone."""
+        names = self.run.arrays_of_classes(split).get("groups")
+        return None if names is None else len(np.unique(names))
+
     def split(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Scores (S, K) and labels (S,) of the images of a split whose class is in the scope, of
         its classes. They are read once.

@@ -33,7 +33,8 @@ class Promise(NamedTuple):
         right: The answer for a new sample is right with this probability or more: k / (n + 1), at
             least the target. It is an average over draws of the samples.
         range: With the samples at hand, the probability is above the first number in 97.5 % of
-            draws, and below the second in as many if no two samples need the same setting.
+            draws, and below the second in as many if no two samples need the same setting; in
+            fewer draws where samples come in groups that are alike.
         n: Number of samples.
     """
 
