@@ -30,6 +30,14 @@ def pytest_xdist_make_scheduler(config, log):
     return WorkStealingScheduling(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unsynced():
+    """Nobody cuts the power, and waiting for the disk at every file is a fifth of a small run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def forked():
     """Starts processes like `multiprocessing`, each forked from one that has only imported: without

@@ -74,7 +74,7 @@ def test_from_what_a_sample_needs_on_its_answer_is_right_and_just_below_it_is_wr
     assert (needed > 0).any() and (needed == 0).any()
     for i in range(samples):
         room = 1 - needed[i] if OPTION[rule] == "threshold" else 20
-        above = needed[i] + room * np.append(0, np.random.default_rng(i).random(20))
+        above = needed[i] + room * np.append(0, np.random.default_rng(i).random(4))
         for value in above[above < 1] if OPTION[rule] == "threshold" else above:
             assert is_right(
                 tree,
