@@ -7,11 +7,14 @@ from typing import NamedTuple
 from hierarchies import ranks
 from hierarchies.draft import (
     MAX_DEPTH,
+    ROOT,
     Draft,
+    Item,
     check_depth,
     check_number,
     checked_key,
     fault,
+    from_items,
     place,
     without_common_root,
 )
@@ -27,6 +30,7 @@ _WITHOUT_TAXON = "higherclassification"  # of Darwin Core: the taxa above the on
 _FOLDERS = ("folder", "foldername")  # of a table of images mostly where the file is
 # a rank whose name is not known, in lineages of QIIME and its like: k__Animalia;p__;c__
 _BARE = re.compile(r"[a-z]{1,3}__", re.IGNORECASE)
+_WITH_RANKS = re.compile(r"[a-z]{1,3}__[^;]*;", re.IGNORECASE)
 _AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an escaped one
 # the second part of a name alone: an epithet, or what stands in its place, such as 'sp. 1'
 _EPITHET = re.compile(r"(?:[^\W\d_]|-){3,}|(?:sp|spp|cf|aff|nr|gr|ssp|subsp|var)\b.*")
@@ -104,6 +108,9 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
       without a rank are left out and noted, unless they nest between two ranks.
     - Otherwise all columns are levels, from left to right.
 
+    Where every row has one cell, and it stands at most one column further right than the last, the
+    table is an outline: what stands further right is below.
+
     An empty cell (NA, or marks such as '-') is a rank that a class does not have: it is skipped,
     with a note where cells to its right are filled. So is a word such as 'unknown' or 'incertae
     sedis' in a column of a rank above the class. Rows that repeat another count once. A column
@@ -112,11 +119,27 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
     """
     table = table_rows(text, source)
     check_number(source, None, len(table.rows))
+    steps = [] if levels is not None else _steps(table)
+    if steps:
+        draft = without_common_root(from_items(source, [Item(None, 0, ROOT), *steps]))
+        return draft._replace(notes=("each row has one cell, which is below those further left",))
     first: dict[tuple[str, ...], Row] = {}
     for row in table.rows:
         first.setdefault(tuple(row.cells), row)
     draft = _draft_of_table(table._replace(rows=list(first.values())), levels)
     return draft._replace(notes=draft.notes + _repeat_notes("rows", len(table.rows) - len(first)))
+
+
+def _steps(table: Table) -> list[Item]:
+    """The rows of a table that is an outline, as nodes; [] of another."""
+    items, depth = [], 0
+    for line, cells in table.rows:
+        filled = [at for at, cell in enumerate(cells) if not ranks.is_empty(cell)]
+        if len(filled) != 1 or filled[0] > depth:
+            return []
+        depth = filled[0] + 1
+        items.append(Item(line, depth, checked_key(table.source, line, cells[filled[0]])))
+    return items if len({item.depth for item in items}) > 1 else []
 
 
 def _repeat_notes(what: str, count: int) -> tuple[str, ...]:
@@ -134,18 +157,32 @@ def _draft_of_table(table: Table, levels: Sequence[str] | None) -> Draft:
     known = ranks.columns(table.header, table.cells)
     levels = [column for column in known.ranks if column[0] != named]
     others = [at for at in range(len(titles)) if at != named]
-    path = "path" if len(levels) > 1 else next((t for t in ranks.PATHS if t in titles), "path")
-    if path in titles:
-        at = titles.index(path)
+    at = _path_at(table, ranked=len(levels) > 1)
+    if at is not None:
         draft = _path_column(table, at, named)
         repeated = len({path for _, path in draft.classes}) < len(table.rows)
-        if known.label is not None and (titles[at] == _WITHOUT_TAXON or repeated):
-            draft = _path_column(table, at, named, known.label)
-        return draft
+        label = known.label if known.label is not None else named
+        if label is not None and (titles[at] == _WITHOUT_TAXON or repeated):
+            draft = _path_column(table, at, None if label == named else named, label)
+        advice = "where paths end above the class, title the column of its name 'label'"
+        return draft._replace(advice=advice)
     rest = known.others | {known.label, known.epithet, *(at for at, _ in levels)}
     if len(levels) > 1 or (levels and len(others) > 1 and set(others) <= rest):
         return _ranked(table, known, named)
     return _leveled(table, others, named)
+
+
+def _path_at(table: Table, ranked: bool) -> int | None:
+    """The column of the paths, by its title or as the only one that holds some; of a table with
+    ranks one that is titled 'path' alone.
+    """
+    titles = table.titles
+    wanted = ("path",) if ranked else ("path", *ranks.PATHS)
+    at = next((titles.index(title) for title in wanted if title in titles), None)
+    if at is not None or ranked:
+        return at
+    holding = [at for at in range(len(titles)) if _holds_paths(table.column(at))]
+    return holding[0] if len(holding) == 1 else None
 
 
 def paths_of_rows(table: Table, levels: Sequence[str] | None = None) -> RowPaths:
@@ -301,9 +338,11 @@ def _scores(table: Table) -> list[str]:
 
 def _holds_paths(labels: Sequence[str]) -> bool:
     """Whether most labels of a column that is not titled as one of paths are parted by '>', '->'
-    or a bar, as in 'Copepoda > Calanus', which are in no name, or all begin with '/'.
+    or a bar, as in 'Copepoda > Calanus', which are in no name, or say their ranks, as in
+    'p__Arthropoda;c__Copepoda', or all begin with '/'.
     """
-    if all(label.startswith("/") for label in labels):
+    said = sum(bool(_WITH_RANKS.match(label)) for label in labels)
+    if all(label.startswith("/") for label in labels) or 2 * said > len(labels):
         return True
     mark = path_separator(labels)
     return mark in _NEVER_IN_NAMES and 2 * sum(mark in label for label in labels) > len(labels)

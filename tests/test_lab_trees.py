@@ -104,6 +104,29 @@ def test_indented_lists_and_arrows_are_trees(tree_of, text):
     assert sorted(paths) == [("A", "a"), ("A", "b"), ("B", "c")]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "order,family\nA,\n,a\n,b\nB,\n,a\n",  # names may come again elsewhere
+        "one,Baum\nx,A > a\ny,A > b\nz,B > a\n",
+        "Feature ID\tTaxon\nx\tk__A; p__a\ny\tk__A; p__b\nz\tk__B; p__a\n",
+        "class,lineage\na,life>A\nb,life>A\na,life>B\n",
+    ],
+)
+def test_tables_of_steps_or_of_paths_under_any_title_are_trees(tree_of, rows):
+    paths = tree_of(rows).hierarchy.class_paths
+    keys = [tuple(key.split("__")[-1] for key in path) for path in paths]
+    assert keys == [("A", "a"), ("A", "b"), ("B", "a")]
+
+
+def test_steps_that_skip_a_column_are_none(tree_of):
+    assert tree_of("a,b,c\nA,,\n,,x\n,,y\n").hierarchy.max_depth == 1
+    with pytest.raises(
+        ValueError, match="'A/B' comes twice.* title the column of its name 'label'"
+    ):
+        tree_of("path,x\nA/B,1\nA/B,2\nC,3\n")
+
+
 @pytest.mark.parametrize("titles", ["Source,Target,Type", "From,To,Weight"])
 def test_tables_of_edges_may_have_other_columns(tree_of, titles):
     rows = "life,A,1\nlife,B,1\nA,a,1\nA,b,1\nB,c,1\n"
