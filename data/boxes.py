@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data.conversion import Box
-from files.text import printable
+from files.text import doubtful_comma, printable
 from hierarchies.draft import place
 from hierarchies.rows import Table
 
@@ -43,6 +43,12 @@ def read_boxes(
     """
     at, corners = _columns(table, named)
     names = ", ".join(table.header[column] for column in at)
+    found = doubtful_comma(cells[column] for cells in table.cells for column in at)
+    if found is not None:
+        raise ValueError(
+            f"{table.source}: the comma of {found!r}, as of all in {names}, may part thousands or"
+            " decimals: write decimals behind a point, and thousands without a mark"
+        )
     boxes = []
     for row in table.rows:
         try:

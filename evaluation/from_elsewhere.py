@@ -13,7 +13,7 @@ import pandas as pd
 from data.matching import match_folders
 from files.foreign_arrays import load_foreign_arrays
 from files.regular import check_regular
-from files.text import shortened
+from files.text import doubtful_comma, shortened
 from hierarchies import Hierarchy, read_tree
 from hierarchies.rows import delimiter_of
 from hierarchies.tree import Path as TreePath
@@ -22,8 +22,6 @@ from hierarchies.tree import parse_path
 # up to 15 digits, of which a float holds each, and none that begin with a zero: names, such as 007
 _WHOLE = re.compile(r"\s*-?(0|[1-9]\d{0,14})(\.0*)?\s*")
 _DECIMAL = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")  # with a comma for the point
-# with a comma that may also part thousands
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 # attributes of tables: whether their numbers may have decimal commas, and where they are from
 _COMMAS, _SOURCE = "decimal_commas", "source"
 
@@ -169,14 +167,12 @@ def as_numbers(table: pd.DataFrame, titles: Sequence[str]) -> pd.DataFrame:
 
 
 def _check_commas(columns: pd.DataFrame, source: str) -> None:
-    """Raises: ValueError: If there are numbers with commas and none tells what these are: '1,234'
-    may be 1234 or 1.234, while '0,234' and '1,23' have decimals.
-    """
+    """Raises: ValueError: If there are numbers with commas and none tells what these are."""
     text = (columns[title] for title in columns if columns[title].dtype.kind not in "biuf")
-    commas = [cell for column in text for cell in column.astype(str).str.strip() if "," in cell]
-    if commas and all(map(_THOUSANDS.fullmatch, commas)):
+    found = doubtful_comma(cell for column in text for cell in column.astype(str))
+    if found is not None:
         raise ValueError(
-            f"{source}: the comma of {commas[0]!r}, as of all numbers there that have one, may part"
+            f"{source}: the comma of {found!r}, as of all numbers there that have one, may part"
             " thousands or decimals: write decimals behind a point, and thousands without a mark"
         )
 

@@ -8,7 +8,7 @@ confusion_*.csv, summary.csv, comparisons.csv and their like. Names stay exact i
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ _ALIKE |= dict.fromkeys(map(ord, "\u2018\u2019\u00b4`"), "'")
 _ALIKE |= dict.fromkeys(map(ord, "\u201c\u201d"), '"')
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
+
+_THOUSANDS = re.compile(
+    r"[+-]?[1-9]\d{0,2}(?:,\d{3})+"
+)  # of numbers with a comma, at least perhaps
 
 
 def printable(text: str) -> str:
@@ -135,3 +139,12 @@ def _shown(character: str) -> str:
     if unicodedata.category(character) not in _UNSAFE or character in _JOINERS:
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def doubtful_comma(numbers: Iterable[str]) -> str | None:
+    """One of the numbers that have a comma, if it may part thousands as well as decimals in all of
+    them: '1,234', beside none as '0,234' or '1,23'.
+    """
+    with_comma = [number for number in map(str.strip, numbers) if "," in number]
+    doubtful = bool(with_comma) and all(map(_THOUSANDS.fullmatch, with_comma))
+    return with_comma[0] if doubtful else None

@@ -21,6 +21,7 @@ RANKS = (
 ).split()
 # ranks whose titles mean other things as well, such as a place in a list or a part of a survey
 _AMBIGUOUS = "order section division form cohort domain realm legion".split()
+_NUMBERED = ("class", "species")  # beside a label perhaps by its number
 _PLACES = _AMBIGUOUS[1:]  # in words, too; an order in words is one of taxa
 EPITHETS = ("specificepithet", "speciesepithet")
 # the class itself, below all ranks: the first of these that a table has
@@ -240,7 +241,11 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
         and not (position in foreign and title in own)  # the same rank in English
         and position not in doubled
         and not (
-            (position in foreign or title in _AMBIGUOUS)
+            (
+                position in foreign
+                or title in _AMBIGUOUS
+                or (title in _NUMBERED and label is not None)
+            )
             and are_numbers(row[position] for row in rows)
         )
     ]

@@ -93,6 +93,20 @@ def test_boxes_are_known_by_their_titles(titles, cells, box):
             read_boxes(Table("t.csv", header, [Row(7, ["a", *wrong])]))
 
 
+def test_commas_in_boxes_that_may_part_thousands_are_refused():
+    header = ["file", "x", "y", "w", "h"]
+    for cells, width in (
+        (["1", "1", "1,234", "12,345"], None),
+        (["1", "1", "1,234", "2,5"], 1.234),
+    ):
+        table = Table("t.csv", header, [Row(2, ["a", *cells])])
+        if width is None:
+            with pytest.raises(ValueError, match="t.csv: the comma of '1,234'.* decimals behind"):
+                read_boxes(table)
+        else:
+            assert read_boxes(table)[0][0][2] == width
+
+
 def test_boxes_of_other_titles_are_named():
     table = Table("t.csv", ["file", "a", "b", "c", "d"], [Row(2, ["f", "1", "2", "3", "4"])])
     assert read_boxes(table, ["a", "b", "c", "d"])[0] == [(1, 2, 3, 4)]

@@ -240,6 +240,8 @@ def test_a_word_in_two_languages_or_for_a_kind_or_of_numbers_is_no_rank():
     twice = ranks.columns("Familie Familia Gattung Género".split())
     assert twice.ranks == ((0, "family"), (2, "genus")) and twice.others == {1, 3}
     assert found("Familie Art", [["Temoridae", "1,5"], ["Calanidae", "2"]]) == ["family"]
+    assert found("class name", [["0", "a"], ["1", "b"]]) == []  # numbers of the names
+    assert found("class", [["0"]]) == ["class"] and found("class name", [["A", "a"]]) == ["class"]
     assert (
         ranks.plain("Nom scientifique") == "scientificname" and ranks.plain("Étiquette") == "label"
     )
