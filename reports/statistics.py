@@ -160,6 +160,24 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
+def signed_rank_p(differences: np.ndarray) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test, exact whatever the number and the ties: the share
+    of all 2^n choices of signs whose sum of ranks is as far from its mean as the one observed, or
+    farther.
+
+    Args:
+        differences: (n,), none of them 0.
+    """
+    ranks = np.round(2 * stats.rankdata(np.abs(differences))).astype(int)  # ties have halves
+    share = np.zeros(ranks.sum() + 1)  # of the choices by the sum of the positive ranks
+    share[0] = 1.0
+    for rank in ranks:
+        share[rank:] = share[rank:] + share[:-rank]
+        share /= share.sum()
+    from_mean = np.abs(2 * np.arange(len(share)) - ranks.sum())
+    return float(share[from_mean >= from_mean[ranks[differences > 0].sum()]].sum())
+
+
 def paired_seeds(values: pd.DataFrame, a: str, b: str) -> tuple[list[int], list[int]]:
     """Seeds that two rows share, sorted, and those of them in which the two were tested on
     different splits.
@@ -182,7 +200,7 @@ def _paired(x: np.ndarray, y: np.ndarray) -> list[float]:
     half = half_width(difference.std(ddof=1) if n > 1 else np.nan, n)
     p_t = stats.ttest_1samp(difference, 0.0).pvalue if n > 1 and vary else np.nan
     changed = difference[difference != 0]
-    p_wilcoxon = stats.wilcoxon(changed).pvalue if n > 1 and len(changed) else np.nan
+    p_wilcoxon = signed_rank_p(changed) if n > 1 and len(changed) else np.nan
     return [x.mean(), y.mean(), mean, mean - half, mean + half, p_t, p_wilcoxon]
 
 

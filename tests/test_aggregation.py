@@ -14,7 +14,14 @@ from trees import FLAT
 
 from files.exact_tables import read_exactly
 from options import folder_name
-from reports.statistics import against, compare, holm, paired_seeds, summarise
+from reports.statistics import (
+    against,
+    compare,
+    holm,
+    paired_seeds,
+    signed_rank_p,
+    summarise,
+)
 from runs.folder import FORMAT
 from runs.records import FILES, find_rows, read_record, run_folders
 
@@ -315,6 +322,14 @@ def test_differences_of_rates_that_are_equal_tie_in_the_rank_test():
     assert row["p_wilcoxon"] == pytest.approx(0.046875)
     whole = np.round((np.array(b) - a) * 100)
     assert row["p_t"] == pytest.approx(stats.ttest_1samp(whole, 0).pvalue)
+
+
+def test_the_signed_rank_test_of_equally_large_differences_is_the_sign_test():
+    # 15 of 20 up: 2 P(15 or more heads of 20) = .0414; by the normal distribution .0254
+    differences = np.where(np.arange(20) < 15, 0.25, -0.25)
+    assert signed_rank_p(differences) == pytest.approx(0.0413895, rel=1e-4)
+    assert signed_rank_p(-differences) == pytest.approx(0.0413895, rel=1e-4)
+    assert signed_rank_p(np.array([1.0, -1.0])) == pytest.approx(1.0)
 
 
 def test_every_row_against_one_has_the_numbers_of_the_comparison_of_two():
