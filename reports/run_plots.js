@@ -121,13 +121,12 @@ function note(where, ...texts) {
           tickformat: ".0%" } },
     }));
     for (const one of reliability.views || []) {
-      const filled = one.count.map((_, i) => i).filter((i) => one.count[i] > 0);
       plot(grid, `accuracy against confidence, ${one.name}`, 340, () => ({
         data: [
-          { type: "bar", x: filled.map((i) => (one.lower[i] + one.upper[i]) / 2),
-            y: filled.map((i) => one.accuracy[i]), width: filled.map(() => 0.06),
+          { type: "bar", x: one.lower.map((lower, i) => (lower + one.upper[i]) / 2),
+            y: one.accuracy, width: 0.06,
             marker: { color: RIGHT_LINE, opacity: 0.8 }, name: "accuracy", hoverinfo: "text",
-            textposition: "none", text: filled.map((i) => `${one.count[i]} images of mean `
+            textposition: "none", text: one.counts.map((count, i) => `${count} images of mean `
               + `probability ${one.confidence[i].toFixed(3)}: `
               + `${(100 * one.accuracy[i]).toFixed(1)} % right`) },
           line([0, 1], [0, 1], "as right as it says", INK,

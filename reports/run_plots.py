@@ -185,13 +185,10 @@ def _reliability(subject: Subject) -> dict:
     found = []
     for name, view in views.items():
         correct = view.predictions == view.labels
-        table = reliability(view.confidence, correct)
-        columns = {
-            column: _numbers(table[column])
-            for column in ("lower", "upper", "count", "accuracy", "confidence")
-        }
-        found.append({"name": name, "ece": calibration_error(view.confidence, correct)[0]})
-        found[-1] |= columns
+        bins = reliability(view.confidence, correct)._asdict()
+        columns = {column: _numbers(values) for column, values in bins.items()}
+        ece = calibration_error(view.confidence, correct)[0]
+        found.append({"name": name, "ece": ece, **columns})
     return {"views": found}
 
 
@@ -233,7 +230,7 @@ def _part(shown: int, total: int, one: str, many: str | None = None) -> str:
     return f"{shown:,} of {counted(total, one, many)}"
 
 
-def _numbers(values: pd.Series) -> list[float | None]:
+def _numbers(values: pd.Series | np.ndarray) -> list[float | None]:
     return [_number(value) for value in values.tolist()]
 
 

@@ -56,7 +56,7 @@ def test_the_curves_end_at_what_all_images_give(subject):
         assert (line["recall"][0], line["correct"][0]) == (0.0, 1.0)  # the root, always right
         assert line["correct"][-1] == pytest.approx(1 - wrong, abs=1e-4)
     first, second = found["reliability"]["views"]
-    assert sum(first["count"]) == 60 and "fitted on the validation images" in second["name"]
+    assert sum(first["counts"]) == 60 and "fitted on the validation images" in second["name"]
     heights = found["heights"]
     assert heights["mistakes"] == round(wrong * 60) and sum(heights["share"]) == pytest.approx(1.0)
     assert sum(heights["random"]) == pytest.approx(1.0, abs=1e-4)
