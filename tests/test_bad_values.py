@@ -16,8 +16,9 @@ import train
 import visualize
 from evaluation import prediction
 from evaluation.answers import Counts
-from options import command_line, flags
+from options import command_line, flags, of_evaluation, of_prediction
 from reports import visualization
+from reports.formats import SUMMARIES
 from training import experiment
 
 STEP = 1 if os.environ.get("VALUES") == "all" else 4
@@ -58,8 +59,11 @@ def take(*_):
 
 SCRIPTS = {
     "train": (lambda: flags.build_parser("", list(train.DATASETS)), parse_train),
-    "evaluate": (evaluate.build_parser, evaluate.main),
-    "predict": (predict.build_parser, lambda argv: predict.main(["RUN", "IMAGE", *argv])),
+    "evaluate": (lambda: of_evaluation.build_parser("", SUMMARIES), evaluate.main),
+    "predict": (
+        lambda: of_prediction.build_parser(""),
+        lambda argv: predict.main(["RUN", "IMAGE", *argv]),
+    ),
     "visualize": (visualize.build_parser, lambda argv: visualize.main(["RUN", *argv])),
 }
 

@@ -17,6 +17,7 @@ from evaluation.sources import Source
 from hierarchies import Hierarchy, ranks, read_tree
 from hierarchies.tree import format_path
 from hierarchies.variants import cut_at_rank
+from options import of_prediction
 from runs.folder import Run
 
 TAXA = """Kingdom,Order,Family,Genus,scientificName
@@ -148,7 +149,7 @@ def test_the_lowest_rank_is_refused_where_it_changes_nothing(tmp_path):
 def test_a_run_without_ranks_says_so_and_a_number_or_a_name_is_taken(capsys):
     with pytest.raises(ValueError, match="does not know what its levels are called.* 1 for the f"):
         choose_scope(TREE, None, "genus")
-    parse = predict.build_parser().parse_args
+    parse = of_prediction.build_parser("").parse_args
     assert parse(["run", "image", "--at", "2"]).at == 2
     assert parse(["run", "image", "--at", "genus"]).at == "genus"
     for wrong in ("0", "-1", ""):
