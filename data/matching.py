@@ -177,6 +177,12 @@ def _without_dated_author(path: Path) -> Path:
     return _without_author(path) if re.search(r"\d{4}\)?$", path[-1]) else _without_case(path)
 
 
+def _without_number(path: Path) -> Path:
+    """The path without what numbers its last key: '001.Calanus', '1. Calanus', 'Calanus__45074'."""
+    last = re.sub(r"^\d+[\s._-]+(?=\D)|(?<=\D)__\d+$", "", path[-1])
+    return _without_case((*path[:-1], last or path[-1]))
+
+
 def _as_numbers(path: Path) -> Path:
     """The path with whole numbers as they are counted: a spreadsheet makes 1 of 001, pandas 1.0."""
     return tuple(re.sub(r"^0*(\d+?)(?:\.0+)?$", r"\1", key) for key in _without_case(path))
@@ -191,6 +197,7 @@ _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = 
     (_without_case, _without_author),
     (_without_dated_author, _without_author),
     (_as_numbers, _as_numbers),
+    (_without_number, _without_case),
 )
 
 

@@ -21,5 +21,7 @@ def check_regular(path: str | os.PathLike) -> int:
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         kind = next((kind for test, kind in _KINDS if test(found.st_mode)), "no ordinary file")
-        raise ValueError(f"{path} is {kind}, not a file: name a file that is saved on disk")
+        folder = stat.S_ISDIR(found.st_mode)
+        name = "one in it, or join several to one" if folder else "a file that is saved on disk"
+        raise ValueError(f"{path} is {kind}, not a file: name {name}")
     return found.st_size
