@@ -51,13 +51,15 @@ def frequency_accuracies(outputs: Outputs) -> dict[str, Result]:
 
     Source: Liu et al. 2019, large-scale long-tailed recognition, who share test images out evenly.
     """
-    classes = outputs.hierarchy.num_classes
-    n_true, _, n_correct = _counts(outputs.labels, outputs.predictions, classes)
-    recall, rows = ratio(n_correct, n_true), {}
+    classes, rows = outputs.hierarchy.num_classes, {}
+    right = outputs.predictions == outputs.labels
+    counts = np.full(classes, -1) if outputs.train_counts is None else outputs.train_counts
     for name, (fewest, most) in FREQUENCIES.items():
-        counts = np.full(classes, -1) if outputs.train_counts is None else outputs.train_counts
-        group = recall[(counts >= fewest) & (counts <= most)]
-        rows[f"{name}_accuracy"] = counted(mean_over_items(group), classes)
+        group = np.flatnonzero((counts >= fewest) & (counts <= most))
+        place = np.full(classes, -1)
+        place[group] = np.arange(len(group))
+        found = mean_over_groups(right, place[outputs.labels], len(group))
+        rows[f"{name}_accuracy"] = counted(found, classes)
     return rows
 
 

@@ -15,7 +15,7 @@ class Result(NamedTuple):
         samples: (S,) values of the samples where the metric is their plain mean, for the bootstrap;
             NaN = undefined.
         groups: (S,) int group of each sample, where the metric is the mean over groups of the means
-            of their samples.
+            of their samples; -1 for samples of none.
     """
 
     value: float
@@ -39,11 +39,12 @@ def mean_over_groups(samples: np.ndarray, groups: np.ndarray, num_groups: int) -
 
     Args:
         samples: (S,) values, none of them NaN.
-        groups: (S,) int in [0, num_groups).
+        groups: (S,) int in [0, num_groups), or -1 for samples that are left out.
     """
-    sums = np.bincount(groups, weights=samples, minlength=num_groups)
-    result = mean_over_items(ratio(sums, np.bincount(groups, minlength=num_groups)))
-    return result._replace(samples=np.asarray(samples, np.float64), groups=groups)
+    samples, inside = np.asarray(samples, np.float64), groups >= 0
+    sums = np.bincount(groups[inside], weights=samples[inside], minlength=num_groups)
+    result = mean_over_items(ratio(sums, np.bincount(groups[inside], minlength=num_groups)))
+    return result._replace(samples=samples, groups=groups)
 
 
 def mean_over_items(items: np.ndarray) -> Result:

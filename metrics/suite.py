@@ -73,9 +73,9 @@ def evaluate(
         outputs: The evaluated split. Without dimensions, D = 0, there are no measures of embeddings
             and class vectors, and without numbers of training images none of these.
         bootstrap: Number of resamples of the images, or of their groups where the outputs have
-            `clusters`, for 95 % percentile intervals; 0 for no
+            `clusters`, for 95 % intervals (`bootstrap_intervals`); 0 for no
             intervals. Means over samples get one, and means over classes or nodes of the means of
-            their samples (`macro_accuracy`, `level_recall@l`, `wtd_macro` ...). The images
+            their samples (`macro_accuracy`, `few_accuracy`, `level_recall@l` ...). The images
             retrieved stay what they are, only queries are drawn. All others have NaN there: what is
             made of counts or curves of all images (ECE, precision, F, micro hF, AC, AURC), since
             resampling makes some of them larger than they are, and what no test image enters.
@@ -161,7 +161,8 @@ def bootstrap_intervals(
         bootstrap: Number of resamples.
         seed: Of the resampling.
         groups: For each measure None, or (S,) int where it is the mean over groups, those that are
-            drawn, of the means of their samples, none of them NaN. None for no groups at all.
+            drawn, of the means of their samples, none of them NaN; -1 for samples of no group. None
+            for no groups at all.
         clusters: (S,) of any type: whole clusters of images are drawn, as many as there are, and a
             mean is over all images of those drawn; None draws single images.
 
@@ -209,15 +210,20 @@ def _percentiles(units: int) -> tuple[float, float]:
 
 
 def _grouped_columns(groups: Sequence[np.ndarray | None]) -> list[tuple[list[int], csr_array]]:
-    """The columns that have the same groups, and the members of these as 0 and 1, (G, S)."""
+    """The columns that have the same groups, and the members of these as 0 and 1, (G, S); a sample
+    of none is no member.
+    """
     columns: dict[bytes, list[int]] = {}
     for column, group in enumerate(groups):
         if group is not None and len(group):
             columns.setdefault(np.asarray(group, np.int64).tobytes(), []).append(column)
     found = []
     for same in columns.values():
-        _, index = np.unique(groups[same[0]], return_inverse=True)
-        found.append((same, csr_array((np.ones(len(index)), (index, np.arange(len(index)))))))
+        group = np.asarray(groups[same[0]])
+        inside = np.flatnonzero(group >= 0)
+        names, index = np.unique(group[inside], return_inverse=True)
+        shape = (len(names), len(group))
+        found.append((same, csr_array((np.ones(len(index)), (index, inside)), shape=shape)))
     return found
 
 
@@ -231,7 +237,7 @@ def _group_means(counts: np.ndarray, values: np.ndarray, members: csr_array) -> 
         ratio(members.multiply(column).tocsr() @ counts, sizes, empty=0.0).sum(axis=0)
         for column in values.T
     ]
-    return np.stack(sums, axis=1) / drawn[:, None]
+    return ratio(np.stack(sums, axis=1), drawn[:, None])
 
 
 def _check(bootstrap: int, temperatures: Mapping[str, float | None], on_request: list[str]) -> None:
