@@ -39,7 +39,7 @@ def match_folders(
     own does not count, nor do the two ways in which Unicode writes an accented letter. What is then
     left on both sides is matched where it differs only in '_' for a blank, in capitals and what
     else `files.text.folded` passes over, in a genus before the epithet, in the author behind the
-    name, or in zeros before a number, one to one and with a note.
+    name, in numbers or in points for blanks, one to one and with a note.
 
     Args:
         folders: Paths of the class folders, F of them.
@@ -183,6 +183,11 @@ def _without_number(path: Path) -> Path:
     return _without_case((*path[:-1], last or path[-1]))
 
 
+def _without_points(path: Path) -> Path:
+    """The path with blanks for points, which R writes for blanks in the titles of columns."""
+    return _without_case(_with_blanks(tuple(key.replace(".", " ") for key in path)))
+
+
 def _as_numbers(path: Path) -> Path:
     """The path with whole numbers as they are counted: a spreadsheet makes 1 of 001, pandas 1.0."""
     return tuple(re.sub(r"^0*(\d+?)(?:\.0+)?$", r"\1", key) for key in _without_case(path))
@@ -198,6 +203,7 @@ _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = 
     (_without_dated_author, _without_author),
     (_as_numbers, _as_numbers),
     (_without_number, _without_case),
+    (_without_points, _without_points),
 )
 
 

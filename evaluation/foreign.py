@@ -33,7 +33,7 @@ from runs.provenance import provenance
 SUFFIXES = (".npz", ".csv", ".tsv", ".parquet")
 # titles without capitals, blanks and marks; 'class' may be what was answered
 LABEL_COLUMNS = "label labels truth true trueclass truelabel groundtruth target y ytrue".split()
-FILE_COLUMNS = (*FILE_TITLES, "files", "images", "id", "objectid")
+FILE_COLUMNS = (*FILE_TITLES, "files", "images", "id", "objectid", "pid")
 # what scores alone do not give: measures of these, by the patterns of their names
 NOT_GIVEN = {
     "embeddings": ("ahp*", "ahs@*", "hs@*", "hp_barz@*", "var_*", "discriminability", "nc/*"),
