@@ -349,7 +349,9 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
     assert found["files"] == [file.name for file in files]
     assert found["foreign"] == 0 and found["pictures"] == [20, 16]
     assert "not answered: this is not an image" in found["texts"][2]
-    table, expected = pd.read_csv(saved), loaded.predict(files)
+    # a spreadsheet would run what begins with '='
+    table = pd.read_csv(saved).replace("^'=", "=", regex=True)
+    expected = loaded.predict(files)
     assert_same_answers(table.drop(columns="file"), expected.drop(columns="file"))
     for text, meters, row in zip(found["texts"], found["meters"], expected.to_dict("records")):
         if not meters:
