@@ -11,6 +11,7 @@ import numpy as np
 
 from data.collection import Collection, groups_of_folders, split_of_folders
 from data.label_map import apply_label_map
+from data.listed import Columns
 from data.matching import match_folders
 from data.table import read_table
 from files.text import counted, printable, some_of
@@ -46,12 +47,15 @@ def _as_labelled(root: Path, options: Mapping) -> Collection:
     if options["table"] is not None:
         if given and options["split_column"] is None:
             raise ValueError("--split given takes the split from the table: add --split_column")
-        names = ("file_column", "levels", "split_column", "group_column", "where", "box_columns")
-        levels = None if options["hierarchy"] is not None else options["levels"]
-        wanted = {name: options[name] for name in names} | {"levels": levels}
-        found = read_table(options["table"], root, boxes=options["crop_box"] is not None, **wanted)
-        columns = "do the right columns make the class? --levels COLUMN ... names them"
-        _check_size(found, options["table"], columns)
+        names = ("file_column", "split_column", "group_column", "where", "box_columns")
+        columns = Columns(
+            levels=None if options["hierarchy"] is not None else options["levels"],
+            boxes=options["crop_box"] is not None,
+            **{name: options[name] for name in names},
+        )
+        found = read_table(options["table"], root, columns)
+        way_out = "do the right columns make the class? --levels COLUMN ... names them"
+        _check_size(found, options["table"], way_out)
         return found
     tree = scan_folders(root, exclude=options["exclude"] or ())
     notes = tuple(_folder_notes(tree, options["ignore_empty_folders"]))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from data.table import FILE_TITLES
+from data.listed import FILE_TITLES
 from evaluation.from_elsewhere import (
     as_labels,
     as_numbers,

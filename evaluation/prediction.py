@@ -11,7 +11,7 @@ import numpy as np
 
 from data.boxes import with_margin
 from data.conversion import Box
-from data.table import GROUP, OBJECT, list_images
+from data.listed import GROUP, OBJECT, Columns, list_images
 from data.unlabelled import Found, find_images
 from evaluation.answers import Answerer, Counts, true_classes
 from evaluation.averaged import check_same_classes
@@ -105,15 +105,16 @@ def _find(run: Run, asked: PredictionOptions) -> Images:
         raise ValueError(
             f"--box_columns: {run.folder} was trained on whole images (without --crop_box)"
         )
-    names = {
-        # columns of another table may have other names
-        "file_column": asked.file_column or run.options.get("file_column"),
-        "where": asked.where,
-        "box_columns": asked.box_columns or run.options.get("box_columns"),
-        "sample_column": asked.sample_column,
-    }
+    columns = Columns(
+        # those of another table may have other names
+        file_column=asked.file_column or run.options.get("file_column"),
+        where=asked.where,
+        boxes=margin is not None,
+        box_columns=asked.box_columns or run.options.get("box_columns"),
+        sample_column=asked.sample_column,
+    )
     root = asked.images[0]
-    listed = list_images(asked.table, root, boxes=margin is not None, **names)
+    listed = list_images(asked.table, root, columns)
     files = [os.path.join(root, file) for file in listed.files]
     boxes = None
     if margin is not None:

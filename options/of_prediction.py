@@ -3,8 +3,8 @@
 import argparse
 import os
 
+from data.listed import GROUP
 from data.options import SHARED
-from data.table import GROUP
 from files.text import shortened
 from metrics import RULES
 from metrics.decisions import check_settings

@@ -3,6 +3,7 @@
 import numpy as np
 from images import draw
 
+from data.listed import Columns
 from data.table import read_table
 from evaluation.ecotaxa import (
     category_names,
@@ -75,7 +76,7 @@ def test_the_table_has_titles_types_and_predicted_answers_and_is_read_back(tmp_p
         *("0.512346", "", "h 1"),
     ]
     assert lines[4][3:6] == ["", "", ""]  # the root: not classified
-    found = read_table(out, tmp_path, where=["object_annotation_status=predicted"])
+    found = read_table(out, tmp_path, Columns(where=["object_annotation_status=predicted"]))
     paths = [found.hierarchy.class_paths[label] for label in found.labels]
     assert dict(zip(found.files, paths)) == {
         "haul 1/a.png": ("Copepoda", "."),  # a class that is also a superclass of another

@@ -14,7 +14,8 @@ from trained import train_small
 
 import data
 from data.folder import DEFAULTS
-from data.table import _read_large, list_images, read_table
+from data.listed import Columns, list_images, read_large
+from data.table import read_table
 from hierarchies import scan_folders
 from hierarchies.rows import Row, Table
 from hierarchies.tables import paths_of_rows
@@ -64,7 +65,7 @@ def test_a_table_is_the_same_collection_as_its_folders(images, tree, tmp_path, d
     if before.startswith("sep") and delimiter != ";":
         pytest.skip("Excel names the separator that it uses")
     table = write(tmp_path / "table.csv", rows_of(tree), delimiter, before)
-    check_same(read_table(table, images, levels=LEVELS), tree)
+    check_same(read_table(table, images, Columns(levels=LEVELS)), tree)
 
 
 def test_ranks_and_paths_are_recognised_by_their_titles(images, tree, tmp_path):
@@ -104,9 +105,9 @@ def test_an_export_of_ecotaxa_gives_its_validated_images_and_samples(images, tre
     assert set(found.groups) == {f"haul{i}" for i in range(8)}
     assert any("left out: 24 of 48 rows" in note for note in found.notes)
     with pytest.raises(ValueError, match="24 of 24 files are not below"):
-        read_table(table, images, where=["object_annotation_status=dubious"])
+        read_table(table, images, Columns(where=["object_annotation_status=dubious"]))
     with pytest.raises(ValueError, match=r"no row has sample_id = 'x'; there are 'haul"):
-        read_table(table, images, where=["sample_id=x"])
+        read_table(table, images, Columns(where=["sample_id=x"]))
 
 
 def test_of_an_export_of_ecotaxa_the_measures_are_read_where_they_are_asked_for(
@@ -116,14 +117,14 @@ def test_of_an_export_of_ecotaxa_the_measures_are_read_where_they_are_asked_for(
     measures = ["object_area", "acq_id", "process_pixel", "sample_station"]
     rows = [[*row, "0.5", f"acq{i % 3}", "5.3", "B"] for i, row in enumerate(rows)]
     table = write(tmp_path / "export.tsv", [[*titles, *measures], *rows], "\t")
-    assert not set(measures) & set(_read_large(table, set(), False).header)
-    assert "object_area" in _read_large(table, {"object_area"}, False).header
-    assert set(measures) <= set(_read_large(table, set(), True).header)  # one may be of a box
-    found = read_table(table, images, group_column="acq_id", where=["sample_station=B"])
+    assert not set(measures) & set(read_large(table, set(), False).header)
+    assert "object_area" in read_large(table, {"object_area"}, False).header
+    assert set(measures) <= set(read_large(table, set(), True).header)  # one may be of a box
+    found = read_table(table, images, Columns(group_column="acq_id", where=["sample_station=B"]))
     check_same(found, tree)
     assert set(found.groups) == {"acq0", "acq1", "acq2"}
     with pytest.raises(ValueError, match="--group_column names .*'sample_haul'.* 'sample_station'"):
-        read_table(table, images, group_column="sample_haul")
+        read_table(table, images, Columns(group_column="sample_haul"))
 
 
 @pytest.mark.parametrize("title", ["object_image", "object_picture"])
@@ -194,7 +195,7 @@ def test_faults_are_named_with_their_line(images, tree, tmp_path, change, messag
     rows = rows_of(tree)
     change(rows)
     with pytest.raises(ValueError, match=message):
-        read_table(write(tmp_path / "table.csv", rows), images, levels=LEVELS)
+        read_table(write(tmp_path / "table.csv", rows), images, Columns(levels=LEVELS))
 
 
 def test_a_table_without_known_columns_asks_for_the_levels(images, tree, tmp_path):
@@ -207,7 +208,7 @@ def test_repeated_rows_and_absolute_names_are_taken(images, tree, tmp_path):
     rows = rows_of(tree)
     rows += [list(rows[1])]
     rows = [rows[0], *([str(images / row[0]), *row[1:]] for row in rows[1:])]
-    found = read_table(write(tmp_path / "table.csv", rows), images, levels=LEVELS)
+    found = read_table(write(tmp_path / "table.csv", rows), images, Columns(levels=LEVELS))
     check_same(found, tree)
     assert any("1 row repeats another row" in note for note in found.notes)
 
@@ -220,9 +221,11 @@ def load(images, tmp_path, **options):
 def test_a_split_that_is_not_asked_for_is_noted(images, tree, tmp_path):
     parts = ("split", lambda i, file: ("train", "Test", "")[i % 3])
     table = write(tmp_path / "t.csv", rows_of(tree, parts, ("one", lambda i, file: "test")))
-    (note,) = (n for n in read_table(table, images, levels=LEVELS).notes if "split anew" in n)
+    (note,) = (
+        n for n in read_table(table, images, Columns(levels=LEVELS)).notes if "split anew" in n
+    )
     assert "column 'split'" in note and "--split_column split" in note
-    used = read_table(table, images, levels=LEVELS, split_column="split")
+    used = read_table(table, images, Columns(levels=LEVELS, split_column="split"))
     assert not any("split anew" in n for n in used.notes)
 
 
@@ -417,7 +420,7 @@ def test_a_table_of_images_may_be_larger_than_a_class_tree(tmp_path, monkeypatch
     (tmp_path / "t.csv").write_text("file,label\na.png,x\n")
     monkeypatch.setattr("hierarchies.texts.MAX_BYTES", 5)
     assert read_table(tmp_path / "t.csv", tmp_path).files == ("a.png",)
-    monkeypatch.setattr("data.table.MOST_BYTES", 10)
+    monkeypatch.setattr("data.listed.MOST_BYTES", 10)
     with pytest.raises(ValueError, match="cut it to what is used"):
         read_table(tmp_path / "t.csv", tmp_path)
 
@@ -432,7 +435,7 @@ def three(tmp_path):
 
     def read(lines, **options):
         (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
-        return read_table(tmp_path / "t.csv", folder, **options)
+        return read_table(tmp_path / "t.csv", folder, Columns(**options))
 
     return read
 
@@ -687,7 +690,7 @@ def test_a_split_of_the_folders_that_a_table_does_not_use_is_noted(tmp_path):
 
     def notes(*rows, **options):
         (tmp_path / "t.csv").write_text("\n".join(["file,label,set", *rows]))
-        found = read_table(tmp_path / "t.csv", tmp_path / "set", **options)
+        found = read_table(tmp_path / "t.csv", tmp_path / "set", Columns(**options))
         return [note for note in found.notes if "in folders named" in note or "in a folder" in note]
 
     rows = ["train/0.png,a,test", "train/1.png,b,train", "test/2.png,a,"]
@@ -710,7 +713,7 @@ def test_columns_and_values_are_found_however_their_accents_are_stored(three, tm
     rows = [f"file,label,{apart[0]}", *(f"im/{i}.png,{'abc'[i]},{apart[1]}" for i in range(3))]
     found = three(rows, where=[f"{title}={value}"], group_column=title)
     assert set(found.groups) == {apart[1]}
-    listed = list_images(tmp_path / "t.csv", tmp_path / "set", sample_column=title)
+    listed = list_images(tmp_path / "t.csv", tmp_path / "set", Columns(sample_column=title))
     assert listed.columns == {title: [apart[1]] * 3}
 
 
@@ -743,7 +746,7 @@ def test_paths_in_the_only_column_of_the_class_are_read_or_noted(three, title):
 def test_the_split_of_a_run_is_a_table(images, tmp_path):
     argv = ("--gray", "--method", "DR", "--dim", "4", "--use_val", "--max_images", "2")
     status, run = train_small(images, tmp_path, *argv)
-    found = read_table(run.folder / "split.csv", images, split_column="split")
+    found = read_table(run.folder / "split.csv", images, Columns(split_column="split"))
     table = run.split.set_index("file").loc[[*found.files]]
     assert status == 0 and found.hierarchy.class_paths == run.hierarchy.class_paths
     assert found.labels.tolist() == table["label"].tolist()

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from data.listed import Columns
 from data.table import read_table
 from scripts import unpack
 
@@ -68,7 +69,7 @@ def test_shards_become_files_and_a_table(tmp_path, capsys):
     assert table["label"].tolist() == ["Calanus, large", "Calanus, large", "Tripos"]
     assert table["haul"].tolist() == ["", "7", ""] and "box" not in table
     assert (out / "train/0/000000.jpg").read_bytes() == image(10, "JPEG")
-    found = read_table(out / "labels.csv", out, levels=["label"], split_column="split")
+    found = read_table(out / "labels.csv", out, Columns(levels=["label"], split_column="split"))
     assert found.hierarchy.class_names == ("Calanus, large", "Tripos")
     assert found.labels.tolist() == [0, 0, 1] and found.parts.tolist() == [2, 0, 0]
     assert unpack.main([str(tmp_path / "set"), "--out", str(out)]) == 1
