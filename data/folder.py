@@ -8,17 +8,11 @@ import numpy as np
 from data.boxes import with_margin
 from data.collection import Collection
 from data.conversion import Box
+from data.doubles import copy_notes, mask_notes, twin_notes
 from data.folds import fold_split
 from data.groups import group_names, joined_groups, parted
 from data.labelled import class_tree, labelled_images
-from data.opening import (
-    CACHED,
-    copy_notes,
-    keep_readable,
-    mask_notes,
-    open_images,
-    twin_notes,
-)
+from data.opening import CACHED, keep_readable, open_images
 from data.options import usual
 from data.sharing import choose_split_seed, given_split, grouped_split, split_indices
 from data.split_list import published_order

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data.doubles import copy_notes
 from data.nabirds_files import BOXES, IMAGES, SIZES, Official, read_official
-from data.opening import CACHED, Images, copy_notes, keep_readable, open_images
+from data.opening import CACHED, Images, keep_readable, open_images
 from data.options import usual
 from data.sharing import choose_split_seed, split_indices, stratified_split
 from data.split_list import published_order

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data import opening
+from data import doubles, opening
 from data.conversion import Box
 from data.labelled import left_out_notes, tree_options
 from data.options import usual
@@ -192,7 +192,7 @@ def official_splits(filed: Filed, tree: TreeFile, options: Mapping) -> Splits:
     elif options["use_val"] and not len(val):
         train, val = hold_out(train, labels, options["split_seed"])
     if images.cache is not None:
-        notes += opening.copy_notes(
+        notes += doubles.copy_notes(
             images.fingerprints, labels, (train, val, test), [filed.files[k] for k in images.kept]
         )
     return Splits(

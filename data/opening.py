@@ -5,7 +5,6 @@ where not.
 import contextlib
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +22,7 @@ from data.reading import Reading
 from data.refusals import left_out, refusal
 from data.stream import Stream, Upscaled, check_one_size
 from files.fingerprints import FILES
-from files.text import counted, printable
+from files.text import counted
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
@@ -33,13 +32,6 @@ LOOKED_AT = 20  # streamed images of 16 bits that are decoded to see how bright 
 # of what `open_images` takes; what a cache is made by comes first
 CACHED = usual(*READING, "cache_dir", "skip_bad_images")
 DEFAULTS = {**CACHED, **usual("upscale", "stream")}
-# what stands behind the names of files that are made of an image
-_MADE = tuple(
-    "mask masks masked seg segmented segmentation bin binary blob outline contour overlay label"
-    " thumb thumbnail preview".split()
-)
-# what Roboflow writes before the suffix of each file that it makes of an image
-_CODE = re.compile(r"\.rf\.[0-9A-Za-z]{16,}$")
 
 
 class Images(NamedTuple):
@@ -98,8 +90,9 @@ def open_images(
     reading = Reading.of(options)
     decoded = len(files) * math.prod(reading.size or (0, 0)) * reading.channels
     stream = decoded > CACHE_LIMIT if options["stream"] is None else options["stream"]
-    read = _stream if stream else _cached
-    images = read(root, files, reading, boxes, options)._replace(root=root)
+    place, skip = options["cache_dir"], options["skip_bad_images"]
+    wanted = _Wanted(root, files, reading, boxes, place, skip)
+    images = (_stream(wanted) if stream else _cached(wanted))._replace(root=root)
     if boxes is not None:
         images = images._replace(boxes=np.array([boxes[files[row]] for row in images.kept]))
     if options["upscale"]:
@@ -107,37 +100,35 @@ def open_images(
     return images
 
 
-def _cached(
-    root: Path,
-    files: Sequence[str],
-    reading: Reading,
-    boxes: Mapping[str, Box] | None,
-    options: Mapping,
-) -> Images:
-    place, skip = options["cache_dir"], options["skip_bad_images"]
-    cache = build_cache(root, files, reading, boxes=boxes, cache_dir=place, skip_bad_images=skip)
-    notes = (*cache.notes, *_place_notes(cache, root, place))
+class _Wanted(NamedTuple):
+    """Images to open; see `open_images`."""
+
+    root: Path
+    files: Sequence[str]
+    reading: Reading
+    boxes: Mapping[str, Box] | None
+    cache_dir: str | os.PathLike | None
+    skip_bad_images: bool
+
+
+def _cached(wanted: _Wanted) -> Images:
+    cache = build_cache(**wanted._asdict())
     return Images(
         cache.pixels,
         cache.sizes,
         cache.kept,
-        notes,
+        (*cache.notes, *_place_notes(cache, wanted)),
         cache.fingerprints,
         cache.fingerprints_of,
         cache,
     )
 
 
-def _stream(
-    root: Path,
-    files: Sequence[str],
-    reading: Reading,
-    boxes: Mapping[str, Box] | None,
-    options: Mapping,
-) -> Images:
+def _stream(wanted: _Wanted) -> Images:
+    root, files, reading = wanted.root, wanted.files, wanted.reading
     check_one_size(reading)
-    headers = read_headers(root, files, cache_dir=options["cache_dir"])
-    if headers.bad and (not options["skip_bad_images"] or len(headers.bad) == len(files)):
+    headers = read_headers(root, files, cache_dir=wanted.cache_dir)
+    if headers.bad and (not wanted.skip_bad_images or len(headers.bad) == len(files)):
         raise ValueError(refusal(headers.bad))
     kept = np.flatnonzero(~np.isnan(headers.sizes[:, 0]))
     files = tuple(files[row] for row in kept)
@@ -153,18 +144,20 @@ def _stream(
             f"{root} cannot be written: image sizes will be read again next time (--cache_dir names"
             " another place)"
         )
-    stream, sizes = Stream(root, files, reading, boxes=boxes), headers.sizes[kept]
-    return Images(stream, sizes, kept, tuple(notes), headers.fingerprints[kept], FILES)
+    stream = Stream(root, files, reading, boxes=wanted.boxes)
+    return Images(
+        stream, headers.sizes[kept], kept, tuple(notes), headers.fingerprints[kept], FILES
+    )
 
 
-def _place_notes(cache: ImageCache, root: Path, cache_dir: str | os.PathLike | None) -> list[str]:
+def _place_notes(cache: ImageCache, wanted: _Wanted) -> list[str]:
     """A note on where the images are kept, where that is not beside them and nobody asked for
     it.
     """
-    if cache_dir is not None or cache.folder.is_relative_to(root):
+    if wanted.cache_dir is not None or cache.folder.is_relative_to(wanted.root):
         return []
     return [
-        f"{root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir"
+        f"{wanted.root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir"
         " names another place)"
     ]
 
@@ -217,87 +210,3 @@ def keep_readable(
     position[kept] = np.arange(len(kept))
     order = position[order]
     return tuple(files[i] for i in kept), labels[kept], order[order >= 0]
-
-
-def copy_notes(
-    fingerprints: np.ndarray,
-    labels: np.ndarray,
-    parts: Sequence[np.ndarray],
-    files: Sequence[str],
-    way_out: str = "",
-) -> list[str]:
-    """A note on equal images, which count in the test set though the network may have seen them in
-    training.
-
-    Args:
-        fingerprints, labels, files: Of each image.
-        parts: Indices of the images of training, validation and test.
-        way_out: What keeps copies in one split.
-    """
-    _, group, counts = np.unique(fingerprints, return_inverse=True, return_counts=True)
-    extra = int((counts - 1).sum())
-    if extra == 0:
-        return []
-    train, _, test = parts
-    seen = test[np.isin(group[test], group[train])]
-    pairs = np.unique(np.stack([group, labels]), axis=1)[0]
-    mixed = np.flatnonzero(np.bincount(pairs) > 1)  # groups with several classes
-    text = (
-        f"{counted(extra, 'image is a copy', 'images are copies')} of another image;"
-        f" {counted(len(seen), 'test image is', 'test images are')} also in the training split"
-    )
-    if len(seen):
-        original = train[group[train] == group[seen[0]]][0]
-        text += f", such as {_named(files, seen[0], original)}{way_out}"
-    if len(mixed):
-        copies = np.flatnonzero(group == mixed[0])
-        other = copies[labels[copies] != labels[copies[0]]][0]
-        count = len(pairs) - len(counts)
-        text += (
-            f", and {counted(count, 'copy is', 'copies are')} in another class than the original,"
-            f" such as {_named(files, other, copies[0])}"
-        )
-    return [text]
-
-
-def mask_notes(files: Sequence[str]) -> list[str]:
-    """A note on files that are perhaps no images of what their class says, but masks or previews of
-    others: called as another one, with such a word behind.
-    """
-    stems = [os.path.splitext(file)[0] for file in files]
-    names, found = set(stems), []
-    for file, stem in zip(files, stems):
-        if stem.lower().endswith(_MADE):
-            before = next(stem[: -len(word)] for word in _MADE if stem.lower().endswith(word))
-            name = before.rstrip(" _-.")
-            found += [file] if name != before and name in names else []
-    if not found:
-        return []
-    number = counted(len(found), "file is", "files are")
-    return [
-        f"{number} called as another image and what is made of it, such as {printable(found[0])!r},"
-        " and count as images of the class: if they are no photographs, move them elsewhere"
-    ]
-
-
-def twin_notes(files: Sequence[str], parts: Sequence[np.ndarray]) -> list[str]:
-    """A note on test images that are perhaps another file of a training image: of its name, but
-    for the suffix or the code that Roboflow gives each of its augmented copies.
-    """
-    train, _, test = parts
-    names = [_CODE.sub("", os.path.splitext(file)[0]) for file in files]
-    trained = {names[i]: i for i in reversed(train.tolist())}
-    twins = [i for i in test.tolist() if names[i] in trained]
-    if not twins:
-        return []
-    have = counted(len(twins), "test image has", "test images have")
-    shown = _named(files, twins[0], trained[names[twins[0]]])
-    return [
-        f"{have} the name of a training image but for the ending, such as {shown}: if both are of"
-        " one picture, measures are too good; keep one file of each, or name what belongs together"
-        " in a table (--group_column)"
-    ]
-
-
-def _named(files: Sequence[str], one: int, other: int) -> str:
-    return f"{printable(files[one])!r}, as {printable(files[other])!r}"

@@ -13,7 +13,7 @@ from PIL import Image
 
 import data
 from data import cache_writer, folder, plankton
-from data.opening import copy_notes, mask_notes, twin_notes
+from data.doubles import copy_notes, mask_notes, twin_notes
 from registry import possible
 
 COUNTS = {
