@@ -144,10 +144,8 @@ def _stream(wanted: _Wanted) -> Images:
             f"{root} cannot be written: image sizes will be read again next time (--cache_dir names"
             " another place)"
         )
-    stream = Stream(root, files, reading, boxes=wanted.boxes)
-    return Images(
-        stream, headers.sizes[kept], kept, tuple(notes), headers.fingerprints[kept], FILES
-    )
+    stream, sizes = Stream(root, files, reading, boxes=wanted.boxes), headers.sizes[kept]
+    return Images(stream, sizes, kept, tuple(notes), headers.fingerprints[kept], FILES)
 
 
 def _place_notes(cache: ImageCache, wanted: _Wanted) -> list[str]:
@@ -157,8 +155,8 @@ def _place_notes(cache: ImageCache, wanted: _Wanted) -> list[str]:
     if wanted.cache_dir is not None or cache.folder.is_relative_to(wanted.root):
         return []
     return [
-        f"{wanted.root} cannot be written, so the decoded images are kept in {cache.folder} (--cache_dir"
-        " names another place)"
+        f"{wanted.root} cannot be written, so the decoded images are kept in {cache.folder}"
+        " (--cache_dir names another place)"
     ]
 
 
