@@ -149,6 +149,12 @@ def unpack(
     if without:
         print(f"note: {len(without)} without an image are left out: {some_of(without, SHOWN)}")
     print(f"columns of {TABLE}: {for_terminal(', '.join(table.columns))}")
+    if set(table.columns) <= {"file", "split"}:
+        print(
+            "note: nothing there says what an image shows. An archive of class folders is unpacked"
+            " with tar -xf FILE, and is then trained on without a table"
+        )
+        return
     labels = {label for label in table.get("label", ()) if label}
     if labels and all(map(str.isdecimal, labels)):
         print("note: labels are numbers; --class_names FILE, a line for each class, names them")

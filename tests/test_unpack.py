@@ -107,6 +107,13 @@ def test_shards_of_one_part_are_no_split_and_labels_that_are_numbers_want_names(
     assert "labels are numbers; --class_names FILE" in said
 
 
+def test_an_archive_of_class_folders_is_no_shard(tmp_path, capsys):
+    write_shard(tmp_path / "0.tar", {"crab/1.png": image(1), "fish/1.png": image(2)})
+    assert unpack.main([str(tmp_path / "0.tar"), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "with tar -xf FILE" in said and "next: python" not in said
+
+
 def test_several_columns_of_bytes_need_a_choice(tmp_path, capsys):
     write_parquet(tmp_path / "d.parquet", [{"left": image(1), "right": image(2), "label": "a"}])
     source, out = str(tmp_path / "d.parquet"), tmp_path / "out"
