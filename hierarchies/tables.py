@@ -36,6 +36,7 @@ _AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an
 _EPITHET = re.compile(r"(?:[^\W\d_]|-){3,}|(?:sp|spp|cf|aff|nr|gr|ssp|subsp|var)\b.*")
 _SHARE = re.compile(r"[01](?:\.\d*)?|\.\d+|\d(?:\.\d*)?[eE]-\d+")  # a number from 0 to 1
 _ROUNDING = 0.005  # of a share
+_DEPTHS = ("depth", "level", "lvl", "indent", "indentation")
 _BELOW_SPECIES = ("subspecies", "variety", "subvariety", "forma")
 
 
@@ -109,7 +110,7 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
     - Otherwise all columns are levels, from left to right.
 
     Where every row has one cell, and it stands at most one column further right than the last, the
-    table is an outline: what stands further right is below.
+    table is an outline: what stands further right is below. So is one of a depth and a name.
 
     An empty cell (NA, or marks such as '-') is a rank that a class does not have: it is skipped,
     with a note where cells to its right are filled. So is a word such as 'unknown' or 'incertae
@@ -122,7 +123,7 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
     steps = [] if levels is not None else _steps(table)
     if steps:
         draft = without_common_root(from_items(source, [Item(None, 0, ROOT), *steps]))
-        return draft._replace(notes=("each row has one cell, which is below those further left",))
+        return draft._replace(notes=("rows are read as steps: what is deeper is below",))
     first: dict[tuple[str, ...], Row] = {}
     for row in table.rows:
         first.setdefault(tuple(row.cells), row)
@@ -132,14 +133,37 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
 
 def _steps(table: Table) -> list[Item]:
     """The rows of a table that is an outline, as nodes; [] of another."""
-    items, depth = [], 0
-    for line, cells in table.rows:
-        filled = [at for at, cell in enumerate(cells) if not ranks.is_empty(cell)]
-        if len(filled) != 1 or filled[0] > depth:
+    found = _numbered_depths(table) or _placed_depths(table)
+    depths = [0, *(depth for depth, _ in found)]
+    if len({*depths}) < 3 or any(not 0 < new <= old + 1 for old, new in zip(depths, depths[1:])):
+        return []
+    return [
+        Item(row.line, depth, checked_key(table.source, row.line, name))
+        for row, (depth, name) in zip(table.rows, found)
+    ]
+
+
+def _numbered_depths(table: Table) -> list[tuple[int, str]]:
+    """How deep each row is and its name, of a column of depths beside one of names; [] of another
+    table.
+    """
+    titles = table.titles
+    at = next((at for at, title in enumerate(titles) if title in _DEPTHS), None)
+    if at is None or len(titles) != 2 or not all(map(str.isdecimal, table.column(at))):
+        return []
+    depths = [int(cell) for cell in table.column(at)]
+    return [(depth - depths[0] + 1, name) for depth, name in zip(depths, table.column(1 - at))]
+
+
+def _placed_depths(table: Table) -> list[tuple[int, str]]:
+    """How deep each row is and its name, of rows with one cell each; [] of another table."""
+    found = []
+    for cells in table.cells:
+        filled = [(at, cell) for at, cell in enumerate(cells, 1) if not ranks.is_empty(cell)]
+        if len(filled) != 1:
             return []
-        depth = filled[0] + 1
-        items.append(Item(line, depth, checked_key(table.source, line, cells[filled[0]])))
-    return items if len({item.depth for item in items}) > 1 else []
+        found += filled
+    return found
 
 
 def _repeat_notes(what: str, count: int) -> tuple[str, ...]:

@@ -108,6 +108,8 @@ def test_indented_lists_and_arrows_are_trees(tree_of, text):
     "rows",
     [
         "order,family\nA,\n,a\n,b\nB,\n,a\n",  # names may come again elsewhere
+        "depth,name\n0,A\n1,a\n1,b\n0,B\n1,a\n",
+        "taxon,Level\nlife,1\nA,2\na,3\nb,3\nB,2\na,3\n",
         "one,Baum\nx,A > a\ny,A > b\nz,B > a\n",
         "Feature ID\tTaxon\nx\tk__A; p__a\ny\tk__A; p__b\nz\tk__B; p__a\n",
         "class,lineage\na,life>A\nb,life>A\na,life>B\n",
@@ -121,6 +123,7 @@ def test_tables_of_steps_or_of_paths_under_any_title_are_trees(tree_of, rows):
 
 def test_steps_that_skip_a_column_are_none(tree_of):
     assert tree_of("a,b,c\nA,,\n,,x\n,,y\n").hierarchy.max_depth == 1
+    assert tree_of("level,name\n1,x\n3,y\n1,z\n").hierarchy.class_paths[0] == ("1", "x")
     with pytest.raises(
         ValueError, match="'A/B' comes twice.* title the column of its name 'label'"
     ):
