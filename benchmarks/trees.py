@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from hierarchies import DISTANCES, Hierarchy, distances, node_weights, read_hierarchy, to_newick
+from hierarchies import DISTANCES, Hierarchy, distances, node_weights, read_tree, to_newick
 from hierarchies.tree import format_path
 
 DEPTH = 8
@@ -48,7 +48,7 @@ LIMIT_SECONDS, LIMIT_GB = 5, 1.5
 
 
 def write_tree(tree: Hierarchy, format: str, path: Path) -> None:
-    """Writes a tree in one of the formats that `read_hierarchy` takes."""
+    """Writes a tree in one of the formats that `read_tree` takes."""
     inner = enumerate(tree.parent.tolist())
     texts = {
         "paths": lambda: "\n".join(map(format_path, tree.class_paths)),
@@ -70,7 +70,7 @@ def measure(path: Path) -> dict[str, float]:
     for a fresh one.
     """
     clock, seconds = time.process_time(), {}
-    tree = read_hierarchy(path)
+    tree = read_tree(path).hierarchy
     seconds["read"] = time.process_time() - clock
     for name, fill in TABLES.items():
         clock = time.process_time()

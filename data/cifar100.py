@@ -13,7 +13,7 @@ from data.options import usual
 from data.sharing import choose_split_seed, random_split, stratified_split
 from data.splits import SPLITS, Splits
 from data.stream import Upscaled
-from hierarchies import Hierarchy, check_same_classes, read_hierarchy
+from hierarchies import Hierarchy, check_same_classes, read_tree
 
 UPPER_LEVELS = Path(__file__).resolve().parents[1] / "hierarchies" / "cifar100.csv"
 DEFAULTS = {
@@ -52,8 +52,9 @@ def load(options: Mapping) -> Splits:
     labels = np.concatenate([part["fine_labels"] for part in parts])
     coarse = np.concatenate([part["coarse_labels"] for part in parts])
     hierarchy = _tree(meta, labels, coarse, folder)
+    notes = ()
     if options["hierarchy"] is not None:
-        other = read_hierarchy(options["hierarchy"], self_leaves=True)
+        other, notes = read_tree(options["hierarchy"], self_leaves=True)
         order = check_same_classes(other, meta["fine_label_names"], f"{folder / 'meta'}")
         hierarchy = other.subset(order)
     pixels = (
@@ -80,6 +81,7 @@ def load(options: Mapping) -> Splits:
         train=train,
         val=val,
         test=np.arange(n_train, len(labels)),
+        notes=notes,
     )
 
 

@@ -21,7 +21,7 @@ from data import folder as folders
 from data.progress import progress as progress_bar
 from data.splits import Splits
 from files import system
-from hierarchies.folders import IMAGE_EXTENSIONS
+from hierarchies.folders import IMAGE_SUFFIXES
 
 VERSION = 1
 MANIFEST = ".demo.json"  # hidden, so that it is no part of the collection
@@ -262,9 +262,7 @@ def _draw_file(root: Path, seed: int, name: str, index: int) -> tuple[str, str]:
 
 
 def _images(folder: Path) -> list[Path]:
-    paths = (
-        path for path in folder.rglob("*") if path.suffix.lower().lstrip(".") in IMAGE_EXTENSIONS
-    )
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     return [
         path
         for path in paths

@@ -10,8 +10,6 @@ from files.text import counted, printable
 
 # what Roboflow writes before the suffix of each file that it makes of an image
 _CODE = re.compile(r"\.rf\.[0-9A-Za-z]{16,}$")
-
-
 # what stands behind the names of files that are made of an image
 _MADE = tuple(
     "mask masks masked seg segmented segmentation bin binary blob outline contour overlay label"

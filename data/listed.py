@@ -10,10 +10,11 @@ from typing import NamedTuple
 from data.boxes import read_boxes
 from data.coco import SUPERCATEGORY, read_coco
 from data.progress import progress
-from data.table_files import SUFFIXES, files_below, relative
+from data.table_files import files_below, relative
 from files.text import composed, counted, printable
 from hierarchies import ranks
 from hierarchies.draft import place
+from hierarchies.folders import IMAGE_SUFFIXES
 from hierarchies.rows import Row, Table, read_rows
 from hierarchies.texts import check_size, read_lines
 
@@ -21,7 +22,7 @@ FILE_TITLES = (
     "file filename filepath image imagepath imagefile imagename imgfilename imgfile img path"
     " relativepath objectimage imageid"
 ).split()
-_FILE = re.compile(rf"\.({'|'.join(suffix[1:] for suffix in SUFFIXES)})\b", re.IGNORECASE)
+_FILE = re.compile(rf"\.({'|'.join(suffix[1:] for suffix in IMAGE_SUFFIXES)})\b", re.IGNORECASE)
 STATUS, VALIDATED = "object_annotation_status", "validated"  # of an export of EcoTaxa
 GROUP, OBJECT = "sample_id", "object_id"
 MOST_BYTES = 2 << 30  # of other tables: in memory some four times that
@@ -250,9 +251,9 @@ def _file_column(table: Table, named: str | None) -> tuple[int, list[str]]:
     holding = [
         at
         for at in range(len(titles))
-        if all(cell.lower().endswith(SUFFIXES) for cell in table.column(at))
+        if all(cell.lower().endswith(IMAGE_SUFFIXES) for cell in table.column(at))
     ]
-    if len(holding) == 1 and not table.header[holding[0]].lower().endswith(SUFFIXES):
+    if len(holding) == 1 and not table.header[holding[0]].lower().endswith(IMAGE_SUFFIXES):
         note = (
             f"{table.source}: image files are those of the column {table.header[holding[0]]!r}"
             " (--file_column names another)"
@@ -294,7 +295,7 @@ def _titled_files(table: Table) -> list[int]:
 def _named_files(table: Table) -> list[int]:
     """Those of `_titled_files` that do hold names of image files."""
     first = table.rows[0].cells
-    return [at for at in _titled_files(table) if first[at].lower().endswith(SUFFIXES)]
+    return [at for at in _titled_files(table) if first[at].lower().endswith(IMAGE_SUFFIXES)]
 
 
 def _below_supercategory(table: Table) -> list[str] | None:

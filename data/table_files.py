@@ -12,10 +12,9 @@ from data.progress import progress
 from files.paths import leads_out
 from files.text import printable, some_of
 from hierarchies.draft import place
-from hierarchies.folders import IMAGE_EXTENSIONS
+from hierarchies.folders import IMAGE_SUFFIXES
 from hierarchies.rows import Table
 
-SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 _SHOWN = 5
 _LOOKED_AT = 100_000  # files below the data folder, to say what a missing one may be called
 _WAITING = 8  # threads that ask for files, more than there are cores: they wait for the disk
@@ -114,7 +113,7 @@ def _with_suffixes(root: Path, files: Sequence[str]) -> list[str] | None:
     for folder in {os.path.dirname(file) for file in files}:
         with contextlib.suppress(OSError):
             for name in os.listdir(root / folder):
-                if name.lower().endswith(SUFFIXES):
+                if name.lower().endswith(IMAGE_SUFFIXES):
                     path = f"{folder}/{name}" if folder else name
                     images.setdefault(os.path.splitext(path)[0], []).append(path)
     found = [images.get(file, []) for file in files]

@@ -18,13 +18,12 @@ from data.reading import Reading
 from data.stream import Upscaled
 from files.text import counted
 from hierarchies.folders import (
-    IMAGE_EXTENSIONS,
+    IMAGE_SUFFIXES,
     UNREAD_IMAGES,
     advice,
     count_images,
 )
 
-_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 _UNREAD = tuple(f".{extension}" for extension in UNREAD_IMAGES)
 
 # a file, what is in one, or an image in memory: uint8 (H, W), or (H, W, channels) of grey, RGB or
@@ -109,7 +108,7 @@ def find_images(paths: Iterable[str | os.PathLike]) -> Found:
             f"({counted(len(others), 'other file')})",
             *advice([*unread, *others]),
             *_hidden_notes(hidden),
-            f"images end in {', '.join(_SUFFIXES)}",
+            f"images end in {', '.join(IMAGE_SUFFIXES)}",
         ]
         raise ValueError("; ".join(sentences))
     advised = advice([*unread, *others])
@@ -147,11 +146,11 @@ def _below(root: Path) -> _Below:
         visited.add(real)
         for name in sorted(folders):
             path = os.path.join(folder, name)
-            if name.startswith(".") and count_images(path, _SUFFIXES):
+            if name.startswith(".") and count_images(path):
                 found.hidden.append(path + "/")
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            image = name.lower().endswith((*_SUFFIXES, *_UNREAD))
+            image = name.lower().endswith((*IMAGE_SUFFIXES, *_UNREAD))
             if name.startswith("."):
                 if image and not name.startswith("._"):  # what a Mac leaves beside an image
                     found.hidden.append(os.path.join(folder, name))

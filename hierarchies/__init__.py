@@ -13,7 +13,6 @@ from hierarchies.readers import (
     doubtful_names,
     pruned_note,
     read_edges,
-    read_hierarchy,
     read_tree,
     relates_none,
 )
@@ -34,7 +33,6 @@ __all__ = [
     "node_weights",
     "pruned_note",
     "read_edges",
-    "read_hierarchy",
     "read_tree",
     "relates_none",
     "doubtful_names",

@@ -65,21 +65,20 @@ def max_path(hierarchy: Hierarchy) -> np.ndarray:
     return table
 
 
-def weighted(hierarchy: Hierarchy, weights: np.ndarray, *, dtype: type = np.float64) -> np.ndarray:
+def weighted(hierarchy: Hierarchy, weights: np.ndarray) -> np.ndarray:
     """dW(a, b), half the weighted path length: (cum(a) + cum(b)) / 2 - cum(lca), (C, C) float.
 
     It is 1 - cum(lca), in [0, 1], if the weights sum to 1 on every path from the root to a class.
 
     Args:
         weights: One weight >= 0 for each node, (N,); see `node_weights`.
-        dtype: float32 halves the memory of the table.
 
     Raises: ValueError: If there is not one finite weight >= 0 for every node.
     Source: Urbani et al. 2024.
     """
     total = cumulative(hierarchy, weights)
-    table = of_lca(hierarchy, -total.astype(dtype))
-    half = (total[hierarchy.leaves] / 2).astype(dtype)
+    table = of_lca(hierarchy, -total)
+    half = total[hierarchy.leaves] / 2
     table += half[:, None]
     table += half
     return np.maximum(table, 0, out=table)  # rounding must not give a negative distance

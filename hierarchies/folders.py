@@ -16,7 +16,7 @@ import numpy as np
 from files.text import composed, counted
 from hierarchies.tree import Hierarchy
 
-IMAGE_EXTENSIONS = tuple("jpg jpeg jfif jpe png tif tiff bmp gif webp avif".split())
+IMAGE_SUFFIXES = tuple(".jpg .jpeg .jfif .jpe .png .tif .tiff .bmp .gif .webp .avif".split())
 # files that hold images all the same, and what to do with them
 UNREAD_IMAGES = tuple(
     "heic heif jxl jp2 j2k jpx pgm ppm pnm pbm tga ico psd xcf dng nef cr2 cr3 arw orf raf rw2 raw"
@@ -119,12 +119,7 @@ class _Folder(NamedTuple):
     matched: set[str]
 
 
-def scan_folders(
-    root: str | os.PathLike,
-    *,
-    extensions: Sequence[str] = IMAGE_EXTENSIONS,
-    exclude: Sequence[str] = (),
-) -> FolderTree:
+def scan_folders(root: str | os.PathLike, *, exclude: Sequence[str] = ()) -> FolderTree:
     """Finds the classes and images of a folder tree. Litter such as Thumbs.db is passed over, and
     what is hidden (.x).
 
@@ -132,25 +127,22 @@ def scan_folders(
 
     Args:
         root: The folder above the topmost groups or classes.
-        extensions: Suffixes of image files, with or without the dot, in any case.
         exclude: Patterns of folders to leave out with all below them, such as 'nonliving' or
             '*/unsorted', matched in full against the path below root; '*' also matches '/'.
 
     Raises:
         FileNotFoundError, NotADirectoryError: If root is not a folder.
         ValueError: If there is no image, an image is directly in root, a pattern matches no folder,
-            a link to a folder leads out of root, a name is not valid text, or the options are
-            empty.
+            a link to a folder leads out of root, a name is not valid text, or a pattern is empty.
     """
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(f"there is no folder {str(root)!r}; {_LAYOUT}")
     if not root.is_dir():
         raise NotADirectoryError(f"{str(root)!r} is not a folder; {_LAYOUT}")
-    suffixes = _suffixes(extensions)
     files, skipped, folders, hidden = [], [], [], []
     unused = set(_patterns(exclude))
-    for folder in _walk(root, suffixes, _patterns(exclude)):
+    for folder in _walk(root, _patterns(exclude)):
         unused -= folder.matched
         folders.append(folder.path)
         files += [_join(folder.path, name) for name in folder.images]
@@ -298,7 +290,7 @@ def advice(names: Sequence[str]) -> list[str]:
             listed = ", ".join(f"{-count} .{suffix}" for count, suffix in found)
             files = counted(-sum(count for count, _ in found), "file")
             sentences.append(f"{files} ({listed}), {sentence}")
-    nowhere = sum(counts[suffix] for suffix in IMAGE_EXTENSIONS)
+    nowhere = sum(counts[suffix[1:]] for suffix in IMAGE_SUFFIXES)
     if nowhere:  # what is read is not among them
         sentences.append(
             f"{nowhere} are called as images are, but are no files: links that lead nowhere, as of"
@@ -338,14 +330,14 @@ def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _walk(root: Path, suffixes: tuple[str, ...], patterns: Sequence[str]) -> Iterator[_Folder]:
+def _walk(root: Path, patterns: Sequence[str]) -> Iterator[_Folder]:
     real_root, stack = Path(os.path.realpath(root)), [""]
     while stack:
         folder = _Folder(stack.pop(), [], [], [], [], set())
         with os.scandir(root / folder.path) as entries:
             for entry in entries:
                 if not entry.name.startswith("._") and entry.name.lower() not in _JUNK:
-                    _sort(entry, folder, suffixes, patterns, real_root)
+                    _sort(entry, folder, patterns, real_root)
         stack += folder.below
         yield folder
 
@@ -353,7 +345,6 @@ def _walk(root: Path, suffixes: tuple[str, ...], patterns: Sequence[str]) -> Ite
 def _sort(
     entry: os.DirEntry,
     folder: _Folder,
-    suffixes: tuple[str, ...],
     patterns: Sequence[str],
     real_root: Path,
 ) -> None:
@@ -365,14 +356,14 @@ def _sort(
         if hits:
             return
         if hidden:
-            images = 0 if entry.is_symlink() else count_images(entry.path, suffixes)
+            images = 0 if entry.is_symlink() else count_images(entry.path)
             folder.hidden.extend([(f"{path}/", images)] if images else [])
         elif entry.is_symlink():
             _check_link(path, real_root, entry)
             folder.others.append(name)
         else:
             folder.below.append(path)
-    elif name.lower().endswith(suffixes) and _is(entry.is_file):
+    elif name.lower().endswith(IMAGE_SUFFIXES) and _is(entry.is_file):
         if hidden:
             folder.hidden.append((path, 1))
         else:
@@ -381,13 +372,13 @@ def _sort(
         folder.others.append(name)
 
 
-def count_images(folder: str, suffixes: tuple[str, ...]) -> int:
+def count_images(folder: str) -> int:
     """Images below a folder, among its first files: the folder may be a file server's snapshot of
     everything.
     """
     names = (name for _, _, files in os.walk(folder) for name in files)
     return sum(
-        name.lower().endswith(suffixes) and not name.startswith("._")
+        name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("._")
         for name in islice(names, _COUNTED)
     )
 
@@ -433,16 +424,6 @@ def _is_utf8(path: str) -> bool:
     except UnicodeError:
         return False
     return True
-
-
-def _suffixes(extensions: Sequence[str]) -> tuple[str, ...]:
-    if (
-        isinstance(extensions, str)
-        or not extensions
-        or not all(extension.strip(".") for extension in extensions)
-    ):
-        raise ValueError(f"extensions must be a list of suffixes such as 'jpg', got {extensions!r}")
-    return tuple("." + extension.lower().lstrip(".") for extension in extensions)
 
 
 def _patterns(exclude: Sequence[str]) -> tuple[str, ...]:

@@ -60,7 +60,6 @@ def read_tree(
     *,
     levels: Sequence[str] | None = None,
     self_leaves: bool = False,
-    collapse: bool = False,
 ) -> TreeFile:
     """Reads a class hierarchy from a text file in UTF-8 (or in UTF-16 with its mark), with any line
     ends, with or without a byte order mark.
@@ -76,7 +75,6 @@ def read_tree(
         levels: Titles of the columns of a table that are the levels, from the top down.
         self_leaves: Give a class that is also an inner node a leaf of its own instead of an error
             (paths and tables; in the other formats the classes are the leaves anyway).
-        collapse: Drop inner nodes with a single child.
 
     Raises: ValueError: Naming the file, and the line where there is one, if the file holds no
     single valid tree, is not a regular file or larger than `texts.MAX_BYTES`.
@@ -97,33 +95,17 @@ def read_tree(
     draft = TREE_FORMATS[format](text, source, **options)
     hierarchy = draft.build(source, self_leaves)
     notes = [f"{source}: {printable(note)}" for note in (*draft.notes, *doubtful_names(hierarchy))]
-    return TreeFile(hierarchy.collapse() if collapse else hierarchy, tuple(notes))
+    return TreeFile(hierarchy, tuple(notes))
 
 
-def read_hierarchy(
-    file: str | os.PathLike,
-    format: str | None = None,
-    *,
-    levels: Sequence[str] | None = None,
-    self_leaves: bool = False,
-    collapse: bool = False,
-) -> Hierarchy:
-    """The hierarchy of `read_tree` without its notes."""
-    options = {"levels": levels, "self_leaves": self_leaves, "collapse": collapse}
-    return read_tree(file, format, **options).hierarchy
-
-
-def read_edges(
-    file: str | os.PathLike, names_file: str | os.PathLike | None = None, *, collapse: bool = False
-) -> Hierarchy:
+def read_edges(file: str | os.PathLike, names_file: str | os.PathLike | None = None) -> Hierarchy:
     """Reads 'CHILD PARENT' ids a line, and the names to show from lines 'ID NAME': NABirds'
     hierarchy.txt, classes.txt.
 
     The ids are the keys. Raises: as `read_tree`.
     """
     names = parse_names(read_text(names_file), str(names_file)) if names_file is not None else None
-    tree = parse_edges(read_text(file), str(file), names).build(str(file), False)
-    return tree.collapse() if collapse else tree
+    return parse_edges(read_text(file), str(file), names).build(str(file), False)
 
 
 def check_shared(hierarchy: Hierarchy, source: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from data.collection import PARTS, part_of
 from data.progress import progress
 from files.text import counted, for_terminal, some_of
 from files.writing import replacing
-from hierarchies.folders import IMAGE_EXTENSIONS
+from hierarchies.folders import IMAGE_SUFFIXES
 
 TABLE = "labels.csv"
 ROWS = 64  # of a Parquet file that are held at a time
@@ -283,7 +283,7 @@ def _tar_sample(key: str, files: Iterable[tuple[str, bytes]]) -> Sample:
     name, image, cells = key, None, {}
     for file, content in files:
         kind = PurePosixPath(file).suffix.lower().lstrip(".")
-        if kind in IMAGE_EXTENSIONS and image is None:
+        if f".{kind}" in IMAGE_SUFFIXES and image is None:
             name, image = file, content
         elif kind in ("cls", "txt"):
             cells["label" if kind == "cls" else "text"] = content.decode("utf-8").strip()
@@ -324,7 +324,7 @@ def named(cells: dict[str, str], names: list[str] | None, path: Path) -> dict[st
 def suffix_of(sample: Sample) -> str:
     """How the file of an image should end, by its name or its first bytes."""
     suffix = PurePosixPath(sample.name).suffix.lower()
-    if suffix.lstrip(".") in IMAGE_EXTENSIONS:
+    if suffix in IMAGE_SUFFIXES:
         return suffix
     try:
         kind = Image.open(BytesIO(sample.image)).format.lower()

@@ -15,7 +15,7 @@ import data
 import train_cifar100
 from data.reading import Reading
 from evaluation.images import image_folder, open_image
-from hierarchies import read_hierarchy
+from hierarchies import read_tree
 from hierarchies.distances import path_length
 from options import command_line
 from runs.folder import Run
@@ -70,15 +70,19 @@ def test_another_tree_of_the_classes_takes_the_place_of_the_papers(folder, tmp_p
     file.write_text(
         "".join(f"half {c // 50}/{name}\n" for c, name in reversed(list(enumerate(names))))
     )
-    tree = load(folder, hierarchy=str(file)).hierarchy
+    splits = load(folder, hierarchy=str(file))
+    tree = splits.hierarchy
     assert tree.class_names == tuple(names) and tree.max_depth == 2 and tree.num_nodes == 103
+    assert splits.notes == ()
+    file.write_text(file.read_text().replace("/", ">"))
+    assert "separated by '>'" in load(folder, hierarchy=str(file)).notes[0]
     file.write_text("half 0/class_000\nhalf 1/stranger\n")
     with pytest.raises(ValueError, match="must have the same classes.*'stranger'"):
         load(folder, hierarchy=str(file))
 
 
 def test_the_tree_of_the_published_tables_has_five_levels():
-    tree = read_hierarchy(UPPER.with_name("cifar100_5levels.txt"))
+    tree = read_tree(UPPER.with_name("cifar100_5levels.txt")).hierarchy
     assert [len(set(level)) for level in tree.level_table.T.tolist()] == [2, 4, 8, 20, 100]
     assert (tree.depth[tree.leaves] == 5).all()
     single = tree.n_children == 1

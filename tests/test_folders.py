@@ -124,15 +124,6 @@ def test_names_with_blanks_commas_quotes_and_accents_are_kept(tmp_path):
     assert found.files == tuple(sorted(f"{name}/{name} .jpg" for name in names))
 
 
-def test_extensions_can_be_chosen(tmp_path):
-    touch(tmp_path, "a/1.jpg", "a/2.npy", "a/3.NPY")
-    found = scan_folders(tmp_path, extensions=[".npy"])
-    assert found.files == ("a/2.npy", "a/3.NPY") and found.skipped == ("a/1.jpg",)
-    for wrong in ("jpg", [], [""]):
-        with pytest.raises(ValueError, match="extensions must be a list of suffixes"):
-            scan_folders(tmp_path, extensions=wrong)
-
-
 def test_excluded_folders_are_left_out_with_all_below(tmp_path):
     touch(
         tmp_path,

@@ -7,7 +7,7 @@ import json
 import pytest
 from trees import PATHS, TREE
 
-from hierarchies import Hierarchy, check_same_classes, read_edges, read_hierarchy
+from hierarchies import Hierarchy, check_same_classes, read_edges, read_tree
 
 SMALL = (("a", "x"), ("a", "y"), ("b",))
 WRITTEN = {
@@ -35,7 +35,7 @@ def read(tmp_path):
     def read(content, format, **options):
         file = tmp_path / "tree.some"
         file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return read_hierarchy(file, format, **options)
+        return read_tree(file, format, **options).hierarchy
 
     return read
 
@@ -65,7 +65,7 @@ def test_line_ends_and_byte_order_marks_do_not_matter(read, format, change):
 def test_the_suffix_tells_the_format(tmp_path, format):
     file = tmp_path / f"tree.{SUFFIX[format].upper()}"
     file.write_text(WRITTEN[format])
-    assert read_hierarchy(file).class_paths == SMALL
+    assert read_tree(file).hierarchy.class_paths == SMALL
 
 
 def test_unknown_formats_and_suffixes_are_refused(tmp_path):
@@ -73,21 +73,21 @@ def test_unknown_formats_and_suffixes_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match="tree.xyz: the suffix tells no format.*--hierarchy_format: paths, table"
     ):
-        read_hierarchy(tmp_path / "tree.xyz")
+        read_tree(tmp_path / "tree.xyz")
     with pytest.raises(ValueError, match="format must be one of paths, .* got 'xml'"):
-        read_hierarchy(tmp_path / "tree.xyz", "xml")
+        read_tree(tmp_path / "tree.xyz", "xml")
     with pytest.raises(FileNotFoundError):
-        read_hierarchy(tmp_path / "none.txt")
+        read_tree(tmp_path / "none.txt")
 
 
 def test_a_text_file_of_edges_or_an_outline_is_not_taken_for_paths(tmp_path):
     (tmp_path / "hierarchy.txt").write_text("a 0\nb 0\n")
     with pytest.raises(ValueError, match="no line has a '/'.*--hierarchy_format"):
-        read_hierarchy(tmp_path / "hierarchy.txt")
-    assert read_hierarchy(tmp_path / "hierarchy.txt", "edges").class_paths == (("a",), ("b",))
-    assert read_hierarchy(tmp_path / "hierarchy.txt", "paths").num_classes == 2
+        read_tree(tmp_path / "hierarchy.txt")
+    assert read_tree(tmp_path / "hierarchy.txt", "edges").hierarchy.class_paths == (("a",), ("b",))
+    assert read_tree(tmp_path / "hierarchy.txt", "paths").hierarchy.num_classes == 2
     (tmp_path / "hierarchy.txt").write_text("10 0\n9 0\n")
-    assert read_hierarchy(tmp_path / "hierarchy.txt").class_paths == (("9",), ("10",))
+    assert read_tree(tmp_path / "hierarchy.txt").hierarchy.class_paths == (("9",), ("10",))
 
 
 def test_paths_share_their_first_key_as_the_root_or_have_none(read):
@@ -136,7 +136,7 @@ def test_nabirds_files_give_ids_as_keys_in_the_order_of_numbers(tmp_path):
         tree.names[0] == "Birds"
         and tree.names[tree.parent[tree.leaves[2]]] == "Ducks, Geese, and Swans"
     )
-    collapsed = read_edges(tmp_path / "hierarchy.txt", collapse=True)
+    collapsed = read_edges(tmp_path / "hierarchy.txt").collapse()
     assert (
         collapsed.class_paths == (("2", "9"), ("2", "10"), ("1/295",))
         and collapsed.class_names[0] == "9"
@@ -211,8 +211,7 @@ def test_collapsing_while_reading_is_collapsing_afterwards(read, format):
         "newick": "(((x)b)a,c);",
         "nexus": "#NEXUS begin trees; tree t = (((x)b)a,c); end;",
     }[format]
-    assert read(chain, format, collapse=True) == read(chain, format).collapse()
-    assert read(chain, format, collapse=True).class_paths == (("a/b/x",), ("c",))
+    assert read(chain, format).collapse().class_paths == (("a/b/x",), ("c",))
 
 
 def test_the_same_classes_are_matched_by_path_or_by_last_key():
