@@ -85,7 +85,9 @@ def test_pipes_devices_and_folders_are_refused_without_being_opened(tmp_path):
     os.mkfifo(pipe)
     for path, kind in ((pipe, "a pipe"), ("/dev/zero", "a device"), (tmp_path, "a folder")):
         for reader in (read_tree, read_edges, inaturalist.read_categories):
-            with pytest.raises(ValueError, match=f"is {kind}.*name a file that is saved on disk"):
+            with pytest.raises(
+                ValueError, match=f"is {kind}.*name (a file that is saved on disk|one in it)"
+            ):
                 reader(path)
         with pytest.raises(ValueError, match=f"--hierarchy: .* is {kind}"):
             _content_digest("hierarchy", path)
