@@ -70,33 +70,41 @@ _UNPLACED = {
     "incertae sedis",
 }
 # in Latin, German, French, Spanish, Portuguese, Italian, Dutch and the languages of Scandinavia
-# (each once where they share a word), Chinese and Japanese
+# (each once where they share a word), Chinese, Japanese, Korean, Russian, Polish, Czech, Finnish,
+# Turkish and Greek; without words of other common meanings, as kunta, which is a town in Finland
 _WORDS = {
     "domain": "domäne domaene domaine dominio 域",
-    "kingdom": "regnum reich règne reino regno rijk rike rige 界",
-    "phylum": "stamm embranchement filo stam rekke række 门 門",
-    "division": "divisio abteilung división divisão divisione",
-    "class": "classis klasse classe clase klass 纲 綱",
-    "order": "ordo ordnung ordre orden ordem ordine orde ordning 目",
-    "family": "familia familie famille famiglia familj 科",
-    "tribe": "tribus tribu tribo 族",
-    "genus": "gattung genre género genere geslacht slekt slægt släkte 属 屬",
-    "species": "art espèce especie specie soort 种 種",
+    "kingdom": "regnum reich règne reino regno rijk rike rige 界 царство królestwo říše alem"
+    " βασίλειο 계",
+    "phylum": "stamm embranchement filo stam rekke række 门 門 тип kmen kaari şube συνομοταξία 문",
+    "division": "divisio abteilung división divisão divisione отдел",
+    "class": "classis klasse classe clase klass 纲 綱 класс gromada třída luokka sınıf ομοταξία",
+    "order": "ordo ordnung ordre orden ordem ordine orde ordning 目 отряд порядок rząd řád lahko"
+    " takım τάξη 목",
+    "family": "familia familie famille famiglia familj 科 семейство rodzina čeleď heimo familya"
+    " οικογένεια 과",
+    "tribe": "tribus tribu tribo 族 триба",
+    "genus": "gattung genre género genere geslacht slekt slægt släkte 属 屬 род rodzaj suku cins"
+    " γένος 속",
+    "species": "art espèce especie specie soort 种 種 вид gatunek druh laji tür είδος 종",
     "variety": "varietas varietät variété variedad variedade varietà 变种 變種 変種",
-    "label": "etikett étiquette etiqueta rótulo etichetta 标签 標籤 ラベル",
+    "label": "etikett étiquette etiqueta rótulo etichetta 标签 標籤 ラベル метка",
     "category": "kategorie catégorie categoria 类别 類別 カテゴリ",
     "scientificname": "wissenschaftlichername nomscientifique nombrecientífico nomecientífico"
     " nomescientifico wetenschappelijkenaam 学名 學名",
 }
 # what the same languages put before a rank
 _PREFIXES = {
-    "sub": "sub unter sous sotto onder under 亚 亞 亜",
-    "super": "super über ueber sopra over 总 總 上",
+    "sub": "sub unter sous sotto onder under 亚 亞 亜 아 под pod ala alt υπο",
+    "super": "super über ueber sopra over 总 總 上 상 над nad yli üst υπερ",
     "infra": "infra 下",
 }
 # words for a rank that also say 'kind' (of sample, of image), 'strain' or 'sequence', see `kinds`;
 # and ranks that other languages call as English does
-_KINDS = "art genre genero genere soort stamm stam orden ordem orde filo".split()
+_KIND_WORDS = (
+    "art genre genero genere soort stamm stam orden ordem orde filo тип род вид rodzaj druh laji"
+    " cins tür 종"
+).split()
 _SHARED = "phylum genus".split()
 
 
@@ -130,6 +138,7 @@ def _folded(word: str) -> str:
 
 
 _ENGLISH = {_folded(word): title for title, words in _WORDS.items() for word in words.split()}
+_KINDS = {*map(_folded, _KIND_WORDS)}
 _ENGLISH |= {
     _folded(prefix) + word: before + rank
     for before, prefixes in _PREFIXES.items()
@@ -186,7 +195,7 @@ def _is_kind(title: str) -> bool:
 def _word(title: str) -> str:
     """A title without accents and without 'name' behind a rank, as in Artname, 科名."""
     word = _folded(title)
-    named = re.fullmatch(r"(\w+?)(?:name|名)", word)
+    named = re.fullmatch(r"(\w+?)(?:name|名|\u1106\u1167\u11bc)", word)
     return named[1] if named and _ENGLISH.get(named[1]) in RANKS else word
 
 

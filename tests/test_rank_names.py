@@ -200,6 +200,13 @@ LANGUAGES = [
     "klasse overfamilie familie slekt art",
     "纲 总科 科 属 种",
     "綱 上科 科 属 種名",
+    "Класс Надсемейство Семейство Род Вид",
+    "gromada nadrodzina rodzina rodzaj gatunek",
+    "třída nadčeleď čeleď genus druh",
+    "luokka yliheimo heimo suku laji",
+    "sınıf üstfamilya familya cins tür",
+    "ομοταξία υπεροικογένεια οικογένεια γένος είδος",
+    "class 상과 과 속 종명",
 ]
 OF_SPECIES = [
     "Copepoda Centropagoidea Temoridae Temora longicornis",
@@ -241,6 +248,8 @@ def test_a_word_in_two_languages_or_for_a_kind_or_of_numbers_is_no_rank():
     twice = ranks.columns("Familie Familia Gattung Género".split())
     assert twice.ranks == ((0, "family"), (2, "genus")) and twice.others == {1, 3}
     assert found("Familie Art", [["Temoridae", "1,5"], ["Calanidae", "2"]]) == ["family"]
+    assert found("name tür") == [] and found("cins tür") == ["genus", "species"]
+    assert found("label Вид") == [] and found("Род Вид") == ["genus", "species"]
     assert found("class name", [["0", "a"], ["1", "b"]]) == []  # numbers of the names
     assert found("class", [["0"]]) == ["class"] and found("class name", [["A", "a"]]) == ["class"]
     assert (
