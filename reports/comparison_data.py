@@ -10,7 +10,7 @@ import pandas as pd
 
 from figures.common import COMPARED, FEWEST_SEEDS
 from metrics.catalogue import direction, meaning, value_range
-from reports.statistics import against, summarise
+from reports.statistics import SIMILARITY, against, summarise
 
 _CEILING = 1.0  # of a share
 
@@ -37,6 +37,7 @@ def group_data(
         .to_numpy(float)
         .reshape(len(rows), len(measures), len(seeds))
     )
+    kinds = values.groupby("options")["similarity"].first().reindex(rows).to_numpy()
     return {
         "rows": rows,
         "measures": [
@@ -52,7 +53,7 @@ def group_data(
             [_of_row(summary, row, metric, cube[i, j], seeds) for j, metric in enumerate(measures)]
             for i, row in enumerate(rows)
         ],
-        "tests": [_tests(cube, i) for i in range(len(rows))],
+        "tests": _tests_by_reference(cube, kinds, measures),
         "curves": _curves(rows, epochs, dynamic),
         **_heights(rows, summary),
     }
@@ -71,6 +72,20 @@ def _of_row(
         "lower": _number(own["lower"]) if enough else None,
         "upper": _number(own["upper"]) if enough else None,
     }
+
+
+def _tests_by_reference(
+    cube: np.ndarray, kinds: np.ndarray, measures: Sequence[str]
+) -> list[list[list[dict]]]:
+    """Every row against each of them. Measures over a row's own similarity of classes, of these
+    kinds (rows,), have no differences from another one's.
+    """
+    own = np.array([bool(SIMILARITY.fullmatch(metric)) for metric in measures], bool)
+    tests = []
+    for i, kind in enumerate(kinds):
+        unlike = (kinds != kind)[:, None] & own
+        tests.append(_tests(np.where(unlike[..., None], np.nan, cube), i))
+    return tests
 
 
 def _tests(cube: np.ndarray, reference: int) -> list[list[dict]]:

@@ -274,6 +274,7 @@ def _paired_test(group: Group, a: str, b: str) -> formats.Table:
             f"seeds {', '.join(map(str, elsewhere))}: the two were tested on different images"
         )
     measured = [metric for metric in group.metrics if (group.values["metric"] == metric).any()]
+    notes += tables.unlike_measures(group.values, a, b, measured)
     numbers = statistics.compare(group.values, a, b, measured)
     return tables.comparison_table(numbers, a, b, f"{b} against {a}", notes)
 

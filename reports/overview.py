@@ -275,6 +275,7 @@ def _comparison(
     left, right = labels.by_name[a], labels.by_name[b]
     if labels.note:
         notes.append(labels.note)
+    notes += tables.unlike_measures(part, a, b, numbers["metric"])
     table = tables.comparison_table(
         numbers, left, right, f"{title}: {right} against {left}", notes, family
     )

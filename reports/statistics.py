@@ -1,5 +1,6 @@
 """Statistics of many runs over their seeds: means, intervals, paired tests."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ COMPARISON = [
     "differences",
 ]
 _P = ("p_t", "p_wilcoxon")
+SIMILARITY = re.compile(r"(.*/)?a?hs@\d+")  # measures over the run's own similarity of classes
 
 
 def summarise(values: pd.DataFrame) -> pd.DataFrame:
@@ -81,20 +83,33 @@ def compare(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> pd.
     difference b - a with the 95 % interval of Student's t, two-sided p of the paired t-test and of
     Wilcoxon's signed-rank test, both p corrected over the metrics, see `holm` and `correct`, and
     the differences, by seed, with blanks between. Intervals and p are NaN with fewer than two
-    pairs; p of the t-test also where all differences are equal, both where they are 0.
+    pairs; p of the t-test also where all differences are equal, both where they are 0. Of a measure
+    that means something else in each row (`unlike`) there are no pairs.
     """
     rows = []
     values = values[values["options"].isin([a, b])]
+    left_out = unlike(values, a, b, metrics)
     for metric in metrics:
         of_metric = values[values["metric"] == metric].set_index("seed")
         x, y = (of_metric.loc[of_metric["options"] == name, "value"] for name in (a, b))
         pairs = pd.concat([x, y], axis=1, join="inner").to_numpy(float)
-        pairs = pairs[np.isfinite(pairs).all(axis=1)]
+        pairs = pairs[np.isfinite(pairs).all(axis=1) & (metric not in left_out)]
         differences = " ".join(f"{b - a:.6g}" for a, b in pairs)
         rows.append([metric, len(pairs), *_paired(pairs[:, 0], pairs[:, 1]), differences])
     plain = [name for name in COMPARISON if not name.endswith("_holm")]
     (table,) = correct([pd.DataFrame(rows, columns=plain)])
     return table[COMPARISON]
+
+
+def unlike(values: pd.DataFrame, a: str, b: str, metrics: Iterable[str]) -> list[str]:
+    """Those of the metrics that two rows do not share: HS and AHS, where their similarities of
+    classes differ.
+    """
+    found = [metric for metric in metrics if SIMILARITY.fullmatch(metric)]
+    if not found:
+        return []
+    kinds = values.groupby("options")["similarity"].first()
+    return [] if kinds.get(a) == kinds.get(b) else found
 
 
 def correct(tables: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:

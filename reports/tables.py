@@ -2,7 +2,6 @@
 Markdown and LaTeX.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
@@ -16,6 +15,7 @@ from metrics.measure import SECTIONS
 from metrics.outputs import SAMPLE
 from reports.formats import MARK, Table, latex, markdown, terminal
 from reports.labels import method_labels, relabel
+from reports.statistics import SIMILARITY, unlike
 
 # the columns of the papers' tables: Kim et al. 2023 first, then Urbani et al. 2024; ahs@250, or
 # less with few images
@@ -39,7 +39,6 @@ DEFAULT_METRICS = (
 MAIN = (*DEFAULT_METRICS, "macro_accuracy", "severity", "ece")
 MANY = 25  # measures of one table
 
-SIMILARITY = re.compile(r"(.*/)?a?hs@\d+")  # measures over the run's own similarity of classes
 BOOTSTRAPPED = (
     "[lower, upper]: 95 % bootstrap interval over the images of the split, drawn in whole groups"
     " where they have some"
@@ -164,6 +163,19 @@ def summary_tables(
         title = titles[dataset, hierarchy] if titles else f"{dataset}, tree {hierarchy[:8]}"
         table = Table(title, headings, tuple(rows), frozenset(best), notes)
         yield _for_paper(table, seeds) if paper else table
+
+
+def unlike_measures(values: pd.DataFrame, a: str, b: str, metrics: Sequence[str]) -> list[str]:
+    """A note on the measures that two rows do not share, see `statistics.unlike`; none where they
+    share all.
+    """
+    if not unlike(values, a, b, metrics):
+        return []
+    kinds = values.groupby("options")["similarity"].first()
+    return [
+        "HS and AHS are not compared: they depend on each run's own distance and beta, which differ"
+        f" ({kinds[a]} | {kinds[b]})"
+    ]
 
 
 def comparison_table(

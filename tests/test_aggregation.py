@@ -22,6 +22,7 @@ from reports.statistics import (
     signed_rank_p,
     summarise,
 )
+from reports.tables import unlike_measures
 from runs.folder import FORMAT
 from runs.records import FILES, find_rows, read_record, run_folders
 
@@ -307,6 +308,22 @@ def test_summaries_come_back_from_csv_to_the_last_digit(tmp_path):
     run.write_table("summary.csv", summary)
     back = read_exactly((run.folder / "summary.csv").read_text())
     pd.testing.assert_frame_equal(back, summary, check_exact=True, check_dtype=False)
+
+
+@pytest.mark.parametrize("kinds, pairs", [("xx", [3, 3]), ("xy", [0, 3])])
+def test_measures_over_another_similarity_of_classes_are_not_compared(kinds, pairs):
+    metrics = ["prototype/ahs@250", "accuracy"]
+    rows = [
+        {"metric": metric, "options": name, "seed": seed, "value": 0.1 * seed, "similarity": kind}
+        for metric in metrics
+        for name, kind in zip("ab", kinds)
+        for seed in (1, 2, 3)
+    ]
+    table = compare(pd.DataFrame(rows), "a", "b", metrics)
+    assert table["pairs"].tolist() == pairs
+    assert np.isnan(table["difference"]).tolist() == [not n for n in pairs]
+    notes = unlike_measures(pd.DataFrame(rows), "a", "b", metrics)
+    assert [note[-8:] for note in notes] == [" (x | y)"] * (kinds == "xy")
 
 
 def test_differences_of_rates_that_are_equal_tie_in_the_rank_test():

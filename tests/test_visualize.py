@@ -219,6 +219,11 @@ def test_the_numbers_of_the_page_are_those_of_the_runs():
     assert found["heights"][0] == {"x": [0], "y": [0.6]} and found["heightRange"] == [0.6, 1.0]
     assert "<" not in page.as_json([found])
     assert not comparison_data.group_data(values, ["accuracy"], epochs, [])["curves"]
+    # of measures over each row's own similarity of classes there are no differences
+    one = values[values["metric"] == "accuracy"].assign(metric="hs@1")
+    for kind, differences in (("euc", [0.1, 0.2]), (one["options"], [])):
+        found = comparison_data.group_data(one.assign(similarity=kind), ["hs@1"], epochs, [])
+        assert found["tests"][0][1][0]["differences"] == differences
 
 
 def compared_rows(folder: Path, seeds: dict[str, tuple[int, ...]]) -> Group:
