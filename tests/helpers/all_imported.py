@@ -9,8 +9,11 @@ from PIL import Image
 import evaluate  # noqa: F401
 import predict  # noqa: F401
 import train  # noqa: F401
+from data import folder  # noqa: F401
 from evaluation import files, measure  # noqa: F401
+from metrics import trees
 from reports import overview  # noqa: F401
 from training import experiment  # noqa: F401
 
 Image.init()  # imports the readers of all formats
+trees.import_skbio()
