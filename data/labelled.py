@@ -28,6 +28,7 @@ from hierarchies import (
 from hierarchies.folders import advice, parted_classes, repeated_folders, split_folders
 from hierarchies.tree import format_path
 
+_ABOVE = "and the folders above say where or how they were taken, --group_level takes these out"
 FEWEST_IMAGES = 10  # with fewer there is nothing to learn from and nothing to measure on
 
 
@@ -81,8 +82,9 @@ def class_tree(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarra
     if file is None:
         if options["prune_tree"]:
             raise ValueError("--prune_tree leaves out classes of a file: name it with --hierarchy")
-        notes = doubtful_names(tree.hierarchy)
-        if options["table"] is None and options["label_map"] is None:
+        folders = options["table"] is None and options["label_map"] is None
+        notes = doubtful_names(tree.hierarchy, **({"way_out": _ABOVE} if folders else {}))
+        if folders:
             notes += _common_folder(tree.hierarchy, given=tree.parts is not None)
         if relates_none(tree.hierarchy):
             path = printable(format_path(tree.hierarchy.class_paths[0]))

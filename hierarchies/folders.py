@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -45,12 +46,16 @@ _JUNK = {
     "$recycle.bin",
     "lost+found",
 }
-# names of the parts of a split, with what people write before and after them
+# names of the parts of a split, in English and in other languages without accents, with what people
+# write before and after them
 _PARTS = re.compile(
-    r"(?:\d+|my|the|images?|imgs?|photos?|data(?:set)?)?(?:(?P<train>train(?:ing|ed)?|trn)"
-    r"|(?P<val>val(?:id(?:ation|ate)?)?|dev)"
-    r"|(?P<test>test(?:ing)?|tst)|(?P<unclear>eval(?:uation)?|holdout))"
-    r"(?:set|data|split|images?|imgs?)?"
+    r"(?:\d+|my|the|images?|imgs?|photos?|data(?:set)?)?(?:(?P<train>train(?:ing|ed)?|trn"
+    r"|entrenamiento|entrainement|apprentissage|treino|treinamento|addestramento|обучение"
+    r"|训练|訓練|学習)"
+    r"|(?P<val>val(?:id(?:ation|ate)?)?|dev|validacion|validacao|validierung|валидация|验证|検証)"
+    r"|(?P<test>test(?:ing)?|tst|prueba|teste|тест|测试|テスト)"
+    r"|(?P<unclear>eval(?:uation)?|holdout))"
+    r"(?:set|s?daten|data|split|images?|imgs?|集|数据)?"
 )
 # names of folders of one part of the work each: fold1, batch 02, station B
 _NUMBERED = re.compile(
@@ -197,7 +202,9 @@ def part_name(name: str) -> str | None:
     """'train', 'val' or 'test' for what people call these parts of a split, such as 'Training set',
     UNCLEAR for names such as 'holdout', None for others.
     """
-    found = _PARTS.fullmatch(re.sub(r"[\W_]+", "", name.casefold()))
+    letters = unicodedata.normalize("NFKD", name.casefold())
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    found = _PARTS.fullmatch(re.sub(r"[\W_]+", "", plain))
     return found.lastgroup if found else None
 
 

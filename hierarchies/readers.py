@@ -256,12 +256,19 @@ def _has_titles(text: str) -> bool:
     return len(known.ranks) > 1 or "path" in titles or (parents and children)
 
 
-def doubtful_names(hierarchy: Hierarchy) -> list[str]:
+def doubtful_names(
+    hierarchy: Hierarchy, way_out: str = "correct the levels above them"
+) -> list[str]:
     """Notes on different nodes that are perhaps meant to be one: those of one name below several
     parents, as nodes are identified by their paths, and those below one parent whose names are the
     same by `files.text.folded`; and on names that a spreadsheet may have changed.
+
+    Args:
+        way_out: What to do where nodes of one name below several parents are one.
     """
-    return _repeated_names(hierarchy) + _similar_names(hierarchy) + _changed_names(hierarchy)
+    return (
+        _repeated_names(hierarchy, way_out) + _similar_names(hierarchy) + _changed_names(hierarchy)
+    )
 
 
 def _changed_names(hierarchy: Hierarchy) -> list[str]:
@@ -292,7 +299,7 @@ def _similar_names(hierarchy: Hierarchy) -> list[str]:
     ]
 
 
-def _repeated_names(hierarchy: Hierarchy) -> list[str]:
+def _repeated_names(hierarchy: Hierarchy, way_out: str) -> list[str]:
     places = defaultdict(list)
     for node in range(1, hierarchy.num_nodes):
         if hierarchy.keys[node] != ".":
@@ -310,7 +317,7 @@ def _repeated_names(hierarchy: Hierarchy) -> list[str]:
     return [
         f"{counted(len(repeated), 'name stands', 'names stand')} in several places of the tree, for"
         f" different nodes, told apart by their paths: {listed}; {name!r} is {shown}. If"
-        " they are one, correct the levels above them"
+        f" they are one, {way_out}"
     ]
 
 

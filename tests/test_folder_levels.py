@@ -59,6 +59,9 @@ def test_folders_of_a_split_are_not_taken_for_taxa(tmp_path):
     ["images_train/a", "images_val/a"],
     ["zoolake-train/a", "zoolake-test/a"],
     ["train2017/a", "val2017/a"],
+    ["entraînement/a", "validation/a"],
+    ["训练集/a", "测试集/a"],
+    ["Trainingsdaten/a", "Testdaten/a"],
 ])  # fmt: skip
 def test_splits_in_all_dresses_above_and_below_the_classes(tmp_path, folders):
     assert touched(tmp_path, *folders)
