@@ -266,12 +266,6 @@ def noisy(seed, num_samples, tree, strength=3.0):
     return random_scores(seed, num_samples, tree.num_classes) + right, labels
 
 
-def share_right(tree, nodes, labels):
-    """Share of labels below the answered nodes."""
-    position = tree.start[tree.leaves[labels]]
-    return np.mean((tree.start[nodes] <= position) & (position < tree.stop[nodes]))
-
-
 def test_the_measures_of_backing_off_are_those_of_the_answers():
     p = [0.1, 0.45, 0.1, 0.1, 0.25, 0, 0]
     rows = backing_off(posterior([A2B, C], [p, p]))
