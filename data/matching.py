@@ -177,6 +177,12 @@ def _without_dated_author(path: Path) -> Path:
     return _without_author(path) if re.search(r"\d{4}\)?$", path[-1]) else _without_case(path)
 
 
+def _abbreviated(path: Path) -> Path:
+    """The path with the first letter of the genus for it: 'C. finmarchicus'."""
+    genus, *rest = _without_case(path)[-1].split(" ")
+    return (*_without_case(path[:-1]), " ".join([genus[:1], *rest]) if rest else genus)
+
+
 def _without_number(path: Path) -> Path:
     """The path without what numbers its last key: '001.Calanus', '1. Calanus', 'Calanus__45074'."""
     last = re.sub(r"^\d+[\s._-]+(?=\D)|(?<=\D)__\d+$", "", path[-1])
@@ -202,6 +208,7 @@ _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = 
     (_without_case, _without_author),
     (_without_dated_author, _without_author),
     (_as_numbers, _as_numbers),
+    (_without_case, _abbreviated),
     (_without_number, _without_case),
     (_without_points, _without_points),
 )
@@ -243,7 +250,7 @@ def _check(
             ways.append(f"add there what lacks, or {without}")
         raise ValueError(
             f"the {called}s {'of the images ' if of_images else ''}and {source} must have the same"
-            f" classes; {'; '.join(faults)}; {', and '.join(ways)}"
+            f" classes; {'; '.join(faults)}; {'; '.join(ways)}"
         )
 
 
