@@ -3,9 +3,18 @@ epoch is the result.
 """
 
 from optimization import choosing, optimizers, schedules, steps
+from optimization.averaging import fading_average
 from optimization.optimizers import OPTIMIZERS, current_lr, parameter_groups
 from optimization.schedules import SCHEDULES, build_schedule
 
 OPTIONS = (*optimizers.OPTIONS, *schedules.OPTIONS, *steps.OPTIONS, *choosing.OPTIONS)
 
-__all__ = ["OPTIMIZERS", "OPTIONS", "SCHEDULES", "build_schedule", "current_lr", "parameter_groups"]
+__all__ = [
+    "OPTIMIZERS",
+    "OPTIONS",
+    "SCHEDULES",
+    "build_schedule",
+    "current_lr",
+    "fading_average",
+    "parameter_groups",
+]

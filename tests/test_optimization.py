@@ -11,7 +11,7 @@ from test_wiring import SPLITS, STEPS, Memory, build, column, fit
 from torch import nn
 
 import train
-from optimization import OPTIMIZERS, build_schedule, parameter_groups
+from optimization import OPTIMIZERS, build_schedule, fading_average, parameter_groups
 from options import command_line
 from training import loop
 
@@ -181,18 +181,21 @@ def test_long_gradients_are_shortened(monkeypatch):
 
 def averaged_by_hand(monkeypatch, decay, *flags):
     """A run, and the average of what its weights were after each step."""
-    mean, original = {}, loop._step
+    steps, original = [], loop._step
 
     def spy(training, *arguments):
         original(training, *arguments)
-        for name, value in training.model.state_dict().items():
-            if value.is_floating_point():
-                share = 1 - decay if name in mean else 1.0
-                mean[name] = (1 - share) * mean.get(name, 0) + share * value.clone()
+        steps.append(copy.deepcopy(training.model.state_dict()))
 
     monkeypatch.setattr(loop, "_step", spy)
     training, record = fit("--average", str(decay), *flags)
     monkeypatch.setattr(loop, "_step", original)
+    shares = decay ** np.arange(len(steps))[::-1]
+    mean = {
+        name: sum(share * step[name] for share, step in zip(shares / shares.sum(), steps))
+        for name, value in steps[0].items()
+        if value.is_floating_point()
+    }
     return training, record, mean
 
 
@@ -229,6 +232,18 @@ def test_averaging_goes_on_to_the_same_numbers(monkeypatch):
     for part in ("model", "trained"):
         ends = (memory.checkpoints["last.pt"][part] for memory in (after, record))
         torch.testing.assert_close(*ends, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("decay", "expected"), [(0.5, 17 / 7), (1 - 1e-9, 2.0), (1e-9, 3.0)])
+def test_each_step_has_decay_times_the_share_of_the_next(decay, expected):
+    """(1 + 2 * 2 + 4 * 3) / 7 of three steps; near 1 their mean, near 0 the last."""
+    averaged, counts = [torch.tensor([1.0, 0.0])], [torch.tensor([1])]
+    for steps in (1, 2):
+        update = fading_average(decay)
+        update(averaged, [torch.tensor([steps + 1.0, 0.0])], torch.tensor(steps))
+        update(counts, [torch.tensor([steps + 1])], torch.tensor(steps))
+    torch.testing.assert_close(averaged, [torch.tensor([expected, 0.0])])
+    assert counts == [3]
 
 
 def test_averages_start_as_the_network_does():

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 import data
 import losses
@@ -26,6 +26,7 @@ from optimization import (
     SCHEDULES,
     build_schedule,
     current_lr,
+    fading_average,
     parameter_groups,
 )
 from optimization.choosing import best_epoch, out_of_patience
@@ -246,7 +247,7 @@ def _build(
         if _is_recordable(loss, options):
             training.replayed_loss = ReplayedLoss(loss)
     if options["average"]:
-        average = get_ema_multi_avg_fn(options["average"])
+        average = fading_average(options["average"])
         training.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
     return training
 
