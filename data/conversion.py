@@ -281,13 +281,10 @@ def strip_of_values(values: Values, grey_range: int | None, box: tuple) -> _Stri
     if values.top == DEEPEST:
         colours = array[:, :, : len(mode.rstrip("Aa"))]
         brightest = int(colours.max())
-        if grey_range is None and mode != "L":
-            shown = (array >> 8).astype(np.uint8)
-        elif mode.startswith(("L", "RGB")):
-            shown = (array >> 8).astype(np.uint8)
+        shown = (array >> 8).astype(np.uint8)
+        # of inks nothing is known of their range
+        if mode == "L" or (grey_range is not None and mode.startswith(("L", "RGB"))):
             shown[:, :, : colours.shape[2]] = _eight_bits(colours, grey_range)
-        else:  # inks: nothing is known of their range
-            shown = (array >> 8).astype(np.uint8)
     elif values.top == 255:
         shown = array
     else:
