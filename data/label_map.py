@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from data.collection import Collection, collect
 from files.text import composed, counted, folded, printable, some_of
+from hierarchies.image_tables import paths_of_rows
 from hierarchies.rows import Row, Table, read_rows
-from hierarchies.tables import paths_of_rows
 from hierarchies.texts import read_text
 from hierarchies.tree import format_path
 

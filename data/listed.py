@@ -39,7 +39,7 @@ class Columns(NamedTuple):
     Fields:
         file_column: The image files; by default the one that is named like it.
         levels: The class's ranks from the top down, or one of paths; by default those that are
-            known by their titles, see `hierarchies.tables.paths_of_rows`.
+            known by their titles, see `hierarchies.image_tables.paths_of_rows`.
         split_column: train, val or test; rows that say nothing are not used.
         group_column: What images belong together; in an export of EcoTaxa the sample, or else the
             object.

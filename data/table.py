@@ -21,8 +21,8 @@ from data.listed import (
 from data.table_splits import given_parts
 from files.text import counted, folded, some_of, told_apart
 from hierarchies import ranks
+from hierarchies.image_tables import paths_of_rows
 from hierarchies.rows import Table
-from hierarchies.tables import paths_of_rows
 
 _SHOWN = 5
 

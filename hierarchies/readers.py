@@ -14,9 +14,10 @@ from hierarchies import ranks
 from hierarchies.draft import Draft
 from hierarchies.edges import is_edge_list, parse_edges, parse_names
 from hierarchies.nested import is_indented, parse_json, parse_outline
+from hierarchies.paths import parse_paths, path_separator
 from hierarchies.phylogeny import parse_newick, parse_nexus
 from hierarchies.rows import numbered_lines, title_row
-from hierarchies.tables import parse_paths, parse_table, path_separator
+from hierarchies.tables import parse_table
 from hierarchies.texts import read_text
 from hierarchies.tree import Hierarchy, Path, format_path
 

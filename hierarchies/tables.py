@@ -1,97 +1,35 @@
-"""Parsers of hierarchy files with one class a line: paths, and tables of ranks."""
+"""Parser of tables with one class on each row: ranks, paths, parents or an outline."""
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from hierarchies import ranks
 from hierarchies.draft import (
-    MAX_DEPTH,
     ROOT,
     Draft,
     Item,
-    check_depth,
     check_number,
     checked_key,
-    fault,
     from_items,
     place,
     without_common_root,
 )
 from hierarchies.edges import edge_columns, parse_parents
-from hierarchies.rows import Row, Table, check_titles, delimiter_of, numbered_lines, table_rows
-from hierarchies.tree import Path, parse_path
+from hierarchies.epithets import with_whole_names, without_epithets
+from hierarchies.paths import (
+    NEVER_IN_NAMES,
+    holds_paths,
+    path_of,
+    path_separator,
+    repeat_notes,
+    separator_notes,
+    without_bare,
+)
+from hierarchies.rows import Row, Table, check_titles, table_rows
+from hierarchies.tree import Path
 
-# what may stand between the names of a path, in the order in which it is tried
-SEPARATORS = {"/": "/", "->": "->", ">": ">", "|": "|", "\t": "tab", ";": ";", ",": ",", "\\": "\\"}
-_NEVER_IN_NAMES = ("->", ">", "|")
-_IN_NAMES = ";,\\"  # also within names: a separator only where most lines have it and none a '/'
-_WITHOUT_TAXON = "higherclassification"  # of Darwin Core: the taxa above the one of the row
-_FOLDERS = ("folder", "foldername")  # of a table of images mostly where the file is
-# a rank whose name is not known, in lineages of QIIME and its like: k__Animalia;p__;c__
-_BARE = re.compile(r"[a-z]{1,3}__", re.IGNORECASE)
-_WITH_RANKS = re.compile(r"[a-z]{1,3}__[^;]*;", re.IGNORECASE)
-_AROUND = re.compile(r"^/+|(?<!\\)/+$")  # '/' at the ends of a path, but not an escaped one
-# the second part of a name alone: an epithet, or what stands in its place, such as 'sp. 1'
-_EPITHET = re.compile(r"(?:[^\W\d_]|-){3,}|(?:sp|spp|cf|aff|nr|gr|ssp|subsp|var)\b.*")
-_SHARE = re.compile(r"[01](?:\.\d*)?|\.\d+|\d(?:\.\d*)?[eE]-\d+")  # a number from 0 to 1
-_ROUNDING = 0.005  # of a share
+WITHOUT_TAXON = "higherclassification"  # of Darwin Core: the taxa above the one of the row
 _DEPTHS = ("depth", "level", "lvl", "indent", "indentation")
-_BELOW_SPECIES = ("subspecies", "variety", "subvariety", "forma")
-
-
-class RowPaths(NamedTuple):
-    """See `paths_of_rows`.
-
-    Fields:
-        paths: Of the class of each row.
-        notes: What the user should be told.
-        ranks: What the levels of nodes are called, by path.
-    """
-
-    paths: list[Path]
-    notes: tuple[str, ...]
-    ranks: dict[Path, str]
-
-
-def parse_paths(text: str, source: str) -> Draft:
-    r"""One class a line: its path, keys joined by '/', a '/' inside a key written '\/'. Empty lines
-    do not count.
-
-    Where most lines have another separator, it is taken instead and noted: > -> | ; , \ or a tab.
-    A path that comes again counts once, with a note. Arrows (> or ->) from each node to those below
-    it, a line for each, are a tree of parents.
-    """
-    _, start = delimiter_of(text)
-    lines = [(number, line) for number, line in numbered_lines(text) if number > 1 or not start]
-    if not lines:
-        raise fault(
-            source, None, "the file is empty; expected one path such as animal/bird/owl a line"
-        )
-    separator = path_separator([line for _, line in lines]) or "/"
-    found = [(number, _path(source, number, line, separator)) for number, line in lines]
-    if separator in ("->", ">") and _are_edges([path for _, path in found]):
-        rows = [Row(number, [*path]) for number, path in found]
-        return parse_parents(Table(source, ["left", "right"], rows), node=1, above=0, name=1)
-    found, bare_notes = _without_bare(found)
-    first: dict[Path, int] = {}
-    for number, path in found:
-        first.setdefault(path, number)
-    notes = (
-        *_separator_notes(separator),
-        *_repeat_notes("lines", len(lines) - len(first)),
-        *bare_notes,
-    )
-    classes = [(number, path) for path, number in first.items()]
-    return without_common_root(Draft(classes, notes=notes))
-
-
-def _are_edges(paths: Sequence[Path]) -> bool:
-    """Whether paths are the steps of a tree, each once: what is below one is above another."""
-    if any(len(path) != 2 or path[0] == path[1] for path in paths):
-        return False
-    above, below = map(set, zip(*paths))
-    return len(below) == len(paths) and bool(above & below)
 
 
 def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> Draft:
@@ -128,7 +66,7 @@ def parse_table(text: str, source: str, levels: Sequence[str] | None = None) -> 
     for row in table.rows:
         first.setdefault(tuple(row.cells), row)
     draft = _draft_of_table(table._replace(rows=list(first.values())), levels)
-    return draft._replace(notes=draft.notes + _repeat_notes("rows", len(table.rows) - len(first)))
+    return draft._replace(notes=draft.notes + repeat_notes("rows", len(table.rows) - len(first)))
 
 
 def _steps(table: Table) -> list[Item]:
@@ -166,13 +104,9 @@ def _placed_depths(table: Table) -> list[tuple[int, str]]:
     return found
 
 
-def _repeat_notes(what: str, count: int) -> tuple[str, ...]:
-    return (f"{count} {what} say the same as one before and count once",) if count else ()
-
-
 def _draft_of_table(table: Table, levels: Sequence[str] | None) -> Draft:
     if levels is not None:
-        return _chosen(table, levels)
+        return of_chosen(table, levels)
     edges = edge_columns(table)
     if edges is not None:
         return parse_parents(*edges)
@@ -183,16 +117,16 @@ def _draft_of_table(table: Table, levels: Sequence[str] | None) -> Draft:
     others = [at for at in range(len(titles)) if at != named]
     at = _path_at(table, ranked=len(levels) > 1)
     if at is not None:
-        draft = _path_column(table, at, named)
+        draft = of_path_column(table, at, named)
         repeated = len({path for _, path in draft.classes}) < len(table.rows)
         label = known.label if known.label is not None else named
-        if label is not None and (titles[at] == _WITHOUT_TAXON or repeated):
-            draft = _path_column(table, at, None if label == named else named, label)
+        if label is not None and (titles[at] == WITHOUT_TAXON or repeated):
+            draft = of_path_column(table, at, None if label == named else named, label)
         advice = "where paths end above the class, title the column of its name 'label'"
         return draft._replace(advice=advice)
     rest = known.others | {known.label, known.epithet, *(at for at, _ in levels)}
     if len(levels) > 1 or (levels and len(others) > 1 and set(others) <= rest):
-        return _ranked(table, known, named)
+        return of_ranks(table, known, named)
     return _leveled(table, others, named)
 
 
@@ -205,219 +139,8 @@ def _path_at(table: Table, ranked: bool) -> int | None:
     at = next((titles.index(title) for title in wanted if title in titles), None)
     if at is not None or ranked:
         return at
-    holding = [at for at in range(len(titles)) if _holds_paths(table.column(at))]
+    holding = [at for at in range(len(titles)) if holds_paths(table.column(at))]
     return holding[0] if len(holding) == 1 else None
-
-
-def paths_of_rows(table: Table, levels: Sequence[str] | None = None) -> RowPaths:
-    """The path of the class of each row, where rows are images and not classes.
-
-    Levels are the columns that are named, else a column of paths (as EcoTaxa's hierarchy), else
-    titles of ranks with the class's own label below them, else a label alone; see `_class_columns`.
-
-    Raises: ValueError: If no column is known to hold classes, or a row has none; the line is named.
-    """
-    used, kind = _class_columns(table, levels)
-    distinct: dict[tuple[str, ...], Row] = {}
-    keys = [tuple(row.cells[at] for at in used) for row in table.rows]
-    for key, row in zip(keys, table.rows):
-        distinct.setdefault(key, Row(row.line, list(key)))
-    names = [table.header[at] for at in used]
-    table = table._replace(header=names, rows=list(distinct.values()))
-    draft = _draft_of_rows(table, kind, levels)
-    notes = draft.notes
-    if kind != "chosen" and not any("read as levels" in note for note in notes):
-        columns = "column" if len(names) == 1 else "columns"
-        made = f"classes are made of the {columns} {' > '.join(names)} ({table.advice})"
-        notes = (made, *notes)
-    paths = dict(zip(distinct, (path for _, path in draft.classes)))
-    return RowPaths([paths[key] for key in keys], notes, draft.ranks)
-
-
-def _draft_of_rows(table: Table, kind: str, levels: Sequence[str] | None) -> Draft:
-    """The classes of images by the columns of a kind, see `_class_columns`, which are all that the
-    table has.
-    """
-    if kind == "chosen":
-        return _chosen(table, levels)
-    if kind == "path":
-        return _path_column(table, 0, None, 1 if len(table.header) > 1 else None)
-    labels, title = table.column(0), table.header[0]
-    alone = len(table.header) == 1
-    if alone and _holds_paths(labels):
-        return _path_column(table, 0, None)
-    if kind == "ranks":
-        known = ranks.columns(table.header, table.cells)
-        draft = _ranked(table, known, None, of_images=True)
-    else:
-        classes, notes, of_levels = _paths_of_cells(table, [0], {})
-        draft = Draft(classes, notes=notes, ranks=of_levels)
-    if alone and 2 * sum("/" in label for label in labels) > len(labels):
-        note = f"the '/' in {title!r} is of a name; {table.flag} {title} reads paths"
-        draft = draft._replace(notes=(*draft.notes, note))
-    return draft
-
-
-def _class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int], str]:
-    """Positions of the columns that make the class of images, and what they are: 'chosen' as
-    `levels`, a 'path' with perhaps a label behind it, 'ranks' from the top down with an epithet and
-    a label, or a 'label'.
-
-    A column titled as one of lineages is one only where it holds some, or nothing else says the
-    class, and no two ranks say it better; 'path' is one in any case.
-    """
-    titles = table.titles
-    if levels:
-        chosen = {_position(table, level) for level in levels}
-        return sorted(chosen | _genus(titles, chosen)), "chosen"
-    known = _of_images(table)
-    label = [at for at in (known.label,) if at is not None]
-    path_at = next((titles.index(name) for name in ranks.PATHS if name in titles), None)
-    if path_at is not None and titles[path_at] != "path":
-        others = bool(known.ranks or label)
-        separated = path_separator(table.column(path_at)) is not None
-        if len(known.ranks) > 1 or (others and not separated):
-            path_at = None
-    if path_at is not None:
-        return [path_at, *(label if titles[path_at] == _WITHOUT_TAXON else ())], "path"
-    epithet = [at for at in (known.epithet,) if at is not None]
-    used = [*(at for at, _ in known.ranks), *epithet, *label]
-    if used:
-        return used, "ranks" if known.ranks else "label"
-    scores = _scores(table)
-    if scores:
-        raise table.fault(
-            1,
-            f"{', '.join(map(repr, scores[:5]))} are columns with a number for each class: write"
-            " one column 'label' with the name of the class of each image instead (scores of a"
-            " classifier are measured by evaluate.py --scores)",
-        )
-    listed = table.listed or "columns of files, groups or splits"
-    raise table.fault(
-        1, f"no column is known to hold classes or their ranks, only {listed}; {table.advice}"
-    )
-
-
-def _genus(titles: Sequence[str], chosen: set[int]) -> set[int]:
-    """The column of the genus, if epithets may be among those that are chosen."""
-    species = any(titles[at] in (*ranks.EPITHETS, "species") for at in chosen)
-    return {titles.index("genus")} if species and "genus" in titles else set()
-
-
-def _of_images(table: Table) -> ranks.Columns:
-    """What the titles of a table of images say. Labels that are the numbers of classes give way to
-    names beside them, one for each, in another column of labels or in those of ranks.
-    """
-    known = _with_folders(table)
-    if known.label is None or not ranks.are_numbers(table.column(known.label)):
-        return known
-    titles, numbers = table.titles, table.column(known.label)
-    named = (titles.index(title) for title in ranks.LABELS if title in titles)
-    named = (at for at in named if not ranks.are_numbers(table.column(at)))
-    name = next((at for at in named if _one_each(numbers, table.column(at))), None)
-    if name is not None:
-        return known._replace(label=name)
-    used = [*(at for at, _ in known.ranks), *(at for at in (known.epithet,) if at is not None)]
-    taxa = ["/".join(row[at] for at in used if not ranks.is_empty(row[at])) for row in table.cells]
-    return known._replace(label=None) if used and _one_each(numbers, taxa) else known
-
-
-def _one_each(numbers: Sequence[str], names: Sequence[str]) -> bool:
-    """Whether each number has one name and each name one number."""
-    pairs = set(zip(numbers, names))
-    single = len(pairs) == len({number for number, _ in pairs}) == len({name for _, name in pairs})
-    return single and len(pairs) < len(names) and not any(map(ranks.is_empty, names))
-
-
-def _with_folders(table: Table) -> ranks.Columns:
-    """What the titles say. A folder is mostly where the file is, and a label only where nothing
-    else is, or where it parts what the ranks leave together.
-    """
-    header, cells = table.header, table.cells
-    shown = ["" if ranks.plain(title) in _FOLDERS else title for title in header]
-    known, with_folder = ranks.columns(shown, cells), ranks.columns(header, cells)
-    if known.label is not None:
-        return known
-    if with_folder.label is None or not known.ranks:
-        return with_folder
-    taxa = {(row[with_folder.label], *(row[at] for at, _ in known.ranks)) for row in cells}
-    folders = {folder for folder, *_ in taxa}
-    parts = len({tuple(taxon) for _, *taxon in taxa}) < len(folders) == len(taxa) < len(cells)
-    return with_folder if parts else known
-
-
-def _scores(table: Table) -> list[str]:
-    """Columns of numbers from 0 to 1 whose sum is 1 in each row, but those of 0 alone; [] if there
-    are none.
-    """
-    columns = {}
-    for at, title in enumerate(table.header):
-        cells = table.column(at)
-        if all(map(_SHARE.fullmatch, cells)) and any(map(float, cells)):
-            columns[title] = [*map(float, cells)]
-    sums = map(sum, zip(*columns.values()))
-    single = len(columns) > 1 and all(abs(total - 1) < _ROUNDING * len(columns) for total in sums)
-    return [*columns] if single else []
-
-
-def _holds_paths(labels: Sequence[str]) -> bool:
-    """Whether most labels of a column that is not titled as one of paths are parted by '>', '->'
-    or a bar, as in 'Copepoda > Calanus', which are in no name, or say their ranks, as in
-    'p__Arthropoda;c__Copepoda', or all begin with '/'.
-    """
-    said = sum(bool(_WITH_RANKS.match(label)) for label in labels)
-    if all(label.startswith("/") for label in labels) or 2 * said > len(labels):
-        return True
-    mark = path_separator(labels)
-    return mark in _NEVER_IN_NAMES and 2 * sum(mark in label for label in labels) > len(labels)
-
-
-def path_separator(written: Sequence[str]) -> str | None:
-    """What separates the names of paths: one of SEPARATORS, or None if no line has any.
-
-    '/' unless more lines have '>', '|' or a tab. A character that is common in names counts only
-    where no line has a '/' and more than half have it.
-    """
-    counts = {mark: sum(mark in line for line in written) for mark in SEPARATORS}
-    found = [
-        mark
-        for mark in SEPARATORS
-        if counts[mark]
-        and (mark not in _IN_NAMES or (not counts["/"] and 2 * counts[mark] > len(written)))
-    ]
-    return max(found, key=counts.get, default=None)  # the first of equals
-
-
-def _separator_notes(separator: str) -> tuple[str, ...]:
-    if separator == "/":
-        return ()
-    return (f"the names of a path are separated by {SEPARATORS[separator]!r} there",)
-
-
-def _path(source: str, line: int, written: str, separator: str = "/") -> Path:
-    check_depth(source, line, min(written.count(separator), MAX_DEPTH + 1))
-    if separator == "/":
-        inner = _AROUND.sub("", written)  # as 'find' and 'ls -d */' write folders
-        return tuple(checked_key(source, line, key) for key in parse_path(inner or written))
-    keys = written.split(separator)
-    path = tuple(checked_key(source, line, key) for key in keys if key.strip())
-    if not path:
-        raise fault(source, line, f"{written!r} has no name beside its separators")
-    return path
-
-
-def _without_bare(
-    classes: Sequence[tuple[int, Path]],
-) -> tuple[list[tuple[int, Path]], tuple[str, ...]]:
-    """The paths without ranks that have no name, such as 'g__', which would be a group of all that
-    lack one; and a note on them.
-    """
-    bare = dict.fromkeys(key for _, path in classes for key in path if _BARE.fullmatch(key))
-    if not bare:
-        return [*classes], ()
-    kept = [(line, tuple(key for key in path if key not in bare) or path) for line, path in classes]
-    note = f"{', '.join(map(repr, bare))} in a path is a rank without a name, and counts as empty"
-    return kept, (note,)
 
 
 def _names_column(table: Table) -> int | None:
@@ -429,33 +152,33 @@ def _names_column(table: Table) -> int | None:
     return None
 
 
-def _path_column(table: Table, at: int, named: int | None, label: int | None = None) -> Draft:
+def of_path_column(table: Table, at: int, named: int | None, label: int | None = None) -> Draft:
     """A table with a column of paths, and with `label` one of the name of the class below them."""
     source = table.source
     separator = path_separator(table.column(at)) or "/"
-    classes = [(line, _path(source, line, cells[at], separator)) for line, cells in table.rows]
-    classes, bare_notes = _without_bare(classes)
+    classes = [(line, path_of(source, line, cells[at], separator)) for line, cells in table.rows]
+    classes, bare_notes = without_bare(classes)
     if label is not None:
         names = [checked_key(source, line, cells[label]) for line, cells in table.rows]
         classes = [
             (line, path if path[-1] == name else (*path, name))
             for name, (line, path) in zip(names, classes)
         ]
-    notes = _separator_notes(separator) + bare_notes
+    notes = separator_notes(separator) + bare_notes
     rest = _left_out(table, at, named, label)
     if rest:
         notes += (f"the paths are in the column {table.header[at]!r}; {rest}",)
     return _named(table, classes, named, notes, own_levels=False)
 
 
-def _ranked(
+def of_ranks(
     table: Table, known: ranks.Columns, named: int | None, of_images: bool = False
 ) -> Draft:
     """A table with titles of ranks, of classes or of images."""
     header, plain = table.header, table.titles
     levels = _with_unknown(table, known, named)
     levels = [at for at in levels if not all(map(ranks.is_empty, table.column(at)))] or levels
-    levels = _without_epithets(table, levels, known.label)
+    levels = without_epithets(table, levels, known.label)
     label = known.label
     if len(levels) == 1 and _is_above(table, label, levels[0]):
         levels, label = [label, *levels], None
@@ -464,12 +187,12 @@ def _ranked(
     epithet = known.epithet if "species" not in titles.values() and genus is not None else None
     if epithet is not None:
         levels = [*levels, epithet]
-    table = _with_whole_names(table, levels)
+    table = with_whole_names(table, levels)
     if _needs_label(table, label, levels, epithet, of_images):
         levels = [*levels, label]
     titled = {at: title for at, title in titles.items() if at != label}
     titled |= {} if epithet is None else {epithet: "species"}
-    classes, notes, of_levels = _paths_of_cells(table, levels, titled, label)
+    classes, notes, of_levels = paths_of_cells(table, levels, titled, label)
     rest = _left_out(table, *levels, named)
     if rest or levels != sorted(levels):
         shown = " > ".join(header[at] for at in levels)
@@ -485,57 +208,6 @@ def _ranked(
     return draft._replace(advice=advice)
 
 
-def _with_whole_names(table: Table, levels: Sequence[int]) -> Table:
-    """With whole names in the place of epithets alone, which taxa of several genera may share:
-    'Calanus minor' for 'minor'. What is below a species is written behind its name likewise.
-    """
-    titles, column = table.titles, {table.titles[at]: at for at in levels}
-    above = titles.index("genus") if "genus" in titles else None
-    for title in (*ranks.EPITHETS, "species", *_BELOW_SPECIES):
-        at = column.get(title)
-        if at is None or above is None:
-            continue
-        if title in ranks.EPITHETS or _holds_epithets(table, above, at):
-            table = _behind(table, above, at)
-        above = at
-    return table
-
-
-def _holds_epithets(table: Table, above: int, at: int) -> bool:
-    """Whether a column of names has epithets alone and otherwise whole names, which begin as those
-    of the column above.
-    """
-    pairs = [(row[above], row[at]) for row in table.cells]
-    pairs = [pair for pair in pairs if not any(map(ranks.is_empty, pair))]
-    short = [name for up, name in pairs if not _begins(name, up)]
-    return not all(map(ranks.is_unplaced, short)) and all(map(_is_epithet, short))
-
-
-def _is_epithet(name: str) -> bool:
-    return bool(_EPITHET.fullmatch(name)) and name[0].islower()
-
-
-def _begins(name: str, above: str) -> bool:
-    """Whether a name begins with that of the taxon above, as one of a species with its genus."""
-    return f"{_spaced(name)} ".startswith(f"{_spaced(above)} ")
-
-
-def _spaced(name: str) -> str:
-    return name.casefold().replace("_", " ")
-
-
-def _behind(table: Table, above: int, at: int) -> Table:
-    """With the names of one column written behind those of another, where they do not begin so."""
-    rows = []
-    for line, cells in table.rows:
-        up, name = cells[above], cells[at]
-        if not any(map(ranks.is_empty, (up, name))) and not ranks.is_unplaced(name):
-            name = name if _begins(name, up) else f"{up} {name}"
-            cells = [*cells[:at], name, *cells[at + 1 :]]
-        rows.append(Row(line, cells))
-    return table._replace(rows=rows)
-
-
 def _with_unknown(table: Table, known: ranks.Columns, named: int | None) -> list[int]:
     """Columns of ranks from the top down, and between them those that nest between two."""
     order = [at for at, _ in known.ranks if at != named]
@@ -548,23 +220,6 @@ def _with_unknown(table: Table, known: ranks.Columns, named: int | None) -> list
         levels += [above, *between]
         taken.update(between)
     return [*levels, order[-1]]
-
-
-def _without_epithets(table: Table, levels: list[int], label: int | None) -> list[int]:
-    """The levels without species and what is below, where those cells hold epithets alone and
-    another column has the whole name: Calanus, finmarchicus and Calanus finmarchicus in WoRMS,
-    which for a synonym begins with another genus.
-    """
-    plain = table.titles
-    titles = [plain[at] for at in levels]
-    if label is None or "genus" not in titles or "species" not in titles:
-        return levels
-    genus, species = levels[titles.index("genus")], levels[titles.index("species")]
-    filled = [row for row in table.cells if not ranks.is_empty(row[species])]
-    whole = sum(_begins(row[label], row[genus]) for row in filled)  # but of synonyms
-    if 2 * whole > len(filled) and all(_is_epithet(row[species]) for row in filled):
-        return [at for at in levels if at not in levels[levels.index(species) :]]
-    return levels
 
 
 def _is_above(table: Table, label: int | None, rank: int) -> bool:
@@ -634,27 +289,27 @@ def _leveled(table: Table, levels: list[int], named: int | None) -> Draft:
                     " title 'path', and a file of paths without a title is read with"
                     " --hierarchy_format paths",
                 )
-    classes, notes, of_levels = _paths_of_cells(table, levels, _titles(table, levels))
+    classes, notes, of_levels = paths_of_cells(table, levels, _titles(table, levels))
     return _named(table, classes, named, notes, of_levels=of_levels)
 
 
-def _chosen(table: Table, levels: Sequence[str]) -> Draft:
+def of_chosen(table: Table, levels: Sequence[str]) -> Draft:
     """A table with the columns that the user names."""
     check_titles(table)
     found = []
     for level in levels:
-        at = _position(table, level)
+        at = column_named(table, level)
         if at in found:
             raise table.fault(1, f"{table.flag} names the column {table.header[at]!r} twice")
         found.append(at)
-    if len(found) == 1 and path_separator(table.column(found[0])) in ("/", *_NEVER_IN_NAMES):
-        return _path_column(table, found[0], None)
-    table = _with_whole_names(table, found)
-    classes, notes, of_levels = _paths_of_cells(table, found, _titles(table, found))
+    if len(found) == 1 and path_separator(table.column(found[0])) in ("/", *NEVER_IN_NAMES):
+        return of_path_column(table, found[0], None)
+    table = with_whole_names(table, found)
+    classes, notes, of_levels = paths_of_cells(table, found, _titles(table, found))
     return without_common_root(Draft(classes, notes=notes, ranks=of_levels))
 
 
-def _position(table: Table, level: str) -> int:
+def column_named(table: Table, level: str) -> int:
     """Where the column is that the user names. Raises: ValueError: If there is no such column."""
     if level in table.header:
         return table.header.index(level)
@@ -670,7 +325,7 @@ def _titles(table: Table, levels: Sequence[int]) -> dict[int, str]:
     return {at: plain[at] if plain[at] in ranks.RANKS else header[at] for at in levels}
 
 
-def _paths_of_cells(
+def paths_of_cells(
     table: Table, levels: list[int], titles: dict[int, str], label: int | None = None
 ) -> tuple[list[tuple[int, Path]], tuple[str, ...], dict[Path, str]]:
     """The path of each row, a note on ranks that are missing above filled ones, and what the levels

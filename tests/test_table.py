@@ -17,8 +17,8 @@ from data.folder import DEFAULTS
 from data.listed import Columns, list_images, read_large
 from data.table import read_table
 from hierarchies import scan_folders
+from hierarchies.image_tables import paths_of_rows
 from hierarchies.rows import Row, Table
-from hierarchies.tables import paths_of_rows
 
 CLASSES = ("Animals/Copepods/Calanus", "Animals/Copepods/Oithona", "Animals/Worms", "Plants")
 

@@ -1,0 +1,79 @@
+"""Epithets in tables of ranks: the second part of the name of a species, without the genus."""
+
+import re
+from collections.abc import Sequence
+
+from hierarchies import ranks
+from hierarchies.rows import Row, Table
+
+# the second part of a name alone: an epithet, or what stands in its place, such as 'sp. 1'
+_EPITHET = re.compile(r"(?:[^\W\d_]|-){3,}|(?:sp|spp|cf|aff|nr|gr|ssp|subsp|var)\b.*")
+_BELOW_SPECIES = ("subspecies", "variety", "subvariety", "forma")
+
+
+def with_whole_names(table: Table, levels: Sequence[int]) -> Table:
+    """With whole names in the place of epithets alone, which taxa of several genera may share:
+    'Calanus minor' for 'minor'. What is below a species is written behind its name likewise.
+    """
+    titles, column = table.titles, {table.titles[at]: at for at in levels}
+    above = titles.index("genus") if "genus" in titles else None
+    for title in (*ranks.EPITHETS, "species", *_BELOW_SPECIES):
+        at = column.get(title)
+        if at is None or above is None:
+            continue
+        if title in ranks.EPITHETS or _holds_epithets(table, above, at):
+            table = _behind(table, above, at)
+        above = at
+    return table
+
+
+def without_epithets(table: Table, levels: list[int], label: int | None) -> list[int]:
+    """The levels without species and what is below, where those cells hold epithets alone and
+    another column has the whole name: Calanus, finmarchicus and Calanus finmarchicus in WoRMS,
+    which for a synonym begins with another genus.
+    """
+    plain = table.titles
+    titles = [plain[at] for at in levels]
+    if label is None or "genus" not in titles or "species" not in titles:
+        return levels
+    genus, species = levels[titles.index("genus")], levels[titles.index("species")]
+    filled = [row for row in table.cells if not ranks.is_empty(row[species])]
+    whole = sum(_begins(row[label], row[genus]) for row in filled)  # but of synonyms
+    if 2 * whole > len(filled) and all(_is_epithet(row[species]) for row in filled):
+        return [at for at in levels if at not in levels[levels.index(species) :]]
+    return levels
+
+
+def _holds_epithets(table: Table, above: int, at: int) -> bool:
+    """Whether a column of names has epithets alone and otherwise whole names, which begin as those
+    of the column above.
+    """
+    pairs = [(row[above], row[at]) for row in table.cells]
+    pairs = [pair for pair in pairs if not any(map(ranks.is_empty, pair))]
+    short = [name for up, name in pairs if not _begins(name, up)]
+    return not all(map(ranks.is_unplaced, short)) and all(map(_is_epithet, short))
+
+
+def _is_epithet(name: str) -> bool:
+    return bool(_EPITHET.fullmatch(name)) and name[0].islower()
+
+
+def _begins(name: str, above: str) -> bool:
+    """Whether a name begins with that of the taxon above, as one of a species with its genus."""
+    return f"{_spaced(name)} ".startswith(f"{_spaced(above)} ")
+
+
+def _spaced(name: str) -> str:
+    return name.casefold().replace("_", " ")
+
+
+def _behind(table: Table, above: int, at: int) -> Table:
+    """With the names of one column written behind those of another, where they do not begin so."""
+    rows = []
+    for line, cells in table.rows:
+        up, name = cells[above], cells[at]
+        if not any(map(ranks.is_empty, (up, name))) and not ranks.is_unplaced(name):
+            name = name if _begins(name, up) else f"{up} {name}"
+            cells = [*cells[:at], name, *cells[at + 1 :]]
+        rows.append(Row(line, cells))
+    return table._replace(rows=rows)
