@@ -157,12 +157,13 @@ def groups_of_folders(collection: Collection, levels: Sequence[int], root: str) 
 
     Raises: ValueError: If an image has no such folder, or none beside them.
     """
-    groups, paths, flag = [], [], f"--group_level {' '.join(map(str, levels))}"
-    for file, label in zip(collection.files, collection.labels.tolist()):
-        path = collection.hierarchy.class_paths[label]
+    flag = f"--group_level {' '.join(map(str, levels))}"
+    groups, paths = [], []  # of each class
+    for label, path in enumerate(collection.hierarchy.class_paths):
         path = path[:-1] if path[-1] == "." else path
         taken = {level - 1 if level > 0 else len(path) + level for level in levels}
         if not taken <= {*range(len(path))} or len(taken) == len(path):
+            file = collection.files[int((collection.labels == label).argmax())]
             raise ValueError(
                 f"{flag}: {printable(file)!r} below {root} needs a folder at that level and one of"
                 f" its class beside it, and lies in {printable(format_path(path))!r}"
@@ -172,8 +173,8 @@ def groups_of_folders(collection: Collection, levels: Sequence[int], root: str) 
     note = f"images of one folder at {flag} stay together: {counted(len(set(groups)), 'group')}"
     return collect(
         collection.files,
-        paths,
+        [paths[label] for label in collection.labels.tolist()],
         parts=collection.parts,
-        groups=groups,
+        groups=[groups[label] for label in collection.labels.tolist()],
         notes=[*collection.notes, note],
     )

@@ -230,10 +230,11 @@ def _predicted(table: Table) -> list[str]:
     """
     notes = []
     for at, title in enumerate(table.header):
-        counts = Counter(map(str.casefold, table.column(at)))
-        if title != STATUS and {*counts} >= {VALIDATED, "predicted"} and len(counts) < FEW_WORDS:
+        words = {word.casefold() for word in set(table.column(at))}
+        if title != STATUS and len(words) < FEW_WORDS and words >= {VALIDATED, "predicted"}:
+            count = sum(cell.casefold() == "predicted" for cell in table.column(at))
             notes.append(
-                f"{table.source}: the column {title!r} says predicted of {counts['predicted']} of"
+                f"{table.source}: the column {title!r} says predicted of {count} of"
                 f" {len(table.rows)} rows, which are used as others are (--where {title}=VALUE"
                 " chooses)"
             )

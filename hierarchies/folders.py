@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -198,6 +199,7 @@ def part_names(names: Iterable[str]) -> dict[str, str | None]:
     return found if all(found.values()) else dict.fromkeys(names)
 
 
+@lru_cache(maxsize=10_000)  # asked for each folder of each image
 def part_name(name: str) -> str | None:
     """'train', 'val' or 'test' for what people call these parts of a split, such as 'Training set',
     UNCLEAR for names such as 'holdout', None for others.
