@@ -190,20 +190,20 @@ class Counts:
 
 def _by_ends(
     folders: Mapping[str, Sequence[str]],
-    paths: Sequence[tuple[str, ...]],
+    paths: Sequence[tuple[tuple[str, ...], int]],
     spelt: Callable[[str], str],
 ) -> dict[str, int]:
     """The class whose path is the end of each folder's, the longest; -1 for none, or several.
 
     Args:
         folders: Their whole paths.
-        paths: Of the classes.
+        paths: With the class that each stands for.
         spelt: How names are written to compare them.
     """
     known: dict[tuple[str, ...], int] = {}
-    for c, path in enumerate(paths):
+    for path, c in paths:
         path = tuple(map(spelt, path))
-        known[path] = -1 if path in known else c
+        known[path] = c if known.get(path, c) == c else -1
     depth = max(map(len, known))
     found = {}
     for folder, parts in folders.items():
@@ -213,18 +213,31 @@ def _by_ends(
     return found
 
 
+def _mapped_folders(run: Run) -> list[tuple[tuple[str, ...], int]]:
+    """The folders of the run's images with the class that --label_map made of each; none without,
+    or where a table has the labels.
+    """
+    if run.options.get("label_map") is None or run.options.get("table") is not None:
+        return []
+    split = run.split[run.split["label"] < run.hierarchy.num_classes]
+    pairs = {(os.path.dirname(file), int(c)) for file, c in zip(split["file"], split["label"])}
+    return sorted((tuple(folder.split("/")), c) for folder, c in pairs if folder)
+
+
 def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
     """The class of each file by the folder it is in, (S,) int64; -1 where that is none of the run's
     classes.
 
     The folder's path must end in the class's path (the longest counts). Where no file has such a
     folder, its name must be the last key of a class, and of one class only. What fits none so is
-    compared by `files.text.folded`, as training does with folders and a tree.
+    compared by `files.text.folded`, as training does with folders and a tree. With --label_map the
+    folders that the run was trained on stand for the classes that they became, too.
     """
     paths = run.hierarchy.class_paths
     if run.options.get("collapse"):
         paths = [parse_path("/".join(path)) for path in paths]
-    paths = [path[:-1] if path[-1] == "." else path for path in paths]
+    paths = [(path[:-1] if path[-1] == "." else path, c) for c, path in enumerate(paths)]
+    paths += _mapped_folders(run)
     folders = [os.path.dirname(file) for file in files]
     whole = {folder: Path(os.path.abspath(folder)).parts for folder in set(folders)}
     found, in_tree = dict.fromkeys(whole, -1), False
@@ -232,5 +245,7 @@ def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
         lost = {folder: parts for folder, parts in whole.items() if found[folder] < 0}
         by_path = _by_ends(lost, paths, spelt)
         in_tree = in_tree or any(c >= 0 for c in by_path.values())
-        found |= by_path if in_tree else _by_ends(lost, [path[-1:] for path in paths], spelt)
+        found |= (
+            by_path if in_tree else _by_ends(lost, [(path[-1:], c) for path, c in paths], spelt)
+        )
     return np.array([found[folder] for folder in folders], np.int64)

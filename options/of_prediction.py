@@ -70,8 +70,9 @@ def build_parser(description: str) -> Parser:
     add(
         "--labels",
         action="store_true",
-        help="use each image's folder name as its true class, and say how often answers are right,"
-        " apart for images that the run was trained on",
+        help="use each image's folder name as its true class, or as a raw label of the run's"
+        " --label_map, and say how often answers are right, apart for images that the run was"
+        " trained on",
     )
     add(
         "--export",

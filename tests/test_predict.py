@@ -463,6 +463,24 @@ def test_a_collapsed_chain_is_found_by_the_folders_it_stands_for(tmp_path):
     ).tolist() == [0, 2, -1]
 
 
+def test_folders_of_raw_labels_are_found_as_the_label_map_of_the_run_had_them(tmp_path):
+    tree = Hierarchy.from_paths([("Copepoda", "Calanus"), ("Copepoda", "Oithona"), ("Diatoms",)])
+    files = ["cal_f/1.png", "cal_m/1.png", "deep/oit/1.png", "dia/1.png"]
+    table = pd.DataFrame({"file": files, "label": [0, 0, 1, 2], "split": "train"})
+    new = ["/n/CAL f/x.png", "/n/cal_m/x.png", "/n/deep/oit/x.png", "/n/Diatoms/x.png", "/n/x.png"]
+    for given, expected in (
+        ({"label_map": "map.csv"}, [0, 0, 1, 2, -1]),
+        (
+            {"label_map": "map.csv", "table": "labels.csv"},
+            [-1, -1, -1, 2, -1],
+        ),  # folders say nothing
+        ({}, [-1, -1, -1, 2, -1]),
+    ):
+        run = write_run(tmp_path / str(len(expected) + len(given)), "DR", 1, tree=tree, **given)
+        run.write_table("split.csv", table)
+        assert true_classes(run, new).tolist() == expected
+
+
 def test_rows_describe_answer_classes_and_path():
     decision = Decision("threshold", {"threshold": 0.6}, temperature=2.0)
     p = np.array([[0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0], [0.0, 0.9, 0, 0, 0, 0.1, 0]])
