@@ -11,6 +11,7 @@ how it prints.
 - Ctrl-C ends a script without a traceback, also while the imports take their seconds.
 - Where a thread has no memory to start or to go on, the process ends: others would wait for it for
   ever.
+- Where a package is not installed the script says so, and how to install it.
 - What the terminal cannot show, such as a file name that is not valid text, is replaced instead of
   ending the script; what would control it, such as an escape code in a file name, is printed as
   text.
@@ -24,6 +25,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 from files.text import for_terminal
@@ -35,7 +37,13 @@ NO_MEMORY_MESSAGE = (
     "error: there is not enough memory. Close other programs or raise the limit, then give the same"
     " command again (training goes on with --resume); a smaller --batch_size needs less"
 )
+NO_PACKAGE_MESSAGE = (
+    "error: the package {name!r} is not installed in the Python that runs this, {python}. Activate"
+    " the environment that has what this project needs, or install it there:"
+    " python -m pip install -r requirements.txt"
+)
 
+_HERE = Path(__file__).parent
 KEPT = 256 << 20  # bytes that are free at the end of the heap and stay there
 MAPPED = 32 << 20  # larger pieces are got and given back each by itself, as by glibc's own largest
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -114,10 +122,19 @@ def _quietly(kind, error, traceback) -> None:
     if issubclass(kind, MemoryError):
         print(NO_MEMORY_MESSAGE, file=sys.stderr)
         leave(NO_MEMORY)
+    if issubclass(kind, ModuleNotFoundError) and _is_package(error.name):
+        print(NO_PACKAGE_MESSAGE.format(name=error.name, python=sys.executable), file=sys.stderr)
+        leave(2)
     if not issubclass(kind, KeyboardInterrupt):
         return sys.__excepthook__(kind, error, traceback)
     print("\ninterrupted", file=sys.stderr)
     leave(STATUS)
+
+
+def _is_package(name: str | None) -> bool:
+    """Whether a module that is not there is none of this project."""
+    first = (name or "").partition(".")[0]
+    return bool(first) and not any(_HERE.glob(f"{first}*"))
 
 
 def _end_without_memory(report: Callable, failure) -> None:

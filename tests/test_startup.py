@@ -85,3 +85,12 @@ def test_what_python_would_colour_has_no_codes_in_it():
     assert done.stdout.startswith("0\nusage: train.py [-h]\n")
     assert "ZeroDivisionError" in done.stderr
     assert "1;3" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "predict.py", "evaluate.py"])
+def test_without_the_packages_a_script_says_what_to_install(script):
+    python = [sys.executable, "-S"]  # which finds no installed package
+    done = subprocess.run([*python, script, "x"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and not done.stdout
+    (line,) = done.stderr.splitlines()
+    assert "'numpy' is not installed" in line and "pip install -r requirements.txt" in line
