@@ -199,6 +199,18 @@ def _as_numbers(path: Path) -> Path:
     return tuple(re.sub(r"^0*(\d+?)(?:\.0+)?$", r"\1", key) for key in _without_case(path))
 
 
+def _small(path: Path) -> Path:
+    return tuple(key.casefold() for key in path)
+
+
+def _of_r(path: Path) -> Path:
+    """The path as R writes it in the titles of columns: a point for whatever is neither letter nor
+    digit, and an X before a number.
+    """
+    names = (re.sub(r"[^\w.]", ".", key) for key in path)
+    return _small(tuple(re.sub(r"^(?=[\d_])", "X", name) for name in names))
+
+
 # how folders and classes are written for another comparison, in turn
 _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = (
     (_with_blanks, _with_blanks),
@@ -211,6 +223,7 @@ _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = 
     (_without_case, _abbreviated),
     (_without_number, _without_case),
     (_without_points, _without_points),
+    (_small, _of_r),
 )
 
 

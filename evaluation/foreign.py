@@ -22,7 +22,7 @@ from evaluation.from_elsewhere import (
     read_table,
     real_numbers,
 )
-from files.text import composed, printable
+from files.text import composed, counted, folded, printable, some_of
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path, parse_path
 from metrics import suite
@@ -43,8 +43,9 @@ NOT_GIVEN = {
 NO_CHECKPOINT = "none"  # result_checkpoint of a run that has no model
 ROUNDING = 2e-3  # of the sum of probabilities that were written with few digits
 _SHARES = 0.02  # of their sum, by which the sums of percentages or bytes differ from each other
-_PERCENT = 100
-_UNITS = (1, 0.1, 0.01)  # that percentages may be rounded to
+_UNITS = (100, 1_000, 10_000)  # steps of a whole that shares may be rounded to
+_SAME = 0.01  # of a step, by which a rounded share may be off for its type
+_MOST = 0.05  # by which the sum of rounded probabilities may be off: a sigmoid's may be anything
 _FEW = 20  # images of which the share of right answers may be anything
 
 
@@ -88,7 +89,10 @@ def read_predictions(
     """
     file, flag = Path(file), f"--{split}scores"
     if file.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{flag} {file}: expected a file {', '.join(SUFFIXES)}")
+        raise ValueError(
+            f"{flag} {file}: expected a file {', '.join(SUFFIXES)}; arrays of other programs become"
+            " one by numpy.savez('scores.npz', scores=..., labels=..., classes=...)"
+        )
     read = _of_arrays if file.suffix.lower() == ".npz" else _of_columns
     scores, titles, truths, files = read(flag, file, labels)
     scores, order, notes = in_class_order(
@@ -110,8 +114,8 @@ def read_predictions(
         way = "; give the number of the true class of each image, not a row" * (truths.ndim > 1)
         raise ValueError(f"{file} has {len(scores)} images and {count} labels{way}")
     scores, found = as_scores(scores, file)
-    classes = _class_numbers(truths, tree, titles, order, file)
-    notes = (*notes, *found, *_unlike_chance(scores, classes, file))
+    classes, respelt = _class_numbers(truths, tree, titles, order, file)
+    notes = (*notes, *respelt, *found, *_unlike_chance(scores, classes, file))
     return Predictions(scores, classes, files, notes)
 
 
@@ -144,7 +148,8 @@ def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, 
         raise ValueError(f"{file}: the scores of image {row + 1} hold NaN or infinity")
     if len(values) and ((values >= 0) & (values <= 1)).all():
         sums = values.sum(axis=1)
-        if np.abs(sums - 1).max() > ROUNDING:
+        off = np.abs(sums - 1).max()
+        if off > ROUNDING and (off > _MOST or not _are_rounded(values, 1)):
             wrong = int(np.abs(sums - 1).argmax())
             raise ValueError(
                 f"{file}: all values lie in [0, 1], but those of image {wrong + 1} sum to"
@@ -152,13 +157,19 @@ def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, 
                 " the scores before a sigmoid instead if that is what they come from"
             )
         with np.errstate(divide="ignore"):
-            return np.log(values).astype(np.float32), ["the values are taken for probabilities"]
+            notes = ["the values are taken for probabilities"]
+            if ((values == 0) | (values == 1)).all():
+                notes += [
+                    f"{file}: each image has one class of probability 1 and no other: what measures"
+                    " say of confidence and of the order of the other classes means nothing"
+                ]
+            return np.log(values).astype(np.float32), notes
     empty = np.isneginf(values).all(axis=1)
     if empty.any():
         raise ValueError(f"{file}: image {int(empty.argmax()) + 1} has a score for no class")
     sums = values.sum(axis=1)
     alike = len(values) > 1 and np.ptp(sums) <= _SHARES * sums.mean()
-    if (values >= 0).all() and (alike or _are_percentages(values)):
+    if (values >= 0).all() and (alike or _are_rounded(values, 100)):
         raise ValueError(
             f"{file}: no value is negative, and those of each image sum to some {sums.mean():.4g},"
             " as percentages or votes do, whose softmax means nothing: divide each row by its sum"
@@ -173,13 +184,16 @@ def as_scores(values: np.ndarray, file: object = "scores") -> tuple[np.ndarray, 
     return values.astype(np.float32), [note]
 
 
-def _are_percentages(values: np.ndarray) -> bool:
-    """Whether values (S, C), at least 0, are percentages that were rounded, so that the sums of
-    their rows differ by half of the last digit of each.
+def _are_rounded(values: np.ndarray, whole: int) -> bool:
+    """Whether values (S, C), at least 0, are shares of a whole, 1 or 100, that were rounded, so
+    that the sums of their rows differ by half of the last digit of each.
     """
-    rounded = (unit for unit in _UNITS if np.allclose(values / unit, np.round(values / unit)))
-    unit, off = next(rounded, None), np.abs(values.sum(axis=1) - _PERCENT)
-    return unit is not None and values.max() <= _PERCENT and off.max() <= values.shape[1] * unit / 2
+    steps = (values * unit / whole for unit in _UNITS)
+    units = (
+        1 / unit for step, unit in zip(steps, _UNITS) if np.abs(step - step.round()).max() < _SAME
+    )
+    unit, off = next(units, None), np.abs(values.sum(axis=1) / whole - 1)
+    return unit is not None and values.max() <= whole and off.max() <= values.shape[1] * unit / 2
 
 
 def is_of_others(folder: str | os.PathLike, test: Predictions) -> bool:
@@ -370,10 +384,11 @@ def _class_numbers(
     titles: list[tuple[str, ...]] | None,
     order: np.ndarray,
     file: Path,
-) -> np.ndarray:
+) -> tuple[np.ndarray, list[str]]:
     """Classes of the tree from names or paths as the columns of scores or the tree write them, or
     from numbers of the columns, from 0. Numbers that are the titles of columns are names, such as
-    identifiers of taxa, as are those that are no numbers of columns but names in the tree.
+    identifiers of taxa, as are those that are no numbers of columns but names in the tree. What is
+    no name so is compared by `files.text.folded`, with a note.
     """
     truths = np.asarray(truths)
     of_columns = dict(zip([] if titles is None else map(_plain, titles), order.tolist()))
@@ -386,20 +401,36 @@ def _class_numbers(
         whole = np.nan_to_num(truths).astype(np.int64)
         names = of_columns if ((whole >= 0) & (whole < len(order))).all() else index
         if (whole != truths).any() or not all((str(k),) in names for k in np.unique(whole)):
-            return _of_numbers(truths, whole, order, file)
+            return _of_numbers(truths, whole, order, file), []
         truths = whole
     if truths.dtype.kind == "S":
         truths = np.char.decode(truths, "utf-8", "backslashreplace")
+    alike: dict[tuple[str, ...], set[int]] = {}
+    for path, found in (*index.items(), *((path, {c}) for path, c in of_columns.items())):
+        alike.setdefault(tuple(map(folded, path)), set()).update(found)
     numbers: dict[str, int] = {}
+    respelt = []
     for name in np.unique(truths.astype(str)).tolist():
         written = _plain(parse_path(name)) if name.strip() else ()
         found = {of_columns[written]} if written in of_columns else index.get(written, set())
+        if not found and written:
+            found = alike.get(tuple(map(folded, written)), set())
+            respelt += [name] * (len(found) == 1)
         whole = [c for c in found if _plain(tree.class_paths[c]) == written]
         if len(found) != 1 and len(whole) != 1:
             row = int(np.flatnonzero(truths.astype(str) == name)[0]) + 1
             raise ValueError(f"{file}, image {row}: {_no_class(name, written, found, tree)}")
         numbers[name] = (whole or list(found))[0]
-    return np.array([numbers[name] for name in truths.astype(str).tolist()], np.int64)
+    notes = []
+    if respelt:
+        shown = some_of(
+            respelt,
+            5,
+            lambda name: f"{printable(name)!r} as {format_path(tree.class_paths[numbers[name]])!r}",
+        )
+        listed = counted(len(respelt), "label is", "labels are")
+        notes = [f"{listed} written in another way than the classes, matched all the same: {shown}"]
+    return np.array([numbers[name] for name in truths.astype(str).tolist()], np.int64), notes
 
 
 def _of_numbers(truths: np.ndarray, whole: np.ndarray, order: np.ndarray, file: Path) -> np.ndarray:

@@ -222,6 +222,8 @@ def in_class_order(
     Raises: ValueError: If their number is another, or the names do not fit.
     """
     called = "column" if axis == 1 else "row"
+    if _only_count(classes, tree):
+        classes = None
     count = tree.num_classes if classes is None else len(classes)
     if values.shape[axis] != count:
         raise ValueError(
@@ -239,3 +241,11 @@ def in_class_order(
     ordered = np.empty_like(values)
     ordered[(slice(None), match.classes) if axis == 1 else match.classes] = values
     return Ordered(ordered, match.classes, tuple(match.notes))
+
+
+def _only_count(classes: Sequence[TreePath] | None, tree: Hierarchy) -> bool:
+    """Whether names are but numbers from 0, as pandas calls columns, of no class of the tree."""
+    numbers = [(str(k),) for k in range(tree.num_classes)]
+    return list(classes or ()) == numbers and not any(
+        path[-1].isdigit() for path in tree.class_paths
+    )

@@ -190,6 +190,50 @@ def test_percentages_are_refused_however_they_were_rounded(decimals):
     ]
 
 
+@pytest.mark.parametrize("decimals", [2, 3])
+def test_probabilities_that_were_rounded_are_probabilities(decimals):
+    """Of 12 classes, whose rounding moves the sums of rows by more than a program's own."""
+    shares = np.random.default_rng(0).dirichlet(np.full(12, 0.5), 300)
+    rounded = np.round(shares, decimals)
+    assert np.abs(rounded.sum(axis=1) - 1).max() > 0.002
+    found, notes = as_scores(rounded.astype(np.float32))
+    np.testing.assert_allclose(np.exp(found), rounded, atol=1e-6)
+    assert notes == ["the values are taken for probabilities"]
+    with pytest.raises(ValueError, match="must sum to 1"):
+        as_scores(np.round(shares, decimals) * 0.97)
+    with pytest.raises(ValueError, match="must sum to 1"):  # of a sigmoid
+        as_scores(np.round(np.random.default_rng(0).random((20, 4)), decimals))
+
+
+def test_answers_alone_have_a_note_on_what_they_do_not_say():
+    _, notes = as_scores([[0, 1], [1, 0]])
+    assert "confidence" in notes[1] and "means nothing" in notes[1]
+
+
+def test_labels_and_titles_of_other_programs_are_matched_with_a_note(tmp_path):
+    tree = Hierarchy.from_paths([("C", "Calanus glacialis"), ("C", "Oithona"), ("D", "2 (x)")])
+    lines = (
+        "file,Calanus.glacialis,oithona,X2..x.,label\na,9,1,1,calanus_glacialis\nb,1,2,9,2  (X)\n"
+    )
+    (tmp_path / "r.csv").write_text(lines, "utf-8")
+    found = read_predictions(tmp_path / "r.csv", tree, "tree")
+    assert found.labels.tolist() == found.scores.argmax(axis=1).tolist()
+    assert "2 labels are written in another way" in " ".join(found.notes)
+
+
+def test_titles_that_only_count_the_classes_are_their_order(tmp_path):
+    (tmp_path / "n.csv").write_text("0,1,label\n.9,.1,b\n.2,.8,a\n", "utf-8")
+    tree = Hierarchy.from_paths([("A", "a"), ("B", "b")])
+    found = read_predictions(tmp_path / "n.csv", tree, "tree.txt")
+    assert found.labels.tolist() == [1, 0]
+    assert (
+        "does not name its classes: its columns are taken in the order of tree.txt"
+        in found.notes[0]
+    )
+    with pytest.raises(ValueError, match="columns without a class there: '1'"):
+        read_predictions(tmp_path / "n.csv", Hierarchy.from_paths([("A", "0"), ("B", "b")]), "tree")
+
+
 @pytest.mark.parametrize("title", ["Filename", "img_file_name", "image id", "object_id"])
 def test_files_and_labels_are_known_by_the_titles_of_other_tables(tmp_path, title):
     arrays, file = make_arrays(TREE, samples=5), tmp_path / "net.csv"
