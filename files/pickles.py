@@ -143,6 +143,15 @@ def is_sealed(path: str | os.PathLike) -> bool:
     return start == b"\x80" and (end.startswith(SEAL) or end.endswith(b"."))
 
 
+def checksum_behind(path: str | os.PathLike) -> str:
+    """The checksum that `dump_arrays` put behind the content of a file, in hexadecimal digits; ''
+    where there is none.
+    """
+    with open(path, "rb") as file:
+        seal = _tail(file)
+    return seal.removeprefix(SEAL).hex() if seal.startswith(SEAL) else ""
+
+
 def _is_intact(file: BinaryIO) -> bool:
     """Whether the content has the checksum behind it; True where there is none. Goes back to the
     start.

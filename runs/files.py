@@ -21,7 +21,7 @@ from files import system
 from files.bars import tqdm
 from files.exact_tables import read_exactly
 from files.locks import file_lock
-from files.pickles import dump_arrays
+from files.pickles import checksum_behind, dump_arrays
 from files.regular import check_regular
 from files.text import encoded, for_people, one_line
 from files.writing import open_to_append, remove_leftovers, write_whole
@@ -49,9 +49,10 @@ DERIVED = (
 SCORES = "scores"  # `source` in config.json of predictions that come from elsewhere
 ARRAYS = ("test", "val", "calibration", "held_out")  # splits whose outputs are recorded
 _OWN = ("*.json", "*.pt", "*.pkl", "split.csv", "epochs.csv", "metrics.csv", "log.txt")
-CHECKSUMS = "checksums.json"  # SHA-256 of the tables of a finished run
+CHECKSUMS = "checksums.json"  # of the files of a finished run
 MLFLOW = "mlflow.json"  # where the run is in MLflow, and how much of it
 STARTED_FROM = "started_from.csv"  # with --start_from, what became of each class
+OF_ANOTHER = "it is of another run"
 _CLEARED = (  # before another run begins, in this order
     *("metrics.csv", CHECKSUMS, "config.json", "epochs.csv", "last.pt", "last-1.pt", "best.pt"),
     *(f"{name}.pkl" for name in ARRAYS),
@@ -70,11 +71,13 @@ class RunFiles:
 
     What is read is checked: arrays and checkpoints carry their own checksums, config.json has its
     own and those of hierarchy.json and split.csv, checksums.json those of the tables of a finished
-    run. Runs of earlier versions have none and are read without.
+    run, and by what its other files are known from those of other runs. Runs of earlier versions
+    have none and are read without.
     """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
+        self._is_sealed = False  # whether config.json has a checksum, as since earlier versions
 
     @property
     def exists(self) -> bool:
@@ -116,6 +119,9 @@ class RunFiles:
         own = checksums.pop("config.json", None)
         if own is not None and own != _config_digest(config):
             raise self._changed("config.json")
+        self._is_sealed = own is not None
+        if self._is_sealed:
+            self._check_own("config.json", own)
         if config.get("format") != FORMAT:
             raise RunError(
                 f"{self.folder / 'config.json'} has format {config.get('format')!r}, this version"
@@ -125,13 +131,21 @@ class RunFiles:
 
     @cached_property
     def _checksums(self) -> dict:
-        """SHA-256 by file name, of the tables of a finished run."""
+        """By file name, of a finished run: SHA-256 of its tables, and what tells its arrays and
+        config.json from those of other runs.
+        """
         if not (self.finished and (self.folder / CHECKSUMS).is_file()):
             return {}
         checksums = self._read_json(CHECKSUMS)
         if not isinstance(checksums, dict):
             raise self._changed(CHECKSUMS)
         return checksums
+
+    def _check_own(self, name: str, known_by: str | None) -> None:
+        """Raises: RunError: If a file that is whole is not the one that the run finished with."""
+        recorded = self._checksums.get(name)
+        if recorded is not None and recorded != known_by:
+            raise self._changed(name, OF_ANOTHER)
 
     def is_intact(self, name: str) -> bool | None:
         """Whether a file has the checksum that was recorded of it, also False where it is missing;
@@ -199,11 +213,12 @@ class RunFiles:
             return f"{first}use --resume, which writes it again"
         return "remove metrics.csv and use --resume, which writes it again"
 
-    def _changed(self, name: str) -> RunError:
+    def _changed(self, name: str, cause: str | None = None) -> RunError:
         """A file does not have its checksum."""
-        cause = "it was damaged or changed"
-        if name.endswith(".csv"):
-            cause = "it was damaged or, as by a spreadsheet program, changed and saved"
+        if cause is None:
+            cause = "it was damaged or changed"
+            if name.endswith(".csv"):
+                cause = "it was damaged or, as by a spreadsheet program, changed and saved"
         again = self.way_back(name).removeprefix("put a copy of the original back, or ")
         return RunError(
             f"{self.folder / name} is not as the run wrote it: {cause}; put a copy of the original"
@@ -323,7 +338,7 @@ class RunFiles:
 
     def finish(self, metrics: pd.DataFrame) -> None:
         """Writes metrics.csv, which says that the run is finished, and before it the checksums of
-        all its tables.
+        all its tables and what its other files are known by.
         """
         text = _csv(metrics)
         checksums = {
@@ -331,7 +346,12 @@ class RunFiles:
             for path in sorted(self.folder.glob("*.csv"))
             if path.name != "split.csv"
         }
-        self.write_json(CHECKSUMS, {**checksums, "metrics.csv": _digest(encoded(text))})
+        checksums["metrics.csv"] = _digest(encoded(text))
+        checksums["config.json"] = _config_digest(self.config)
+        for name in ARRAYS:
+            if (self.folder / f"{name}.pkl").is_file():
+                checksums[f"{name}.pkl"] = checksum_behind(self.folder / f"{name}.pkl")
+        self.write_json(CHECKSUMS, checksums)
         self.write_text("metrics.csv", text)
 
     def _replace(self, name: str, content: bytes, keep: str | None = None) -> None:

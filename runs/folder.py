@@ -6,6 +6,8 @@ Torch is imported where a checkpoint is written or read: pages and tables are ma
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from files import system
-from files.pickles import load_arrays
+from files.pickles import checksum_behind, load_arrays
 from files.trunks import FOLDER as TRUNKS
 from files.trunks import find_trunk, shared_place
 from files.writing import write_whole
@@ -27,7 +29,7 @@ from hierarchies import Hierarchy
 from metrics.outputs import Outputs, outputs_of
 from runs import tensors
 from runs.arrays import OF_IMAGES, check_arrays
-from runs.files import FORMAT, RunError, RunFiles, unwritable
+from runs.files import FORMAT, OF_ANOTHER, RunError, RunFiles, unwritable
 
 if TYPE_CHECKING:
     import torch
@@ -181,11 +183,16 @@ class Run(RunFiles):
         try:
             content = load_arrays(path)
             check_arrays(path, content)
+            self._check_own(path.name, checksum_behind(path))
             return content
         except FileNotFoundError as error:
-            again = "evaluate the run from its images with --data_dir"
+            again = self.way_back(path.name)
+            if name == "test":
+                again += "; or evaluate the run from its images, evaluate.py --data_dir"
             advice = again if self.finished else "the run did not finish: continue it with --resume"
             raise RunError(f"{path} is missing; {advice}") from error
+        except RunError:
+            raise
         except ValueError as error:
             raise RunError(f"{error}; {self.way_back(path.name)}") from error
 
@@ -227,8 +234,9 @@ class Run(RunFiles):
         given = {**{field: arrays[field] for field in fields}, **optional}
         given["train_counts"] = arrays.get("prototype_counts")
         given["clusters"], given["files"] = arrays.get("groups"), arrays.get("files")
+        hierarchy = self.hierarchy
         try:
-            return outputs_of(self.hierarchy, **given, **similarity)
+            return outputs_of(hierarchy, **given, **similarity)
         except ValueError as error:
             raise RunError(f"{self.folder / name}.pkl: {error}") from error
 
@@ -257,6 +265,9 @@ class Run(RunFiles):
             raise RunError(
                 f"{path} is a checkpoint of another version (format {found!r}, expected {FORMAT})"
             )
+        of = content.get("run")
+        if of is not None and self.exists and of != self._digest and self._is_sealed:
+            raise self._changed(path.name, OF_ANOTHER)
         if content.get("trunk") is not None:
             content["model"] = {**self._trunk(path, content["trunk"], check), **content["model"]}
         return content
@@ -317,6 +328,14 @@ class Run(RunFiles):
         return None
 
     @property
+    def _digest(self) -> str:
+        """By which checkpoints are told from those of other runs: of all that decides the result,
+        so that the same run makes the same ones wherever it is.
+        """
+        known = [self.config.get(name) for name in ("options", "hierarchy", "split")]
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:32]
+
+    @property
     def result_checkpoint(self) -> str:
         """The checkpoint that the run's results come from: 'best.pt', or 'last.pt' without a
         validation split.
@@ -341,7 +360,8 @@ class Run(RunFiles):
         """Tensors and builtins only. The previous last.pt stays as last-1.pt until the next one is
         whole.
         """
-        content = tensors.dump({"format": FORMAT, **content})
+        known = {"run": self._digest} if self.exists else {}
+        content = tensors.dump({"format": FORMAT, **known, **content})
         self._replace(name, content, "last-1.pt" if name == "last.pt" else None)
 
     def save_trunk(self, digest: str, state: Mapping[str, torch.Tensor]) -> None:

@@ -163,6 +163,36 @@ def test_a_flipped_bit_in_an_interrupted_run_is_noticed_or_changes_nothing(
         shutil.rmtree(tmp_path / "record")
 
 
+@pytest.fixture(scope="module")
+def of_another_seed(images, tmp_path_factory):
+    """The folder of a finished run that differs in its seed."""
+    status, run = start(images, tmp_path_factory.mktemp("other"), "--seed", "2")
+    assert status == 0
+    return run.folder
+
+
+@pytest.mark.parametrize("name", ["best.pt", "last.pt", "test.pkl", "val.pkl", "config.json"])
+def test_a_whole_file_of_another_run_is_noticed(finished, of_another_seed, tmp_path, name):
+    folder = copied(finished, tmp_path / "images" / "DR" / "seed1")
+    shutil.copy(of_another_seed / name, folder / name)
+    with pytest.raises(RunError, match=f"{name} is not as the run wrote it: it is of another run"):
+        everything(folder)
+
+
+def test_an_interrupted_run_does_not_go_on_from_weights_of_another(
+    interrupted, finished, of_another_seed, images, tmp_path, capsys
+):
+    record, run = interrupted
+    folder = copied(record, tmp_path / "record") / run.folder.relative_to(record)
+    shutil.copy(of_another_seed / "last.pt", folder / "last.pt")
+    assert start(images, tmp_path / "record", "--resume")[0] == 0
+    assert "it is of another run" in capsys.readouterr().err
+    assert (folder / "test.pkl").read_bytes() == (finished / "test.pkl").read_bytes()
+    (folder / "metrics.csv").unlink()
+    shutil.copy(of_another_seed / "best.pt", folder / "best.pt")
+    assert start(images, tmp_path / "record", "--resume")[0] == 2
+
+
 def test_a_flipped_bit_in_the_cache_is_noticed_or_changes_nothing(images, tmp_path):
     place, names = tmp_path / "cache", sorted(p.relative_to(images) for p in images.rglob("*.png"))
 
