@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from figures.common import COMPARED
-from reports import statistics, tables, tree_data
+from reports import measures_shown, statistics, tree_data
 from reports.labels import method_labels, relabel
 from reports.titles import Title, group_titles
 from runs import records
@@ -88,8 +88,8 @@ def read_comparison(
         if any(line.startswith((f"{folder}/", f"{folder}:", f"{folder} ")) for folder in chosen)
     ]
     parts = list(values.groupby(records.GROUP, sort=False))
-    metrics = tables.select_metrics(wanted, values["metric"]) if len(values) else []
-    main = tables.main_metrics(values["metric"].unique()) if wanted is None else []
+    metrics = measures_shown.select_metrics(wanted, values["metric"]) if len(values) else []
+    main = measures_shown.main_metrics(values["metric"].unique()) if wanted is None else []
     more = [metric for metric in main if metric not in metrics]
     groups, titles = [], group_titles(values, record.options)
     for (dataset, hierarchy), part in parts:

@@ -12,7 +12,7 @@ import pandas as pd
 import figures
 from figures.common import Rendered, counted
 from metrics.catalogue import direction, meaning
-from reports import comparison_data, formats, page, statistics, tables, tree_data
+from reports import comparison_data, formats, page, statistics, tables_over_seeds, tree_data
 from reports.compared import (
     Comparison,
     Group,
@@ -151,7 +151,7 @@ def _sections(
     summary = statistics.summarise(group.values)
     methods = "".join(
         _methods_table(table, group)
-        for table in tables.summary_tables(
+        for table in tables_over_seeds.summary_tables(
             summary, group.metrics, advice="see the paired differences below"
         )
     )
@@ -274,9 +274,9 @@ def _paired_test(group: Group, a: str, b: str) -> formats.Table:
             f"seeds {', '.join(map(str, elsewhere))}: the two were tested on different images"
         )
     measured = [metric for metric in group.metrics if (group.values["metric"] == metric).any()]
-    notes += tables.unlike_measures(group.values, a, b, measured)
+    notes += tables_over_seeds.unlike_measures(group.values, a, b, measured)
     numbers = statistics.compare(group.values, a, b, measured)
-    return tables.comparison_table(numbers, a, b, f"{b} against {a}", notes)
+    return tables_over_seeds.comparison_table(numbers, a, b, f"{b} against {a}", notes)
 
 
 def _tanglegrams(group: Group, maker: _Maker) -> Iterator[str]:

@@ -292,3 +292,10 @@ def _escape_latex(text: str) -> str:
     )
     # else an option of \\
     return f"{{{escaped[0]}}}{escaped[1:]}" if escaped.startswith(("[", "*")) else escaped
+
+
+LAYOUTS: dict[str, Callable[..., str]] = {
+    "terminal": terminal,
+    "markdown": markdown,
+    "latex": latex,
+}

@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 
 from files.text import for_people, some_of
-from reports import formats, statistics, tables
+from reports import formats, measures_shown, statistics, tables_over_seeds
 from reports.labels import Labels, method_labels
 from reports.titles import Title, group_titles
 from runs import records
@@ -53,7 +53,7 @@ def show(
     comparisons, refused = _comparisons(found, titles, metrics, asked, paper=layout == "latex")
     compared = [table for table, _ in comparisons]
     shown = partial(
-        tables.summary_tables,
+        tables_over_seeds.summary_tables,
         summary,
         metrics,
         found.options,
@@ -97,9 +97,9 @@ def _select(
     of the two.
     """
     try:
-        return tables.select_metrics(wanted, summary["metric"]), None
+        return measures_shown.select_metrics(wanted, summary["metric"]), None
     except ValueError as error:
-        return tables.select_metrics(None, summary["metric"]), error
+        return measures_shown.select_metrics(None, summary["metric"]), error
 
 
 def _write(
@@ -120,13 +120,13 @@ def _layout(
     layout: str,
 ) -> str:
     if layout == "csv":
-        table = for_people(tables.wide(summary, metrics))
+        table = for_people(tables_over_seeds.wide(summary, metrics))
         return table.to_csv(index=False, lineterminator="\n").rstrip("\n")
     shown = [*summary_tables(paper=layout == "latex"), *comparisons]
     if layout == "terminal":
         width = formats.terminal_width()
         return "\n\n".join(formats.terminal(table, width) for table in shown) + "\n"
-    return "\n".join(tables.LAYOUTS[layout](table) for table in shown).rstrip("\n")
+    return "\n".join(formats.LAYOUTS[layout](table) for table in shown).rstrip("\n")
 
 
 def _names(pair: Sequence[str], aliases: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -275,8 +275,8 @@ def _comparison(
     left, right = labels.by_name[a], labels.by_name[b]
     if labels.note:
         notes.append(labels.note)
-    notes += tables.unlike_measures(part, a, b, numbers["metric"])
-    table = tables.comparison_table(
+    notes += tables_over_seeds.unlike_measures(part, a, b, numbers["metric"])
+    table = tables_over_seeds.comparison_table(
         numbers, left, right, f"{title}: {right} against {left}", notes, family
     )
     return table, pd.DataFrame(place, index=numbers.index).join(numbers)

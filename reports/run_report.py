@@ -20,7 +20,7 @@ from files.writing import write_whole
 from hierarchies.export import format_description
 from metrics.catalogue import COLUMNS, direction, meaning
 from optimization.choosing import best_epoch
-from reports import page, tables
+from reports import measures_shown, page, printed, tables_of_run
 from reports.run_data import run_data
 from runs import records
 from runs.folder import Run, RunError
@@ -63,7 +63,7 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
     if options.figures:
         drawn = "".join(_figures(subject, out, options, step))
         sections.append(page.Section("Figures for papers", drawn))
-    every = "".join(page.table(table, _explanation) for table in tables.run_tables(metrics))
+    every = "".join(page.table(table, _explanation) for table in tables_of_run.run_tables(metrics))
     sections.append(
         page.Section(
             "All measures", page.folded(f"{len(metrics)} measures of the test split", every)
@@ -155,16 +155,16 @@ def write(path: Path, content: bytes) -> None:
 
 
 def _main_measures(metrics: pd.DataFrame) -> str:
-    here = metrics[metrics["metric"].isin(tables.DEFAULT_METRICS)].set_index("metric")
+    here = metrics[metrics["metric"].isin(measures_shown.DEFAULT_METRICS)].set_index("metric")
     intervals = {"lower", "upper"} <= set(here.columns)
     rows = []
-    for name in tables.DEFAULT_METRICS:
+    for name in measures_shown.DEFAULT_METRICS:
         if name in here.index:
             row = here.loc[name]
             known = intervals and pd.notna(row["lower"]) and pd.notna(row["upper"])
             ends = f"[{row['lower']:.4f}, {row['upper']:.4f}]" if known else "–"
-            cells = [tables.number(float(row["value"]), 4), *([ends] if intervals else [])]
-            label = name + tables.SYMBOLS[direction(name)]
+            cells = [printed.number(float(row["value"]), 4), *([ends] if intervals else [])]
+            label = name + printed.SYMBOLS[direction(name)]
             rows.append((label, (*cells, str(int(row["n"]))), meaning(name)))
     head = ("measure", "value", *(["95 % interval"] if intervals else []), "n", "what it is")
     notes = [

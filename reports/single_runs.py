@@ -13,7 +13,7 @@ from evaluation.measure import EvaluationOptions
 from evaluation.recorded import SplitOutputs
 from metrics import flat
 from metrics.per_image import per_image, worst_images
-from reports import formats, tables
+from reports import formats, measures_shown, tables_of_run
 from reports.worst import worst_text
 from runs import records
 from runs.folder import Run, RunError
@@ -128,7 +128,7 @@ def _compare_rules(run: Run, request: EvaluationOptions) -> str:
     )
     name = "answers.csv"
     run.write_table_for_people(name, table)
-    _print([tables.rules_table(table, request.target_accuracy)])
+    _print([tables_of_run.rules_table(table, request.target_accuracy)])
     for note in notes:
         print(f"note: {note}\n")
     return name
@@ -141,7 +141,7 @@ def _compare_trees(
     table = controls.compare_trees(source, request)
     name = f"shuffled{files.suffix(run, request, checkpoint)}.csv"
     run.write_table_for_people(name, table)
-    _print([tables.controls_table(table, request.wanted)])
+    _print([tables_of_run.controls_table(table, request.wanted)])
     return name
 
 
@@ -153,11 +153,11 @@ def print_measures(
     """
     known = metrics["metric"]
     if wanted:
-        names = tables.select_metrics(wanted, known, file)
-        _print(tables.run_tables(metrics[known.isin(names)]))
+        names = measures_shown.select_metrics(wanted, known, file)
+        _print(tables_of_run.run_tables(metrics[known.isin(names)]))
     else:
-        names = tables.main_metrics(known, added)
-        _print([tables.main_table(metrics, names)])
+        names = measures_shown.main_metrics(known, added)
+        _print([tables_of_run.main_table(metrics, names)])
     if len(names) < len(metrics):
         groups = [name.split("/")[0] for name in known if "/" in name]
         some = f", --metrics '{groups[-1]}/*' some" if groups else ""

@@ -22,7 +22,7 @@ from reports.statistics import (
     signed_rank_p,
     summarise,
 )
-from reports.tables import unlike_measures
+from reports.tables_over_seeds import unlike_measures
 from runs.folder import FORMAT
 from runs.records import FILES, find_rows, read_record, run_folders
 

@@ -17,7 +17,7 @@ from hierarchies import Hierarchy, distances
 from hierarchies.variants import pruned, shuffled
 from metrics import suite
 from metrics.outputs import CoarseImages
-from reports.tables import controls_table
+from reports.tables_of_run import controls_table
 
 
 def test_a_shuffled_tree_has_the_same_shape_and_other_classes_in_its_places():

@@ -18,17 +18,12 @@ from metrics.catalogue import MEASURES, describe, direction, place, split
 from metrics.measure import SECTIONS
 from metrics.suite import ON_REQUEST
 from reports import formats, page
-from reports.formats import COLUMN, PAGE, Table, terminal
+from reports.formats import COLUMN, LAYOUTS, PAGE, Table, terminal
+from reports.measures_shown import select_metrics
+from reports.printed import number
 from reports.statistics import compare, summarise
-from reports.tables import (
-    LAYOUTS,
-    comparison_table,
-    number,
-    run_tables,
-    select_metrics,
-    summary_tables,
-    wide,
-)
+from reports.tables_of_run import run_tables
+from reports.tables_over_seeds import comparison_table, summary_tables, wide
 from runs.records import read_record
 
 METRICS = ["accuracy", "ahc", "cophenetic"]

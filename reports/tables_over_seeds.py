@@ -1,49 +1,17 @@
-"""Compact tables for people: of rows over seeds, of paired tests, of one run; for the terminal,
-Markdown and LaTeX.
-"""
+"""Tables over seeds: methods side by side, and paired tests of two."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
 
-from metrics.catalogue import direction, place, split
-from metrics.measure import SECTIONS
-from metrics.outputs import SAMPLE
-from reports.formats import MARK, Table, latex, markdown, terminal
+from metrics.catalogue import direction, place
+from reports.formats import MARK, Table
 from reports.labels import method_labels, relabel
+from reports.printed import SYMBOLS, decimals_of, number, p_value
 from reports.statistics import SIMILARITY, unlike
 
-# the columns of the papers' tables: Kim et al. 2023 first, then Urbani et al. 2024; ahs@250, or
-# less with few images
-DEFAULT_METRICS = (
-    "accuracy",
-    "prototype/accuracy",
-    "accuracy@5",
-    "ahc",
-    "ahd@5",
-    "hp@5",
-    "ahs@*",
-    "W/corr",
-    "P/corr",
-    f"W_of_{SAMPLE}/corr",
-    f"P_of_{SAMPLE}/corr",
-    "hierarchical_accuracy",
-    "wtd",
-)
-
-# what evaluate.py prints of one run
-MAIN = (*DEFAULT_METRICS, "macro_accuracy", "severity", "ece")
-MANY = 25  # measures of one table
-
-BOOTSTRAPPED = (
-    "[lower, upper]: 95 % bootstrap interval over the images of the split, drawn in whole groups"
-    " where they have some"
-)
-SYMBOLS = {"higher": " ↑", "lower": " ↓", None: ""}
 FEWEST = 3  # paired seeds of an interval: of two, Student's t is 12.7, which spans everything
 # what papers call measures; those with a number (@k) are found by what is before it
 PAPER_MEASURES = {
@@ -67,31 +35,6 @@ PAPER_MEASURES = {
     "corr": "Corr.",
 }
 _PAPER_COLUMNS = {"value": "", "prototype": "(NC)", "W": "(W)", "P": "(P)"}
-
-
-def select_metrics(
-    wanted: Sequence[str] | None, known: Iterable[str], where: str = "summary.csv"
-) -> list[str]:
-    """The columns asked for, by name or pattern such as 'W/*', each once; None: those of the papers
-    that exist.
-
-    Args:
-        where: The file with all the names, for the message.
-
-    Raises: ValueError: If a name or pattern means none of the known metrics.
-    """
-    known = list(dict.fromkeys(known))
-    chosen = {}
-    for name in wanted or DEFAULT_METRICS:
-        found = (
-            [name] if name in known else [metric for metric in known if fnmatchcase(metric, name)]
-        )
-        if not found and wanted:
-            close = get_close_matches(name, known, n=3, cutoff=0.4)
-            advice = f"did you mean {', '.join(close)}?" if close else f"the names are in {where}"
-            raise ValueError(f"--metrics {name}: there is no measure of this name; {advice}")
-        chosen.update(dict.fromkeys(found))
-    return list(chosen) or known[:10]
 
 
 def paper_measure(metric: str) -> str:
@@ -201,8 +144,8 @@ def comparison_table(
             interval, few = ", ".join(map(number, map(float, row.differences.split()))), True
         means = (number(row.a_mean), number(row.b_mean), number(row.difference))
         p_values = (
-            _p_value(row.p_t) + _corrected(row.p_t_holm, tests["p_t"], family),
-            _p_value(row.p_wilcoxon) + _corrected(row.p_wilcoxon_holm, tests["p_wilcoxon"], family),
+            p_value(row.p_t) + _corrected(row.p_t_holm, tests["p_t"], family),
+            p_value(row.p_wilcoxon) + _corrected(row.p_wilcoxon_holm, tests["p_wilcoxon"], family),
         )
         rows.append(
             (
@@ -229,141 +172,6 @@ def comparison_table(
     return Table(title, headings, tuple(rows), notes=(*notes, *own))
 
 
-def main_metrics(known: Iterable[str], added: Sequence[str] = ()) -> list[str]:
-    """The main measures that there are, the first ten of any where there is none of those; then
-    those of the added ones, only the main ones of a column (`hie/accuracy`) where they are many.
-    """
-    known = list(known)
-    names = [metric for name in MAIN for metric in known if fnmatchcase(metric, name)]
-    if len(added) > MANY:
-        added = [
-            metric
-            for metric in added
-            if any(fnmatchcase(split(metric)[-1], name) for name in MAIN) and not split(metric)[1]
-        ]
-    return list(dict.fromkeys([*(names or known[:10]), *added]))
-
-
-def main_table(metrics: pd.DataFrame, names: Sequence[str]) -> Table:
-    """The named measures of one run below each other; metrics as in `run_tables`."""
-    of_name = metrics.set_index("metric")
-    interval = "lower" in of_name.columns and of_name["lower"].notna().any()
-    rows = [
-        (
-            name + SYMBOLS[direction(name)],
-            _measured(of_name.loc[name]),
-            str(int(of_name.loc[name, "n"])),
-        )
-        for name in names
-    ]
-    notes = ["↑ higher is better, ↓ lower is better"]
-    if interval:
-        notes.append(BOOTSTRAPPED)
-    if (of_name.loc[list(names), "undefined"] > 0).any():
-        notes.append("(-k): k items are left out, for which the measure is not defined")
-    return Table("main measures", ("measure", "value", "n"), tuple(rows), notes=tuple(notes))
-
-
-def run_tables(metrics: pd.DataFrame) -> Iterator[Table]:
-    """All measures of one run, one table a section: rows are measures, columns decision rules or
-    sets of vectors.
-
-    Args:
-        metrics: Columns metric, value, n, undefined, and lower and upper where they were
-            bootstrapped.
-    """
-    named = [place(metric) for metric in metrics["metric"]]
-    table = metrics.assign(
-        **{key: list(values) for key, values in zip(("section", "column", "name"), zip(*named))}
-    )
-    order = {section: position for position, section in enumerate(SECTIONS)}
-    for section in sorted(
-        table["section"].unique(), key=lambda section: (order.get(section, len(order)), section)
-    ):
-        yield _section_table(section, table[table["section"] == section])
-
-
-# what depends on the tree most directly, for `controls_table`
-OF_THE_TREE = (
-    "severity",
-    "ahc",
-    "ahd@5",
-    "ahd@5_lca_height",
-    "hops",
-    "hp@5",
-    "ahs@*",
-    "W/corr",
-    "P/corr",
-    "W/map@r_level1",
-    "hierarchical_accuracy",
-    "wtd",
-    "haurc_threshold",
-    "haurc_climbing",
-)
-
-
-def controls_table(controls: pd.DataFrame, wanted: Sequence[str] | None = None) -> Table:
-    """What the tree is worth, see `evaluation.controls.compare_trees`, for the terminal.
-
-    Args:
-        controls: Its table.
-        wanted: Names or patterns of measures, of which those that the tree does not change are
-            passed over; None for the main ones.
-    """
-    patterns = [
-        [name for name in controls["metric"] if fnmatchcase(name, one)]
-        for one in wanted or OF_THE_TREE
-    ]
-    names = dict.fromkeys(name for found in patterns for name in found)
-    others = [name for name in controls.columns if name == "flat" or name.startswith("pruned@")]
-    rows, of_name = [], controls.set_index("metric")
-    for name in names:
-        row = of_name.loc[name]
-        decimals = 4 if abs(row["value"]) < 10 else _decimals(row["value"])
-        interval = ", ".join(number(row[end], decimals) for end in ("lower", "upper"))
-        rows.append(
-            (
-                name + SYMBOLS[direction(name)],
-                number(row["value"], decimals),
-                f"{number(row['shuffled'], decimals)} [{interval}]",
-                _p_value(row["p"]),
-                *(number(row[other], decimals) for other in others),
-            )
-        )
-    notes = (
-        "shuffled: mean over trees of the same shape with the classes shuffled, and where 95 % of"
-        " them lie; p: share of them at least as good, the tree itself counted in",
-        "flat, pruned@d: the tree without inner nodes, without those deeper than d; distances there"
-        " are other distances, so compare these columns with each other only where the measure is a"
-        " share",
-    )
-    columns = ("measure", "tree", "shuffled", "p", *others)
-    return Table("what the tree is worth", columns, tuple(rows), notes=notes)
-
-
-def rules_table(answers: pd.DataFrame, target: float) -> Table:
-    """How decision rules answer, see `evaluation.rules_table.compare_rules`, for the terminal."""
-    measures = [name for name in answers.columns if name not in ("rule", "setting")]
-    rows = [
-        (row["rule"], *(number(row[name], 4) for name in measures), row["setting"])
-        for _, row in answers.iterrows()
-    ]
-    notes = (
-        f"rules with a calibrated setting are set to be right for a share {target:g} of the images;"
-        " correct: the true class is the answer or below it",
-        "coverage: information of the answers as a share of that of a class; compare it between"
-        " rules that are equally often correct",
-    )
-    return Table("how rules answer", ("rule", *measures, "setting"), tuple(rows), notes=notes)
-
-
-def number(value: float, decimals: int | None = None) -> str:
-    """A number for print: three decimals, fewer for large ones; '–' for NaN."""
-    if np.isnan(value):
-        return "–"
-    return f"{value:.{_decimals(value) if decimals is None else decimals}f}"
-
-
 def wide(summary: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """The compact tables as numbers, for spreadsheets: a row each, and for each measure its mean,
     std and n_seeds.
@@ -379,17 +187,10 @@ def wide(summary: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     return rows.reset_index()
 
 
-LAYOUTS: dict[str, Callable[..., str]] = {
-    "terminal": terminal,
-    "markdown": markdown,
-    "latex": latex,
-}
-
-
 def _column(part: pd.DataFrame, seeds: pd.Series) -> list[str]:
     """Cells of one measure, with as many decimals in every row."""
     means = part["mean"].abs()
-    decimals = _decimals(means.max()) if means.notna().any() else 3
+    decimals = decimals_of(means.max()) if means.notna().any() else 3
     cells = []
     for name, n in seeds.items():
         row = part.loc[name] if name in part.index else None
@@ -469,47 +270,6 @@ def _summary_notes(
     return tuple(notes)
 
 
-def _section_table(title: str, part: pd.DataFrame) -> Table:
-    columns = list(dict.fromkeys(part["column"]))
-    interval = "lower" in part.columns and part["lower"].notna().any()
-    rows = []
-    for name, of_name in part.groupby("name", sort=False):
-        of_column = of_name.set_index("column")
-        cells = [
-            _measured(of_column.loc[column]) if column in of_column.index else ""
-            for column in columns
-        ]
-        counts = list(dict.fromkeys(str(int(n)) for n in of_name["n"]))
-        rows.append((name + SYMBOLS[direction(name)], *cells, "/".join(counts)))
-    notes = [BOOTSTRAPPED] if interval else []
-    if (part["undefined"] > 0).any():
-        notes.append(
-            "(-k): k items are left out, for which the measure is not defined; n counts the others"
-        )
-    return Table(title, ("measure", *columns, "n"), tuple(rows), notes=tuple(notes))
-
-
-def _measured(row: pd.Series) -> str:
-    # the interval has the decimals of the value: 0.6667 [0.667, 0.667] would not hold it
-    decimals = 4 if abs(row["value"]) < 10 else _decimals(row["value"])
-    text = number(row["value"], decimals)
-    if "lower" in row.index and np.isfinite(row["lower"]):
-        text += f" [{number(row['lower'], decimals)}, {number(row['upper'], decimals)}]"
-    return text + (f" (-{int(row['undefined'])})" if row["undefined"] > 0 else "")
-
-
-def _decimals(value: float) -> int:
-    if abs(value) < 10:
-        return 3
-    return 2 if abs(value) < 100 else 1
-
-
 def _corrected(p: float, tests: int, family: str | None) -> str:
     several = tests > 1 or family is not None
-    return f" ({_p_value(p)})" if several and np.isfinite(p) else ""
-
-
-def _p_value(p: float) -> str:
-    if np.isnan(p):
-        return "–"
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
+    return f" ({p_value(p)})" if several and np.isfinite(p) else ""
