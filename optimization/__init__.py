@@ -1,9 +1,8 @@
 """How weights move: optimizer, the course of the learning rate, what happens to a step; and which
-epoch is the result.
+epoch is the result. What imports torch stands in averaging.py: pages of runs do without.
 """
 
 from optimization import choosing, optimizers, schedules, steps
-from optimization.averaging import fading_average
 from optimization.optimizers import OPTIMIZERS, current_lr, parameter_groups
 from optimization.schedules import SCHEDULES, build_schedule
 
@@ -15,6 +14,5 @@ __all__ = [
     "SCHEDULES",
     "build_schedule",
     "current_lr",
-    "fading_average",
     "parameter_groups",
 ]

@@ -11,7 +11,8 @@ from test_wiring import SPLITS, STEPS, Memory, build, column, fit
 from torch import nn
 
 import train
-from optimization import OPTIMIZERS, build_schedule, fading_average, parameter_groups
+from optimization import OPTIMIZERS, build_schedule, parameter_groups
+from optimization.averaging import fading_average
 from options import command_line
 from training import loop
 

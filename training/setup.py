@@ -26,9 +26,9 @@ from optimization import (
     SCHEDULES,
     build_schedule,
     current_lr,
-    fading_average,
     parameter_groups,
 )
+from optimization.averaging import fading_average
 from optimization.choosing import best_epoch, out_of_patience
 from training.devices import Devices, EvenDataParallel
 from training.going_on import start_from, trained_before
