@@ -196,7 +196,7 @@ def part_names(names: Iterable[str]) -> dict[str, str | None]:
     rest = [name[start:] for name in names]
     end = re.match(r"(?:.*[\W\d_])?", os.path.commonprefix([name[::-1] for name in rest])).end()
     found = {name: part_name(one[: len(one) - end]) for name, one in zip(names, rest)}
-    return found if all(found.values()) else dict.fromkeys(names)
+    return found if len({*found.values()} - {None}) > 1 else dict.fromkeys(names)
 
 
 @lru_cache(maxsize=10_000)  # asked for each folder of each image

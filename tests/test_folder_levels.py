@@ -58,6 +58,7 @@ def test_folders_of_a_split_are_not_taken_for_taxa(tmp_path):
     ["g/train/a", "g/holdout/a"],
     ["images_train/a", "images_val/a"],
     ["zoolake-train/a", "zoolake-test/a"],
+    ["lake_train/a", "lake_test/a", "lake_info/b"],
     ["train2017/a", "val2017/a"],
     ["entraînement/a", "validation/a"],
     ["训练集/a", "测试集/a"],
