@@ -190,6 +190,11 @@ def _check_size(tree: Collection, source: str | os.PathLike, way_out: str) -> No
             f"all {images} images of {os.fspath(source)!r} are of one class, {only!r}, and there is"
             f" nothing to tell apart: {way_out}"
         )
+    if classes == images >= FEWEST_IMAGES:
+        raise ValueError(
+            f"each of the {images} images of {os.fspath(source)!r} is of a class of its own, such"
+            f" as {format_path(tree.hierarchy.class_paths[0])!r}: {way_out}"
+        )
     if images < FEWEST_IMAGES:
         raise ValueError(
             f"there are only {images} images of {os.fspath(source)!r}, in {classes} classes:"

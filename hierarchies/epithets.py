@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from hierarchies import ranks
 from hierarchies.rows import Row, Table
 
-# the second part of a name alone: an epithet, or what stands in its place, such as 'sp. 1'
-_EPITHET = re.compile(r"(?:[^\W\d_]|-){3,}|(?:sp|spp|cf|aff|nr|gr|ssp|subsp|var)\b.*")
+# the second part of a name alone: an epithet, perhaps with its author, or what stands in its place,
+# such as 'sp. 1'
+_EPITHET = re.compile(
+    r"(?:[x\u00d7] ?)?(?:[^\W\d_]|-){3,}(?:,? \(?[A-Z\u00c0-\u00de].*)?"
+    r"|(?:sp|spp|cf|aff|nr|gr|ssp|subsp|var)\b.*"
+)
 _BELOW_SPECIES = ("subspecies", "variety", "subvariety", "forma")
 
 
@@ -45,17 +49,28 @@ def without_epithets(table: Table, levels: list[int], label: int | None) -> list
 
 
 def _holds_epithets(table: Table, above: int, at: int) -> bool:
-    """Whether a column of names has epithets alone and otherwise whole names, which begin as those
-    of the column above.
+    """Whether a column of names has epithets alone or behind the first letter of the genus, and
+    otherwise whole names, which begin as those of the column above.
     """
     pairs = [(row[above], row[at]) for row in table.cells]
     pairs = [pair for pair in pairs if not any(map(ranks.is_empty, pair))]
-    short = [name for up, name in pairs if not _begins(name, up)]
-    return not all(map(ranks.is_unplaced, short)) and all(map(_is_epithet, short))
+    short = [(up, name) for up, name in pairs if not _begins(name, up)]
+    alone = [
+        name.casefold() if up.isupper() else name
+        for up, name in short
+        if not _is_cut_short(name, up)
+    ]
+    placed = not all(ranks.is_unplaced(name) for _, name in short)
+    return placed and all(map(_is_epithet, alone))
 
 
 def _is_epithet(name: str) -> bool:
-    return bool(_EPITHET.fullmatch(name)) and name[0].islower()
+    return bool(_EPITHET.fullmatch(name)) and (name[0].islower() or name[0] == "\u00d7")
+
+
+def _is_cut_short(name: str, above: str) -> bool:
+    """Whether a name begins with the first letter of its genus: 'C. minor' of Calanus."""
+    return name.startswith(f"{above[0]}.") and " " not in above
 
 
 def _begins(name: str, above: str) -> bool:
@@ -73,7 +88,9 @@ def _behind(table: Table, above: int, at: int) -> Table:
     for line, cells in table.rows:
         up, name = cells[above], cells[at]
         if not any(map(ranks.is_empty, (up, name))) and not ranks.is_unplaced(name):
-            name = name if _begins(name, up) else f"{up} {name}"
+            if not _begins(name, up):
+                rest = name[2:].strip() if _is_cut_short(name, up) else name
+                name = f"{up} {rest}"
             cells = [*cells[:at], name, *cells[at + 1 :]]
         rows.append(Row(line, cells))
     return table._replace(rows=rows)

@@ -21,6 +21,7 @@ from hierarchies.tree import Path
 _FOLDERS = ("folder", "foldername")  # of a table of images mostly where the file is
 _SHARE = re.compile(r"[01](?:\.\d*)?|\.\d+|\d(?:\.\d*)?[eE]-\d+")  # a number from 0 to 1
 _ROUNDING = 0.005  # of a share
+_MANY = 10  # images, of which no two are of one class only by mistake
 
 
 class RowPaths(NamedTuple):
@@ -134,9 +135,10 @@ def _genus(titles: Sequence[str], chosen: set[int]) -> set[int]:
 
 def _of_images(table: Table) -> ranks.Columns:
     """What the titles of a table of images say. Labels that are the numbers of classes give way to
-    names beside them, one for each, in another column of labels or in those of ranks.
+    names beside them, one for each, in another column of labels or in those of ranks; and those of
+    objects, one for each image, are none.
     """
-    known = _with_folders(table)
+    known = _without_names_of_objects(table, _with_folders(table))
     if known.label is None or not ranks.are_numbers(table.column(known.label)):
         return known
     titles, numbers = table.titles, table.column(known.label)
@@ -148,6 +150,17 @@ def _of_images(table: Table) -> ranks.Columns:
     used = [*(at for at, _ in known.ranks), *(at for at in (known.epithet,) if at is not None)]
     taxa = ["/".join(row[at] for at in used if not ranks.is_empty(row[at])) for row in table.cells]
     return known._replace(label=None) if used and _one_each(numbers, taxa) else known
+
+
+def _without_names_of_objects(table: Table, known: ranks.Columns) -> ranks.Columns:
+    """What the titles say without a label that is another for each image, beside ranks."""
+    if known.label is None or not known.ranks:
+        return known
+    names = table.column(known.label)
+    if len(names) < _MANY or len(set(names)) < len(names):
+        return known
+    taxa = {tuple(cells[at] for at, _ in known.ranks) for cells in table.cells}
+    return known._replace(label=None) if len(taxa) < len(names) else known
 
 
 def _one_each(numbers: Sequence[str], names: Sequence[str]) -> bool:

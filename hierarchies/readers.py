@@ -285,7 +285,8 @@ def _changed_names(hierarchy: Hierarchy) -> list[str]:
 def _similar_names(hierarchy: Hierarchy) -> list[str]:
     written = defaultdict(list)
     for node in range(1, hierarchy.num_nodes):
-        written[hierarchy.parent[node], folded(hierarchy.keys[node])].append(node)
+        sure = re.sub(r"[\s(]*\?+\)?$", "", hierarchy.keys[node])  # 'Calanus?'
+        written[hierarchy.parent[node], folded(sure)].append(node)
     similar = [nodes for nodes in written.values() if len(nodes) > 1]
     if not similar:
         return []

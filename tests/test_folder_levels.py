@@ -358,6 +358,7 @@ def test_control_characters_in_names_are_exact_in_the_tree_and_harmless_in_notes
         (("Calanus sp", "Calanus\u00a0sp"), "'Calanus sp' and 'Calanus\\xa0sp'"),
         (("mér", "me\u0301r"), "'m\\xe9r' and 'me\\u0301r'"),
         (("1", "1.0"), "'1' and '1.0'"),
+        (("Calanus", "Calanus ?", "Calanus (?)"), "'Calanus' and 'Calanus ?' and"),
         (("Calanus sp.", "Calanus sp"), "'Calanus sp.' and 'Calanus sp'"),
         (("A cf. b", "A cf b"), "'A cf. b' and 'A cf b'"),
         (("A x b", "A \u00d7 b"), "'A x b' and 'A \\xd7 b'"),

@@ -595,6 +595,17 @@ def test_a_column_that_asks_for_a_part_of_the_split_is_answered(three, title, wo
     assert any(f"--split_column {title}" in note for note in three(lines).notes)
 
 
+def test_a_name_for_each_image_is_no_class_beside_ranks(tmp_path):
+    for i in range(10):
+        (tmp_path / f"{i}.png").touch()
+    rows = [f"{i}.png,object {i},{'ab'[i % 2]}" for i in range(10)]
+    (tmp_path / "t.csv").write_text("\n".join(["file,name,class", *rows]) + "\n")
+    assert read_table(tmp_path / "t.csv", tmp_path).hierarchy.class_paths == (("a",), ("b",))
+    (tmp_path / "t.csv").write_text("\n".join(["file,name,kind", *rows]) + "\n")
+    with pytest.raises(ValueError, match="each of the 10 images .* such as 'object 0': .*--levels"):
+        load(tmp_path, tmp_path, table=str(tmp_path / "t.csv"))
+
+
 def test_numbers_of_folds_are_groups(three):
     lines = ["file,label,fold", *(f"im/{i}.png,{'abc'[i]},{i}" for i in range(3))]
     (note,) = (note for note in three(lines).notes if "which fold" in note)

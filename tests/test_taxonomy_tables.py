@@ -163,6 +163,16 @@ def test_epithets_below_a_genus_are_written_behind_it(tree_of, levels):
     assert names == ["Calanus similis", "Oithona similis", "Acartia sp. 1", "Acartia clausi"]
 
 
+def test_epithets_in_capitals_with_authors_of_hybrids_and_behind_a_letter_are_known(tree_of):
+    rows = "CALANUS,MINOR\nCALANUS,MAJOR\nMentha,\u00d7 minor\nMentha,M. minor\n"
+    rows += 'Mentha,"minor L., 1758"\n'
+    names = [path[-1] for path in tree_of("genus,species\n" + rows)[0].class_paths]
+    assert names == [
+        *("CALANUS MINOR", "CALANUS MAJOR", "Mentha \u00d7 minor", "Mentha minor"),
+        "Mentha minor L., 1758",
+    ]
+
+
 def test_names_that_are_no_epithets_stay_and_subspecies_go_behind_their_species(tree_of):
     rows = "Gadus,Cod\nGadus,Red cod\nRaja,unknown\n"
     names = [path[-1] for path in tree_of("genus,species\n" + rows)[0].class_paths]
