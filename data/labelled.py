@@ -5,7 +5,7 @@ the folders or a file say.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -25,9 +25,16 @@ from hierarchies import (
     relates_none,
     scan_folders,
 )
-from hierarchies.folders import advice, parted_classes, repeated_folders, split_folders
+from hierarchies.folders import (
+    advice,
+    part_names,
+    parted_classes,
+    repeated_folders,
+    split_folders,
+)
 from hierarchies.tree import format_path
 
+_LISTS = (".txt", ".csv", ".tsv", ".lst", ".list")
 _ABOVE = "and the folders above say where or how they were taken, --group_level takes these out"
 FEWEST_IMAGES = 10  # with fewer there is nothing to learn from and nothing to measure on
 
@@ -214,7 +221,21 @@ def _folder_notes(tree: FolderTree, ignore_empty_folders: bool) -> list[str]:
     if tree.empty_folders:
         count = counted(len(tree.empty_folders), "folder")
         notes.append(f"{count} without images left out: {empty}")
-    return [*notes, *left_out_notes(tree)]
+    return [*notes, *left_out_notes(tree), *_list_notes(tree.skipped)]
+
+
+def _list_notes(skipped: Sequence[str]) -> list[str]:
+    """A note on files that are perhaps lists of a split, such as train.txt and test.txt."""
+    paths = [path for path in map(PurePosixPath, skipped) if path.suffix.lower() in _LISTS]
+    parts = part_names(path.stem for path in paths)
+    lists = [str(path) for path in paths if parts[path.stem]]
+    if len({*parts.values()} - {None}) < 2:
+        return []
+    return [
+        f"{some_of(lists, 5, repr)} look like lists of a split, which is not used: to use it, write"
+        " a table of all images with columns of file, class and split (--table FILE --split given"
+        " --split_column NAME)"
+    ]
 
 
 def left_out_notes(tree: FolderTree, below: str = "") -> list[str]:

@@ -167,6 +167,16 @@ def test_levels_of_groups_that_are_not_there_or_leave_no_class_are_refused(tmp_p
     assert any("parts 2 of 2 groups" in note for note in splits.notes)
 
 
+def test_lists_of_a_split_beside_class_folders_are_noted(tmp_path):
+    root = make_folder(tmp_path / "set", {"a": 6, "b": 6})
+    (root / "train.txt").write_text("a/1.png\n")
+    assert not any("lists of a split" in note for note in load(root).notes)
+    (root / "val.csv").write_text("b/1.png\n")
+    (root / "readme.txt").write_text("b/1.png\n")
+    (note,) = (note for note in load(root).notes if "lists of a split" in note)
+    assert note.startswith("'train.txt', 'val.csv' look") and "--split_column NAME" in note
+
+
 def test_folds_are_stopped_unless_they_are_said_to_be_classes(tmp_path):
     root = make_folder(tmp_path / "set", dict.fromkeys(["y1/a", "y1/b", "y2/a", "y2/b"], 3))
     with pytest.raises(ValueError, match="y1', .*y2' hold the same classes.*--folders_are_classes"):
