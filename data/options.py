@@ -35,6 +35,10 @@ SEED = Option(
 )
 STOPPING = "named in the log, instead of stopping"
 
+# the images of a run that is recorded are compared with its tree, so that no folder's name need be
+# doubted, not by rules that are newer than the run either
+SETTLED = {"folders_are_classes": True}
+
 SHARED: dict[str, Option] = {
     option.name: option
     for option in (

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import data
+from data.options import SETTLED
 from evaluation.model import load_model
 from evaluation.recorded import SplitOutputs
 from files.text import printable
@@ -101,7 +102,7 @@ def embed_again(run: Run, images: ImageSource, checkpoint: str) -> SplitOutputs:
         if name not in ("data_dir", "cache_dir", "download")
     }
     places = {name: place for name, place in images.places.items() if place is not None}
-    splits = _load(run, {**recorded, **places})
+    splits = _load(run, {**recorded, **places, **SETTLED})
     for what, found in (("hierarchy", splits.hierarchy.digest), ("split", splits.digest)):
         if found != run.config.get(what):
             raise RunError(

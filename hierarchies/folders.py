@@ -78,6 +78,14 @@ _OF_WORK = re.compile(
 )
 # a species with its genus, which is no stage or view that several taxa share
 _BINOMIAL = re.compile(r"[A-Z][a-z]+[ _](?:[a-z]{3,}|(?:spp?|cf|aff)\b).*")
+# but 'Adult female' and 'Single cell' are
+_SHARED = re.compile(
+    r"(?:.*[ _])?(?:adults?|juveniles?|larva[el]?|eggs?|naupli(?:us|i)|copepodites?|zoeae?|pupae?"
+    r"|(?:fe)?males?|stages?|cysts?|spores?|cells?|chains?|colon(?:y|ies)|single|parts?|fragments?"
+    r"|pieces?|shells?|frustules?|empty|dead|living|alive|broken|whole|views?|dorsal|ventral|lateral"
+    r"|specimens?|mass|sacs?|pellets?)(?:[ _].*)?",
+    re.IGNORECASE,
+)
 UNCLEAR = "unclear"  # of a name that some write for validation and some for the test
 _COUNTED = 100_000  # files of a hidden folder that are looked at
 _LAYOUT = (
@@ -234,11 +242,14 @@ def repeated_folders(tree: FolderTree) -> list[str]:
     for names in (*together.values(), *pairs):
         found += _held_again({name: below[name] for name in names})
     species = {
-        name: {path for path in paths if _BINOMIAL.fullmatch(path[-1])}
-        for name, paths in below.items()
+        name: {path for path in paths if _is_species(path[-1])} for name, paths in below.items()
     }
     again = _held_again(species)
     return sorted({*found, *(again if len(again) > 1 else ())})
+
+
+def _is_species(name: str) -> bool:
+    return bool(_BINOMIAL.fullmatch(name)) and not _SHARED.fullmatch(name)
 
 
 def _held_again(below: Mapping[str, set[tuple[str, ...]]]) -> list[str]:

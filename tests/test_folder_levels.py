@@ -99,6 +99,8 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     (["L4/Calanus f", "L4/Calanus fin", "L4/Oithona sim", "E1/Calanus fin", "E1/Oithona sim"],
      "E1|L4"),  # species are no stages
     (["Copepoda/Calanus fin", "Copepoda/Oithona sim", "unsure/Calanus fin", "unsure/x"], ""),
+    (["A/Adult female", "A/Egg mass", "B/Adult female", "B/Egg mass"], ""),
+    (["A/Single cell", "A/Empty frustule", "B/Single cell", "B/Empty frustule"], ""),
     (["small/egg", "small/adult", "large/egg", "large/adult"], ""),
     ([f"haul_1/{c}" for c in "abcd"] + [f"haul_2/{c}" for c in "cdef"], ""),  # half of their own
     (["Calanus/egg", "Calanus/adult", "Oithona/egg", "Oithona/adult"], ""),  # stages

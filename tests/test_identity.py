@@ -109,6 +109,14 @@ def test_evaluating_on_replaced_images_says_so(start, images, capsys):
     assert "warning: the content of 1 of 24 images is not that" in capsys.readouterr().err
 
 
+def test_rules_on_folders_that_are_newer_than_a_run_do_not_stop_it(start, images, monkeypatch):
+    run = interrupt(start)
+    monkeypatch.setattr("data.labelled.repeated_folders", lambda tree: ["A", "B"])
+    assert "--folders_are_classes" in start("--overwrite")[2]
+    assert start("--resume")[0] == 0 and "this run is finished" in start()[2]
+    assert evaluate.main([str(run.folder), "--data_dir", str(images), "--GPU", "cpu"]) == 0
+
+
 def test_the_same_images_in_another_place_go_on(start, images, tmp_path):
     interrupt(start)
     moved = tmp_path / "elsewhere" / "images"

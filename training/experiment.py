@@ -15,6 +15,7 @@ import torch
 import data
 import models
 import startup
+from data.options import SETTLED
 from files.paths import as_typed
 from metrics import suite
 from metrics.per_image import per_image
@@ -189,7 +190,7 @@ def _run_locked(
     if team.on_first(_is_done, record, options, machine, shared):  # by now, by whoever had the lock
         return 0
     team.on_first(_check_unfinished, record, machine)
-    splits = team.first_then_others(_load, options, machine, shared)
+    splits = team.first_then_others(_load, record, options, machine, shared)
     team.check_equal(
         splits.digest,
         "the processes see different images or splits; is --data_dir the same everywhere?",
@@ -242,9 +243,11 @@ def _lock(held: ExitStack, record: Run) -> None:
     held.enter_context(record.lock())
 
 
-def _load(options: Mapping, machine: Mapping, shared: Shared) -> data.Splits:
+def _load(record: Run, options: Mapping, machine: Mapping, shared: Shared) -> data.Splits:
     asked = {**options, **machine}
     own = {name: asked.get(name) for name in ("dataset", *data.defaults(options["dataset"]))}
+    if record.exists and not machine["overwrite"]:
+        asked |= SETTLED
     return shared.get("images", repr(sorted(own.items())), lambda: data.load(asked))
 
 
@@ -254,7 +257,8 @@ def _is_done(record: Run, options: Mapping, machine: Mapping, shared: Shared) ->
     """
     if not record.finished or machine["overwrite"]:
         return False
-    for note in identity.check_same(record, options, machine, _load(options, machine, shared)):
+    splits = _load(record, options, machine, shared)
+    for note in identity.check_same(record, options, machine, splits):
         print(f"note: {note}")
     print(f"this run is finished; use --overwrite to do it again\n{summary(record)}")
     return True
