@@ -76,6 +76,7 @@ _OF_WORK = re.compile(
     r"|(?:original|orig|raw|augmented|augmentations?|aug|processed|cropped|segmented|segmentations?"
     r"|masked|masks?|images?)(?:[\W_]*(?:images?|imgs?|data))?"
 )
+_OF_ANIMALS = ("st", "day", "y", "part")  # below a taxon also a stage, an age or a part of the body
 # a species with its genus, which is no stage or view that several taxa share
 _BINOMIAL = re.compile(r"[A-Z][a-z]+[ _](?:[a-z]{3,}|(?:spp?|cf|aff)\b).*")
 # but 'Adult female' and 'Single cell' are
@@ -269,7 +270,7 @@ def parted_classes(tree: FolderTree) -> list[str]:
     parted = {
         path: names
         for path, names in below.items()
-        if path and all(_kind_of_work(name) is not None for name in names)
+        if path and all(_kind_of_work(name) not in (None, *_OF_ANIMALS) for name in names)
     }
     times = Counter(name for names in parted.values() for name in names)
     if len(times) == 1:  # Calanus/images, Oithona/images

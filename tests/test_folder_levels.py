@@ -125,7 +125,9 @@ def test_topmost_folders_that_hold_the_same_classes_again_are_no_groups(tmp_path
     (["a/images", "a/masks", "b/images", "b/masks"], "a/images|a/masks|b/images|b/masks"),
     (["a/images", "b/images"], ""),
     (["a/2021", "a/2022", "b"], ""),
-    (["a/egg", "a/day 1", "b/egg", "b/day 1"], ""),  # stages
+    (["a/egg", "a/rep 1", "b/egg", "b/rep 1"], ""),
+    (["a/day 1", "a/day 2", "b/day 1", "b/day 2"], ""),  # stages
+    (["a/st1", "a/st2", "b/st1", "b/st2"], ""),
 ])  # fmt: skip
 def test_parts_of_the_work_below_classes_are_no_classes(tmp_path, folders, found):
     for folder in folders:
