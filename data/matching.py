@@ -189,11 +189,6 @@ def _without_number(path: Path) -> Path:
     return _without_case((*path[:-1], last or path[-1]))
 
 
-def _without_points(path: Path) -> Path:
-    """The path with blanks for points, which R writes for blanks in the titles of columns."""
-    return _without_case(_with_blanks(tuple(key.replace(".", " ") for key in path)))
-
-
 def _as_numbers(path: Path) -> Path:
     """The path with whole numbers as they are counted: a spreadsheet makes 1 of 001, pandas 1.0."""
     return tuple(re.sub(r"^0*(\d+?)(?:\.0+)?$", r"\1", key) for key in _without_case(path))
@@ -222,7 +217,6 @@ _SPELLINGS: tuple[tuple[Callable[[Path], Path], Callable[[Path], Path]], ...] = 
     (_as_numbers, _as_numbers),
     (_without_case, _abbreviated),
     (_without_number, _without_case),
-    (_without_points, _without_points),
     (_small, _of_r),
 )
 

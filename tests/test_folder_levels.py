@@ -282,7 +282,7 @@ def matched(folders, classes, **options):
         (["1-5 mm", "c"], ["1\u20135 mm", "c"], [0, 1]),
         (["10", "c"], ["10.0", "c"], [0, 1]),
         (["C. fin", "O. fin"], ["x/Oithona fin", "x/Calanus fin"], [1, 0]),
-        (["Calanus.f.", "c"], ["Calanus f", "c"], [0, 1]),
+        (["Calanus.f", "c"], ["Calanus f", "c"], [0, 1]),
         (["001.Calanus_f", "c"], ["x/Calanus f", "c"], [0, 1]),
         (["Calanus__45074", "c"], ["Calanus", "c"], [0, 1]),
     ],
@@ -304,7 +304,7 @@ def test_other_spellings_are_matched_one_to_one_with_a_note(folders, classes, ex
         (["Calanus"], ["Calanus Nauplius"]),
         (["01", "001"], ["1", "c"]),
         (["1. Calanus", "2. Calanus"], ["Calanus", "c"]),
-        (["a.b", "a..b"], ["a b", "c"]),
+        (["a.b", "A.B"], ["a b", "c"]),
         (["C. fin"], ["Calanus fin", "Centropages fin"]),
         (["Calanus_1"], ["Calanus"]),  # a morphotype
         (["Calanus f"], ["Calanus f Claus, 1866", "Calanus f (Gunnerus, 1770)"]),
