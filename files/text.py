@@ -28,10 +28,8 @@ _ALIKE |= dict.fromkeys(map(ord, "\u2018\u2019\u00b4`"), "'")
 _ALIKE |= dict.fromkeys(map(ord, "\u201c\u201d"), '"')
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf)", re.IGNORECASE)
-
-_THOUSANDS = re.compile(
-    r"[+-]?[1-9]\d{0,2}(?:,\d{3})+"
-)  # of numbers with a comma, at least perhaps
+# a number whose comma may part thousands
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+")
 
 
 def printable(text: str) -> str:

@@ -90,7 +90,10 @@ def holds_paths(labels: Sequence[str]) -> bool:
     if all(label.startswith("/") for label in labels) or 2 * said > len(labels):
         return True
     mark = path_separator(labels)
-    return mark in NEVER_IN_NAMES and 2 * sum(mark in label for label in labels) > len(labels)
+    if mark not in NEVER_IN_NAMES:
+        return False
+    parted = sum(mark in label.strip(f"{mark} ") for label in labels)  # not as '>200 um'
+    return 2 * parted > len(labels)
 
 
 def separator_notes(separator: str) -> tuple[str, ...]:

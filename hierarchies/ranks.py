@@ -213,8 +213,8 @@ def _without_marks(title: str) -> str:
 
 def _squeezed(title: str) -> str:
     """A title in lower case without blanks, marks and what data standards put before it."""
-    before = r"^(?:dwc|dwc terms|gbif|ncbi|worms|itis)\s*\.|^\w[\w ]*:"
-    return re.sub(r"[\s_\-.]+", "", re.sub(before, "", title.strip().casefold()))
+    before = r"^(?:dwc|dwc terms|gbif|ncbi|worms|itis)\s*\.|^\w[\w ]*:(?=.)"
+    return re.sub(r"[\s_\-.:]+", "", re.sub(before, "", title.strip().casefold()))
 
 
 def is_empty(cell: str) -> bool:
@@ -250,11 +250,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
         and not (position in foreign and title in own)  # the same rank in English
         and position not in doubled
         and not (
-            (
-                position in foreign
-                or title in _AMBIGUOUS
-                or (title in _NUMBERED and label is not None)
-            )
+            (position in foreign or title in _AMBIGUOUS or _counts(rows, title, position, label))
             and are_numbers(row[position] for row in rows)
         )
     ]
@@ -280,6 +276,13 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]] = ()) -> Column
         )
     }
     return Columns(tuple(found), epithet, label, frozenset(others - {label}))
+
+
+def _counts(rows: Sequence[Sequence[str]], title: str, at: int, label: int | None) -> bool:
+    """Whether a rank may hold the numbers of the labels beside it, and no groups of them."""
+    if title not in _NUMBERED or label is None:
+        return False
+    return len({row[at] for row in rows}) == len({(row[at], row[label]) for row in rows})
 
 
 def _next_below(title: str, found: Sequence[tuple[int, str]], label: int | None) -> int | None:

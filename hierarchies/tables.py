@@ -90,6 +90,8 @@ def _numbered_depths(table: Table) -> list[tuple[int, str]]:
     if at is None or len(titles) != 2 or not all(map(str.isdecimal, table.column(at))):
         return []
     depths = [int(cell) for cell in table.column(at)]
+    if depths == sorted(depths):  # numbers of groups, one after the other
+        return []
     return [(depth - depths[0] + 1, name) for depth, name in zip(depths, table.column(1 - at))]
 
 

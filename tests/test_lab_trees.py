@@ -121,9 +121,16 @@ def test_tables_of_steps_or_of_paths_under_any_title_are_trees(tree_of, rows):
     assert keys == [("A", "a"), ("A", "b"), ("B", "a")]
 
 
+def test_sizes_with_a_sign_before_them_are_no_paths(tree_of):
+    rows = "size,thing\n>200 um,a\n>60 um,b\n<60 um,c\n"
+    assert tree_of(rows).hierarchy.class_paths[0] == (">200 um", "a")
+
+
 def test_steps_that_skip_a_column_are_none(tree_of):
     assert tree_of("a,b,c\nA,,\n,,x\n,,y\n").hierarchy.max_depth == 1
-    assert tree_of("level,name\n1,x\n3,y\n1,z\n").hierarchy.class_paths[0] == ("1", "x")
+    for depths in ("131", "112"):  # these are of groups, one after the other
+        rows = "".join(f"{depth},{name}\n" for depth, name in zip(depths, "xyz"))
+        assert tree_of(f"level,name\n{rows}").hierarchy.class_paths[0] == ("1", "x")
     with pytest.raises(
         ValueError, match="'A/B' comes twice.* title the column of its name 'label'"
     ):

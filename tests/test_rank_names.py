@@ -251,6 +251,7 @@ def test_a_word_in_two_languages_or_for_a_kind_or_of_numbers_is_no_rank():
     assert found("name tür") == [] and found("cins tür") == ["genus", "species"]
     assert found("label Вид") == [] and found("Род Вид") == ["genus", "species"]
     assert found("class name", [["0", "a"], ["1", "b"]]) == []  # numbers of the names
+    assert found("class name", [["0", "a"], ["0", "b"]]) == ["class"]  # of groups of them
     assert found("class", [["0"]]) == ["class"] and found("class name", [["A", "a"]]) == ["class"]
     assert (
         ranks.plain("Nom scientifique") == "scientificname" and ranks.plain("Étiquette") == "label"

@@ -63,6 +63,7 @@ def test_the_ranks_of_a_worms_table_are_the_levels_and_its_ids_are_left_out(tree
         ("family_name", "family"),
         ("class_name", "classname"),
         ("col:parentID", "parentid"),
+        ("Genus:", "genus"),
         ("taxonRank", "taxonrank"),
         ("taxon_genus", "genus"),
     ],
