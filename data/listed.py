@@ -230,8 +230,8 @@ def _predicted(table: Table) -> list[str]:
     """
     notes = []
     for at, title in enumerate(table.header):
-        words = {word.casefold() for word in set(table.column(at))}
-        if title != STATUS and len(words) < FEW_WORDS and words >= {VALIDATED, "predicted"}:
+        words = {word.casefold() for word in few_words(table, at)}
+        if title != STATUS and words >= {VALIDATED, "predicted"}:
             count = sum(cell.casefold() == "predicted" for cell in table.column(at))
             notes.append(
                 f"{table.source}: the column {title!r} says predicted of {count} of"
@@ -239,6 +239,16 @@ def _predicted(table: Table) -> list[str]:
                 " chooses)"
             )
     return notes
+
+
+def few_words(table: Table, at: int) -> set[str]:
+    """The different cells of a column; none where they are `FEW_WORDS` or more."""
+    words = set()
+    for row in table.rows:
+        words.add(row.cells[at])
+        if len(words) >= FEW_WORDS:  # of a million rows mostly after a few
+            return set()
+    return words
 
 
 def _file_column(table: Table, named: str | None) -> tuple[int, list[str]]:

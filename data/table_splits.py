@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 
 from data.collection import PARTS, part_of
-from data.listed import FEW_WORDS, OWN, check_agreement
+from data.listed import OWN, check_agreement, few_words
 from files.text import counted, printable
 from hierarchies import ranks
 from hierarchies.draft import place
@@ -13,7 +13,7 @@ from hierarchies.rows import Row, Table
 
 OWN_PARTS = {"calibration": PARTS.index("val"), "unused": -1, "held_out": -1}
 _ANSWERS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-_ANSWERS |= {"1.0": True, "0.0": False, "t": True, "f": False}
+_ANSWERS |= {"1.0": True, "0.0": False, "t": True, "f": False, "y": True, "n": False}
 
 
 def given_parts(
@@ -37,8 +37,8 @@ def _part(table: Table, row: Row, at: int) -> int:
     if ranks.is_empty(word):
         return -1
     part = part_of(word)
-    said = _asked_part(table.header[at])
-    if part is None and said is not None and word.casefold() in _ANSWERS:
+    said = _asked_part(table.header[at]) if part is None else None
+    if said is not None and word.casefold() in _ANSWERS:
         # what is not of the test trains, and what does not train is of the test
         return said if _ANSWERS[word.casefold()] else PARTS.index("train" if said else "test")
     if part is None and word in OWN_PARTS and OWN <= set(table.header):
@@ -56,7 +56,7 @@ def _part(table: Table, row: Row, at: int) -> int:
 
 def _asked_part(title: str) -> int | None:
     """Which part a title asks for that is answered by yes or no, such as is_train; None: none."""
-    return part_of(re.sub(r"^is[\W_]*", "", title))
+    return part_of(re.sub(r"^is[\W_]*", "", title, flags=re.IGNORECASE))
 
 
 def _parts_of_folders(files: Sequence[str]) -> list[int]:
@@ -93,9 +93,10 @@ def _unused_splits(table: Table, files: Sequence[str]) -> list[str]:
     """
     notes = []
     for at, title in enumerate(table.header):
-        words = {word for word in set(table.column(at)) if not ranks.is_empty(word)}
-        parts = {part_of(word) for word in words} if len(words) < FEW_WORDS else {None}
-        asked = len(words) > 1 and _asked_part(title) is not None
+        words = {word for word in few_words(table, at) if not ranks.is_empty(word)}
+        parts = {part_of(word) for word in words}
+        # what is valid or not needs no test images, and may be an annotation
+        asked = len(words) > 1 and _asked_part(title) not in (None, PARTS.index("val"))
         if asked and {word.casefold() for word in words} <= {*_ANSWERS}:
             parts = words
         if len(parts) > 1 and None not in parts:
@@ -104,7 +105,8 @@ def _unused_splits(table: Table, files: Sequence[str]) -> list[str]:
                 " which for the test, and is not used: the images are split anew (to use it:"
                 f" --split_column {title})"
             )
-        if re.fullmatch(r"(?:cv|k)?[\W_]*folds?(?:[\W_]*(?:id|nr|no))?", title.casefold()):
+        fold = re.fullmatch(r"(?:cv|k)?[\W_]*folds?(?:[\W_]*(?:id|nr|no))?", title.casefold())
+        if fold and len(words) > 1:
             flags = f"--group_column {title} --fold 1/{len(words)}"
             notes.append(
                 f"{table.source}: the column {title!r} says which fold each image is of, and is not"
