@@ -226,7 +226,8 @@ SHARED: dict[str, Option] = {
             None,
             "N",
             "level of the folders that say which images belong together, as those of one haul, and"
-            " not what they show: 1 is the topmost, -1 the lowest; no split parts such a folder",
+            " not what they show: 1 is the topmost, -1 the lowest; no random split parts such a"
+            " folder",
             several=True,
             needs=Need(
                 lambda options: not options.get("table"), "class folders (tables: --group_column)"

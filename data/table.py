@@ -24,6 +24,12 @@ from hierarchies import ranks
 from hierarchies.image_tables import paths_of_rows
 from hierarchies.rows import Table
 
+# titles of what images may belong together by, the first that a table has
+GROUPS = (
+    "sample sampleid haul haulid tow dive deployment deploymentid station stationid site siteid"
+    " transect cruise location camera cameraid video videoid sequence sequenceid seqid individual"
+    " individualid specimen specimenid slide plate"
+).split()
 _SHOWN = 5
 
 
@@ -59,7 +65,7 @@ def read_table(
     paths, path_notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
     notes += [f"{source}: {note}" for note in path_notes]
     check_agreement(read, files, ["/".join(path) for path in paths], "of class")
-    parts, split_notes = given_parts(read, files, split_column)
+    parts, split_notes = given_parts(read, files, split_column, name)
     groups, group_notes = _groups(read, files, name, given=parts is not None)
     notes += [*split_notes, *group_notes]
     kept = distinct(files)
@@ -83,7 +89,7 @@ def _groups(
         given: Whether the split is given, which then may part groups.
     """
     if name is None:
-        return None, []
+        return None, [] if given else _unused_groups(table, files)
     cells = table.column(table.header.index(name))
     groups = ["" if ranks.is_empty(cell) else cell for cell in cells]
     check_agreement(table, files, groups, "of the group")
@@ -92,6 +98,21 @@ def _groups(
     rest = f", and {counted(alone, 'image')} without one, each for itself" if alone else ""
     note = f"images of one {name!r} {kept_together}: {counted(count, 'group')}{rest}"
     return groups, [note, *_similar_groups(groups)]
+
+
+def _unused_groups(table: Table, files: Sequence[str]) -> list[str]:
+    """A note on a column that may say which images belong together: a random split parts them."""
+    titles = table.titles
+    for title in (title for title in GROUPS if title in titles):
+        at = titles.index(title)
+        count = len({cell for cell in set(table.column(at)) if not ranks.is_empty(cell)})
+        if 2 < count <= len(set(files)) / 2:
+            name = table.header[at]
+            return [
+                f"{table.source}: images of one {name!r} may be in several splits: if they are more"
+                f" alike than those of others, --group_column {name} keeps them together"
+            ]
+    return []
 
 
 def _own_groups(table: Table, files: list[str]) -> str | None:

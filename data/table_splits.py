@@ -17,11 +17,15 @@ _ANSWERS |= {"1.0": True, "0.0": False, "t": True, "f": False, "y": True, "n": F
 
 
 def given_parts(
-    table: Table, files: list[str], name: str | None
+    table: Table, files: list[str], name: str | None, group: str | None
 ) -> tuple[list[int] | None, list[str]]:
-    """The part of the split of each row, -1 for none, and notes; None without a column of it."""
+    """The part of the split of each row, -1 for none, and notes; None without a column of it.
+
+    Args:
+        group: The column of groups, if there is one.
+    """
     if name is None:
-        return None, _unused_splits(table, files)
+        return None, _unused_splits(table, files, group)
     column = table.header.index(name)
     parts = [_part(table, row, column) for row in table.rows]
     check_agreement(table, files, table.column(column), "in the split")
@@ -87,12 +91,14 @@ def _other_folders(files: Sequence[str], parts: Sequence[int], column: str) -> l
     ]
 
 
-def _unused_splits(table: Table, files: Sequence[str]) -> list[str]:
+def _unused_splits(table: Table, files: Sequence[str], group: str | None) -> list[str]:
     """A note on each column that says train, val or test, where none is asked for, or else on
     folders that do.
     """
     notes = []
     for at, title in enumerate(table.header):
+        if title == group:
+            continue
         words = {word for word in few_words(table, at) if not ranks.is_empty(word)}
         parts = {part_of(word) for word in words}
         # what is valid or not needs no test images, and may be an annotation

@@ -608,10 +608,25 @@ def test_a_name_for_each_image_is_no_class_beside_ranks(tmp_path):
         load(tmp_path, tmp_path, table=str(tmp_path / "t.csv"))
 
 
+def test_a_column_of_what_may_belong_together_is_noted(tmp_path):
+    for i in range(9):
+        (tmp_path / f"{i}.png").touch()
+    rows = [f"{i}.png,{'ab'[i % 2]},{i // 3},train" for i in range(9)]
+
+    def said(title, **options):
+        (tmp_path / "t.csv").write_text("\n".join([f"file,label,{title},set", *rows]) + "\n")
+        notes = read_table(tmp_path / "t.csv", tmp_path, Columns(**options)).notes
+        return any(f"--group_column {title} keeps them together" in note for note in notes)
+
+    assert said("Haul") and said("station_id") and not said("size")
+    assert not said("Haul", group_column="Haul") and not said("Haul", split_column="set")
+
+
 def test_numbers_of_folds_are_groups(three):
     lines = ["file,label,fold", *(f"im/{i}.png,{'abc'[i]},{i}" for i in range(3))]
     (note,) = (note for note in three(lines).notes if "which fold" in note)
     assert "--group_column fold --fold 1/3 tests one" in note
+    assert not any("which fold" in note for note in three(lines, group_column="fold").notes)
     with pytest.raises(ValueError, match="fold is '0'; a split .*--group_column fold --fold 1/5"):
         three(lines, split_column="fold")
 
