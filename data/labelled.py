@@ -179,6 +179,8 @@ def _check_level(tree: FolderTree, levels: Sequence[int] | None) -> None:
         if not found:
             continue
         flag = f"--group_level {level}" if levels is None else "a further level of --group_level"
+        if level < 0 and len(found) < tree.hierarchy.num_classes:
+            flag = f"the other classes such folders, too, and {flag}"
         raise ValueError(
             f"the folders {some_of(found, 5, repr)} {said}: as they are, every class would count"
             f" once for each of them, such as {format_path(tree.hierarchy.class_paths[0])!r}. If"

@@ -162,6 +162,9 @@ def test_levels_of_groups_that_are_not_there_or_leave_no_class_are_refused(tmp_p
     for levels in ([3], [1, 2], [-3]):
         with pytest.raises(ValueError, match="needs a folder at that level .*lies in 'h1/a'"):
             load(root, group_level=levels)
+    root = make_folder(tmp_path / "some", {"a/2021": 6, "b/2021": 6, "b/2022": 6, "c": 6})
+    with pytest.raises(ValueError, match="give the other classes such folders, too, and --group_l"):
+        load(root)
     folders = [f"{part}/h{k}/{name}" for part in ("train", "test") for k in "12" for name in "ab"]
     root = make_folder(tmp_path / "given", dict.fromkeys(folders, 3))
     with pytest.raises(ValueError, match="parts of a split"):  # no groups of images
