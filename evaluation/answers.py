@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -224,6 +225,16 @@ def _mapped_folders(run: Run) -> list[tuple[tuple[str, ...], int]]:
     return sorted((tuple(folder.split("/")), c) for folder, c in pairs if folder)
 
 
+def _without_groups(run: Run, folders: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The paths of folders without those below the classes that --group_level says are groups."""
+    levels = run.options.get("group_level")
+    taken = levels if isinstance(levels, list) else []  # -1: the lowest; 1 is above the classes
+    return {
+        folder: tuple(part for at, part in enumerate(parts, -len(parts)) if at not in taken)
+        for folder, parts in folders.items()
+    }
+
+
 def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
     """The class of each file by the folder it is in, (S,) int64; -1 where that is none of the run's
     classes.
@@ -231,7 +242,8 @@ def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
     The folder's path must end in the class's path (the longest counts). Where no file has such a
     folder, its name must be the last key of a class, and of one class only. What fits none so is
     compared by `files.text.folded`, as training does with folders and a tree. With --label_map the
-    folders that the run was trained on stand for the classes that they became, too.
+    folders that the run was trained on stand for the classes that they became, too; with
+    --group_level the lowest folders may be of groups of images.
     """
     paths = run.hierarchy.class_paths
     if run.options.get("collapse"):
@@ -241,8 +253,9 @@ def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
     folders = [os.path.dirname(file) for file in files]
     whole = {folder: Path(os.path.abspath(folder)).parts for folder in set(folders)}
     found, in_tree = dict.fromkeys(whole, -1), False
-    for spelt in (composed, folded):
-        lost = {folder: parts for folder, parts in whole.items() if found[folder] < 0}
+    shapes = [_without_groups(run, whole), whole]
+    for spelt, shape in product((composed, folded), shapes):
+        lost = {folder: parts for folder, parts in shape.items() if found[folder] < 0}
         by_path = _by_ends(lost, paths, spelt)
         in_tree = in_tree or any(c >= 0 for c in by_path.values())
         found |= (

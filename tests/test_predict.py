@@ -481,6 +481,13 @@ def test_folders_of_raw_labels_are_found_as_the_label_map_of_the_run_had_them(tm
         assert true_classes(run, new).tolist() == expected
 
 
+def test_folders_of_groups_below_the_classes_are_passed_over(tmp_path):
+    tree = Hierarchy.from_paths([("Copepoda", "Calanus"), ("Copepoda", "Oithona")])
+    run = write_run(tmp_path, "DR", 1, tree=tree, group_level=[1, -1])
+    new = ["h/Copepoda/Calanus/a/x.png", "h/Copepoda/Oithona/x.png", "h/Copepoda/x.png"]
+    assert true_classes(run, new).tolist() == [0, 1, -1]
+
+
 def test_rows_describe_answer_classes_and_path():
     decision = Decision("threshold", {"threshold": 0.6}, temperature=2.0)
     p = np.array([[0.1, 0.5, 0.1, 0.1, 0.2, 0.0, 0.0], [0.0, 0.9, 0, 0, 0, 0.1, 0]])
