@@ -7,7 +7,7 @@ from scored_outputs import random_tree
 from hierarchies import Hierarchy, distances
 from metrics import mantel as module
 from metrics.mantel import Nested, TreeSums, mantel, row_sums
-from metrics.ranks import rank_distances
+from metrics.ranks import classwise, fisher_mean, rank_distances
 
 
 def learned_table(size, rng):
@@ -94,3 +94,16 @@ def test_permutations_that_change_nothing_count_in_single_precision_too(monkeypa
     nested = Nested(hierarchy.level_table, hierarchy.depth[hierarchy.leaves])
     # 8 of the 24 permutations keep the two pairs together
     np.testing.assert_allclose(mantel(pairs, pairs, 2000, nested=nested), 8 / 24, atol=0.04)
+
+
+def test_a_class_equally_far_from_all_others_is_left_out_wherever_it_is_moved():
+    rng = np.random.default_rng(5)
+    learned, tree = learned_table(6, rng), learned_table(6, rng)
+    for table, row in ((learned, 0), (tree, 1)):
+        table[row] = table[:, row] = 0.5 * (np.arange(6) != row)
+    b, orders = rank_distances(tree), np.random.default_rng(0)
+    means = [fisher_mean(classwise(rank_distances(learned), b))]
+    for order in (orders.permutation(6) for _ in range(99)):
+        means.append(fisher_mean(classwise(rank_distances(learned[order][:, order]), b)))
+    expected = np.mean(np.array(means) >= means[0] - 1e-9)
+    assert mantel(rank_distances(learned), b, 99)[0] == pytest.approx(expected) and expected < 0.9
