@@ -67,6 +67,8 @@ def read_table(
     check_agreement(read, files, ["/".join(path) for path in paths], "of class")
     parts, split_notes = given_parts(read, files, split_column, name)
     groups, group_notes = _groups(read, files, name, given=parts is not None)
+    if name is None and parts is None:
+        group_notes = _unused_groups(read, files, levels or ())
     notes += [*split_notes, *group_notes]
     kept = distinct(files)
     return collect(
@@ -89,7 +91,7 @@ def _groups(
         given: Whether the split is given, which then may part groups.
     """
     if name is None:
-        return None, [] if given else _unused_groups(table, files)
+        return None, []
     cells = table.column(table.header.index(name))
     groups = ["" if ranks.is_empty(cell) else cell for cell in cells]
     check_agreement(table, files, groups, "of the group")
@@ -100,9 +102,15 @@ def _groups(
     return groups, [note, *_similar_groups(groups)]
 
 
-def _unused_groups(table: Table, files: Sequence[str]) -> list[str]:
-    """A note on a column that may say which images belong together: a random split parts them."""
-    titles = table.titles
+def _unused_groups(table: Table, files: Sequence[str], levels: Sequence[str]) -> list[str]:
+    """A note on a column that may say which images belong together: a random split parts them.
+
+    Args:
+        levels: Columns that are named as those of the class, such as that of individuals.
+    """
+    titles = [
+        title if name not in levels else "" for title, name in zip(table.titles, table.header)
+    ]
     for title in (title for title in GROUPS if title in titles):
         at = titles.index(title)
         count = len({cell for cell in set(table.column(at)) if not ranks.is_empty(cell)})

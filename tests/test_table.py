@@ -620,6 +620,7 @@ def test_a_column_of_what_may_belong_together_is_noted(tmp_path):
 
     assert said("Haul") and said("station_id") and not said("size")
     assert not said("Haul", group_column="Haul") and not said("Haul", split_column="set")
+    assert not said("individual", levels=["individual"])
 
 
 def test_numbers_of_folds_are_groups(three):
