@@ -15,6 +15,7 @@ BOOTSTRAPPED = (
     "[lower, upper]: 95 % bootstrap interval over the images of the split, drawn in whole groups"
     " where they have some"
 )
+NOT_BOOTSTRAPPED = "no intervals: all images of the split are of one group, which shows no spread"
 # what depends on the tree most directly, for `controls_table`
 OF_THE_TREE = (
     "severity",
@@ -37,7 +38,6 @@ OF_THE_TREE = (
 def main_table(metrics: pd.DataFrame, names: Sequence[str]) -> Table:
     """The named measures of one run below each other; metrics as in `run_tables`."""
     of_name = metrics.set_index("metric")
-    interval = "lower" in of_name.columns and of_name["lower"].notna().any()
     rows = [
         (
             name + SYMBOLS[direction(name)],
@@ -47,8 +47,8 @@ def main_table(metrics: pd.DataFrame, names: Sequence[str]) -> Table:
         for name in names
     ]
     notes = ["↑ higher is better, ↓ lower is better"]
-    if interval:
-        notes.append(BOOTSTRAPPED)
+    if "lower" in of_name.columns:
+        notes.append(BOOTSTRAPPED if of_name["lower"].notna().any() else NOT_BOOTSTRAPPED)
     if (of_name.loc[list(names), "undefined"] > 0).any():
         notes.append("(-k): k items are left out, for which the measure is not defined")
     return Table("main measures", ("measure", "value", "n"), tuple(rows), notes=tuple(notes))

@@ -22,7 +22,7 @@ from reports.formats import COLUMN, LAYOUTS, PAGE, Table, terminal
 from reports.measures_shown import select_metrics
 from reports.printed import number
 from reports.statistics import compare, summarise
-from reports.tables_of_run import run_tables
+from reports.tables_of_run import main_table, run_tables
 from reports.tables_over_seeds import comparison_table, summary_tables, wide
 from runs.records import read_record
 
@@ -471,3 +471,12 @@ def test_long_names_go_on_in_the_next_line_of_a_terminal_and_lose_nothing():
     assert max(map(len, lines)) <= 50 and lines[3].startswith("DR-euc-hierarchical-")
     assert "".join(line[:22].strip() for line in lines[3:-1] if "b" not in line) == name
     assert lines[3].endswith("1.0") and lines[-1].split() == ["b", "2.0"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"), [({}, ""), ({"lower": 0.4}, "95 % boot"), ({"lower": np.nan}, "of one group")]
+)
+def test_a_run_without_the_intervals_that_were_asked_for_says_why(ends, said):
+    row = {"metric": "accuracy", "value": 0.5, "n": 9, "undefined": 0, **ends, "upper": 0.6}
+    notes = " ".join(main_table(pd.DataFrame([row]), ["accuracy"]).notes)
+    assert said in notes and ("interval" in notes) == bool(said)
