@@ -218,10 +218,11 @@ def test_a_run_of_an_earlier_version_goes_on_with_its_own_trunk(
     run.folder.parent.rename(older.folder.parent)
     config = json.loads((older.folder / "config.json").read_text())
     del config["options"]["features"], config["checksums"]
+    kept = {name: older.checkpoint(name) for name in ("best.pt", "last.pt")}
     older.write_config(config)
-    content = older.checkpoint("last.pt")
-    del content["trunk"], content["format"]
-    older.save_checkpoint("last.pt", content)
+    for name, content in kept.items():
+        del content["trunk"], content["format"]
+        older.save_checkpoint(name, {**content, "run": None})  # which none of them named
     shutil.rmtree(tmp_path / "trunks")
     status, older = train_small(images, tmp_path, *FLAGS, "--resume")
     assert status == 0 and computed == [] and saved(older, "last.pt")["trunk"]
