@@ -15,10 +15,12 @@ _EPITHET = re.compile(
 _BELOW_SPECIES = ("subspecies", "variety", "subvariety", "forma")
 
 
-def with_whole_names(table: Table, levels: Sequence[int]) -> Table:
+def with_whole_names(table: Table, levels: Sequence[int]) -> tuple[Table, tuple[str, ...]]:
     """With whole names in the place of epithets alone, which taxa of several genera may share:
-    'Calanus minor' for 'minor'. What is below a species is written behind its name likewise.
+    'Calanus minor' for 'minor'; and a note where that changes any. What is below a species is
+    written behind its name likewise.
     """
+    before = table.cells
     titles, column = table.titles, {table.titles[at]: at for at in levels}
     above = titles.index("genus") if "genus" in titles else None
     for title in (*ranks.EPITHETS, "species", *_BELOW_SPECIES):
@@ -28,7 +30,11 @@ def with_whole_names(table: Table, levels: Sequence[int]) -> Table:
         if title in ranks.EPITHETS or _holds_epithets(table, above, at):
             table = _behind(table, above, at)
         above = at
-    return table
+    pairs = (pair for rows in zip(before, table.cells) for pair in zip(*rows))
+    name, whole = next((pair for pair in pairs if pair[0] != pair[1]), (None, None))
+    if name is None:
+        return table, ()
+    return table, (f"epithets are written behind what they belong to: {name!r} as {whole!r}",)
 
 
 def without_epithets(table: Table, levels: list[int], label: int | None) -> list[int]:

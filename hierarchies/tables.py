@@ -189,12 +189,13 @@ def of_ranks(
     epithet = known.epithet if "species" not in titles.values() and genus is not None else None
     if epithet is not None:
         levels = [*levels, epithet]
-    table = with_whole_names(table, levels)
+    table, whole = with_whole_names(table, levels)
     if _needs_label(table, label, levels, epithet, of_images):
         levels = [*levels, label]
     titled = {at: title for at, title in titles.items() if at != label}
     titled |= {} if epithet is None else {epithet: "species"}
     classes, notes, of_levels = paths_of_cells(table, levels, titled, label)
+    notes += whole
     rest = _left_out(table, *levels, named)
     if rest or levels != sorted(levels):
         shown = " > ".join(header[at] for at in levels)
@@ -306,9 +307,9 @@ def of_chosen(table: Table, levels: Sequence[str]) -> Draft:
         found.append(at)
     if len(found) == 1 and path_separator(table.column(found[0])) in ("/", *NEVER_IN_NAMES):
         return of_path_column(table, found[0], None)
-    table = with_whole_names(table, found)
+    table, whole = with_whole_names(table, found)
     classes, notes, of_levels = paths_of_cells(table, found, _titles(table, found))
-    return without_common_root(Draft(classes, notes=notes, ranks=of_levels))
+    return without_common_root(Draft(classes, notes=notes + whole, ranks=of_levels))
 
 
 def column_named(table: Table, level: str) -> int:

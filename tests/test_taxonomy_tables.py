@@ -158,10 +158,10 @@ def test_epithets_give_way_to_the_whole_name_and_empty_columns_are_no_gaps(tree_
 @pytest.mark.parametrize("levels", [None, ["family", "genus", "species"], ["family", "species"]])
 def test_epithets_below_a_genus_are_written_behind_it(tree_of, levels):
     rows = "F,Calanus,similis\nF,Oithona,similis\nG,Acartia,sp. 1\nG,Acartia,Acartia clausi\n"
-    names = [
-        path[-1] for path in tree_of("family,genus,species\n" + rows, levels=levels)[0].class_paths
-    ]
+    tree, notes = tree_of("family,genus,species\n" + rows, levels=levels)
+    names = [path[-1] for path in tree.class_paths]
     assert names == ["Calanus similis", "Oithona similis", "Acartia sp. 1", "Acartia clausi"]
+    assert any("'similis' as 'Calanus similis'" in note for note in notes)
 
 
 def test_epithets_in_capitals_with_authors_of_hybrids_and_behind_a_letter_are_known(tree_of):
