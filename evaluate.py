@@ -40,12 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check(parser, args)
     try:
         _check_folders(args)
-        status = _work(args)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # whoever reads has seen enough, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _work(args)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -12,6 +12,8 @@ how it prints.
 - Where a thread has no memory to start or to go on, the process ends: others would wait for it for
   ever.
 - Where a package is not installed the script says so, and how to install it.
+- Where nobody reads what is printed any more, as behind `| head` or when a terminal is closed, or
+  the disk that it goes to is full, the work goes on without.
 - What the terminal cannot show, such as a file name that is not valid text, is replaced instead of
   ending the script; what would control it, such as an escape code in a file name, is printed as
   text.
@@ -19,6 +21,7 @@ how it prints.
 
 import contextlib
 import ctypes
+import errno
 import functools
 import os
 import signal
@@ -44,6 +47,10 @@ NO_PACKAGE_MESSAGE = (
 )
 
 _HERE = Path(__file__).parent
+# why nobody reads: the pipe is closed (on Windows an invalid argument), the terminal is gone
+_NOBODY = (errno.EPIPE, errno.EIO, *((errno.EINVAL,) if os.name == "nt" else ()))
+_unprinted: list[OSError] = []  # why what was printed is not where it should be
+
 KEPT = 256 << 20  # bytes that are free at the end of the heap and stay there
 MAPPED = 32 << 20  # larger pieces are got and given back each by itself, as by glibc's own largest
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -54,8 +61,14 @@ os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # the same
 
 def leave(status: int) -> NoReturn:
     """Ends a script; after Ctrl-C by the signal itself, or a loop in the shell would go on with its
-    next round.
+    next round. What was printed for a file and is not in it is an error.
     """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if _unprinted and not status:
+        reason = _unprinted[0].strerror
+        complain(f"error: what this prints could not be written ({reason}); all else is done")
+        status = 2
     if status == STATUS and os.name == "posix":
         sys.stdout.flush()
         sys.stderr.flush()
@@ -108,14 +121,24 @@ def set_up_streams() -> None:
 def _make_harmless(stream: TextIO, kept: str) -> None:
     if "write" in vars(stream):  # done before
         return
-    write = stream.write
+    write, flush = stream.write, stream.flush
 
     def write_harmless(text: str) -> int:
         parts = text.split(UP) if "\r" in kept else [text]
-        write(UP.join(for_terminal(part, kept) for part in parts))
+        _try_to(write, stream, UP.join(for_terminal(part, kept) for part in parts))
         return len(text)
 
-    stream.write = write_harmless
+    stream.write, stream.flush = write_harmless, lambda: _try_to(flush, stream)
+
+
+def _try_to(act: Callable, stream: TextIO, *text: str) -> None:
+    """Writes or flushes; where that fails, what is printed from then on is dropped."""
+    try:
+        act(*text)
+    except OSError as error:
+        if error.errno not in _NOBODY:
+            _unprinted.append(error)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _quietly(kind, error, traceback) -> None:

@@ -69,8 +69,6 @@ def show_run(folder: Path, request: EvaluationOptions) -> bool | None:
             print(f"unfinished: {records.epochs_done(run)}; {advice}\n")
             return True
         return _show(run, request)
-    except BrokenPipeError:
-        raise
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
     return None

@@ -69,6 +69,26 @@ def test_a_script_whose_streams_are_closed_ends_as_others(closed):
     assert subprocess.run(command, shell=True, cwd=ROOT, timeout=60).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "to, status", [("| head -c 1 >/dev/null", 0), ("> /dev/full", 2), ("2> /dev/full", 2)]
+)
+def test_the_work_goes_on_where_nothing_can_be_printed(tmp_path, to, status):
+    if "full" in to and not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    code = (
+        "import startup, sys; startup.set_up_streams()\n"
+        "for _ in range(2000): print('a' * 100); startup.complain('b')\n"
+        f"sys.stdout.flush(); open({str(tmp_path / 'done')!r}, 'w').close(); startup.leave(0)"
+    )
+    (tmp_path / "script.py").write_text(code)
+    command = f'set -o pipefail; "{sys.executable}" "{tmp_path / "script.py"}" {to}'
+    path = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", command], env=path, capture_output=True, text=True)
+    assert done.returncode == status and (tmp_path / "done").exists()
+    assert ("could not be written" in done.stderr) == (to == "> /dev/full")
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
 def test_what_python_would_colour_has_no_codes_in_it():
     """They would be printed as text. Python 3.13 colours tracebacks, 3.14 the help."""
     code = (
