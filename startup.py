@@ -142,7 +142,8 @@ def _try_to(act: Callable, stream: TextIO, *text: str) -> None:
 
 
 def _quietly(kind, error, traceback) -> None:
-    if issubclass(kind, MemoryError):
+    unmapped = issubclass(kind, ImportError) and "failed to map segment" in str(error)
+    if issubclass(kind, MemoryError) or unmapped:  # by a library, or by the loader of libraries
         print(NO_MEMORY_MESSAGE, file=sys.stderr)
         leave(NO_MEMORY)
     if issubclass(kind, ModuleNotFoundError) and _is_package(error.name):

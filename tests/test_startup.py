@@ -107,6 +107,14 @@ def test_what_python_would_colour_has_no_codes_in_it():
     assert "1;3" not in done.stdout + done.stderr
 
 
+def test_a_library_that_finds_no_memory_is_no_fault_of_the_program():
+    """What Linux says below a limit of memory that the libraries alone reach."""
+    code = "import startup; raise ImportError('lib.so: failed to map segment from shared object')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == startup.NO_MEMORY
+    assert done.stderr.strip() == startup.NO_MEMORY_MESSAGE
+
+
 @pytest.mark.parametrize("script", ["train.py", "predict.py", "evaluate.py"])
 def test_without_the_packages_a_script_says_what_to_install(script):
     python = [sys.executable, "-S"]  # which finds no installed package
