@@ -61,7 +61,7 @@ class Choice:
 
     def __call__(self, value: object) -> str:
         """The name. Raises: ValueError: If it is not one of them; the message lists them."""
-        if value not in self.names:
+        if not isinstance(value, str) or value not in self.names:  # a list cannot be looked up
             raise ValueError(f"{value!r} is not {self.rule}")
         return value
 

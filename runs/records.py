@@ -190,7 +190,9 @@ def _damaged_results(run: Run, checkpoints: bool) -> list[str]:
     are not damage.
     """
     found = []
-    name = run.config.get("result_checkpoint") if run.finished else "last.pt"
+    name = "last.pt"
+    if run.finished:  # runs of other programs' predictions have none
+        name = run.config.get("result_checkpoint") and run.result_checkpoint
     if checkpoints and name and (run.folder / name).exists():
         # only what looks at checkpoints waits for torch
         from torch.utils.serialization import config as serialization

@@ -33,7 +33,7 @@ TOP = {
     "split": (None, ["x"]),
     "images": (7, {"digest": 1, "fingerprints_of": "pixels"}, {"fingerprints_of": []}),
     "checksums": (3, {"hierarchy.json": 5}, {"split.csv": None}),
-    "result_checkpoint": (None, 3, "", "../last.pt", "nothing.pt"),
+    "result_checkpoint": (None, 3, 1e308, "", "../last.pt", "nothing.pt"),
     "places": (
         None,
         [],
@@ -61,6 +61,7 @@ OPTIONS = {
     "epochs": (None, "x", -1),
     "split_seed": ("x", -1, 2**70),
     "exclude": (5, "x", [5]),
+    "fit": ({}, ["pad"]),
     "hierarchy": (5, [], "/nowhere/tree.csv"),
     "split": (5, "nothing"),
     "amp": ("x",),
