@@ -76,7 +76,8 @@ _OF_WORK = re.compile(
     r"|(?:original|orig|raw|augmented|augmentations?|aug|processed|cropped|segmented|segmentations?"
     r"|masked|masks?|images?)(?:[\W_]*(?:images?|imgs?|data))?"
 )
-_OF_ANIMALS = ("st", "day", "y", "part")  # below a taxon also a stage, an age or a part of the body
+# below a taxon also a stage, an age or a part of the body
+_OF_ANIMALS = ("st", "day", "week", "month", "y", "yr", "year", "part")
 # a species with its genus, which is no stage or view that several taxa share
 _BINOMIAL = re.compile(r"[A-Z][a-z]+[ _](?:[a-z]{3,}|(?:spp?|cf|aff)\b).*")
 # but 'Adult female' and 'Single cell' are

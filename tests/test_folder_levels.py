@@ -128,6 +128,7 @@ def test_topmost_folders_that_hold_the_same_classes_again_are_no_groups(tmp_path
     (["a/egg", "a/rep 1", "b/egg", "b/rep 1"], ""),
     (["a/day 1", "a/day 2", "b/day 1", "b/day 2"], ""),  # stages
     (["a/st1", "a/st2", "b/st1", "b/st2"], ""),
+    (["a/year 1", "a/year 2", "b/year 1", "b/year 2"], ""),  # ages
 ])  # fmt: skip
 def test_parts_of_the_work_below_classes_are_no_classes(tmp_path, folders, found):
     for folder in folders:
