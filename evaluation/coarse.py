@@ -27,6 +27,11 @@ def amended_scores(fine: Run, coarse: Run, split: str = "test") -> np.ndarray:
         above = coarse_classes(fine.hierarchy, coarse.hierarchy)
     except ValueError as error:
         raise ValueError(f"{coarse.folder}: {error} (train it with --label_depth)") from None
+    if coarse.hierarchy.num_classes == fine.hierarchy.num_classes:
+        raise RunError(
+            f"{coarse.folder} has the classes of {fine.folder} and no superclasses: train one with"
+            " --label_depth, or average both, predict.py RUN1 RUN2"
+        )
     own, other = fine.arrays_of_classes(split), coarse.arrays(split)
     if "scores" not in other:
         other = coarse.arrays_of_classes(split)

@@ -97,6 +97,8 @@ def test_a_run_of_other_images_or_of_another_tree_is_refused(tmp_path, capsys):
         amended_scores(fine, other)
     status, _, err = run_main(evaluate.main, capsys, fine.folder, "--coarse", tmp_path / "nowhere")
     assert status == 2 and "--coarse" in err and "there is no such folder" in err
+    with pytest.raises(RunError, match="and no superclasses: .*average both"):  # its square
+        amended_scores(fine, fine)
     status, _, err = run_main(
         evaluate.main, capsys, fine.folder, "--coarse", fine.folder, "--data_dir", tmp_path
     )
