@@ -73,8 +73,8 @@ def mask_notes(files: Sequence[str]) -> list[str]:
         return []
     number = counted(len(found), "file is", "files are")
     return [
-        f"{number} called as another image and what is made of it, such as {printable(found[0])!r},"
-        " and count as images of the class: if they are no photographs, move them elsewhere"
+        f"{number} named like a mask or preview of another image, such as {printable(found[0])!r},"
+        " and count as images of the class: if that is what they are, move them elsewhere"
     ]
 
 

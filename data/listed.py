@@ -230,13 +230,13 @@ def _predicted(table: Table) -> list[str]:
     """
     notes = []
     for at, title in enumerate(table.header):
-        words = {word.casefold() for word in few_words(table, at)}
-        if title != STATUS and words >= {VALIDATED, "predicted"}:
+        words = {word.casefold(): word for word in few_words(table, at)}
+        if title != STATUS and {*words} >= {VALIDATED, "predicted"}:
             count = sum(cell.casefold() == "predicted" for cell in table.column(at))
             notes.append(
                 f"{table.source}: the column {title!r} says predicted of {count} of"
-                f" {len(table.rows)} rows, which are used as others are (--where {title}=VALUE"
-                " chooses)"
+                f" {len(table.rows)} rows, which are used as others are (--where"
+                f" {title}={words[VALIDATED]} leaves them out)"
             )
     return notes
 

@@ -260,7 +260,7 @@ def test_files_that_are_masks_of_others_are_noted():
         mask_notes(["a/1.png", "a/2_mask.png", "a/3-seg.png", "b/1_mask.png", "a/1mask.png"]) == []
     )
     (note,) = mask_notes(["a/1.jpg", "a/1_Mask.png", "a/2.jpg", "a/2 - thumb.jpg", "a/x_mask.jpg"])
-    assert note.startswith("2 files are called as another image") and "'a/1_Mask.png'" in note
+    assert note.startswith("2 files are named like a mask") and "'a/1_Mask.png'" in note
 
 
 def test_living_classes_go_by_the_topmost_folder(root):

@@ -633,9 +633,12 @@ def test_numbers_of_folds_are_groups(three):
 
 
 def test_labels_that_a_classifier_predicted_are_noted(three):
-    rows = [f"im/{i}.png,{'abc'[i]},{'validated' if i else 'predicted'}" for i in range(3)]
+    rows = [f"im/{i}.png,{'abc'[i]},{'Validated' if i else 'predicted'}" for i in range(3)]
     (note,) = (note for note in three(["file,label,status", *rows]).notes if "predicted" in note)
-    assert "'status' says predicted of 1 of 3 rows" in note and "--where status=VALUE" in note
+    assert (
+        "'status' says predicted of 1 of 3 rows" in note
+        and "--where status=Validated leaves" in note
+    )
     assert len(three(["file,label,status", *rows[1:]]).notes) == 1
 
 
