@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,6 +159,15 @@ class Splits:
         return hashlib.sha256(
             f"{self.hierarchy.digest}\n{lines}".encode("utf-8", "backslashreplace")
         ).hexdigest()[:16]
+
+    def named_as(self, tree: Hierarchy, digest: object) -> "Splits":
+        """These with the names of another tree, where that alone gives this digest: an earlier
+        version wrote epithets without their genus.
+        """
+        if not np.array_equal(tree.parent, self.hierarchy.parent):
+            return self
+        renamed = replace(self, hierarchy=tree)
+        return renamed if renamed.digest == digest else self
 
     @property
     def content(self) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def _load(run: Run, options: Mapping) -> data.Splits:
     ValueError, OSError from the data.
     """
     try:
-        return data.load(options)
+        return data.load(options).named_as(run.hierarchy, run.config.get("split"))
     except (ValueError, OSError):
         raise
     except Exception as error:  # odd options of a config.json from elsewhere raise almost anything

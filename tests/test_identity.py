@@ -117,6 +117,18 @@ def test_rules_on_folders_that_are_newer_than_a_run_do_not_stop_it(start, images
     assert evaluate.main([str(run.folder), "--data_dir", str(images), "--GPU", "cpu"]) == 0
 
 
+def test_a_run_of_a_version_that_called_classes_otherwise_goes_on(start, images, tmp_path):
+    rows = [f"{file.relative_to(images)},G,{file.parent.name}xx" for file in images.rglob("*.png")]
+    (tmp_path / "t.csv").write_text("file,genus,species\n" + "\n".join(rows) + "\n")
+    table = ("--table", str(tmp_path / "t.csv"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hierarchies.tables.with_whole_names", lambda table, levels: (table, ()))
+        run = interrupt(start, *table)
+    assert start(*table, "--resume")[0] == 0 and "this run is finished" in start(*table)[2]
+    assert Run(run.folder).hierarchy.class_names == ("axx", "bxx", "cxx")
+    assert evaluate.main([str(run.folder), "--data_dir", str(images), "--GPU", "cpu"]) == 0
+
+
 def test_the_same_images_in_another_place_go_on(start, images, tmp_path):
     interrupt(start)
     moved = tmp_path / "elsewhere" / "images"

@@ -246,9 +246,12 @@ def _lock(held: ExitStack, record: Run) -> None:
 def _load(record: Run, options: Mapping, machine: Mapping, shared: Shared) -> data.Splits:
     asked = {**options, **machine}
     own = {name: asked.get(name) for name in ("dataset", *data.defaults(options["dataset"]))}
-    if record.exists and not machine["overwrite"]:
-        asked |= SETTLED
-    return shared.get("images", repr(sorted(own.items())), lambda: data.load(asked))
+    recorded = record.exists and not machine["overwrite"]
+    asked |= SETTLED if recorded else {}
+    splits = shared.get("images", repr(sorted(own.items())), lambda: data.load(asked))
+    if recorded and record.is_intact("hierarchy.json"):
+        return splits.named_as(record.hierarchy, record.config.get("split"))
+    return splits
 
 
 def _is_done(record: Run, options: Mapping, machine: Mapping, shared: Shared) -> bool:
