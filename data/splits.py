@@ -164,7 +164,7 @@ class Splits:
         """These with the names of another tree, where that alone gives this digest: an earlier
         version wrote epithets without their genus.
         """
-        if not np.array_equal(tree.parent, self.hierarchy.parent):
+        if tree == self.hierarchy or not np.array_equal(tree.parent, self.hierarchy.parent):
             return self
         renamed = replace(self, hierarchy=tree)
         return renamed if renamed.digest == digest else self
