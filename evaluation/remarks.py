@@ -132,8 +132,8 @@ def describe_promise(decision: Decision, target: float) -> str:
         )
         if decision.groups is not None and 2 * decision.groups <= promise.n:
             text += (
-                f",\n          fewer of draws of {decision.groups} groups of images that are alike,"
-                " as these are"
+                f".\n          These images come from {decision.groups} groups, whose images are"
+                " alike: draws of as few groups vary more"
             )
     if not promise.value:
         text += (

@@ -619,7 +619,7 @@ def test_a_promise_says_that_images_in_groups_spread_more():
     alone = Decision("threshold", {"threshold": 0.5}, promise=made)
     assert "give between 0.860 and 0.940" in remarks.describe_promise(alone, 0.9)
     assert "groups" not in remarks.describe_promise(alone._replace(groups=190), 0.9)
-    assert "of 8 groups" in remarks.describe_promise(alone._replace(groups=8), 0.9)
+    assert "from 8 groups" in remarks.describe_promise(alone._replace(groups=8), 0.9)
 
 
 def test_images_of_the_run_are_told_from_new_ones(call, tmp_path):
