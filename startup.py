@@ -70,8 +70,6 @@ def leave(status: int) -> NoReturn:
         complain(f"error: what this prints could not be written ({reason}); all else is done")
         status = 2
     if status == STATUS and os.name == "posix":
-        sys.stdout.flush()
-        sys.stderr.flush()
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     sys.exit(status)

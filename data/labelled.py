@@ -90,9 +90,11 @@ def class_tree(tree: Collection, options: Mapping) -> tuple[Hierarchy, np.ndarra
         if options["prune_tree"]:
             raise ValueError("--prune_tree leaves out classes of a file: name it with --hierarchy")
         folders = options["table"] is None and options["label_map"] is None
-        notes = doubtful_names(tree.hierarchy, **({"way_out": _ABOVE} if folders else {}))
         if folders:
+            notes = doubtful_names(tree.hierarchy, way_out=_ABOVE)
             notes += _common_folder(tree.hierarchy, given=tree.parts is not None)
+        else:
+            notes = doubtful_names(tree.hierarchy)
         if relates_none(tree.hierarchy):
             path = printable(format_path(tree.hierarchy.class_paths[0]))
             notes.append(
