@@ -1,7 +1,6 @@
 """Predictions from elsewhere become a run: evaluate.py --scores."""
 
 import fnmatch
-import os
 import re
 import unicodedata
 
@@ -432,7 +431,11 @@ def test_arrays_that_mean_something_else_are_refused_in_words(tmp_path, arrays, 
     assert "allow_pickle" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", os.urandom(300), b"file,label\n", b"a,b\n1,2,3\n"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", np.random.default_rng(0).bytes(300), b"file,label\n", b"a,b\n1,2,3\n"],
+    ids=["empty", "a line", "noise", "title", "ragged"],
+)
 @pytest.mark.parametrize("name", ["net.csv", "net.npz"])
 def test_files_that_are_no_predictions_are_refused_and_not_a_crash(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
