@@ -84,7 +84,12 @@ class Replayed:
         """Why it could not be recorded; None if it was."""
         self._capturing = False
         try:
-            with torch.cuda.device(samples[0].device), _refusing_to_wait(), _leaving_garbage():
+            with (
+                torch.cuda.device(samples[0].device),
+                _refusing_to_wait(),
+                _leaving_garbage(),
+                _mixing_streams(),
+            ):
                 self._graph, self._kinds = self._record(samples), _kinds(samples)
         except Exception as error:  # whatever a network may raise
             reason = str(error).partition("\n")[0]
@@ -203,6 +208,17 @@ def _leaving_garbage() -> Iterator[None]:
     finally:
         if collects:
             gc.enable()
+
+
+@contextmanager
+def _mixing_streams() -> Iterator[None]:
+    """Spares users a warning of torch 2.11, which warms up on one stream and records on another."""
+    warn = torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch
+    warn(False)
+    try:
+        yield
+    finally:
+        warn(True)
 
 
 def _like(tensor: Tensor) -> Tensor:
