@@ -9,7 +9,7 @@ from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import HXE_ALPHA, is_normalised
 from losses.base import full_precision
 from losses.inner_targets import class_within, target_paths
-from losses.segments import Cut, LevelMasses, level_sizes
+from losses.segments import Cut, LevelMasses, level_sizes, row_sums
 from losses.tree_loss import TreeLoss
 from registry import Option, natural, one_of
 
@@ -50,13 +50,13 @@ class PathLoss(TreeLoss):
         levels = LevelMasses.of(
             [segments.masses(scores[part], terms[part]) for part, segments in cut]
         )
-        losses = (shares * levels.surprises).sum(dim=1)
+        losses = row_sums(shares, levels.surprises)
         if levels.tops is not None:
             losses.masked_fill_(losses > IMPOSSIBLE, torch.inf)
         if differentiate:
-            slopes = levels.slopes(steps.div_(len(scores)))
+            slopes = levels.slopes(steps)
             for part, segments in cut:
-                segments.multiply(terms[part], slopes[part])
+                segments.multiply(slopes[part], terms[part])
         return losses, terms
 
     def weights_of(self, targets: Tensor) -> Tensor:

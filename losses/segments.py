@@ -120,6 +120,8 @@ class TreeOrder(nn.Module):
         """The bin of each class among those of all levels, for targets of which `levels_of` gave
         the levels: (B, C) int64.
         """
+        if self.bins == 1:
+            return levels
         if self.num_classes > TABLE:
             return self._find_bins(levels)
         return self.level_bins.index_select(0, targets)
@@ -182,24 +184,31 @@ class LevelMasses:
         return cls(join(masses), None)
 
     def slopes(self, weights: Tensor) -> Tensor:
-        """What to multiply the terms of each level by to have the gradient of the sum over l of
-        weights_l log S_l, (B, H + 1) float64.
+        """What to multiply the terms of each level by to have the gradient of the mean over the
+        rows of the sum over l of weights_l log S_l, (B, H + 1) float64.
 
-            slope_k = exp(top_k) times the sum over l >= k of weights_l / S_l
+            slope_k = exp(top_k) / B times the sum over l >= k of weights_l / S_l
         """
+        share = 1 / max(1, len(weights))
         if self.tops is None:
-            return weights.div(self.inside).flip(1).cumsum(dim=1).flip(1)
+            return weights.mul(share).div_(self.inside).flip(1).cumsum(dim=1).flip(1)
         rows = max(1, PAIRS // self.tops.shape[1] ** 2)
         parts = zip(self.tops.split(rows), self.inside.split(rows), weights.split(rows))
-        return join([_outer_sums(*part) for part in parts])
+        return join([_outer_sums(*part, share) for part in parts])
 
 
-def _outer_sums(tops: Tensor, inside: Tensor, weights: Tensor) -> Tensor:
-    """The sums over l >= k of weights_l exp(tops_k - inside_l), (B, H + 1); inside_l >= tops_k but
-    for a `TINY` mass.
+def _outer_sums(tops: Tensor, inside: Tensor, weights: Tensor, share: float) -> Tensor:
+    """`share` of the sums over l >= k of weights_l exp(tops_k - inside_l), (B, H + 1); inside_l >=
+    tops_k but for a `TINY` mass.
     """
     pairs = tops[:, :, None].sub(inside[:, None, :]).exp_().triu_()
-    return torch.bmm(pairs, weights[:, :, None])[:, :, 0]
+    weights = weights[:, :, None]
+    return torch.baddbmm(weights, pairs, weights, beta=0, alpha=share)[:, :, 0]
+
+
+def row_sums(one: Tensor, other: Tensor) -> Tensor:
+    """The sum of the products in each row: two (B, H) -> (B,), in one kernel."""
+    return torch.bmm(one[:, None, :], other[:, :, None])[:, 0, 0]
 
 
 class Segments:
@@ -214,7 +223,8 @@ class Segments:
 
         Args:
             scores (B, C): In class order.
-            out (B, C): Gets the terms of the sums, exp(score - top of the level).
+            out (B, C): Room for the terms of the sums, exp(score - top of the level), which
+                `multiply` is given, too.
         """
         raise NotImplementedError
 
@@ -222,8 +232,10 @@ class Segments:
         """The value (B, H + 1) of the level of each class: (B, C)."""
         raise NotImplementedError
 
-    def multiply(self, terms: Tensor, levels: Tensor) -> None:
-        """The terms (B, C) times the values of their levels (B, H + 1), in their place."""
+    def multiply(self, levels: Tensor, out: Tensor) -> None:
+        """The terms of `masses` times the values (B, H + 1) of their levels, in the room that it
+        was given (B, C).
+        """
         raise NotImplementedError
 
     def best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -286,8 +298,8 @@ class CPUSegments(Segments):
     def spread(self, levels: Tensor) -> Tensor:
         return torch.from_numpy(self._in_class_order(self._repeat(levels.numpy())))
 
-    def multiply(self, terms: Tensor, levels: Tensor) -> None:
-        terms.mul_(self.spread(levels.to(terms.dtype)))
+    def multiply(self, levels: Tensor, out: Tensor) -> None:
+        out.mul_(self.spread(levels.to(out.dtype)))
 
     def best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         # torch's argmax takes as long as all the rest of a loss
@@ -359,17 +371,20 @@ class DeviceSegments(Segments):
 
     def masses(self, scores: Tensor, out: Tensor) -> tuple[Tensor, Tensor | None]:
         tops = self.tree.bin_floors.to(scores.dtype).repeat(len(scores), 1)
-        tops.scatter_reduce_(1, self.tree.bins_of(self.targets, self.level), scores, "amax")
-        tops = tops.unflatten(1, (-1, self.tree.bins)).amax(dim=2)
-        torch.sub(scores, self.spread(tops), out=out).exp_()
+        bins = self.tree.bins_of(self.targets, self.level)
+        tops.scatter_reduce_(1, bins, scores, "amax")
+        if self.tree.bins > 1:
+            tops = tops.unflatten(1, (-1, self.tree.bins)).amax(dim=2)
+        torch.sub(scores, self.spread(tops), out=out)
+        self.terms = torch.exp(out, out=torch.empty_like(out, dtype=torch.float64))
         masses = torch.full_like(tops, TINY, dtype=torch.float64)
-        return masses.scatter_add_(1, self.level, out.double()), tops
+        return masses.scatter_add_(1, self.level, self.terms), tops
 
     def spread(self, levels: Tensor) -> Tensor:
         return levels.gather(1, self.level)
 
-    def multiply(self, terms: Tensor, levels: Tensor) -> None:
-        terms.mul_(self.spread(levels))
+    def multiply(self, levels: Tensor, out: Tensor) -> None:
+        torch.mul(self.terms, self.spread(levels), out=out)
 
     def best(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         return scores.max(dim=1, keepdim=True)
