@@ -137,7 +137,10 @@ def tests(device: str, reduced: bool) -> dict:
         return {"left out": "pytest is not installed"}
     if reduced:
         return {"left out": "the suite has run them, or has none to run"}
-    files = [f"tests/test_{name}.py" for name in ("any_device", "replay", "batches", "transforms")]
+    files = [
+        f"tests/test_{name}.py"
+        for name in ("any_device", "replay", "kernels", "batches", "transforms")
+    ]
     # of the first failures, which may cause all others, the last words are kept
     command = [sys.executable, "-m", "pytest", "-q", "--maxfail=2", "--tb=short", "-m", "cuda"]
     command += files

@@ -8,11 +8,13 @@ from torch.nn import functional as F
 from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import HXE_ALPHA, is_normalised
 from losses.base import full_precision
+from losses.fused import Fused
 from losses.inner_targets import class_within, target_paths
-from losses.segments import Cut, LevelMasses, level_sizes, row_sums
+from losses.segments import TINY, Cut, LevelMasses, level_sizes, row_sums
 from losses.tree_loss import TreeLoss
 from registry import Option, natural, one_of
 
+fused_path_losses = Fused("path_losses")
 IMPOSSIBLE = 1e15  # a loss above it stands for infinity: that of a target with a score of -inf
 
 
@@ -41,6 +43,14 @@ class PathLoss(TreeLoss):
         steps = -np.diff(shares, axis=1, prepend=0.0, append=0.0)
         weights = np.concatenate([shares, steps], axis=1)
         self._table("weights", torch.from_numpy(weights))  # (C + N, 2 H + 1), outwards
+
+    def compute(
+        self, scores: Tensor, targets: Tensor, classes: Tensor, differentiate: bool
+    ) -> tuple[Tensor, Tensor]:
+        tree = self.tree
+        levels = (tree.order, tree.ends, tree.floors, classes)
+        found = fused_path_losses(scores, *levels, self.weights, targets, TINY, IMPOSSIBLE)
+        return found or super().compute(scores, targets, classes, differentiate)
 
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool

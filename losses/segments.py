@@ -189,7 +189,7 @@ class LevelMasses:
 
             slope_k = exp(top_k) / B times the sum over l >= k of weights_l / S_l
         """
-        share = 1 / max(1, len(weights))
+        share = 1 / len(weights)
         if self.tops is None:
             return weights.mul(share).div_(self.inside).flip(1).cumsum(dim=1).flip(1)
         rows = max(1, PAIRS // self.tops.shape[1] ** 2)

@@ -35,6 +35,12 @@ class TreeLoss(Loss):
             scores, classes = self.pool(scores, targets)
         return _MeanLoss.apply(scores.contiguous(), targets, classes, self)
 
+    def compute(
+        self, scores: Tensor, targets: Tensor, classes: Tensor, differentiate: bool
+    ) -> tuple[Tensor, Tensor]:
+        """As `rows`, whose levels are those of these classes (B,)."""
+        return self.rows(scores, targets, self.tree.cut(classes), differentiate)
+
     @abstractmethod
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
@@ -62,8 +68,7 @@ class _MeanLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores: Tensor, targets: Tensor, classes: Tensor, loss: TreeLoss) -> Tensor:
         differentiate = ctx.needs_input_grad[0]
-        cut = loss.tree.cut(classes)
-        losses, gradient = loss.rows(scores.detach(), targets, cut, differentiate)
+        losses, gradient = loss.compute(scores.detach(), targets, classes, differentiate)
         if differentiate:
             ctx.save_for_backward(gradient)
         return losses.mean().to(scores.dtype)
