@@ -161,16 +161,21 @@ def numbers(device: str, reduced: bool) -> dict:
         scores, targets = draw(batch, classes, "cpu")
         for name in ("ce", "hierarchical", "hxe", "soft_labels", "label_smoothing"):
             values, slopes = [], []
-            for place in ("cpu", device):
+            kinds = ["", ", one kernel"] if name != "ce" else [""]
+            for place, kind in (("cpu", ""), *((device, kind) for kind in kinds)):
                 x = scores.detach().mul(10).to(place).requires_grad_()
-                value = build_loss(name, tree).to(place)(x, targets.to(place))
+                loss = build_loss(name, tree).to(place)
+                if kind:
+                    loss.fuse()
+                value = loss(x, targets.to(place))
                 value.backward()
                 values.append(value.item())
                 slopes.append(x.grad.cpu())
-            off = abs(values[1] - values[0]) / values[0]
-            slope_off = ((slopes[1] - slopes[0]).abs().max() / slopes[0].abs().max()).item()
-            found[f"{classes} classes, {name}, off by"] = off
-            found[f"{classes} classes, {name}, its gradient off by"] = slope_off
+            for kind, value, slope in zip(kinds, values[1:], slopes[1:]):
+                off = abs(value - values[0]) / values[0]
+                slope_off = ((slope - slopes[0]).abs().max() / slopes[0].abs().max()).item()
+                found[f"{classes} classes, {name}{kind}, off by"] = off
+                found[f"{classes} classes, {name}{kind}, its gradient off by"] = slope_off
     if max(found.values()) > 1e-4:
         sys.exit(f"a loss is not that of the CPU: {found}")
     return found
@@ -239,6 +244,10 @@ class Step:
             name: build_loss(name, tree).to(device)
             for name in ("ce", "hierarchical", "soft_labels")
         }
+        for name in list(self.losses)[1:]:
+            fused = build_loss(name, tree).to(device)
+            fused.fuse()
+            self.losses[f"{name}, one kernel"] = fused
         self.score = self.score_by_kernels
         self.optimizer = torch.optim.Adam(model.parameters(), fused=device != "cpu")
         self.images = torch.randint(256, (batch, 3, side, side), dtype=torch.uint8, device=device)

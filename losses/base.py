@@ -43,6 +43,7 @@ class Loss(nn.Module):
         reduction: "mean", or "sum" where an option of the loss asks for it: what its values become
             over the batch, and so how those of batches, or of parts of one, add up: means by batch
             size, sums as they are.
+        one_kernel: The function of `losses.kernels` that computes it; None: none does.
         inner_targets: True if a target may be an inner node of the tree, else the reason why not,
             as part of a message.
         coarse: Whether batches may hold such targets. On the CPU, where looking is free, each batch
@@ -62,6 +63,7 @@ class Loss(nn.Module):
     inputs: tuple[str, ...] = ("scores",)
     separate: bool = True
     reduction: str = "mean"
+    one_kernel: str | None = None
     inner_targets: bool | str = "its formula needs the class of every image"
     coarse: bool = False
     replayable: bool = True

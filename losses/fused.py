@@ -1,48 +1,64 @@
-"""On a GPU: losses as one kernel each, where Triton can compile them; a loss over the tree takes
-two dozen without, and to launch them takes longer than to run them.
+"""For GPUs, where it is asked for: losses as one kernel each; a loss over the tree takes two dozen
+otherwise, and to launch them takes longer than to run them.
 """
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 LONGEST = 16384  # classes that the registers of one block hold
+Found = tuple[Tensor, Tensor]  # losses (B,) and the gradient (B, C) of their mean
 
 
 class Fused:
-    """A function of `losses.kernels`, as long as it can be had.
+    """A function of `losses.kernels`, as long as it can be had and gives the numbers that many
+    kernels give, which is looked at once.
 
     Args:
         name: Of the function, whose first argument are scores (B, C).
     """
 
     def __init__(self, name: str):
-        self.name, self.works = name, True
+        self.name, self.works, self.checked = name, True, False
 
     def fits(self, scores: Tensor) -> bool:
         """Whether it can be computed of scores like these."""
         return self.works and scores.is_cuda and scores.shape[1] <= LONGEST
 
-    def __call__(self, scores: Tensor, *more) -> tuple[Tensor, ...] | None:
-        """What the function returns; None if it cannot be had, which is found out once."""
+    def __call__(self, otherwise: Callable[[], Found], scores: Tensor, *more) -> Found:
+        """What the function returns, or, where it cannot be had, `otherwise`."""
         if not self.fits(scores):
-            return None
+            return otherwise()
         try:
             from losses import kernels
 
             with torch.cuda.device_of(scores):
-                return getattr(kernels, self.name)(scores, *more)
+                found = getattr(kernels, self.name)(scores, *more)
         except torch.OutOfMemoryError:
             raise
-        except ImportError:
-            self.works = False  # there is no Triton
         except Exception as error:  # whatever a compiler may raise
-            self.works = False
             reason = str(error).partition("\n")[0]
-            warnings.warn(
-                "the loss over the tree is computed kernel by kernel, with the same numbers and"
-                f" slower: Triton cannot compile it here ({type(error).__name__}: {reason})",
-                stacklevel=2,
-            )
-        return None
+            return self._give_up(f"Triton fails ({type(error).__name__}: {reason})", otherwise())
+        if not self.checked:
+            self.checked, expected = True, otherwise()
+            if not all(map(_are_close, found, expected)):
+                return self._give_up("here that gives other numbers", expected)
+        return found
+
+    def _give_up(self, reason: str, found: Found) -> Found:
+        self.works = False
+        warnings.warn(
+            f"--fused_loss: the loss is computed by many kernels, not by one: {reason}",
+            stacklevel=2,
+        )
+        return found
+
+
+def _are_close(found: Tensor, expected: Tensor) -> bool:
+    """Whether they differ by less than 1e-4 of the largest; where one is infinite or no number,
+    both are.
+    """
+    largest = expected.abs().nan_to_num(posinf=0.0).max()
+    return torch.allclose(found, expected, 1e-4, 1e-4 * largest.item(), equal_nan=True)

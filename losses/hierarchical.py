@@ -8,13 +8,11 @@ from torch.nn import functional as F
 from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import HXE_ALPHA, is_normalised
 from losses.base import full_precision
-from losses.fused import Fused
 from losses.inner_targets import class_within, target_paths
 from losses.segments import TINY, Cut, LevelMasses, level_sizes, row_sums
 from losses.tree_loss import TreeLoss
 from registry import Option, natural, one_of
 
-fused_path_losses = Fused("path_losses")
 IMPOSSIBLE = 1e15  # a loss above it stands for infinity: that of a target with a score of -inf
 
 
@@ -34,6 +32,8 @@ class PathLoss(TreeLoss):
             as a label, 0 below it; >= 0.
     """
 
+    one_kernel = "path_losses"
+
     def __init__(self, hierarchy: Hierarchy, shares: np.ndarray):
         super().__init__(hierarchy)
         # A node without siblings is certain given its parent; its share must not meet the 0/0 of an
@@ -44,13 +44,8 @@ class PathLoss(TreeLoss):
         weights = np.concatenate([shares, steps], axis=1)
         self._table("weights", torch.from_numpy(weights))  # (C + N, 2 H + 1), outwards
 
-    def compute(
-        self, scores: Tensor, targets: Tensor, classes: Tensor, differentiate: bool
-    ) -> tuple[Tensor, Tensor]:
-        tree = self.tree
-        levels = (tree.order, tree.ends, tree.floors, classes)
-        found = fused_path_losses(scores, *levels, self.weights, targets, TINY, IMPOSSIBLE)
-        return found or super().compute(scores, targets, classes, differentiate)
+    def tables(self, targets: Tensor) -> tuple:
+        return self.weights, targets, TINY, IMPOSSIBLE
 
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool

@@ -1,4 +1,4 @@
-"""Losses over the tree as one kernel for GPUs, written in Triton. Imported by `losses.fused`
+"""Losses over the tree as one kernel each for GPUs, written in Triton. Imported by `losses.fused`
 alone: Triton comes with PyTorch only where there are GPUs.
 """
 
@@ -64,6 +64,7 @@ def soft_target_losses(
     scores: Tensor,
     order: Tensor | None,
     ends: Tensor,
+    floors: Tensor,
     classes: Tensor,
     q: Tensor,
     mass: Tensor,
@@ -73,7 +74,8 @@ def soft_target_losses(
     """What `losses.soft_targets.SoftTargetLoss` computes of such rows.
 
     Args:
-        scores (B, C), order (C,), ends (C, 2 H), classes (B,): As of `path_losses`.
+        scores (B, C), order (C,), ends (C, 2 H), floors (H + 1,), classes (B,): As of
+            `path_losses`; the floors are not asked for.
         q (C + N, H + 1), mass (C + N,): As there.
         targets (B,): Rows of q.
         lowest: Stands for a largest score of -inf.

@@ -8,13 +8,11 @@ from torch import Tensor
 
 from hierarchies import WEIGHTINGS, Hierarchy, node_weights
 from hierarchies.weights import cumulative, is_normalised
-from losses.fused import Fused
 from losses.inner_targets import class_within, means_below
 from losses.segments import LOWEST, Cut, Segments, join, level_nodes, level_sizes
 from losses.tree_loss import TreeLoss
 from registry import Option, fraction, nonnegative, one_of
 
-fused_soft_target_losses = Fused("soft_target_losses")
 BLOCK = 256  # rows of a table of all classes that are held at a time
 
 
@@ -36,21 +34,15 @@ class SoftTargetLoss(TreeLoss):
         mass (C + N,): Sum of q_yj over j; None for 1.
     """
 
+    one_kernel = "soft_target_losses"
+
     def __init__(self, hierarchy: Hierarchy, q: np.ndarray, mass: np.ndarray | None = None):
         super().__init__(hierarchy)
         self._table("q", torch.from_numpy(q))
         self._table("mass", torch.from_numpy(np.ones(len(q)) if mass is None else mass))
 
-    by_level = True  # the q of a class depends on its level alone
-
-    def compute(
-        self, scores: Tensor, targets: Tensor, classes: Tensor, differentiate: bool
-    ) -> tuple[Tensor, Tensor]:
-        found = None
-        if self.by_level:
-            tables = (self.tree.order, self.tree.ends, classes, self.q, self.mass, targets)
-            found = fused_soft_target_losses(scores, *tables, LOWEST)
-        return found or super().compute(scores, targets, classes, differentiate)
+    def tables(self, targets: Tensor) -> tuple:
+        return self.q, self.mass, targets, LOWEST
 
     def rows(
         self, scores: Tensor, targets: Tensor, cut: Cut, differentiate: bool
@@ -146,7 +138,8 @@ class SoftLabels(SoftTargetLoss):
             q, factor, depth_row, mass = _labels_by_path(hierarchy, soft_beta)
             super().__init__(hierarchy, q, mass)
             factor, depth_row = torch.from_numpy(factor), torch.from_numpy(depth_row)
-        self.by_level = factor is None
+        if factor is not None:
+            self.one_kernel = None
         self._table("factor", factor)  # (R, C), a row for all targets with the same depths
         self._table("depth_row", depth_row)  # (C + N,)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hierarchies import Hierarchy
 from losses.base import Loss, full_precision
+from losses.fused import Fused
 from losses.gradients import times
 from losses.segments import Cut, TreeOrder
 
@@ -24,6 +25,7 @@ class TreeLoss(Loss):
     """
 
     inner_targets = True
+    kernel: Fused | None = None  # `one_kernel`, where it may be asked
 
     def __init__(self, hierarchy: Hierarchy):
         super().__init__(hierarchy)
@@ -35,11 +37,30 @@ class TreeLoss(Loss):
             scores, classes = self.pool(scores, targets)
         return _MeanLoss.apply(scores.contiguous(), targets, classes, self)
 
+    def fuse(self) -> None:
+        """Lets it be one kernel on GPUs, if there is one for it."""
+        self.kernel = Fused(self.one_kernel) if self.one_kernel else None
+
     def compute(
         self, scores: Tensor, targets: Tensor, classes: Tensor, differentiate: bool
     ) -> tuple[Tensor, Tensor]:
-        """As `rows`, whose levels are those of these classes (B,)."""
-        return self.rows(scores, targets, self.tree.cut(classes), differentiate)
+        """As `rows`, of the class (B,) that each target is or is stood for by; by one kernel, where
+        that may be.
+        """
+
+        tree, one_kernel = self.tree, self.kernel
+
+        def by_many() -> tuple[Tensor, Tensor]:
+            return self.rows(scores, targets, tree.cut(classes), differentiate or bool(one_kernel))
+
+        if one_kernel is None:
+            return by_many()
+        tables = (tree.order, tree.ends, tree.floors, classes, *self.tables(targets))
+        return one_kernel(by_many, scores, *tables)
+
+    def tables(self, targets: Tensor) -> tuple:
+        """What the function of `one_kernel` is given beside scores, tree and classes."""
+        raise NotImplementedError
 
     @abstractmethod
     def rows(

@@ -7,6 +7,7 @@ from data import augments
 from data.options import SEED
 from data.tails import BALANCE
 from data.transforms import OPTIONS as AUGMENTATION
+from losses import LOSSES
 from optimization import OPTIONS as OPTIMIZATION
 from options.parser import GPU
 from registry import Need, Option, filled, natural, one_of, positive_int, switch, with_flag
@@ -89,6 +90,18 @@ MACHINE = (
         help="on one GPU: launch every kernel by itself in all epochs, not as CUDA graphs; slower"
         " for small networks, of less memory, and the same up to rounding",
         machine=True,
+    ),
+    Option(
+        "fused_loss",
+        switch,
+        False,
+        help="on a GPU: compute the loss over the tree by one kernel instead of two dozen; the same"
+        " up to rounding, needs Triton, and is new: no GPU has run it yet",
+        machine=True,
+        needs=Need(
+            lambda options: LOSSES[options["loss"]].one_kernel is not None,
+            f"--loss {' or '.join(name for name, loss in LOSSES.items() if loss.one_kernel)}",
+        ),
     ),
     Option("record", filled, "record", "DIR", "folder that runs are recorded in", machine=True),
     Option(

@@ -5,6 +5,7 @@ happens where they cannot be had.
 import os
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from losses.fused import Fused
 
 NAMES = ("hierarchical", "hxe", "soft_labels", "label_smoothing")
 UNEQUAL = Hierarchy.from_paths([("a", "b", "c", "one"), ("two",), ("a", "three"), ("a", "b", "x")])
-BATCH = 6
+BATCH = 4
 
 
 def cases():
@@ -27,7 +28,7 @@ def cases():
     scores can be.
     """
     noise = torch.Generator().manual_seed(0)
-    for tree in (UNEQUAL, TREE, random_tree(70, 5, 0)):
+    for tree in (UNEQUAL, TREE, random_tree(30, 5, 0)):
         classes = tree.num_classes
         scores = torch.randn(BATCH, classes, generator=noise)
         targets = torch.arange(BATCH) * 5 % classes
@@ -40,11 +41,13 @@ def cases():
             yield name, tree, scores, inner
 
 
-def results(device="cpu"):
-    """Losses and gradients of all cases."""
+def results(device="cpu", fused=False):
+    """Losses and gradients of all cases, where asked for by one kernel each."""
     found = []
     for name, tree, scores, targets in cases():
         loss = build_loss(name, tree).to(device)
+        if fused:
+            loss.fuse()
         loss.coarse = bool((targets >= tree.num_classes).any())
         scores = scores.detach().to(device, copy=True).requires_grad_()
         value = loss(scores, targets.to(device))
@@ -101,81 +104,92 @@ def test_they_compile_without_a_gpu(target, kind, tmp_path, monkeypatch):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("works", [True, False])
-def test_on_a_gpu_the_numbers_are_those_of_the_cpu(works, monkeypatch):
-    kernels = []
-    if works:
-        from losses import kernels as module
+@pytest.mark.parametrize("fused", [True, False])
+def test_on_a_gpu_the_numbers_are_those_of_the_cpu(fused, recwarn):
+    compare(results("cuda", fused), results(), rtol=1e-5)  # its exponential is a little less exact
+    assert not [warning for warning in recwarn if "fused_loss" in str(warning.message)]
 
-        monkeypatch.setattr(module, "_call", noting(module._call, kernels))
-    else:
-        monkeypatch.setattr(Fused, "fits", lambda self, scores: False)
-    compare(results("cuda"), results(), rtol=1e-5)  # its exponential is a little less exact
-    assert bool(kernels) == works
+
+def value_of(loss):
+    scores = torch.randn(4, 7, generator=torch.Generator().manual_seed(1))
+    return loss(scores.requires_grad_(), torch.arange(4))
+
+
+@pytest.fixture
+def anywhere(monkeypatch):
+    """Of a kernel, a loss that asks for it on the CPU, too."""
+    monkeypatch.setattr(Fused, "fits", lambda self, scores: self.works)
+
+    def put(path_losses):
+        stub = SimpleNamespace(path_losses=path_losses)
+        monkeypatch.setattr("losses.kernels", stub, raising=False)
+        monkeypatch.setitem(sys.modules, "losses.kernels", stub)
+        loss = build_loss("hxe", TREE)
+        loss.fuse()
+        return loss
+
+    return put
+
+
+def fail(error):
+    def path_losses(*given):
+        raise error
+
+    return path_losses
+
+
+def other(*given):
+    return torch.ones(4, dtype=torch.float64), torch.zeros(4, 7)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "words"),
+    [
+        (fail(RuntimeError("no C compiler\nset CC")), "(RuntimeError: no C compiler)"),
+        (fail(ImportError("No module named 'triton'")), "(ImportError: No module named 'triton')"),
+        (other, "gives other numbers"),
+    ],
+)
+def test_a_kernel_that_cannot_be_had_or_trusted_is_said_once_and_left(
+    anywhere, kernel, words, recwarn
+):
+    expected, loss = value_of(build_loss("hxe", TREE)), anywhere(kernel)
+    for _ in range(2):
+        assert value_of(loss) == expected
+    (warning,) = recwarn
+    assert "by many kernels" in str(warning.message) and words in str(warning.message)
+
+
+def test_a_kernel_is_compared_once_and_then_trusted(anywhere):
+    plain, asked = build_loss("hxe", TREE), []
+
+    def same(scores, *given):
+        asked.append(scores)
+        classes = torch.arange(4)
+        return plain.rows(scores, classes, plain.tree.cut(classes), True)
+
+    loss = anywhere(same)
+    loss.rows = noting(loss.rows, rows := [])
+    for _ in range(3):
+        assert value_of(loss) == value_of(plain)
+    assert len(asked) == 3 and len(rows) == 1
 
 
 def noting(function, calls):
     """The function, which notes that it was called."""
 
-    def noted(*given, **more):
+    def noted(*given):
         calls.append(given)
-        return function(*given, **more)
+        return function(*given)
 
     return noted
 
 
-def scores_and_targets():
-    return torch.randn(4, 7, generator=torch.Generator().manual_seed(1)), torch.arange(4)
-
-
-@pytest.fixture
-def anywhere(monkeypatch):
-    """Kernels that are asked of the CPU's tensors, too; what there is of them."""
-
-    def put(path_losses):
-        found = Fused("path_losses")
-        monkeypatch.setattr("losses.hierarchical.fused_path_losses", found)
-        monkeypatch.setattr(Fused, "fits", lambda self, scores: self.works)
-        stub = SimpleNamespace(path_losses=path_losses)
-        monkeypatch.setattr("losses.kernels", stub, raising=False)
-        monkeypatch.setitem(sys.modules, "losses.kernels", stub)
-        return found
-
-    return put
-
-
-def test_what_cannot_be_compiled_is_said_once_and_computed_otherwise(anywhere, recwarn):
-    expected = build_loss("hxe", TREE)(*scores_and_targets())
-
-    def fail(*given):
-        raise RuntimeError("no C compiler\nset CC")
-
-    found = anywhere(fail)
-    for _ in range(2):
-        assert build_loss("hxe", TREE)(*scores_and_targets()) == expected
-    assert not found.works
-    (warning,) = recwarn
-    assert "kernel by kernel" in str(warning.message)
-    assert "(RuntimeError: no C compiler)" in str(warning.message)
-
-
-def test_without_triton_nothing_is_said(anywhere, recwarn):
-    expected = build_loss("hxe", TREE)(*scores_and_targets())
-    anywhere(lambda *given: None)
-    sys.modules["losses.kernels"] = None  # importing it fails
-    delattr(sys.modules["losses"], "kernels")
-    assert build_loss("hxe", TREE)(*scores_and_targets()) == expected
-    assert not recwarn
-
-
 def test_a_gpu_without_memory_is_not_taken_for_a_compiler_that_fails(anywhere):
-    def fail(*given):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    found = anywhere(fail)
+    loss = anywhere(fail(torch.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(torch.OutOfMemoryError):
-        build_loss("hxe", TREE)(*scores_and_targets())
-    assert found.works
+        value_of(loss)
+    assert loss.kernel.works
 
 
 def test_rows_that_are_too_long_and_other_devices_are_left_to_the_many_kernels():
@@ -185,12 +199,13 @@ def test_rows_that_are_too_long_and_other_devices_are_left_to_the_many_kernels()
     assert not Fused("any").fits(torch.zeros(2, 3))
 
 
-def test_soft_labels_whose_rows_have_factors_are_left_to_them(anywhere, monkeypatch):
-    monkeypatch.setattr(Fused, "__call__", lambda self, *given: pytest.fail("it was asked"))
-    build_loss("soft_labels", TREE, soft_labels_variant="urbani")(*scores_and_targets())
+def test_losses_that_are_not_one_kernel_are_left_alone():
+    loss = build_loss("soft_labels", TREE, soft_labels_variant="urbani")
+    loss.fuse()
+    assert loss.kernel is None and value_of(loss) > 0
 
 
 if __name__ == "__main__":
     Fused.fits = lambda self, scores: self.works
-    with np.errstate(all="ignore"):
-        torch.save(results(), sys.argv[1])
+    with np.errstate(all="ignore"), warnings.catch_warnings(action="error"):
+        torch.save(results(fused=True), sys.argv[1])

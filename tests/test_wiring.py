@@ -24,7 +24,7 @@ from models import HEADS, build_classifier, prior_from_counts
 from optimization.choosing import CHOICES, Choice
 from options import command_line
 from runs.folder import FORMAT, Run
-from training import loop
+from training import experiment, loop
 from training.devices import Devices
 from training.setup import assemble
 from training.team import ALONE, Team
@@ -72,8 +72,9 @@ def build(*flags, method="DR"):
     argv += ["--backbone", "conv4", "--batch_size", "8", "--lr", "0.01", *flags]
     argv += [] if HEADS[method].sets_dim else ["--dim", "8"]
     argv = argv if "--epochs" in flags else [*argv, "--epochs", "3"]
-    options, _, _ = command_line.parse(argv, "", train.DATASETS)
-    return assemble(options, SPLITS, CPU)
+    options, machine, _ = command_line.parse(argv, "", train.DATASETS)
+    machine["GPU"] = "cpu"
+    return assemble(options, SPLITS, experiment._choose_devices(options, machine, ALONE))
 
 
 def fit(*flags, method="DR", splits=SPLITS):
@@ -123,6 +124,12 @@ def test_the_first_epochs_are_of_cross_entropy_where_asked_and_no_more():
     plain, tree = (column(fit(*flags)[1], "train_loss") for flags in ((), options))
     assert switched[0] == plain[0] and switched[0] != tree[0]
     assert abs(switched[1] - plain[1]) > 0.01
+
+
+def test_a_loss_is_one_kernel_only_where_that_is_asked_for():
+    assert build("--loss", "hxe", "--fused_loss").loss.kernel.name == "path_losses"
+    assert build("--loss", "hxe").loss.kernel is None
+    assert build("--no_graphs").devices.graphs is False and build().devices.graphs is True
 
 
 def test_augmentation_reaches_the_network():

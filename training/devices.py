@@ -31,12 +31,14 @@ class Devices:
         main: The device of the model, but for its trunk where that has one of its own.
         gpus: Indices of the GPUs that DataParallel spreads a batch over; empty on the CPU.
         graphs: Whether steps may be replayed as CUDA graphs, see `training.replay`.
+        fused_loss: Whether a loss may be one kernel, see `losses.fused`.
         trunk: Of the backbone's trunk, see `training.other_gpus`; None: `main`.
     """
 
     main: torch.device
     gpus: tuple[int, ...] = ()
     graphs: bool = True
+    fused_loss: bool = False
     trunk: torch.device | None = None
 
     @property

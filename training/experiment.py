@@ -153,7 +153,8 @@ def _check_weights(options: Mapping) -> None:
 
 def _choose_devices(options: Mapping, machine: Mapping, team: Team) -> Devices:
     devices = choose_devices(machine["GPU"], machine["ngpus"], team.local_rank)
-    devices = replace(devices, graphs=not machine["no_graphs"])
+    graphs, fused_loss = not machine["no_graphs"], machine["fused_loss"]
+    devices = replace(devices, graphs=graphs, fused_loss=fused_loss)
     if options["amp"] and not (devices.gpus and torch.cuda.is_bf16_supported()):
         raise ValueError(
             f"--amp needs a GPU that computes in bfloat16, and this run is on {devices.name}: leave"

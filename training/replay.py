@@ -188,7 +188,9 @@ def _refusing_to_wait() -> Iterator[None]:
     recorded, and better fails before than while it is.
     """
     mode = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():  # that not all is found, says torch
+        warnings.filterwarnings("ignore", "Synchronization debug mode")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

@@ -218,6 +218,8 @@ def _build(
         models.synchronise_batch_norm(model, devices.main)
     place(model, devices, torch.channels_last)
     loss = loss.to(devices.main)
+    if devices.fused_loss:
+        loss.fuse()
     penalties = Penalties(options, splits.hierarchy, model, model.head, model.fresh_parts())
     penalties.place(devices.main, devices.of_trunk)
     if any(True for _ in loss.parameters()):
