@@ -34,13 +34,16 @@ class Browser:
     """One page of one browser, with a profile of its own.
 
     Attributes:
-        said: Messages and errors of the page's console, and what its policy refused.
+        said: Messages and errors of the page's console, and what its policy refused; from when it
+            was opened.
+        at: The page that was opened last.
     """
 
-    def __init__(self, profile: Path, width: int = 1400, height: int = 900):
+    def __init__(self, profile: Path, *flags: str, width: int = 1400, height: int = 900):
         read, self._write = os.pipe()
         self._read, write = os.pipe()
-        command = [BROWSER, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
+        own = (f"--user-data-dir={profile}", "--remote-debugging-pipe")
+        command = [BROWSER, *FLAGS, *own, *flags]
         move = f'exec 3<&{read} 4>&{write}; exec "$@"'
         self._process = subprocess.Popen(
             ["bash", "-c", move, "bash", *command, "about:blank"],
@@ -51,6 +54,7 @@ class Browser:
         os.close(read)
         os.close(write)
         self.said: list[str] = []
+        self.at: Path | str | None = None
         self._number, self._rest, self._session = 0, b"", None
         made = self._send("Target.createTarget", url="about:blank")
         attached = self._send("Target.attachToTarget", targetId=made["targetId"], flatten=True)
@@ -72,6 +76,7 @@ class Browser:
     def open(self, page: Path | str) -> None:
         """Opens a file, or an address."""
         self.run("window.left = true")  # the page before, which may still answer for a while
+        self.said, self.at = [], page
         self._send("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         self.wait("window.left === undefined && document.readyState === 'complete'")
 
