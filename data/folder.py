@@ -183,17 +183,18 @@ def _across(
     found = parted(groups, parts)
     if not found:
         return []
-    shown = "; ".join(
-        f"{printable(names[group])!r} has "
-        + ", ".join(f"{count} {name}" for count, name in zip(counts, SPLITS) if count)
-        for group, counts in found[:3]
+    shown = some_of(
+        found,
+        3,
+        lambda one: (
+            f"{printable(names[one[0]])!r} has "
+            + ", ".join(f"{count} {name}" for count, name in zip(one[1], SPLITS) if count)
+        ),
+        "; ",
     )
     tested = sum(counts[2] for _, counts in found)
     total = int(groups.max()) + 1
-    text = (
-        f"the split that is given parts {len(found)} of {total} groups ({shown}"
-        f"{', ...' if len(found) > 3 else ''})"
-    )
+    text = f"the split that is given parts {len(found)} of {total} groups ({shown})"
     if strict:
         raise ValueError(f"{text}; correct it, or leave out --strict_groups to use it as it is")
     return [

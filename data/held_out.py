@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from data.splits import CALIBRATION, SPLITS, Splits
-from files.text import counted, printable
+from files.text import counted, printable, some_of
 from hierarchies import Hierarchy
 from hierarchies.naming import node_named
 from hierarchies.tree import format_path
@@ -48,11 +48,10 @@ def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
         if len(parts[name]) and not len(part):
             raise ValueError(f"--hold_out leaves no {name} image: hold out fewer classes")
     held = np.flatnonzero(away & used)
-    some = ", ".join(printable(format_path(tree.class_paths[c])) for c in np.flatnonzero(gone)[:5])
-    more = ", ..." if gone.sum() > 5 else ""
+    some = some_of(np.flatnonzero(gone), 5, lambda c: printable(format_path(tree.class_paths[c])))
     note = (
         f"{counted(int(gone.sum()), 'class is', 'classes are')} held out, with"
-        f" {counted(len(held), 'image')}: {some}{more}"
+        f" {counted(len(held), 'image')}: {some}"
     )
     return replace(
         splits,

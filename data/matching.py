@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files.text import NO_WIDTH, composed, counted, folded
+from files.text import NO_WIDTH, composed, counted, folded, some_of
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 
@@ -278,6 +278,4 @@ def _shown(path: Path) -> str:
 
 
 def _some(paths: Sequence[Path]) -> str:
-    return ", ".join(map(_shown, paths[:3])) + (
-        f", ... ({len(paths)} in all)" if len(paths) > 3 else ""
-    )
+    return some_of(paths, 3, _shown)

@@ -13,7 +13,7 @@ import data
 from data.options import SETTLED
 from evaluation.model import load_model
 from evaluation.recorded import SplitOutputs
-from files.text import printable
+from files.text import printable, some_of
 from hierarchies import node_weights
 from metrics import Outputs, fit_temperature, suite
 from metrics.rule import TARGET_ACCURACY
@@ -145,11 +145,10 @@ def _warn_of_other_images(run: Run, splits: data.Splits) -> None:
     """
     changed = run.changed_images(splits.files, splits.content_by, splits.digest_by)
     if changed:
-        some = ", ".join(map(printable, changed[:5])) + (", ..." if len(changed) > 5 else "")
         print(
             f"warning: the content of {len(changed)} of {len(splits.files)} images is not that"
-            f" which {run.folder} was trained and tested on: {some}; they were replaced,"
-            " or Pillow reads them differently here",
+            f" which {run.folder} was trained and tested on: {some_of(changed, 5, printable)};"
+            " they were replaced, or Pillow reads them differently here",
             file=sys.stderr,
         )
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from files.text import counted
+from files.text import counted, some_of
 from hierarchies import ranks
 from hierarchies.draft import (
     ROOT,
@@ -165,9 +165,10 @@ def parse_parents(table: Table, node: int, above: int, name: int) -> Draft:
         number = counted(len(synonyms), "synonym")
         notes.append(f"{number} placed beside the accepted name, such as {shown[synonyms[0]]!r}")
     if unknown and (node != name or tops):  # where all tops are without a row, no row is missing
-        few = ", ".join(map(repr, unknown[:3]))
         ids = ", named by id" if node != name else ", at the top therefore"
-        notes.append(f"{counted(len(unknown), 'parent')} without a row{ids}: {few}")
+        notes.append(
+            f"{counted(len(unknown), 'parent')} without a row{ids}: {some_of(unknown, 3, repr)}"
+        )
     if twice:
         notes.append(
             f"{counted(len(twice), 'name')} twice below one parent, told apart by the id behind,"

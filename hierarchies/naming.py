@@ -2,7 +2,7 @@
 
 import difflib
 
-from files.text import composed, printable
+from files.text import composed, printable, some_of
 from hierarchies.tree import Hierarchy, format_path, parse_path
 
 
@@ -28,7 +28,7 @@ def node_named(tree: Hierarchy, name: str, flag: str) -> int:
     if len(found) == 1:
         return found[0]
     if found:
-        listed = ", ".join(repr(printable(format_path(paths[v]))) for v in found[:3])
+        listed = some_of(found, 3, lambda v: repr(printable(format_path(paths[v]))))
         what = f"means several: {listed}; write a longer path"
     else:
         what = f"is not in the tree{_nearest(wanted[-1], [path[-1] for path in paths.values()])}"

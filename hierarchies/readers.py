@@ -290,14 +290,14 @@ def _similar_names(hierarchy: Hierarchy) -> list[str]:
     similar = [nodes for nodes in written.values() if len(nodes) > 1]
     if not similar:
         return []
-    listed = ", ".join(
-        " and ".join(told_apart([format_path(hierarchy.path(v)) for v in nodes]))
-        for nodes in similar[:5]
+    listed = some_of(
+        similar,
+        5,
+        lambda nodes: " and ".join(told_apart([format_path(hierarchy.path(v)) for v in nodes])),
     )
-    more = ", ..." if len(similar) > 5 else ""
     return [
         f"{counted(len(similar), 'name is', 'names are')} written in several ways, each a class or"
-        f" group of its own: {listed}{more}. If they are one, write them alike"
+        f" group of its own: {listed}. If they are one, write them alike"
     ]
 
 
@@ -315,11 +315,10 @@ def _repeated_names(hierarchy: Hierarchy, way_out: str) -> list[str]:
         return []
     name, nodes = next(iter(repeated.items()))
     shown = " and ".join(repr(format_path(hierarchy.path(v))) for v in nodes[:2])
-    listed = ", ".join(map(repr, list(repeated)[:10])) + (", ..." if len(repeated) > 10 else "")
     return [
         f"{counted(len(repeated), 'name stands', 'names stand')} in several places of the tree, for"
-        f" different nodes, told apart by their paths: {listed}; {name!r} is {shown}. If"
-        f" they are one, {way_out}"
+        f" different nodes, told apart by their paths: {some_of(list(repeated), 10, repr)};"
+        f" {name!r} is {shown}. If they are one, {way_out}"
     ]
 
 
@@ -348,7 +347,4 @@ def _shown(name: str | Path) -> str:
 
 
 def _some(names: list[str | Path]) -> str:
-    if not names:
-        return "none"
-    more = f", ... ({len(names)} in all)" if len(names) > 3 else ""
-    return ", ".join(map(_shown, names[:3])) + more
+    return some_of(names, 3, _shown) or "none"

@@ -136,7 +136,7 @@ def test_classes_that_differ_from_the_tree_are_refused_both_ways(root):
         ValueError, match=f"only in the hierarchy: '{IDS[0]}'; only in .*: 'n00000001'"
     ):
         load(root)
-    with pytest.raises(ValueError, match=r"only in the hierarchy: .*\(998 in all\)"):
+    with pytest.raises(ValueError, match=r"only in the hierarchy: .* and 995 more"):
         load(root, hierarchy=None)
 
 

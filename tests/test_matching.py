@@ -79,7 +79,7 @@ def test_both_ways_to_write_an_accent_are_one():
         (
             list("abcde"),
             ["e", "f"],
-            r"without a folder: 'f'; folders without a class there: 'a', 'b', 'c', ... \(4 in all",
+            r"without a folder: 'f'; folders without a class there: 'a', 'b', 'c' and 1 more",
         ),
         (
             ["unknown", "salp"],
