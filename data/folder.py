@@ -168,12 +168,24 @@ def _split(
             " samples are groups)"
         )
     if options["fold"] is not None:
-        fold = options["fold"]
-        return fold_split(labels, fold, seed=seed, use_val=use_val, groups=groups), []
+        how = {"seed": seed, "use_val": use_val, "groups": groups, "names": names}
+        parts = fold_split(labels, options["fold"], **how)
+        return parts, _tested_groups(options["fold"], groups, names, parts[2])
     if groups is not None:
         return grouped_split(labels, groups, seed=seed, use_val=use_val), []
     parts = split_indices(labels, seed=seed, use_val=use_val, split=options["split"], order=order)
     return parts, []
+
+
+def _tested_groups(
+    fold: str, groups: np.ndarray | None, names: Sequence[str], test: np.ndarray
+) -> list[str]:
+    """A note on the groups that a fold tests."""
+    if groups is None:
+        return []
+    tested = np.unique(groups[test]).tolist()
+    shown = some_of(tested, 5, lambda group: repr(printable(names[group])))
+    return [f"--fold {fold} tests {counted(len(tested), 'group')} of {len(names)}: {shown}"]
 
 
 def _across(

@@ -3,6 +3,7 @@ group.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,19 @@ def fold_of(labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None
     return fold
 
 
+def numbered_folds(names: Sequence[str], count: int) -> np.ndarray | None:
+    """The fold of each group by its name, (G,) int64 in [0, count), where the names are those of
+    all folds: fold1 to fold5, or 0 to 4; None where they are not.
+    """
+    found = [re.fullmatch(r"(\D*)([0-9]{1,4})", name.strip()) for name in names]
+    if len(names) != count or None in found or len({one[1] for one in found}) > 1:
+        return None
+    numbers = np.array([int(one[2]) for one in found])
+    folds = numbers - numbers.min()
+    known = numbers.min() <= 1 and sorted(folds.tolist()) == [*range(count)]
+    return folds if known else None
+
+
 def fold_split(
     labels: np.ndarray,
     fold: str,
@@ -64,12 +78,16 @@ def fold_split(
     seed: int,
     use_val: bool,
     groups: np.ndarray | None = None,
+    names: Sequence[str] = (),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Training, validation (empty without use_val) and test, which is the fold; see `fold_of`. The
-    same share of what is not tested validates as in a random split.
+    """Training, validation (empty without use_val) and test, which is the fold: that of
+    `numbered_folds` of the groups' names, else of `fold_of`. The same share of what is not tested
+    validates as in a random split.
     """
     number, count = Fold.parts(fold)
-    tested = fold_of(labels, count, seed, groups) == number - 1
+    named = None if groups is None else numbered_folds(names, count)
+    folds = fold_of(labels, count, seed, groups) if named is None else named[groups]
+    tested = folds == number - 1
     rest = np.flatnonzero(~tested)
     if not use_val:
         return rest, rest[:0], np.flatnonzero(tested)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from images import make_learnable_folder
 
 import data
-from data.folds import Fold, fold_of, fold_split
+from data.folds import Fold, fold_of, fold_split, numbered_folds
 from data.groups import group_names, joined_groups, parted
 from data.sharing import cap_training, grouped_split
 
@@ -50,6 +50,26 @@ def test_every_image_is_tested_once_and_never_by_a_model_that_saw_its_group(grou
         np.testing.assert_array_equal(without[2], test)
         assert len(without[1]) == 0 and len(without[0]) == 100 - len(test)
     assert sorted(np.concatenate(tested).tolist()) == list(range(100))
+
+
+@pytest.mark.parametrize(
+    "names, folds",
+    [
+        (
+            ("fold10", "fold2", *(f"fold{k}" for k in (1, 3, 4, 5, 6, 7, 8, 9))),
+            (9, 1, 0, *range(2, 9)),
+        ),
+        (("2", "0", "1"), (2, 0, 1)),
+        (("f1", "f3"), None),
+        (("f2", "f3"), None),
+        (("f1", "g2"), None),
+        (("f1", "f2", "g"), None),
+    ],
+)
+def test_groups_that_are_named_as_the_folds_are_those_folds(names, folds):
+    found = numbered_folds(names, len(names))
+    assert (None if found is None else tuple(found.tolist())) == folds
+    assert numbered_folds(names, len(names) + 1) is None
 
 
 @pytest.mark.parametrize("text", ["0/5", "6/5", "1/1", "1/1001", "a/5", "5", "1/5/2", "-1/5", ""])
@@ -164,6 +184,11 @@ def test_folds_of_a_collection_share_nothing(images, tmp_path):
         tested += [splits.files[i] for i in splits.test]
         assert len(splits.val) == 3 and len(splits.test) == 10
     assert sorted(tested) == sorted(splits.files)
+    table = table_of(images, tmp_path / "t.csv", fold=lambda i: 2 - i % 3)
+    for number in range(1, 4):
+        splits = load(images, tmp_path, table=table, group_column="fold", fold=f"{number}/3")
+        assert {splits.group_names[g] for g in splits.groups[splits.test]} == {str(number - 1)}
+        assert f"--fold {number}/3 tests 1 group of 3: '{number - 1}'" in splits.notes
 
 
 def test_a_given_split_that_parts_groups_is_noted_or_refused(images, tmp_path):
