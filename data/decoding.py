@@ -33,6 +33,7 @@ from data.reading import Reading
 from data.refusals import OF_THE_FILE, too_large, what_it_is
 from data.tiff import (
     ORIENTATION,
+    SAMPLES,
     TIFF_MAGIC,
     Tiff,
     check,
@@ -330,7 +331,12 @@ def _frames(image: Image.Image) -> int:
     if image.format == "MPO":  # a photograph with its preview
         return 1
     try:
-        return getattr(image, "n_frames", 1)
+        pages = getattr(image, "n_frames", 1)
+        # Pillow takes the first channel of grey with others that are no transparency
+        channels = (
+            image.tag_v2.get(SAMPLES, 1) if (image.format, image.mode) == ("TIFF", "L") else 1
+        )
+        return max(pages, channels)
     except Exception:
         # a later page is of a kind that is not read, or damaged; only the first counts
         image.seek(0)

@@ -217,6 +217,16 @@ def test_separate_planes_are_turned_as_the_camera_says(tmp_path, flag):
     assert read_head(tmp_path / "a.tif").size == found.size
 
 
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_second_channel_of_grey_is_counted_however_it_lies(tmp_path, separate):
+    values = smooth(2, 255)
+    content = tiff(values, photometric=BLACK_IS_ZERO, extra=(0,), separate=separate)
+    (tmp_path / "a.tif").write_bytes(content)
+    found = read_image(tmp_path / "a.tif", Reading(gray=True))
+    np.testing.assert_array_equal(found.pixels, values[:, :, :1])
+    assert found.frames == 2
+
+
 def png_chunk(kind, body, crc=None):
     check = zlib.crc32(kind + body) if crc is None else crc
     return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", check)
