@@ -8,8 +8,14 @@ import numpy as np
 
 from files.text import counted, printable
 
-# what Roboflow writes before the suffix of each file that it makes of an image
-_CODE = re.compile(r"\.rf\.[0-9A-Za-z]{16,}$")
+# what programs write behind the name of each file that they make of an image: Roboflow's code, or
+# how it was turned or changed
+_CODE = re.compile(
+    r"(?:\.rf\.[0-9A-Za-z]{16,}|(?:[ _.-]+(?:aug(?:mented)?|rot(?:ated?)?|[hv]?flip(?:ped)?"
+    r"|mirror(?:ed)?|nois[ey]|blur(?:red)?|bright(?:ness)?|contrast|orig(?:inal)?)"
+    r"[ _-]*[0-9]*)+)$",
+    re.IGNORECASE,
+)
 # what stands behind the names of files that are made of an image
 _MADE = tuple(
     "mask masks masked seg segmented segmentation bin binary blob outline contour overlay label"
@@ -80,7 +86,7 @@ def mask_notes(files: Sequence[str]) -> list[str]:
 
 def twin_notes(files: Sequence[str], parts: Sequence[np.ndarray]) -> list[str]:
     """A note on test images that are perhaps another file of a training image: of its name, but
-    for the suffix or the code that Roboflow gives each of its augmented copies.
+    for the suffix or what is written behind those of augmented copies.
     """
     train, _, test = parts
     names = [_CODE.sub("", os.path.splitext(file)[0]) for file in files]

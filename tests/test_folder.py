@@ -239,6 +239,9 @@ def test_a_copy_in_the_test_split_is_named_with_the_training_image():
     [
         ("a/1.jpg", "a/1.tif"),
         ("a/1_jpg.rf.9e1f0c4b2a6d8e7f.jpg", "a/1_jpg.rf.0123456789abcdef.jpg"),
+        ("a/1_rot90.jpg", "a/1_flip_aug2.jpg"),
+        ("a/1-augmented-3.jpg", "a/1.jpg"),
+        ("a/1_rotifer.jpg", None),
         ("a/1.jpg", None),
         ("b/1.jpg", None),
         ("a/1.0.jpg", None),
