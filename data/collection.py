@@ -170,11 +170,14 @@ def groups_of_folders(collection: Collection, levels: Sequence[int], root: str) 
             )
         groups.append("/".join(path[at] for at in sorted(taken)))
         paths.append(tuple(key for at, key in enumerate(path) if at not in taken))
+    one = len(set(groups)) == 1
     note = f"images of one folder at {flag} stay together: {counted(len(set(groups)), 'group')}"
+    if one:
+        note = f"all images are in a folder {printable(groups[0])!r} at {flag}: it makes no groups"
     return collect(
         collection.files,
         [paths[label] for label in collection.labels.tolist()],
         parts=collection.parts,
-        groups=[groups[label] for label in collection.labels.tolist()],
+        groups=None if one else [groups[label] for label in collection.labels.tolist()],
         notes=[*collection.notes, note],
     )

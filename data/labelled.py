@@ -174,6 +174,7 @@ def _check_level(tree: FolderTree, levels: Sequence[int] | None) -> None:
         tree: Without the folders of --group_level.
         levels: Those.
     """
+    classes = [*map(format_path, tree.hierarchy.class_paths)]
     for found, level, said in (
         (repeated_folders(tree), 1, "hold the same classes"),
         (parted_classes(tree), -1, "look like parts of the work below each class"),
@@ -183,12 +184,19 @@ def _check_level(tree: FolderTree, levels: Sequence[int] | None) -> None:
         flag = f"--group_level {level}" if levels is None else "a further level of --group_level"
         if level < 0 and len(found) < tree.hierarchy.num_classes:
             flag = f"the other classes such folders, too, and {flag}"
+        name = PurePosixPath(found[-1]).name
+        pattern = name if level > 0 else f"*/{name}"
+        way_out = (
+            f"every class would count once for each of them, such as {classes[0]!r}. If they say"
+            f" which images belong together, as those of one haul, give {flag}; leave out what"
+            f" shall not count with --exclude, such as {pattern!r}; else put all images of a class"
+            " into one folder"
+        )
+        if level < 0 and {PurePosixPath(path).name for path in classes} == {name}:
+            way_out = f"all classes would be called {name!r}: {flag} takes this level out"
         raise ValueError(
-            f"the folders {some_of(found, 5, repr)} {said}: as they are, every class would count"
-            f" once for each of them, such as {format_path(tree.hierarchy.class_paths[0])!r}. If"
-            f" they say which images belong together, as those of one haul, give {flag}; leave out"
-            " what shall not count with --exclude PATTERN; else put all images of a class into one"
-            " folder; if they really are classes or groups of classes, give --folders_are_classes"
+            f"the folders {some_of(found, 5, repr)} {said}: as they are, {way_out}; if they"
+            " really are classes or groups of classes, give --folders_are_classes"
         )
 
 

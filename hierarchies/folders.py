@@ -74,12 +74,14 @@ _OF_WORK = re.compile(
     r"|sep(?:t(?:ember)?)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?|spring|summer|autumn|fall|winter)"
     r"|[<>]?\d+(?:[.,]\d+)?(?:\s*-\s*\d+(?:[.,]\d+)?)?\s*[\u00b5\u03bcu]?m|\d+x|x\d+"
     r"|(?:original|orig|raw|augmented|augmentations?|aug|processed|cropped|segmented|segmentations?"
-    r"|masked|masks?|images?)(?:[\W_]*(?:images?|imgs?|data))?"
+    r"|masked|masks?|images?|thumbnails?|thumbs?|previews?)(?:[\W_]*(?:images?|imgs?|data))?"
 )
 # below a taxon also a stage, an age or a part of the body
 _OF_ANIMALS = ("st", "day", "week", "month", "y", "yr", "year", "part")
 # a species with its genus, which is no stage or view that several taxa share
 _BINOMIAL = re.compile(r"[A-Z][a-z]+[ _](?:[a-z]{3,}|(?:spp?|cf|aff)\b).*")
+# of a genus or group, by its Latin end
+_GENUS = re.compile(r"[A-Z][a-z]{2,}(?:ae?|[iue]s|um|os|on|[ai]x|ops)(?![a-z])")
 # but 'Adult female' and 'Single cell' are
 _SHARED = re.compile(
     r"(?:.*[ _])?(?:adults?|juveniles?|larva[el]?|eggs?|naupli(?:us|i)|copepodites?|zoeae?|pupae?"
@@ -225,9 +227,10 @@ def repeated_folders(tree: FolderTree) -> list[str]:
     fold1/Copepoda/Calanus and fold2/Copepoda/Calanus; [] if there are none.
 
     That is folders that are parts of the work by their names, as numbered ones and dates are, or
-    one of which is named like a part of a split, or that hold the same species, where most of their
-    classes are in others, too; or all, if their classes are alike and in groups. Others may well be
-    alike: species 1 and 2, or all genera, may have the same stages, sexes and views.
+    one of which is named like a part of a split, or that hold the same species (or genera, if they
+    are called like none themselves), where most of their classes are in others, too; or all, if
+    their classes are alike and in groups. Others may well be alike: species 1 and 2, or all genera,
+    may have the same stages, sexes and views.
     """
     below: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for path in tree.hierarchy.class_paths:
@@ -243,15 +246,19 @@ def repeated_folders(tree: FolderTree) -> list[str]:
     found = [*below] if _are_alike(tree.hierarchy, [*below.values()]) else []
     for names in (*together.values(), *pairs):
         found += _held_again({name: below[name] for name in names})
-    species = {
-        name: {path for path in paths if _is_species(path[-1])} for name, paths in below.items()
+    taxa = {
+        # what several genera hold may be called like one: their larvae are Megalopa and Zoea
+        name: {path for path in paths if _is_taxon(path[-1], genera=not _GENUS.match(name))}
+        for name, paths in below.items()
     }
-    again = _held_again(species)
+    again = _held_again(taxa)
     return sorted({*found, *(again if len(again) > 1 else ())})
 
 
-def _is_species(name: str) -> bool:
-    return bool(_BINOMIAL.fullmatch(name)) and not _SHARED.fullmatch(name)
+def _is_taxon(name: str, genera: bool) -> bool:
+    """Whether a folder is called as species are, or genera, too."""
+    taxon = _BINOMIAL.fullmatch(name) or (genera and _GENUS.fullmatch(name))
+    return bool(taxon) and not _SHARED.fullmatch(name)
 
 
 def _held_again(below: Mapping[str, set[tuple[str, ...]]]) -> list[str]:
@@ -271,11 +278,9 @@ def parted_classes(tree: FolderTree) -> list[str]:
     parted = {
         path: names
         for path, names in below.items()
-        if path and all(_kind_of_work(name) not in (None, *_OF_ANIMALS) for name in names)
+        if path and all(_kind_of_work(name) not in (None, *_OF_ANIMALS) for name in names - {"."})
     }
-    times = Counter(name for names in parted.values() for name in names)
-    if len(times) == 1:  # Calanus/images, Oithona/images
-        return []
+    times = Counter(name for names in parted.values() for name in names - {"."})
     folders = ((*path, name) for path, names in parted.items() for name in sorted(names))
     return ["/".join(folder) for folder in folders if times[folder[-1]] > 1]
 

@@ -98,6 +98,10 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     (["original/a", "original/b", "augmented/a", "augmented/b"], "augmented|original"),
     (["L4/Calanus f", "L4/Calanus fin", "L4/Oithona sim", "E1/Calanus fin", "E1/Oithona sim"],
      "E1|L4"),  # species are no stages
+    (["small/Acartia", "small/Calanus", "large/Acartia", "large/Calanus", "x"], "large|small"),
+    (["PS1/Acartia", "PS1/Calanus", "PS1/Z", "MSM/Acartia", "MSM/Calanus"], "MSM|PS1"),
+    (["barnacles/Left", "barnacles/Top", "mussels/Left", "mussels/Top"], ""),
+    (["Calanus/Medusa", "Calanus/Zoea", "Oithona/Medusa", "Oithona/Zoea"], ""),
     (["Copepoda/Calanus fin", "Copepoda/Oithona sim", "unsure/Calanus fin", "unsure/x"], ""),
     (["A/Adult female", "A/Egg mass", "B/Adult female", "B/Egg mass"], ""),
     (["A/Single cell", "A/Empty frustule", "B/Single cell", "B/Empty frustule"], ""),
@@ -123,7 +127,9 @@ def test_topmost_folders_that_hold_the_same_classes_again_are_no_groups(tmp_path
     (["a/fold1", "a/fold2", "b/fold1", "b/fold2"], "a/fold1|a/fold2|b/fold1|b/fold2"),
     (["a/2021", "b/2021", "b/2022", "c"], "a/2021|b/2021"),
     (["a/images", "a/masks", "b/images", "b/masks"], "a/images|a/masks|b/images|b/masks"),
-    (["a/images", "b/images"], ""),
+    (["a/images", "b/images"], "a/images|b/images"),
+    (["a", "a/thumbs", "b", "b/thumbs", "c"], "a/thumbs|b/thumbs"),
+    (["a/images", "b"], ""),
     (["a/2021", "a/2022", "b"], ""),
     (["a/egg", "a/rep 1", "b/egg", "b/rep 1"], ""),
     (["a/day 1", "a/day 2", "b/day 1", "b/day 2"], ""),  # stages
@@ -163,6 +169,11 @@ def test_levels_of_groups_that_are_not_there_or_leave_no_class_are_refused(tmp_p
     for levels in ([3], [1, 2], [-3]):
         with pytest.raises(ValueError, match="needs a folder at that level .*lies in 'h1/a'"):
             load(root, group_level=levels)
+    root = make_folder(tmp_path / "images", {"g/a/images": 6, "g/b/images": 6})
+    with pytest.raises(ValueError, match="called 'images': --group_level -1 takes this level out"):
+        load(root)
+    splits = load(root, group_level=[-1], use_val=True)  # no group, which no split could part
+    assert splits.hierarchy.class_paths == (("g", "a"), ("g", "b")) and splits.groups is None
     root = make_folder(tmp_path / "some", {"a/2021": 6, "b/2021": 6, "b/2022": 6, "c": 6})
     with pytest.raises(ValueError, match="give the other classes such folders, too, and --group_l"):
         load(root)
@@ -480,7 +491,7 @@ def test_a_split_without_test_images_says_what_to_call_them(tmp_path):
 
 def test_folders_that_relate_no_two_classes_are_noted(tmp_path):
     for name, folders, noted in (
-        ("alone", ("a/images", "b/images", "c/images"), True),
+        ("alone", ("a/x", "b/y", "c/z"), True),
         ("flat", ("a", "b", "c"), False),
         ("shared", ("A/a", "A/b", "B/c"), False),
         ("two", ("A/a", "B/b"), False),  # no tree says more of two
