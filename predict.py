@@ -31,6 +31,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from files.paths import no_run
 from files.text import shortened
 from options.of_prediction import build_parser, check, split_runs
 
@@ -93,9 +94,7 @@ def _asked(args: argparse.Namespace, **others: object) -> PredictionOptions:
 def _check_folder(folder: str) -> None:
     """Raises: ValueError: If there is no such run."""
     if os.path.isfile(folder):
-        raise ValueError(
-            f"{shortened(folder, 200)} is a file: name the folder of a run, .../seed<k>"
-        )
+        raise ValueError(no_run(folder))
     if not os.path.isdir(folder):
         raise ValueError(f"{shortened(folder, 200)}: there is no such folder")
 

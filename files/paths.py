@@ -25,6 +25,15 @@ def leads_out(file: str) -> bool:
     return bool(path.anchor) or ".." in path.parts
 
 
+def no_run(path: str | os.PathLike) -> str:
+    """What is said of a path that is no run's folder."""
+    if not os.path.isfile(path):
+        return f"{path} is not a run: it has no config.json; a run's folder ends in .../seed<k>"
+    folder = Path(path).parent
+    named = f", {folder}" if (folder / "config.json").is_file() else ""
+    return f"{path} is a file, which is not a run: name the run's folder{named}"
+
+
 def shown(path: str | os.PathLike) -> str:
     """A path for print: relative to the working folder where it is below that."""
     try:

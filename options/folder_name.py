@@ -9,6 +9,7 @@ from pathlib import Path
 import data
 import losses
 import models
+from files.paths import no_run
 from files.regular import check_regular
 from options.flags import declared
 from registry import Option, possible
@@ -104,10 +105,7 @@ def _run_digest(name: str, folder: Path) -> str:
     folder is not that of a run.
     """
     if not os.path.isfile(os.path.join(folder, "config.json")):
-        raise ValueError(
-            f"--{name} {folder} is not a run: it has no config.json; a run's folder ends in"
-            " .../seed<k>"
-        )
+        raise ValueError(f"--{name} {no_run(folder)}")
     files = [file for one in ("best.pt", "last.pt") if (file := folder / one).is_file()]
     parts = [_content_digest(name, folder / "config.json")]
     parts += [_content_digest(name, file) for file in files]

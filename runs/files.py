@@ -21,6 +21,7 @@ from files import system
 from files.bars import tqdm
 from files.exact_tables import read_exactly
 from files.locks import file_lock
+from files.paths import no_run
 from files.pickles import checksum_behind, dump_arrays
 from files.regular import check_regular
 from files.text import encoded, for_people, one_line
@@ -96,10 +97,7 @@ class RunFiles:
     def check_exists(self) -> None:
         """Raises: RunError: If no run was started here."""
         if not self.exists:
-            raise RunError(
-                f"{self.folder} is not a run: it has no config.json; a run's folder ends in"
-                " .../seed<k>"
-            )
+            raise RunError(no_run(self.folder))
 
     # ---- reading
 

@@ -68,6 +68,15 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
         _ = Run(tmp_path / "nothing").config
 
 
+def test_a_file_of_a_run_is_answered_with_the_runs_folder(tmp_path):
+    run = start(tmp_path / "seed1")
+    for name, advice in (("seed1/config.json", f", {run.folder}$"), ("notes.txt", "$")):
+        (tmp_path / "notes.txt").touch()
+        said = f"{name} is a file, which is not a run: name the run's folder{advice}"
+        with pytest.raises(RunError, match=said):
+            Run(tmp_path / name).check_exists()
+
+
 @pytest.mark.parametrize(
     "text, reason",
     [("{", "damaged"), ("[]", "damaged"), ('{"format": 99, "options": {}}', "format 99")],
