@@ -11,6 +11,7 @@ import pytest
 from images import draw, make_earlier, make_learnable_folder
 from PIL import Image
 
+import data
 import evaluate
 import train
 from data.cache import build_cache
@@ -23,6 +24,7 @@ from options import command_line
 from runs.folder import Run
 from runs.records import read_record
 from training import experiment
+from training.shared import Shared
 from training.start import main
 
 CLASSES = ("A/a", "A/b", "B/c")
@@ -39,11 +41,11 @@ def images(tmp_path):
 def start(images, tmp_path, capsys):
     """Calls train.py's main; returns the exit status, the run, and all that it said."""
 
-    def call(*flags, collection=images, seed=1):
+    def call(*flags, collection=images, seed=1, shared=None):
         argv = [*OPTIONS.split(), "--data_dir", str(collection), "--seed", str(seed)]
         argv += ["--record", str(tmp_path / "record"), *flags]
         folder = command_line.parse(argv, "", train.DATASETS)[2]
-        status = main("", train.DATASETS, argv)
+        status = main("", train.DATASETS, argv, shared)
         said = capsys.readouterr()
         return status, Run(folder), said.out + said.err
 
@@ -115,6 +117,18 @@ def test_rules_on_folders_that_are_newer_than_a_run_do_not_stop_it(start, images
     assert "--folders_are_classes" in start("--overwrite")[2]
     assert start("--resume")[0] == 0 and "this run is finished" in start()[2]
     assert evaluate.main([str(run.folder), "--data_dir", str(images), "--GPU", "cpu"]) == 0
+    shared = Shared()  # what it has read without those rules is not for new runs in its process
+    assert "this run is finished" in start(shared=shared)[2]
+    assert "--folders_are_classes" in start("--ema", shared=shared)[2]
+
+
+def test_what_a_new_run_has_read_serves_recorded_ones_in_its_process(start, monkeypatch):
+    start()
+    shared, read, load = Shared(), [], data.load
+    monkeypatch.setattr(data, "load", lambda options: read.append(1) or load(options))
+    for flags in ([], ["--ema"], []):
+        assert start(*flags, shared=shared)[0] == 0
+    assert len(read) == 2
 
 
 def test_a_run_of_a_version_that_called_classes_otherwise_goes_on(start, images, tmp_path):

@@ -247,9 +247,12 @@ def _lock(held: ExitStack, record: Run) -> None:
 def _load(record: Run, options: Mapping, machine: Mapping, shared: Shared) -> data.Splits:
     asked = {**options, **machine}
     own = {name: asked.get(name) for name in ("dataset", *data.defaults(options["dataset"]))}
-    recorded = record.exists and not machine["overwrite"]
-    asked |= SETTLED if recorded else {}
-    splits = shared.get("images", repr(sorted(own.items())), lambda: data.load(asked))
+    recorded = identity.is_kept(record, machine)
+    key = repr(sorted(own.items()))
+    if recorded and not shared.has("images", key):  # else what was read with all checks serves
+        asked |= SETTLED
+        key = f"{key}, settled"
+    splits = shared.get("images", key, lambda: data.load(asked))
     if recorded and record.is_intact("hierarchy.json"):
         return splits.named_as(record.hierarchy, record.config.get("split"))
     return splits
@@ -269,7 +272,7 @@ def _is_done(record: Run, options: Mapping, machine: Mapping, shared: Shared) ->
 
 
 def _check_unfinished(record: Run, machine: Mapping) -> None:
-    if record.exists and not machine["resume"] and not machine["overwrite"]:
+    if identity.is_kept(record, machine) and not machine["resume"]:
         if elsewhere := identity.other_collection(record, machine):
             raise RunError(
                 f"{elsewhere}; or, if these are the same images in another place, continue it with"
@@ -285,7 +288,7 @@ def _open(
     record: Run, options: Mapping, machine: Mapping, splits: data.Splits, training: TrainingState
 ) -> None:
     """Writes what identifies the run, or checks it against what an interrupted one wrote."""
-    if record.exists and machine["resume"] and not machine["overwrite"]:
+    if identity.is_kept(record, machine) and machine["resume"]:
         for note in identity.check_same(record, options, machine, splits):
             record.log(f"note: {note}")
         identity.mend(record, splits)

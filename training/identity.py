@@ -15,11 +15,14 @@ from runs.folder import Run, RunError
 from runs.provenance import provenance
 
 
+def is_kept(record: Run, machine: Mapping) -> bool:
+    """Whether a run is recorded that --overwrite does not drop."""
+    return record.exists and not machine["overwrite"]
+
+
 def as_started(record: Run, options: Mapping, machine: Mapping) -> Mapping:
     """The options as a run that is gone on with has them, see `without_younger`."""
-    if not record.exists or machine["overwrite"]:
-        return options
-    return without_younger(options, record.options)
+    return without_younger(options, record.options) if is_kept(record, machine) else options
 
 
 def identify(options: Mapping, splits: data.Splits) -> dict:
