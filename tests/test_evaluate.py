@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from forked_scripts import start_script
+from forked_scripts import run_script
 from PIL import Image
 from recorded import make_arrays, run_main, write_run, write_whole_run
 from skbio import TreeNode
@@ -255,19 +255,17 @@ def test_a_finished_run_without_its_arrays_is_sent_to_its_images(tmp_path, call)
     assert status == 2 and "--data_dir" in err and "did not finish" not in err
 
 
-def speak_into(pipe):
-    """Makes standard output a named pipe, once somebody reads it."""
-    sys.stdout = open(pipe, "w")
+def speak_to_nobody():
+    """Makes standard output a pipe whose reader has seen enough, as `| head` has."""
+    reader, writer = os.pipe()
+    sys.stdout = open(writer, "w")
+    os.close(reader)
 
 
 def test_a_reader_that_stops_early_is_no_error(tmp_path, forked):
-    run, pipe, said = write_whole_run(tmp_path), tmp_path / "pipe", tmp_path / "said.txt"
-    os.mkfifo(pipe)
-    argv = [evaluate.__file__, run.folder, "--metrics", "*"]
-    process = start_script(forked, argv, said, prepare=speak_into, arguments=(pipe,))
-    os.close(os.open(pipe, os.O_RDONLY))  # as `| head` does, which has seen enough
-    process.join()
-    assert (process.exitcode, said.read_text()) == (0, "")
+    argv = [evaluate.__file__, write_whole_run(tmp_path).folder, "--metrics", "*"]
+    ended = run_script(forked, argv, tmp_path / "said.txt", prepare=speak_to_nobody)
+    assert (ended.status, ended.said) == (0, "")
 
 
 def test_runs_are_evaluated_below_a_folder_and_damage_stops_no_other(tmp_path, call):
