@@ -232,7 +232,7 @@ def make_run(
     if run.exists and run.config.get("source") != SCORES:
         raise RunError(f"{folder} holds a trained run: name another place with --record or --name")
     with run.lock():
-        run.clear()
+        run.make_room()
         parts = {"test": test} if val is None else {"test": test, "val": val}
         for name, part in parts.items():
             run.write_arrays(name, _arrays(part, tree.num_classes))

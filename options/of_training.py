@@ -124,7 +124,7 @@ MACHINE = (
         "overwrite",
         switch,
         False,
-        help="drop an earlier run with the same options, and start again",
+        help="start again, and drop an earlier run with the same options once an epoch is kept",
         machine=True,
     ),
 )

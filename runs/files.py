@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -26,6 +27,7 @@ from files.pickles import checksum_behind, dump_arrays
 from files.regular import check_regular
 from files.text import encoded, for_people, one_line
 from files.writing import open_to_append, remove_leftovers, write_whole
+from runs.replaced import Replaced
 
 # pyarrow, where it is installed, refuses file names that are not valid UTF-8
 pd.set_option("mode.string_storage", "python")
@@ -54,8 +56,10 @@ CHECKSUMS = "checksums.json"  # of the files of a finished run
 MLFLOW = "mlflow.json"  # where the run is in MLflow, and how much of it
 STARTED_FROM = "started_from.csv"  # with --start_from, what became of each class
 OF_ANOTHER = "it is of another run"
+RESUMED = ("last.pt", "last-1.pt")  # checkpoints to go on from, the newest first
 _CLEARED = (  # before another run begins, in this order
-    *("metrics.csv", CHECKSUMS, "config.json", "epochs.csv", "last.pt", "last-1.pt", "best.pt"),
+    *("metrics.csv", CHECKSUMS, "config.json", "hierarchy.json", "split.csv", "epochs.csv"),
+    *(*RESUMED, "best.pt"),
     *(f"{name}.pkl" for name in ARRAYS),
     *("log.txt", MLFLOW, STARTED_FROM),
 )
@@ -78,6 +82,8 @@ class RunFiles:
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
+        self._replaced = Replaced(self.folder)
+        self._made_room = False  # whether this process has set the run aside that was here
         self._is_sealed = False  # whether config.json has a checksum, as since earlier versions
 
     @property
@@ -88,6 +94,21 @@ class RunFiles:
     @property
     def finished(self) -> bool:
         return self.exists and (self.folder / "metrics.csv").is_file()
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether an epoch has ended, so that there is something to resume from."""
+        return any((self.folder / name).exists() for name in RESUMED)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is something of this run that is worth more than one that it replaces."""
+        return self.has_checkpoint or self.finished
+
+    @property
+    def replaces(self) -> Path | None:
+        """Where the run is that this one is about to replace; None where there is none."""
+        return self._replaced.aside if self._replaced.is_whole else None
 
     def writes(self, name: str) -> bool:
         """Whether a file of this name in the folder is one of the run's own."""
@@ -240,6 +261,8 @@ class RunFiles:
                     for path in self.folder.glob(".*.tmp"):
                         if _OLD_TEMPORARY.fullmatch(path.name):
                             path.unlink(missing_ok=True)
+                    if not self._replaced.is_whole:  # a process was killed while it moved files
+                        self._replaced.bring_back()
             except OSError as error:
                 raise unwritable(self.folder, error) from error
             if not held:
@@ -250,7 +273,11 @@ class RunFiles:
             stack.callback(self._remove_if_unused, made)  # while the lock is still held
             if system.holds_open_files():  # and then not if somebody else has it
                 afterwards.callback(self._remove_if_unused, made)
-            yield
+            try:
+                yield
+            except Exception:
+                self._bring_back()
+                raise
 
     def _lock(self, stack: ExitStack) -> tuple[list[Path], bool]:
         """Locks the folder until the stack is closed: the folders that were made for it, innermost
@@ -276,12 +303,48 @@ class RunFiles:
                 for folder in made or [self.folder]:
                     folder.rmdir()
 
+    def make_room(self) -> None:
+        """Clears the folder for another run, under its lock. A run that is there is set aside until
+        the other one has kept an epoch or is finished, and comes back if that fails before.
+
+        Raises: RunError: If a file cannot be moved or removed.
+        """
+        try:
+            if self._replaced.is_whole and self.has_begun:
+                self._replaced.drop()
+            if self.exists and not self._replaced.is_whole:
+                self._replaced.set_aside(self._names())
+        except OSError as error:
+            raise unwritable(self._replaced.aside, error) from error
+        self._made_room = True
+        self.clear()
+
+    def _bring_back(self) -> None:
+        """The run that was set aside for one that has failed before it had begun."""
+        if not self._made_room or not self._replaced.is_whole or self.has_begun:
+            return
+        with suppress(OSError, RunError):  # the folder cannot be written: it stays aside
+            self.clear()
+            self._replaced.bring_back()
+            print(f"the run that was to be replaced is back in {self.folder}", file=sys.stderr)
+
+    def _drop_replaced(self) -> None:
+        """Lets go of the run that this one replaces. Raises: RunError: If a file stays."""
+        try:
+            self._replaced.drop()
+        except OSError as error:
+            raise unwritable(self._replaced.aside, error) from error
+
+    def _names(self) -> list[str]:
+        """Names that files of a run and what is made of it have here, the sign of its end first."""
+        derived = [path.name for pattern in DERIVED for path in self.folder.glob(pattern)]
+        return [*_CLEARED, *derived]
+
     def clear(self) -> None:
         """Removes the files of an earlier run and what was made of it, the sign of its end first;
         all else stays. Raises: RunError: If one cannot be removed.
         """
-        derived = [path.name for pattern in DERIVED for path in self.folder.glob(pattern)]
-        for name in [*_CLEARED, *derived]:
+        for name in self._names():
             try:
                 (self.folder / name).unlink(missing_ok=True)
             except OSError as error:  # a folder of this name, say
@@ -351,6 +414,7 @@ class RunFiles:
                 checksums[f"{name}.pkl"] = checksum_behind(self.folder / f"{name}.pkl")
         self.write_json(CHECKSUMS, checksums)
         self.write_text("metrics.csv", text)
+        self._drop_replaced()
 
     def _replace(self, name: str, content: bytes, keep: str | None = None) -> None:
         """Writes a file that appears whole, once it is on the disk; the one it replaces stays under

@@ -29,12 +29,11 @@ from hierarchies import Hierarchy
 from metrics.outputs import Outputs, outputs_of
 from runs import tensors
 from runs.arrays import OF_IMAGES, check_arrays
-from runs.files import FORMAT, OF_ANOTHER, RunError, RunFiles, unwritable
+from runs.files import FORMAT, OF_ANOTHER, RESUMED, RunError, RunFiles, unwritable
 
 if TYPE_CHECKING:
     import torch
 
-RESUMED = ("last.pt", "last-1.pt")  # checkpoints to go on from, the newest first
 _WRITES_TRUNK = (
     "any run of the record that starts from the same network writes it again, this one with"
     " --resume if it is not finished"
@@ -294,11 +293,6 @@ class Run(RunFiles):
                 f" back; {_WRITES_TRUNK}"
             ) from error
 
-    @property
-    def has_checkpoint(self) -> bool:
-        """Whether an epoch has ended, so that there is something to resume from."""
-        return any((self.folder / name).exists() for name in RESUMED)
-
     def latest(self) -> dict | None:
         """The newest readable checkpoint to resume from; None before the first epoch ended.
 
@@ -363,6 +357,8 @@ class Run(RunFiles):
         known = {"run": self._digest} if self.exists else {}
         content = tensors.dump({"format": FORMAT, **known, **content})
         self._replace(name, content, "last-1.pt" if name == "last.pt" else None)
+        if name == "last.pt":
+            self._drop_replaced()
 
     def save_trunk(self, digest: str, state: Mapping[str, torch.Tensor]) -> None:
         """Puts a frozen trunk where all runs of the record find it, if it is not there already or
@@ -394,7 +390,10 @@ class Bystander(Run):
     def lock(self) -> Iterator[None]:
         yield
 
-    def clear(self) -> None:
+    def make_room(self) -> None:
+        pass
+
+    def _drop_replaced(self) -> None:
         pass
 
     def log(self, line: str) -> None:

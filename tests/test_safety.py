@@ -102,7 +102,7 @@ def kill_at_moment(number: int) -> None:
     times, original = itertools.count(1), os.replace
 
     def rename(source, target):
-        kills = Path(target).name == name and next(times) == time_of_it
+        kills = Path(target) == Path(source).with_name(name) and next(times) == time_of_it
         if kills and moment == "half written":
             os.truncate(source, os.path.getsize(source) // 2)
             os.kill(os.getpid(), signal.SIGKILL)

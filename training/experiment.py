@@ -298,7 +298,7 @@ def _open(
         return
     notes = identity.note_replaced(record, machine)
     notes += identity.check_other_seeds(record, machine, splits)
-    record.clear()
+    record.make_room()
     for note in notes:
         record.log(f"note: {note}")
     use_best = bool(len(splits.val)) and not options["last"] and options["epochs"] > 0
@@ -449,6 +449,8 @@ def _terminate(signum, frame) -> None:
 def _advice(record: Run, options: Mapping, team: Team) -> str:
     done = len(record.epochs) if record.exists else 0
     saved = f"interrupted: {done} of {options['epochs']} epochs are saved in {record.folder}"
+    if record.replaces is not None:
+        saved += f"; the run that this one replaces is in {record.replaces} until one is"
     return f"{saved}\n{_command_to_resume(team)}"
 
 
