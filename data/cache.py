@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data.blocks import cores
-from data.cache_places import FOLDER, files_digest, key_in, user_folder, writable
+from data.cache_places import files_digest, key_in, places, writable
 from data.cache_writer import checksums, fill, read_or_reason
 from data.conversion import Box
 from data.reading import Reading
@@ -158,12 +158,12 @@ def build_cache(
     """
     root = Path(root)
     digest = files_digest(root, files, f"{FORMAT} {reading.key}", boxes)
-    places = [Path(cache_dir)] if cache_dir is not None else [root / FOLDER, user_folder()]
-    folders = {place: place / key_in(place, root, digest) for place in places}
+    where = places(root, cache_dir)
+    folders = {place: place / key_in(place, root, digest) for place in where}
     read = partial(read_or_reason, root=root, reading=reading, boxes=boxes)
     cache = next(filter(None, (_open(folder, read) for folder in folders.values())), None)
     if cache is None:
-        folder = folders[writable(places)]
+        folder = folders[writable(where)]
         sweep(folder)
         lock = folder.with_suffix(".lock")
         waiting = "another process is reading the same images into the cache: waiting for it"

@@ -46,7 +46,16 @@ def key_in(place: Path, root: Path, digest: str) -> str:
     return digest[:24]
 
 
-def user_folder() -> Path:
+def places(data_dir: str | os.PathLike | None, cache_dir: str | os.PathLike | None) -> list[Path]:
+    """Where to look, in this order, and to write where that can be done: in `cache_dir`, or without
+    it beside the images of `data_dir`, then in the user's cache folder.
+    """
+    if cache_dir is not None:
+        return [Path(cache_dir)]
+    return [*([] if data_dir is None else [Path(data_dir) / FOLDER]), _user_folder()]
+
+
+def _user_folder() -> Path:
     """Where caches are kept that cannot be kept beside their images."""
     try:
         home = Path.home()

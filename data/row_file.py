@@ -1,5 +1,5 @@
-"""Rows of numbers, computed once and shared by all runs: a memory-mapped file that is filled chunk
-by chunk, each with a checksum.
+"""Rows of numbers, the features of images, computed once and shared by all runs: a memory-mapped
+file that is filled chunk by chunk, each with a checksum.
 """
 
 import contextlib
@@ -10,13 +10,13 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from data.cache_places import FOLDER, user_folder, writable
+from data.cache_places import writable
 from files.locks import file_lock
 from files.system import sync_folder
 from files.writing import open_to_update, out_of_space, write_all, write_whole
@@ -30,16 +30,12 @@ Compute = Callable[[np.ndarray], Iterable[np.ndarray]]
 
 
 def open_rows(
+    places: Sequence[Path],
     name: str,
     shape: tuple[int, int],
     dtype: str,
     compute: Compute,
-    *,
-    data_dir: str | os.PathLike | None,
-    cache_dir: str | os.PathLike | None = None,
     about: Mapping = {},
-    waiting: str | None = None,
-    advice: str = "",
 ) -> np.ndarray:
     """Rows (S, F) that an earlier or parallel run has computed, or computes those that are missing.
 
@@ -47,28 +43,25 @@ def open_rows(
     computed again. Whoever is stopped leaves the chunks that are done to the next one.
 
     Args:
+        places: Where they may lie, see `cache_places.places`: the first that can be written gets
+            those that are computed.
         name: Of the folder, which says what the rows are made of.
         shape: S, F.
         dtype: 'float32' or 'float16'.
         compute: Given ascending rows, whole chunks of them, yields their numbers (n, F) chunk by
             chunk.
-        data_dir: Where the images are: the rows lie in '.taxonomy_cache' there, or in the user's
-            cache folder where nothing can be written.
-        cache_dir: Another place for them.
         about: What the rows are, for people and for `described`, in about.json.
-        waiting: Said when another process is computing them.
-        advice: Ways out where the disk is full.
 
     Returns: A memory map, whose changes would not reach the file.
     Raises: OSError: If there is no place that can be written, or no space left.
     """
-    places = _places(data_dir, cache_dir)
     files = [_RowFile(place / name, shape, np.dtype(dtype)) for place in places]
     whole = next((file for file in files if not len(file.missing())), None)
     if whole is not None:
         return whole.map()
     place = writable(places)
     file = files[places.index(place)]
+    waiting = "another process is computing the same features: waiting for it"
     with file_lock(place / f"{name}.lock", waiting=waiting):
         missing = file.missing()
         if len(missing):
@@ -78,34 +71,26 @@ def open_rows(
                 if out_of_space(error):
                     raise OSError(
                         f"there is no space left in {place}, where {file.nbytes / 1e9:.2f} GB are"
-                        f" needed: free some, name another place with --cache_dir{advice} ({error})"
+                        " needed: free some, name another place with --cache_dir or let images go"
+                        f" through the network each time with --features off ({error})"
                     ) from error
                 raise
     return file.map()
 
 
-def begun(
-    name: str, *, data_dir: str | os.PathLike | None, cache_dir: str | os.PathLike | None = None
-) -> bool:
-    """Whether there are rows of this name, all or some of them, where `open_rows` looks."""
-    return any((place / name).exists() for place in _places(data_dir, cache_dir))
+def begun(places: Sequence[Path], name: str) -> bool:
+    """Whether there are rows of this name, all or some of them."""
+    return any((place / name).exists() for place in places)
 
 
-def described(
-    pattern: str, *, data_dir: str | os.PathLike | None, cache_dir: str | os.PathLike | None = None
-) -> list[dict]:
-    """What the rows of such names are, where `open_rows` looks for them and it can be read."""
+def described(places: Sequence[Path], pattern: str) -> list[dict]:
+    """What the rows of such names are, where it can be read."""
     found = []
-    for place in _places(data_dir, cache_dir):
+    for place in places:
         for folder in sorted(place.glob(pattern)):
             with contextlib.suppress(OSError, ValueError):
                 found.append(dict(json.loads((folder / ABOUT).read_text(encoding="utf-8"))))
     return found
-
-
-def _places(data_dir: str | os.PathLike | None, cache_dir: str | os.PathLike | None) -> list[Path]:
-    inside = [] if data_dir is None else [Path(data_dir) / FOLDER]
-    return [Path(cache_dir)] if cache_dir is not None else [*inside, user_folder()]
 
 
 class _RowFile:

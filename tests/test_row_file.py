@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data import row_file
+from data.cache_places import places
 from data.row_file import CHUNKS, ROWS, open_rows
 
 SHAPE = (10, 3)
@@ -33,8 +34,8 @@ class Computer:
             yield EXPECTED[rows[rows // 4 == chunk]]
 
 
-def opened(folder, computer, dtype="float32", **options):
-    return open_rows("rows", SHAPE, dtype, computer, data_dir=folder, **options)
+def opened(folder, computer, dtype="float32", cache_dir=None, about=None):
+    return open_rows(places(folder, cache_dir), "rows", SHAPE, dtype, computer, about or {})
 
 
 def test_rows_are_computed_once(tmp_path):
@@ -113,9 +114,7 @@ def test_whoever_comes_second_waits_and_computes_nothing(tmp_path, capfd):
     first.start()
     began.wait(10)
     second, results = Computer(), []
-    other = threading.Thread(
-        target=lambda: results.append(opened(tmp_path, second, waiting="waiting for it"))
-    )
+    other = threading.Thread(target=lambda: results.append(opened(tmp_path, second)))
     other.start()
     go_on.set()
     first.join(10), other.join(10)
@@ -126,8 +125,8 @@ def test_whoever_comes_second_waits_and_computes_nothing(tmp_path, capfd):
 def test_a_full_disk_is_told_with_the_way_out(tmp_path, monkeypatch):
     usage = namedtuple("usage", "free")(free=100)
     monkeypatch.setattr(row_file.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(OSError, match="no space left.*--cache_dir or else"):
-        opened(tmp_path, Computer(), advice=" or else")
+    with pytest.raises(OSError, match="no space left.*--cache_dir or .*--features off"):
+        opened(tmp_path, Computer())
 
 
 def test_a_data_folder_that_cannot_be_written_leaves_them_in_the_users_cache(tmp_path, monkeypatch):

@@ -235,7 +235,7 @@ def test_features_are_mapped_and_written_while_nobody_renames_them(windows, tmp_
             yield np.ones((len(rows[start : start + 256]), 2), np.float32)
 
     for _ in range(2):
-        rows = open_rows("f", (300, 2), "float32", compute, data_dir=tmp_path)
+        rows = open_rows([tmp_path], "f", (300, 2), "float32", compute)
         assert (rows == 1).all()
     assert not windows.refused
 

@@ -4,13 +4,15 @@ and shared by all runs that start from the same trunk.
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import data
 from data import Batches, Splits
+from data.cache_places import places
 from data.options import READING
 from data.progress import progress
 from data.row_file import CHUNK, begun, described, open_rows
@@ -47,23 +49,21 @@ def open_features(
     shared = Shared() if shared is None else shared
     trunk = trunk_digest(split_state(training.model.state_dict())[0])
     data_dir = machine["data_dir"] or data.defaults(splits.dataset).get("data_dir")
-    places = {"data_dir": data_dir, "cache_dir": machine["cache_dir"]}
+    where = places(data_dir, machine["cache_dir"])
     about = _about(training, splits, trunk, precision, splits.fingerprints_of)
-    if not begun(_name(about), **places):
-        about = _by_another_hash(training, splits, trunk, precision, places) or about
+    if not begun(where, _name(about)):
+        about = _by_another_hash(training, splits, trunk, precision, where) or about
     name = _name(about)
     device, timer = training.devices.main, _Timer()
 
     def open_them() -> torch.Tensor:
         rows = open_rows(
+            where,
             name,
             (len(splits.files), training.model.backbone.feature_dim),
             precision,
             lambda wanted: timer.count(_compute(training, splits, wanted, precision)),
-            **places,
-            about=about,
-            waiting="another process is computing the same features: waiting for it",
-            advice=" or let images go through the network each time with --features off",
+            about,
         )
         return _on_device(torch.from_numpy(rows), device)
 
@@ -96,18 +96,18 @@ def _name(about: Mapping[str, str]) -> str:
 
 
 def _by_another_hash(
-    training: TrainingState, splits: Splits, trunk: str, precision: str, places: Mapping
+    training: TrainingState, splits: Splits, trunk: str, precision: str, where: Sequence[Path]
 ) -> dict[str, str] | None:
     """What says of features that they are those of these images, which an earlier version knew by
     another hash; None where there are none.
     """
     if not is_of_pixels(splits.fingerprints_of):
         return None
-    there = [about for about in described("*.features", **places) if about.get("trunk") == trunk]
+    there = [about for about in described(where, "*.features") if about.get("trunk") == trunk]
     for of in HASHES.keys() - {splits.fingerprints_of}:
         if any(str(about.get("images")).endswith(f" of {of}") for about in there):
             about = _about(training, splits, trunk, precision, of)  # which takes a while
-            if begun(_name(about), **places):
+            if begun(where, _name(about)):
                 return about
     return None
 
