@@ -185,14 +185,16 @@ def _place_synonyms(table: Table, node: int, parent: dict[str, str]) -> list[str
         table, node: The table, and its column of ids.
         parent: That of each node, '' at the top; changed.
     """
-    placed = {}
-    for child, accepted in _accepted(table, node, parent).items():
-        if (
-            child != accepted
-            and parent.get(child, child) in ("", accepted)
-            and parent.get(accepted)
-        ):
-            placed[child] = parent[accepted]
+    placed, accepted = {}, _accepted(table, node, parent)
+    for child, name in accepted.items():
+        if child == name or parent.get(child, child) not in ("", name):
+            continue
+        passed = {child}
+        while name not in passed and accepted.get(name):  # a synonym of a synonym
+            passed.add(name)
+            name = accepted[name]
+        if parent.get(name):
+            placed[child] = parent[name]
     parent.update(placed)
     return [*placed]
 

@@ -114,6 +114,7 @@ _SUPPORT = re.compile(
         "{number}", r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
     )
 )
+_OPEN_TREE = re.compile(r"^mrcaott\d+ott\d+$|[_ ]ott\d+$")
 _NEXUS_TREE_NAME = re.compile(r"(?:\[[^\]]*\]|'[^']*'|[^=\['])*=")
 _NEXUS_PART = re.compile(r"\[[^\]]*\]|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|;|[^\['\";]+")
 
@@ -196,7 +197,7 @@ def _tidy(nodes: list[_Node], translation: Mapping[str, str]) -> list[str]:
     tips = [node for node, inside in zip(nodes, is_inner) if not inside]
     for tip in tips:
         tip.label = translation.get(tip.label, tip.label)
-    notes = []
+    notes = _without_numbers(nodes, tips)
     supports = [node for node in inner if is_support(node.label) and not node.quoted]
     if supports and not all(is_support(tip.label) for tip in tips):
         notes.append(
@@ -213,6 +214,20 @@ def _tidy(nodes: list[_Node], translation: Mapping[str, str]) -> list[str]:
             f" such as {renamed[0][0]!r} as {renamed[0][1]!r}"
         )
     return notes
+
+
+def _without_numbers(nodes: list[_Node], tips: list[_Node]) -> list[str]:
+    """Takes the numbers that the Open Tree of Life writes behind names out of the labels, if all
+    classes have one and are told apart without; its nodes without a name have only numbers.
+    """
+    bare = [_OPEN_TREE.sub("", tip.label) for tip in tips]
+    numbered = all(one != tip.label for one, tip in zip(bare, tips))
+    if not numbered or len(set(bare)) < len(bare):
+        return []
+    example = tips[0].label
+    for node in nodes:
+        node.label = _OPEN_TREE.sub("", node.label)
+    return [f"numbers of the Open Tree of Life behind names are left out, such as in {example!r}"]
 
 
 def _tips(nodes: list[_Node]) -> list[_Node]:

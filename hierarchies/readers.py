@@ -33,6 +33,8 @@ TREE_FORMATS: dict[str, Callable[[str, str], Draft]] = {
 # names as spreadsheets show what they take for a date or a number
 _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _CHANGED = re.compile(rf"\d{{1,2}}-({_MONTHS})|({_MONTHS})-\d\d|\d(\.\d+)?E\+\d\d")
+# a line between rows, as Markdown and database programs draw it: |---|:--:| or +----+----+
+_RULE = re.compile(r"^(?=[^\n]*[|+])[ \t|+:=-]*-[ \t|+:=-]*$", re.MULTILINE)
 SUFFIXES = {
     ".paths": "paths",
     ".csv": "table",
@@ -85,8 +87,11 @@ def read_tree(
         raise ValueError(f"format must be one of {', '.join(TREE_FORMATS)}, got {format!r}")
     # letters without width come with what is copied from a page, and nobody sees them
     text, source = read_text(file).translate(NO_WIDTH), str(file)
+    text, rules = _RULE.subn("", text)
     if format is None:
-        format = "table" if levels else _format(text, PurePath(file).suffix.lower(), source)
+        format = (
+            "table" if levels or rules else _format(text, PurePath(file).suffix.lower(), source)
+        )
     if levels is not None and format != "table":
         raise ValueError(
             f"{source} is read as {format!r}, but --levels names columns of a table: leave it out,"

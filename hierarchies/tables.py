@@ -278,6 +278,10 @@ def _leveled(table: Table, levels: list[int], named: int | None) -> Draft:
             " top down, such as family, genus, species; a column 'class' at either end holds the"
             " names to show",
         )
+    notes = ()
+    if named is not None and _is_lowest(table, named, levels):
+        notes = (f"the column {table.header[named]!r} is the lowest level ({table.advice})",)
+        levels, named = [*levels, named], None
     numbers = [re.fullmatch(r"(\D*)(\d+)", table.header[at]) for at in levels]
     if all(numbers) and len({found[1] for found in numbers}) == 1:  # level1, level2, ...
         levels = [at for _, at in sorted(zip((int(found[2]) for found in numbers), levels))]
@@ -292,8 +296,14 @@ def _leveled(table: Table, levels: list[int], named: int | None) -> Draft:
                     " title 'path', and a file of paths without a title is read with"
                     " --hierarchy_format paths",
                 )
-    classes, notes, of_levels = paths_of_cells(table, levels, _titles(table, levels))
-    return _named(table, classes, named, notes, of_levels=of_levels)
+    classes, more, of_levels = paths_of_cells(table, levels, _titles(table, levels))
+    return _named(table, classes, named, notes + more, of_levels=of_levels)
+
+
+def _is_lowest(table: Table, at: int, levels: Sequence[int]) -> bool:
+    """Whether a column has another value in each row, and the only other level has not."""
+    single = len(levels) == 1 and len(set(table.column(levels[0]))) < len(table.rows)
+    return single and len(set(table.column(at))) == len(table.rows)
 
 
 def of_chosen(table: Table, levels: Sequence[str]) -> Draft:

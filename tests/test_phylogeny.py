@@ -61,6 +61,15 @@ def test_numbers_are_names_where_classes_are_numbers_too(tree_of):
     )
 
 
+def test_numbers_of_the_open_tree_are_not_parts_of_names(tree_of):
+    text = "((C_f_ott12,C_h_ott13)Calanus_ott1,('O s ott3',T_ott4)mrcaott3ott4)Life_ott5;"
+    tree, (note,) = tree_of(text)
+    assert written(tree) == ["Calanus/C_f", "Calanus/C_h", "node1/O s", "node1/T"]
+    assert tree.names[0] == "Life" and "such as in 'C_f_ott12'" in note
+    for text in ("((a_ott1,a_ott2)b,c_ott3);", "((a_ott1,b)c_ott2,d_ott3);"):  # one name, or none
+        assert "a_ott1" in written(tree_of(text)[0])[0]
+
+
 def test_repeated_inner_names_are_told_apart(tree_of):
     tree, (note,) = tree_of("((a,b)Unknown,(c,d)Unknown,(e,f)Unknown,(g,h)'Unknown 2');")
     assert written(tree)[::2] == ["Unknown/a", "Unknown 3/c", "Unknown 4/e", "Unknown 2/g"]

@@ -41,7 +41,7 @@ def test_bytes_that_are_no_text_are_refused_with_their_line(read, format):
         ),
         (
             "table",
-            "group,class\nAnimalia,Aves\nAnimalia,Mammalia\n",
+            "group,kind,class\nAnimalia,x,Aves\nAnimalia,x,Mammalia\n",
             "line 1: rows differ only in the column 'class'",
         ),
         (

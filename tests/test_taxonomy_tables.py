@@ -265,6 +265,18 @@ def test_numbered_levels_are_in_the_order_of_their_numbers(tree_of):
     assert tree.class_paths[0] == ("x", "p", "1")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class,group\nCalanus f,Copepoda\nOithona s,Copepoda\nTripos,\n",
+        "| group | class |\n|:--|---:|\n| Copepoda | Calanus f |\n|Copepoda|Oithona s|\n||Tripos|\n",
+        "+---+\n group  | genus \n---+---\nCopepoda|Calanus f\nCopepoda|Oithona s\n |Tripos\n",
+    ],
+)
+def test_classes_and_their_groups_are_read_in_any_order_and_between_lines(tree_of, text):
+    assert tree_of(text, "tree.txt" if "|" in text else "tree.csv").hierarchy.class_paths == SMALL
+
+
 @pytest.mark.parametrize("accepted", ["3", "3.0"])
 def test_a_synonym_without_a_parent_is_beside_the_accepted_name(tree_of, accepted):
     text = PARENTS.replace("taxonRank", "acceptedNameUsageID").replace(",class", ",2")
@@ -286,6 +298,12 @@ def test_a_synonym_whose_parent_is_the_accepted_name_is_beside_it(tree_of):
     rows += "E,B,synonym,C f g,subspecies\n"  # of another rank: nobody says of which name
     tree, notes = tree_of("col:ID,col:parentID,col:status,col:scientificName,col:rank\n" + rows)
     assert tree.class_paths == (("C n",), ("C f", "C f g")) and "1 synonym" in notes[1]
+    rows += "F,D,synonym,C m,species\n"  # of a synonym
+    tree, notes = tree_of("col:ID,col:parentID,col:status,col:scientificName,col:rank\n" + rows)
+    assert tree.class_paths == (("C n",), ("C f", "C f g"), ("C m",)) and "2 synonyms" in notes[1]
+    loop = "1,,a,2\n2,,b,1\n3,,c,3\n4,3,d,\n"  # each is said to be the other
+    tree, _ = tree_of("taxonID,parentNameUsageID,scientificName,acceptedNameUsageID\n" + loop)
+    assert tree.num_classes == 3
 
 
 @pytest.mark.parametrize("name", ["tree.txt", "tree.csv"])
