@@ -13,7 +13,7 @@ from trained import train_small
 import train
 from runs import provenance
 from runs.folder import Run
-from training import identity, loop, start
+from training import experiment, identity, loop, start
 
 GRID = "GRID" in os.environ
 RESULTS = ("metrics.csv", "epochs.csv", "last.pt", "best.pt", "test.pkl", "val.pkl")
@@ -305,7 +305,9 @@ def test_a_missing_folder_is_named(capsys, tmp_path):
     assert "nothing" in capsys.readouterr().err
 
 
-def test_calibration_images_are_recorded_and_choose_nothing(run):
+def test_calibration_images_are_recorded_and_choose_nothing(run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(experiment, "better_prototypes", lambda parts: seen.append(parts) or "so")
     _, record = run("--use_val")
     files = {name: set(record.arrays(name)["files"]) for name in ("val", "calibration", "test")}
     table = record.split
@@ -314,6 +316,9 @@ def test_calibration_images_are_recorded_and_choose_nothing(run):
     assert len(files["val"]) == len(files["calibration"]) == 3
     accuracy = (record.outputs("val").predictions == record.outputs("val").labels).mean()
     assert record.epochs["val_accuracy"].tolist() == [accuracy]  # of the choosing part alone
+    # what is said of prototypes is of these images, not of those that test
+    assert [set(part["files"]) for part in seen[0]] == [files["val"], files["calibration"]]
+    assert "note: so\n" in (record.folder / "log.txt").read_text()
 
 
 def test_runs_of_earlier_versions_go_on_without_calibration_images(run, capsys):

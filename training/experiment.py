@@ -25,6 +25,7 @@ from runs.folder import Bystander, Run
 from runs.mlflow_log import Tracker, check_uri, without_secrets
 from runs.provenance import differences, provenance
 from training import identity, loop
+from training.better_prototypes import better_prototypes
 from training.devices import Devices, choose_devices, count_gpus, lacks_memory
 from training.epoch_stats import Diverged
 from training.features import open_features
@@ -230,6 +231,9 @@ def _evaluate(record: Run, training: TrainingState, splits: data.Splits) -> None
     if training.team.first:
         for name, arrays in outputs.items():
             record.write_arrays(name, arrays)
+        may_choose = [outputs[name] for name in ("val", "calibration") if name in outputs]
+        if told := better_prototypes(may_choose):
+            record.log(f"note: {told}")
         test = read_outputs(record, "test")
         record.write_table_for_people("predictions_test.csv", per_image(test))
         record.finish(suite.evaluate(test))
