@@ -30,6 +30,9 @@ LEVEL = 0.95  # of the intervals
 DRAWS = 200  # of the bootstrap
 _MOST_STEPS, _ENOUGH = 2000, 1e-7  # of EM: steps, and the change of a share at which it ends
 _STEPS_OF_DRAWS, _ENOUGH_OF_DRAWS = 300, 1e-5
+_DOUBT = (
+    0.5  # images of each class that are added, answered as each class alike, where rates are drawn
+)
 _TINY = 1e-12
 _SINGULAR = 1e-6  # of the largest singular value: below, nothing tells two mixtures apart
 _SUM = 1e3  # weight of the condition that shares sum to 1, beside shares of at most 1
@@ -78,7 +81,7 @@ def confusion_rates(counts: np.ndarray) -> np.ndarray:
     to be always answered right, as nothing is known of it.
     """
     totals = counts.sum(axis=1, keepdims=True)
-    return np.where(totals > 0, counts / np.maximum(totals, 1), np.eye(len(counts)))
+    return np.where(totals > 0, counts / np.where(totals > 0, totals, 1), np.eye(len(counts)))
 
 
 def adjusted_count(answered: np.ndarray, rates: np.ndarray) -> np.ndarray:
@@ -175,6 +178,11 @@ def drawn_shares(
     """`class_shares` of batches drawn from the images, with replacement, by validation images drawn
     likewise, class by class: each (draws, C).
 
+    The rates of adjusted counts are drawn from a Dirichlet distribution, as if there were half an
+    image more of each class, answered as each class alike. A bootstrap would take for impossible
+    what none of a few images shows, and of a large batch that decides: of 12 validation images of a
+    class and an accuracy of .94 it held counts in 2,000 images as seldom as .55.
+
     Args:
         posterior: (S, C), S >= 1.
         validation: The temperature behind its posteriors is not fitted again.
@@ -187,11 +195,12 @@ def drawn_shares(
     weights = rng.multinomial(samples, np.full(samples, 1 / samples), size=draws)
     counted = np.stack([np.bincount(answers, row, minlength=classes) for row in weights]) / samples
     seen = validation.confusion
-    rates, totals = confusion_rates(seen), seen.sum(axis=1)
+    totals = seen.sum(axis=1)
+    shapes = seen + np.where(totals > 0, _DOUBT / classes, 0.0)[:, None]
     adjusted, prior = np.empty((draws, classes)), np.zeros((draws, classes))
     for draw in range(draws):
-        again = rng.multinomial(totals, rates)
-        adjusted[draw] = adjusted_count(counted[draw], confusion_rates(again))
+        rates = confusion_rates(rng.standard_gamma(shapes))
+        adjusted[draw] = adjusted_count(counted[draw], rates)
     for c in np.flatnonzero(totals):
         own = validation.posterior[validation.labels == c]
         drawn = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), size=draws)

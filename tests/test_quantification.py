@@ -122,6 +122,25 @@ def test_shifted_shares_are_counted_better_than_by_answers_and_within_the_interv
     assert np.mean(widths) < 100  # not by being wide
 
 
+def test_mistakes_that_few_validation_images_do_not_show_are_within_the_interval():
+    # 900 and 100 of 1,000 are answered so, and 10 validation images of each class are all right:
+    # were 1 in 20 of the first class answered as the second, these would be 53
+    labels = np.repeat([0, 1], 10)
+    sure = np.eye(2)
+    tree = Hierarchy.from_paths([("a",), ("b",)])
+    batch = sure[np.repeat([0, 1], [900, 100])]
+    low, high = count_nodes(tree, batch, Validation(labels, sure[labels])).loc[
+        2, ["adjusted_low", "adjusted_high"]
+    ]
+    assert low < 53 and high > 110  # 1.96 sqrt(1,000 * 0.9 * 0.1) are 18.6
+    # of 10,000 each there is little doubt
+    labels = np.repeat([0, 1], 10_000)
+    low, high = count_nodes(tree, batch, Validation(labels, sure[labels])).loc[
+        2, ["adjusted_low", "adjusted_high"]
+    ]
+    assert 75 < low < 90 and 110 < high < 125
+
+
 def test_a_superclass_has_the_sum_of_its_classes_in_every_draw():
     rng = np.random.default_rng(2)
     posterior = clouds(rng, rng.integers(0, 3, 40))
