@@ -59,6 +59,7 @@ def _as_labelled(root: Path, options: Mapping) -> Collection:
         columns = Columns(
             levels=None if options["hierarchy"] is not None else options["levels"],
             boxes=options["crop_box"] is not None,
+            own_tree=options["hierarchy"] is None and options["label_map"] is None,
             **{name: options[name] for name in names},
         )
         found = read_table(options["table"], root, columns)

@@ -49,6 +49,7 @@ class Columns(NamedTuple):
             object_annotation_status=validated unless that column is named here.
         boxes: Read the box of each image, too, see `data.boxes.read_boxes`.
         box_columns: Where the boxes are, if not in columns named like them.
+        own_tree: Whether the tree of the classes is that of the table.
     """
 
     file_column: str | None = None
@@ -59,6 +60,7 @@ class Columns(NamedTuple):
     where: Sequence[str] | None = None
     boxes: bool = False
     box_columns: Sequence[str] | None = None
+    own_tree: bool = True
 
     @property
     def named(self) -> set[str]:

@@ -62,7 +62,7 @@ def read_table(
     name = group_column or _own_groups(read, files)
     said = {*found.elsewhere, split_column, name} - {*(levels or ())}
     kept = [at for at, title in enumerate(header) if title not in said]
-    paths, path_notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
+    paths, path_notes, levels_of = paths_of_rows(read.with_columns(kept), levels, columns.own_tree)
     notes += [f"{source}: {note}" for note in path_notes]
     check_agreement(read, files, ["/".join(path) for path in paths], "of class")
     parts, split_notes = given_parts(read, files, split_column, name)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from files.text import counted
 from hierarchies import ranks
 from hierarchies.draft import Draft
 from hierarchies.paths import holds_paths, path_separator
@@ -38,11 +39,14 @@ class RowPaths(NamedTuple):
     ranks: dict[Path, str]
 
 
-def paths_of_rows(table: Table, levels: Sequence[str] | None = None) -> RowPaths:
+def paths_of_rows(
+    table: Table, levels: Sequence[str] | None = None, own_tree: bool = True
+) -> RowPaths:
     """The path of the class of each row, where rows are images and not classes.
 
     Levels are the columns that are named, else a column of paths (as EcoTaxa's hierarchy), else
     titles of ranks with the class's own label below them, else a label alone; see `_class_columns`.
+    Unless the tree is not its `own_tree`, a note says how a flat one could be deeper.
 
     Raises: ValueError: If no column is known to hold classes, or a row has none; the line is named.
     """
@@ -51,7 +55,7 @@ def paths_of_rows(table: Table, levels: Sequence[str] | None = None) -> RowPaths
     keys = [tuple(row.cells[at] for at in used) for row in table.rows]
     for key, row in zip(keys, table.rows):
         distinct.setdefault(key, Row(row.line, list(key)))
-    names = [table.header[at] for at in used]
+    names, whole = [table.header[at] for at in used], table
     table = table._replace(header=names, rows=list(distinct.values()))
     draft = _draft_of_rows(table, kind, levels)
     notes = draft.notes
@@ -59,8 +63,36 @@ def paths_of_rows(table: Table, levels: Sequence[str] | None = None) -> RowPaths
         columns = "column" if len(names) == 1 else "columns"
         made = f"classes are made of the {columns} {' > '.join(names)} ({table.advice})"
         notes = (made, *notes)
-    paths = dict(zip(distinct, (path for _, path in draft.classes)))
-    return RowPaths([paths[key] for key in keys], notes, draft.ranks)
+    by_key = dict(zip(distinct, (path for _, path in draft.classes)))
+    paths = [by_key[key] for key in keys]
+    flat = len(names) == 1 and all(len(path) == 1 for path in by_key.values())
+    if flat and own_tree and kind != "chosen":
+        notes += _groups_of_classes(whole, names[0], paths)
+    return RowPaths(paths, notes, draft.ranks)
+
+
+def _groups_of_classes(table: Table, label: str, classes: Sequence[Path]) -> tuple[str, ...]:
+    """A note on columns that group the classes, which have no tree: one value for each class, and
+    the same for several.
+    """
+    number, found = len(set(classes)), []
+    for at, title in enumerate(table.header):
+        of_class: dict[Path, str] = {}
+        cells = table.column(at)
+        if title == label or any(
+            of_class.setdefault(path, cell) != cell for path, cell in zip(classes, cells)
+        ):
+            continue
+        groups = set(of_class.values())
+        named = not any(map(ranks.is_empty, groups)) and not ranks.are_numbers(groups)
+        if named and 1 < len(groups) < number:
+            found.append(title)
+    if not found:
+        return ()
+    return (
+        f"the classes have no tree, but {', '.join(map(repr, found[:5]))} says a group of each:"
+        f" {table.flag} {found[0]} {label} makes it their superclass",
+    )
 
 
 def _draft_of_rows(table: Table, kind: str, levels: Sequence[str] | None) -> Draft:
@@ -113,13 +145,16 @@ def _class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int
     used = [*(at for at, _ in known.ranks), *epithet, *label]
     if used:
         return used, "ranks" if known.ranks else "label"
-    scores = _scores(table)
+    scores, several = _scores(table)
     if scores:
+        more = (
+            f"; {counted(several, 'image has', 'images have')} none or several" if several else ""
+        )
         raise table.fault(
             1,
-            f"{', '.join(map(repr, scores[:5]))} are columns with a number for each class: write"
-            " one column 'label' with the name of the class of each image instead (scores of a"
-            " classifier are measured by evaluate.py --scores)",
+            f"{', '.join(map(repr, scores[:5]))} are columns with a number for each class{more}:"
+            " write one column 'label' with the name of the class of each image instead (scores of"
+            " a classifier are measured by evaluate.py --scores)",
         )
     listed = table.listed or "columns of files, groups or splits"
     raise table.fault(
@@ -187,15 +222,15 @@ def _with_folders(table: Table) -> ranks.Columns:
     return with_folder if parts else known
 
 
-def _scores(table: Table) -> list[str]:
-    """Columns of numbers from 0 to 1 whose sum is 1 in each row, but those of 0 alone; [] if there
-    are none.
+def _scores(table: Table) -> tuple[list[str], int]:
+    """Columns of numbers from 0 to 1, of which the sum is 1 in each row or all are 0 or 1, without
+    those of 0 alone, and the number of rows of another sum; [], 0 if there are none.
     """
     columns = {}
     for at, title in enumerate(table.header):
         cells = table.column(at)
         if all(map(_SHARE.fullmatch, cells)) and any(map(float, cells)):
             columns[title] = [*map(float, cells)]
-    sums = map(sum, zip(*columns.values()))
-    single = len(columns) > 1 and all(abs(total - 1) < _ROUNDING * len(columns) for total in sums)
-    return [*columns] if single else []
+    others = sum(abs(sum(row) - 1) >= _ROUNDING * len(row) for row in zip(*columns.values()))
+    whole = all({*numbers} <= {0.0, 1.0} for numbers in columns.values())
+    return ([*columns], others) if len(columns) > 1 and (whole or not others) else ([], 0)

@@ -35,6 +35,7 @@ _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _CHANGED = re.compile(rf"\d{{1,2}}-({_MONTHS})|({_MONTHS})-\d\d|\d(\.\d+)?E\+\d\d")
 # a line between rows, as Markdown and database programs draw it: |---|:--:| or +----+----+
 _RULE = re.compile(r"^(?=[^\n]*[|+])[ \t|+:=-]*-[ \t|+:=-]*$", re.MULTILINE)
+_JOINED = re.compile(r"[;,|+&]|\band\b")  # several labels in one
 SUFFIXES = {
     ".paths": "paths",
     ".csv": "table",
@@ -267,14 +268,18 @@ def doubtful_names(
 ) -> list[str]:
     """Notes on different nodes that are perhaps meant to be one: those of one name below several
     parents, as nodes are identified by their paths, and those below one parent whose names are the
-    same by `files.text.folded`; and on names that a spreadsheet may have changed.
+    same by `files.text.folded`; on names that a spreadsheet may have changed, and on those that are
+    made of others, as of images with several labels.
 
     Args:
         way_out: What to do where nodes of one name below several parents are one.
     """
-    return (
-        _repeated_names(hierarchy, way_out) + _similar_names(hierarchy) + _changed_names(hierarchy)
-    )
+    return [
+        *_repeated_names(hierarchy, way_out),
+        *_similar_names(hierarchy),
+        *_changed_names(hierarchy),
+        *_joined_names(hierarchy),
+    ]
 
 
 def _changed_names(hierarchy: Hierarchy) -> list[str]:
@@ -284,6 +289,21 @@ def _changed_names(hierarchy: Hierarchy) -> list[str]:
     return [
         f"{some_of(found, 5, repr)} may be what a spreadsheet made of another name (5-1 becomes"
         " 5-Jan, 12E5 becomes 1.2E+06): if so, format its column as text before typing or importing"
+    ]
+
+
+def _joined_names(hierarchy: Hierarchy) -> list[str]:
+    names, found = set(hierarchy.keys), []
+    for key in dict.fromkeys(hierarchy.keys[1:]):
+        parts = [part.strip() for part in _JOINED.split(key)]
+        if len(parts) > 1 and names.issuperset(parts):
+            found.append(key)
+    if not found:
+        return []
+    return [
+        f"{some_of(found, 5, repr)} {'is' if len(found) == 1 else 'are'} made of names of others,"
+        " and a class of its own: images of several classes are better left out, or cut to one"
+        " object each"
     ]
 
 

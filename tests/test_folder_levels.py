@@ -408,6 +408,12 @@ def test_names_that_a_spreadsheet_has_changed_are_noted():
     assert note.startswith("'5-Jan', 'Mar-01', '1.2E+06' may be what a spreadsheet made of another")
 
 
+def test_several_labels_in_one_are_noted():
+    names = ["Calanus", "Oithona", "Calanus; Oithona", "Oithona and Calanus", "Calanus, adult"]
+    (note,) = doubtful_names(Hierarchy.from_paths([(name,) for name in names]))
+    assert note.startswith("'Calanus; Oithona', 'Oithona and Calanus' are made of names of others")
+
+
 def test_names_that_differ_are_not_doubted():
     paths = [("Rattus", "rattus"), ("10",), ("1.01",), ("x 2",), ("x",), ("y", "rattus x")]
     assert doubtful_names(Hierarchy.from_paths(paths)) == []

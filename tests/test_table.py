@@ -480,6 +480,10 @@ def test_a_file_that_is_not_there_is_looked_for_by_its_name(three, names, messag
             ["file,n,A,B,C", "im/0.png,0,0.2,.8,1e-5", "im/1.png,0,0,1.0,0"],
             "'A', 'B', 'C' are columns with a number for each class",
         ),
+        (
+            ["file,A,B,C", "im/0.png,1,0,0", "im/1.png,1,1,0", "im/2.png,0,0,0"],
+            "'A', 'B' are columns with a number for each class; 2 images have none or several",
+        ),
         (["file,count,id", "im/0.png,1,0", "im/1.png,1,0"], "no column is known to hold classes"),
         (["im/0.png 0", "im/1.png 1"], "line 1: the first row must be titles.* between cells"),
         (["file label", "0.png a"], "line 1: cells are separated by comma.* one cell, 'file label"),
@@ -492,6 +496,15 @@ def test_a_file_that_is_not_there_is_looked_for_by_its_name(three, names, messag
 def test_tables_without_titles_images_or_classes_are_refused(three, lines, message):
     with pytest.raises(ValueError, match=message):
         three(lines)
+
+
+def test_columns_that_group_the_classes_of_a_flat_table_are_noted(three):
+    rows = [f"im/{i}.png,{'abc'[i]},{'gh'[i > 1]},{i > 0:d},{'abc'[i]},{'x'[:i]}" for i in range(3)]
+    found = three(["file,label,kind,n,code,note", *rows])
+    (note,) = [note for note in found.notes if "have no tree" in note]
+    assert "'kind' says a group of each: --levels kind label makes it their superclass" in note
+    found = three(["file,label,kind", *(row.rsplit(",", 3)[0] for row in rows)], levels=["label"])
+    assert not any("have no tree" in note for note in found.notes)
 
 
 def test_the_columns_that_make_the_class_are_named(three):
