@@ -94,7 +94,7 @@ def read_predictions(
             " one by numpy.savez('scores.npz', scores=..., labels=..., classes=...)"
         )
     read = _of_arrays if file.suffix.lower() == ".npz" else _of_columns
-    scores, titles, truths, files = read(flag, file, labels)
+    scores, titles, truths, files, left_out = read(flag, file, labels, tree.num_classes)
     scores, order, notes = in_class_order(
         scores, titles, tree, source, axis=1, said=f"{flag} {file}"
     )
@@ -115,7 +115,7 @@ def read_predictions(
         raise ValueError(f"{file} has {len(scores)} images and {count} labels{way}")
     scores, found = as_scores(scores, file)
     classes, respelt = _class_numbers(truths, tree, titles, order, file)
-    notes = (*notes, *respelt, *found, *_unlike_chance(scores, classes, file))
+    notes = (*left_out, *notes, *respelt, *found, *_unlike_chance(scores, classes, file))
     return Predictions(scores, classes, files, notes)
 
 
@@ -281,15 +281,15 @@ def _arrays(part: Predictions, classes: int) -> dict[str, np.ndarray]:
     }
 
 
-def _of_arrays(flag: str, file: Path, labels: str | None):
+def _of_arrays(flag: str, file: Path, labels: str | None, classes: int):
     arrays = read_arrays(flag, file)
     names = ("scores", "logits", "probabilities")
     scores = named_array(flag, file, arrays, names, "(images, classes)")
     truths = arrays.get("labels") if labels is None else None
-    return real_numbers(flag, file, scores), class_names(arrays), truths, arrays.get("files")
+    return real_numbers(flag, file, scores), class_names(arrays), truths, arrays.get("files"), []
 
 
-def _of_columns(flag: str, file: Path, labels: str | None):
+def _of_columns(flag: str, file: Path, labels: str | None, classes: int):
     def of_names(titles: Sequence[str]) -> tuple[str | None, str | None]:
         """The columns of labels and of files."""
         of_labels = labels if labels in titles else None
@@ -304,6 +304,12 @@ def _of_columns(flag: str, file: Path, labels: str | None):
     if _numbers_rows(table[titles[0]]):
         others.remove(titles[0])
     numbers = as_numbers(table, others)
+    words = [title for title in others if numbers[title].isna().all()]
+    left_out = []
+    if words and len(others) - len(words) == classes:  # the answer, or labels that a file says, too
+        left_out = [f"{file}: left out, without a number: {some_of(words, 5, repr)}"]
+        others = [title for title in others if title not in words]
+        numbers = numbers[others]
     text = [title for title in others if numbers[title].isna().any()]
     if text:
         row = int(numbers[text[0]].isna().to_numpy().argmax())
@@ -315,7 +321,8 @@ def _of_columns(flag: str, file: Path, labels: str | None):
         )
     truths = None if of_labels is None else as_labels(table[of_labels])
     files = None if of_files is None else table[of_files].astype(str).to_numpy()
-    return numbers.to_numpy(np.float64), [parse_path(name) for name in others], truths, files
+    titles = [parse_path(name) for name in others]
+    return numbers.to_numpy(np.float64), titles, truths, files, left_out
 
 
 def _numbers_rows(column: pd.Series) -> bool:

@@ -84,6 +84,18 @@ def test_scores_of_a_run_give_every_measure_that_scores_alone_determine(tmp_path
     assert status == 0 and "the run has no class vectors" in out
 
 
+def test_a_column_of_answers_in_words_is_left_out_with_a_note(tmp_path):
+    tree = Hierarchy.from_paths([("a", "b"), ("a", "c"), ("d",)])
+    rows = "file,label,b,c,d,answer\n1,b,3,0,1,b\n2,d,1,0,2,d\n"
+    (tmp_path / "net.csv").write_text(rows)
+    (tmp_path / "labels.csv").write_text("file,label\n2,c\n1,d\n")
+    found = read_predictions(tmp_path / "net.csv", tree, "tree")
+    assert found.labels.tolist() == [0, 2] and found.scores[0].tolist() == [3, 0, 1]
+    assert any("left out, without a number: 'answer'" in note for note in found.notes)
+    other = read_predictions(tmp_path / "net.csv", tree, "tree", str(tmp_path / "labels.csv"))
+    assert other.labels.tolist() == [2, 1] and "'label', 'answer'" in other.notes[0]
+
+
 def test_probabilities_and_numbers_of_columns_are_understood(tmp_path, call):
     arrays = make_arrays(TREE)
     p = np.exp(arrays["scores"].astype(float))
