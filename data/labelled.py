@@ -31,6 +31,7 @@ from hierarchies.folders import (
     parted_classes,
     repeated_folders,
     split_folders,
+    table_hint,
 )
 from hierarchies.tree import format_path
 
@@ -73,12 +74,14 @@ def _as_labelled(root: Path, options: Mapping) -> Collection:
         found = split_of_folders(found, os.fspath(root))
     if options["group_level"]:
         found = groups_of_folders(found, options["group_level"], os.fspath(root))
-    if not given and not options["folders_are_classes"]:
-        _check_no_split(tree, root)
+    if not options["folders_are_classes"]:
+        if not given:
+            _check_no_split(tree, root)
         if options["label_map"] is None:  # which makes equal labels one class
             _check_level(replace(tree, hierarchy=found.hierarchy), options["group_level"])
     way_out = (
         "this is probably the wrong folder; --data_dir takes the one above all groups and classes"
+        f"{table_hint(tree.skipped)}"
     )
     _check_size(found, root, way_out)
     return found

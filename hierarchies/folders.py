@@ -38,6 +38,7 @@ _ELSEWHERE = {
         "parquet",
     ),
 }
+_TABLES = (".csv", ".tsv", ".json")
 _JUNK = {
     "thumbs.db",
     "ehthumbs.db",
@@ -326,6 +327,12 @@ def advice(names: Sequence[str]) -> list[str]:
     return sentences
 
 
+def table_hint(names: Sequence[str]) -> str:
+    """What to do if the classes are in one of these files; '' if none is a table."""
+    table = next((name for name in names if name.lower().endswith(_TABLES)), None)
+    return "" if table is None else f". If the classes are in {table!r}: --table FILE"
+
+
 def _tree(root: Path, files: list[str], skipped: list[str], folders: list[str]) -> FolderTree:
     owners = [file.rpartition("/")[0] for file in files]
     counts = Counter(owners)
@@ -338,8 +345,8 @@ def _tree(root: Path, files: list[str], skipped: list[str], folders: list[str]) 
     if "" in counts:
         raise ValueError(
             f"{counted(counts[''], 'image is', 'images are')} directly in {str(root)!r}, such as"
-            f" {files[owners.index('')]!r}; a class needs a"
-            f" folder, so move them into one, or elsewhere: {_LAYOUT}"
+            f" {files[owners.index('')]!r}; a class needs a folder, so move them into one, or"
+            f" elsewhere: {_LAYOUT}{table_hint(skipped)}"
         )
     classes = {folder: index for index, folder in enumerate(sorted(counts))}
     inhabited = set()

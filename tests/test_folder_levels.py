@@ -181,6 +181,15 @@ def test_levels_of_groups_that_are_not_there_or_leave_no_class_are_refused(tmp_p
     root = make_folder(tmp_path / "given", dict.fromkeys(folders, 3))
     with pytest.raises(ValueError, match="parts of a split"):  # no groups of images
         load(root, group_level=[1])
+    with pytest.raises(
+        ValueError, match="'haul_1', 'haul_2' hold the same classes.*--group_level 1"
+    ):
+        load(
+            make_folder(
+                tmp_path / "hauls", dict.fromkeys([f.replace("/h", "/haul_") for f in folders], 3)
+            ),
+            split="given",
+        )
     splits = load(root, group_level=[1], split="given")
     assert splits.num_classes == 2 and splits.group_names == ("h1", "h2")
     assert any("parts 2 of 2 groups" in note for note in splits.notes)
@@ -245,6 +254,14 @@ def test_one_class_or_a_handful_of_images_is_the_wrong_level(tmp_path):
     with pytest.raises(ValueError, match="only 9 images .* in 2 classes: 10 are the least"):
         load(few)
     assert load(make_folder(tmp_path / "few", {"a": 5, "b": 5})).num_classes == 2
+
+
+@pytest.mark.parametrize("folder", [".", "images"])
+def test_a_table_beside_images_of_no_class_is_named(tmp_path, folder):
+    root = make_folder(tmp_path / "set", {folder: 12})
+    (root / "labels.csv").touch()
+    with pytest.raises(ValueError, match="If the classes are in 'labels.csv': --table FILE"):
+        load(root)
 
 
 def test_classes_without_images_are_pruned_on_request_and_listed(tmp_path):
