@@ -84,7 +84,7 @@ def prepare(
             count = len(rows[start : start + CHUNK])
             yield torch.randn(count, options.width, generator=generator).numpy()
 
-    drawn = open_rows("drawn.features", shape, options.precision, draw, data_dir=folder)
+    drawn = open_rows([Path(folder)], "drawn.features", shape, options.precision, draw)
     training.features = torch.from_numpy(drawn)
     return training, splits
 

@@ -7,14 +7,10 @@ A name is imported when it is first used: what reads single images need not wait
 from importlib import import_module
 
 HOMES = {
-    "AUGMENTATIONS": "transforms",
-    "BALANCE": "tails",
     "Batches": "batches",
     "DATASETS": "catalogue",
-    "Dataset": "catalogue",
     "KINDS": "options",
     "Splits": "splits",
-    "augment": "transforms",
     "augmenter": "transforms",
     "augments": "transforms",
     "defaults": "catalogue",
@@ -23,7 +19,6 @@ HOMES = {
     "load": "catalogue",
     "mixer": "mixing",
     "mixes": "mixing",
-    "shared_counts": "inner_labels",
     "split_table": "splits",
     "unused_options": "catalogue",
 }

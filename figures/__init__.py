@@ -10,9 +10,6 @@ PICTURE_FORMATS = ("png", "pdf")  # that figures are written in
 
 HOMES = {
     "FIGURES": "catalogue",
-    "Drawing": "style",
-    "NothingToDraw": "common",
-    "Rendered": "common",
     "Subject": "subject",
     "render": "style",
 }

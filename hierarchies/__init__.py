@@ -3,7 +3,7 @@ torch here.
 """
 
 from hierarchies.distances import DISTANCES
-from hierarchies.export import describe, format_description, to_newick
+from hierarchies.export import to_newick
 from hierarchies.folders import FolderTree, scan_folders
 from hierarchies.readers import (
     TREE_FORMATS,
@@ -28,8 +28,6 @@ __all__ = [
     "WEIGHTINGS",
     "check_same_classes",
     "check_shared",
-    "describe",
-    "format_description",
     "node_weights",
     "pruned_note",
     "read_edges",

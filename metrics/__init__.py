@@ -12,8 +12,6 @@ HOMES = {
     "METRICS": "suite",
     "RULES": "decisions",
     "Outputs": "outputs",
-    "Result": "result",
-    "decide": "decisions",
     "evaluate": "suite",
     "fit_temperature": "calibration",
 }

@@ -12,13 +12,12 @@ from models.backbones import (
     is_known,
 )
 from models.build import build_classifier, counts_of_prior, rebuild_head
-from models.classifier import SIZE_INFORM, Classifier, Prototypes, PrototypeSums
-from models.freeze import FREEZE, FREEZE_OPTION, freeze, parts
+from models.classifier import SIZE_INFORM, Classifier, PrototypeSums
+from models.freeze import FREEZE_OPTION, freeze
 from models.head import Head
-from models.heads import HEADS, build_head, check_head_options
-from models.options import DISTANCES, HeadOptions
-from models.priors import PRIORS, prior_from_counts
-from models.proxies import SOLVERS, MDSProxies, mds_proxies, mds_targets, stress
+from models.heads import HEADS, build_head
+from models.options import HeadOptions
+from models.priors import PRIORS
 from models.syncnorm import synchronise_batch_norm
 from models.timm_networks import is_recalled, recall_backbone
 from models.trunk import has_frozen_trunk, split_state, trunk_digest
@@ -28,23 +27,17 @@ OPTIONS = (*backbones.OPTIONS, SIZE_INFORM, FREEZE_OPTION)
 
 __all__ = [
     "BACKBONES",
-    "DISTANCES",
-    "FREEZE",
     "HEADS",
     "OPTIONS",
     "PRIORS",
-    "SOLVERS",
     "Backbone",
     "Classifier",
     "Head",
     "HeadOptions",
-    "MDSProxies",
     "PrototypeSums",
-    "Prototypes",
     "build_backbone",
     "build_classifier",
     "build_head",
-    "check_head_options",
     "check_weights",
     "counts_of_prior",
     "freeze",
@@ -52,14 +45,9 @@ __all__ = [
     "has_pretrained",
     "is_known",
     "is_recalled",
-    "mds_proxies",
-    "mds_targets",
-    "parts",
     "split_state",
-    "prior_from_counts",
     "rebuild_head",
     "recall_backbone",
-    "stress",
     "synchronise_batch_norm",
     "trunk_digest",
 ]

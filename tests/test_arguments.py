@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import train
-from models import HeadOptions, build_head, prior_from_counts
+from models import HeadOptions, build_head
+from models.priors import prior_from_counts
 from options import command_line
 
 DEMO = ["--dataset", "demo", "--method"]

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from benchmarks import backbones, epoch, features, target_accuracy, trees
-from models import build_backbone, stress
+from models import build_backbone
+from models.proxies import stress
 
 
 @pytest.fixture(autouse=True)

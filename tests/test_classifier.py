@@ -16,8 +16,8 @@ from models import (
     build_backbone,
     build_head,
     freeze,
-    parts,
 )
+from models.freeze import parts
 
 SIZES = torch.tensor([[10.0, 20.0], [100.0, 50.0]])
 

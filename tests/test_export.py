@@ -10,14 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trees import PATHS, TREE
 
-from hierarchies import (
-    Hierarchy,
-    describe,
-    format_description,
-    node_weights,
-    to_newick,
-)
+from hierarchies import Hierarchy, node_weights, to_newick
 from hierarchies.distances import path_length
+from hierarchies.export import describe, format_description
 from hierarchies.phylogeny import parse_newick
 
 AWKWARD = [

@@ -11,7 +11,7 @@ from test_figures import drawn
 from trees import TREE
 
 import evaluate
-from figures import NothingToDraw
+from figures.common import NothingToDraw
 from figures.operating import operating_curves
 from metrics.curves import operating_curve, recall_at, risk_coverage_area, thinned
 from metrics.outputs import Outputs

@@ -16,8 +16,8 @@ from matplotlib.text import Text
 from scored_outputs import A1, A2A, A2B, C, X, Y, Z, posterior, predicted
 from trees import FLAT, TREE
 
-from figures import FIGURES, NothingToDraw, render
-from figures.common import ordinal
+from figures import FIGURES, render
+from figures.common import NothingToDraw, ordinal
 from figures.comparison import height_curves, method_dots
 from figures.curves import method_curves, training_curves
 from figures.dendrograms import dendrogram

@@ -16,7 +16,7 @@ from data.cache import build_cache
 from data.decoding import read_head, read_image
 from data.reading import Reading
 from evaluation import images
-from figures import Rendered
+from figures.common import Rendered
 from files.writing import replacing
 from reports.run_report import write as write_report
 from reports.run_report import write_images

@@ -10,7 +10,9 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from models import HEADS, HeadOptions, build_head, check_head_options, prior_from_counts
+from models import HEADS, HeadOptions, build_head
+from models.heads import check_head_options
+from models.priors import prior_from_counts
 
 METHODS = [("normface", "euc"), ("normface", "arccos"), ("DR", "euc"), ("DR", "arccos")]
 KINDS = [("softmax", {})] + [

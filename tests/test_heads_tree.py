@@ -16,9 +16,10 @@ from hierarchies import Hierarchy
 from hierarchies.distances import lca_height, of_lca
 from hierarchies.frame import frame_cosines
 from hierarchies.levels import cut, levels
-from models import HEADS, HeadOptions, build_head, prior_from_counts
+from models import HEADS, HeadOptions, build_head
 from models.build import build_head_from
 from models.levels import FEATURES
+from models.priors import prior_from_counts
 from models.vectors_file import read_vectors
 
 CHAIN = Hierarchy.from_paths([("a", "b", "c"), ("a", "b", "d"), ("e", "f", "g")])

@@ -26,9 +26,10 @@ from evaluation.model import read_prototypes
 from evaluation.sources import Source
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
-from metrics import decide, fit_temperature
+from metrics import fit_temperature
 from metrics.calibration import Temperature
 from metrics.conformal import Promise, promise
+from metrics.decisions import decide
 from options import command_line
 from runs.folder import Run
 from training import start

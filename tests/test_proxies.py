@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from trees import TREE
 
 from hierarchies.distances import path_length
-from models import mds_proxies, mds_targets, stress
+from models.proxies import mds_proxies, mds_targets, stress
 
 
 def distances_of(weight, distance):

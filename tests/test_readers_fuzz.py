@@ -4,7 +4,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hierarchies import Hierarchy, describe, to_newick
+from hierarchies import Hierarchy, to_newick
+from hierarchies.export import describe
 from hierarchies.readers import TREE_FORMATS, read_edges, read_tree
 
 FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,7 +9,8 @@ import torch
 from torch.testing import assert_close
 
 import models.scale
-from models import HEADS, HeadOptions, build_head, prior_from_counts
+from models import HEADS, HeadOptions, build_head
+from models.priors import prior_from_counts
 
 KINDS = [("DR", "euc"), ("DR", "arccos"), ("normface", "euc"), ("normface", "arccos")]
 CLASSES = (52, 100, 102, 109, 200, 555, 1000, 1010)

@@ -13,9 +13,10 @@ from recorded import make_arrays, write_run
 from trees import FLAT, TREE
 
 from hierarchies import Hierarchy
-from metrics import Outputs, Result, evaluate, suite
+from metrics import Outputs, evaluate, suite
 from metrics.catalogue import MEASURES, describe, direction, place, split
 from metrics.measure import SECTIONS
+from metrics.result import Result
 from metrics.suite import ON_REQUEST
 from reports import formats, page
 from reports.formats import COLUMN, LAYOUTS, PAGE, Table, terminal

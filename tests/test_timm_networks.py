@@ -23,10 +23,10 @@ from models import (
     build_backbone,
     build_head,
     freeze,
-    parts,
     timm_networks,
 )
 from models.backbones import _list
+from models.freeze import parts
 from models.syncnorm import SyncBatchNormAct, _synchronised
 from options import command_line
 from runs.folder import Run

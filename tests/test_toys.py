@@ -25,9 +25,9 @@ import losses
 import models
 import predict
 import visualize
-from data import AUGMENTATIONS
+from data.catalogue import Dataset
 from data.options import SEED, SHARED
-from data.transforms import Augmentation
+from data.transforms import AUGMENTATIONS, Augmentation
 from hierarchies import WEIGHTINGS, Hierarchy
 from hierarchies.weights import Weighting
 from losses.base import Loss, check_batch
@@ -181,7 +181,7 @@ ROWS = (
     (losses.PENALTIES, "toy_pull", ToyPenalty),
     (models.BACKBONES, "toy", Spec(toy_network, stem="1", last="3", own_stem=True,
                                    own_options=(WIDTH,))),
-    (data.DATASETS, "toy", data.Dataset(
+    (data.DATASETS, "toy", Dataset(
         load_toy, {"split": "given", "seed": 1, "use_val": False}, ("given",), (COUNT,))),
     (METRICS, "toy_first", toy_measure),
     (RULES, "toy", Rule(
@@ -222,13 +222,14 @@ def refused(capsys, *argv) -> str:
     return capsys.readouterr().err.splitlines()[0]
 
 
-def test_the_readme_names_the_registry_of_every_kind_of_part_and_its_room():
+def test_the_readme_names_the_registry_of_every_kind_of_part_and_its_file():
     text = (ROOT / "README.md").read_text("utf-8")
     text = text[text.index("To add a part") : text.index("class MyLoss")]
-    named, room = [], ""
-    for name, place in re.findall(r"\(`([A-Z]+)`(?:\s+in\s+`(\w+)/`)?\)", text):
-        room = place or room
-        named.append(getattr(importlib.import_module(room), name))
+    named = []
+    for name, file in re.findall(r"\(`([A-Z]+)`\s+in\s+`([\w/]+)\.py`", text):
+        assert re.search(rf"^{name}\b", (ROOT / f"{file}.py").read_text("utf-8"), re.MULTILINE)
+        module = file.removesuffix("/__init__").replace("/", ".")
+        named.append(getattr(importlib.import_module(module), name))
     assert {id(registry) for registry in named} == {id(registry) for registry, _, _ in ROWS}
 
 

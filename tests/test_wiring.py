@@ -20,7 +20,8 @@ from data.mixing import Mixture
 from evaluation.model import load_model
 from hierarchies import Hierarchy
 from metrics import METRICS, Outputs
-from models import HEADS, build_classifier, prior_from_counts
+from models import HEADS, build_classifier
+from models.priors import prior_from_counts
 from optimization.choosing import CHOICES, Choice
 from options import command_line
 from runs.folder import FORMAT, Run

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hierarchies import describe, read_edges
+from hierarchies import read_edges
 from hierarchies.distances import path_length
+from hierarchies.export import describe
 from hierarchies.wordnet import edge_lines, first_hypernym_tree, longest_path_tree, read_nouns
 from scripts import build_wordnet_trees
 
