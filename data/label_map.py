@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from data.collection import Collection, collect
 from files.text import composed, counted, folded, printable, some_of
+from hierarchies import ranks
 from hierarchies.image_tables import paths_of_rows
 from hierarchies.rows import Row, Table, read_rows
 from hierarchies.texts import read_text
@@ -34,7 +35,8 @@ def apply_label_map(
     become one class.
 
     A class is looked up by its whole path, 'Animals/Copepods', or by its last name; where that is
-    not there, one label that differs in capitals, blanks or '_', or as a number, is taken.
+    not there, one label that differs in capitals, blanks or '_', or as a number, is taken. One of
+    which the table has the label and nothing else stays as it is.
 
     Args:
         collection: Of any source.
@@ -54,19 +56,29 @@ def apply_label_map(
     raw = _raw_column(read, classes)
     at = next((titles.index(title) for title in SETS if title in titles), None)
     read, spelt_notes = _spelt_as(_of_one(read, at, of), raw, classes)
-    read = _of_classes(read, raw, classes)
+    read, bare = _without_taxa(_of_classes(read, raw, classes), raw, at)
     # the raw label is no rank, and what it is called by must not become one
     left_out = () if levels else (raw, at)
     kept = [column for column in range(len(titles)) if column not in left_out]
+    if len(kept) == 1 and titles[kept[0]] not in (*ranks.RANKS, *ranks.LABELS, *ranks.PATHS):
+        levels = [read.header[kept[0]]]  # what else than the taxon
     paths, notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
     found = _taxa(read, raw, paths)
-    taxa = [next((found[name] for name in _names(path) if name in found), None) for path in classes]
+    taxa = [
+        path if bare & {*_names(path)} else next(filter(None, map(found.get, _names(path))), None)
+        for path in classes
+    ]
     missing = [format_path(path) for path, taxon in zip(classes, taxa) if taxon is None]
     if missing:
         raise ValueError(
             f"{source}: {len(missing)} of {len(classes)} classes are no raw label in the column"
-            f" {read.header[raw]!r}: {some_of(missing, _SHOWN, printable)}; add them"
+            f" {read.header[raw]!r}: {some_of(missing, _SHOWN, printable)}; add them,"
+            " or leave their images out (--exclude, of a table --where)"
         )
+    if bare:
+        kept_names = some_of(sorted(bare), _SHOWN, repr)
+        number = counted(len(bare), "label without a taxon stays", "labels without a taxon stay")
+        notes = (*notes, f"{number} as written: {kept_names}")
     own = [taxa[label] for label in collection.labels.tolist()]
     mapped = collect(
         collection.files,
@@ -123,6 +135,18 @@ def _of_classes(table: Table, raw: int, classes: Sequence[tuple[str, ...]]) -> T
             f" classes, such as {printable(format_path(classes[0]))!r}"
         )
     return table._replace(rows=kept)
+
+
+def _without_taxa(table: Table, raw: int, of: int | None) -> tuple[Table, set[str]]:
+    """The rows that say something, and the labels of the others, of what is no taxon."""
+    said = [at for at in range(len(table.header)) if at not in (raw, of)]
+    rows, bare = [], set()
+    for row in table.rows:
+        if all(ranks.is_empty(row.cells[at]) for at in said):
+            bare.add(_label(row.cells[raw]))
+        else:
+            rows.append(row)
+    return (table._replace(rows=rows), bare) if rows else (table, set())
 
 
 def _taxa(table: Table, raw: int, paths: Sequence[tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

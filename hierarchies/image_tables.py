@@ -85,6 +85,7 @@ def _groups_of_classes(table: Table, label: str, classes: Sequence[Path]) -> tup
             continue
         groups = set(of_class.values())
         named = not any(map(ranks.is_empty, groups)) and not ranks.are_numbers(groups)
+        named = named and not {*map(ranks.plain, groups)} <= {*ranks.RANKS}  # what each is
         if named and 1 < len(groups) < number:
             found.append(title)
     if not found:

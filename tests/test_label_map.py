@@ -98,6 +98,13 @@ def test_labels_with_accents_and_numbers_are_found_however_they_are_stored(tmp_p
     assert taxa("1.0", "2.0", folders=("1", "2")) == ["t0", "t1"]
 
 
+def test_two_columns_are_a_map_and_what_is_no_taxon_stays_as_it_is(images, tmp_path):
+    rows = [f"{old},{new}" for old, new in zip(CLASSES, ("Calanus", "Calanus", "Diatom", ""))]
+    splits = load(images, tmp_path, "\n".join(["before,merged", *rows]) + "\n")
+    assert splits.hierarchy.class_names == ("Calanus", "Diatom", CLASSES[3])
+    assert f"1 label without a taxon stays as written: '{CLASSES[3]}'" in "".join(splits.notes)
+
+
 @pytest.mark.parametrize(
     "text, options, message",
     [
