@@ -102,15 +102,11 @@ class _RowFile:
 
     def map(self) -> np.ndarray:
         """The rows; pages are read when they are used, and shared by all processes."""
-        if not self.nbytes:
-            return np.empty(self.shape, self.dtype)
         return np.memmap(self.folder / ROWS, self.dtype, "c", shape=self.shape)
 
     def missing(self) -> np.ndarray:
         """The chunks that are not there, or not as they were written."""
         count = -(-self.shape[0] // CHUNK)
-        if not self.nbytes:
-            return np.empty(0, np.int64)
         recorded = self._recorded()
         if not recorded:
             return np.arange(count)
