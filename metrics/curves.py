@@ -7,18 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from hierarchies import Hierarchy
 from metrics.measure import CURVES, HIGHER, INFORMATION, LOWER, SHARE, Measure
 from metrics.nodes import VALUES, node_values
 from metrics.outputs import Outputs, Reader, confidences, fronts
-from metrics.pareto import top_node
+from metrics.pareto import over_thresholds, with_top
 from metrics.posterior import lca_nodes
 from metrics.result import Result, ratio
 
 
-def operating_curve(
-    outputs: Outputs, value: str = "info", *, truths: np.ndarray | None = None
-) -> pd.DataFrame:
+def operating_curve(outputs: Outputs, value: str = "info") -> pd.DataFrame:
     """How correct, precise and complete the answers of the rule `threshold` are, for every
     threshold that matters.
 
@@ -30,29 +27,20 @@ def operating_curve(
 
     Args:
         value: "depth" or "info".
-        truths: (S,) true nodes, which may be inner ones: answers below them count as the truth.
-            None for the labels.
 
     Raises: ValueError: If value is neither.
     Source: Valmadre 2022.
     """
-    truths = outputs.hierarchy.leaves[outputs.labels] if truths is None else truths
-    top = top_node(outputs.hierarchy)  # where everyone starts, as the rule does
-    nodes = np.pad(outputs.front.nodes, ((0, 0), (1, 0)), constant_values=top)
-    used = nodes[:, 1:] >= 0
-    p = outputs.front.probabilities[used]
-    order = np.argsort(-p, kind="stable")
-    p = p[order]
-    last = np.flatnonzero(p != np.append(p[1:], -1.0))  # nodes of equal P are passed together
-    curve = {"threshold": np.append(p[last], 0.0)}
-    measures = _answer_measures(
-        outputs.hierarchy, nodes, truths, node_values(outputs.hierarchy, value)
-    )
-    for name, measure in measures.items():
-        steps = np.diff(measure, axis=1)[used][order]
-        totals = measure[:, 0].sum() + np.append(0.0, np.cumsum(steps)[last])
-        curve[name] = np.clip(ratio(totals, len(truths)), 0.0, 1.0)  # rounding of the sums
-    return pd.DataFrame(curve)
+    tree, phi = outputs.hierarchy, node_values(outputs.hierarchy, value)
+    nodes = with_top(tree, outputs.front)
+    truths = np.broadcast_to(tree.leaves[outputs.labels][:, None], nodes.shape)
+    shared = lca_nodes(tree, nodes, truths)
+    measures = {
+        "correct": (shared == nodes).astype(np.float64),
+        "precision": ratio(phi[shared], phi[nodes], empty=1.0),
+        "recall": ratio(phi[shared], phi[truths], empty=1.0),
+    }
+    return pd.DataFrame(over_thresholds(outputs.front, measures))
 
 
 def recall_at(curve: pd.DataFrame, correct: float) -> float:
@@ -195,19 +183,3 @@ METRICS: dict[str, Callable[[Outputs], Result | dict[str, Result]]] = {
     "aurc": risk_coverage_area,
 }
 READS: dict[str, tuple[Reader, ...]] = {"operating": (fronts,), "aurc": (confidences,)}
-
-
-def _answer_measures(
-    tree: Hierarchy, nodes: np.ndarray, truths: np.ndarray, phi: np.ndarray
-) -> dict[str, np.ndarray]:
-    """correct, precision and recall of every answer, (S, K) each; padding -1 counts as the root, to
-    be left out.
-    """
-    nodes, truths = np.maximum(nodes, 0), np.broadcast_to(truths[:, None], nodes.shape)
-    shared = lca_nodes(tree, nodes, truths)
-    answers = np.where(shared == truths, truths, nodes)
-    return {
-        "correct": (shared == answers).astype(np.float64),
-        "precision": ratio(phi[shared], phi[answers], empty=1.0),
-        "recall": ratio(phi[shared], phi[truths], empty=1.0),
-    }

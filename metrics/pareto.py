@@ -2,13 +2,14 @@
 chooses from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from hierarchies import Hierarchy
 from metrics.posterior import information, top_k
+from metrics.result import ratio
 
 
 class Front(NamedTuple):
@@ -31,6 +32,37 @@ def top_node(hierarchy: Hierarchy) -> int:
     while hierarchy.n_children[node] == 1:
         node += 1  # preorder: the only child of v is v + 1
     return node
+
+
+def with_top(hierarchy: Hierarchy, front: Front) -> np.ndarray:
+    """The nodes of each sample behind `top_node`, where everyone starts, (S, K + 1); the root where
+    padded.
+    """
+    nodes = np.pad(front.nodes, ((0, 0), (1, 0)), constant_values=top_node(hierarchy))
+    return np.maximum(nodes, 0)
+
+
+def over_thresholds(front: Front, measures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Means over the samples of measures of their answers for every threshold that matters, by
+    falling threshold; in [0, 1].
+
+    Args:
+        front: The answers, of falling probability.
+        measures: (S, K + 1) each, of the nodes of `with_top`.
+
+    Returns: `threshold`, above which the P of an answer must be, and the mean of each measure.
+    """
+    used = front.nodes >= 0
+    p = front.probabilities[used]
+    order = np.argsort(-p, kind="stable")
+    p = p[order]
+    last = np.flatnonzero(p != np.append(p[1:], -1.0))  # nodes of equal P are passed together
+    means = {"threshold": np.append(p[last], 0.0)}
+    for name, values in measures.items():
+        steps = np.diff(values, axis=1)[used][order]
+        totals = values[:, 0].sum() + np.append(0.0, np.cumsum(steps)[last])
+        means[name] = np.clip(ratio(totals, len(values)), 0.0, 1.0)  # rounding of the sums
+    return means
 
 
 def pareto_front(hierarchy: Hierarchy, probabilities: np.ndarray) -> Front:

@@ -21,7 +21,7 @@ import numpy as np
 from hierarchies import Hierarchy
 from metrics.measure import CURVES, INFORMATION, LOWER, SHARE, Measure
 from metrics.outputs import Block, Outputs, Reader, fronts
-from metrics.pareto import Front, pareto_front, top_node
+from metrics.pareto import Front, over_thresholds, pareto_front, top_node, with_top
 from metrics.posterior import ancestors, information, lca_nodes
 from metrics.result import Result, ratio
 
@@ -101,9 +101,7 @@ _READERS: dict[str, Reader] = {rule: partial(_built, build) for rule, build in L
 _READERS["threshold"] = fronts  # which other measures read, too
 
 
-def hierarchical_risk_coverage(
-    outputs: Outputs, rule: str, *, truths: np.ndarray | None = None
-) -> pd.DataFrame:
+def hierarchical_risk_coverage(outputs: Outputs, rule: str) -> pd.DataFrame:
     """Risk of a rule's answers against their coverage, for every threshold that matters.
 
     One row for each set of answers, by falling threshold. Columns: threshold (an answer needs P
@@ -115,38 +113,23 @@ def hierarchical_risk_coverage(
 
     Args:
         rule: A name in LADDERS.
-        truths: (S,) true nodes, which may be inner ones: answers below them count as the truth.
-            None for the labels.
 
     Raises: ValueError: If the rule is unknown.
     Source: Goren et al. 2024.
     """
-    tree = outputs.hierarchy
-    truths = tree.leaves[outputs.labels] if truths is None else truths
-    front = ladder(outputs, rule)
-    nodes = np.pad(front.nodes, ((0, 0), (1, 0)), constant_values=top_node(tree))
-    used = nodes[:, 1:] >= 0
-    answers = np.maximum(nodes, 0)
-    shared = lca_nodes(tree, answers, np.broadcast_to(truths[:, None], answers.shape))
-    answers = np.where(shared == truths[:, None], shared, answers)
+    tree, front = outputs.hierarchy, ladder(outputs, rule)
+    answers = with_top(tree, front)
+    truths = np.broadcast_to(tree.leaves[outputs.labels][:, None], answers.shape)
+    shared = lca_nodes(tree, answers, truths)
     share = ratio(information(tree), np.log2(tree.num_classes))  # NaN for a single class
     measures = {
         "coverage": share[answers],
         "risk": (shared != answers).astype(np.float64),
         "severity_risk": 1 - ratio(share[shared], share[answers], empty=1.0),
     }
-    p = front.probabilities[used]
-    order = np.argsort(-p, kind="stable")
-    p = p[order]
-    last = np.flatnonzero(p != np.append(p[1:], -1.0))  # answers of equal P change together
-    curve = {"threshold": np.append(p[last], 0.0)}
-    for name, values in measures.items():
-        steps = np.diff(values, axis=1)[used][order]
-        totals = values[:, 0].sum() + np.append(0.0, np.cumsum(steps)[last])
-        curve[name] = np.clip(ratio(totals, len(truths)), 0.0, 1.0)  # rounding of the sums
     import pandas as pd
 
-    return pd.DataFrame(curve)
+    return pd.DataFrame(over_thresholds(front, measures))
 
 
 def risk_areas(outputs: Outputs) -> dict[str, Result]:

@@ -4,9 +4,6 @@ import pytest
 from scored_outputs import (
     A2A,
     A2B,
-    NODE_A,
-    NODE_A2,
-    NODE_B,
     X,
     Y,
     log,
@@ -90,18 +87,6 @@ def test_perfect_posteriors_have_full_areas_and_wrong_ones_none():
     assert {row.value for row in perfect.values()} == {1}
     worst = operating_measures(scored([A2A, Y], log(np.eye(7)[[Y, A2A]])))
     assert {row.value for row in worst.values()} == {0}
-
-
-def test_answers_below_an_inner_truth_count_as_the_truth():
-    outputs = posterior([A2B], [MIXED])
-    curve = operating_curve(outputs, "depth", truths=np.array([NODE_A2]))
-    assert curve["correct"].tolist() == [1] * 5
-    np.testing.assert_allclose(curve["recall"], [0, 0, 1 / 2, 1, 1])
-    np.testing.assert_allclose(curve["precision"], 1)
-    at_a = operating_curve(outputs, "depth", truths=np.array([NODE_A]))
-    np.testing.assert_allclose(at_a["recall"], [0, 0, 1, 1, 1])
-    at_b = operating_curve(outputs, "depth", truths=np.array([NODE_B]))
-    assert at_b["correct"].tolist() == [1, 1, 0, 0, 0]
 
 
 def test_the_area_takes_the_best_point_to_the_right():

@@ -84,12 +84,6 @@ def test_severity_counts_the_wrong_part_of_an_answer():
     assert last["risk"] == 1.0
 
 
-def test_an_answer_below_an_inner_truth_counts_as_the_truth():
-    outputs = posterior([A2A], [np.eye(7)[A2B]])
-    curve = hierarchical_risk_coverage(outputs, "threshold", truths=np.array([NODE_A2]))
-    assert curve["risk"].max() == 0.0
-
-
 @pytest.mark.parametrize("rule", LADDERS)
 def test_the_area_is_that_of_a_fine_grid_within_its_step(rule):
     tree = random_tree(3)
