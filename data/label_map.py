@@ -10,7 +10,7 @@ from dataclasses import replace
 from data.collection import Collection, collect
 from files.text import composed, counted, folded, printable, some_of
 from hierarchies import ranks
-from hierarchies.image_tables import paths_of_rows
+from hierarchies.image_tables import class_columns, paths_of_rows
 from hierarchies.rows import Row, Table, read_rows
 from hierarchies.texts import read_text
 from hierarchies.tree import format_path
@@ -36,7 +36,7 @@ def apply_label_map(
 
     A class is looked up by its whole path, 'Animals/Copepods', or by its last name; where that is
     not there, one label that differs in capitals, blanks or '_', or as a number, is taken. One of
-    which the table has the label and nothing else stays as it is.
+    which the table has the label and no taxon stays as it is.
 
     Args:
         collection: Of any source.
@@ -56,12 +56,13 @@ def apply_label_map(
     raw = _raw_column(read, classes)
     at = next((titles.index(title) for title in SETS if title in titles), None)
     read, spelt_notes = _spelt_as(_of_one(read, at, of), raw, classes)
-    read, bare = _without_taxa(_of_classes(read, raw, classes), raw, at)
+    read = _of_classes(read, raw, classes)
     # the raw label is no rank, and what it is called by must not become one
     left_out = () if levels else (raw, at)
     kept = [column for column in range(len(titles)) if column not in left_out]
     if len(kept) == 1 and titles[kept[0]] not in (*ranks.RANKS, *ranks.LABELS, *ranks.PATHS):
         levels = [read.header[kept[0]]]  # what else than the taxon
+    read, bare = _without_taxa(read, raw, kept, levels)
     paths, notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
     found = _taxa(read, raw, paths)
     taxa = [
@@ -137,12 +138,16 @@ def _of_classes(table: Table, raw: int, classes: Sequence[tuple[str, ...]]) -> T
     return table._replace(rows=kept)
 
 
-def _without_taxa(table: Table, raw: int, of: int | None) -> tuple[Table, set[str]]:
-    """The rows that say something, and the labels of the others, of what is no taxon."""
-    said = [at for at in range(len(table.header)) if at not in (raw, of)]
+def _without_taxa(
+    table: Table, raw: int, kept: Sequence[int], levels: Sequence[str] | None
+) -> tuple[Table, set[str]]:
+    """The rows that name a taxon, and the labels of the others, as of detritus; all rows if none
+    does.
+    """
+    used, _ = class_columns(table.with_columns(kept), levels)
     rows, bare = [], set()
     for row in table.rows:
-        if all(ranks.is_empty(row.cells[at]) for at in said):
+        if all(ranks.is_empty(row.cells[kept[at]]) for at in used):
             bare.add(_label(row.cells[raw]))
         else:
             rows.append(row)

@@ -193,8 +193,8 @@ def _check_level(tree: FolderTree, levels: Sequence[int] | None) -> None:
         way_out = (
             f"every class would count once for each of them, such as {classes[0]!r}. If they say"
             f" which images belong together, as those of one haul, give {flag}; leave out what"
-            f" shall not count with --exclude, such as {pattern!r}; else put all images of a class"
-            " into one folder"
+            f" shall not count with --exclude, such as {pattern!r}; else say by a --label_map which"
+            " class each folder is, or put all images of a class into one"
         )
         if level < 0 and {PurePosixPath(path).name for path in classes} == {name}:
             way_out = f"all classes would be called {name!r}: {flag} takes this level out"

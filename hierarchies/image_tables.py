@@ -45,12 +45,12 @@ def paths_of_rows(
     """The path of the class of each row, where rows are images and not classes.
 
     Levels are the columns that are named, else a column of paths (as EcoTaxa's hierarchy), else
-    titles of ranks with the class's own label below them, else a label alone; see `_class_columns`.
+    titles of ranks with the class's own label below them, else a label alone; see `class_columns`.
     Unless the tree is not its `own_tree`, a note says how a flat one could be deeper.
 
     Raises: ValueError: If no column is known to hold classes, or a row has none; the line is named.
     """
-    used, kind = _class_columns(table, levels)
+    used, kind = class_columns(table, levels)
     distinct: dict[tuple[str, ...], Row] = {}
     keys = [tuple(row.cells[at] for at in used) for row in table.rows]
     for key, row in zip(keys, table.rows):
@@ -97,7 +97,7 @@ def _groups_of_classes(table: Table, label: str, classes: Sequence[Path]) -> tup
 
 
 def _draft_of_rows(table: Table, kind: str, levels: Sequence[str] | None) -> Draft:
-    """The classes of images by the columns of a kind, see `_class_columns`, which are all that the
+    """The classes of images by the columns of a kind, see `class_columns`, which are all that the
     table has.
     """
     if kind == "chosen":
@@ -120,7 +120,7 @@ def _draft_of_rows(table: Table, kind: str, levels: Sequence[str] | None) -> Dra
     return draft
 
 
-def _class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int], str]:
+def class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int], str]:
     """Positions of the columns that make the class of images, and what they are: 'chosen' as
     `levels`, a 'path' with perhaps a label behind it, 'ranks' from the top down with an epithet and
     a label, or a 'label'.

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from images import make_learnable_folder
+from images import make_folder, make_learnable_folder
 
 import data
 from data.collection import collect
@@ -98,11 +98,21 @@ def test_labels_with_accents_and_numbers_are_found_however_they_are_stored(tmp_p
     assert taxa("1.0", "2.0", folders=("1", "2")) == ["t0", "t1"]
 
 
+def test_folders_of_one_name_become_one_class_without_groups(tmp_path):
+    root = make_folder(
+        tmp_path / "set", {f"{size}/{name}": 6 for size in "LS" for name in ("Acartia", "Calanus")}
+    )
+    splits = load(root, tmp_path, "folder,genus\nAcartia,Acartia\nCalanus,Calanus\n")
+    assert splits.hierarchy.class_names == ("Acartia", "Calanus") and splits.groups is None
+
+
 def test_two_columns_are_a_map_and_what_is_no_taxon_stays_as_it_is(images, tmp_path):
     rows = [f"{old},{new}" for old, new in zip(CLASSES, ("Calanus", "Calanus", "Diatom", ""))]
     splits = load(images, tmp_path, "\n".join(["before,merged", *rows]) + "\n")
     assert splits.hierarchy.class_names == ("Calanus", "Diatom", CLASSES[3])
     assert f"1 label without a taxon stays as written: '{CLASSES[3]}'" in "".join(splits.notes)
+    text = MAP.replace("fish,Animalia,Chordata,", "fish,,,")  # as that of sand
+    assert load(images, tmp_path, text, label_map_set="Lake").hierarchy.class_paths[-1] == ("fish",)
 
 
 @pytest.mark.parametrize(
@@ -123,11 +133,6 @@ def test_two_columns_are_a_map_and_what_is_no_taxon_stays_as_it_is(images, tmp_p
             "several have all classes: 'a', 'b'; title the column of your labels 'raw_label'",
         ),
         ("label,genus\na,b\n", {}, "the column 'label' has none of the 4 classes, such as 'cal_f'"),
-        (
-            MAP.replace("fish,Animalia,Chordata,", "fish,,,"),
-            {"label_map_set": "Lake"},
-            "line 5: no level is filled",
-        ),
     ],
 )
 def test_labels_that_are_missing_or_ambiguous_are_named(images, tmp_path, text, options, message):
