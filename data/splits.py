@@ -1,7 +1,7 @@
 """A dataset with its splits: images, labels, class tree, and which image is in which split."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -155,10 +155,11 @@ class Splits:
     def digest(self) -> str:
         """Hexadecimal fingerprint of the files, their classes and their splits."""
         rows = zip(self.files, self.labels.tolist(), self.membership.tolist())
-        lines = "\n".join(f"{member} {label} {file!r}" for file, label, member in rows)
-        return hashlib.sha256(
-            f"{self.hierarchy.digest}\n{lines}".encode("utf-8", "backslashreplace")
-        ).hexdigest()[:16]
+        return self._digest_of(f"{member} {label} {file!r}" for file, label, member in rows)
+
+    def _digest_of(self, lines: Iterable[str]) -> str:
+        text = "\n".join([self.hierarchy.digest, *lines])
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
     def named_as(self, tree: Hierarchy, digest: object) -> "Splits":
         """These with the names of another tree, where that alone gives this digest: an earlier
@@ -209,10 +210,7 @@ class Splits:
 
     def _compute_digest(self, contents: Sequence[str]) -> str:
         rows = sorted(zip(self.files, self.labels.tolist(), contents))
-        text = "\n".join(f"{label} {content} {file!r}" for file, label, content in rows)
-        return hashlib.sha256(
-            f"{self.hierarchy.digest}\n{text}".encode("utf-8", "backslashreplace")
-        ).hexdigest()[:16]
+        return self._digest_of(f"{label} {content} {file!r}" for file, label, content in rows)
 
     def _compute_content(self, of: str) -> tuple[str, ...] | None:
         found = self.fingerprints if of == self.fingerprints_of else None

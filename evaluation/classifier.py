@@ -21,6 +21,7 @@ from hierarchies.tree import parse_path
 from metrics import Outputs
 from metrics.inference import METRICS as CORRELATIONS
 from metrics.retrieval import class_retrieval
+from metrics.suite import results_table
 from metrics.trees import METRICS as TREES
 
 WEIGHTS = (".pt", ".pth", ".bin", ".safetensors")
@@ -104,8 +105,7 @@ def structure_measures(outputs: Outputs) -> pd.DataFrame:
     for metric in (*CORRELATIONS.values(), *TREES.values(), class_retrieval):
         found = metric(outputs)
         results |= {name: one for name, one in found.items() if name.startswith("W/")}
-    rows = [(name, float(r.value), int(r.n), int(r.undefined)) for name, r in results.items()]
-    return pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
+    return results_table(results)
 
 
 def _from_numpy(file: Path):

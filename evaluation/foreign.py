@@ -102,8 +102,6 @@ def read_predictions(
         raise ValueError(f"{flag} {file} holds scores of no image")
     if files is None:
         files = np.array([f"image {row}" for row in range(len(scores))])
-    elif files.dtype.kind == "S":
-        files = np.char.decode(files, "utf-8", "backslashreplace")
     if len(np.unique(files)) < len(files):
         raise ValueError(f"{file}: images are named twice, such as {_twice(files)}")
     if truths is None:
@@ -410,8 +408,6 @@ def _class_numbers(
         if (whole != truths).any() or not all((str(k),) in names for k in np.unique(whole)):
             return _of_numbers(truths, whole, order, file), []
         truths = whole
-    if truths.dtype.kind == "S":
-        truths = np.char.decode(truths, "utf-8", "backslashreplace")
     alike: dict[tuple[str, ...], set[int]] = {}
     for path, found in (*index.items(), *((path, {c}) for path, c in of_columns.items())):
         alike.setdefault(tuple(map(folded, path)), set()).update(found)

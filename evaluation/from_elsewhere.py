@@ -85,10 +85,7 @@ def class_names(arrays: dict[str, np.ndarray]) -> list[TreePath] | None:
     """Paths or names of the classes, from the array `classes`; None without."""
     if "classes" not in arrays:
         return None
-    names = arrays["classes"].reshape(-1)
-    if names.dtype.kind == "S":
-        names = np.char.decode(names, "utf-8", "backslashreplace")
-    return [parse_path(str(name)) for name in names.tolist()]
+    return [parse_path(str(name)) for name in arrays["classes"].reshape(-1).tolist()]
 
 
 def read_table(flag: str, file: Path, names: Callable[[list[str]], Iterable[str]]) -> pd.DataFrame:

@@ -9,8 +9,8 @@ from files.regular import check_regular
 
 
 def load_foreign_arrays(file: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name; that of an .npy file goes by the name ''. No code in the
-    file is run.
+    """The arrays of an .npz file by name; that of an .npy file goes by the name ''. Bytes are read
+    as UTF-8, no code in the file is run.
 
     Raises: ValueError: In words, if it is not such a file, is damaged, holds Python objects or does
     not fit into the memory. OSError: If it cannot be opened.
@@ -24,15 +24,20 @@ def load_foreign_arrays(file: str | Path) -> dict[str, np.ndarray]:
     except Exception as error:  # damaged bytes can raise anything
         raise ValueError(_reason(error, "")) from None
     if isinstance(content, np.ndarray):
-        return {"": content}
+        return {"": _text(content)}
     arrays = {}
     with content:
         for name in content.files:
             try:
-                arrays[name] = content[name]
+                arrays[name] = _text(content[name])
             except Exception as error:
                 raise ValueError(_reason(error, f"its array {name!r} ")) from None
     return arrays
+
+
+def _text(array: np.ndarray) -> np.ndarray:
+    """An array of bytes as one of text; others as they are."""
+    return np.char.decode(array, "utf-8", "backslashreplace") if array.dtype.kind == "S" else array
 
 
 def _reason(error: Exception, what: str) -> str:

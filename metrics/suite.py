@@ -106,16 +106,18 @@ def evaluate(
     for name, result in _measure(outputs, temperatures, hie_scores, on_request):
         describe(name)  # a measure without a direction and a meaning reaches no table
         results[name] = result if bootstrap else result._replace(samples=None, groups=None)
-    rows = [
-        (name, float(result.value), int(result.n), int(result.undefined))
-        for name, result in results.items()
-    ]
-    table = pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
+    table = results_table(results)
     if bootstrap:
         ends = _intervals(results, bootstrap, seed, outputs)
         table["lower"] = table["metric"].map({name: lower for name, (lower, _) in ends.items()})
         table["upper"] = table["metric"].map({name: upper for name, (_, upper) in ends.items()})
     return table
+
+
+def results_table(results: Mapping[str, Result]) -> pd.DataFrame:
+    """A row for each measure: metric, value, n, undefined."""
+    rows = [(name, float(r.value), int(r.n), int(r.undefined)) for name, r in results.items()]
+    return pd.DataFrame(rows, columns=["metric", "value", "n", "undefined"])
 
 
 def _intervals(

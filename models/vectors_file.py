@@ -92,8 +92,6 @@ def _rows(path: Path) -> Iterator[tuple[str, str, np.ndarray]]:
             names, vectors = arrays["classes"], arrays["vectors"]
             if vectors.dtype.kind not in "iuf":
                 raise ValueError(f"vectors are of type {vectors.dtype}, not numbers")
-            if names.dtype.kind == "S":
-                names = np.char.decode(names, "utf-8", "backslashreplace")
             if vectors.ndim != 2 or names.shape != vectors.shape[:1]:
                 raise ValueError(
                     f"classes {names.shape} and vectors {vectors.shape} do not belong together"
