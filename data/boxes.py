@@ -60,7 +60,7 @@ def read_boxes(
             cells = ", ".join(printable(row.cells[column]) or "nothing" for column in at)
             raise ValueError(
                 f"{table.source}, {place(row.line)}: {names} are {cells}, which is not a box; fill"
-                " it in, leave the row out (--where), or leave out --crop_box"
+                " it in, leave the row out (--where COLUMN!=VALUE), or leave out --crop_box"
             )
         boxes.append((left, top, width, height))
     if boxes and max(map(max, boxes)) <= 1:

@@ -66,7 +66,8 @@ def apply_label_map(
     paths, notes, levels_of = paths_of_rows(read.with_columns(kept), levels)
     found = _taxa(read, raw, paths)
     taxa = [
-        path if bare & {*_names(path)} else next(filter(None, map(found.get, _names(path))), None)
+        next((found[name] for name in _names(path) if name in found), None)
+        or (path if bare & {*_names(path)} else None)
         for path in classes
     ]
     missing = [format_path(path) for path, taxon in zip(classes, taxa) if taxon is None]

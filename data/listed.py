@@ -45,8 +45,9 @@ class Columns(NamedTuple):
             object.
         sample_column: What `ListedImages.columns` must have beside those of EcoTaxa's names, which
             are there where the table has them.
-        where: 'COLUMN=VALUE' each: only rows that have the value. An export of EcoTaxa is read with
-            object_annotation_status=validated unless that column is named here.
+        where: 'COLUMN=VALUE' each: only rows that have the value, or one of several; or
+            'COLUMN!=VALUE': only those that have not, '' for cells without a value. An export of
+            EcoTaxa is read with object_annotation_status=validated unless that column is named.
         boxes: Read the box of each image, too, see `data.boxes.read_boxes`.
         box_columns: Where the boxes are, if not in columns named like them.
         own_tree: Whether the tree of the classes is that of the table.
@@ -65,12 +66,28 @@ class Columns(NamedTuple):
     @property
     def named(self) -> set[str]:
         """The columns that somebody names, but for the boxes'."""
-        conditions = (condition.partition("=")[0] for condition in self.where or ())
+        conditions = (_condition(text).column for text in self.where or ())
         single = self.file_column, self.split_column, self.group_column, self.sample_column
         return {*single, *conditions, *(self.levels or ())} - {None}
 
 
 BY_TITLES = Columns()
+
+
+class _Condition(NamedTuple):
+    """What rows count: those with the value in the column, or with another."""
+
+    column: str
+    sign: str
+    value: str
+
+
+def _condition(text: str) -> _Condition:
+    """The condition that is written. Raises: ValueError: If it is none."""
+    found = re.fullmatch(r"([^=]+?)(!?=)(.*)", text, re.DOTALL)
+    if not found:
+        raise ValueError(f"--where takes COLUMN=VALUE or COLUMN!=VALUE, got {text!r}")
+    return _Condition(*found.groups())
 
 
 class ListedImages(NamedTuple):
@@ -198,29 +215,30 @@ def _is_types(row: Row) -> bool:
 def _selected(table: Table, where: Sequence[str] | None, all_rows: bool) -> tuple[Table, list[str]]:
     """The rows that are wanted, and notes on those that are left out."""
     notes: list[str] = []
-    wanted: dict[str, list[str]] = {}
-    for condition in where or ():
-        name, equals, value = condition.partition("=")
-        if not equals:
-            raise ValueError(f"--where takes COLUMN=VALUE, got {condition!r}")
-        wanted.setdefault(name, []).append(value)
-    if STATUS in table.header and STATUS not in wanted and not all_rows:
-        wanted[STATUS] = [VALIDATED]
-    for name, values in wanted.items():
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for column, sign, value in map(_condition, where or ()):
+        wanted.setdefault((column, sign), []).append(value)
+    if STATUS in table.header and not all_rows and STATUS not in {name for name, _ in wanted}:
+        wanted[STATUS, "="] = [VALIDATED]
+    for (name, sign), values in wanted.items():
         at, rows = column_at(table, name, "--where"), table.rows
-        wanted_cells = set(map(composed, values))
-        kept = [row for row in rows if composed(row.cells[at]) in wanted_cells]
+        cells, like = set(map(composed, values)), sign == "="
+        if "" in cells:
+            cells.update(row.cells[at] for row in rows if ranks.is_empty(row.cells[at]))
+        kept = [row for row in rows if (composed(row.cells[at]) in cells) == like]
+        said = " or ".join(map(repr, values))
         if not kept:
             found = Counter(row.cells[at] for row in rows).most_common(_SHOWN)
             listed = ", ".join(f"{value!r} ({count})" for value, count in found)
             raise ValueError(
-                f"{table.source}: no row has {name} = {' or '.join(map(repr, values))}; there are"
-                f" {listed} (--where {name}=VALUE chooses others)"
+                f"{table.source}: no row has {name} {sign} {said}; there are {listed} (--where"
+                f" {name}=VALUE chooses others)"
             )
         if len(kept) < len(rows):
+            others = f"{name} is {'not ' * like}{said}"
             notes.append(
-                f"left out: {len(rows) - len(kept)} of {len(rows)} rows, where {name} is not"
-                f" {' or '.join(map(repr, values))} (--where {name}=VALUE chooses others)"
+                f"left out: {len(rows) - len(kept)} of {len(rows)} rows, where {others} (--where"
+                f" {name}=VALUE chooses others)"
             )
         table = table._replace(rows=kept)
     return table, notes

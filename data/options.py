@@ -238,8 +238,8 @@ SHARED: dict[str, Option] = {
             filled,
             None,
             "COLUMN=VALUE",
-            "use only rows of --table with that value (default: validated ones in an export of"
-            " EcoTaxa)",
+            "use only rows of --table with that value, or with COLUMN!=VALUE those with another,"
+            " 'COLUMN!=' those with any (default: validated ones in an export of EcoTaxa)",
             several=True,
             needs=with_flag("table"),
         ),

@@ -51,6 +51,14 @@ def paths_of_rows(
     Raises: ValueError: If no column is known to hold classes, or a row has none; the line is named.
     """
     used, kind = class_columns(table, levels)
+    empty = [row for row in table.rows if all(ranks.is_empty(row.cells[at]) for at in used)]
+    if empty:
+        titles = " and ".join(table.header[at] for at in used)
+        raise table.fault(
+            empty[0].line,
+            f"no level is filled, as in {counted(len(empty), 'row')} in all: fill in {titles}, or"
+            f" leave such images out: --where '{table.header[used[0]]}!='",
+        )
     distinct: dict[tuple[str, ...], Row] = {}
     keys = [tuple(row.cells[at] for at in used) for row in table.rows]
     for key, row in zip(keys, table.rows):

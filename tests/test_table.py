@@ -498,6 +498,22 @@ def test_tables_without_titles_images_or_classes_are_refused(three, lines, messa
         three(lines)
 
 
+def test_rows_are_chosen_by_what_they_have_and_by_what_they_have_not(three):
+    rows = ["file,label,by", "im/0.png,a,x", "im/1.png,NA,y", "im/2.png,b,y", "im/1.png,c,z"]
+    with pytest.raises(ValueError, match="line 3: no level is filled, as in 1 row .*'label!='"):
+        three(rows[:4])
+    found = three(rows[:4], where=["label!="])
+    assert found.files == ("im/0.png", "im/2.png")
+    assert found.notes[0].startswith("left out: 1 of 3 rows, where label is ''")
+    assert three(rows, where=["by!=y", "by!=w"]).files == ("im/0.png", "im/1.png")
+    assert three(rows, where=["by=y", "by=x", "label!="]).files == ("im/0.png", "im/2.png")
+    with pytest.raises(ValueError, match="no row has by != 'x' or 'y' or 'z'; there are 'y'"):
+        three(rows, where=["by!=x", "by!=y", "by!=z"])
+    for text in ("by", "=x"):
+        with pytest.raises(ValueError, match="--where takes COLUMN=VALUE or COLUMN!=VALUE"):
+            three(rows, where=[text])
+
+
 def test_columns_that_group_the_classes_of_a_flat_table_are_noted(three):
     rows = [f"im/{i}.png,{'abc'[i]},{'gh'[i > 1]},{i > 0:d},{'abc'[i]},{'x'[:i]}" for i in range(3)]
     found = three(["file,label,kind,n,code,note", *rows])
