@@ -28,6 +28,7 @@ import train
 from evaluation.model import load_model
 from models import Backbone, build_backbone
 from options import command_line
+from options.parser import Parser
 from runs.folder import Run
 from training import start
 
@@ -111,13 +112,9 @@ def measure(name: str, options: argparse.Namespace, grey: bool, folder: Path) ->
     return Result(seconds, float(accuracy), difference, as_timm)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--backbones", nargs="+", default=BACKBONES, help="timm's names")
     parser.add_argument("--resize", type=int, default=32, help="side of the images, in pixels")
     parser.add_argument("--data_dir", help="folder of the demo; drawn anew if not given")

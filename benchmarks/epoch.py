@@ -33,6 +33,7 @@ import data
 import train
 from data.progress import progress
 from options import command_line
+from options.parser import Parser  # noqa: E402
 from runs.folder import Run
 from training import loop
 from training.devices import choose_devices
@@ -194,34 +195,30 @@ def row_of(backbone: str, measured: dict[str, float]) -> str:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add(
         "--backbones",
         nargs="+",
         default=["resnet18", "conv4"],
-        help="networks to train (default: resnet18 conv4)",
+        help="networks to train",
     )
     add(
         "--images",
         type=int,
         default=640,
-        help="images drawn, of which nine tenths train (default: 640)",
+        help="images drawn, of which nine tenths train",
     )
-    add("--classes", type=int, default=60, help="classes they are drawn into (default: 60)")
-    add("--side", type=int, default=64, help="side of the cached images, in pixels (default: 64)")
-    add("--batch_size", type=int, default=32, help="images in a step (default: 32)")
+    add("--classes", type=int, default=60, help="classes they are drawn into")
+    add("--side", type=int, default=64, help="side of the cached images, in pixels")
+    add("--batch_size", type=int, default=32, help="images in a step")
     add(
         "--method",
         default="DR",
         choices=("softmax", "normface", "DR"),
-        help="the head (default: DR)",
+        help="the head",
     )
-    add("--repeats", type=int, default=7, help="pairs of epochs that are timed (default: 7)")
+    add("--repeats", type=int, default=7, help="pairs of epochs that are timed")
     add("--device", help="cpu, or a GPU by index (default: a GPU where there is one)")
     add(
         "--first",

@@ -37,6 +37,7 @@ from data.progress import progress
 from data.row_file import CHUNK, open_rows
 from hierarchies import Hierarchy
 from options import command_line
+from options.parser import Parser  # noqa: E402
 from training import epoch_stats, loop
 from training.devices import Devices
 from training.setup import TrainingState, assemble
@@ -165,18 +166,14 @@ def measure(flags: str, classes: int, options: argparse.Namespace) -> str:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--images", type=int, default=45000, help="training images (default: 45000)")
-    add("--width", type=int, default=1280, help="features of an image (default: 1280)")
-    add("--classes", type=int, nargs="+", default=[100], help="classes, a line each (default: 100)")
-    add("--batch_size", type=int, default=256, help="images in a step (default: 256)")
+    add("--images", type=int, default=45000, help="training images")
+    add("--width", type=int, default=1280, help="features of an image")
+    add("--classes", type=int, nargs="+", default=[100], help="classes, a line each")
+    add("--batch_size", type=int, default=256, help="images in a step")
     add("--precision", default="float32", choices=("float32", "float16"), help="of the features")
-    add("--repeats", type=int, default=11, help="pairs of epochs that are timed (default: 11)")
+    add("--repeats", type=int, default=11, help="pairs of epochs that are timed")
     add(
         "--flags", nargs="+", default=FLAGS, help="of the training script, a line of the table each"
     )

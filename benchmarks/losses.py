@@ -7,7 +7,6 @@ losses in turn; a ratio is that of the least times, which neighbours disturb lea
 Memory is the peak above the scores, in tensors of their size; on the CPU a process of its own measures each loss.
 """  # noqa: E501
 
-import argparse
 import ctypes
 import os
 import subprocess
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hierarchies import Hierarchy
 from hierarchies.levels import levels
 from losses import build_loss
+from options.parser import Parser
 
 # batch, classes, depth, limit
 SIZES = [(256, 1010, 7, 3.0), (256, 1000, 15, 3.0), (256, 10000, 8, 2.5), (128, 200, 16, 6.0)]
@@ -217,21 +217,17 @@ def _resident(field: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--repeats",
         type=int,
         default=200,
-        help="steps timed for each loss; a tenth at the largest size (default: 200)",
+        help="steps timed for each loss; a tenth at the largest size",
     )
     parser.add_argument(
         "--device",
         default="cuda" if torch.cuda.is_available() else "cpu",
-        help="cpu or cuda (default: cuda where there is one)",
+        help="cpu or cuda",
     )
     parser.add_argument(
         "--memory_of",

@@ -25,6 +25,8 @@ if __name__ == "__main__":
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from options.parser import Parser  # noqa: E402
+
 LEVELS = ("order", "family", "genus", "species")
 LIMITS = "limits: 6000 MB of memory, 200 MB a file, 180 s for an evaluation"
 
@@ -86,9 +88,7 @@ def parts_of_training(run: Path) -> tuple[float, float]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints a row for each step."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--classes", type=int, default=10_000, help="number of classes")
     parser.add_argument("--images", type=int, default=4, help="images of each class")
     parser.add_argument("--side", type=int, default=32, help="of the images, in pixels")

@@ -7,7 +7,6 @@ one CPU thread. It prints a table of the validation accuracies, and the pairs th
 says. It ends with status 1 if anything else goes wrong. One epoch says nothing about how good a method is.
 """  # noqa: E501
 
-import argparse
 import contextlib
 import io
 import sys
@@ -26,6 +25,7 @@ import models
 import train
 from losses.penalties import Penalties
 from options import command_line
+from options.parser import Parser
 
 HEADS = (
     "softmax",
@@ -124,11 +124,7 @@ def tried(options: dict | None, said: str, splits, features: torch.Tensor) -> tu
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table and the refusals; 1 if a pair neither trains nor is refused."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--heads", nargs="+", default=HEADS, help="heads, each with its flags")
     parser.add_argument("--losses", nargs="+", default=LOSSES, help="losses, each with its flags")
     arguments = parser.parse_args(argv)

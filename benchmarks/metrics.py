@@ -20,6 +20,7 @@ import numpy as np
 from hierarchies import Hierarchy
 from metrics import METRICS, Outputs, evaluate
 from metrics.suite import ON_REQUEST
+from options.parser import Parser
 
 EVERYTHING = "everything"
 MEASURES = {**METRICS, **ON_REQUEST, EVERYTHING: evaluate}
@@ -74,10 +75,7 @@ def measure_apart(name: str, sizes: list[str]) -> dict[str, float]:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Reads the flags."""
-    formatter = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=formatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--images", type=int, default=10_000, help="number of test images")
     parser.add_argument("--classes", type=int, default=555, help="number of classes")
     parser.add_argument("--dim", type=int, default=128, help="dimensions of the embedding")

@@ -54,6 +54,7 @@ from metrics.mantel import mantel as our_test
 from metrics.posterior import softmax
 from metrics.vectors import pairwise_distances
 from models import HeadOptions, build_head
+from options.parser import Parser
 
 BATCH = 256  # of the losses
 NOISE = 3.0  # of scores whose right class is 10 above the others: not too easy
@@ -638,16 +639,12 @@ def print_peer(peer: str, made: Made, repeats: int) -> tuple[list[str], list[str
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Reads the flags."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--images", type=int, default=10_000, help="test images (default: 10000)")
-    parser.add_argument("--classes", type=int, default=555, help="classes (default: 555)")
-    parser.add_argument("--dim", type=int, default=128, help="of embeddings (default: 128)")
+    parser = Parser(description=__doc__)
+    parser.add_argument("--images", type=int, default=10_000, help="test images")
+    parser.add_argument("--classes", type=int, default=555, help="classes")
+    parser.add_argument("--dim", type=int, default=128, help="of embeddings")
     parser.add_argument(
-        "--repeats", type=int, default=5, help="turns that are timed, each work once (default: 5)"
+        "--repeats", type=int, default=5, help="turns that are timed, each work once"
     )
     parser.add_argument(
         "--only", nargs="+", choices=PEERS, metavar="PEER", help=f"of {', '.join(PEERS)}"

@@ -25,6 +25,7 @@ from evaluation.sources import Source
 from hierarchies import Hierarchy
 from metrics.posterior import node_probabilities, softmax
 from metrics.quantification import DRAWS, Validation, count_nodes
+from options.parser import Parser
 from runs.folder import Run
 
 METHODS = ("counted", "adjusted", "em")
@@ -33,9 +34,7 @@ CORRECTED = METHODS[1:]
 
 def main(argv: list[str] | None = None) -> int:
     """Prints a table for each run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("run", nargs="+", help="folders of finished runs with validation images")
     add("--images", type=int, nargs="+", default=[300, 1000], help="images of a sample")

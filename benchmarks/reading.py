@@ -9,7 +9,6 @@ ways take turns and the median over the rounds counts; on a busy machine the pro
 times bare Pillow and .95 of bare torchvision. Of few images (200) the cache is slower, because nothing is decoded while its end is put on the disk.
 """  # noqa: E501
 
-import argparse
 import shutil
 import statistics
 import sys
@@ -33,6 +32,7 @@ from data.reading import Reading  # noqa: E402
 from data.stream import Stream  # noqa: E402
 from data.unlabelled import ModelInput, read_batches  # noqa: E402
 from files.fingerprints import NEWEST  # noqa: E402
+from options.parser import Parser  # noqa: E402
 
 CACHE = "cache"  # folder
 OVER_PILLOW, OF_TORCHVISION = 1.6, 0.95
@@ -119,9 +119,7 @@ def take_memory(folder: Path, size: int) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints a row for each way; returns 0 if the limits hold, else 1."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--images", type=int, default=1000, help="number of images")
     parser.add_argument("--side", type=int, default=224, help="wanted, in pixels")
     parser.add_argument("--threads", type=int, default=2, help="that decode")

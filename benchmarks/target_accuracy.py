@@ -24,14 +24,13 @@ from metrics.calibration import calibrate
 from metrics.decisions import RULES
 from metrics.pareto import Front, above_threshold, most_valuable
 from metrics.posterior import information, lca_nodes, node_probabilities, softmax
+from options.parser import Parser
 from runs.folder import Run
 
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("run", nargs="?", help="folder of a finished run")
     parser.add_argument("--target", type=float, default=0.95, help="accuracy to reach")
     parser.add_argument("--calibration", type=int, default=5000, help="images that set the rule")

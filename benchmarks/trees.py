@@ -9,7 +9,6 @@ Class vectors are placed by the project's solver and by the published recipe, 1,
 solver must reach a stress as low in a tenth of the time. Everything runs on one thread; times are the process's own.
 """  # noqa: E501
 
-import argparse
 import json
 import os
 import resource
@@ -30,6 +29,7 @@ import numpy as np
 
 from hierarchies import DISTANCES, Hierarchy, distances, node_weights, read_tree, to_newick
 from hierarchies.tree import format_path
+from options.parser import Parser
 
 DEPTH = 8
 SUFFIXES = {
@@ -186,26 +186,21 @@ def print_placements(sizes: Sequence[int], dim: int) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Prints both tables."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=formatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "--classes",
         type=int,
         default=10_000,
-        help="classes of the tree that is read (default: 10000)",
+        help="classes of the tree that is read",
     )
     parser.add_argument(
         "--vectors",
         type=int,
         nargs="*",
         default=[100, 555, 1010],
-        help="numbers of class vectors to place, or none (default: 100 555 1010)",
+        help="numbers of class vectors to place, or none",
     )
-    parser.add_argument(
-        "--dim", type=int, default=128, help="dimensions of the class vectors (default: 128)"
-    )
+    parser.add_argument("--dim", type=int, default=128, help="dimensions of the class vectors")
     parser.add_argument(
         "--measure",
         type=Path,

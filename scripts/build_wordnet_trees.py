@@ -5,7 +5,6 @@
 The files are part of the repository; this script is for whoever wants to see where they come from or has other classes.
 """  # noqa: E501
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,15 +13,12 @@ sys.path.insert(0, str(REPOSITORY))
 
 from hierarchies.export import describe
 from hierarchies.wordnet import edge_lines, first_hypernym_tree, longest_path_tree, read_nouns
+from options.parser import Parser
 
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the trees asked for and prints their statistics."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument("--wordnet", required=True, metavar="FILE", help="data.noun of WordNet 3.0")
     parser.add_argument(
         "--tinyimagenet", metavar="FILE", help="wnids of TinyImageNet, one a line: first hypernyms"

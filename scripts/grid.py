@@ -10,7 +10,6 @@ Flags after '--' go to every run. Prints state and command of each run, one a li
 once for all runs, which matters where a run takes seconds.
 """
 
-import argparse
 import contextlib
 import gc
 import importlib
@@ -36,6 +35,7 @@ import startup  # isort: skip
 from files.locks import file_lock
 from files.paths import as_typed, shown
 from options import command_line
+from options.parser import Parser
 from runs.folder import Run, RunError
 
 GRID = REPOSITORY / "scripts" / "kim2023.txt"
@@ -259,16 +259,12 @@ def _locked(lock: Path) -> bool:
         return not free
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Options of the listing; flags of the runs come after '--' and are not its."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("dataset", help="dataset of the grid")
-    add("--grid", default=GRID, metavar="FILE", help="table of the runs (default: %(default)s)")
+    add("--grid", default=GRID, metavar="FILE", help="table of the runs")
     add(
         "--seeds",
         type=str.split,

@@ -3,7 +3,6 @@
 python scripts/measures.py
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from metrics.catalogue import COLUMNS, MEASURES
 from metrics.decisions import RULES
 from metrics.measure import SECTIONS
 from metrics.suite import ON_REQUEST
+from options.parser import Parser
 
 PAGE = REPOSITORY / "docs" / "measures.md"
 BETTER = {"higher": "higher", "lower": "lower", None: "describes"}
@@ -61,6 +61,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    Parser(description=__doc__).parse_args()
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE)

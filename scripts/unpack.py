@@ -7,7 +7,6 @@ Images are written as they are. The table has a row for each: its file, the colu
 sample's .json, .cls as `label` and .txt as `text`, and the split where the names of the files say it.
 """  # noqa: E501
 
-import argparse
 import json
 import re
 import sys
@@ -31,6 +30,7 @@ from data.progress import progress
 from files.text import counted, for_terminal, some_of
 from files.writing import replacing
 from hierarchies.folders import IMAGE_SUFFIXES
+from options.parser import Parser
 
 TABLE = "labels.csv"
 ROWS = 64  # of a Parquet file that are held at a time
@@ -75,11 +75,7 @@ class Source(NamedTuple):
 
 def main(argv: list[str] | None = None) -> int:
     """Unpacks what is named; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(description=__doc__)
     parser.add_argument(
         "sources",
         nargs="+",
