@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -88,11 +89,11 @@ def read_tree(
         raise ValueError(f"format must be one of {', '.join(TREE_FORMATS)}, got {format!r}")
     # letters without width come with what is copied from a page, and nobody sees them
     text, source = read_text(file).translate(NO_WIDTH), str(file)
-    text, rules = _RULE.subn("", text)
+    suffix = PurePath(file).suffix.lower()
+    if (format or SUFFIXES.get(suffix, "table")) == "table" and _is_ruled(text):
+        text, format = _RULE.sub("", text), "table"
     if format is None:
-        format = (
-            "table" if levels or rules else _format(text, PurePath(file).suffix.lower(), source)
-        )
+        format = "table" if levels else _format(text, suffix, source)
     if levels is not None and format != "table":
         raise ValueError(
             f"{source} is read as {format!r}, but --levels names columns of a table: leave it out,"
@@ -249,6 +250,12 @@ def _format(text: str, suffix: str, source: str) -> str:
         f"{source}: the suffix tells no format, and no line has a '/' or another separator, so all"
         f" classes would be directly below the root; if that is meant, or else, {_FORMAT_FLAG}"
     )
+
+
+def _is_ruled(text: str) -> bool:
+    """Whether a line is drawn above or below the titles of a table."""
+    first = islice(numbered_lines(text[:100_000]), 2)
+    return any(_RULE.fullmatch(line) for _, line in first)
 
 
 def _has_titles(text: str) -> bool:

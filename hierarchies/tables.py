@@ -279,9 +279,11 @@ def _leveled(table: Table, levels: list[int], named: int | None) -> Draft:
             " names to show",
         )
     notes = ()
-    if named is not None and _is_lowest(table, named, levels):
-        notes = (f"the column {table.header[named]!r} is the lowest level ({table.advice})",)
-        levels, named = [*levels, named], None
+    lowest = named if named is not None else levels[0]
+    above = [at for at in levels if at != lowest]
+    if _is_lowest(table, lowest, above):
+        notes = (f"the column {table.header[lowest]!r} is the lowest level ({table.advice})",)
+        levels, named = [*above, lowest], None
     numbers = [re.fullmatch(r"(\D*)(\d+)", table.header[at]) for at in levels]
     if all(numbers) and len({found[1] for found in numbers}) == 1:  # level1, level2, ...
         levels = [at for _, at in sorted(zip((int(found[2]) for found in numbers), levels))]
@@ -301,7 +303,9 @@ def _leveled(table: Table, levels: list[int], named: int | None) -> Draft:
 
 
 def _is_lowest(table: Table, at: int, levels: Sequence[int]) -> bool:
-    """Whether a column has another value in each row, and the only other level has not."""
+    """Whether a column has another value in each row, and the only other level has not: read as
+    the upper one it would relate no two classes.
+    """
     single = len(levels) == 1 and len(set(table.column(levels[0]))) < len(table.rows)
     return single and len(set(table.column(at))) == len(table.rows)
 

@@ -268,6 +268,7 @@ def test_numbered_levels_are_in_the_order_of_their_numbers(tree_of):
 @pytest.mark.parametrize(
     "text",
     [
+        "folder,group\nCalanus f,Copepoda\nOithona s,Copepoda\nTripos,\n",
         "class,group\nCalanus f,Copepoda\nOithona s,Copepoda\nTripos,\n",
         "| group | class |\n|:--|--:|\n| Copepoda | Calanus f |\n|Copepoda|Oithona s|\n||Tripos|\n",
         "+---+\n group  | genus \n---+---\nCopepoda|Calanus f\nCopepoda|Oithona s\n |Tripos\n",
