@@ -1,6 +1,7 @@
 """Bounding boxes of objects in images, as tables have them."""
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,6 +28,9 @@ CORNERS = (
     ("x1", "y1", "x2", "y2"),
     ("left", "top", "right", "bottom"),
 )
+# in titles of columns that the user names
+_END = re.compile(r"max|right|bottom|[xy][\W_]*2$", re.IGNORECASE)
+_CENTRE = re.compile(r"cent(?:er|re)|^c[xy]$|^[xy]c$", re.IGNORECASE)
 
 
 def read_boxes(
@@ -36,13 +40,14 @@ def read_boxes(
 
     Args:
         table: One with a row for each image or object.
-        named: Columns of left, top, width and height; by default those that are titled like them,
-            or like left, top, right and bottom.
+        named: Columns of left, top, width and height, or, by their titles, of left, top, right and
+            bottom; by default those that are titled like them.
 
     Raises: ValueError: If there are no such columns, or a row has no box; the line is named.
     """
     at, corners = _columns(table, named)
     names = ", ".join(table.header[column] for column in at)
+    meaning = f"left, top, {'right, bottom' if corners else 'width, height'}"
     found = doubtful_comma(cells[column] for cells in table.cells for column in at)
     if found is not None:
         raise ValueError(
@@ -69,7 +74,7 @@ def read_boxes(
             " sides, as YOLO has them, and boxes are in pixels (left, top, width, height); convert"
             " them, or leave out --crop_box"
         )
-    return boxes, f"boxes of {table.source}: {names}"
+    return boxes, f"boxes of {table.source}: {names}, read as {meaning}"
 
 
 def with_margin(boxes: Sequence[Sequence[float]], margin: float) -> list[Box]:
@@ -95,7 +100,7 @@ def _columns(table: Table, named: Sequence[str] | None) -> tuple[list[int], bool
                 f"{source}: --box_columns takes four columns, of left, top, width and height, of"
                 f" {listed}; got {', '.join(map(repr, named))}"
             )
-        return [header.index(name) for name in named], False
+        return [header.index(name) for name in named], _are_corners(named, source)
     titles = table.titles
     for titled, corners in ((SIDES, False), (CORNERS, True)):
         for four in titled:
@@ -106,3 +111,23 @@ def _columns(table: Table, named: Sequence[str] | None) -> tuple[list[int], bool
         f" them ('bbox_x', 'bbox_y', 'bbox_width', 'bbox_height' ...), only {listed}; name them"
         " with --box_columns"
     )
+
+
+def _are_corners(named: Sequence[str], source: str) -> bool:
+    """Whether columns that the user names are of left, top, right and bottom, by their titles.
+
+    Raises: ValueError: If they are in another order, or of the middle of a box.
+    """
+    listed = ", ".join(map(repr, named))
+    if any(_CENTRE.search(name) for name in named[:2]):
+        raise ValueError(
+            f"{source}: --box_columns takes left and top of the boxes, and of {listed} the first"
+            " are called like those of a middle: subtract half of width and height from them"
+        )
+    ends = [bool(_END.search(name)) for name in named]
+    if any(ends) and ends != [False, False, True, True]:
+        raise ValueError(
+            f"{source}: --box_columns takes left, top, width, height or left, top, right, bottom,"
+            f" in this order, and not {listed}"
+        )
+    return all(ends[2:])

@@ -260,8 +260,9 @@ SHARED: dict[str, Option] = {
             filled,
             None,
             "COLUMN",
-            "columns of --table with the left end, top, width and height of the boxes, in pixels"
-            " (default: those that are named like it)",
+            "columns of --table with the left end, top, width and height of the boxes, or left,"
+            " top, right and bottom (called so, or like xmax), in pixels (default: those that are"
+            " named like it)",
             several=True,
             needs=Need(
                 lambda options: options.get("crop_box") is not None,

@@ -49,7 +49,7 @@ def _part(table: Table, row: Row, at: int) -> int:
         return OWN_PARTS[word]
     if part is None:
         folds = ""
-        if word.isdecimal():
+        if re.fullmatch(r"\D*\d+", word):
             folds = f"; of numbers of folds --group_column {table.header[at]} --fold 1/5 tests one"
         raise ValueError(
             f"{table.source}, {place(row.line)}: {table.header[at]} is {word!r}; a split is one of"

@@ -116,6 +116,27 @@ def test_boxes_of_other_titles_are_named():
         read_boxes(table, ["a", "b", "c", "z"])
 
 
+@pytest.mark.parametrize(
+    "named, box",
+    [
+        (["b_xmin", "b_ymin", "b_xmax", "b_ymax"], (1, 2, 2, 3)),
+        (["x1", "y1", "x2", "y2"], (1, 2, 2, 3)),
+        (["obj_x", "obj_y", "obj_w", "obj_h"], (1, 2, 3, 5)),
+        (["x1", "x2", "y1", "y2"], "left, top, right, bottom, in this order, and not 'x1', 'x2'"),
+        (["x_center", "y_center", "w", "h"], "called like those of a middle: subtract half"),
+        (["cx", "cy", "w", "h"], "called like those of a middle"),
+    ],
+)
+def test_boxes_are_what_the_columns_that_are_named_are_called(named, box):
+    table = Table("t.csv", ["file", *named], [Row(2, ["f", "1", "2", "3", "5"])])
+    if isinstance(box, str):
+        with pytest.raises(ValueError, match=box):
+            read_boxes(table, named)
+    else:
+        found, note = read_boxes(table, named)
+        assert found == [box] and note.endswith("bottom") == (box[2] == 2)
+
+
 CLASSES = ("Animals/Copepods", "Animals/Worms", "Plants")
 
 
