@@ -42,8 +42,8 @@ class Decoded(NamedTuple):
             flag), uncropped.
         brightest: Largest value, of 65535, where the file holds 16 bits a channel, else None; of
             colour that was cut, as 257 times the largest of the upper 8 bits.
-        cut: Whether the lower 8 bits of 16-bit colour were dropped.
         transparent: Whether transparency was laid on white.
+        cut: Whether the lower 8 bits of 16-bit colour were dropped.
         frames: Number of frames, pages or channels, of which the first was read.
         truncated: Whether the file ends early, and what is missing is grey.
     """
@@ -51,9 +51,9 @@ class Decoded(NamedTuple):
     pixels: np.ndarray
     size: tuple[int, int]
     brightest: int | None
-    cut: bool
     transparent: bool
-    frames: int
+    cut: bool = False
+    frames: int = 1
     truncated: bool = False
 
     def fingerprint(self, of: str = NEWEST) -> int:
@@ -85,11 +85,8 @@ def convert(
     stored: tuple[int, int],
     turn: Image.Transpose | None,
     reading: Reading,
-    size: tuple[int, int],
-    *,
-    box: Box | None,
-    cut: bool,
-    frames: int,
+    size: tuple[int, int] | None = None,
+    box: Box | None = None,
 ) -> Decoded:
     """Turns, cuts and resizes an image strip by strip; equal to doing so with all of it.
 
@@ -98,10 +95,10 @@ def convert(
         stored: Width and height of what was decoded.
         turn: How it is shown.
         reading: How it is wanted.
-        size: Original width and height, as stored.
+        size: Original width and height, as stored; None if they are those of what was decoded.
         box: The part that is wanted; None for all of it.
-        cut, frames: See `Decoded`.
     """
+    size = stored if size is None else size
     size = size[::-1] if turn in SWAPPING else size
     shown = stored[::-1] if turn in SWAPPING else stored
     part = (0, 0, *shown) if box is None else inside(box, shown)
@@ -118,7 +115,7 @@ def convert(
             brightest = max(found.brightest, brightest or 0)
         transparent |= found.transparent
         canvas.put(_shown(found.image, turn, "L" if reading.gray else "RGB"), start - top)
-    return Decoded(canvas.pixels(), size, brightest, cut, transparent, frames)
+    return Decoded(canvas.pixels(), size, brightest, transparent)
 
 
 class _Canvas:

@@ -166,7 +166,7 @@ def convert_image(image: Image.Image | np.ndarray, reading: Reading) -> Decoded:
             raise ValueError("of 16-bit colour Pillow keeps 8 bits in memory: give the file's path")
         strip = partial(strip_of_picture, image, None, deep, reading.grey_range)
         turn = TURNS.get(orientation(image))
-        return convert(strip, image.size, turn, reading, image.size, box=None, cut=deep, frames=1)
+        return convert(strip, image.size, turn, reading)._replace(cut=deep)
     except ValueError:
         raise
     except Exception as error:  # a damaged file can raise almost anything
@@ -197,7 +197,7 @@ def _read_fast(path: File, reading: Reading, box: Box | None) -> Decoded | None:
         raise
     except Exception:  # damaged bytes can raise almost anything
         return None
-    return Decoded(pixels, size, None, False, False, 1)
+    return Decoded(pixels, size, None, transparent=False)
 
 
 class Head(NamedTuple):
@@ -290,10 +290,8 @@ def _read_with_pillow(file: File | io.BytesIO, reading: Reading, box: Box | None
                 turn = TURNS.get(orientation(image))
                 size = original if drafted else image.size  # some versions turn it on loading
                 strip = partial(strip_of_picture, image, low, deep, reading.grey_range)
-                cut = deep and low is None
-                return convert(
-                    strip, image.size, turn, reading, size, box=box, cut=cut, frames=frames
-                )
+                found = convert(strip, image.size, turn, reading, size, box)
+                return found._replace(cut=deep and low is None, frames=frames)
             finally:  # its pixels go before the next image comes
                 image.close()
 
@@ -312,7 +310,8 @@ def _decode_tiff(file: BinaryIO, tiff: Tiff, reading: Reading, box: Box | None) 
     cut = values.top == DEEPEST and values.mode != "L" and reading.grey_range is None
     turn = TURNS.get(tiff.first(ORIENTATION, 1))
     strip = partial(strip_of_values, values, reading.grey_range)
-    return convert(strip, tiff.size, turn, reading, tiff.size, box=box, cut=cut, frames=frames)
+    found = convert(strip, tiff.size, turn, reading, box=box)
+    return found._replace(cut=cut, frames=frames)
 
 
 def orientation(image: Image.Image) -> int:

@@ -20,7 +20,7 @@ _SENTENCES = {
 
 
 # of the fields of `Decoded` behind pixels and size: nothing to say
-_USUAL = tuple(Decoded(None, None, None, cut=False, transparent=False, frames=1))[2:]
+_USUAL = tuple(Decoded(None, None, None, transparent=False))[2:]
 
 
 class ImageNotes:
