@@ -253,13 +253,12 @@ def test_a_file_fills_all_but_the_last_layer_and_the_legacy_stem(resnet_file):
     ],
 )
 def test_files_of_other_programs_are_understood(resnet_file, tmp_path, wrap):
-    torch.save(wrap(torch.load(resnet_file)), tmp_path / "other.pt")
-    images = torch.rand(1, 3, 32, 32)
-    backbones = from_file(resnet_file), from_file(tmp_path / "other.pt")
-    for backbone in backbones:
-        torch.nn.init.ones_(backbone.projection.weight)
-        torch.nn.init.zeros_(backbone.projection.bias)
-    assert_close(backbones[0](images), backbones[1](images))
+    state = torch.load(resnet_file)
+    torch.save(wrap(state), tmp_path / "other.pt")
+    found = from_file(tmp_path / "other.pt").network.state_dict()
+    assert found.keys() == state.keys() - {"fc.weight", "fc.bias"}
+    counted = {name for name in found if name.endswith("num_batches_tracked")}  # not in old ones
+    assert all(torch.equal(found[name], state[name]) for name in found.keys() - counted)
 
 
 def test_the_auxiliary_classifier_of_inception_is_left_out(tmp_path):
