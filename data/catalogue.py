@@ -109,6 +109,11 @@ def load(options: Mapping) -> Splits:
             raise ValueError(f"dataset {dataset} takes no option {name}, got {options[name]!r}")
     given = {name: value for name, value in options.items() if name in taken and value is not None}
     settings = {**taken, **given, "dataset": dataset}
+    if "data_dir" in taken and settings["data_dir"] is None:
+        fetched = ", into which --download fetches them" if "download" in taken else ""
+        raise ValueError(
+            f"dataset {dataset!r} needs the folder of its images{fetched}: give --data_dir"
+        )
     later = {option.name for option in after_split.OPTIONS}
     splits = DATASETS[dataset].load(
         {name: value for name, value in settings.items() if name not in later}

@@ -85,12 +85,7 @@ def load(options: Mapping) -> Splits:
     )
 
 
-def _folder(data_dir: str | None, download: bool) -> Path:
-    if data_dir is None:
-        raise ValueError(
-            f"--data_dir is needed: the folder that holds {FOLDER} (or, with --download, shall hold"
-            " it)"
-        )
+def _folder(data_dir: str, download: bool) -> Path:
     root = Path(data_dir)
     if download:
         try:

@@ -82,10 +82,6 @@ def load(options: Mapping) -> Splits:
     message says the file.
     """
     options = {**DEFAULTS, **options}
-    if options["data_dir"] is None:
-        raise ValueError(
-            f"dataset {options['dataset']!r} needs the folder of its images: give --data_dir"
-        )
     root = Path(options["data_dir"])
     tree = labelled_images(root, options)
     hierarchy, labels, tree_notes = class_tree(tree, options)

@@ -77,8 +77,6 @@ def load(options: Mapping) -> Splits:
 
 
 def _check_options(options: Mapping) -> None:
-    if options["data_dir"] is None:
-        raise ValueError("NABirds needs its folder as downloaded: give --data_dir")
     if options["split"] not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {options['split']!r}")
     if options["small"] and options["split"] == "official":

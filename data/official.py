@@ -57,13 +57,7 @@ class Filed(NamedTuple):
 
 
 def data_folder(options: Mapping) -> Path:
-    """The folder that --data_dir names. Raises: ValueError: If it is not given. OSError: If there
-    is none.
-    """
-    if options["data_dir"] is None:
-        raise ValueError(
-            f"dataset {options['dataset']!r} needs the folder of its images: give --data_dir"
-        )
+    """The folder that --data_dir names. Raises: OSError: If there is none."""
     if not Path(options["data_dir"]).is_dir():
         raise NotADirectoryError(
             f"there is no folder {str(options['data_dir'])!r}; name that of the images with"

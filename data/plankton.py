@@ -62,9 +62,9 @@ def load(options: Mapping) -> Splits:
     """
     name = options["dataset"]
     published, root = SETS[name], options["data_dir"]
-    if root is not None and (Path(root) / name).is_dir():
+    if (Path(root) / name).is_dir():
         root = Path(root) / name
-    known = root is not None and (Path(root) / published.nonliving).is_dir()
+    known = (Path(root) / published.nonliving).is_dir()
     splits = folder.load(
         {**options, "data_dir": root, "nonliving": [published.nonliving] if known else []}
     )

@@ -187,8 +187,6 @@ def test_missing_truncated_and_dangerous_files_are_named(own):
 def test_a_wrong_folder_is_named_with_the_way_out(tmp_path):
     with pytest.raises(ValueError, match="--download"):
         load(tmp_path)
-    with pytest.raises(ValueError, match="--data_dir"):
-        data.load({"dataset": "CIFAR100"})
 
 
 def test_splits_and_options_of_other_datasets_are_refused(folder, capsys):
@@ -217,23 +215,6 @@ def test_download_goes_through_torchvision_and_says_so_where_there_is_no_network
     monkeypatch.setattr("torchvision.datasets.CIFAR100", offline)
     with pytest.raises(ValueError, match="cannot be downloaded.*no route to host.*by hand"):
         load(own, download=True)
-
-
-def test_the_papers_settings_are_the_defaults(capsys):
-    options, _, place = command_line.parse(
-        ["--method", "DR", "--use_val"], "", train_cifar100.DATASETS
-    )
-    wanted = {
-        "backbone": "resnet50",
-        "epochs": 100,
-        "batch_size": 32,
-        "lr": 1e-4,
-        "aug": "affine",
-        "resize": 0,
-        "dim": 128,
-    }
-    assert {name: options[name] for name in wanted} == wanted
-    assert str(place) == "record/CIFAR100/DR-euc-val/seed1"
 
 
 def test_downloading_is_no_part_of_a_runs_identity():

@@ -336,8 +336,6 @@ def test_groups_can_be_left_out(root):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(OSError, match="nowhere"):
         load(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="give --data_dir"):
-        data.load({"dataset": "folder"})
 
 
 def test_the_cache_goes_where_it_is_told(root, tmp_path):

@@ -5,10 +5,8 @@ import pytest
 from filed_images import image_bytes, put, shipped_wnids, write_splits
 
 import data
-import train_imagenet
 from data import official, opening
 from data.stream import Stream
-from options import command_line
 
 IDS = ["n01440764", "n01443537", "n02123045"]
 
@@ -196,21 +194,3 @@ def test_holding_out_takes_the_same_share_of_every_class():
     np.testing.assert_array_equal(np.union1d(train, val), np.arange(152))
     train, val = official.hold_out(np.arange(50, 150), labels, seed=3)
     assert val.min() >= 50 and len(val) == 10
-
-
-def test_the_script_has_the_papers_settings():
-    options, machine, _ = command_line.parse(
-        ["--method", "DR", "--resize", "64", "--upscale", "224"], "test", train_imagenet.DATASETS
-    )
-    wanted = {
-        "backbone": "resnet50",
-        "epochs": 100,
-        "batch_size": 128,
-        "lr": 1e-4,
-        "schedule": "cosine",
-        "aug": "autoaugment",
-        "resize": 64,
-        "upscale": 224,
-    }
-    assert {name: options[name] for name in wanted} == wanted
-    assert machine["stream"] is None and machine["download"] is None

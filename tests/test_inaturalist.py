@@ -7,9 +7,7 @@ import pytest
 from filed_images import category, put, write_categories, write_splits
 
 import data
-import train_inaturalist
 from data.inaturalist import METADATA, read_categories
-from options import command_line
 
 BIRD, OTHER_BIRD = (
     ("Animalia", "Chordata", "Aves", "Strigiformes", "Strigidae", "Bubo"),
@@ -222,21 +220,3 @@ def test_1010_categories_at_depth_7_are_read_in_the_order_of_their_ids(tmp_path)
     tree = read_categories(path)
     assert (tree.num_classes, tree.max_depth) == (1010, 7)
     assert [leaf[-1] for leaf in tree.class_paths] == [f"nat{number:04d}" for number in range(1010)]
-
-
-def test_the_script_has_the_papers_settings():
-    options, machine, _ = command_line.parse(
-        ["--method", "softmax", "--use_val"], "test", train_inaturalist.DATASETS
-    )
-    wanted = {
-        "backbone": "resnet50",
-        "epochs": 100,
-        "batch_size": 128,
-        "lr": 1e-4,
-        "schedule": "cosine",
-        "aug": "autoaugment",
-        "resize": 224,
-        "subset_seed": None,
-    }
-    assert {name: options[name] for name in wanted} == wanted
-    assert machine["stream"] is None

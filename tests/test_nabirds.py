@@ -343,24 +343,6 @@ def test_a_missing_image_is_named_with_its_line(own):
 def test_a_wrong_folder_is_named_with_the_way_out(tmp_path):
     with pytest.raises(ValueError, match="holds no images.txt: name the folder of NABirds"):
         load(tmp_path)
-    with pytest.raises(ValueError, match="--data_dir"):
-        data.load({"dataset": "NABirds"})
-
-
-def test_the_papers_settings_are_the_defaults():
-    options, _, place = command_line.parse(
-        ["--method", "DR", "--use_val"], "", train_nabirds.DATASETS
-    )
-    wanted = {
-        "backbone": "resnet50",
-        "epochs": 100,
-        "batch_size": 32,
-        "lr": 1e-4,
-        "aug": "affine",
-        "resize": 128,
-    }
-    assert {name: options[name] for name in wanted} == wanted
-    assert str(place) == "record/NABirds/DR-euc-val/seed1"
 
 
 @pytest.mark.parametrize(
