@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from data.conversion import Decoded
 
 DARK = 65536 // 4  # 16-bit images that stay below come out dark: they hold 12 or 14 bits
+HALF = 65536 // 2  # of a set, all of which stay below: perhaps with a sign
 
 _SENTENCES = {
-    "deep": "with 16 bits a pixel were {scaled} (the largest value found is {brightest} of 65535)",
+    "deep": "with 16 bits a pixel were {scaled} (the largest value found is {brightest} of"
+    " 65535{half})",
     "cut": "in colour with 16 bits a channel were cut to the upper 8 bits of each (--grey_range"
     " reads all)",
     "dark": "with 16 bits use less than a quarter of the range, as 12-bit data do, and come out"
@@ -73,6 +75,7 @@ class ImageNotes:
         parts = {
             "scaled": scaled,
             "brightest": self._brightest["deep"],
+            "half": self._half(),
             "way_out": self._way_out(),
             "range": self._range,
         }
@@ -82,6 +85,13 @@ class ImageNotes:
             for kind in kinds
             if kind in self._seen
         ]
+
+    def _half(self) -> str:
+        """What to do if all images use half of the range or less, but more than dark ones."""
+        if self._range is not None or not DARK <= self._brightest["any"] < HALF:
+            return ""
+        top = HALF - 1
+        return f"; where {top} is white, as in files with a sign, give --grey_range {top}"
 
     def _way_out(self) -> str:
         """The range that would hold all images."""

@@ -270,8 +270,9 @@ def _held_again(below: Mapping[str, set[tuple[str, ...]]]) -> list[str]:
 
 
 def parted_classes(tree: FolderTree) -> list[str]:
-    """Folders of several classes that hold a part of each by their names, as those of folds, years
-    or hauls do: Calanus/fold1 and Oithona/fold1; [] if there are none.
+    """Folders of several classes, or beside the images of one, that hold a part of each by their
+    names, as those of folds, years or hauls do: Calanus/fold1 and Oithona/fold1, Calanus/masks
+    beside Calanus/1.png; [] if there are none.
     """
     below: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for path in tree.hierarchy.class_paths:
@@ -282,8 +283,12 @@ def parted_classes(tree: FolderTree) -> list[str]:
         if path and all(_kind_of_work(name) not in (None, *_OF_ANIMALS) for name in names - {"."})
     }
     times = Counter(name for names in parted.values() for name in names - {"."})
-    folders = ((*path, name) for path, names in parted.items() for name in sorted(names))
-    return ["/".join(folder) for folder in folders if times[folder[-1]] > 1]
+    return [
+        "/".join((*path, name))
+        for path, names in parted.items()
+        for name in sorted(names - {"."})
+        if times[name] > 1 or "." in names  # beside images of the class itself
+    ]
 
 
 def _kind_of_work(name: str) -> str | None:

@@ -358,6 +358,13 @@ def test_notes_say_what_was_converted(tmp_path):
     assert "laid on white" in notes[2] and "clear.png" in notes[2]
 
 
+@pytest.mark.parametrize("brightest, said", [(16384, True), (32767, True), (32768, False)])
+def test_the_range_of_values_with_a_sign_is_named(tmp_path, brightest, said):
+    Image.fromarray(np.full((3, 3), brightest, np.uint16)).save(tmp_path / "a.png")
+    (note,) = build_cache(tmp_path, ["a.png"], READING).notes
+    assert ("as in files with a sign, give --grey_range 32767" in note) == said
+
+
 def sixteen_bit_png(path, colour_type, values):
     """A PNG of 16 bits a channel, which Pillow cannot write: values (H, W, channels) uint16."""
 

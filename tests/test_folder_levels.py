@@ -129,6 +129,7 @@ def test_topmost_folders_that_hold_the_same_classes_again_are_no_groups(tmp_path
     (["a/images", "a/masks", "b/images", "b/masks"], "a/images|a/masks|b/images|b/masks"),
     (["a/images", "b/images"], "a/images|b/images"),
     (["a", "a/thumbs", "b", "b/thumbs", "c"], "a/thumbs|b/thumbs"),
+    (["a", "a/masks", "b"], "a/masks"),
     (["a/images", "b"], ""),
     (["a/2021", "a/2022", "b"], ""),
     (["a/egg", "a/rep 1", "b/egg", "b/rep 1"], ""),
