@@ -114,6 +114,17 @@ def clocks(run: Callable[[], None]) -> np.ndarray:
     return np.array([time.perf_counter() - start[0], time.process_time() - start[1]])
 
 
+def in_turns(runs: Sequence[Callable[[], None]], times: int) -> np.ndarray:
+    """`clocks` of two works that are done in turns, now the one first and now the other: (times, 2
+    works, wall and processor).
+    """
+    pairs = []
+    for repeat in range(times):
+        pair = [clocks(run) for run in (runs if repeat % 2 else runs[::-1])]
+        pairs.append(pair if repeat % 2 else pair[::-1])
+    return np.array(pairs)
+
+
 class TimedStats(EpochStats):
     """A stats that adds up the time spent in it."""
 
@@ -156,15 +167,13 @@ def measure(backbone: str, folder: Path, options: argparse.Namespace) -> dict[st
     if options.streamed:
         source = copy.copy(source)
         source._resident = None
-    pairs, first = [], 2  # untimed: on a GPU the first epoch is computed kernel by kernel, and the
-    for repeat in range(options.repeats + first):  # second starts with recording them
-        runs = [
-            lambda: engine_epoch(training, splits, source, options.first),
-            lambda: bare_epoch(training, batches),
-        ]
-        times = [clocks(run) for run in (runs if repeat % 2 else runs[::-1])]
-        pairs.append(times if repeat % 2 else times[::-1])
-    pairs = np.array(pairs[first:])  # (repeats, engine and bare, wall and processor)
+    runs = [
+        lambda: engine_epoch(training, splits, source, options.first),
+        lambda: bare_epoch(training, batches),
+    ]
+    # the first two do not count: on a GPU the first epoch is computed kernel by kernel, and the
+    # second starts with recording them
+    pairs = in_turns(runs, options.repeats + 2)[2:]
     ratios = np.median(pairs[:, 0] / pairs[:, 1], axis=0)
     seconds = np.median(pairs, axis=0)[:, 0]
     shares = diagnostics_share(

@@ -13,13 +13,12 @@ epoch's processor time that its diagnostics take, how class vectors lie in the t
 
 import argparse
 import contextlib
-import io
 import os
 import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":  # the folder of this script would hide the packages of the same name
@@ -33,7 +32,7 @@ from torch import Tensor, nn
 
 import data
 import train
-from data.progress import progress
+from benchmarks.epoch import engine_epoch, in_turns
 from data.row_file import CHUNK, open_rows
 from hierarchies import Hierarchy
 from options import command_line
@@ -90,12 +89,6 @@ def prepare(
     return training, splits
 
 
-def engine_epoch(training: TrainingState, splits: data.Splits, batches: data.Batches) -> None:
-    """An epoch as `loop.fit` trains it."""
-    with progress(total=1, file=io.StringIO()) as bar:
-        loop._train_epoch(training, splits, batches, bar)
-
-
 def bare_epoch(training: TrainingState, inputs: Sequence[Tensor], batch_size: int) -> None:
     """Forward, backward, optimizer and what moves without a gradient, on tensors in memory."""
     model, optimizer = training.model.train(), training.optimizer
@@ -110,13 +103,6 @@ def bare_epoch(training: TrainingState, inputs: Sequence[Tensor], batch_size: in
         optimizer.step()
         if model.head.updates_after_step:
             model.head.update_after_step(embeddings.detach(), own)
-
-
-def clocks(run: Callable[[], None]) -> np.ndarray:
-    """Wall time and processor time of one call, in seconds."""
-    start = time.perf_counter(), time.process_time()
-    run()
-    return np.array([time.perf_counter() - start[0], time.process_time() - start[1]])
 
 
 @contextlib.contextmanager
@@ -149,14 +135,11 @@ def measure(flags: str, classes: int, options: argparse.Namespace) -> str:
             lambda: engine_epoch(training, splits, batches),
             lambda: bare_epoch(training, inputs, options.batch_size),
         ]
-        times = []
-        for repeat in range(options.repeats + 1):
-            pair = [clocks(run) for run in (runs if repeat % 2 else runs[::-1])]
-            times.append(pair if repeat % 2 else pair[::-1])
-    engine, bare = np.array(times[1:]).min(axis=0)  # (wall and processor)
-    whole, alone = np.array(times[1:]).swapaxes(0, 1)
+        times = in_turns(runs, options.repeats + 1)[1:]
+    engine, bare = times.min(axis=0)  # (wall and processor)
+    whole, alone = times.swapaxes(0, 1)
     ratios, steps = np.median(whole / alone, axis=0), len(batches)
-    share = (np.array(diagnosed[1:]) / np.array(times[1:])[:, 0, 1]).min()
+    share = (np.array(diagnosed[1:]) / times[:, 0, 1]).min()
     return (
         f"| {flags} | {classes} | {steps} | {bare[1] / steps * 1e3:.2f} |"
         f" {engine[1] / steps * 1e3:.2f} | {engine[0]:.2f} |"
