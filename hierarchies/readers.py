@@ -36,6 +36,8 @@ _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _CHANGED = re.compile(rf"\d{{1,2}}-({_MONTHS})|({_MONTHS})-\d\d|\d(\.\d+)?E\+\d\d")
 # a line between rows, as Markdown and database programs draw it: |---|:--:| or +----+----+
 _RULE = re.compile(r"^(?=[^\n]*[|+])[ \t|+:=-]*-[ \t|+:=-]*$", re.MULTILINE)
+# a species with its author, as some sources write it and others do not
+_DATED = re.compile(r"^([A-Z][\w-]+[ _][a-z][\w-]+),?[ _]\(?[A-Z\u00c0-\u00de].*\b\d{4}\)?$")
 _JOINED = re.compile(r"[;,|+&]|\band\b")  # several labels in one
 SUFFIXES = {
     ".paths": "paths",
@@ -318,6 +320,7 @@ def _similar_names(hierarchy: Hierarchy) -> list[str]:
     written = defaultdict(list)
     for node in range(1, hierarchy.num_nodes):
         sure = re.sub(r"[\s(]*\?+\)?$", "", hierarchy.keys[node])  # 'Calanus?'
+        sure = _DATED.sub(r"\1", sure)
         written[hierarchy.parent[node], folded(sure)].append(node)
     similar = [nodes for nodes in written.values() if len(nodes) > 1]
     if not similar:

@@ -408,6 +408,10 @@ def test_control_characters_in_names_are_exact_in_the_tree_and_harmless_in_notes
         (("Calanus", "Calanus ?", "Calanus (?)"), "'Calanus' and 'Calanus ?' and"),
         (("Calanus sp.", "Calanus sp"), "'Calanus sp.' and 'Calanus sp'"),
         (("A cf. b", "A cf b"), "'A cf. b' and 'A cf b'"),
+        (
+            ("Cal fin", "Cal fin (Gunnerus, 1770)", "Cal_fin G. & X 1770"),
+            "'Cal fin' and 'Cal fin (",
+        ),
         (("A x b", "A \u00d7 b"), "'A x b' and 'A \\xd7 b'"),
         (("1-5 mm", "1\u20135 mm"), "'1-5 mm' and '1\\u20135 mm'"),
         (("Mueller's", "Mueller\u2019s"), "\"Mueller's\" and 'Mueller\\u2019s'"),
@@ -433,7 +437,16 @@ def test_several_labels_in_one_are_noted():
 
 
 def test_names_that_differ_are_not_doubted():
-    paths = [("Rattus", "rattus"), ("10",), ("1.01",), ("x 2",), ("x",), ("y", "rattus x")]
+    paths = [
+        ("Cruise A 2021",),
+        ("Cruise B 2021",),
+        ("Rattus", "rattus"),
+        ("10",),
+        ("1.01",),
+        ("x 2",),
+        ("x",),
+        ("y", "rattus x"),
+    ]
     assert doubtful_names(Hierarchy.from_paths(paths)) == []
 
 
