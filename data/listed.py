@@ -359,7 +359,8 @@ def _without_repeats(table: Table, files: list[str], at: int) -> tuple[Table, li
     if empty:
         raise ValueError(
             f"{source}, {place(empty[0])}: the column {table.header[at]!r} names no file"
-            f" ({counted(len(empty), 'such row')}); fill it in or remove the line"
+            f" ({counted(len(empty), 'such row')}); fill it in, or leave such rows out: --where"
+            f" '{table.header[at]}!='"
         )
     kept = {}
     for number, (row, file) in enumerate(zip(rows, files)):

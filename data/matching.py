@@ -253,8 +253,8 @@ def _check(
         if of_images and bare:
             ways.append("leave out classes without images: --prune_tree")
         if of_images and lost:
-            without = "leave the folder out: --exclude" if called == "folder" else "remove its rows"
-            ways.append(f"add there what lacks, or {without}")
+            flag = "--exclude" if called == "folder" else "--where COLUMN!=LABEL"
+            ways.append(f"add there what lacks, or leave it out: {flag}")
         raise ValueError(
             f"the {called}s {'of the images ' if of_images else ''}and {source} must have the same"
             f" classes; {'; '.join(faults)}; {'; '.join(ways)}"

@@ -280,7 +280,7 @@ def test_classes_without_images_are_pruned_on_request_and_listed(tmp_path):
     (note,) = [note for note in splits.notes if "left out of the tree" in note]
     assert "3 classes" in note and "'C/more', 'D/E/gone', 'C/Oithona s/egg'" in note
     tree.write_text("C/Oithona s\nC/Calanus f\n")
-    without = "folders without a class there: 'Chaetoceros'.*or leave the folder out: --exclude"
+    without = "folders without a class there: 'Chaetoceros'.*or leave it out: --exclude"
     with pytest.raises(ValueError, match=without):
         load(root, hierarchy=tree, prune_tree=True)
     with pytest.raises(ValueError, match="--prune_tree .* name it with --hierarchy"):
