@@ -51,19 +51,19 @@ def paths_of_rows(
     Raises: ValueError: If no column is known to hold classes, or a row has none; the line is named.
     """
     used, kind = class_columns(table, levels)
-    empty = [row for row in table.rows if all(ranks.is_empty(row.cells[at]) for at in used)]
-    if empty:
-        titles = " and ".join(table.header[at] for at in used)
-        raise table.fault(
-            empty[0].line,
-            f"no level is filled, as in {counted(len(empty), 'row')} in all: fill in {titles}, or"
-            f" leave such images out: --where '{table.header[used[0]]}!='",
-        )
     distinct: dict[tuple[str, ...], Row] = {}
     keys = [tuple(row.cells[at] for at in used) for row in table.rows]
     for key, row in zip(keys, table.rows):
         distinct.setdefault(key, Row(row.line, list(key)))
     names, whole = [table.header[at] for at in used], table
+    empty = {key: row.line for key, row in distinct.items() if all(map(ranks.is_empty, key))}
+    if empty:
+        count = sum(key in empty for key in keys)
+        raise table.fault(
+            min(empty.values()),
+            f"no level is filled, as in {counted(count, 'row')} in all: fill in"
+            f" {' and '.join(names)}, or leave such images out: --where '{names[0]}!='",
+        )
     table = table._replace(header=names, rows=list(distinct.values()))
     draft = _draft_of_rows(table, kind, levels)
     notes = draft.notes
