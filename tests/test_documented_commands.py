@@ -1,4 +1,6 @@
-"""Each command that the pages and the scripts' own descriptions show is one that is taken."""
+"""Each command that the pages and the scripts' own descriptions show is one that is taken, each
+flag is one that there is, and links lead somewhere.
+"""
 
 import importlib
 import re
@@ -10,6 +12,8 @@ import pytest
 
 import visualize
 from options import command_line, of_evaluation, of_prediction
+from options.flags import declared
+from registry import possible
 from reports.formats import SUMMARIES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,3 +83,31 @@ def test_a_command_of_the_pages_is_taken(command, monkeypatch, tmp_path):
 
 def test_commands_are_found_on_the_pages():
     assert len(COMMANDS) > 100
+
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "record" / "README.md", *(ROOT / "docs").glob("*.md")]
+OF_OTHERS = {"nproc_per_node", "my_factor", "headless", "hide", "window", "screenshot"}
+OF_OTHERS |= {"joblog", "sshlogin", "workdir"}
+
+
+def test_each_flag_that_a_page_names_is_one():
+    parsers = (of_evaluation.build_parser("", SUMMARIES), of_prediction.build_parser(""))
+    known = OF_OTHERS | set(possible(declared()))
+    for parser in (*parsers, visualize.build_parser()):
+        known |= {action.dest for action in parser._actions}
+    for file in (*(ROOT / "scripts").glob("*.*"), *(ROOT / "benchmarks").glob("*.*")):
+        known |= set(re.findall(r"--(\w+)", file.read_text("utf-8")))
+    for page in DOCUMENTS:
+        named = re.findall(r"(?<![\w-])--(?:no-)?([a-z]\w+)", page.read_text("utf-8"))
+        assert not set(named) - known, page
+
+
+def test_links_lead_to_files_and_headings():
+    for page in DOCUMENTS:
+        for link in re.findall(r"\]\((?!http)([^)]+)\)", page.read_text("utf-8")):
+            file, _, heading = link.partition("#")
+            target = page.parent / file if file else page
+            assert target.exists(), f"{page}: {link}"
+            titles = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.M) if heading else []
+            anchors = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+            assert not heading or heading in anchors, f"{page}: {link}"
