@@ -10,7 +10,7 @@ import numpy as np
 
 from files.text import counted, printable
 from hierarchies import Hierarchy
-from hierarchies.folders import UNCLEAR, part_name, part_names
+from hierarchies.folder_names import UNCLEAR, part_name, part_names
 from hierarchies.tree import format_path
 
 PARTS = ("train", "val", "test")

@@ -4,7 +4,6 @@ the folders or a file say.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -25,14 +24,13 @@ from hierarchies import (
     relates_none,
     scan_folders,
 )
-from hierarchies.folders import (
-    advice,
+from hierarchies.folder_names import (
     part_names,
     parted_classes,
     repeated_folders,
     split_folders,
-    table_hint,
 )
+from hierarchies.folders import advice, table_hint
 from hierarchies.tree import format_path
 
 _LISTS = (".txt", ".csv", ".tsv", ".lst", ".list")
@@ -76,9 +74,9 @@ def _as_labelled(root: Path, options: Mapping) -> Collection:
         found = groups_of_folders(found, options["group_level"], os.fspath(root))
     if not options["folders_are_classes"]:
         if not given:
-            _check_no_split(tree, root)
+            _check_no_split(tree.hierarchy, root)
         if options["label_map"] is None:  # which makes equal labels one class
-            _check_level(replace(tree, hierarchy=found.hierarchy), options["group_level"])
+            _check_level(found.hierarchy, options["group_level"])
     way_out = (
         "this is probably the wrong folder; --data_dir takes the one above all groups and classes"
         f"{table_hint(tree.skipped)}"
@@ -154,9 +152,9 @@ def tree_options(options: Mapping) -> dict:
     return {**chosen, "self_leaves": True}
 
 
-def _check_no_split(tree: FolderTree, root: Path) -> None:
+def _check_no_split(hierarchy: Hierarchy, root: Path) -> None:
     """Raises: ValueError: If folders look like the parts of a split."""
-    parts = split_folders(tree)
+    parts = split_folders(hierarchy)
     if not parts:
         return
     listed = ", ".join(repr(str(root / part)) for part in parts)
@@ -165,28 +163,28 @@ def _check_no_split(tree: FolderTree, root: Path) -> None:
     raise ValueError(
         f"{listed} look like the parts of a split, not like classes or groups of classes: as"
         f" they are, every class would count once for each of them, such as"
-        f" {format_path(tree.hierarchy.class_paths[0])!r}. To use them as the split that they"
+        f" {format_path(hierarchy.class_paths[0])!r}. To use them as the split that they"
         f" are, give --split given; else {one}put all images of a class into one folder; if"
         " they really are classes or groups of classes, give --folders_are_classes"
     )
 
 
-def _check_level(tree: FolderTree, levels: Sequence[int] | None) -> None:
+def _check_level(hierarchy: Hierarchy, levels: Sequence[int] | None) -> None:
     """Raises: ValueError: If folders look like those of another level than the classes'.
 
     Args:
-        tree: Without the folders of --group_level.
+        hierarchy: Without the folders of --group_level.
         levels: Those.
     """
-    classes = [*map(format_path, tree.hierarchy.class_paths)]
+    classes = [*map(format_path, hierarchy.class_paths)]
     for found, level, said in (
-        (repeated_folders(tree), 1, "hold the same classes"),
-        (parted_classes(tree), -1, "look like parts of the work below each class"),
+        (repeated_folders(hierarchy), 1, "hold the same classes"),
+        (parted_classes(hierarchy), -1, "look like parts of the work below each class"),
     ):
         if not found:
             continue
         flag = f"--group_level {level}" if levels is None else "a further level of --group_level"
-        if level < 0 and len(found) < tree.hierarchy.num_classes:
+        if level < 0 and len(found) < hierarchy.num_classes:
             flag = f"the other classes such folders, too, and {flag}"
         name = PurePosixPath(found[-1]).name
         pattern = name if level > 0 else f"*/{name}"

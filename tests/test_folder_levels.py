@@ -13,7 +13,7 @@ import data
 import train
 from data.matching import match_folders
 from hierarchies import Hierarchy, doubtful_names, scan_folders
-from hierarchies.folders import parted_classes, repeated_folders, split_folders
+from hierarchies.folder_names import parted_classes, repeated_folders, split_folders
 from options import command_line
 
 CLASSES = ["Copepoda/Calanus f", "Copepoda/Oithona s", "Diatomea/Chaetoceros"]
@@ -28,7 +28,7 @@ def touched(root, *folders):
     for folder in folders:
         (root / folder).mkdir(parents=True)
         (root / folder / "1.png").touch()
-    return split_folders(scan_folders(root))
+    return split_folders(scan_folders(root).hierarchy)
 
 
 def test_folders_of_a_split_are_not_taken_for_taxa(tmp_path):
@@ -120,7 +120,7 @@ def test_topmost_folders_that_hold_the_same_classes_again_are_no_groups(tmp_path
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "1.png").touch()
-    assert "|".join(repeated_folders(scan_folders(tmp_path))) == found
+    assert "|".join(repeated_folders(scan_folders(tmp_path).hierarchy)) == found
 
 
 @pytest.mark.parametrize("folders, found", [
@@ -141,7 +141,7 @@ def test_parts_of_the_work_below_classes_are_no_classes(tmp_path, folders, found
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "1.png").touch()
-    assert "|".join(parted_classes(scan_folders(tmp_path))) == found
+    assert "|".join(parted_classes(scan_folders(tmp_path).hierarchy)) == found
 
 
 @pytest.mark.parametrize(
