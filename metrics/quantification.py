@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.linalg import null_space
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear, nnls
 
 from hierarchies import Hierarchy
 from metrics.posterior import node_probabilities
@@ -34,8 +34,8 @@ _DOUBT = (
     0.5  # images of each class that are added, answered as each class alike, where rates are drawn
 )
 _TINY = 1e-12
+_OPTIMAL = 1e-9  # how far a sum of squares may be above the least
 _SINGULAR = 1e-6  # of the largest singular value: below, nothing tells two mixtures apart
-_SUM = 1e3  # weight of the condition that shares sum to 1, beside shares of at most 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +96,14 @@ def adjusted_count(answered: np.ndarray, rates: np.ndarray) -> np.ndarray:
 
     Source: Forman 2008 for two classes; Firat 2016 and Bunse 2022 for several, with the bounds.
     """
-    system = np.vstack([rates.T, np.full((1, len(rates)), _SUM)])
-    found, _ = nnls(system, np.append(answered, _SUM))
+    # of a sum s the errors are s times those of q / s: whatever the sum, the same q / s is best
+    errors = rates.T - answered[:, None]
+    system, wanted = np.vstack([errors, np.ones(len(rates))]), np.append(0.0 * answered, 1.0)
+    found, _ = nnls(system, wanted)
+    shares = found / found.sum()
+    slopes = errors @ shares @ errors  # of half the squares, equal where a share is above 0
+    if slopes @ shares - slopes.min() > _OPTIMAL:  # SciPy's is wrong for some singular rates
+        found = lsq_linear(system, wanted, (0, np.inf), method="bvls").x.clip(0.0)  # far slower
     return found / found.sum()
 
 
