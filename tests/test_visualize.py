@@ -282,7 +282,7 @@ def test_methods_without_common_seeds_are_not_tested(tmp_path):
     assert paired_tests(compared_rows(tmp_path, {"A": (1, 2), "B": (2, 3), "C": (4,)}))[0] == []
 
 
-def test_the_same_run_gives_the_same_bytes(tmp_path, quick):
+def test_the_same_run_gives_the_same_bytes(tmp_path, few):
     finish(tmp_path, "DR-euc", 1)
     run = tmp_path / "demo" / "DR-euc" / "seed1"
     contents = []
