@@ -58,6 +58,12 @@ def fold_of(labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None
     return fold
 
 
+class DrawnFold(str):
+    """A fold 'K/N' that is drawn whatever the groups are called, as folds of all runs were before
+    2026-11-28.
+    """
+
+
 def numbered_folds(names: Sequence[str], count: int) -> np.ndarray | None:
     """The fold of each group by its name, (G,) int64 in [0, count), where the names are those of
     all folds: fold1 to fold5, or 0 to 4; None where they are not.
@@ -85,7 +91,8 @@ def fold_split(
     validates as in a random split.
     """
     number, count = Fold.parts(fold)
-    named = None if groups is None else numbered_folds(names, count)
+    drawn = groups is None or isinstance(fold, DrawnFold)
+    named = None if drawn else numbered_folds(names, count)
     folds = fold_of(labels, count, seed, groups) if named is None else named[groups]
     tested = folds == number - 1
     rest = np.flatnonzero(~tested)

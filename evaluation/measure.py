@@ -11,6 +11,7 @@ import pandas as pd
 
 import data
 from data.options import SETTLED
+from data.recorded import load_recorded
 from evaluation.model import load_model
 from evaluation.recorded import SplitOutputs
 from files.text import printable, some_of
@@ -129,7 +130,7 @@ def _load(run: Run, options: Mapping) -> data.Splits:
     ValueError, OSError from the data.
     """
     try:
-        return data.load(options).named_as(run.hierarchy, run.config.get("split"))
+        return load_recorded(data.load, options, run.hierarchy, run.config.get("split"))
     except (ValueError, OSError):
         raise
     except Exception as error:  # odd options of a config.json from elsewhere raise almost anything

@@ -122,6 +122,25 @@ def test_rules_on_folders_that_are_newer_than_a_run_do_not_stop_it(start, images
     assert "--folders_are_classes" in start("--ema", shared=shared)[2]
 
 
+def test_a_run_of_a_version_that_drew_folds_whatever_their_names_goes_on(start, tmp_path):
+    parts = [f"fold{k}/{name}" for k in (1, 2, 3) for name in CLASSES]
+    folder = make_learnable_folder(tmp_path / "folds", parts, 4)
+    place = {"collection": folder}
+    flags = ("--group_level", "1", "--fold", "2/3", "--split_seed", "2")  # which draws fold3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data.folds.numbered_folds", lambda names, count: None)
+        drawn = interrupt(start, *flags, **place).config["split"]
+    status, run, said = start(*flags, "--resume", **place)
+    assert status == 0 and run.config["split"] == drawn
+    assert "this run is finished" in start(*flags, **place)[2]
+    assert evaluate.main([str(run.folder), "--data_dir", str(folder), "--GPU", "cpu"]) == 0
+    assert start(*flags, "--overwrite", **place)[0] == 0  # anew it tests the fold of that name
+    assert Run(run.folder).config["split"] != drawn
+    assert "fold2/A/a/0.png" in (run.folder / "predictions_test.csv").read_text()
+    draw(folder / "fold2/A/a/9.png")
+    assert "have the images changed?" in start(*flags, **place)[2]
+
+
 def test_what_a_new_run_has_read_serves_recorded_ones_in_its_process(start, monkeypatch):
     start()
     shared, read, load = Shared(), [], data.load

@@ -16,6 +16,7 @@ import data
 import models
 import startup
 from data.options import SETTLED
+from data.recorded import load_recorded
 from files.paths import as_typed
 from metrics import suite
 from metrics.per_image import per_image
@@ -256,10 +257,14 @@ def _load(record: Run, options: Mapping, machine: Mapping, shared: Shared) -> da
     if recorded and not shared.has("images", key):  # else what was read with all checks serves
         asked |= SETTLED
         key = f"{key}, settled"
-    splits = shared.get("images", key, lambda: data.load(asked))
+
+    def load(options: Mapping) -> data.Splits:
+        own_key = key if options is asked else f"{key}, as by another version"
+        return shared.get("images", own_key, lambda: data.load(options))
+
     if recorded and record.is_intact("hierarchy.json"):
-        return splits.named_as(record.hierarchy, record.config.get("split"))
-    return splits
+        return load_recorded(load, asked, record.hierarchy, record.config.get("split"))
+    return load(asked)
 
 
 def _is_done(record: Run, options: Mapping, machine: Mapping, shared: Shared) -> bool:
