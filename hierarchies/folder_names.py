@@ -125,8 +125,13 @@ def repeated_folders(hierarchy: Hierarchy) -> list[str]:
     for names in (*together.values(), *pairs):
         found += _held_again({name: below[name] for name in names})
     taxa = {
-        # what several genera hold may be called like one: their larvae are Megalopa and Zoea
-        name: {path for path in paths if _is_taxon(path[-1], genera=not _GENUS.match(name))}
+        # what several genera hold may be called like one: their larvae are Megalopa and Zoea; and
+        # stages, sexes and views may stand above the genera
+        name: {
+            path
+            for path in paths
+            if _is_taxon(path[-1], genera=not (_GENUS.match(name) or _SHARED.fullmatch(name)))
+        }
         for name, paths in below.items()
     }
     again = _held_again(taxa)

@@ -106,6 +106,8 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     (["A/Adult female", "A/Egg mass", "B/Adult female", "B/Egg mass"], ""),
     (["A/Single cell", "A/Empty frustule", "B/Single cell", "B/Empty frustule"], ""),
     (["small/egg", "small/adult", "large/egg", "large/adult"], ""),
+    (["male/Calanus", "male/Temora", "female/Calanus", "female/Temora"], ""),  # of either sex
+    (["lateral view/Calanus", "lateral view/Temora", "dorsal/Calanus", "dorsal/Temora"], ""),
     ([f"haul_1/{c}" for c in "abcd"] + [f"haul_2/{c}" for c in "cdef"], ""),  # half of their own
     (["Calanus/egg", "Calanus/adult", "Oithona/egg", "Oithona/adult"], ""),  # stages
     (["part1 head/a", "part1 head/b", "part2 tail/a", "part2 tail/b"], ""),
