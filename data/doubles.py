@@ -10,12 +10,16 @@ from files.text import counted, printable
 
 # what programs write behind the name of each file that they make of an image: Roboflow's code, or
 # how it was turned or changed
+_TURNED = r"rot(?:ated?)?|[hv]?flip(?:ped)?|mirror(?:ed)?"
+_CHANGED = r"aug(?:mented)?|nois[ey]|blur(?:red)?|bright(?:ness)?|contrast|orig(?:inal)?"
 _CODE = re.compile(
-    r"(?:\.rf\.[0-9A-Za-z]{16,}|(?:[ _.-]+(?:aug(?:mented)?|rot(?:ated?)?|[hv]?flip(?:ped)?"
-    r"|mirror(?:ed)?|nois[ey]|blur(?:red)?|bright(?:ness)?|contrast|orig(?:inal)?)"
-    r"[ _-]*[0-9]*)+)$",
+    r"(?:\.rf\.[0-9A-Za-z]{16,}"
+    rf"|(?:[ _.-]+(?:(?:{_TURNED})[ _-]*[0-9]*|(?:{_CHANGED})[0-9]{{0,3}}))+)$",
     re.IGNORECASE,
 )
+# the same with a number apart, which may be that of an image, and 'aug' a month, unless there is an
+# image of what is before
+_COUNTED = re.compile(rf"(?:[ _.-]+(?:{_TURNED}|{_CHANGED})[ _-]*[0-9]*)+$", re.IGNORECASE)
 # what stands behind the names of files that are made of an image
 _MADE = tuple(
     "mask masks masked seg segmented segmentation bin binary blob outline contour overlay label"
@@ -89,7 +93,13 @@ def twin_notes(files: Sequence[str], parts: Sequence[np.ndarray]) -> list[str]:
     for the suffix or what is written behind those of augmented copies.
     """
     train, _, test = parts
-    names = [_CODE.sub("", os.path.splitext(file)[0]) for file in files]
+    stems = [os.path.splitext(file)[0] for file in files]
+    known = set(stems)
+    originals = [_COUNTED.sub("", stem) for stem in stems]
+    names = [
+        original if original != stem and original in known else _CODE.sub("", stem)
+        for original, stem in zip(originals, stems)
+    ]
     trained = {names[i]: i for i in reversed(train.tolist())}
     twins = [i for i in test.tolist() if names[i] in trained]
     if not twins:

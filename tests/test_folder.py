@@ -241,6 +241,7 @@ def test_a_copy_in_the_test_split_is_named_with_the_training_image():
         ("a/1_jpg.rf.9e1f0c4b2a6d8e7f.jpg", "a/1_jpg.rf.0123456789abcdef.jpg"),
         ("a/1_rot90.jpg", "a/1_flip_aug2.jpg"),
         ("a/1-augmented-3.jpg", "a/1.jpg"),
+        ("a/1_aug_2.jpg", "a/1.jpg"),
         ("a/1_rotifer.jpg", None),
         ("a/1.jpg", None),
         ("b/1.jpg", None),
@@ -256,6 +257,14 @@ def test_another_file_of_a_training_picture_in_the_test_split_is_noted(tested, t
             f"1 test image has the name of a training image but for the ending, such as {tested!r}"
         )
         assert notes[0].startswith(f"{said}, as {trained!r}: ")
+
+
+@pytest.mark.parametrize(
+    "names", ["haul_Aug_001 haul_Aug_003", "12-Aug-2020 12-Aug-2021", "s_bright_1 s_bright_2"]
+)
+def test_months_and_numbers_of_images_are_no_endings_of_copies(names):
+    files = [f"a/{name}.png" for name in names.split()]
+    assert twin_notes(files, (np.array([0]), np.array([], int), np.array([1]))) == []
 
 
 def test_files_that_are_masks_of_others_are_noted():
