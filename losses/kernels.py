@@ -109,13 +109,8 @@ def _path_losses(
     With S_l the mass up to level l, the gradient of weights_l log S_l is weights_l p(class | all up
     to level l), added up as the levels go by.
     """
-    row = tl.program_id(0).to(tl.int64)
-    places = tl.arange(0, BLOCK)
-    exists = places < columns
-    column = places
-    if not IN_ORDER:
-        column = tl.load(order + places, mask=exists, other=0).to(tl.int32)
-    x = tl.load(scores + row * columns + column, mask=exists, other=-float("inf"))
+    row, places = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    column, exists, x = _scores_in_order(scores, order, row, places, columns, IN_ORDER)
     ends += tl.load(classes + row) * (2 * DEPTH)
     weights += tl.load(targets + row) * (2 * DEPTH + 1)
 
@@ -164,13 +159,8 @@ def _soft_target_losses(
     IN_ORDER: tl.constexpr,
 ):
     """A row for each program, with its classes in depth-first order."""
-    row = tl.program_id(0).to(tl.int64)
-    places = tl.arange(0, BLOCK)
-    exists = places < columns
-    column = places
-    if not IN_ORDER:
-        column = tl.load(order + places, mask=exists, other=0).to(tl.int32)
-    x = tl.load(scores + row * columns + column, mask=exists, other=-float("inf"))
+    row, places = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    column, exists, x = _scores_in_order(scores, order, row, places, columns, IN_ORDER)
     ends += tl.load(classes + row) * (2 * DEPTH)
     target = tl.load(targets + row)
     q += target * (DEPTH + 1)
@@ -192,6 +182,17 @@ def _soft_target_losses(
     factor = (whole / (1.0 + others) * share_of_row).to(x.dtype)
     slope = tl.where(places == best, 1.0, ratios) * factor - labels * share_of_row
     tl.store(gradient + row * columns + column, slope.to(x.dtype), mask=exists)
+
+
+@triton.jit
+def _scores_in_order(scores, order, row, places, columns, IN_ORDER: tl.constexpr):
+    """The column of the class at each place, whether there is one, and its score, or -inf."""
+    exists = places < columns
+    column = places
+    if not IN_ORDER:
+        column = tl.load(order + places, mask=exists, other=0).to(tl.int32)
+    x = tl.load(scores + row * columns + column, mask=exists, other=-float("inf"))
+    return column, exists, x
 
 
 @triton.jit
