@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.stats import rankdata
 
-from metrics.measure import CALIBRATION, HIGHER, LOWER, SHARE, Measure
+from metrics.measure import CALIBRATION, HIGHER, LOWER, SHARE, kind
 from metrics.outputs import Block, Outputs, Reader, confidences
 from metrics.posterior import log_softmax_at, row_blocks
 from metrics.result import Result
@@ -237,54 +237,38 @@ def fit_temperature(scores: np.ndarray, labels: np.ndarray) -> float:
     return calibrate(scores, labels).value
 
 
+_lower = kind(LOWER, CALIBRATION, SHARE)
+_higher_correlation = kind(HIGHER, CALIBRATION, "-1 to 1")
 MEASURES = (
-    Measure(
+    _lower(
         "ece",
-        LOWER,
-        CALIBRATION,
-        SHARE,
         "Expected calibration error: how far the share of right answers is from the stated"
         " probability, averaged over 15 bins of probability.",
     ),
-    Measure(
+    _lower(
         "mce",
-        LOWER,
-        CALIBRATION,
-        SHARE,
         "Maximum calibration error: how far the share of right answers is from the stated"
         " probability in the bin of probability where this is most.",
     ),
-    Measure(
+    _lower(
         "ece_published",
-        LOWER,
-        CALIBRATION,
-        SHARE,
         "Expected calibration error, how far the share of right answers is from the stated"
         " probability, in single precision with the bins of Kim et al.'s published code, which"
         " loses probabilities of exactly 1, for comparison with their figures only.",
     ),
-    Measure(
+    _lower(
         "ece_level@{k}",
-        LOWER,
-        CALIBRATION,
-        SHARE,
         "Expected calibration error at depth k of the tree: how far the share of right"
         " superclasses is from the stated probability of the most probable one, averaged over 15"
         " bins of probability.",
     ),
-    Measure(
+    _higher_correlation(
         "confidence_spearman",
-        HIGHER,
-        CALIBRATION,
-        "-1 to 1",
         "Rank correlation between the stated probability and the share of right answers, over"
         " bins of probability.",
     ),
-    Measure(
+    _higher_correlation(
         "confidence_point_biserial",
-        HIGHER,
-        CALIBRATION,
-        "-1 to 1",
         "Correlation over images between the stated probability and being right.",
     ),
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from metrics.measure import CURVES, HIGHER, INFORMATION, LOWER, SHARE, Measure
+from metrics.measure import CURVES, HIGHER, INFORMATION, LOWER, SHARE, Measure, kind
 from metrics.nodes import VALUES, node_values
 from metrics.outputs import Outputs, Reader, confidences, fronts
 from metrics.pareto import over_thresholds, with_top
@@ -119,53 +119,36 @@ def risk_coverage_area(outputs: Outputs) -> Result:
     return Result(float(steps @ curve["risk"].to_numpy()) if n else np.nan, n)
 
 
+_higher = kind(HIGHER, CURVES, SHARE)
 MEASURES = (
-    Measure(
+    _higher(
         "ac_depth",
-        HIGHER,
-        CURVES,
-        SHARE,
         "Area under the share of correct answers over the depth in the tree they name, when"
         " answers back off to superclasses at every threshold of probability.",
     ),
-    Measure(
+    _higher(
         "ap_depth",
-        HIGHER,
-        CURVES,
-        SHARE,
         "Area under the precision, how much of an answer's depth in the tree holds, over the"
         " depth named, when answers back off to superclasses at every threshold of probability.",
     ),
-    Measure(
+    _higher(
         "recall@{k}_depth",
-        HIGHER,
-        CURVES,
-        SHARE,
         "How much of the true classes' depth in the tree the answers name when they back off to"
         " superclasses so far that k % are correct.",
     ),
-    Measure(
+    _higher(
         "ac_info",
-        HIGHER,
-        CURVES,
-        SHARE,
         "Area under the share of correct answers over the information they name, when answers"
         " back off to superclasses at every threshold of probability" + INFORMATION,
     ),
-    Measure(
+    _higher(
         "ap_info",
-        HIGHER,
-        CURVES,
-        SHARE,
         "Area under the precision, how much of an answer's information holds, over the"
         " information named, when answers back off to superclasses at every threshold of"
         " probability" + INFORMATION,
     ),
-    Measure(
+    _higher(
         "recall@{k}_info",
-        HIGHER,
-        CURVES,
-        SHARE,
         "How much of the true classes' information the answers name when they back off to"
         " superclasses so far that k % are correct" + INFORMATION,
     ),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hierarchies.tree import format_path
-from metrics.measure import ACCURACY, HIGHER, SHARE, Measure
+from metrics.measure import ACCURACY, HIGHER, SHARE, kind
 from metrics.outputs import Outputs
 from metrics.result import (
     Result,
@@ -182,84 +182,47 @@ def confused(
     return nodes, pairs // len(nodes), pairs % len(nodes), counts
 
 
+_higher = kind(HIGHER, ACCURACY, SHARE)
 MEASURES = (
-    Measure(
-        "accuracy",
-        HIGHER,
-        ACCURACY,
-        SHARE,
-        "Share of the images whose predicted class is the true one.",
+    _higher("accuracy", "Share of the images whose predicted class is the true one."),
+    _higher(
+        "accuracy@{k}", "Share of the images whose true class is among the k most probable classes."
     ),
-    Measure(
-        "accuracy@{k}",
-        HIGHER,
-        ACCURACY,
-        SHARE,
-        "Share of the images whose true class is among the k most probable classes.",
-    ),
-    Measure(
+    _higher(
         "macro_accuracy",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Accuracy within each class, averaged over the classes, so that rare classes count as much"
         " as common ones.",
     ),
-    Measure(
+    _higher(
         "many_accuracy",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Accuracy within each class that has more than 100 training images, averaged over them.",
     ),
-    Measure(
+    _higher(
         "medium_accuracy",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Accuracy within each class that has 20 to 100 training images, averaged over them.",
     ),
-    Measure(
+    _higher(
         "few_accuracy",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Accuracy within each class that has fewer than 20 training images, averaged over them.",
     ),
-    Measure(
+    _higher(
         "macro_precision",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Share of a class's predictions that are right, averaged over the classes that are"
         " predicted at all.",
     ),
-    Measure(
+    _higher(
         "macro_f1",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Harmonic mean of precision and recall of each class, averaged over the classes.",
     ),
-    Measure(
+    _higher(
         "level_precision@{k}",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Precision of the superclasses at depth k of the tree, averaged over them.",
     ),
-    Measure(
-        "level_recall@{k}",
-        HIGHER,
-        ACCURACY,
-        SHARE,
-        "Recall of the superclasses at depth k of the tree, averaged over them.",
+    _higher(
+        "level_recall@{k}", "Recall of the superclasses at depth k of the tree, averaged over them."
     ),
-    Measure(
+    _higher(
         "level_f1@{k}",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Harmonic mean of precision and recall of the superclasses at depth k of the tree, averaged"
         " over them.",
     ),

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import logsumexp
 
-from metrics.measure import DESCRIBES, GEOMETRY, HIGHER, SHARE, Measure
+from metrics.measure import DESCRIBES, GEOMETRY, HIGHER, SHARE, Measure, kind
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
 from metrics.result import Result, counted, mean_over_items, mean_over_samples, ratio
@@ -277,20 +277,17 @@ def neural_collapse_of(outputs: Outputs) -> dict[str, Result]:
     return neural_collapse(outputs.class_vectors, means, drawn_from=outputs.drawn_from)
 
 
+_describes_distance = kind(DESCRIBES, GEOMETRY, "0 to 4")
+_describes_share = kind(DESCRIBES, GEOMETRY, SHARE)
+_describes_angle = kind(DESCRIBES, GEOMETRY, "0 to pi radians")
+_describes_correlation = kind(DESCRIBES, GEOMETRY, "-1 to 1")
+_describes_to_two = kind(DESCRIBES, GEOMETRY, "0 to 2")
 MEASURES = (
-    Measure(
-        "var_inter",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to 4",
-        "Mean squared distance between the mean embeddings of two classes.",
+    _describes_distance(
+        "var_inter", "Mean squared distance between the mean embeddings of two classes."
     ),
-    Measure(
-        "var_intra",
-        DESCRIBES,
-        GEOMETRY,
-        SHARE,
-        "Mean squared distance of the embeddings from the mean of their class.",
+    _describes_share(
+        "var_intra", "Mean squared distance of the embeddings from the mean of their class."
     ),
     Measure(
         "discriminability",
@@ -299,61 +296,28 @@ MEASURES = (
         "0 or more",
         "Variance of the embeddings between classes over that within classes.",
     ),
-    Measure(
-        "angle_true",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to pi radians",
-        "Mean angle between an embedding and the vector of its true class.",
+    _describes_angle(
+        "angle_true", "Mean angle between an embedding and the vector of its true class."
     ),
-    Measure(
-        "angle_nearest",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to pi radians",
-        "Mean angle between an embedding and the nearest class vector.",
+    _describes_angle(
+        "angle_nearest", "Mean angle between an embedding and the nearest class vector."
     ),
-    Measure(
+    _describes_angle(
         "angle_nearest_wrong",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to pi radians",
         "Mean angle between an embedding and the nearest vector of a wrong class.",
     ),
-    Measure(
-        "angle_mean",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to pi radians",
-        "Mean angle between an embedding and all class vectors.",
-    ),
-    Measure(
+    _describes_angle("angle_mean", "Mean angle between an embedding and all class vectors."),
+    _describes_share(
         "intensity",
-        DESCRIBES,
-        GEOMETRY,
-        SHARE,
         "How typical embeddings are of the nearest class: 1 on its vector, 0 on the border to"
         " another class.",
     ),
-    Measure(
-        "l_hp",
-        DESCRIBES,
-        GEOMETRY,
-        "-1 to 1",
-        "Largest cosine of a class vector with another one, averaged over the classes.",
+    _describes_correlation(
+        "l_hp", "Largest cosine of a class vector with another one, averaged over the classes."
     ),
-    Measure(
-        "sep",
-        DESCRIBES,
-        GEOMETRY,
-        "-1 to 1",
-        "Largest cosine between any two class vectors.",
-    ),
-    Measure(
+    _describes_correlation("sep", "Largest cosine between any two class vectors."),
+    _describes_share(
         "resultant",
-        DESCRIBES,
-        GEOMETRY,
-        SHARE,
         "Length of the mean direction of the class vectors: 0 if they are spread evenly.",
     ),
     Measure(
@@ -364,95 +328,47 @@ MEASURES = (
         "Logarithm of the sum of exp(cosine) over all pairs of class vectors: smaller if they are"
         " spread more evenly.",
     ),
-    Measure(
-        "pair_angle_mean",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to pi radians",
-        "Mean angle between two class vectors.",
-    ),
-    Measure(
-        "pair_angle_std",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to pi radians",
-        "Standard deviation of the angles between class vectors.",
-    ),
-    Measure(
-        "pair_angle_min",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to pi radians",
-        "Smallest angle between two class vectors.",
-    ),
-    Measure(
-        "pair_angle_max",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to pi radians",
-        "Largest angle between two class vectors.",
-    ),
-    Measure(
+    _describes_angle("pair_angle_mean", "Mean angle between two class vectors."),
+    _describes_angle("pair_angle_std", "Standard deviation of the angles between class vectors."),
+    _describes_angle("pair_angle_min", "Smallest angle between two class vectors."),
+    _describes_angle("pair_angle_max", "Largest angle between two class vectors."),
+    _describes_angle(
         "proxy_prototype_angle",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to pi radians",
         "Angle between the vector of a class and the mean direction of its training images,"
         " averaged over the classes.",
     ),
-    Measure(
+    _describes_to_two(
         "nc/W_deviation",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to 2",
         "Neural collapse: how far the cosines of the class vectors are from those of the most"
         " evenly spread frame, on average; 0 is collapse.",
     ),
-    Measure(
+    _describes_share(
         "nc/W_deviation_std",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to 1",
         "Neural collapse: standard deviation over pairs of how far the cosines of the class vectors"
         " are from those of the most evenly spread frame.",
     ),
-    Measure(
+    _describes_to_two(
         "nc/means_deviation",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to 2",
         "Neural collapse: how far the cosines of the class means are from those of the most evenly"
         " spread frame, on average; 0 is collapse.",
     ),
-    Measure(
+    _describes_share(
         "nc/means_deviation_std",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to 1",
         "Neural collapse: standard deviation over pairs of how far the cosines of the class means"
         " are from those of the most evenly spread frame.",
     ),
-    Measure(
+    _describes_to_two(
         "nc/centred_deviation",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to 2",
         "Neural collapse: how far the cosines of the centred class means are from those of the most"
         " evenly spread frame, on average; 0 is collapse.",
     ),
-    Measure(
+    _describes_share(
         "nc/centred_deviation_std",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to 1",
         "Neural collapse: standard deviation over pairs of how far the cosines of the centred class"
         " means are from those of the most evenly spread frame.",
     ),
-    Measure(
+    _describes_distance(
         "nc/self_duality",
-        DESCRIBES,
-        GEOMETRY,
-        "0 to 4",
         "Neural collapse: squared distance between the class vectors and the centred class means,"
         " each scaled to length 1; 0 is collapse.",
     ),

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from metrics.measure import ACCURACY, DESCRIBES, EDGES, HIGHER, LOWER, SHARE, TREE, Measure
+from metrics.measure import ACCURACY, DESCRIBES, EDGES, HIGHER, LOWER, SHARE, TREE, kind
 from metrics.nodes import VALUES, set_measures, value_measures
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
@@ -150,131 +150,87 @@ def leaf_node_measures(outputs: Outputs) -> dict[str, Result]:
     return rows
 
 
+_lower_edges = kind(LOWER, TREE, EDGES)
+_higher_share = kind(HIGHER, TREE, SHARE)
+_describes_classes = kind(DESCRIBES, TREE, "k or more classes, or all of fewer")
+_higher_accuracy = kind(HIGHER, ACCURACY, SHARE)
 MEASURES = (
-    Measure(
+    _lower_edges(
         "ahc",
-        LOWER,
-        TREE,
-        EDGES,
         "Path length in the tree from the predicted to the true class, averaged over all images.",
     ),
-    Measure(
+    _lower_edges(
         "ahc_lca_height",
-        LOWER,
-        TREE,
-        EDGES,
         "Height of the smallest superclass that holds both the predicted and the true class,"
         " averaged over all images.",
     ),
-    Measure(
+    _lower_edges(
         "severity",
-        LOWER,
-        TREE,
-        EDGES,
         "Path length in the tree from the predicted to the true class, averaged over the mistakes"
         " alone.",
     ),
-    Measure(
+    _lower_edges(
         "severity_lca_height",
-        LOWER,
-        TREE,
-        EDGES,
         "Height of the smallest superclass that holds both the predicted and the true class,"
         " averaged over the mistakes alone.",
     ),
-    Measure(
+    _lower_edges(
         "ahd@{k}",
-        LOWER,
-        TREE,
-        EDGES,
         "Path length in the tree from the true class to the k most probable classes, averaged over"
         " them and the images.",
     ),
-    Measure(
+    _lower_edges(
         "ahd@{k}_lca_height",
-        LOWER,
-        TREE,
-        EDGES,
         "Height of the smallest superclass that holds the true class and one of the k most probable"
         " ones, averaged over them and the images.",
     ),
-    Measure(
+    _lower_edges(
         "hdist_top@{k}",
-        LOWER,
-        TREE,
-        EDGES,
         "Path length in the tree from the true class to the nearest of the k most probable classes,"
         " averaged over the images.",
     ),
-    Measure(
+    _lower_edges(
         "hdist_top@{k}_lca_height",
-        LOWER,
-        TREE,
-        EDGES,
         "Height of the smallest superclass that holds the true class and the nearest of the k most"
         " probable ones, averaged over the images.",
     ),
-    Measure(
+    _higher_share(
         "hp@{k}",
-        HIGHER,
-        TREE,
-        SHARE,
         "Share of the k most probable classes that are among the k classes nearest to the true one"
         " in the tree, equally near ones included.",
     ),
-    Measure(
+    _describes_classes(
         "hp@{k}_set_size",
-        DESCRIBES,
-        TREE,
-        "k or more classes, or all of fewer",
         "Mean number of classes that count as the k nearest to the true one in the tree (for"
         " hp@k), which is larger than k because equally near ones are included.",
     ),
-    Measure(
+    _higher_share(
         "hp@{k}_published",
-        HIGHER,
-        TREE,
-        SHARE,
         "Share of the k most probable classes that are near the true one in the tree, within the"
         " wider neighbourhood of Kim et al.'s published code, for comparison with their figures"
         " only.",
     ),
-    Measure(
+    _describes_classes(
         "hp@{k}_published_set_size",
-        DESCRIBES,
-        TREE,
-        "k or more classes, or all of fewer",
         "Mean number of classes that count as near the true one in the tree in Kim et al.'s"
         " published code (for hp@k_published).",
     ),
-    Measure(
+    _higher_share(
         "hierarchical_precision@{k}",
-        HIGHER,
-        TREE,
-        SHARE,
         "Similarity in the tree of the k most probable classes to the true one, relative to the"
         " best possible k classes.",
     ),
-    Measure(
+    _higher_share(
         "hmap@{k}",
-        HIGHER,
-        TREE,
-        SHARE,
         "Similarity in the tree of the most probable classes to the true one, relative to the best"
         " possible classes, averaged over the 1, 2, ... k most probable ones and over the images.",
     ),
-    Measure(
+    _higher_accuracy(
         "level_accuracy@{k}",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Share of the images whose superclass at depth k of the tree is predicted right.",
     ),
-    Measure(
+    _higher_accuracy(
         "height_accuracy@{k}",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Share of the images whose predicted and true class share a superclass of height k or"
         " less, in edges above its classes; height 0 is the class itself.",
     ),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from metrics.measure import DESCRIBES, HIGHER, SHARE, TREE, Measure
+from metrics.measure import DESCRIBES, HIGHER, SHARE, TREE, Measure, kind
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
 from metrics.result import Result, mean_over_samples
@@ -109,20 +109,15 @@ def _loss(weights: np.ndarray, ideal: np.ndarray, tier: np.ndarray) -> np.ndarra
     return np.einsum("sk,sk->s", weights[:, :k], np.abs(ideal[:, :k] - tier).astype(np.float64))
 
 
+_higher = kind(HIGHER, TREE, SHARE)
 MEASURES = (
-    Measure(
+    _higher(
         "hops",
-        HIGHER,
-        TREE,
-        SHARE,
         "How well the order of all classes by score follows their distance from the true class in"
         " the tree; 1 is the ideal order.",
     ),
-    Measure(
+    _higher(
         "hops@{k}",
-        HIGHER,
-        TREE,
-        SHARE,
         "How well the k most probable classes follow the order of distance from the true class in"
         " the tree; 1 is the ideal order.",
     ),

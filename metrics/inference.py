@@ -11,7 +11,7 @@ from scipy.spatial.distance import squareform
 from scipy.stats import hmean, rankdata, t
 
 from metrics.mantel import PERMUTATIONS, Nested, mantel
-from metrics.measure import DESCRIBES, HIGHER, SHARE, VECTORS, Measure
+from metrics.measure import DESCRIBES, HIGHER, SHARE, VECTORS, Measure, kind
 from metrics.outputs import Outputs
 from metrics.ranks import (
     by_class,
@@ -173,106 +173,72 @@ def _fisher_result(rho: np.ndarray, absent: int = 0) -> Result:
     return Result(fisher_mean(rho), n, len(rho) - n + absent)
 
 
+_higher_correlation = kind(HIGHER, VECTORS, "-1 to 1")
+_describes = kind(DESCRIBES, VECTORS, SHARE)
 MEASURES = (
-    Measure(
+    _higher_correlation(
         "corr",
-        HIGHER,
-        VECTORS,
-        "-1 to 1",
         "Rank correlation of each class's distances to the others, between class vectors and the"
         " tree, averaged over the classes.",
     ),
-    Measure(
+    _describes(
         "corr_p",
-        DESCRIBES,
-        VECTORS,
-        SHARE,
         "Chance that the rank correlation of distances between class vectors and in the tree"
         " (corr) would be as large or larger if the classes were shuffled (Mantel test).",
     ),
-    Measure(
+    _higher_correlation(
         "corr_elementwise",
-        HIGHER,
-        VECTORS,
-        "-1 to 1",
         "Rank correlation over all pairs of classes, between distances of class vectors and in the"
         " tree.",
     ),
-    Measure(
+    _describes(
         "corr_elementwise_p",
-        DESCRIBES,
-        VECTORS,
-        SHARE,
         "Chance that the rank correlation over all pairs of classes of distances between class"
         " vectors and in the tree (corr_elementwise) would be as large or larger if the classes"
         " were shuffled (Mantel test).",
     ),
-    Measure(
+    _higher_correlation(
         "corr_published",
-        HIGHER,
-        VECTORS,
-        "-1 to 1",
         "Rank correlation of each class's distances to all classes, itself included, between"
         " class vectors and the tree, averaged over the classes, as Kim et al.'s published code"
         " computes it, for comparison with their figures only.",
     ),
-    Measure(
+    _describes(
         "corr_published_p",
-        DESCRIBES,
-        VECTORS,
-        SHARE,
         "The p-value of Kim et al.'s published code for the rank correlation of distances between"
         " class vectors and in the tree, which is not a valid test, for comparison with their"
         " figures only.",
     ),
-    Measure(
+    _higher_correlation(
         "corr_living",
-        HIGHER,
-        VECTORS,
-        "-1 to 1",
         "Rank correlation of each class's distances to the others, between class vectors and the"
         " tree, averaged over the classes, among living classes alone.",
     ),
-    Measure(
+    _describes(
         "corr_p_living",
-        DESCRIBES,
-        VECTORS,
-        SHARE,
         "Chance that the rank correlation of distances between class vectors and in the tree"
         " (corr) would be as large or larger if the classes were shuffled (Mantel test), among"
         " living classes alone.",
     ),
-    Measure(
+    _higher_correlation(
         "corr_elementwise_living",
-        HIGHER,
-        VECTORS,
-        "-1 to 1",
         "Rank correlation over all pairs of classes, between distances of class vectors and in the"
         " tree, among living classes alone.",
     ),
-    Measure(
+    _describes(
         "corr_elementwise_p_living",
-        DESCRIBES,
-        VECTORS,
-        SHARE,
         "Chance that the rank correlation over all pairs of classes of distances between class"
         " vectors and in the tree (corr_elementwise) would be as large or larger if the classes"
         " were shuffled (Mantel test), among living classes alone.",
     ),
-    Measure(
+    _higher_correlation(
         "corr_published_living",
-        HIGHER,
-        VECTORS,
-        "-1 to 1",
         "Rank correlation of each class's distances to all classes, itself included, between"
         " class vectors and the tree, averaged over the classes, as Kim et al.'s published code"
         " computes it, for comparison with their figures only, among living classes alone.",
     ),
-    Measure(
+    _describes(
         "corr_published_p_living",
-        DESCRIBES,
-        VECTORS,
-        SHARE,
         "The p-value of Kim et al.'s published code for the rank correlation of distances between"
         " class vectors and in the tree, which is not a valid test, for comparison with their"
         " figures only, among living classes alone.",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hierarchies import Hierarchy
-from metrics.measure import ACCURACY, HIGHER, LOWER, SHARE, Measure
+from metrics.measure import ACCURACY, HIGHER, LOWER, SHARE, Measure, kind
 from metrics.outputs import Block, Outputs, Reader
 from metrics.result import Result, mean_over_samples
 
@@ -85,52 +85,35 @@ def is_path(hierarchy: Hierarchy, answers: np.ndarray) -> np.ndarray:
     return follows.all(axis=1) & ends_at_class
 
 
+_higher = kind(HIGHER, ACCURACY, SHARE)
 MEASURES = (
-    Measure(
+    _higher(
         "fpa_leaf",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Full-path accuracy: share of the images with the right answer on every level of the tree,"
         " decoded as the ancestors of the most probable class.",
     ),
-    Measure(
+    _higher(
         "wap_leaf",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Accuracies on the levels of the tree, averaged with the number of their superclasses for"
         " weight, decoded as the ancestors of the most probable class.",
     ),
-    Measure(
+    _higher(
         "fpa_topdown",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Full-path accuracy: share of the images with the right answer on every level of the tree,"
         " decoded from the root to the most probable child each time.",
     ),
-    Measure(
+    _higher(
         "wap_topdown",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Accuracies on the levels of the tree, averaged with the number of their superclasses for"
         " weight, decoded from the root to the most probable child each time.",
     ),
-    Measure(
+    _higher(
         "fpa_level",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Full-path accuracy: share of the images with the right answer on every level of the tree,"
         " decoded on each level by itself.",
     ),
-    Measure(
+    _higher(
         "wap_level",
-        HIGHER,
-        ACCURACY,
-        SHARE,
         "Accuracies on the levels of the tree, averaged with the number of their superclasses for"
         " weight, decoded on each level by itself.",
     ),

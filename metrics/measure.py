@@ -3,6 +3,7 @@ in the MEASURES of its module; one that is not cannot appear in a table.
 """
 
 import re
+from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
 
@@ -52,3 +53,8 @@ class Measure(_Fields):
     def matches(self, name: str) -> bool:
         """Whether a name is this measure's."""
         return self._pattern.fullmatch(name) is not None
+
+
+def kind(direction: str | None, section: str, range: str) -> Callable[[str, str], Measure]:
+    """A function from name and meaning to a measure, for those that have the rest in common."""
+    return lambda name, meaning: Measure(name, direction, section, range, meaning)

@@ -5,16 +5,7 @@ information.
 import numpy as np
 
 from hierarchies import Hierarchy
-from metrics.measure import (
-    DESCRIBES,
-    EDGES,
-    HIGHER,
-    INFORMATION,
-    LOWER,
-    SHARE,
-    TREE,
-    Measure,
-)
+from metrics.measure import DESCRIBES, EDGES, HIGHER, INFORMATION, LOWER, SHARE, TREE, Measure, kind
 from metrics.posterior import information, lca_nodes
 from metrics.result import Result, mean_over_samples, ratio
 
@@ -102,71 +93,46 @@ def node_measures(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray) -
     return rows
 
 
+_higher = kind(HIGHER, TREE, SHARE)
+_lower_edges = kind(LOWER, TREE, EDGES)
+_lower_bits = kind(LOWER, TREE, "0 or more bits")
 MEASURES = (
-    Measure(
+    _higher(
         "h_precision",
-        HIGHER,
-        TREE,
-        SHARE,
         "Share of the superclasses named by the answers, the answers included, that hold for the"
         " true classes, counted over all images.",
     ),
-    Measure(
+    _higher(
         "h_precision_macro",
-        HIGHER,
-        TREE,
-        SHARE,
         "Share of the superclasses named by an answer, itself included, that hold for the true"
         " class, averaged over the images.",
     ),
-    Measure(
+    _higher(
         "h_recall",
-        HIGHER,
-        TREE,
-        SHARE,
         "Share of the true classes' superclasses, themselves included, that the answers name,"
         " counted over all images.",
     ),
-    Measure(
+    _higher(
         "h_recall_macro",
-        HIGHER,
-        TREE,
-        SHARE,
         "Share of the true class's superclasses, itself included, that an answer names, averaged"
         " over the images.",
     ),
-    Measure(
+    _higher(
         "h_f1",
-        HIGHER,
-        TREE,
-        SHARE,
         "Harmonic mean of the share of the superclasses named by the answers that hold"
         " (h_precision) and the share of the true classes' superclasses that are named"
         " (h_recall), counted over all images.",
     ),
-    Measure(
+    _higher(
         "h_f1_macro",
-        HIGHER,
-        TREE,
-        SHARE,
         "Harmonic mean of the share of the superclasses named by an answer that hold"
         " (h_precision_macro) and the share of the true class's superclasses that are named"
         " (h_recall_macro), each averaged over the images.",
     ),
-    Measure(
-        "correct",
-        HIGHER,
-        TREE,
-        SHARE,
-        "Share of the images whose true class is the answer or below it in the tree.",
+    _higher(
+        "correct", "Share of the images whose true class is the answer or below it in the tree."
     ),
-    Measure(
-        "exact",
-        HIGHER,
-        TREE,
-        SHARE,
-        "Share of the images whose answer is the true class itself.",
-    ),
+    _higher("exact", "Share of the images whose answer is the true class itself."),
     Measure(
         "depth",
         DESCRIBES,
@@ -174,81 +140,51 @@ MEASURES = (
         EDGES,
         "Mean depth of the answers in the tree: 0 says nothing, deeper ones say more.",
     ),
-    Measure(
+    _higher(
         "depth_recall",
-        HIGHER,
-        TREE,
-        SHARE,
         "How much of the true class's depth in the tree an answer names, averaged over the images.",
     ),
-    Measure(
+    _higher(
         "depth_precision",
-        HIGHER,
-        TREE,
-        SHARE,
         "How much of an answer's depth in the tree holds for the true class, averaged over the"
         " images.",
     ),
-    Measure(
+    _higher(
         "depth_f1",
-        HIGHER,
-        TREE,
-        SHARE,
         "Harmonic mean of how much of the true class's depth in the tree an answer names and how"
         " much of the answer's depth holds, averaged over the images.",
     ),
-    Measure(
+    _lower_edges(
         "depth_excess",
-        LOWER,
-        TREE,
-        EDGES,
         "Depth in the tree that an answer claims beyond what holds for the true class, averaged"
         " over the images.",
     ),
-    Measure(
+    _lower_edges(
         "depth_deficient",
-        LOWER,
-        TREE,
-        EDGES,
         "Depth in the tree of the true class that an answer leaves open, averaged over the images.",
     ),
-    Measure(
+    _higher(
         "info_recall",
-        HIGHER,
-        TREE,
-        SHARE,
         "How much of the true class's information an answer names, averaged over the images"
         + INFORMATION,
     ),
-    Measure(
+    _higher(
         "info_precision",
-        HIGHER,
-        TREE,
-        SHARE,
         "How much of an answer's information holds for the true class, averaged over the images"
         + INFORMATION,
     ),
-    Measure(
+    _higher(
         "info_f1",
-        HIGHER,
-        TREE,
-        SHARE,
         "Harmonic mean of how much of the true class's information an answer names and how much"
         " of the answer's information holds, averaged over the images" + INFORMATION,
     ),
-    Measure(
+    _lower_bits(
         "info_excess",
-        LOWER,
-        TREE,
-        "0 or more bits",
         "Information that an answer claims beyond what holds for the true class, averaged over"
         " the images" + INFORMATION,
     ),
-    Measure(
+    _lower_bits(
         "info_deficient",
-        LOWER,
-        TREE,
-        "0 or more bits",
         "Information of the true class that an answer leaves open, averaged over the images"
         + INFORMATION,
     ),

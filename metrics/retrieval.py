@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hierarchies import Hierarchy
-from metrics.measure import HIGHER, RETRIEVAL, SHARE, VECTORS, Measure
+from metrics.measure import HIGHER, RETRIEVAL, SHARE, VECTORS, kind
 from metrics.outputs import Outputs
 from metrics.posterior import top_k
 from metrics.result import Result, mean_over_items, mean_over_samples, ratio
@@ -295,94 +295,67 @@ def _names(curve: Curve, last: int) -> list[tuple[str, int]]:
     return [(curve.name, k) for k in ranks] + [(curve.area, last)]
 
 
+_higher_share = kind(HIGHER, RETRIEVAL, SHARE)
+_higher_share_below_one = kind(HIGHER, RETRIEVAL, "0 to 1 - 1/k")
+_higher_vectors = kind(HIGHER, VECTORS, SHARE)
 MEASURES = (
-    Measure(
+    _higher_share(
         "hs@{k}",
-        HIGHER,
-        RETRIEVAL,
-        SHARE,
         "How alike in the tree the classes of an image and of the k other images nearest to it by"
         " their embeddings are, relative to the best possible k images, averaged over the images.",
     ),
-    Measure(
+    _higher_share(
         "ahs@{k}",
-        HIGHER,
-        RETRIEVAL,
-        SHARE,
         "How alike in the tree the classes of an image and of the other images nearest to it by"
         " their embeddings are, relative to the best possible ones, averaged over the 1, 2, ... k"
         " nearest and over the images.",
     ),
-    Measure(
+    _higher_share(
         "hp_barz@{k}",
-        HIGHER,
-        RETRIEVAL,
-        SHARE,
         "How alike in the tree the classes of an image and of the k other images nearest to it by"
         " their embeddings are (1 minus the height of the smallest common superclass as a share"
         " of the tree's height, Barz and Denzler), relative to the best possible k images,"
         " averaged over the images.",
     ),
-    Measure(
+    _higher_share_below_one(
         "ahp@{k}",
-        HIGHER,
-        RETRIEVAL,
-        "0 to 1 - 1/k",
         "How alike in the tree the classes of an image and of the other images nearest to it by"
         " their embeddings are (1 minus the height of the smallest common superclass as a share"
         " of the tree's height, Barz and Denzler), relative to the best possible ones, averaged"
         " over the 1, 2, ... k nearest and over the images.",
     ),
-    Measure(
+    _higher_share_below_one(
         "ahp_wu_palmer@{k}",
-        HIGHER,
-        RETRIEVAL,
-        "0 to 1 - 1/k",
         "How alike in the tree the classes of an image and of the other images nearest to it by"
         " their embeddings are (twice the depth of the smallest common superclass over the sum of"
         " the depths of the two classes, the root at depth 1, Wu and Palmer), relative to the"
         " best possible ones, averaged over the 1, 2, ... k nearest and over the images.",
     ),
-    Measure(
+    _higher_share(
         "h_ap",
-        HIGHER,
-        RETRIEVAL,
-        SHARE,
         "Hierarchical average precision: how early relatives, images that share a superclass"
         " below the root, stand in the ranking of all other images by their embeddings, where"
         " closer relatives count more.",
     ),
-    Measure(
+    _higher_share(
         "asi",
-        HIGHER,
-        RETRIEVAL,
-        SHARE,
         "Average set intersection: share of the first k images ranked by their embeddings that a"
         " ranking from the nearest to the farthest relatives in the tree has there, too, averaged"
         " over k up to the number of relatives, images that share a superclass below the root.",
     ),
-    Measure(
+    _higher_vectors(
         "p@1_level{k}",
-        HIGHER,
-        VECTORS,
-        SHARE,
         "Share of the classes whose nearest other class vector is of the same superclass at depth k"
         " of the tree.",
     ),
-    Measure(
+    _higher_vectors(
         "r_precision_level{k}",
-        HIGHER,
-        VECTORS,
-        SHARE,
         "Of a class's nearest class vectors, as many as there are other classes in its superclass"
         " at depth k of the tree, the share that are of that superclass, averaged over the"
         " classes.",
     ),
-    Measure(
+    _higher_vectors(
         "map@r_level{k}",
-        HIGHER,
-        VECTORS,
-        SHARE,
         "Of a class's nearest class vectors, as many as there are other classes in its superclass"
         " at depth k of the tree: the precision at each place, 0 at one that is not of that"
         " superclass, averaged over the places and the classes, so that those that come first"

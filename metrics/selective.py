@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hierarchies import Hierarchy
-from metrics.measure import CURVES, INFORMATION, LOWER, SHARE, Measure
+from metrics.measure import CURVES, INFORMATION, LOWER, SHARE, kind
 from metrics.outputs import Block, Outputs, Reader, fronts
 from metrics.pareto import Front, over_thresholds, pareto_front, top_node, with_top
 from metrics.posterior import ancestors, information, lca_nodes
@@ -151,69 +151,46 @@ def risk_areas(outputs: Outputs) -> dict[str, Result]:
     return results
 
 
+_lower = kind(LOWER, CURVES, SHARE)
 MEASURES = (
-    Measure(
+    _lower(
         "haurc_threshold",
-        LOWER,
-        CURVES,
-        SHARE,
         "Area under the share of wrong answers over their information, when answers back off to"
         " the most informative superclass that is probable enough" + INFORMATION,
     ),
-    Measure(
+    _lower(
         "haurc_severity_threshold",
-        LOWER,
-        CURVES,
-        SHARE,
         "Area under the wrong share of the answers' information over their information, when"
         " answers back off to the most informative superclass that is probable enough"
         + INFORMATION,
     ),
-    Measure(
+    _lower(
         "haurc_climbing",
-        LOWER,
-        CURVES,
-        SHARE,
         "Area under the share of wrong answers over their information, when answers back off"
         " along the path of the most probable class" + INFORMATION,
     ),
-    Measure(
+    _lower(
         "haurc_severity_climbing",
-        LOWER,
-        CURVES,
-        SHARE,
         "Area under the wrong share of the answers' information over their information, when"
         " answers back off along the path of the most probable class" + INFORMATION,
     ),
-    Measure(
+    _lower(
         "haurc_jumping",
-        LOWER,
-        CURVES,
-        SHARE,
         "Area under the share of wrong answers over their information, when answers back off to"
         " the most probable superclass of the next height" + INFORMATION,
     ),
-    Measure(
+    _lower(
         "haurc_severity_jumping",
-        LOWER,
-        CURVES,
-        SHARE,
         "Area under the wrong share of the answers' information over their information, when"
         " answers back off to the most probable superclass of the next height" + INFORMATION,
     ),
-    Measure(
+    _lower(
         "haurc_selective",
-        LOWER,
-        CURVES,
-        SHARE,
         "Area under the share of wrong answers over their information, when answers back off to"
         " no answer at all" + INFORMATION,
     ),
-    Measure(
+    _lower(
         "haurc_severity_selective",
-        LOWER,
-        CURVES,
-        SHARE,
         "Area under the wrong share of the answers' information over their information, when"
         " answers back off to no answer at all" + INFORMATION,
     ),

@@ -9,7 +9,7 @@ from hierarchies import Hierarchy
 from hierarchies.weights import cumulative, is_normalised, node_weights
 from metrics.decisions import least_cost
 from metrics.flat import accuracy, macro_accuracy
-from metrics.measure import HIGHER, LOWER, POSTERIOR, SHARE, Measure
+from metrics.measure import HIGHER, LOWER, POSTERIOR, SHARE, Measure, kind
 from metrics.outputs import Block, Outputs, Reader
 from metrics.posterior import ancestors, lca_nodes
 from metrics.result import Result, mean_over_groups, mean_over_samples, ratio
@@ -124,12 +124,11 @@ def _cuts(tree: Hierarchy, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return total, ((levels[1:] + levels[:-1]) / 2)[gaps]
 
 
+_lower_to_two = kind(LOWER, POSTERIOR, "0 to 2")
+_higher = kind(HIGHER, POSTERIOR, SHARE)
 MEASURES = (
-    Measure(
+    _lower_to_two(
         "wtd",
-        LOWER,
-        POSTERIOR,
-        "0 to 2",
         "Wasserstein tree distance: twice the expected distance in the tree, its branches"
         " weighted, between the true class and one drawn from the predicted probabilities.",
     ),
@@ -141,52 +140,34 @@ MEASURES = (
         "Expected distance in the tree, its branches weighted, between the true class and one"
         " drawn from the predicted probabilities: half the Wasserstein tree distance.",
     ),
-    Measure(
+    _lower_to_two(
         "wtd_macro",
-        LOWER,
-        POSTERIOR,
-        "0 to 2",
         "Wasserstein tree distance, twice the expected distance in the tree, its branches"
         " weighted, between the true class and one drawn from the predicted probabilities: within"
         " each class, averaged over the classes.",
     ),
-    Measure(
+    _higher(
         "hierarchical_accuracy",
-        HIGHER,
-        POSTERIOR,
-        SHARE,
         "1 minus the distance in the tree, its branches weighted, from the predicted to the true"
         " class, averaged over the images.",
     ),
-    Measure(
+    _higher(
         "hierarchical_accuracy_greedy",
-        HIGHER,
-        POSTERIOR,
-        SHARE,
         "1 minus the height of the smallest superclass of the predicted and the true class as a"
         " share of the tree's height, averaged over the images.",
     ),
-    Measure(
+    _higher(
         "wasserstein_accuracy",
-        HIGHER,
-        POSTERIOR,
-        SHARE,
         "Accuracy if the class of least expected distance in the tree is predicted instead of the"
         " most probable one.",
     ),
-    Measure(
+    _higher(
         "wasserstein_accuracy_macro",
-        HIGHER,
-        POSTERIOR,
-        SHARE,
         "Accuracy within each class, averaged over the classes, if the class of least expected"
         " distance in the tree is predicted instead of the most probable one.",
     ),
-    Measure(
+    _higher(
         "cut_accuracy@{k}",
-        HIGHER,
-        POSTERIOR,
-        SHARE,
         "Accuracy of the superclasses that are left when every branch of the tree is cut where"
         " the weights of the nodes from the root down sum to more than k.",
     ),

@@ -12,7 +12,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
 from hierarchies import Hierarchy
-from metrics.measure import HIGHER, LOWER, SHARE, VECTORS, Measure
+from metrics.measure import HIGHER, LOWER, SHARE, VECTORS, kind
 from metrics.outputs import Outputs
 from metrics.result import Result, ratio
 from metrics.vectors import pairwise_distances, present, vector_sets
@@ -267,62 +267,44 @@ def _quote(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9.\-]+", name) else "'" + name.replace("'", "''") + "'"
 
 
+_higher = kind(HIGHER, VECTORS, SHARE)
+_lower_groups = kind(LOWER, VECTORS, "0 or more groups")
+_lower_share = kind(LOWER, VECTORS, SHARE)
 MEASURES = (
-    Measure(
+    _higher(
         "upgma_recovered",
-        HIGHER,
-        VECTORS,
-        SHARE,
         "Share of the tree's superclasses that the tree learned from class vectors by average"
         " linkage has as well.",
     ),
-    Measure(
+    _lower_groups(
         "upgma_rf",
-        LOWER,
-        VECTORS,
-        "0 or more groups",
         "Robinson-Foulds distance: groups of classes that only one of the class tree and the tree"
         " learned from class vectors by average linkage (UPGMA) has.",
     ),
-    Measure(
+    _lower_share(
         "upgma_rf_normalised",
-        LOWER,
-        VECTORS,
-        SHARE,
         "Robinson-Foulds distance, groups of classes that only one of the class tree and the tree"
         " learned from class vectors by average linkage (UPGMA) has, as a share of the largest"
         " possible number.",
     ),
-    Measure(
+    _higher(
         "nj_recovered",
-        HIGHER,
-        VECTORS,
-        SHARE,
         "Share of the tree's superclasses that the tree learned from class vectors by neighbour"
         " joining has as well.",
     ),
-    Measure(
+    _lower_groups(
         "nj_rf",
-        LOWER,
-        VECTORS,
-        "0 or more groups",
         "Robinson-Foulds distance: groups of classes that only one of the class tree and the tree"
         " learned from class vectors by neighbour joining has.",
     ),
-    Measure(
+    _lower_share(
         "nj_rf_normalised",
-        LOWER,
-        VECTORS,
-        SHARE,
         "Robinson-Foulds distance, groups of classes that only one of the class tree and the tree"
         " learned from class vectors by neighbour joining has, as a share of the largest possible"
         " number.",
     ),
-    Measure(
+    _lower_share(
         "rf_published",
-        LOWER,
-        VECTORS,
-        SHARE,
         "Robinson-Foulds distance, groups of classes that only one of the class tree and a tree"
         " learned from class vectors has, as published by Kim et al., which depends on the order"
         " of the classes, for comparison with their figures only.",
