@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from data.held_out import hold_out
-from data.inner_labels import at_depth, coarse_labels, raise_labels
+from data.inner_labels import coarse_labels, labels_in, raise_labels
 from data.sharing import cap_training, choose_split_seed, hold_out_calibration, reduce_training
 from data.splits import Splits
 from data.tails import make_imbalanced
@@ -225,7 +225,7 @@ def _at_depth(splits: Splits, depth: int) -> Splits:
     return replace(
         splits,
         hierarchy=tree,
-        labels=at_depth(splits.hierarchy, tree, above, splits.labels),
+        labels=labels_in(tree, splits.hierarchy, splits.labels),
         living=living,
         notes=(*splits.notes, note),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from files.text import counted, printable
 from hierarchies import Hierarchy
 from hierarchies.folder_names import UNCLEAR, part_name, part_names
-from hierarchies.tree import format_path
+from hierarchies.tree import format_path, without_own_leaf
 
 PARTS = ("train", "val", "test")
 
@@ -160,7 +160,7 @@ def groups_of_folders(collection: Collection, levels: Sequence[int], root: str) 
     flag = f"--group_level {' '.join(map(str, levels))}"
     groups, paths = [], []  # of each class
     for label, path in enumerate(collection.hierarchy.class_paths):
-        path = path[:-1] if path[-1] == "." else path
+        path = without_own_leaf(path)
         taken = {level - 1 if level > 0 else len(path) + level for level in levels}
         if not taken <= {*range(len(path))} or len(taken) == len(path):
             file = collection.files[int((collection.labels == label).argmax())]

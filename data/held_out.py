@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from data.inner_labels import labels_in
 from data.splits import CALIBRATION, SPLITS, Splits
 from files.text import counted, printable, some_of
 from hierarchies import Hierarchy
@@ -56,29 +57,12 @@ def hold_out(splits: Splits, names: Sequence[str]) -> Splits:
     return replace(
         splits,
         hierarchy=small,
-        labels=_labels_in(small, tree, splits.labels),
+        labels=labels_in(small, tree, splits.labels),
         living=None if splits.living is None else splits.living[kept],
         held_out=held,
         notes=(*splits.notes, note),
         **left,
     )
-
-
-def _labels_in(small: Hierarchy, tree: Hierarchy, labels: np.ndarray) -> np.ndarray:
-    """The labels of a tree in one with fewer classes, (S,): those that are gone become the deepest
-    node above that is left.
-    """
-    node_of = {small.path(v): v for v in range(small.num_nodes)}
-    new = np.empty(tree.num_classes + tree.num_nodes, int)
-    for label in np.unique(labels).tolist():
-        path = tree.path(
-            tree.leaves[label] if label < tree.num_classes else label - tree.num_classes
-        )
-        while path not in node_of:
-            path = path[:-1]
-        own = int(small.class_of[node_of[path]])
-        new[label] = own if own >= 0 else small.num_classes + node_of[path]
-    return new[labels]
 
 
 def _below(tree: Hierarchy, name: str) -> np.ndarray:

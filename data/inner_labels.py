@@ -15,8 +15,7 @@ from data.sharing import systematic_sample
 from data.splits import CALIBRATION, SPLITS, Splits
 from files.text import counted
 from hierarchies import Hierarchy
-
-OWN_LEAF = "."
+from hierarchies.tree import OWN_LEAF
 
 
 def coarse_labels(splits: Splits, how: str) -> Splits:
@@ -37,12 +36,7 @@ def coarse_labels(splits: Splits, how: str) -> Splits:
             " count as such; keep the others with --coarse_labels leaf"
         )
     small = tree.subset(kept.tolist())
-    new_node = {small.path(v): v for v in range(small.num_nodes)}
-    new_label = np.full(tree.num_classes, -1)
-    new_label[kept] = np.arange(len(kept))
-    for c in np.flatnonzero(leaves).tolist():
-        new_label[c] = small.num_classes + new_node[tree.class_paths[c][:-1]]
-    labels = new_label[splits.labels]
+    labels = labels_in(small, tree, splits.labels)
     coarse = labels >= small.num_classes
     parts = {name: getattr(splits, name) for name in (*SPLITS, CALIBRATION)}
     if how == "drop":
@@ -127,20 +121,18 @@ def shared_counts(hierarchy: Hierarchy, labels: np.ndarray) -> np.ndarray:
     return total
 
 
-def at_depth(old: Hierarchy, new: Hierarchy, above: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Labels (S,) in a tree that is the old one cut at a depth, whose classes are `above` (C,) the
-    old ones: labels at nodes below the cut become classes, the others stay at their nodes.
+def labels_in(new: Hierarchy, old: Hierarchy, labels: np.ndarray) -> np.ndarray:
+    """The labels (S,) of a tree in one that has some of its nodes and no others: each is that of
+    the deepest node on its path that is left, a class where this is one there.
     """
     node_of = {new.path(v): v for v in range(new.num_nodes)}
     mapped = np.full(old.num_classes + old.num_nodes, -1)
-    mapped[: old.num_classes] = above
-    for label in np.unique(labels[labels >= old.num_classes]).tolist():
-        path = old.path(label - old.num_classes)
+    for label in np.unique(labels).tolist():
+        path = old.path(old.leaves[label] if label < old.num_classes else label - old.num_classes)
         while path not in node_of:
             path = path[:-1]
-        node = node_of[path]
-        own = int(new.class_of[node])
-        mapped[label] = own if own >= 0 else new.num_classes + node
+        own = int(new.class_of[node_of[path]])
+        mapped[label] = own if own >= 0 else new.num_classes + node_of[path]
     return mapped[labels]
 
 

@@ -31,7 +31,7 @@ from hierarchies.folder_names import (
     split_folders,
 )
 from hierarchies.folders import advice, table_hint
-from hierarchies.tree import format_path
+from hierarchies.tree import format_path, without_own_leaf
 
 _LISTS = (".txt", ".csv", ".tsv", ".lst", ".list")
 _ABOVE = "and the folders above say where or how they were taken, --group_level takes these out"
@@ -125,7 +125,7 @@ def _common_folder(hierarchy: Hierarchy, given: bool) -> list[str]:
     Args:
         given: Whether the folders are a split, too, and --data_dir cannot name one that is inside.
     """
-    folders = [path[:-1] if path[-1] == "." else path for path in hierarchy.class_paths]
+    folders = [*map(without_own_leaf, hierarchy.class_paths)]
     common = os.path.commonprefix([folder[:-1] for folder in folders])
     if not common:
         return []

@@ -9,7 +9,7 @@ import numpy as np
 
 from files.text import NO_WIDTH, composed, counted, folded, some_of
 from hierarchies import Hierarchy
-from hierarchies.tree import format_path
+from hierarchies.tree import format_path, without_own_leaf
 
 Path = tuple[str, ...]
 # classes of one name that are told apart; with more the search would take the square of their
@@ -86,8 +86,7 @@ def match_folders(
 
 
 def _plain(path: Path) -> Path:
-    path = path[:-1] if path[-1] == "." and len(path) > 1 else path
-    return tuple(map(composed, path))
+    return tuple(map(composed, without_own_leaf(path)))
 
 
 def _ends(path: Path) -> list[Path]:

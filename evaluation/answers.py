@@ -15,7 +15,7 @@ from evaluation.decision import Decision
 from files.text import composed, folded
 from hierarchies import Hierarchy
 from hierarchies.naming import taxon_paths
-from hierarchies.tree import parse_path
+from hierarchies.tree import parse_path, without_own_leaf
 from metrics import RULES
 from metrics.covers import least_covers
 from metrics.posterior import lca_nodes, node_probabilities, softmax, top_k
@@ -248,7 +248,7 @@ def true_classes(run: Run, files: Sequence[str]) -> np.ndarray:
     paths = run.hierarchy.class_paths
     if run.options.get("collapse"):
         paths = [parse_path("/".join(path)) for path in paths]
-    paths = [(path[:-1] if path[-1] == "." else path, c) for c, path in enumerate(paths)]
+    paths = [(without_own_leaf(path), c) for c, path in enumerate(paths)]
     paths += _mapped_folders(run)
     folders = [os.path.dirname(file) for file in files]
     whole = {folder: Path(os.path.abspath(folder)).parts for folder in set(folders)}

@@ -11,6 +11,7 @@ import numpy as np
 
 from files.text import encoded
 from hierarchies import Hierarchy
+from hierarchies.tree import without_own_leaf
 
 PREDICTED = "predicted"
 # title -> type: [t] text, [f] number
@@ -31,10 +32,7 @@ def category_names(hierarchy: Hierarchy) -> list[str]:
     'name<parent', with as many parents as it takes. A class that is also a superclass goes by the
     name of that one; the root has none, ''.
     """
-    paths = []
-    for v in range(hierarchy.num_nodes):
-        path = hierarchy.path(v)
-        paths.append(path[:-1] if path and path[-1] == "." else path)
+    paths = [without_own_leaf(hierarchy.path(v)) for v in range(hierarchy.num_nodes)]
     distinct = set(filter(None, paths))
     names = {(): ""}
     length = 1

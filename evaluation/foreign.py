@@ -24,7 +24,7 @@ from evaluation.from_elsewhere import (
 )
 from files.text import composed, counted, folded, printable, some_of
 from hierarchies import Hierarchy
-from hierarchies.tree import format_path, parse_path
+from hierarchies.tree import format_path, parse_path, without_own_leaf
 from metrics import suite
 from runs.files import FORMAT, SCORES, RunError
 from runs.folder import Run
@@ -396,10 +396,10 @@ def _class_numbers(
     no name so is compared by `files.text.folded`, with a note.
     """
     truths = np.asarray(truths)
-    of_columns = dict(zip([] if titles is None else map(_plain, titles), order.tolist()))
+    of_columns = dict(zip([] if titles is None else map(without_own_leaf, titles), order.tolist()))
     index: dict[tuple[str, ...], set[int]] = {}
     for c, path in enumerate(tree.class_paths):
-        path = _plain(path)
+        path = without_own_leaf(path)
         for start in range(len(path)):
             index.setdefault(path[start:], set()).add(c)
     if truths.dtype.kind in "iufb":
@@ -414,12 +414,12 @@ def _class_numbers(
     numbers: dict[str, int] = {}
     respelt = []
     for name in np.unique(truths.astype(str)).tolist():
-        written = _plain(parse_path(name)) if name.strip() else ()
+        written = without_own_leaf(parse_path(name)) if name.strip() else ()
         found = {of_columns[written]} if written in of_columns else index.get(written, set())
         if not found and written:
             found = alike.get(tuple(map(folded, written)), set())
             respelt += [name] * (len(found) == 1)
-        whole = [c for c in found if _plain(tree.class_paths[c]) == written]
+        whole = [c for c in found if without_own_leaf(tree.class_paths[c]) == written]
         if len(found) != 1 and len(whole) != 1:
             row = int(np.flatnonzero(truths.astype(str) == name)[0]) + 1
             raise ValueError(f"{file}, image {row}: {_no_class(name, written, found, tree)}")
@@ -469,11 +469,6 @@ def _unlike_chance(scores: np.ndarray, classes: np.ndarray, file: Path) -> list[
         " higher value better, are the columns in the order of the classes, do labels that are"
         " numbers begin at 0, and are they of the same images?"
     ]
-
-
-def _plain(path: tuple[str, ...]) -> tuple[str, ...]:
-    """A path without the key '.' of a leaf of its own."""
-    return path[:-1] if path[-1] == "." and len(path) > 1 else path
 
 
 def _twice(files: np.ndarray) -> str:

@@ -129,9 +129,8 @@ def parse_json(text: str, source: str) -> Draft:
             tree = Hierarchy.from_dict(content)
         except ValueError as error:
             raise fault(source, None, str(error)) from error
-        names = {tree.path(v): tree.names[v] for v in range(1, tree.num_nodes)}
         classes = [(None, path) for path in tree.class_paths]
-        return Draft(classes, names, tree.names[0], ranks=tree.ranks_by_path)
+        return Draft(classes, tree.names_by_path, tree.names[0], ranks=tree.ranks_by_path)
     if isinstance(content, dict) and {"images", "annotations", "categories"} <= set(content):
         raise fault(source, None, "this is a COCO file: give it as --table, without --hierarchy")
     if isinstance(content, list) and content and all(map(_is_record, content)):

@@ -20,7 +20,7 @@ from hierarchies.phylogeny import parse_newick, parse_nexus
 from hierarchies.rows import numbered_lines, title_row
 from hierarchies.tables import parse_table
 from hierarchies.texts import read_text
-from hierarchies.tree import Hierarchy, Path, format_path
+from hierarchies.tree import Hierarchy, Path, format_path, without_own_leaf
 
 TREE_FORMATS: dict[str, Callable[[str, str], Draft]] = {
     "paths": parse_paths,
@@ -171,9 +171,7 @@ def check_same_classes(
     Raises: ValueError: If a class is missing on one side or comes twice, listing a few.
     """
     wanted = [name if isinstance(name, str) else tuple(name) for name in classes]
-    paths = [
-        path[:-1] if path[-1] == "." and len(path) > 1 else path for path in hierarchy.class_paths
-    ]
+    paths = [*map(without_own_leaf, hierarchy.class_paths)]
     by_key = all(isinstance(name, str) for name in wanted)
     known = [path[-1] for path in paths] if by_key else paths
     _check_unique(known, "the hierarchy")

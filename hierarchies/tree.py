@@ -10,6 +10,7 @@ import numpy as np
 from files.text import encoded
 
 Path = tuple[str, ...]
+OWN_LEAF = "."
 
 
 def format_path(path: Path) -> str:
@@ -30,6 +31,11 @@ def parse_path(written: str) -> Path:
         else:
             keys[-1] += part[1:] if part in ("\\\\", "\\/") else part
     return tuple(keys)
+
+
+def without_own_leaf(path: Path) -> Path:
+    """The path without the key of the leaf that a class has of its own beside classes inside."""
+    return path[:-1] if len(path) > 1 and path[-1] == OWN_LEAF else path
 
 
 class Hierarchy:
@@ -114,13 +120,13 @@ class Hierarchy:
             )
         names = dict(names or {})
         for path, below in shared.items():
-            if "." in below:
+            if OWN_LEAF in below:
                 raise ValueError(
                     f"{format_path(path)!r} already has a child named '.', the name of its own leaf"
                 )
-            names.setdefault((*path, "."), f"{names.get(path, path[-1])} (itself)")
+            names.setdefault((*path, OWN_LEAF), f"{names.get(path, path[-1])} (itself)")
         return cls._from_leaf_paths(
-            [(*path, ".") if path in shared else path for path in paths], names, root, ranks
+            [(*path, OWN_LEAF) if path in shared else path for path in paths], names, root, ranks
         )
 
     @classmethod
@@ -201,6 +207,11 @@ class Hierarchy:
         return content | ({"ranks": list(self.ranks)} if any(self.ranks) else {})
 
     @cached_property
+    def names_by_path(self) -> dict[Path, str]:
+        """The names to show of all nodes but the root, by their paths."""
+        return {self.path(v): self.names[v] for v in range(1, self.num_nodes)}
+
+    @cached_property
     def ranks_by_path(self) -> dict[Path, str]:
         """The ranks that are known, by the paths of their nodes."""
         return {self.path(v): rank for v, rank in enumerate(self.ranks) if rank}
@@ -278,10 +289,9 @@ class Hierarchy:
         """The tree of some of the classes, in the order given; inner nodes without a class are
         dropped.
         """
-        names = {self.path(v): self.names[v] for v in range(1, self.num_nodes)}
         return self._from_leaf_paths(
             _nonempty([self.class_paths[c] for c in classes]),
-            names,
+            self.names_by_path,
             self.names[0],
             self.ranks_by_path,
         )

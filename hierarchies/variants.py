@@ -16,9 +16,8 @@ def shuffled(hierarchy: Hierarchy, seed: int) -> Hierarchy:
         seed: Of the permutation.
     """
     order = np.random.default_rng(seed).permutation(hierarchy.num_classes)
-    names = {hierarchy.path(v): hierarchy.names[v] for v in range(1, hierarchy.num_nodes)}
     paths = [hierarchy.class_paths[c] for c in order]
-    return Hierarchy.from_paths(paths, names=names, root=hierarchy.names[0])
+    return Hierarchy.from_paths(paths, names=hierarchy.names_by_path, root=hierarchy.names[0])
 
 
 def pruned(hierarchy: Hierarchy, depth: int) -> Hierarchy:
@@ -102,7 +101,8 @@ def cut_paths(
             f"at {where} the tree has one superclass, {format_path(paths[0])!r}: nothing to"
             f" tell apart; {way_out}"
         )
-    names = {hierarchy.path(v): hierarchy.names[v] for v in range(1, hierarchy.num_nodes)}
     ranks = hierarchy.ranks_by_path
-    tree = Hierarchy.from_paths(index, names=names, root=hierarchy.names[0], ranks=ranks)
+    tree = Hierarchy.from_paths(
+        index, names=hierarchy.names_by_path, root=hierarchy.names[0], ranks=ranks
+    )
     return tree, np.array([index[path] for path in paths], np.int64)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from hierarchies import Hierarchy
-from hierarchies.tree import format_path
+from hierarchies.tree import format_path, without_own_leaf
 from models.classifier import Classifier
 from models.head import Head
 from models.levels import Levels
@@ -46,8 +46,8 @@ def moves(before: Hierarchy, now: Hierarchy) -> list[Move]:
     were one with it (a class that was split, classes that were merged); else from all that is kept
     below its parent, or the next superclass above with something kept below it; else at random.
     """
-    old = {_path(before, c): c for c in range(before.num_classes)}
-    own = [_path(now, c) for c in range(now.num_classes)]
+    old = {without_own_leaf(path): c for c, path in enumerate(before.class_paths)}
+    own = [*map(without_own_leaf, now.class_paths)]
     kept = {c: old[path] for c, path in enumerate(own) if path in old}
     moved = _moved(old, own, kept)
     carried = {**kept, **moved}
@@ -57,19 +57,13 @@ def moves(before: Hierarchy, now: Hierarchy) -> list[Move]:
         if c in kept:
             result.append(Move(path, "kept", (kept[c],), "itself"))
         elif c in moved:
-            place = format_path(_path(before, moved[c]))
+            place = format_path(without_own_leaf(before.class_paths[moved[c]]))
             result.append(Move(path, "moved", (moved[c],), f"itself, which was {place}"))
         else:
             result.append(Move(path, "new", *starts.of(c, path)))
     used = set(carried.values())
     result += [Move(path, "gone") for path, c in old.items() if c not in used]
     return result
-
-
-def _path(tree: Hierarchy, c: int) -> tuple[str, ...]:
-    """The path of a class; the leaf of its own that an inner node has goes by the node's."""
-    path = tree.class_paths[c]
-    return path[:-1] if len(path) > 1 and path[-1] == "." else path
 
 
 def _moved(
