@@ -4,7 +4,7 @@ no losses here.
 A name is imported when it is first used: what reads single images need not wait for torch.
 """
 
-from importlib import import_module
+from files.lazy import imported_from
 
 HOMES = {
     "Batches": "batches",
@@ -24,9 +24,4 @@ HOMES = {
 }
 
 __all__ = list(HOMES)
-
-
-def __getattr__(name: str) -> object:
-    if name not in HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+__getattr__ = imported_from(__name__, HOMES)

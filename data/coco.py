@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hierarchies import ranks
 from hierarchies.rows import Row, Table
-from hierarchies.texts import MAX_TABLE_BYTES, read_text
+from hierarchies.texts import MAX_TABLE_BYTES, parsed_json, read_text
 
 SUPERCATEGORY = "supercategory"
 BOX = ("bbox_x", "bbox_y", "bbox_width", "bbox_height")  # columns of the boxes
@@ -82,12 +82,7 @@ def read_coco(file: str | os.PathLike, boxes: bool = False) -> CocoTable:
 
 
 def _loaded(file: str | os.PathLike, source: str) -> Mapping:
-    try:
-        content = json.loads(read_text(file, MAX_TABLE_BYTES))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{source}, line {error.lineno}: not valid JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise ValueError(f"{source}: the JSON is nested too deeply for a COCO file") from error
+    content = parsed_json(read_text(file, MAX_TABLE_BYTES), source)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, Mapping) or not isinstance(content.get(key), list):
             raise ValueError(

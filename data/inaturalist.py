@@ -2,7 +2,6 @@
 metadata.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from data.official import DEFAULTS as OFFICIAL
 from data.official import data_folder, official_splits, scan_splits
 from data.splits import Splits
 from hierarchies import Hierarchy, TreeFile, ranks, read_tree
-from hierarchies.texts import MAX_TABLE_BYTES, read_text
+from hierarchies.texts import MAX_TABLE_BYTES, parsed_json, read_text
 
 RANKS = ("kingdom", "phylum", "class", "order", "family", "genus")
 METADATA = ("categories.json", "train2019.json", "val2019.json")
@@ -113,11 +112,4 @@ def _has_categories(path: Path) -> bool:
 
 
 def _content(path: str | os.PathLike) -> object:
-    try:
-        return json.loads(read_text(path, MAX_TABLE_BYTES))
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}, line {error.lineno}: this is not valid JSON: {error.msg}"
-        ) from error
-    except RecursionError as error:
-        raise ValueError(f"{path}: the JSON is nested too deeply ({error})") from error
+    return parsed_json(read_text(path, MAX_TABLE_BYTES), str(path))

@@ -54,7 +54,7 @@ def apply_label_map(
     titles = read.titles
     classes = collection.hierarchy.class_paths
     raw = _raw_column(read, classes)
-    at = next((titles.index(title) for title in SETS if title in titles), None)
+    at = next(read.titled(SETS), None)
     read, spelt_notes = _spelt_as(_of_one(read, at, of), raw, classes)
     read = _of_classes(read, raw, classes)
     # the raw label is no rank, and what it is called by must not become one
@@ -104,12 +104,11 @@ def _raw_column(table: Table, classes: Sequence[tuple[str, ...]]) -> int:
     """The column of raw labels: by its title, or else the only one that has all classes. Raises:
     ValueError: If there is none, or are several.
     """
-    titles = table.titles
-    named = next((titles.index(title) for title in RAW if title in titles), None)
+    named = next(table.titled(RAW), None)
     if named is not None:
         return named
     found = []
-    for at in range(len(titles)):
+    for at in range(len(table.header)):
         labels = {folded(_label(cell)) for cell in table.column(at)}
         if all(not labels.isdisjoint(map(folded, _names(path))) for path in classes):
             found.append(at)

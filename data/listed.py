@@ -276,7 +276,7 @@ def _file_column(table: Table, named: str | None) -> tuple[int, list[str]]:
     if named is not None:
         return column_at(table, named, "--file_column"), []
     titles = table.titles
-    known = _named_files(table) or [at for at in _titled_files(table) if titles[at] != "path"]
+    known = _named_files(table) or [at for at in table.titled(FILE_TITLES) if titles[at] != "path"]
     if known:
         return known[0], []
     holding = [
@@ -317,16 +317,10 @@ def _no_files(table: Table) -> ValueError:
     )
 
 
-def _titled_files(table: Table) -> list[int]:
-    """Columns whose titles are those of image files, the best first."""
-    titles = table.titles
-    return [titles.index(title) for title in FILE_TITLES if title in titles]
-
-
 def _named_files(table: Table) -> list[int]:
-    """Those of `_titled_files` that do hold names of image files."""
+    """Columns with titles of image files that do hold names of some, the best first."""
     first = table.rows[0].cells
-    return [at for at in _titled_files(table) if first[at].lower().endswith(IMAGE_SUFFIXES)]
+    return [at for at in table.titled(FILE_TITLES) if first[at].lower().endswith(IMAGE_SUFFIXES)]
 
 
 def _below_supercategory(table: Table) -> list[str] | None:

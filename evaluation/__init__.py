@@ -5,13 +5,8 @@ from evaluation import load
 table = load("record/demo/DR-euc-val/seed1").predict(["photo.jpg", "more_images"])
 """
 
+from files.lazy import imported_from
+
 __all__ = ["load"]
-
-
-def __getattr__(name: str) -> object:
-    # what reads images and models takes seconds to import, which most of this package does without
-    if name == "load":
-        from evaluation.api import load
-
-        return load
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# what reads images and models takes seconds to import, which most of this package does without
+__getattr__ = imported_from(__name__, {"load": "api"})

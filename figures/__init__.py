@@ -4,7 +4,7 @@ state.
 A name is imported when it is first used: the --help of visualize.py need not wait for matplotlib.
 """
 
-from importlib import import_module
+from files.lazy import imported_from
 
 PICTURE_FORMATS = ("png", "pdf")  # that figures are written in
 
@@ -15,9 +15,4 @@ HOMES = {
 }
 
 __all__ = ["PICTURE_FORMATS", *HOMES]
-
-
-def __getattr__(name: str) -> object:
-    if name not in HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+__getattr__ = imported_from(__name__, HOMES)

@@ -81,11 +81,11 @@ def edge_columns(table: Table) -> tuple[Table, int, int, int] | None:
     None.
     """
     titles = table.titles
-    parent = next((titles.index(title) for title in ranks.PARENTS if title in titles), None)
+    parent = next(table.titled(ranks.PARENTS), None)
     if parent is None:
         ends = next((pair for pair in _ENDS if set(pair) <= set(titles)), ())
         return _untitled_edges(table.with_columns([*map(titles.index, ends)]) if ends else table)
-    label = next((titles.index(title) for title in ranks.LABELS if title in titles), None)
+    label = next(table.titled(ranks.LABELS), None)
     known = [at for at, title in enumerate(titles) if title in ranks.CHILDREN]
     candidates = [*known, *([label] if label is not None else [])]
     candidates = candidates or [at for at in range(len(titles)) if at != parent]
@@ -203,10 +203,9 @@ def _accepted(table: Table, node: int, parent: dict[str, str]) -> dict[str, str]
     """The node of the accepted name of each node, where the table says which: in a column of its
     own, or as the parent of what its status calls a synonym, of the same rank.
     """
-    titles = table.titles
 
     def column(names: Sequence[str]) -> list[str] | None:
-        at = next((titles.index(title) for title in names if title in titles), None)
+        at = next(table.titled(names), None)
         return None if at is None else table.column(at)
 
     nodes = [_WHOLE.sub(r"\1", cell) for cell in table.column(node)]

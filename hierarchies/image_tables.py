@@ -142,7 +142,7 @@ def class_columns(table: Table, levels: Sequence[str] | None) -> tuple[list[int]
         return sorted(chosen | _genus(titles, chosen)), "chosen"
     known = _of_images(table)
     label = [at for at in (known.label,) if at is not None]
-    path_at = next((titles.index(name) for name in ranks.PATHS if name in titles), None)
+    path_at = next(table.titled(ranks.PATHS), None)
     if path_at is not None and titles[path_at] != "path":
         others = bool(known.ranks or label)
         separated = path_separator(table.column(path_at)) is not None
@@ -185,9 +185,8 @@ def _of_images(table: Table) -> ranks.Columns:
     known = _without_names_of_objects(table, _with_folders(table))
     if known.label is None or not ranks.are_numbers(table.column(known.label)):
         return known
-    titles, numbers = table.titles, table.column(known.label)
-    named = (titles.index(title) for title in ranks.LABELS if title in titles)
-    named = (at for at in named if not ranks.are_numbers(table.column(at)))
+    numbers = table.column(known.label)
+    named = (at for at in table.titled(ranks.LABELS) if not ranks.are_numbers(table.column(at)))
     name = next((at for at in named if _one_each(numbers, table.column(at))), None)
     if name is not None:
         return known._replace(label=name)

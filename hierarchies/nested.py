@@ -16,6 +16,7 @@ from hierarchies.draft import (
     without_common_root,
 )
 from hierarchies.rows import numbered_lines
+from hierarchies.texts import parsed_json
 from hierarchies.tree import Hierarchy
 
 # what may stand before a name of an indented list: blanks, lines as `tree` draws them, a bullet
@@ -123,7 +124,7 @@ def parse_json(text: str, source: str) -> Draft:
     or null. A list, or an object with several names, at the top has an implied root. What
     `Hierarchy.to_dict` gives is read as well.
     """
-    content = _loaded(text, source)
+    content = parsed_json(text, source, _without_repeats)
     if isinstance(content, dict) and isinstance(content.get("root"), str):
         try:
             tree = Hierarchy.from_dict(content)
@@ -152,19 +153,6 @@ def _is_record(entry: object) -> bool:
     if not isinstance(entry, dict) or "children" in entry or "name" not in entry:
         return False
     return any(ranks.plain(key) in ranks.PARENTS for key in entry)
-
-
-def _loaded(text: str, source: str) -> object:
-    try:
-        return json.loads(text, object_pairs_hook=_without_repeats)
-    except json.JSONDecodeError as error:
-        raise fault(source, error.lineno, f"this is not valid JSON: {error.msg}") from error
-    except RecursionError as error:
-        raise fault(
-            source, None, "the JSON is nested too deeply; write a tree this deep as paths or Newick"
-        ) from error
-    except ValueError as error:
-        raise fault(source, None, str(error)) from error
 
 
 def _without_repeats(members: list[tuple[str, object]]) -> dict[str, object]:

@@ -56,6 +56,11 @@ class Table(NamedTuple):
         """How the columns of the levels are chosen."""
         return f"{self.flag} COLUMN ... names the columns of the levels, from the top down"
 
+    def titled(self, names: Sequence[str]) -> Iterator[int]:
+        """The columns that are called by one of these titles, in the order of the names."""
+        titles = self.titles
+        return (titles.index(name) for name in names if name in titles)
+
     def column(self, at: int) -> list[str]:
         return [row.cells[at] for row in self.rows]
 

@@ -136,12 +136,10 @@ def _path_at(table: Table, ranked: bool) -> int | None:
     """The column of the paths, by its title or as the only one that holds some; of a table with
     ranks one that is titled 'path' alone.
     """
-    titles = table.titles
-    wanted = ("path",) if ranked else ("path", *ranks.PATHS)
-    at = next((titles.index(title) for title in wanted if title in titles), None)
+    at = next(table.titled(("path",) if ranked else ("path", *ranks.PATHS)), None)
     if at is not None or ranked:
         return at
-    holding = [at for at in range(len(titles)) if holds_paths(table.column(at))]
+    holding = [at for at in range(len(table.header)) if holds_paths(table.column(at))]
     return holding[0] if len(holding) == 1 else None
 
 

@@ -3,6 +3,7 @@ as one.
 """
 
 import io
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -83,6 +84,26 @@ def read_lines(
                     before = stream.tell()
         except UnicodeDecodeError as error:
             raise _not_text(file, _undecodable_line(file, encoding), encoding, error) from error
+
+
+def parsed_json(text: str, source: str, members: Callable | None = None) -> object:
+    """What a JSON text says.
+
+    Args:
+        source: Where it is from, for messages.
+        members: As `object_pairs_hook` of `json.loads`; what it refuses is named with the source.
+
+    Raises: ValueError: If it is not valid, with the line, or nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=members)
+    except json.JSONDecodeError as error:
+        raise fault(source, error.lineno, f"this is not valid JSON: {error.msg}") from error
+    except RecursionError as error:
+        message = "the JSON is nested too deeply; write a tree this deep as paths or Newick"
+        raise fault(source, None, message) from error
+    except ValueError as error:
+        raise fault(source, None, str(error)) from error
 
 
 def check_size(file: str | os.PathLike, most: int) -> None:

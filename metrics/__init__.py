@@ -6,7 +6,7 @@ installed. A name is imported when it is first used: predict.py, whose --help sh
 rules, need not wait for the libraries behind the measures.
 """
 
-from importlib import import_module
+from files.lazy import imported_from
 
 HOMES = {
     "METRICS": "suite",
@@ -17,9 +17,4 @@ HOMES = {
 }
 
 __all__ = list(HOMES)
-
-
-def __getattr__(name: str) -> object:
-    if name not in HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+__getattr__ = imported_from(__name__, HOMES)
