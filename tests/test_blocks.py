@@ -1,11 +1,11 @@
 """Threads that work block by block: on all items, in order, and no further after an error."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from data import blocks as blocks_module
 from data.blocks import Block, blocks
 
 
@@ -42,32 +42,41 @@ def test_after_an_error_no_other_item_is_begun():
     assert begun == [0]
 
 
-def test_an_error_in_one_thread_stops_the_others():
-    begun, failed = [], threading.Event()
+def test_an_error_in_one_thread_stops_the_others(monkeypatch):
+    begun, stopped, stop = [], threading.Event(), Block.stop
+
+    def stop_and_tell(block):
+        stop(block)
+        stopped.set()
 
     def work(item):
         begun.append(item)
         if item == 1:
-            failed.set()
             raise ValueError("of the second item")
-        failed.wait(timeout=20)
-        time.sleep(0.01)
+        stopped.wait(timeout=20)
+        stopped.set()  # waited for once, where nobody stops
 
+    monkeypatch.setattr(Block, "stop", stop_and_tell)
     with pytest.raises(ValueError, match="of the second item"):
         list(blocks(work, range(100), lambda: 100, workers=2))
-    assert len(begun) < 10
+    assert sorted(begun) == [0, 1]
 
 
-def test_a_reader_that_stops_early_waits_for_what_is_begun_only():
-    begun, go = [], threading.Event()
+def test_a_reader_that_stops_early_waits_for_what_is_begun_only(monkeypatch):
+    begun, ends = [], threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, **options):
+            ends.set()
+            super().shutdown(**options)
 
     def work(item):
         begun.append(item)
         if item >= 10:
-            go.wait(timeout=20)
+            ends.wait(timeout=20)
 
+    monkeypatch.setattr(blocks_module, "ThreadPoolExecutor", Pool)
     found = blocks(work, range(100), lambda: 10, workers=2, ahead=3)
     next(found)
-    threading.Timer(0.05, go.set).start()
     found.close()
-    assert len(begun) <= 12  # those of the first block, and one a thread
+    assert ends.is_set() and len(begun) <= 12  # those of the first block, and one a thread
