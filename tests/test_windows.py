@@ -2,6 +2,7 @@
 nor removed.
 """
 
+import contextlib
 import errno
 import ntpath
 import os
@@ -17,6 +18,7 @@ from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
+from said import Said
 from test_house import ROOT, SOURCES, room
 
 from data import table_files
@@ -111,19 +113,19 @@ def test_files_are_closed_before_they_are_renamed_on_windows(windows, tmp_path):
     assert found == {"a.csv": b"two", "a-1.csv": b"one", "b.csv": b"three"} and not windows.refused
 
 
-def test_a_file_that_is_open_in_a_spreadsheet_is_waited_for(windows, tmp_path, monkeypatch, capsys):
+def test_a_file_that_is_open_in_a_spreadsheet_is_waited_for(windows, tmp_path, monkeypatch):
     monkeypatch.setattr(system, "SAID", 0.01)
     path = tmp_path / "epochs.csv"
     path.write_text("old")
     windows.by_others.add(str(path.resolve()))
     writer = threading.Thread(target=write_whole, args=(path, b"new"))
-    writer.start()
-    said = ""
-    while "close it there" not in said and writer.is_alive():
-        said += capsys.readouterr().err
-    assert "epochs.csv seems to be open in another program" in said and path.read_text() == "old"
+    with contextlib.redirect_stderr(Said()) as stderr:
+        writer.start()
+        said = stderr.wait_for("close it there", writer)
+    assert path.read_text() == "old"
     windows.by_others.clear()
     writer.join(30)
+    assert "epochs.csv seems to be open in another program" in said
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
@@ -183,7 +185,7 @@ def test_leftovers_go_on_windows_too_when_nobody_writes_them(windows, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
 
 
-def test_locks_of_windows_keep_others_out(windows, tmp_path, capsys):
+def test_locks_of_windows_keep_others_out(windows, tmp_path):
     path = tmp_path / ".lock"
     with file_lock(path) as first:
         with file_lock(path) as second:
@@ -191,10 +193,9 @@ def test_locks_of_windows_keep_others_out(windows, tmp_path, capsys):
         with file_lock(path) as third:  # who did not get it has not given it back
             assert not third
         waiting = threading.Thread(target=lambda: file_lock(path, waiting="wait").__enter__())
-        waiting.start()
-        while waiting.is_alive() and "wait" not in capsys.readouterr().err:
-            time.sleep(0.001)
-        assert waiting.is_alive()
+        with contextlib.redirect_stderr(Said()) as stderr:
+            waiting.start()
+            assert "wait" in stderr.wait_for("wait", waiting) and waiting.is_alive()
     waiting.join(30)
     assert not waiting.is_alive()
 

@@ -1,12 +1,13 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import os
 import threading
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
+from said import Said
 
 from files import system, writing
 from files.exact_tables import read_exactly
@@ -63,7 +64,7 @@ def test_no_rows_are_an_empty_array(tmp_path):
     assert np.load(tmp_path / "rows.npz")["vectors"].shape == (0, 5)
 
 
-def test_a_lock_whose_file_its_holder_removed_is_taken_on_the_new_one(tmp_path, capsys):
+def test_a_lock_whose_file_its_holder_removed_is_taken_on_the_new_one(tmp_path):
     path, entered = tmp_path / ".lock", threading.Event()
 
     def second():
@@ -75,9 +76,9 @@ def test_a_lock_whose_file_its_holder_removed_is_taken_on_the_new_one(tmp_path, 
 
     with file_lock(path):
         other = threading.Thread(target=second)
-        other.start()
-        while "waiting" not in capsys.readouterr().err:
-            time.sleep(0.001)
+        with contextlib.redirect_stderr(Said()) as stderr:
+            other.start()
+            assert "waiting" in stderr.wait_for("waiting", other)
         path.unlink()
     other.join(30)
     assert entered.is_set()
