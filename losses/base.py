@@ -133,6 +133,9 @@ class Loss(nn.Module):
     def set_epoch(self, epoch: int) -> None:
         """Tells the loss which epoch begins, counted from 0."""
 
+    def fuse(self) -> None:
+        """Lets it be one kernel on GPUs, or each of its parts one, where there are such."""
+
 
 def full_precision(scores: Tensor) -> Tensor:
     """Half-precision scores as float32; float32 and float64 as they are."""

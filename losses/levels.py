@@ -80,6 +80,10 @@ class LevelSum(Loss):
         for part in self.parts:
             part.set_epoch(epoch)
 
+    def fuse(self) -> None:
+        for part in self.parts:
+            part.fuse()
+
     def marginals(self, counts: np.ndarray) -> np.ndarray:
         """Those of the classes, which decide."""
         return self.parts[-1].marginals(counts)

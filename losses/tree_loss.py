@@ -38,7 +38,6 @@ class TreeLoss(Loss):
         return _MeanLoss.apply(scores.contiguous(), targets, classes, self)
 
     def fuse(self) -> None:
-        """Lets it be one kernel on GPUs, if there is one for it."""
         self.kernel = Fused(self.one_kernel) if self.one_kernel else None
 
     def compute(

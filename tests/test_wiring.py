@@ -130,6 +130,8 @@ def test_the_first_epochs_are_of_cross_entropy_where_asked_and_no_more():
 def test_a_loss_is_one_kernel_only_where_that_is_asked_for():
     assert build("--loss", "hxe", "--fused_loss").loss.kernel.name == "path_losses"
     assert build("--loss", "hxe").loss.kernel is None
+    of_levels = build("--loss", "hxe", "--fused_loss", method="levels").loss.parts
+    assert {level.kernel.name for level in of_levels} == {"path_losses"}
     assert build("--no_graphs").devices.graphs is False and build().devices.graphs is True
 
 
