@@ -14,14 +14,17 @@ Found = tuple[Tensor, Tensor]  # losses (B,) and the gradient (B, C) of their me
 
 class Fused:
     """A function of `losses.kernels`, as long as it can be had and gives the numbers that many
-    kernels give, which is looked at once.
+    kernels give, which is looked at in the first call.
 
     Args:
         name: Of the function, whose first argument are scores (B, C).
+
+    Attributes:
+        called: Whether it was, so that there is no more to look at, which waits for the device.
     """
 
     def __init__(self, name: str):
-        self.name, self.works, self.checked = name, True, False
+        self.name, self.works, self.called = name, True, False
 
     def fits(self, scores: Tensor) -> bool:
         """Whether it can be computed of scores like these."""
@@ -29,6 +32,7 @@ class Fused:
 
     def __call__(self, otherwise: Callable[[], Found], scores: Tensor, *more) -> Found:
         """What the function returns, or, where it cannot be had, `otherwise`."""
+        first, self.called = not self.called, True
         if not self.fits(scores):
             return otherwise()
         try:
@@ -41,8 +45,8 @@ class Fused:
         except Exception as error:  # whatever a compiler may raise
             reason = str(error).partition("\n")[0]
             return self._give_up(f"Triton fails ({type(error).__name__}: {reason})", otherwise())
-        if not self.checked:
-            self.checked, expected = True, otherwise()
+        if first:
+            expected = otherwise()
             if not all(map(_are_close, found, expected)):
                 return self._give_up("here that gives other numbers", expected)
         return found

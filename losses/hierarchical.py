@@ -124,7 +124,7 @@ class Hierarchical(PathLoss):
     @property
     def replayable(self) -> bool:
         """Not before it took over."""
-        return self.epoch >= self.switch_epoch
+        return self.epoch >= self.switch_epoch and super().replayable
 
     def set_epoch(self, epoch: int) -> None:
         """Cross-entropy in epochs below `switch_epoch`, counted from 0, the hierarchical loss from

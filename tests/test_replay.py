@@ -121,11 +121,18 @@ def test_a_loss_that_changes_is_recorded_when_it_has_changed(graphs):
         loss.start_epoch()
         loss(*batch())
         assert len(graphs.recorded) == (epoch >= 2)
+    fused = ReplayedLoss(build_loss("hierarchical", TREE, switch_epoch=1))
+    fused.loss.fuse()
+    for epoch in range(3):  # the first batch by one kernel is looked at
+        fused.loss.set_epoch(epoch)
+        fused.start_epoch()
+        fused(*batch())
+        assert len(graphs.recorded) == 1 + (epoch >= 2)
     cut = ReplayedLoss(build_loss("random_cut", TREE))
     for _epoch in range(3):
         cut.start_epoch()
         cut(*batch())
-    assert len(graphs.recorded) == 1
+    assert len(graphs.recorded) == 2
 
 
 @pytest.mark.parametrize("late", [False, True])
