@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from files.paths import no_run
 from files.text import shortened
 from options.of_evaluation import build_parser, check, of_weightings
 from reports.formats import SUMMARIES
@@ -39,21 +40,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
     check(parser, args)
     try:
-        _check_folders(args)
+        _check_given(args)
         return _work(args)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _check_folders(args: argparse.Namespace) -> None:
-    """Raises: ValueError: If no RUN is there, or not the folder of the images."""
+def _check_given(args: argparse.Namespace) -> None:
+    """Raises: ValueError: If no RUN is there, or not the folder of the images, or no measure has a
+    name that was given.
+    """
     if args.run and not any(map(os.path.exists, args.run)):
         raise ValueError(f"{shortened(args.run[0], 200)}: there is no such folder")
+    if os.path.isfile(args.record):
+        raise ValueError(f"--record {no_run(args.record)}")
     if args.coarse is not None and not Path(args.coarse).is_dir():
         raise ValueError(f"--coarse {shortened(args.coarse, 200)}: there is no such folder")
     if args.data_dir is not None and not Path(args.data_dir).is_dir():
         raise ValueError(f"--data_dir {args.data_dir}: there is no such folder")
+    # a record may hold measures of other versions: its names are known once it is read
+    if args.metrics and (args.run or args.scores or args.classifier):
+        from reports import measures_shown
+
+        measures_shown.check_names(args.metrics)
 
 
 def _work(args: argparse.Namespace) -> int:

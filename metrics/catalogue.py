@@ -64,6 +64,11 @@ def describe(metric: str) -> Measure:
     return found
 
 
+def is_known(metric: str) -> bool:
+    """Whether a name can be that of a measure of this project."""
+    return _find(split(metric)[-1]) is not None
+
+
 def direction(metric: str) -> str | None:
     """'higher' or 'lower', whichever is better; None for a measure that only describes, or that is
     not this project's.

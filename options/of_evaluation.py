@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterable
 
 from files.paths import FORBIDDEN, is_portable
+from files.text import shortened
 from hierarchies import WEIGHTINGS
 from hierarchies.weights import weighting_options
 from metrics.rule import TARGET_ACCURACY
@@ -303,7 +304,12 @@ def check(parser: Parser, args: argparse.Namespace) -> None:
         of_runs = (*parser.flags_of(RUNS), *parser.flags_of(IMAGES))
         _refuse(parser, args, of_runs, "needs a RUN")
     else:
-        _refuse(parser, args, parser.flags_of(RECORD), "needs no RUN")
+        pairs = ", and --compare takes two names at a time" if args.compare else ""
+        why = (
+            f"is for tables over seeds: leave out {shortened(args.run[0], 200)}, which is taken for"
+            f" a single RUN (--record names the folder of the tables{pairs})"
+        )
+        _refuse(parser, args, parser.flags_of(RECORD), why)
     if args.run and args.data_dir is None:
         _refuse(parser, args, parser.flags_of(IMAGES), "needs --data_dir DIR")
     if args.pool_folds:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from metrics.catalogue import split
+from metrics import catalogue
 from metrics.outputs import SAMPLE
 
 # the columns of the papers' tables: Kim et al. 2023 first, then Urbani et al. 2024; ahs@250, or
@@ -47,11 +47,28 @@ def select_metrics(
             [name] if name in known else [metric for metric in known if fnmatchcase(metric, name)]
         )
         if not found and wanted:
-            close = get_close_matches(name, known, n=3, cutoff=0.4)
-            advice = f"did you mean {', '.join(close)}?" if close else f"the names are in {where}"
-            raise ValueError(f"--metrics {name}: there is no measure of this name; {advice}")
+            raise ValueError(_unknown(name, known, where))
         chosen.update(dict.fromkeys(found))
     return list(chosen) or known[:10]
+
+
+def check_names(wanted: Iterable[str]) -> None:
+    """Before anything is measured. Raises: ValueError: If a name, which is no pattern, can be that
+    of no measure of this project.
+    """
+    for name in wanted:
+        if not (catalogue.is_known(name) or set("*?[") & set(name)):
+            known = [measure.name for measure in catalogue.MEASURES]
+            raise ValueError(_unknown(name, known, "docs/measures.md"))
+
+
+def _unknown(name: str, known: Sequence[str], where: str) -> str:
+    """The message on a name that is not known."""
+    close = get_close_matches(name, known, n=3, cutoff=0.4)
+    advice = f"did you mean {', '.join(close)}?" if close else f"the names are in {where}"
+    if "," in name:
+        advice = f"names are separated by spaces, --metrics {' '.join(name.split(','))}"
+    return f"--metrics {name}: there is no measure of this name; {advice}"
 
 
 def main_metrics(known: Iterable[str], added: Sequence[str] = ()) -> list[str]:
@@ -64,6 +81,7 @@ def main_metrics(known: Iterable[str], added: Sequence[str] = ()) -> list[str]:
         added = [
             metric
             for metric in added
-            if any(fnmatchcase(split(metric)[-1], name) for name in MAIN) and not split(metric)[1]
+            if any(fnmatchcase(catalogue.split(metric)[-1], name) for name in MAIN)
+            and not catalogue.split(metric)[1]
         ]
     return list(dict.fromkeys([*(names or known[:10]), *added]))

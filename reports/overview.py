@@ -47,7 +47,7 @@ def show(
     if not found.finished:
         return _nothing(record, found)
     summary = statistics.summarise(found.values)
-    metrics, problem = _select(wanted, summary)
+    metrics = measures_shown.select_metrics(wanted, summary["metric"])
     asked = [_names(pair, aliases) for pair in pairs]
     titles = group_titles(found.values, found.options)
     comparisons, refused = _comparisons(found, titles, metrics, asked, paper=layout == "latex")
@@ -74,8 +74,6 @@ def show(
         wide = _too_wide([*shown(paper=True), *compared])
     for line in [*refused, *wide]:
         print(f"note: {line}", file=sys.stderr)
-    if problem is not None:
-        raise problem
     return 2 if pairs and not comparisons else 0
 
 
@@ -88,18 +86,6 @@ def _too_wide(shown: Sequence[formats.Table]) -> list[str]:
         for title, width in widths
         if width > formats.PAGE
     ]
-
-
-def _select(
-    wanted: Sequence[str] | None, summary: pd.DataFrame
-) -> tuple[list[str], ValueError | None]:
-    """The columns, those of the papers where a wanted one does not exist, which is then the second
-    of the two.
-    """
-    try:
-        return measures_shown.select_metrics(wanted, summary["metric"]), None
-    except ValueError as error:
-        return measures_shown.select_metrics(None, summary["metric"]), error
 
 
 def _write(

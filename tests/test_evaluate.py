@@ -171,10 +171,10 @@ def test_printed_measures_can_be_chosen(tmp_path, call):
     run = write_whole_run(tmp_path)
     _, out, _ = call(run.folder, "--metrics", "ahc", "majority/*")
     assert "ahc ↓" in out and "backing off: majority" in out and "accuracy ↑" not in out
-    status, _, err = call(run.folder, "--metrics", "zzqxj")
+    status, _, err = call(run.folder, "--metrics", "zzqxj*")
     assert (
         status == 2
-        and "--metrics zzqxj" in err
+        and "--metrics zzqxj*" in err
         and "evaluation.csv" in err
         and "summary.csv" not in err
     )
@@ -309,7 +309,10 @@ def test_a_folder_named_twice_is_evaluated_once(tmp_path):
     [
         (["--tree"], "--tree needs a RUN"),
         (["--data_dir", "x"], "--data_dir needs a RUN"),
-        (["RUN", "--compare", "a", "b"], "--compare needs no RUN"),
+        (["RUN", "--compare", "a", "b"], "leave out RUN"),
+        (["--compare", "a", "b", "c"], "leave out c, which is taken for a single RUN"),
+        (["--compare", "a", "b", "c"], "--compare takes two names at a time"),
+        (["--record", __file__], f"--record {__file__} is a file, which is not a run"),
         (["RUN", "--GPU", "cpu"], "--GPU needs --data_dir"),
         (["RUN", "--checkpoint", "last.pt"], "--checkpoint needs --data_dir"),
         (["RUN", "--bootstrap", "-1"], "--bootstrap"),
@@ -321,6 +324,13 @@ def test_a_folder_named_twice_is_evaluated_once(tmp_path):
 def test_flags_that_would_be_ignored_are_refused(tmp_path, call, argv, named):
     status, _, err = call(*argv)
     assert status == 2 and named in err
+
+
+def test_a_name_of_no_measure_is_refused_before_a_run_is_measured(tmp_path, call):
+    run = write_whole_run(tmp_path)
+    for name in ("acuracy", "W/acuracy", "accuracy,ahc"):
+        status, out, err = call(run.folder, "--metrics", name)
+        assert (status, out) == (2, "") and err.count("\n") == 1 and name in err
 
 
 def test_an_option_that_the_weighting_does_not_take_is_refused(tmp_path, call):

@@ -152,10 +152,17 @@ def test_an_ambiguous_comparison_is_a_note(record, call):
     assert "NormFace-euc against DR-euc" in out
 
 
-def test_a_measure_that_does_not_exist_costs_no_result(record, call):
-    status, out, err = call("--record", record, "--metrics", "acuracy")
-    assert status == 2 and "--metrics acuracy" in err and "accuracy" in err
-    assert (record / "summary.csv").exists() and "NormFace" in out
+@pytest.mark.parametrize(
+    "name, advice",
+    [
+        ("acuracy", "did you mean accuracy, ahc?"),
+        ("ahc,accuracy", "names are separated by spaces, --metrics ahc accuracy"),
+    ],
+)
+def test_a_measure_that_does_not_exist_is_refused_before_any_table(record, call, name, advice):
+    status, out, err = call("--record", record, "--metrics", name)
+    assert status == 2 and out == "" and not (record / "summary.csv").exists()
+    assert f"error: --metrics {name}: there is no measure of this name; {advice}\n" in err
 
 
 def test_a_comparison_over_one_seed_says_that_it_is_none(record, call):
