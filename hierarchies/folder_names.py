@@ -40,16 +40,19 @@ _OF_WORK = re.compile(
 )
 # below a taxon also a stage, an age or a part of the body
 _OF_ANIMALS = ("st", "day", "week", "month", "y", "yr", "year", "part")
-# a species with its genus, which is no stage or view that several taxa share
-_BINOMIAL = re.compile(r"[A-Z][a-z]+[ _](?:[a-z]{3,}|(?:spp?|cf|aff)\b).*")
+# a species with its genus, or in English, which is no stage or view that several taxa share
+_EPITHET = r"[ _](?:[a-z]{3,}|(?:spp?|cf|aff)\b).*"
+_BINOMIAL = re.compile(f"[A-Z][a-z]+{_EPITHET}")
 # of a genus or group, by its Latin end
 _GENUS = re.compile(r"[A-Z][a-z]{2,}(?:ae?|[iue]s|um|os|on|[ai]x|ops)(?![a-z])")
+_SPECIES = re.compile(_GENUS.pattern + _EPITHET)
 # but 'Adult female' and 'Single cell' are
 _SHARED = re.compile(
     r"(?:.*[ _])?(?:adults?|juveniles?|larva[el]?|eggs?|naupli(?:us|i)|copepodites?|zoeae?|pupae?"
     r"|(?:fe)?males?|stages?|cysts?|spores?|cells?|chains?|colon(?:y|ies)|single|parts?|fragments?"
     r"|pieces?|shells?|frustules?|empty|dead|living|alive|broken|whole|views?|dorsal|ventral|lateral"
-    r"|specimens?|mass|sacs?|pellets?)(?:[ _].*)?",
+    r"|specimens?|mass|sacs?|pellets?|instars?|sides?|sections?|tissues?|healthy|diseased|bleached"
+    r"|(?:un)?infected|heads?|tails?|leaves|branches)(?:[ _].*)?",
     re.IGNORECASE,
 )
 UNCLEAR = "unclear"  # of a name that some write for validation and some for the test
@@ -108,7 +111,7 @@ def repeated_folders(hierarchy: Hierarchy) -> list[str]:
     one of which is named like a part of a split, or that hold the same species (or genera, if they
     are called like none themselves), where most of their classes are in others, too; or all, if
     their classes are alike and in groups. Others may well be alike: species 1 and 2, or all genera,
-    may have the same stages, sexes and views.
+    may have the same stages, sexes and views, which may stand above them, too.
     """
     below: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for path in hierarchy.class_paths:
@@ -121,27 +124,33 @@ def repeated_folders(hierarchy: Hierarchy) -> list[str]:
             together[kind].append(name)
     parts = [name for name in below if part_name(name)]
     pairs = [[part, other] for part in parts for other in below if other != part]
-    found = [*below] if _are_alike(hierarchy, [*below.values()]) else []
+    shared = all(map(_may_share, below))
+    found = [*below] if not shared and _are_alike(hierarchy, [*below.values()]) else []
     for names in (*together.values(), *pairs):
         found += _held_again({name: below[name] for name in names})
     taxa = {
-        # what several genera hold may be called like one: their larvae are Megalopa and Zoea; and
-        # stages, sexes and views may stand above the genera
-        name: {
-            path
-            for path in paths
-            if _is_taxon(path[-1], genera=not (_GENUS.match(name) or _SHARED.fullmatch(name)))
-        }
-        for name, paths in below.items()
+        name: {path for path in paths if _is_taxon(path[-1], name)} for name, paths in below.items()
     }
     again = _held_again(taxa)
     return sorted({*found, *(again if len(again) > 1 else ())})
 
 
-def _is_taxon(name: str, genera: bool) -> bool:
-    """Whether a folder is called as species are, or genera, too."""
-    taxon = _BINOMIAL.fullmatch(name) or (genera and _GENUS.fullmatch(name))
-    return bool(taxon) and not _SHARED.fullmatch(name)
+def _may_share(top: str) -> bool:
+    """Whether a folder is called as sexes, stages and views are, which may stand above the taxa."""
+    return bool(_SHARED.fullmatch(top)) and not re.search(r"\d", top)
+
+
+def _is_taxon(name: str, top: str) -> bool:
+    """Whether a folder is called as a genus or species is that is in no other topmost folder."""
+    if _SHARED.fullmatch(name) or _may_share(top):
+        return False
+    of_genus = _GENUS.match(top)
+    if of_genus or _BINOMIAL.fullmatch(top):  # of all corals there may be 'Pale colour'
+        found = _SPECIES.fullmatch(name)
+    else:
+        found = _BINOMIAL.fullmatch(name)
+    # what several genera hold may be called like one: their larvae are Megalopa and Zoea
+    return bool(found or (not of_genus and _GENUS.fullmatch(name)))
 
 
 def _held_again(below: Mapping[str, set[tuple[str, ...]]]) -> list[str]:

@@ -107,6 +107,14 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     (["A/Single cell", "A/Empty frustule", "B/Single cell", "B/Empty frustule"], ""),
     (["small/egg", "small/adult", "large/egg", "large/adult"], ""),
     (["male/Calanus", "male/Temora", "female/Calanus", "female/Temora"], ""),  # of either sex
+    (["male/Calanus fin", "male/Temora lon", "female/Calanus fin", "female/Temora lon"], ""),
+    (["male/A/x", "male/B/y", "female/A/x", "female/B/y"], ""),
+    (["live part 21/Calanus fin", "live part 21/Temora lon", "live part 22/Calanus fin",
+      "live part 22/Temora lon"], "live part 21|live part 22"),
+    (["Acropora/Pale colour", "Acropora/Full colour", "Porites/Pale colour", "Porites/Full colour"],
+     ""),
+    (["Grey seal/White coat", "Grey seal/Brown coat", "Harp seal/White coat",
+      "Harp seal/Brown coat"], ""),
     (["lateral view/Calanus", "lateral view/Temora", "dorsal/Calanus", "dorsal/Temora"], ""),
     ([f"haul_1/{c}" for c in "abcd"] + [f"haul_2/{c}" for c in "cdef"], ""),  # half of their own
     (["Calanus/egg", "Calanus/adult", "Oithona/egg", "Oithona/adult"], ""),  # stages
