@@ -35,7 +35,7 @@ TREE_FORMATS: dict[str, Callable[[str, str], Draft]] = {
 _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _CHANGED = re.compile(rf"\d{{1,2}}-({_MONTHS})|({_MONTHS})-\d\d|\d(\.\d+)?E\+\d\d")
 # a line between rows, as Markdown and database programs draw it: |---|:--:| or +----+----+
-_RULE = re.compile(r"^(?=[^\n]*[|+])[ \t|+:=-]*-[ \t|+:=-]*$", re.MULTILINE)
+_RULE = re.compile(r"^(?=[^\n]*[|+])[ \t|+:=]*-[ \t|+:=-]*$", re.MULTILINE)
 # a species with its author, as some sources write it and others do not
 _DATED = re.compile(r"^([A-Z][\w-]+[ _][a-z][\w-]+),?[ _]\(?[A-Z\u00c0-\u00de].*\b\d{4}\)?$")
 _JOINED = re.compile(r"[;,|+&]|\band\b")  # several labels in one

@@ -1,6 +1,7 @@
 """Class trees from the tables of biologists: ranks, parents, separators, left-out columns."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -276,6 +277,13 @@ def test_numbered_levels_are_in_the_order_of_their_numbers(tree_of):
 )
 def test_classes_and_their_groups_are_read_in_any_order_and_between_lines(tree_of, text):
     assert tree_of(text, "tree.txt" if "|" in text else "tree.csv").hierarchy.class_paths == SMALL
+
+
+def test_a_long_line_that_looks_like_one_between_rows_takes_no_time(tree_of):
+    start = time.process_time()
+    with pytest.raises(ValueError):
+        tree_of("|" + "-" * 60_000 + "x\n", "tree.txt")
+    assert time.process_time() - start < 5  # half a minute if each start of an end is tried
 
 
 @pytest.mark.parametrize("accepted", ["3", "3.0"])
