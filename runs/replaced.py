@@ -1,6 +1,7 @@
 """A run that another one is to replace, kept until that one has begun well."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from files import system
@@ -27,14 +28,21 @@ class Replaced:
         return self.aside.is_dir() and not self.aside.is_symlink()
 
     def set_aside(self, names: Iterable[str]) -> None:
-        """Moves files of the folder, those of these names that are there. Raises: OSError."""
+        """Moves files of the folder, those of these names that are there. Raises: OSError: If one
+        cannot be moved; then all are where they were.
+        """
         self.aside.mkdir()
-        for name in sorted(set(names), key=lambda name: (name == _MARK, name)):
-            path = self.folder / name
-            if path.is_file() and not path.is_symlink():
-                if name == _MARK:
-                    system.sync_folder(self.aside)
-                system.replace(path, self.aside / name)
+        try:
+            for name in sorted(set(names), key=lambda name: (name == _MARK, name)):
+                path = self.folder / name
+                if path.is_file() and not path.is_symlink():
+                    if name == _MARK:
+                        system.sync_folder(self.aside)
+                    system.replace(path, self.aside / name)
+        except OSError:
+            with suppress(OSError):
+                self.bring_back()
+            raise
 
     def bring_back(self) -> None:
         """Moves back what is aside, if anything. Raises: OSError."""

@@ -70,6 +70,20 @@ def test_a_process_killed_while_it_sets_a_run_aside_loses_no_file(old, monkeypat
             Run(old.folder)._replaced.bring_back()
 
 
+def test_a_file_that_another_program_holds_leaves_the_run_as_it_was(old, monkeypatch):
+    before, replace = contents(old.folder), os.replace
+
+    def move(source, target):
+        if os.path.basename(source) == "metrics.csv":
+            raise OSError(errno.EBUSY, "in use")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", move)
+    with pytest.raises(RunError, match="in use"), old.lock():
+        old.make_room()
+    assert contents(old.folder) == before
+
+
 def test_a_run_set_aside_stays_while_others_fail_and_goes_with_the_first_checkpoint(old, capsys):
     before = contents(old.folder)
     for error in (RunError, OSError, RuntimeError):
