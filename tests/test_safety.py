@@ -44,6 +44,7 @@ OPTIONS = (
 )
 MOVING = "--method DR --ema --dynamic --aug affine --schedule cosine --use_val --epochs 8".split()
 STEPS = 5  # in an epoch: 35 training images
+WAITS, PATIENCE = "training waits", 300  # seconds, which no run here takes on a busy machine either
 UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -163,6 +164,19 @@ def break_weights_at_step(number: int) -> None:
     loop._forward_backward = step
 
 
+def wait_at_step(number: int) -> None:
+    """Has this process say WAITS ahead of the number-th step of training, and wait for a signal."""
+    calls, original = itertools.count(1), loop._forward_backward
+
+    def step(training, *batch):
+        if next(calls) == number:
+            print(WAITS, flush=True)
+            time.sleep(PATIENCE)
+        return original(training, *batch)
+
+    loop._forward_backward = step
+
+
 def limit_memory(kilobytes: int) -> None:
     """Allows this process so much more than it has when training begins."""
     original = loop.fit
@@ -246,11 +260,15 @@ class Trainer:
     def results(self) -> dict[str, bytes]:
         return {name: (self.run.folder / name).read_bytes() for name in RESULTS}
 
-    def wait_for(self, condition) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline, self.said
-            time.sleep(0.002)
+    def start_and_wait(self, *flags: str, steps: int) -> multiprocessing.Process:
+        """A run that has trained so many steps and waits for a signal."""
+        self.output.write_text("")
+        process = self.start(*flags, fault=wait_at_step, number=steps + 1)
+        deadline = time.monotonic() + PATIENCE
+        while WAITS not in self.said:
+            assert time.monotonic() < deadline and process.is_alive(), self.said
+            time.sleep(0.01)
+        return process
 
     def leftovers(self) -> list[Path]:
         return [*self.run.folder.glob(".*.tmp"), *self.cache.glob("*.tmp")]
@@ -368,15 +386,12 @@ def test_an_evaluation_killed_while_it_writes_leaves_whole_files_and_the_results
 
 
 def test_sigterm_saves_and_says_the_command_that_goes_on(trainer, whole, forked):
-    process = trainer.start()
-    trainer.wait_for(
-        lambda: len(Run(trainer.run.folder).epochs) >= 2 if trainer.run.exists else False
-    )
+    process = trainer.start_and_wait(steps=2 * STEPS + 1)
     process.terminate()
     process.join()
     assert process.exitcode == 143
     command = trainer.said.split("go on with: ")[1].splitlines()[0]
-    assert "of 8 epochs are saved" in trainer.said and command.endswith("--resume")
+    assert "2 of 8 epochs are saved" in trainer.said and command.endswith("--resume")
     program, *argv = shlex.split(command)
     assert program == "python" and not trainer.leftovers()
     again = run_script(forked, argv, trainer.output)
@@ -385,9 +400,7 @@ def test_sigterm_saves_and_says_the_command_that_goes_on(trainer, whole, forked)
 
 
 def test_a_second_process_is_refused_and_a_dead_one_keeps_no_lock(trainer, images, whole):
-    first = trainer.start()
-    trainer.wait_for(lambda: (trainer.run.folder / "last.pt").exists())
-    os.kill(first.pid, signal.SIGSTOP)
+    first = trainer.start_and_wait(steps=STEPS)
     before = {path.name: path.read_bytes() for path in trainer.run.folder.iterdir()}
     try:
         for flags in ([], ["--resume"], ["--overwrite"]):
@@ -454,7 +467,7 @@ FAULTS_OF_MEMORY = {
 def test_too_little_memory_ends_a_run_with_a_message_and_a_status_of_its_own(trainer, whole):
     for name, (fault, number) in FAULTS_OF_MEMORY.items():
         process = trainer.start("--resume", fault=fault, number=number)
-        process.join(30)
+        process.join(PATIENCE)
         hangs = process.is_alive()
         process.kill()
         process.join()
@@ -475,7 +488,7 @@ def test_a_thread_that_runs_out_of_memory_ends_the_process_that_would_wait_for_i
         "print('went on')",
     )
     command = [sys.executable, "-c", "\n".join(lines)]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert ended.returncode == startup.NO_MEMORY and not ended.stdout
     assert "there is not enough memory" in ended.stderr and "Traceback" not in ended.stderr
 
