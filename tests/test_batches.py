@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from waiting import PATIENCE
 
 from data import Batches, Splits
 from data import batches as batches_module
@@ -157,7 +158,7 @@ def test_reading_overlaps_with_computing():
 
     object.__setattr__(splits, "pixels", splits.pixels.view(Noted))
     for number, _ in enumerate(Batches(splits, np.arange(12), 1)):
-        assert number == 11 or read[number + 1].wait(timeout=60)  # the next one, meanwhile
+        assert number == 11 or read[number + 1].wait(PATIENCE)  # the next one, meanwhile
 
 
 def test_what_does_not_fit_on_the_device_is_streamed(monkeypatch):

@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from waiting import PATIENCE
 
 from data import blocks as blocks_module
 from data.blocks import Block, blocks
@@ -26,7 +27,7 @@ def test_blocks_hold_all_results_in_order(workers, ahead):
 def test_threads_work_on_a_block_side_by_side():
     together = threading.Barrier(3)  # breaks if fewer than three work at once
     with ThreadPoolExecutor(3) as pool:
-        block = Block(pool, 3, lambda _: together.wait(timeout=20), range(6))
+        block = Block(pool, 3, lambda _: together.wait(PATIENCE), range(6))
         assert sorted(block.results()) == [0, 0, 1, 1, 2, 2]
 
 
@@ -53,7 +54,7 @@ def test_an_error_in_one_thread_stops_the_others(monkeypatch):
         begun.append(item)
         if item == 1:
             raise ValueError("of the second item")
-        stopped.wait(timeout=20)
+        stopped.wait(PATIENCE)
         stopped.set()  # waited for once, where nobody stops
 
     monkeypatch.setattr(Block, "stop", stop_and_tell)
@@ -73,7 +74,7 @@ def test_a_reader_that_stops_early_waits_for_what_is_begun_only(monkeypatch):
     def work(item):
         begun.append(item)
         if item >= 10:
-            ends.wait(timeout=20)
+            ends.wait(PATIENCE)
 
     monkeypatch.setattr(blocks_module, "ThreadPoolExecutor", Pool)
     found = blocks(work, range(100), lambda: 10, workers=2, ahead=3)

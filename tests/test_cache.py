@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from images import draw, make_earlier, make_folder
 from PIL import Image
+from waiting import PATIENCE
 
 from data import cache as cache_module
 from data import cache_places, cache_writer, decoding, unfinished_cache
@@ -625,7 +626,7 @@ def test_parallel_builders_decode_every_image_once(tmp_path):
     for builder in builders:
         builder.start()
     for builder in builders:
-        builder.join(30)
+        builder.join(PATIENCE)
     assert [builder.exitcode for builder in builders] == [0, 0, 0]
     paths = []
     while not decoded.empty():

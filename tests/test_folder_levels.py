@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from images import make_folder
+from waiting import PATIENCE
 
 import data
 import train
@@ -392,7 +393,7 @@ def test_a_locale_that_cannot_read_names_is_named_as_the_cause(tmp_path):
         env={**os.environ, **environment},
         cwd=ROOT,
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     message = done.stderr.decode().splitlines()[-1]
     assert "this program's locale (ascii)" in message and "LC_ALL=C.UTF-8" in message

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 import data
 import evaluate
@@ -174,7 +175,7 @@ def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback(script, tmp
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         preexec_fn=_heed_interrupts,
     )
     assert (done.returncode, done.stdout, done.stderr.strip()) == (

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from trees import TREE
+from waiting import PATIENCE
 
 from runs import files as run_files
 from runs.folder import FORMAT, Run, RunError
@@ -141,14 +142,14 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path, monkeypatch):
 def hold(folder, held, done):
     with Run(folder).lock():
         held.set()
-        done.wait(30)
+        done.wait(PATIENCE)
 
 
 def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path, forked):
     held, done = forked.Event(), forked.Event()
     process = forked.Process(target=hold, args=(tmp_path, held, done))
     process.start()
-    assert held.wait(60)
+    assert held.wait(PATIENCE)
     with pytest.raises(RunError, match="another process"), Run(tmp_path).lock():
         pass
     process.kill()

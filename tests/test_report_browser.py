@@ -2,12 +2,12 @@
 refuses to ask.
 """
 
+import contextlib
 import json
 import re
 import shutil
 import socket
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from drawable import draw, finish, make_epochs, make_outputs
 from PIL import Image
 from recorded import write_run
 from trees import TREE
+from waiting import wait_until
 
 import figures
 import visualize
@@ -46,7 +47,7 @@ def record(tmp_path_factory):
 
 class Proxy:
     """A listener that the browser takes for its way into the network; it notes what is asked and
-    answers nothing.
+    answers nothing. A browser also opens connections on which it asks nothing.
     """
 
     def __init__(self):
@@ -58,11 +59,13 @@ class Proxy:
         while True:
             try:
                 connection, _ = self.socket.accept()
-                with connection:
-                    connection.settimeout(5)
-                    self.asked.append(connection.recv(4096).decode("latin-1").split("\r\n")[0])
             except OSError:  # the end of the test
                 return
+            threading.Thread(target=self._note, args=(connection,), daemon=True).start()
+
+    def _note(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            self.asked.append(connection.recv(4096).decode("latin-1").split("\r\n")[0])
 
 
 @pytest.fixture(scope="module")
@@ -489,9 +492,7 @@ def test_a_table_wider_than_a_sheet_is_made_smaller_on_paper(shown):
 def test_a_plot_is_saved_as_a_picture(strange, shown, tmp_path):
     shown.save_to(tmp_path)
     shown.run("document.querySelector('#map .modebar-btn').click()")
-    end = time.monotonic() + 60
-    while not list(tmp_path.glob("*.png")) and time.monotonic() < end:
-        time.sleep(0.1)
+    wait_until(lambda: list(tmp_path.glob("*.png")))
     (saved,) = tmp_path.glob("*.png")
     assert Image.open(saved).size[0] > 100
     assert shown.said == []
@@ -514,7 +515,7 @@ def test_a_script_that_the_policy_is_not_told_of_does_not_run(strange, tmp_path,
     foreign = "<script>document.body.append('it ran')</script></body>"
     (tmp_path / "foreign.html").write_text(text.replace("</body>", foreign), "utf-8")
     browser.open(tmp_path / "foreign.html")
-    assert "Content Security Policy" in str(browser.said)
+    browser.wait_for_words("Content Security Policy")
     assert "it ran" not in browser.run("document.body.innerText")
 
 

@@ -5,6 +5,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from waiting import PATIENCE
 
 from data import row_file
 from data.cache_places import places
@@ -102,22 +103,22 @@ def test_what_a_power_failure_leaves_is_computed_again(tmp_path, damage):
     np.testing.assert_array_equal(opened(tmp_path, Computer()), EXPECTED)
 
 
-def test_whoever_comes_second_waits_and_computes_nothing(tmp_path, capfd):
+def test_whoever_comes_second_waits_and_computes_nothing(tmp_path):
     began, go_on = threading.Event(), threading.Event()
 
     def slowly(rows):
         began.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         yield from Computer()(rows)
 
     first = threading.Thread(target=opened, args=(tmp_path, slowly))
     first.start()
-    began.wait(10)
+    assert began.wait(PATIENCE)
     second, results = Computer(), []
     other = threading.Thread(target=lambda: results.append(opened(tmp_path, second)))
     other.start()
     go_on.set()
-    first.join(10), other.join(10)
+    first.join(PATIENCE), other.join(PATIENCE)
     np.testing.assert_array_equal(results[0], EXPECTED)
     assert second.asked == []
 

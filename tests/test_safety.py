@@ -26,6 +26,7 @@ import pytest
 import torch
 from forked_scripts import ROOT, run_script, start_script
 from images import make_learnable_folder
+from waiting import PATIENCE, wait_until
 
 import startup
 import train
@@ -44,7 +45,7 @@ OPTIONS = (
 )
 MOVING = "--method DR --ema --dynamic --aug affine --schedule cosine --use_val --epochs 8".split()
 STEPS = 5  # in an epoch: 35 training images
-WAITS, PATIENCE = "training waits", 300  # seconds, which no run here takes on a busy machine either
+WAITS = "training waits"
 UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -264,10 +265,8 @@ class Trainer:
         """A run that has trained so many steps and waits for a signal."""
         self.output.write_text("")
         process = self.start(*flags, fault=wait_at_step, number=steps + 1)
-        deadline = time.monotonic() + PATIENCE
-        while WAITS not in self.said:
-            assert time.monotonic() < deadline and process.is_alive(), self.said
-            time.sleep(0.01)
+        wait_until(lambda: WAITS in self.said or not process.is_alive(), lambda: self.said)
+        assert process.is_alive(), self.said
         return process
 
     def leftovers(self) -> list[Path]:

@@ -18,6 +18,7 @@ from recorded import run_main
 from test_api import assert_same_answers
 from trained import draw_odd_images, train_on_odd_images
 from trees import TREE
+from waiting import PATIENCE, wait_until
 
 import predict
 from evaluation import load, serving
@@ -72,7 +73,7 @@ def ask(server, method="POST", path="/answer", body=b"x", headers=(), **changes)
     port = server.server_address[1]
     sent = {"Host": f"127.0.0.1:{port}", "X-File-Name": "a.png", "Content-Length": str(len(body))}
     sent |= dict(headers) | changes
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
     for name, value in sent.items():
         for one in [] if value is None else value if isinstance(value, list) else [value]:
@@ -187,7 +188,7 @@ def test_the_page_itself_is_let_in_by_its_names(served):
 def test_an_upload_that_ends_early_is_not_answered(served):
     asked = []
     server = served(lambda name, content: asked.append(name) or {})
-    with socket.create_connection(server.server_address[:2], timeout=60) as connection:
+    with socket.create_connection(server.server_address[:2], timeout=PATIENCE) as connection:
         head = "POST /answer HTTP/1.1", "Host: localhost", "X-File-Name: a", "Content-Length: 9"
         connection.sendall("\r\n".join([*head, "", "four"]).encode())
         connection.shutdown(socket.SHUT_WR)
@@ -315,9 +316,7 @@ def test_files_dropped_in_a_browser_are_answered(run, images, served, tmp_path):
         )
         browser.run("document.querySelector('#save').click()")
         saved = tmp_path / "predictions.csv"
-        end = time.monotonic() + 30
-        while not saved.exists() and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_until(saved.exists)
         browser.drop(images)  # a folder
         number = len(list(images.iterdir()))
         browser.wait(f"document.querySelector('#state').textContent.startsWith('{3 + number} of')")

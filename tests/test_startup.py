@@ -8,6 +8,7 @@ import types
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 import startup
 
@@ -66,7 +67,7 @@ def test_a_script_whose_streams_are_closed_ends_as_others(closed):
     code = "import startup, sys; startup.set_up_streams(); print(1); startup.complain('2')"
     code += "; sys.stdout.flush(); startup.leave(0)"
     command = f'"{sys.executable}" -c "{code}" {closed}'
-    assert subprocess.run(command, shell=True, cwd=ROOT, timeout=60).returncode == 0
+    assert subprocess.run(command, shell=True, cwd=ROOT, timeout=PATIENCE).returncode == 0
 
 
 @pytest.mark.parametrize(

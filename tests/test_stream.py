@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from images import draw
 from PIL import Image
+from waiting import PATIENCE
 
 from data import Batches, headers, opening, stream
 from data.cache import build_cache
@@ -71,7 +72,7 @@ def test_images_are_decoded_side_by_side(root, monkeypatch):
     read = stream.read_image
 
     def waiting(*arguments, **named):
-        together.wait(timeout=20)  # breaks if fewer than three are being read at once
+        together.wait(PATIENCE)  # breaks if fewer than three are being read at once
         return read(*arguments, **named)
 
     monkeypatch.setattr(stream, "read_image", waiting)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from recorded import make_arrays, write_run
 from trees import FLAT, TREE
+from waiting import PATIENCE
 
 from hierarchies import Hierarchy
 from metrics import Outputs, evaluate, suite
@@ -281,7 +282,7 @@ def measured_widths(text: str, folder) -> tuple[list[float], float]:
     ]
     (folder / "table.tex").write_text("\n".join(lines), "utf-8")
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "table.tex"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout[-2000:]
     found = [float(width) for width in re.findall(r"width=([\d.]+)pt", done.stdout)]
     assert len(found) == len(boxes) and "Overfull" not in done.stdout

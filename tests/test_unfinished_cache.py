@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from images import draw
 from PIL import Image
+from waiting import PATIENCE, wait_until
 
 from data import cache as cache_module
 from data import cache_writer, unfinished_cache
@@ -30,7 +31,6 @@ COUNT, BAD, DEEP = 60, (3, 41), (1, 30)
 FILES = [f"{i:02}.png" for i in range(COUNT)]
 READING = Reading(resize=16)
 OPTIONS = {"skip_bad_images": True, "workers": 2}
-PATIENCE = 120  # seconds for another process on a busy machine
 fork = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
 
 
@@ -133,16 +133,9 @@ def content(cache):
     return {path.name: path.read_bytes() for path in cache.folder.iterdir()}
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def wait_for_rows(place, count):
     states = "*.tmp/unfinished.json"
-    wait_for(lambda: any(rows_of(path.parent) >= count for path in place.glob(states)))
+    wait_until(lambda: any(rows_of(path.parent) >= count for path in place.glob(states)))
 
 
 def rows_of(left):
@@ -374,7 +367,7 @@ def test_who_waits_goes_on_when_the_other_process_is_killed(root, monkeypatch, w
     said.touch()
     two = fork.Process(target=build_and_tell)
     two.start()
-    wait_for(lambda: "waiting for it" in said.read_text())
+    wait_until(lambda: "waiting for it" in said.read_text())
     one.kill()
     for process in (one, two):
         process.join(PATIENCE)

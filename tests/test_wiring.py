@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 from trees import TREE
+from waiting import PATIENCE
 
 import train
 from data import Splits
@@ -381,9 +382,9 @@ class Threads(Team):
 
     def gather_rows(self, tensor, total):
         self.place[self.rank] = tensor
-        self.barrier.wait(timeout=60)
+        self.barrier.wait(PATIENCE)
         rows = torch.cat([self.place[rank] for rank in range(self.size)])
-        self.barrier.wait(timeout=60)
+        self.barrier.wait(PATIENCE)
         return rows
 
 

@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
+
+from waiting import PATIENCE, wait_until
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -27,7 +28,6 @@ FLAGS = (
     "--disable-default-apps",
     "--no-pings",
 )
-PATIENCE = 120  # seconds for one answer, on a busy machine too
 
 
 class Browser:
@@ -92,17 +92,18 @@ class Browser:
 
     def wait(self, condition: str) -> None:
         """Until an expression is true."""
-        end = time.monotonic() + PATIENCE
-        while not self.run(condition):
-            assert time.monotonic() < end, f"{condition} did not become true; {self.said}"
-            time.sleep(0.05)
+        wait_until(
+            lambda: self.run(condition), lambda: f"{condition} did not become true; {self.said}"
+        )
 
     def wait_for_words(self, *words: str) -> None:
         """Until all are in what the console said."""
-        end = time.monotonic() + PATIENCE
-        while not all(word in str(self.said) for word in words):
-            assert time.monotonic() < end, f"{words} were not said; {self.said}"
-            self.run("new Promise((done) => setTimeout(done, 50))")
+
+        def are_said() -> bool:
+            self.run("0")  # whose answer comes behind what the console says before
+            return all(word in str(self.said) for word in words)
+
+        wait_until(are_said, lambda: f"{words} were not said; {self.said}")
 
     def run(self, expression: str) -> object:
         """The value of an expression, of a promise that of its end."""

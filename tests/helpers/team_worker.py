@@ -2,8 +2,7 @@
 itself.
 
 The environment says what else: DIGESTS, a folder where each process leaves a fingerprint of its
-final state; LOST, the rank of a process that dies in its 6th step. A process that hangs ends after
-two minutes.
+final state; LOST, the rank of a process that dies in its 6th step. A process that hangs is ended.
 """
 
 import hashlib
@@ -17,13 +16,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
+from waiting import PATIENCE
 
 import train
 from training import loop, start
 
 torch.set_default_dtype(torch.float64)
 torch.Tensor.float = torch.Tensor.double
-signal.alarm(120)
+signal.alarm(PATIENCE)
 rank = os.environ.get("RANK", "0")
 fit, move, steps = loop.fit, loop._step, itertools.count(1)
 
