@@ -37,11 +37,13 @@ if [ -z "$command" ]; then
 fi
 
 echo "run $task: $command"
-timed_out='' child=''
-trap '[ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' TERM
-trap 'timed_out=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' USR1
+timed_out='' signalled='' child=''
+pass_on() { [ -z "$signalled" ] || kill -TERM $child 2>/dev/null || true; } # the signal may come before the child is known
+trap 'signalled=1; pass_on' TERM
+trap 'signalled=1 timed_out=1; pass_on' USR1
 bash -c "exec $command" &
 child=$!
+pass_on
 status=0
 wait "$child" || status=$?
 while kill -0 "$child" 2>/dev/null; do # a signal ends the first wait before the run has ended

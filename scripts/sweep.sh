@@ -84,15 +84,19 @@ fi
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-trap ':' INT TERM # until there are workers to stop
+
+signalled=''
+
+# Tells processes to stop once a signal has come, which it may before the number of the latest is known.
+pass_on() { [ -z "$signalled" ] || kill -TERM "$@" 2>/dev/null || true; }
 
 # Takes runs that no other worker has taken, on one device, until none is left or a signal comes.
 work() {
-    local device=$1 child='' stopped='' i status start reason
+    local device=$1 child='' i status start reason
     trap '' INT # Ctrl-C reaches every process of the terminal: the main one tells the workers, they tell their runs
-    trap 'stopped=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' TERM
+    trap 'signalled=1; pass_on $child' TERM
     for ((i = 0; i < total; i++)); do
-        [ -z "$stopped" ] || break
+        [ -z "$signalled" ] || break
         case ${states[i]} in finished | running) continue ;; esac
         mkdir "$scratch/$i" 2>/dev/null || continue
         mkdir -p "$(dirname "${folders[i]}")"
@@ -100,6 +104,7 @@ work() {
         start=$SECONDS status=0
         bash -c "exec ${commands[i]} ${device:+--GPU $device}" >>"${folders[i]}.out" 2>&1 &
         child=$!
+        pass_on "$child"
         wait "$child" || status=$?
         while kill -0 "$child" 2>/dev/null; do # a signal ends the first wait before the run has ended
             status=0
@@ -109,7 +114,7 @@ work() {
         echo "$status" >"$scratch/$i/status"
         if ((status == 0)); then
             echo "[$((i + 1))/$total] finished   ${folders[i]}  ($((SECONDS - start)) s)"
-        elif [ -z "$stopped" ]; then
+        elif [ -z "$signalled" ]; then
             reason=$(tail -n 1 "${folders[i]}.out" | tr '\r' '\n' | tail -n 1)
             echo "[$((i + 1))/$total] FAILED     ${folders[i]}  (status $status: $reason)"
         fi
@@ -120,21 +125,24 @@ work() {
 work_in_process() {
     local device=$1 child=''
     trap '' INT
-    trap '[ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true' TERM
+    trap 'signalled=1; pass_on $child' TERM
     "${runs[@]}" --in_process --claims "$scratch" "${extra[@]}" ${device:+--GPU "$device"} &
     child=$!
+    pass_on "$child"
     while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done
 }
 
-workers=() signalled=''
+workers=()
+trap 'signalled=1; pass_on ${workers[@]+"${workers[@]}"}' INT TERM
 for ((slot = 0; slot < jobs; slot++)); do
+    [ -z "$signalled" ] || break
     device=''
     ((${#devices[@]} == 0)) || device=${devices[slot % ${#devices[@]}]}
     work${in_process:+_in_process} "$device" &
     workers+=($!)
+    pass_on $!
 done
-trap 'signalled=1; kill -TERM "${workers[@]}" 2>/dev/null || true' INT TERM
-for worker in "${workers[@]}"; do
+for worker in ${workers[@]+"${workers[@]}"}; do
     while kill -0 "$worker" 2>/dev/null; do wait "$worker" || true; done
 done
 

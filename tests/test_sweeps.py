@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from images import make_folder
+from waiting import PATIENCE, wait_until
 
 import data
 import train
@@ -230,10 +230,9 @@ for i in 1 2 3; do
     command="bash '{0}/wait.sh' '{0}/run$i'"
     if [[ " $* " == *" --in_process "* ]]; then
         mkdir "{0}/taken$i" 2>/dev/null || continue
-        trap 'kill -TERM $child; wait $child; exit 143' TERM
+        trap 'kill -TERM $!; wait $!; exit 143' TERM
         bash -c "exec $command" &
-        child=$!
-        wait $child
+        wait $!
         continue
     fi
     [[ " $* " == *" --commands "* ]] || printf 'not started\\t%s\\t' "{0}/run$i"
@@ -244,7 +243,13 @@ WAIT = """trap 'echo "$*" >"$1.stopped"; exit 143' TERM
 touch "$1.started"
 [ ! -e "$1.broken" ] || { echo "the reason"; exit 3; }
 [ ! -e "$(dirname "$1")/quick" ] || { mkdir -p "$1" && touch "$1/metrics.csv" && exit; }
-for i in $(seq 300); do sleep 0.1; done
+for i in $(seq 3000); do sleep 0.1; done
+"""
+
+# bash reads it first where BASH_ENV names it: what a script starts runs for a while before the
+# script knows its number, as on a busy machine
+LATE = """set -T
+trap 'case $BASH_COMMAND in *=*\\$!*) sleep 0.2 ;; esac' DEBUG
 """
 
 
@@ -258,6 +263,7 @@ def stub(tmp_path):
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
+    (tmp_path / "late.sh").write_text(LATE)
     return {
         **os.environ,
         "PYTHON": str(tmp_path / "python"),
@@ -282,11 +288,10 @@ def stop_with(signum, argv, environment, started):
             signal.SIGINT, signal.SIG_DFL
         ),  # a test run in the background ignores it
     )
-    place, end = Path(environment["PYTHON"]).parent, time.monotonic() + 30
-    while len(list(place.glob("*.started"))) < started and time.monotonic() < end:
-        time.sleep(0.05)
+    place = Path(environment["PYTHON"]).parent
+    wait_until(lambda: len(list(place.glob("*.started"))) == started)
     os.killpg(process.pid, signum) if signum == signal.SIGINT else process.send_signal(signum)
-    return process.communicate(timeout=30)[0], process.returncode
+    return process.communicate(timeout=PATIENCE)[0], process.returncode
 
 
 @pytest.mark.parametrize("jobs", ["1", "2", "5"])
@@ -305,10 +310,17 @@ def test_a_failed_run_stops_no_other_and_is_told_at_the_end(stub, tmp_path, jobs
     assert call("sweep.sh", "any", "--jobs", jobs, **stub)[0] == 0
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_all_runs_of_a_sweep_and_starts_no_more(stub, tmp_path, signum):
+@pytest.mark.parametrize(
+    "signum, late",
+    [(signal.SIGTERM, {}), (signal.SIGINT, {}), (signal.SIGTERM, {"BASH_ENV": "late.sh"})],
+    ids=["SIGTERM", "SIGINT", "late"],
+)
+def test_a_signal_stops_all_runs_of_a_sweep_and_starts_no_more(
+    stub, tmp_path, monkeypatch, signum, late
+):
+    monkeypatch.chdir(tmp_path)
     printed, status = stop_with(
-        signum, ["sweep.sh", "any", "--jobs", "2", "--GPU", "0,1"], stub, started=2
+        signum, ["sweep.sh", "any", "--jobs", "2", "--GPU", "0,1"], {**stub, **late}, started=2
     )
     assert (
         status == 143
@@ -327,7 +339,8 @@ def test_jobs_of_one_process_each_run_all_and_get_signals(stub, tmp_path):
     for place in tmp_path.glob("*[0-9]*"):
         shutil.rmtree(place) if place.is_dir() else place.unlink()
     argv = ["sweep.sh", "any", "--jobs", "2", "--in_process"]
-    printed, status = stop_with(signal.SIGTERM, argv, stub, started=2)
+    late = {**stub, "BASH_ENV": str(tmp_path / "late.sh")}
+    printed, status = stop_with(signal.SIGTERM, argv, late, started=2)
     assert status == 143 and "0 of 3 runs finished, 0 failed, 3 left" in printed
     assert len(list(tmp_path.glob("*.stopped"))) == 2
 
@@ -343,6 +356,7 @@ def test_a_slurm_task_is_the_line_of_its_number_and_queued_again_before_its_time
 
 def test_a_slurm_task_that_is_told_to_stop_leaves_queueing_to_slurm(stub, tmp_path):
     environment = {**stub, "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_ID": "77"}
+    environment["BASH_ENV"] = str(tmp_path / "late.sh")
     _, status = stop_with(signal.SIGTERM, ["slurm_array.sh", "any"], environment, started=1)
     assert (
         status == 143
@@ -358,11 +372,9 @@ def test_a_line_of_the_list_is_a_job_of_any_queue_and_gets_its_signals(stub, tmp
     )
     assert line in (SCRIPTS.parent / "docs" / "clusters.md").read_text()
     job = subprocess.Popen(["bash", "-c", line], env={**stub, "PBS_ARRAY_INDEX": "2"}, cwd=tmp_path)
-    end = time.monotonic() + 30
-    while not (tmp_path / "run2.started").exists() and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_until((tmp_path / "run2.started").exists)
     job.terminate()
-    assert job.wait(timeout=30) == 143
+    assert job.wait(PATIENCE) == 143
     assert [file.name for file in tmp_path.glob("run*.stopped")] == ["run2.stopped"]
 
 
