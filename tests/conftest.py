@@ -4,21 +4,31 @@ tests from each other at the end, when one has nothing left to do.
 
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 os.environ["PYTHON_COLORS"] = "0"  # where FORCE_COLOR is set, Python 3.14 would colour help texts
 
 TESTS = Path(__file__).parent
 
-# how many examples each property is tried on; EXAMPLES=1000 pytest ... for a thorough search
-settings.register_profile("suite", max_examples=int(os.environ.get("EXAMPLES", 25)), deadline=None)
+# how many examples each property is tried on, the same each time; EXAMPLES=1000 pytest ... for a
+# thorough search among others
+EXAMPLES = int(os.environ.get("EXAMPLES", 0))
+settings.register_profile(
+    "suite",
+    max_examples=EXAMPLES or 25,
+    derandomize=not EXAMPLES,
+    deadline=None,
+    # a folder of the test may be used again, and a busy machine draws slowly
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 settings.load_profile("suite")
 
 
@@ -28,6 +38,13 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """What a test draws does not depend on which tests its process has run before."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

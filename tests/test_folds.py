@@ -3,7 +3,6 @@ groups, classes that are too small and those that are too large.
 """
 
 import csv
-import os
 import shutil
 from pathlib import Path
 
@@ -82,7 +81,7 @@ def test_what_is_no_fold_is_refused(text):
 IMAGES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 14)), min_size=8, max_size=70)
 
 
-@settings(max_examples=int(os.environ.get("EXAMPLES", 60)), deadline=None)
+@settings(max_examples=max(60, settings().max_examples))
 @given(IMAGES, st.integers(0, 5), st.booleans(), st.sampled_from([None, 2, 3, 5]))
 @example([(0, g) for g in range(8)], 0, True, 2)
 def test_no_group_is_on_both_sides_of_any_split_or_fold(images, seed, use_val, folds):

@@ -1,14 +1,13 @@
 """Whatever a file holds, a reader gives a tree or a ValueError that names the file."""
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from hierarchies import Hierarchy, to_newick
 from hierarchies.export import describe
 from hierarchies.readers import TREE_FORMATS, read_edges, read_tree
 
-FUZZ = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 MARKS = st.text(alphabet="ab01/\\,;:()[]{}'\"- \t\n\r_.\x00é\ufeff\u2028", max_size=40)
 
 
@@ -72,7 +71,6 @@ def check(tree):
 
 
 @pytest.mark.parametrize("format", TREE_FORMATS)
-@FUZZ
 @given(data=st.data(), self_leaves=st.booleans())
 def test_any_content_is_a_tree_or_a_value_error(tmp_path, format, data, self_leaves):
     text = st.one_of(SHAPED[format], damaged(SHAPED[format]), TEXT).map(
@@ -111,7 +109,6 @@ class BothSeen(Exception):
     """Ends the search."""
 
 
-@FUZZ
 @given(
     content=SHAPED["edges"] | MARKS,
     names=lines("1 one", "2 two, (x)", "0 top", "3 c", "1", "7 z") | MARKS,

@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hierarchies import Hierarchy, ranks, read_edges, read_tree, to_newick
@@ -19,9 +19,6 @@ KEYS = st.text(
 PATHS = st.lists(
     st.lists(KEYS, min_size=1, max_size=4).map(tuple), min_size=2, max_size=6, unique=True
 )
-
-# every example overwrites the file of the one before
-ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def as_table(rows):
@@ -56,7 +53,6 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("format", WRITERS)
-@ONE_FOLDER
 @given(paths=PATHS)
 def test_a_written_tree_is_read_back(tmp_path, format, paths):
     # two groups at the top, so that no common first key becomes the root
@@ -73,7 +69,6 @@ def test_a_written_tree_is_read_back(tmp_path, format, paths):
         assert found.class_paths == tuple(tree.class_paths[c] for c in tree.leaf_order)
 
 
-@ONE_FOLDER
 @given(paths=PATHS)
 def test_edges_with_a_file_of_names_are_read_back(tmp_path, paths):
     classes = [path for path in paths if not any(p[: len(path)] == path != p for p in paths)]
