@@ -6,12 +6,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from figures.groups import MIXED
 from figures.layout import DrawnTree, axis_start
 from figures.palette import FAINT, INK
-from figures.style import SMALLEST, Drawing, Rows, inch_axes, name_rows, new_figure, text_width
+from figures.style import (
+    SMALLEST,
+    Drawing,
+    Rows,
+    across,
+    entry_width,
+    inch_axes,
+    name_rows,
+    new_figure,
+    text_width,
+)
 from figures.subject import Subject
 from figures.tanglegrams import cut_note, draw_branches
 
@@ -44,7 +55,9 @@ def _upright(subject: Subject) -> Drawing:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(subject.unit)
-    figure.legend(handles=groups.handles(lines=True), loc="outside upper left", ncols=4)
+    handles = groups.handles(lines=True)
+    columns = across(handles, figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
     return Drawing(figure, _caption(subject, rows, start))
 
 
@@ -54,7 +67,8 @@ def _circular(subject: Subject) -> Drawing:
     rows = name_rows(count, _WIDEST * np.pi * (1 - _GAP / 2 / np.pi))
     radius = max(3.0, count * rows.pitch / (2 * np.pi - _GAP))
     names = [subject.names[c] for c in subject.with_vector]
-    figure, axes = _round_page(names, rows, radius, len(groups.handles()))
+    handles = groups.handles(lines=True)
+    figure, axes = _round_page(names, rows, radius, handles)
     start = axis_start(tree)
     angle = _GAP / 2 + (tree.rows() + 0.5) / count * (2 * np.pi - _GAP)
     distance = tree.shares(start) * radius
@@ -66,7 +80,7 @@ def _circular(subject: Subject) -> Drawing:
         if place % rows.step == 0:
             at = _GAP / 2 + (place + 0.5) / count * (2 * np.pi - _GAP)
             _round_label(axes, names[item], at, radius + 0.06, rows.size)
-    axes.legend(handles=groups.handles(lines=True), loc="upper left", borderaxespad=0.3)
+    axes.legend(handles=handles, loc="upper left", borderaxespad=0.3)
     return Drawing(figure, _caption(subject, rows, start))
 
 
@@ -74,15 +88,17 @@ def _turned(subject: Subject) -> DrawnTree:
     return subject.untangled.right
 
 
-def _round_page(names: list[str], rows: Rows, radius: float, entries: int) -> tuple[Figure, Axes]:
+def _round_page(
+    names: list[str], rows: Rows, radius: float, handles: list[Line2D]
+) -> tuple[Figure, Axes]:
     """An axes in inches around the centre of the circle, with room for the names and the legend in
     the corner.
     """
     measure, _ = inch_axes(1, 1)
     half = radius + text_width(measure, names, rows.size) + 0.15
-    # the legend takes about 2 inches of the corner that the circle leaves free
-    wide = max(0.0, half - 2.0)
-    corner = max(0.0, 0.19 * entries + 0.3 - (half - np.sqrt(half**2 - wide**2)))
+    # what the legend takes of the corner that the circle leaves free
+    wide = max(0.0, half - entry_width(handles))
+    corner = max(0.0, 0.19 * len(handles) + 0.3 - (half - np.sqrt(half**2 - wide**2)))
     figure = new_figure(2 * half, 2 * half + corner, layout=None)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(-half, half), ylim=(-half, half + corner))
     axes.set_axis_off()

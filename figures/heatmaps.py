@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from figures.common import NothingToDraw, counted
 from figures.palette import EMPTY, INK
-from figures.style import SEQUENTIAL, Drawing, name_rows, new_figure
+from figures.style import SEQUENTIAL, Drawing, across, name_rows, new_figure
 from figures.subject import Subject
 from metrics import flat
 from metrics.inference import classwise_correlation
@@ -205,8 +205,8 @@ def _strips(ax: Axes, colours: np.ndarray) -> None:
 
 def _legend(figure: Figure, subject: Subject) -> None:
     handles = subject.groups.handles(lines=True)
-    across = max(1, int(figure.get_figwidth() // 2))
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(across, len(handles)))
+    columns = across(handles, figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
 
 
 def _cells(count: int) -> int:

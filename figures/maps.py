@@ -14,7 +14,7 @@ from figures.planes import (
     place_by_stress,
     turned,
 )
-from figures.style import Drawing, new_figure
+from figures.style import Drawing, across, new_figure
 from figures.subject import Subject
 from metrics.vectors import pairwise_distances
 
@@ -81,7 +81,8 @@ def _map(subject: Subject, sample: Sample, points: np.ndarray) -> Drawing:
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     handles = groups.handles()
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(4, len(handles)))
+    columns = across(handles, figure.get_figwidth())
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
     named = (
         _name(axes, classes, [subject.names[c] for c in sample.classes])
         if len(classes) <= NAMED_CLASSES

@@ -201,7 +201,7 @@ def _heights_caption(outputs: Outputs, wrong: np.ndarray, table: pd.DataFrame) -
 def _images_caption(shown: int, failed: list[str]) -> str:
     note = f" {counted(len(failed), 'image')} cannot be read: {failed[0]}." if failed else ""
     return (
-        f"{counted(shown, 'mistake')} that go highest in the tree, the most confident first, at"
-        " most one of a pair of classes. Left the image, right the test image of the predicted"
-        f" class that is recognised with the highest confidence.{note}"
+        f"{counted(shown, 'mistake that goes', 'mistakes that go')} highest in the tree, the most"
+        " confident first, at most one of a pair of classes. Left the image, right the test image"
+        f" of the predicted class that is recognised with the highest confidence.{note}"
     )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import matplotlib
 import matplotlib.style
 from matplotlib import font_manager
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -105,6 +106,18 @@ def text_width(figure: Figure, texts: Iterable[str], size: float) -> float:
     font = font_manager.FontProperties(size=size)
     widths = [renderer.get_text_width_height_descent(text, font, ismath=False)[0] for text in texts]
     return max(widths, default=0.0) / figure.dpi
+
+
+def entry_width(handles: Sequence[Artist]) -> float:
+    """Width in inches of one of several entries of a legend side by side, as wide as the widest."""
+    size = _STYLE["legend.fontsize"]
+    around = 4.8 * size / 72  # the line or mark, its distance from the name, and to the next entry
+    return text_width(Figure(), [handle.get_label() for handle in handles], size) + around
+
+
+def across(handles: Sequence[Artist], width: float) -> int:
+    """How many entries of a legend there is room for side by side; width in inches."""
+    return max(1, min(len(handles), int(width / entry_width(handles))))
 
 
 def printable(text: str, length: int = LONGEST_NAME) -> str:

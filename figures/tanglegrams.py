@@ -14,7 +14,7 @@ from figures.crossings import Untangled
 from figures.groups import MIXED, Groups
 from figures.layout import DrawnTree, axis_start
 from figures.palette import INK, OTHERS
-from figures.style import Drawing, Rows, inch_axes, name_rows, printable, text_width
+from figures.style import Drawing, Rows, across, inch_axes, name_rows, printable, text_width
 from figures.subject import Subject
 
 TALLEST = 42.0  # inches of the longest list of classes
@@ -114,15 +114,15 @@ def _page(
     between = min(4.5, max(2.0, len(names) * rows.pitch / 8))  # long lines must not get too steep
     edges = np.cumsum([0.1, tree, label, between, label, _TREE])
     width = edges[-1] + 0.1
-    across = max(1, int(width // 2.2))
     handles = groups.handles(lines=True)
-    legend = 0.22 * -(-len(handles) // across) + 0.1
+    columns = across(handles, width)
+    legend = 0.22 * -(-len(handles) // columns) + 0.1
     top = legend + _TOP
     figure, axes = inch_axes(width, top + len(names) * rows.pitch + _BOTTOM)
     axes.legend(
         handles=handles,
         loc="upper center",
-        ncols=min(across, len(handles)),
+        ncols=columns,
         borderaxespad=0.2,
         labelspacing=0.35,
     )

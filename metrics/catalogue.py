@@ -87,7 +87,8 @@ def meaning(metric: str) -> str:
         return ""
     drawn = re.fullmatch(r"(?:[WP]_)?of_(\d+)", column)
     of_column = COLUMNS.get(column, f"of {drawn[1]} classes drawn at random" if drawn else "")
-    return f"{found.meaning} Here: {of_column}." if of_column else found.meaning
+    said = found.meaning_of(name)
+    return f"{said} Here: {of_column}." if of_column else said
 
 
 def value_range(metric: str) -> str:

@@ -48,11 +48,16 @@ class Measure(_Fields):
 
     @cached_property
     def _pattern(self) -> re.Pattern:
-        return re.compile(re.escape(self.name).replace(re.escape("{k}"), r"[\d.]+"))
+        return re.compile(re.escape(self.name).replace(re.escape("{k}"), r"([\d.]+)"))
 
     def matches(self, name: str) -> bool:
         """Whether a name is this measure's."""
         return self._pattern.fullmatch(name) is not None
+
+    def meaning_of(self, name: str) -> str:
+        """The meaning of one of the family, with its number for k."""
+        numbers = self._pattern.fullmatch(name).groups()
+        return re.sub(r"\bk\b", numbers[0], self.meaning) if numbers else self.meaning
 
 
 def kind(direction: str | None, section: str, range: str) -> Callable[[str, str], Measure]:

@@ -24,6 +24,11 @@ function button(text, action, attributes = {}) {
   return made;
 }
 
+// names and files, whose lines rather break behind these signs than within a word
+function breakable(text) {
+  return text.split(/(?<=[_/])/).flatMap((part, i) => (i ? [element("wbr"), part] : [part]));
+}
+
 // ---- explanations, in data-tip: under the pointer, at the focus, or where a finger touched
 function explain(target, text) { target.setAttribute("data-tip", text); }
 

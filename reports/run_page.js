@@ -22,7 +22,7 @@ function card(place) {
   const image = picture(place);
   if (image) made.append(image);
   made.append(
-    element("b", { class: "file" }, IMAGES.file[place]), element("br"),
+    element("b", { class: "file" }, ...breakable(IMAGES.file[place])), element("br"),
     `true: ${className(IMAGES.true[place])}`, element("br"),
     `answer: ${className(IMAGES.answer[place])}, probability ${IMAGES.probability[place].toFixed(2)}`,
   );
@@ -84,7 +84,8 @@ function explore(id, columns, rows) {
       ...columns.map((column) => {
         const cell = element("td", { class: classOf(column) });
         const content = column.show ? column.show(rows[i]) : column.value(rows[i]);
-        cell.append(...[content].flat().map((part) => part ?? "–"));
+        cell.append(...[content].flat().flatMap((part) =>
+          (typeof part === "string" ? breakable(part) : [part ?? "–"])));
         return cell;
       }))));
     said.textContent = `${chosen.length} of ${rows.length} rows`;
@@ -103,7 +104,8 @@ function explore(id, columns, rows) {
 
 // ---- the tables of panels.py: what each kind of cell sorts and searches by, and how it is shown
 const PICTURED = IMAGES.picture.some(Boolean);
-const named = (node) => element("span", { "data-tip": path(node), class: "name" }, names[node]);
+const named = (node) => element("span", { "data-tip": path(node), class: "name" },
+  ...breakable(names[node]));
 const same = (value) => value;
 const digits = (n) => (value) => (value === null ? "–" : value.toFixed(n));
 const examplesOf = leaves.map(() => []);
@@ -195,7 +197,7 @@ for (const [id, { columns, rows }] of Object.entries(DATA.tables)) {
     const label = (entry) => (entry.node < 0 ? `${merged} others` : names[entry.node]);
     const head = element("tr", {}, element("td"), ...entries.map((entry) =>
       element("th", { scope: "col", title: entry.node < 0 ? label(entry) : path(entry.node) },
-        label(entry))));
+        ...breakable(label(entry)))));
     const position = new Map(entries.map((entry, i) => [entry, i]));
     const lines = [...shown.filter((entry) => entry.isOpen || position.has(entry)),
       ...entries.filter((entry) => entry.node < 0)];
@@ -210,10 +212,11 @@ for (const [id, { columns, rows }] of Object.entries(DATA.tables)) {
           const again = grid.querySelector(`button[data-node="${entry.node}"]`);
           if (again) again.focus();
         };
-        name.append(button(`${entry.isOpen ? "▾" : "▸"}\u00a0${label(entry)} (${
-          classesBelow[entry.node]})`, toggle,
-        { "aria-expanded": entry.isOpen, "data-node": entry.node }));
-      } else name.append(label(entry));
+        const sign = `${entry.isOpen ? "▾" : "▸"}\u00a0`;
+        name.append(button(sign, toggle,
+          { "aria-expanded": entry.isOpen, "data-node": entry.node }));
+        name.firstChild.append(...breakable(`${label(entry)} (${classesBelow[entry.node]})`));
+      } else name.append(...breakable(label(entry)));
       if (entry.isOpen) return element("tr", { class: "open" }, name);
       const i = position.get(entry);
       return element("tr", {}, name, ...entries.map((other, j) => {

@@ -125,7 +125,9 @@ function note(where, ...texts) {
         data: [
           { type: "bar", x: one.lower.map((lower, i) => (lower + one.upper[i]) / 2),
             y: one.accuracy, width: 0.06,
-            marker: { color: RIGHT_LINE, opacity: 0.8 }, name: "accuracy", hoverinfo: "text",
+            // the outline shows bars of height 0, too
+            marker: { color: RIGHT_LINE, opacity: 0.8, line: { color: RIGHT_LINE, width: 2 } },
+            name: "accuracy", hoverinfo: "text",
             textposition: "none", text: one.counts.map((count, i) => `${count} images of mean `
               + `probability ${one.confidence[i].toFixed(3)}: `
               + `${(100 * one.accuracy[i]).toFixed(1)} % right`) },
@@ -172,7 +174,8 @@ function note(where, ...texts) {
         i ? WRONG_LINE : RIGHT_LINE), mode: one.x.length > 40 ? "lines" : "lines+markers",
       marker: { size: 4 }, hovertemplate: "epoch %{x}: %{y:.4g}" })),
       layout: { title: { text: panel.title }, hovermode: "x unified",
-        xaxis: { title: { text: "epoch" }, rangemode: "tozero" },
+        xaxis: { title: { text: "epoch" }, rangemode: "tozero",
+          ...(Math.max(...panel.lines[0].x) > 10 ? {} : { dtick: 1 }) }, // no half epochs
         hoverlabel: { bgcolor: "#fff", font: { color: INK, family: FONT } },
         yaxis: { title: { text: panel.unit } }, showlegend: panel.lines.length > 1,
         shapes: training.best === null ? [] : [{ type: "line", x0: training.best,

@@ -237,6 +237,23 @@ def test_every_class_is_named_in_a_tree_without_overlap_or_clipping(draw, size, 
             )
 
 
+LONG = "A class name with many words, as wide as any"
+
+
+@pytest.mark.parametrize("draw", [tanglegram, dendrogram, distance_maps])
+@pytest.mark.parametrize("each", [1, 9])  # upright, around a circle
+def test_long_names_of_groups_fit_the_page_beside_each_other(draw, each):
+    paths = [(f"{LONG} {g}", f"{g}-{i}") for g in range(8) for i in range(each)]
+    figure, _ = drawn(draw, make_subject(Hierarchy.from_paths(paths)))
+    page, axes = figure.bbox, figure.axes[0]
+    legend = figure.legends[0] if figure.legends else axes.get_legend()
+    box = legend.get_window_extent()
+    assert box.width <= page.width
+    if draw is dendrogram and each > 1:
+        corner = axes.transData.inverted().transform((box.x1, box.y0))
+        assert np.hypot(*corner) >= axes.get_xlim()[1]
+
+
 def test_the_caption_of_a_tanglegram_tells_its_crossings(demo):
     _, caption = drawn(tanglegram, demo)
     assert (

@@ -4,7 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from metrics.catalogue import MEASURES
+from metrics.catalogue import MEASURES, meaning
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "measures.py"
 # names of measures that are ordinary words
@@ -27,6 +27,14 @@ def test_no_meaning_leans_on_that_of_another_measure():
         used = names & set(re.split(r"[^\w/]+", said))
         assert not used, f"{row.name}: {used}"
         assert not re.search(r"^As |\b(such|these)\b", said), row.name
+
+
+def test_the_meaning_of_one_of_a_family_has_its_number():
+    assert meaning("accuracy@5") == (
+        "Share of the images whose true class is among the 5 most probable classes."
+    )
+    assert "that 95 % are correct" in meaning("recall@95_depth")
+    assert "k" not in re.findall(r"\w+", meaning("prototype/hp@20"))
 
 
 def test_information_is_explained_wherever_it_is_measured():

@@ -188,6 +188,7 @@ VISIT = """
 const all = (where, what) => [...document.querySelectorAll(`#${where} ${what}`)];
 const column = (where, j) => all(where, "tbody tr").map((row) => row.cells[j].textContent);
 const found = { before: column("per-class", 0) };
+found.breaks = all("per-class", "td wbr").map((one) => one.previousSibling.textContent.slice(-1));
 const click = (where, text) =>
   all(where, "th button").find((one) => one.textContent === text).click();
 click("per-class", "recall");
@@ -246,6 +247,7 @@ def test_a_person_sorts_searches_and_opens_a_confusion_to_its_files(strange, tmp
     browser.open(Path(shutil.copy(page, tmp_path)))
     found = browser.run(f"const WANTED = {json.dumps(wanted)};{VISIT}")
     assert browser.said == []
+    assert set(found["breaks"]) == {"/"}  # of the names' </script>
     assert found["before"] == shown and found["searched"] and len(found["searched"]) == 6
     recalls = [float(value) for value in found["rising"] if value != "–"]
     assert recalls == sorted(recalls) and len(set(recalls)) > 1
@@ -420,6 +422,10 @@ def test_curves_have_their_values_under_the_pointer(shown):
     titles = "[...document.querySelectorAll('#training-curves .gtitle')].map((t) => t.textContent)"
     found = shown.run(titles)  # the scale is a constant, without --dynamic
     assert "Loss" in found and "Scale of the scores" not in found
+    ticks = (
+        "[...document.querySelectorAll('#training-curves .xtick text')].map((t) => t.textContent)"
+    )
+    assert shown.run(ticks) and all(tick.isdigit() for tick in shown.run(ticks))
     assert shown.said == []
 
 
