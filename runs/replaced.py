@@ -1,5 +1,6 @@
 """A run that another one is to replace, kept until that one has begun well."""
 
+import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -48,20 +49,33 @@ class Replaced:
         """Moves back what is aside, if anything. Raises: OSError."""
         if not self._is_there:
             return
-        for path in self._files(reverse=True):
-            system.replace(path, self.folder / path.name)
+        for path in self._content(reverse=True):
+            target = self.folder / path.name
+            if path.is_dir() and target.exists():  # figures of the run, in both places
+                _remove(path)
+            else:
+                system.replace(path, target)
         self.aside.rmdir()
 
     def drop(self) -> None:
         """Removes what is aside, if anything. Raises: OSError."""
         if not self._is_there:
             return
-        for path in self._files():
-            path.unlink()
+        for path in self._content():
+            _remove(path)
         self.aside.rmdir()
 
-    def _files(self, reverse: bool = False) -> list[Path]:
-        """What is aside, the mark last, or reversed."""
+    def _content(self, reverse: bool = False) -> list[Path]:
+        """What is aside, the mark last, or reversed: the run's files, and what was made of them
+        there, maybe a folder of figures.
+        """
         return sorted(
             self.aside.iterdir(), key=lambda path: (path.name == _MARK, path.name), reverse=reverse
         )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

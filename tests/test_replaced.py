@@ -112,6 +112,22 @@ def test_a_run_set_aside_stays_while_others_fail_and_goes_with_the_first_checkpo
     }
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_figures_drawn_of_a_run_set_aside_are_in_no_way(old, both):
+    for fails in (True, False):
+        with contextlib.suppress(RunError), old.lock():
+            old.make_room()
+            for folder in (old.folder, old.folder / ASIDE)[not both :]:
+                (folder / "figures").mkdir(exist_ok=True)
+                (folder / "figures" / "a.png").touch()
+            if fails:
+                raise RunError
+            start(old.folder).save_checkpoint("last.pt", {})
+        assert (old.folder / ASIDE).exists() is False and old.finished == fails
+        assert (old.folder / "figures" / "a.png").exists()
+        Run(old.folder).check_exists()
+
+
 def test_a_new_run_that_fails_before_its_first_epoch_ends_leaves_the_old_one(
     tmp_path, monkeypatch, capsys
 ):
