@@ -450,7 +450,7 @@ const hidden = [...document.querySelectorAll(".plot")].filter((plot) => {
   return title && title.getBoundingClientRect().right > buttons.left;
 });
 const letters = document.createRange();
-const text = document.querySelector(".matrix thead th").firstChild;
+const text = document.querySelector(".matrix thead th").lastChild;
 letters.setStart(text, text.data.indexOf("桡"));
 letters.setEnd(text, text.data.indexOf("类") + 1);
 const ruler = document.createElement("canvas").getContext("2d");
