@@ -195,10 +195,10 @@ def first(tmp_path_factory):
 ARGV = ("--method", "DR", "--dim", "4", "--lr", "0.01", "--gray")
 
 
-def test_a_run_goes_on_from_another_and_records_what_became_of_each_class(first, capsys):
-    before, images, record = first
+def test_a_run_goes_on_from_another_and_records_what_became_of_each_class(first, capsys, tmp_path):
+    before, images, _ = first
     argv = [*ARGV, "--start_from", str(before.folder)]
-    status, run = train_small(images, record, *argv, "--epochs", "0")
+    status, run = train_small(images, tmp_path, *argv, "--epochs", "0")
     assert status == 0
     assert "classes 2 kept, 0 moved, 1 new, 1 gone" in capsys.readouterr().out
     table = pd.read_csv(run.folder / "started_from.csv", keep_default_na=False)

@@ -31,6 +31,8 @@ pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium: install the package chromium for this test"
 )
 
+WINDOW = 1400, 900
+
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
@@ -69,14 +71,24 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """One browser for all tests; `asked` has what it asked of the network."""
+def any_browser(tmp_path_factory):
+    """One browser for all tests, as the latest has left it; `asked` has what it asked of the
+    network.
+    """
     proxy = Proxy()
     browser = Browser(tmp_path_factory.mktemp("profile"), f"--proxy-server={proxy.address}")
     browser.asked = proxy.asked
     yield browser
     browser.close()
     proxy.socket.close()
+
+
+@pytest.fixture
+def browser(any_browser):
+    """The browser with its usual window, and a page that no other test goes on with."""
+    any_browser.resize(*WINDOW)
+    yield any_browser
+    any_browser.at = None
 
 
 @pytest.mark.parametrize("name", ["DR-euc/seed1", "."])
@@ -274,13 +286,13 @@ MIDDLE = """((what) => {
 
 
 @pytest.fixture
-def shown(strange, browser):
+def shown(strange, any_browser):
     """The page of the strange run, as it is, open in the browser with its plots drawn."""
-    if browser.at != strange[0]:
-        browser.resize(1400, 900)
-        browser.open(strange[0])
-        browser.wait("document.body.dataset.plots === 'drawn'")
-    return browser
+    if (any_browser.at, any_browser.size) != (strange[0], WINDOW):
+        any_browser.resize(*WINDOW)
+        any_browser.open(strange[0])
+        any_browser.wait("document.body.dataset.plots === 'drawn'")
+    return any_browser
 
 
 def test_a_point_of_the_map_says_its_file_and_a_click_shows_it(strange, shown):

@@ -95,51 +95,44 @@ def free_port():
             return probe.getsockname()[1]
 
 
-@contextlib.contextmanager
-def server(folder, port):
-    """A real MLflow server over a store in the folder, killed at the end; yields its URI and what
-    kills it before.
-    """
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-        "--backend-store-uri",
-        f"sqlite:///{folder}/mlflow.db",
-        "--artifacts-destination",
-        str(folder / "artefacts"),
-    ]
-    environment = {
-        **os.environ,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+class Server:
+    """A real MLflow server over a store in a folder; to start it takes some ten seconds."""
 
-    def kill():
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    def __init__(self, folder):
+        self.folder, self.port, self.process = folder, free_port(), None
+        self.uri = f"http://127.0.0.1:{self.port}"
 
-    try:
+    def start(self):
+        command = [
+            *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"),
+            *("--artifacts-destination", str(self.folder / "artefacts")),
+        ]
+        environment = {
+            **os.environ,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+        path = self.folder / "server.log"
+        with path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         wait_until(
-            lambda: process.poll() is not None or answers(f"http://127.0.0.1:{port}/health"),
-            (folder / "server.log").read_text,
+            lambda: self.process.poll() is not None or answers(f"{self.uri}/health"), path.read_text
         )
-        assert process.poll() is None, (folder / "server.log").read_text()
-        yield f"http://127.0.0.1:{port}", kill
-    finally:
-        kill()
+        assert self.process.poll() is None, path.read_text()
+
+    def kill(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def answers(address):
@@ -152,18 +145,20 @@ def answers(address):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """Folder and port of a server, the URI where it answers, and what kills it. To start one takes
-    some ten seconds, so that the tests share it.
-    """
-    folder, port = tmp_path_factory.mktemp("served"), free_port()
-    with server(folder, port) as (uri, kill), pytest.MonkeyPatch.context() as patch:
+    """A server that runs, for all tests."""
+    server = Server(tmp_path_factory.mktemp("served"))
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlflow_log, "SECONDS_FOR_ANSWERS", PATIENCE)  # on a busy machine
-        yield folder, port, uri, kill
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
 
 
 @needs_mlflow
 def test_a_run_is_read_back_from_a_server(run, served, tmp_path, capfd):
-    _, _, uri, _ = served
+    uri = served.uri
     status, record = run("--mlflow", uri)
     assert status == 0 and capfd.readouterr().err.count("MLflow") == 0
     client, found = logged(uri, record)
@@ -200,13 +195,12 @@ def test_a_run_is_read_back_from_a_server(run, served, tmp_path, capfd):
 def test_a_run_that_loses_its_server_goes_on_and_the_same_command_completes_it(
     run, served, monkeypatch, capfd
 ):
-    folder, port, uri, kill = served
-    train_epoch, done = loop._train_epoch, []
+    uri, train_epoch, done = served.uri, loop._train_epoch, []
 
     def kill_in_the_second(*arguments):
         done.append(1)
         if len(done) == 2:
-            kill()
+            served.kill()
         return train_epoch(*arguments)
 
     monkeypatch.setattr(loop, "_train_epoch", kill_in_the_second)
@@ -222,20 +216,19 @@ def test_a_run_that_loses_its_server_goes_on_and_the_same_command_completes_it(
         and "going on without" in said[1]
     )
     assert "urllib3" not in (error := capfd.readouterr().err) and "Retrying" not in error
-    with server(folder, port) as (uri, _):
-        client, found = logged(uri, record)
-        assert found.info.status == "RUNNING" and steps(
-            client, found.info.run_id, "train_loss"
-        ) == [1]
-        assert run("--mlflow", uri, "--epochs", "3")[0] == 0
-        client, found = logged(uri, record)
-        assert found.info.status == "FINISHED" and steps(
-            client, found.info.run_id, "train_loss"
-        ) == [1, 2, 3]
-        assert (
-            "test/accuracy" in found.data.metrics
-            and len(client.list_artifacts(found.info.run_id)) == 6
-        )
+    served.start()
+    client, found = logged(uri, record)
+    assert found.info.status == "RUNNING" and steps(client, found.info.run_id, "train_loss") == [1]
+    assert run("--mlflow", uri, "--epochs", "3")[0] == 0
+    client, found = logged(uri, record)
+    assert found.info.status == "FINISHED" and steps(client, found.info.run_id, "train_loss") == [
+        1,
+        2,
+        3,
+    ]
+    assert (
+        "test/accuracy" in found.data.metrics and len(client.list_artifacts(found.info.run_id)) == 6
+    )
 
 
 @needs_mlflow

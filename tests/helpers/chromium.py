@@ -37,6 +37,7 @@ class Browser:
         said: Messages and errors of the page's console, and what its policy refused; from when it
             was opened.
         at: The page that was opened last.
+        size: Width and height of the window, in pixels.
     """
 
     def __init__(self, profile: Path, *flags: str, width: int = 1400, height: int = 900):
@@ -47,6 +48,7 @@ class Browser:
         move = f'exec 3<&{read} 4>&{write}; exec "$@"'
         self._process = subprocess.Popen(
             ["bash", "-c", move, "bash", *command, "about:blank"],
+            env={**os.environ, "LC_ALL": "C.UTF-8"},  # in others it finds no files of any name
             pass_fds=(read, write),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -65,6 +67,7 @@ class Browser:
 
     def resize(self, width: int, height: int, *, touch: bool = False) -> None:
         """Another window; that of a telephone with `touch`."""
+        self.size = width, height
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
         self._send("Emulation.setDeviceMetricsOverride", **size)
         self._send("Emulation.setTouchEmulationEnabled", enabled=touch)
