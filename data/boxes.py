@@ -28,8 +28,9 @@ CORNERS = (
     ("x1", "y1", "x2", "y2"),
     ("left", "top", "right", "bottom"),
 )
-# in titles of columns that the user names
-_END = re.compile(r"max|right|bottom|[xy][\W_]*2$", re.IGNORECASE)
+# in titles of columns that the user names; the second is of ends counted from 0
+_END = re.compile(r"max|right|bottom|[xy][\W_]*(?:2|br)$", re.IGNORECASE)
+_END_FROM_0 = re.compile(rf"{_END.pattern}|[xy][\W_]*1$", re.IGNORECASE)
 _CENTRE = re.compile(r"cent(?:er|re)|^c[xy]$|^[xy]c$", re.IGNORECASE)
 
 
@@ -124,7 +125,8 @@ def _are_corners(named: Sequence[str], source: str) -> bool:
             f"{source}: --box_columns takes left and top of the boxes, and of {listed} the first"
             " are called like those of a middle: subtract half of width and height from them"
         )
-    ends = [bool(_END.search(name)) for name in named]
+    end = _END_FROM_0 if named[0].endswith("0") else _END
+    ends = [bool(end.search(name)) for name in named]
     if any(ends) and ends != [False, False, True, True]:
         raise ValueError(
             f"{source}: --box_columns takes left, top, width, height or left, top, right, bottom,"

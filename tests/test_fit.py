@@ -121,6 +121,9 @@ def test_boxes_of_other_titles_are_named():
     [
         (["b_xmin", "b_ymin", "b_xmax", "b_ymax"], (1, 2, 2, 3)),
         (["x1", "y1", "x2", "y2"], (1, 2, 2, 3)),
+        (["x0", "y0", "x1", "y1"], (1, 2, 2, 3)),
+        (["xtl", "ytl", "xbr", "ybr"], (1, 2, 2, 3)),
+        (["x1", "y1", "w1", "h1"], (1, 2, 3, 5)),
         (["obj_x", "obj_y", "obj_w", "obj_h"], (1, 2, 3, 5)),
         (["x1", "x2", "y1", "y2"], "left, top, right, bottom, in this order, and not 'x1', 'x2'"),
         (["x_center", "y_center", "w", "h"], "called like those of a middle: subtract half"),
