@@ -183,8 +183,10 @@ def _abbreviated(path: Path) -> Path:
 
 
 def _without_number(path: Path) -> Path:
-    """The path without what numbers its last key: '001.Calanus', '1. Calanus', 'Calanus__45074'."""
-    last = re.sub(r"^\d+[\s._-]+(?=\D)|(?<=\D)__\d+$", "", path[-1])
+    """The path without what numbers its last key: '001.Calanus', '1. Calanus', 'Calanus__45074', or
+    'Calanus_ott5' where the tree has lost such numbers.
+    """
+    last = re.sub(r"^\d+[\s._-]+(?=\D)|(?<=\D)__\d+$|[ _]ott\d+$", "", path[-1])
     return _without_case((*path[:-1], last or path[-1]))
 
 

@@ -329,6 +329,7 @@ def matched(folders, classes, **options):
         (["Calanus.f", "c"], ["Calanus f", "c"], [0, 1]),
         (["001.Calanus_f", "c"], ["x/Calanus f", "c"], [0, 1]),
         (["Calanus__45074", "c"], ["Calanus", "c"], [0, 1]),
+        (["Calanus f_ott45", "c ott7"], ["Calanus f", "c"], [0, 1]),
     ],
 )
 def test_other_spellings_are_matched_one_to_one_with_a_note(folders, classes, expected):
