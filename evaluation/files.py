@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -109,26 +109,19 @@ def learned_trees(outputs: Outputs) -> dict[str, tuple[trees.LearnedTree, list[s
     return learned
 
 
-def newick_trees(outputs: Outputs, learned: Mapping | None = None) -> dict[str, str]:
-    """Newick strings of the `taxonomy` and of the `learned_trees`, which are inferred if not given;
-    equal tip names.
-    """
-    tree, labels = outputs.hierarchy, tip_labels(outputs.hierarchy)
-    named = Hierarchy.from_paths(tree.class_paths, names=dict(zip(tree.class_paths, labels)))
-    newicks = {"taxonomy": to_newick(named, show_names=True)}
-    learned = learned_trees(outputs) if learned is None else learned
-    return newicks | {name: trees.to_newick(*inferred) + "\n" for name, inferred in learned.items()}
-
-
 def tree_texts(outputs: Outputs, other: str = "") -> dict[str, str]:
-    """Texts by file name: the taxonomy and the learned trees in Newick, and the latter drawn, where
-    there are any.
+    """Texts by file name: the taxonomy and the `learned_trees` in Newick, with equal tip names, and
+    the latter drawn, where there are any.
 
     Args:
         other: What stands before the extensions.
     """
+    tree, labels = outputs.hierarchy, tip_labels(outputs.hierarchy)
+    named = Hierarchy.from_paths(tree.class_paths, names=dict(zip(tree.class_paths, labels)))
     drawn = learned_trees(outputs)
-    texts = {f"{name}{other}.nwk": text for name, text in newick_trees(outputs, drawn).items()}
+    texts = {f"taxonomy{other}.nwk": to_newick(named, show_names=True)}
+    for name, learned in drawn.items():
+        texts[f"{name}{other}.nwk"] = trees.to_newick(*learned) + "\n"
     if not drawn:
         return texts
     lines = "\n".join(f"{name}\n{trees.draw(*drawn[name])}\n" for name in drawn)

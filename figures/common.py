@@ -10,6 +10,7 @@ import pandas as pd
 from files.text import counted as counted
 from metrics.curves import recall_at
 from metrics.diagnostics import EPOCH_SAMPLE, QUICK_SAMPLE
+from metrics.outputs import Outputs
 
 DPI = 144
 RECALLED = {"depth": "depth", "info": "information"}  # what recall is of, in words
@@ -34,6 +35,19 @@ class NothingToDraw(ValueError):
     """A figure has no content for this run; the message is the reason, a sentence for the reader of
     the report.
     """
+
+
+def check_images(outputs: Outputs) -> None:
+    """Raises: NothingToDraw: If there is no test image."""
+    if not outputs.num_samples:
+        raise NothingToDraw("There is no test image, so there are no answers.")
+
+
+def check_mistakes(outputs: Outputs) -> None:
+    """Raises: NothingToDraw: If no test image is classified wrongly, or there is none."""
+    check_images(outputs)
+    if (outputs.predictions == outputs.labels).all():
+        raise NothingToDraw("No test image is classified wrongly.")
 
 
 class Rendered(NamedTuple):

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from figures.common import NothingToDraw, counted
+from figures.common import NothingToDraw, check_images, counted
 from figures.palette import EMPTY, INK
 from figures.style import SEQUENTIAL, Drawing, across, name_rows, new_figure
 from figures.subject import Subject
@@ -78,8 +78,7 @@ def confusions(subject: Subject) -> Drawing:
     tree.
     """
     frame = _frame(subject, 4.0, 12.0)
-    if not subject.outputs.num_samples:
-        raise NothingToDraw("There is no test image, so there are no confusions.")
+    check_images(subject.outputs)
     counts = flat.confusion(subject.outputs)[1][np.ix_(frame.order, frame.order)]
     totals = counts.sum(axis=1, keepdims=True)
     figure, panels = _page(frame, 1 if frame.classes else 2)

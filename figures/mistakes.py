@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from figures.common import NothingToDraw, counted
+from figures.common import NothingToDraw, check_mistakes, counted
 from figures.palette import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR
 from figures.style import Drawing, new_figure, printable
 from figures.subject import Subject
@@ -40,13 +40,8 @@ def mistake_heights(subject: Subject) -> Drawing:
     wrong answers.
     """
     outputs = subject.outputs
+    check_mistakes(outputs)
     wrong = outputs.predictions != outputs.labels
-    if not wrong.any():
-        raise NothingToDraw(
-            "No test image is classified wrongly."
-            if outputs.num_samples
-            else "There is no test image."
-        )
     top, table = outputs.hierarchy.max_depth, heights_of_mistakes(outputs)
     shares = {
         "mistakes of the model": table["share"].to_numpy(),
@@ -90,13 +85,8 @@ def mistake_images(subject: Subject) -> Drawing:
     """Images of the worst mistakes, each beside a typical image of the class that it was taken
     for.
     """
+    check_mistakes(subject.outputs)
     mistakes = worst_mistakes(subject.outputs)
-    if not mistakes:
-        raise NothingToDraw(
-            "No test image is classified wrongly."
-            if subject.outputs.num_samples
-            else "There is no test image."
-        )
     pairs, failed = _read(subject, mistakes)
     rows, across = -(-len(pairs) // 2), min(2, len(pairs))
     figure = new_figure(5.2 * across, 2.2 * rows)

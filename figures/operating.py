@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures.common import PERCENT_RIGHT, RECALLED, NothingToDraw, counted, recalls_note
+from figures.common import PERCENT_RIGHT, RECALLED, check_images, counted, recalls_note
 from figures.palette import FAINT, INK, TAKEN_COLOUR, TRUE_COLOUR
 from figures.style import Drawing, new_figure
 from figures.subject import Subject
@@ -19,8 +19,7 @@ def operating_curves(subject: Subject) -> Drawing:
     coverage.
     """
     outputs = subject.outputs
-    if not outputs.num_samples:
-        raise NothingToDraw("There is no test image, so there are no answers.")
+    check_images(outputs)
     figure = new_figure(9.0, 4.2)
     left, right = figure.subplots(1, 2)
     curves = {value: operating_curve(outputs, value) for value in _LINES}

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from figures.common import NothingToDraw, counted
+from figures.common import check_images, counted
 from figures.palette import FAINT, INK, OVER_COLOUR, TRUE_COLOUR, UNDER_COLOUR
 from figures.style import Drawing, new_figure
 from figures.subject import Subject
@@ -17,8 +17,7 @@ def reliability_diagram(subject: Subject) -> Drawing:
     scaling.
     """
     outputs = subject.outputs
-    if not outputs.num_samples:
-        raise NothingToDraw("There is no test image, so there are no confidences.")
+    check_images(outputs)
     views, temperature = {"as trained": outputs}, _temperature(subject.validation)
     if temperature is not None:
         views[f"scores divided by {temperature:.3g}"] = outputs.view(temperature=temperature)

@@ -35,36 +35,6 @@ _KINDS = {
     "run_page": ("page", "run_page", "plots", "tanglegram", "run_plots"),
     "comparison": ("page", "tanglegram", "comparison"),
 }
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1180px;
-  margin: 0 auto; padding: 1.5rem; }
-h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; border-top: 1px solid #ddd; padding-top: 1.2rem; }
-p.lead { color: #555; margin: .2rem 0; overflow-wrap: anywhere; }
-nav { columns: 3 14rem; font-size: .92rem; margin: 1rem 0; }
-nav a { display: block; }
-a { color: #00558a; }
-figure { margin: .6rem 0 1rem; }
-figcaption { font-size: .9rem; color: #444; max-width: 60rem; overflow-wrap: anywhere; }
-img { max-width: 100%; height: auto; display: block; }
-.tall { max-height: 85vh; overflow: auto; border: 1px solid #ddd; }
-.tall img { max-width: none; }
-.beside .tall img { max-width: 100%; }
-.wide { overflow-x: auto; }
-.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(31rem, 1fr)); gap: 1rem; }
-@media (max-width: 34rem) { .beside { grid-template-columns: 1fr; } }
-.none { color: #666; font-style: italic; overflow-wrap: anywhere; }
-table { border-collapse: collapse; font-size: .85rem; margin: .4rem 0; }
-caption { text-align: left; font-weight: 600; padding: .3rem 0; }
-th, td { padding: .18rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: right;
-  white-space: nowrap; font-variant-numeric: tabular-nums; }
-th { border-bottom: 2px solid #999; vertical-align: bottom; }
-.label { text-align: left; white-space: normal; overflow-wrap: break-word; min-width: 8rem; }
-ul.notes { font-size: .85rem; color: #555; margin: .2rem 0 1rem; }
-ul.problem { color: #8a2b00; overflow-wrap: anywhere; }
-summary { cursor: pointer; margin: .5rem 0; }
-@media print { .tall { max-height: none; overflow: visible; } }
-"""
 
 
 class Section(NamedTuple):
@@ -80,12 +50,7 @@ class Section(NamedTuple):
 
 
 def document(
-    title: str,
-    lead: Iterable[str],
-    sections: Sequence[Section],
-    *,
-    kind: str | None = None,
-    data: object = None,
+    title: str, lead: Iterable[str], sections: Sequence[Section], *, kind: str, data: object
 ) -> bytes:
     """The whole page in UTF-8; characters that have no UTF-8 form become '?'.
 
@@ -95,32 +60,28 @@ def document(
         sections: Its parts.
         kind: Of the page, see `_KINDS`: its script is the only one that the browser may run, after
             everything else, and its hash is in the page's policy; so is that of the library, which
-            stands in the page where `plots` is among its parts. None: a page without a script.
+            stands in the page where `plots` is among its parts.
         data: What the script finds as JSON in the element `data`.
     """
-    policy, scripts, style = _POLICY, "", ""
-    if kind is not None:
-        style, script = (
-            "".join(_beside(f"{name}.{suffix}") for name in _KINDS[kind])
-            for suffix in ("css", "js")
+    style, script = (
+        "".join(_beside(f"{name}.{suffix}") for name in _KINDS[kind]) for suffix in ("css", "js")
+    )
+    script = f'"use strict";\nconst PALETTE = {as_json(for_pages())};\n{script}'
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy, scripts = f"{_POLICY}; script-src 'sha256-{digest}'", ""
+    if "plots" in _KINDS[kind]:
+        library = plot_library()
+        policy += f" 'sha256-{library.digest}'"
+        # what a plot is saved as is an image that the page itself has made
+        policy = policy.replace("img-src data:", "img-src data: blob:")
+        scripts = (
+            f"<!-- {escape(library.notice)} -->\n"
+            f'<script type="text/plain" id="library">{library.text}</script>\n'
         )
-        library = plot_library() if "plots" in _KINDS[kind] else None
-        script = f'"use strict";\nconst PALETTE = {as_json(for_pages())};\n{script}'
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        policy += f"; script-src 'sha256-{digest}'"
-        scripts = ""
-        if library is not None:
-            policy += f" 'sha256-{library.digest}'"
-            # what a plot is saved as is an image that the page itself has made
-            policy = policy.replace("img-src data:", "img-src data: blob:")
-            scripts = (
-                f"<!-- {escape(library.notice)} -->\n"
-                f'<script type="text/plain" id="library">{library.text}</script>\n'
-            )
-        scripts += (
-            f'<script type="application/json" id="data">{as_json(data)}</script>\n'
-            f"<script>{script}</script>\n"
-        )
+    scripts += (
+        f'<script type="application/json" id="data">{as_json(data)}</script>\n'
+        f"<script>{script}</script>\n"
+    )
     contents = "".join(
         f'<a href="#{escape(section.anchor)}">{escape(section.title)}</a>' for section in sections
     )
@@ -128,7 +89,7 @@ def document(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n',
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n",
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n",
         f"<h1>{escape(title)}</h1>\n",
         *(f'<p class="lead">{escape(line)}</p>\n' for line in lead),
         f"<nav>{contents}</nav>\n",

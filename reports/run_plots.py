@@ -3,7 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from figures.common import RECALLED, NothingToDraw, counted, recalls_note
+from figures.common import (
+    RECALLED,
+    NothingToDraw,
+    check_images,
+    check_mistakes,
+    counted,
+    recalls_note,
+)
 from figures.epochs import epochs_note, numeric, panels
 from figures.planes import Sample, draw_sample, place_by_neighbours, principal_components, turned
 from figures.subject import Subject
@@ -149,7 +156,7 @@ def _training(subject: Subject) -> dict:
 
 
 def _operating(outputs: Outputs) -> dict:
-    _check_images(outputs)
+    check_images(outputs)
     curves = {value: operating_curve(outputs, value) for value in RECALLED}
     lines = []
     for value, curve in curves.items():
@@ -161,7 +168,7 @@ def _operating(outputs: Outputs) -> dict:
 
 
 def _risk(outputs: Outputs) -> dict:
-    _check_images(outputs)
+    check_images(outputs)
     curve = risk_coverage(outputs)
     points = thinned(curve, POINTS)
     return {
@@ -173,7 +180,7 @@ def _risk(outputs: Outputs) -> dict:
 
 def _reliability(subject: Subject) -> dict:
     outputs, validation = subject.outputs, subject.validation
-    _check_images(outputs)
+    check_images(outputs)
     views = {"as trained": outputs}
     if validation is not None and validation.num_samples:
         try:
@@ -193,17 +200,10 @@ def _reliability(subject: Subject) -> dict:
 
 
 def _heights(subject: Subject) -> dict:
-    _check_images(subject.outputs)
+    check_mistakes(subject.outputs)
     table = heights_of_mistakes(subject.outputs)
-    if not table["count"].sum():
-        raise NothingToDraw("No test image is classified wrongly.")
     columns = {name: _numbers(table[name]) for name in ("height", "count", "share", "random")}
     return {**columns, "mistakes": int(table["count"].sum())}
-
-
-def _check_images(outputs: Outputs) -> None:
-    if not outputs.num_samples:
-        raise NothingToDraw("There is no test image, so there are no answers.")
 
 
 def _view(name: str, note: str, points: np.ndarray) -> dict:

@@ -22,7 +22,7 @@ from trees import FLAT, PATHS, TREE
 
 import evaluate
 import metrics
-from evaluation.files import newick_trees, tip_labels
+from evaluation.files import tip_labels, tree_texts
 from evaluation.measure import differences
 from evaluation.recorded import find_folders
 from files.exact_tables import read_exactly
@@ -124,7 +124,7 @@ def test_classes_of_one_name_are_tips_called_by_their_paths():
     assert len(set(tip_labels(tree))) == 4
     arrays = make_arrays(tree)
     arrays.pop("files")
-    text = newick_trees(Outputs(tree, **arrays))["W_upgma"]
+    text = tree_texts(Outputs(tree, **arrays))["W_upgma.nwk"]
     found = TreeNode.read(io.StringIO(text), format="newick", convert_underscores=False)
     assert {tip.name for tip in found.tips()} == set(tip_labels(tree))
 
