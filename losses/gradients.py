@@ -21,7 +21,8 @@ def by_hand(values: Callable, *given: Tensor) -> Tensor:
     """What a function of tensors gives, with the gradients that it gives itself.
 
     Args:
-        values: From what is given to a scalar and its gradient in each of them.
+        values: From what is given to a scalar and its gradient in each of them; the scalar alone
+            will do where none requires one.
         given: In full precision, see `losses.base.full_precision`.
     """
     return _ByHand.apply(values, *given)

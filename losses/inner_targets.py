@@ -3,12 +3,14 @@
 A label v acts as a leaf: the classes below it become one, whose probability is P(v).
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hierarchies import Hierarchy
-from losses.gradients import times
+from losses.gradients import by_hand
 
 LOWEST = -1e30  # stands for log 0: finite, so that no difference is a NaN
 SMALLEST = -80.0  # exp of less is no normal float32, and counts for nothing beside 1
@@ -79,7 +81,7 @@ class Pooling(nn.Module):
         the time of torch's.
         """
         below, rows = self.below(targets)
-        return _Entropy.apply(scores, self.within[targets], below, rows)
+        return by_hand(partial(entropy, self.within[targets], below, rows), scores)
 
     def below(self, targets: Tensor) -> tuple[Tensor, Tensor | None]:
         """Which classes are below each target that is an inner node, (b, C) bool, and the rows of
@@ -96,6 +98,18 @@ class Pooling(nn.Module):
         self.register_buffer(name, torch.from_numpy(np.array(values)), persistent=False)
 
 
+def _shares_below(scores: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+    """The exponentials of scores (b, C) at the classes below as shares of their sum, (b, C), and
+    the log of that, (b, 1).
+    """
+    inside = torch.where(below, scores, -torch.inf)
+    top = inside.amax(dim=1, keepdim=True)
+    # exp of -inf takes three times as long as that of other numbers
+    shares = inside.sub_(top.clamp(min=LOWEST)).clamp_(min=SMALLEST).exp_().mul_(below)
+    sums = shares.sum(dim=1, keepdim=True)
+    return shares.div_(sums), sums.log() + top
+
+
 class _Pool(torch.autograd.Function):
     """The scores of some rows, or of all, with the log-sum-exp over `below` (b, C) at `into` (b, 1)
     and -inf at the others below.
@@ -104,13 +118,9 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores: Tensor, below: Tensor, into: Tensor, rows: Tensor | None) -> Tensor:
         own = scores if rows is None else scores.index_select(0, rows)
-        inside = torch.where(below, own, -torch.inf)
-        top = inside.amax(dim=1, keepdim=True)
-        # exp of -inf takes three times as long as that of other numbers
-        shares = inside.sub_(top.clamp(min=LOWEST)).clamp_(min=SMALLEST).exp_().mul_(below)
-        sums = shares.sum(dim=1, keepdim=True)
-        pooled = own.masked_fill(below, -torch.inf).scatter_(1, into, sums.log() + top)
-        ctx.save_for_backward(below, into, rows, shares.div_(sums))
+        shares, logs = _shares_below(own, below)
+        pooled = own.masked_fill(below, -torch.inf).scatter_(1, into, logs)
+        ctx.save_for_backward(below, into, rows, shares)
         return pooled if rows is None else scores.index_copy(0, rows, pooled)
 
     @staticmethod
@@ -122,36 +132,29 @@ class _Pool(torch.autograd.Function):
         return own if rows is None else gradient.index_copy(0, rows, own), None, None, None
 
 
-class _Entropy(torch.autograd.Function):
-    """The mean of -log P(target); its gradient, p - p(given the target), is ready when the forward
-    pass ends.
+def entropy(
+    classes: Tensor, below: Tensor, rows: Tensor | None, scores: Tensor
+) -> tuple[Tensor, ...]:
+    """The mean of -log P(target), and where it is wanted its gradient, p - p(given the target).
+
+    Args:
+        classes (B,): That stand for the targets.
+        below, rows: As `Pooling.below` returns them.
+        scores (B, C).
     """
-
-    @staticmethod
-    def forward(ctx, scores: Tensor, classes: Tensor, below: Tensor, rows: Tensor | None) -> Tensor:
-        log_p = scores.log_softmax(dim=1)
-        own = log_p if rows is None else log_p.index_select(0, rows)
-        inside = torch.where(below, own, -torch.inf)
-        top = inside.amax(dim=1, keepdim=True)
-        given = inside.sub_(top.clamp(min=LOWEST)).clamp_(min=SMALLEST).exp_().mul_(below)
-        sums = given.sum(dim=1, keepdim=True)
-        losses = -log_p.gather(1, classes[:, None])
-        coarse = -(sums.log() + top)
-        losses = coarse if rows is None else losses.index_copy_(0, rows, coarse)
-        if ctx.needs_input_grad[0]:
-            gradient = log_p.exp_()
-            if rows is None:
-                gradient.sub_(given.div_(sums))
-            else:
-                ones = -torch.ones_like(losses)
-                ones[rows] = 0.0
-                gradient.scatter_add_(1, classes[:, None], ones)
-                gradient.index_add_(0, rows, given.div_(sums), alpha=-1)
-            ctx.save_for_backward(gradient.div_(len(scores)))
-        return losses.mean()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return times(gradient, grad_output), None, None, None
+    log_p = scores.log_softmax(dim=1)
+    given, logs = _shares_below(log_p if rows is None else log_p.index_select(0, rows), below)
+    losses = -logs
+    if rows is not None:
+        losses = (-log_p.gather(1, classes[:, None])).index_copy_(0, rows, losses)
+    if not scores.requires_grad:
+        return (losses.mean(),)
+    gradient = log_p.exp_()
+    if rows is None:
+        gradient.sub_(given)
+    else:
+        ones = -torch.ones_like(losses)
+        ones[rows] = 0.0
+        gradient.scatter_add_(1, classes[:, None], ones)
+        gradient.index_add_(0, rows, given, alpha=-1)
+    return losses.mean(), gradient.div_(len(scores))

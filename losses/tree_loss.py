@@ -3,14 +3,14 @@ together.
 """
 
 from abc import abstractmethod
+from functools import partial
 
-import torch
 from torch import Tensor
 
 from hierarchies import Hierarchy
 from losses.base import Loss, full_precision
 from losses.fused import Fused
-from losses.gradients import times
+from losses.gradients import by_hand
 from losses.segments import Cut, TreeOrder
 
 
@@ -40,7 +40,14 @@ class TreeLoss(Loss):
         scores, classes = full_precision(scores), targets
         if self.check(scores, targets):
             scores, classes = self.pool(scores, targets)
-        return _MeanLoss.apply(scores.contiguous(), targets, classes, self)
+        return by_hand(partial(self._mean, targets, classes), scores.contiguous())
+
+    def _mean(self, targets: Tensor, classes: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
+        """The mean of the losses, and its gradient where that is wanted."""
+        wanted = scores.requires_grad
+        losses, gradient = self.compute(scores.detach(), targets, classes, wanted)
+        mean = losses.mean().to(scores.dtype)
+        return (mean, gradient) if wanted else (mean,)
 
     def fuse(self) -> None:
         self.kernel = Fused(self.one_kernel) if self.one_kernel else None
@@ -85,21 +92,3 @@ class TreeLoss(Loss):
 
     def _table(self, name: str, table: Tensor | None) -> None:
         self.register_buffer(name, table, persistent=False)
-
-
-class _MeanLoss(torch.autograd.Function):
-    """The mean of a TreeLoss; its gradient is ready when the forward pass ends."""
-
-    @staticmethod
-    def forward(ctx, scores: Tensor, targets: Tensor, classes: Tensor, loss: TreeLoss) -> Tensor:
-        differentiate = ctx.needs_input_grad[0]
-        losses, gradient = loss.compute(scores.detach(), targets, classes, differentiate)
-        if differentiate:
-            ctx.save_for_backward(gradient)
-        return losses.mean().to(scores.dtype)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return times(gradient, grad_output), None, None, None

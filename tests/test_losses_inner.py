@@ -1,5 +1,6 @@
 """Labels at inner nodes under every loss: values by hand, limits, and the gradient."""
 
+from functools import partial
 from math import exp, log
 
 import numpy as np
@@ -9,7 +10,8 @@ from trees import TELLING, TREE
 
 from losses import LOSSES, build_loss
 from losses.base import check_batch
-from losses.inner_targets import _Entropy, _Pool
+from losses.gradients import by_hand
+from losses.inner_targets import _Pool, entropy
 
 # p of the classes C, A2a, x, A1, A2b, y, z: P(A) = 0.4, P(A2) = 0.3, P(B) = 0.5
 P = torch.tensor([[0.1, 0.2, 0.1, 0.1, 0.1, 0.3, 0.1]], dtype=torch.float64)
@@ -196,6 +198,6 @@ def test_cross_entropy_in_one_pass_is_that_of_the_pooled_scores():
     torch.testing.assert_close(*both)
     below = torch.stack([loss.pool.below(target[None])[0][0] if target > 6 else
                          torch.arange(7) == target for target in targets])  # fmt: skip
-    on_device = _Entropy.apply(scores, loss.pool.within[targets], below, None)
+    on_device = by_hand(partial(entropy, loss.pool.within[targets], below, None), scores)
     torch.testing.assert_close(on_device, pooled)
     torch.testing.assert_close(torch.autograd.grad(on_device, scores)[0], both[1])
