@@ -21,6 +21,7 @@ import numpy as np
 
 from hierarchies import Hierarchy
 from metrics.calibration import calibrate
+from metrics.covers import needed_rank
 from metrics.decisions import RULES
 from metrics.pareto import Front, above_threshold, most_valuable
 from metrics.posterior import information, lca_nodes, node_probabilities, softmax
@@ -88,7 +89,7 @@ def simulate(
     front = RULES[rule].front(tree, node_probabilities(tree, softmax(scores)))
     leaves = tree.leaves[labels]
     needed = RULES[rule].needed(tree, front, leaves)
-    k = max(math.ceil(round((args.calibration + 1) * args.target, 9)), 1)
+    k = needed_rank(args.calibration, args.target)
     rng = np.random.default_rng(0)
     reached, covered = np.empty(args.repetitions), np.empty(args.repetitions)
     for draw in range(args.repetitions):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from hierarchies.tree import format_path
-from metrics.nodes import VALUES, set_measures, value_measures
+from metrics.nodes import overlaps
 from metrics.outputs import Outputs
 from metrics.posterior import lca_nodes, top_k
 from metrics.result import Result, mean_over_samples
@@ -49,9 +49,7 @@ def all_labels(outputs: Outputs) -> dict[str, Result]:
         equal = (table[:, level] == of_truth[:, level]).astype(np.float64)
         equal[of_truth[:, level] < 0] = np.nan
         rows[f"level_accuracy@{level + 1}"] = mean_over_samples(equal)
-    rows |= set_measures(tree, nodes, truths)
-    for value in VALUES:
-        rows |= value_measures(tree, nodes, truths, value)
+    rows |= overlaps(tree, nodes, truths)
     return {PREFIX + name: result for name, result in rows.items()}
 
 

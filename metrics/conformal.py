@@ -19,6 +19,7 @@ import numpy as np
 from scipy.stats import beta
 
 from hierarchies import Hierarchy
+from metrics.covers import needed_rank
 from metrics.decisions import RULES
 from metrics.pareto import concatenate
 from metrics.posterior import node_probabilities, row_blocks, softmax
@@ -65,7 +66,7 @@ def promise(
             f"target_accuracy is a share and must lie in [0, 1], got {target_accuracy}"
         )
     n = len(labels)
-    k = max(math.ceil(round((n + 1) * target_accuracy, 9)), 1)
+    k = needed_rank(n, target_accuracy)
     if k > n:
         raise ValueError(_too_few(n, target_accuracy))
     chosen = RULES.find(rule)

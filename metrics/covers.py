@@ -7,10 +7,17 @@ import numpy as np
 from hierarchies import Hierarchy
 
 
+def needed_rank(n: int, target: float) -> int:
+    """k = ceil((n + 1) target), at least 1: a new sample is not above the k-th smallest of n with
+    probability `target` or more, where k is not above n.
+    """
+    return max(math.ceil(round((n + 1) * target, 9)), 1)
+
+
 def set_threshold(scores_of_truth: np.ndarray, target: float) -> float:
     """The largest threshold t such that {classes with P >= t} holds the truth of a new sample with
     probability `target` or more, whatever the model: the k-th largest P of the truth among the n
-    calibration samples, k = ceil((n + 1) target).
+    calibration samples, k their `needed_rank`.
 
     Args:
         scores_of_truth: (n,) probability of the true class of each calibration sample.
@@ -20,7 +27,7 @@ def set_threshold(scores_of_truth: np.ndarray, target: float) -> float:
     Source: Sadinle, Lei & Wasserman 2019; Vovk, Gammerman & Shafer 2005.
     """
     n = len(scores_of_truth)
-    k = max(math.ceil(round((n + 1) * target, 9)), 1)
+    k = needed_rank(n, target)
     return 0.0 if k > n else float(-np.partition(-scores_of_truth, k - 1)[k - 1])
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from metrics.measure import ACCURACY, DESCRIBES, EDGES, HIGHER, LOWER, SHARE, TREE, kind
-from metrics.nodes import VALUES, set_measures, value_measures
+from metrics.nodes import overlaps
 from metrics.outputs import Outputs
 from metrics.posterior import row_blocks
 from metrics.result import Result, mean_over_items, mean_over_samples
@@ -143,11 +143,7 @@ def leaf_node_measures(outputs: Outputs) -> dict[str, Result]:
     predicted classes.
     """
     tree = outputs.hierarchy
-    nodes, truths = tree.leaves[outputs.predictions], tree.leaves[outputs.labels]
-    rows = set_measures(tree, nodes, truths)
-    for value in VALUES:
-        rows |= value_measures(tree, nodes, truths, value)
-    return rows
+    return overlaps(tree, tree.leaves[outputs.predictions], tree.leaves[outputs.labels])
 
 
 _lower_edges = kind(LOWER, TREE, EDGES)

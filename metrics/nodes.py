@@ -80,6 +80,14 @@ def value_measures(
     return {f"{value}_{name}": mean_over_samples(samples) for name, samples in measures.items()}
 
 
+def overlaps(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray) -> dict[str, Result]:
+    """`set_measures` and the `value_measures` of depth and information."""
+    rows = set_measures(hierarchy, nodes, truths)
+    for value in VALUES:
+        rows |= value_measures(hierarchy, nodes, truths, value)
+    return rows
+
+
 def node_measures(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray) -> dict[str, Result]:
     """`correct` (the truth is the prediction or below it), `exact` (it is the prediction), `depth`,
     all the above.
@@ -87,10 +95,7 @@ def node_measures(hierarchy: Hierarchy, nodes: np.ndarray, truths: np.ndarray) -
     below = lca_nodes(hierarchy, nodes, truths) == nodes
     rows = {"correct": mean_over_samples(below), "exact": mean_over_samples(nodes == truths)}
     rows["depth"] = mean_over_samples(hierarchy.depth[nodes])
-    rows |= set_measures(hierarchy, nodes, truths)
-    for value in VALUES:
-        rows |= value_measures(hierarchy, nodes, truths, value)
-    return rows
+    return rows | overlaps(hierarchy, nodes, truths)
 
 
 _higher = kind(HIGHER, TREE, SHARE)

@@ -149,9 +149,9 @@ MUTATIONS = (
     ),
     Mutation(
         "conformal rank",
-        "metrics/conformal.py",
-        "k = max(math.ceil(round((n + 1) * target_accuracy, 9)), 1)",
-        "k = max(math.ceil(round(n * target_accuracy, 9)), 1)",
+        "metrics/covers.py",
+        "return max(math.ceil(round((n + 1) * target, 9)), 1)",
+        "return max(math.ceil(round(n * target, 9)), 1)",
         "tests/test_conformal.py",
     ),
     Mutation(
