@@ -164,7 +164,7 @@ def _heed_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("script", SCRIPTS + OTHERS, ids=lambda script: script.__name__)
+@pytest.mark.parametrize("script", (train, *OTHERS), ids=lambda script: script.__name__)
 def test_ctrl_c_during_the_imports_ends_a_script_without_a_traceback(script, tmp_path):
     (tmp_path / "difflib.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

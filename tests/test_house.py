@@ -69,6 +69,15 @@ def test_only_scripts_and_the_options_know_argparse():
     assert known <= SCRIPTS | {"options"}
 
 
+def test_each_script_imports_first_what_heeds_ctrl_c():
+    for path in ROOT.glob("*.py"):
+        imported = [node for node in parsed(path).body if isinstance(node, ast.Import)]
+        froms = [node for node in parsed(path).body if isinstance(node, ast.ImportFrom)]
+        ours = [node for node in froms if node.module != "__future__"]
+        assert path.stem == "startup" or imported[0].names[0].name == "startup", path
+        assert all(node.lineno > imported[0].lineno for node in ours), path
+
+
 def test_tqdm_comes_from_the_module_that_sets_its_lock():
     own = {path.relative_to(ROOT).as_posix() for path in SOURCES if "tqdm" in imports(path)}
     assert own == {"files/bars.py"}

@@ -19,6 +19,7 @@ from losses import build_loss, fused
 from losses.fused import Fused
 
 NAMES = ("hierarchical", "hxe", "soft_labels", "label_smoothing")
+OF_EACH_KERNEL = ("hierarchical", "soft_labels")  # the others differ in its tables alone
 UNEQUAL = Hierarchy.from_paths([("a", "b", "c", "one"), ("two",), ("a", "three"), ("a", "b", "x")])
 BATCH = 4
 
@@ -36,7 +37,8 @@ def cases():
         never, far = scores.clone(), scores * 3000  # of a class, or all but one; 10,000 nats away
         never[:2, 1:], never[2:, 0] = -torch.inf, -torch.inf
         for name in NAMES:
-            for drawn in (scores, scores.double() * 20, scores - 5e4, far, never):
+            ends = (scores.double() * 20, scores - 5e4, far, never)
+            for drawn in (scores, *(ends if name in OF_EACH_KERNEL else ())):
                 yield name, tree, drawn, targets
             yield name, tree, scores, inner
 
@@ -57,7 +59,7 @@ def results(device="cpu", fused=False):
 
 
 def compare(ours, others, rtol=2e-6):
-    assert len(ours) == len(others) == 72
+    assert len(ours) == len(others) == 48
     for case, one, other in zip(cases(), ours, others):
         said = f"{case[0]}, {case[1].num_classes} classes, {case[2][:1]}"
         for mine, theirs in zip(one, other):

@@ -42,9 +42,11 @@ def call(script, *argv, **variables):
 
 @pytest.mark.parametrize("dataset", NAMES)
 def test_the_published_grid_has_fourteen_configurations_five_seeds_and_validates(dataset):
-    planned = list(sweeps.plan(GRID, dataset))
-    assert len({run.folder for run in planned}) == len(planned) == 70
-    assert {run.folder.name for run in planned} == {f"seed{seed}" for seed in range(1, 6)}
+    seeds = None if dataset == NAMES[0] else ["1"]  # those of the grid are the same for all
+    planned = list(sweeps.plan(GRID, dataset, seeds))
+    expected = {f"seed{seed}" for seed in seeds or range(1, 6)}
+    assert {run.folder.name for run in planned} == expected
+    assert len({run.folder for run in planned}) == len(planned) == 14 * len(expected)
     methods = {
         run.folder.parent.name.removesuffix("-val").replace("-size", "")
         for run in planned
