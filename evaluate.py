@@ -152,22 +152,16 @@ def _request(args: argparse.Namespace) -> EvaluationOptions:
         kept = ("data_dir", "cache_dir", "hierarchy", "split_list")
         places = {name: getattr(args, name) for name in kept}
         images = ImageSource(places, choose_devices(args.GPU), args.checkpoint)
-    return EvaluationOptions(
-        bootstrap=args.bootstrap,
-        weighting=args.weighting,
-        options={name: getattr(args, name) for name in of_weightings()},
-        on_request=args.on_request or (),
-        images=images,
-        tolerance=args.tolerance,
-        wanted=args.metrics,
-        tree=args.tree,
-        shuffled=args.shuffled,
-        coarse=args.coarse,
-        rules=tuple(RULES if args.rules == ["all"] else args.rules or ()),
-        cover=args.cover or 0,
-        target_accuracy=args.target_accuracy,
-        worst=args.worst,
-    )
+    given = {name: getattr(args, name) for name in EvaluationOptions._fields if name in args}
+    others = {
+        "options": {name: getattr(args, name) for name in of_weightings()},
+        "on_request": args.on_request or (),
+        "images": images,
+        "wanted": args.metrics,
+        "rules": tuple(RULES if args.rules == ["all"] else args.rules or ()),
+        "cover": args.cover or 0,
+    }
+    return EvaluationOptions(**{**given, **others})
 
 
 if __name__ == "__main__":

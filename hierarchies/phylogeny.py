@@ -18,14 +18,15 @@ from hierarchies.draft import (
 
 
 class _Node:
-    """A node as it is read: its line, depth, label (empty if it has none), and whether that was in
-    quotes.
+    """A node as it is read: its line, depth, the node above it, its label (empty if it has none),
+    whether that was in quotes, and whether there are nodes below.
     """
 
-    __slots__ = ("line", "depth", "label", "quoted")
+    __slots__ = ("line", "depth", "above", "label", "quoted", "is_inner")
 
-    def __init__(self, line: int, depth: int):
-        self.line, self.depth, self.label, self.quoted = line, depth, "", False
+    def __init__(self, line: int, depth: int = 0, above: "_Node | None" = None):
+        self.line, self.depth, self.above = line, depth, above
+        self.label, self.quoted, self.is_inner = "", False, False
 
 
 class _Command(NamedTuple):
@@ -128,7 +129,7 @@ def is_support(label: str) -> bool:
 
 def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -> Draft:
     nodes, decimals = _read_nodes(text, source, first)
-    if decimals and not all(is_support(node.label) for node in _tips(nodes)):
+    if decimals and not all(is_support(node.label) for node in nodes if not node.is_inner):
         raise fault(
             source,
             decimals[0].line,
@@ -142,7 +143,7 @@ def _parse(text: str, source: str, first: int, translation: Mapping[str, str]) -
 
 def _read_nodes(text: str, source: str, first: int) -> tuple[list[_Node], list[_Node]]:
     """The nodes in preorder, and those of them that may be what is behind a decimal comma."""
-    nodes = [_Node(first, 0)]
+    nodes = [_Node(first)]
     node, above, state = nodes[0], [], "fresh"
     after: list[str] = []  # the kinds of the last two tokens
     decimals: list[_Node] = []
@@ -162,7 +163,8 @@ def _read_nodes(text: str, source: str, first: int) -> tuple[list[_Node], list[_
         if kind in "(,":
             above += [node] if kind == "(" else []
             check_depth(source, line, len(above))
-            node = _Node(line, len(above))
+            above[-1].is_inner = True
+            node = _Node(line, len(above), above[-1])
             nodes.append(node)
             check_number(source, line, len(nodes))
             state = "fresh"
@@ -191,10 +193,8 @@ def _read_nodes(text: str, source: str, first: int) -> tuple[list[_Node], list[_
 
 def _tidy(nodes: list[_Node], translation: Mapping[str, str]) -> list[str]:
     """Translates classes, removes supports, tells siblings of one label apart, and says so."""
-    below = [after.depth > node.depth for node, after in zip(nodes, nodes[1:])]
-    is_inner = [*below, False]
-    inner = [node for node, inside in zip(nodes, is_inner) if inside]
-    tips = [node for node, inside in zip(nodes, is_inner) if not inside]
+    inner = [node for node in nodes if node.is_inner]
+    tips = [node for node in nodes if not node.is_inner]
     for tip in tips:
         tip.label = translation.get(tip.label, tip.label)
     notes = _without_numbers(nodes, tips)
@@ -206,7 +206,7 @@ def _tidy(nodes: list[_Node], translation: Mapping[str, str]) -> list[str]:
         )
         for node in supports:
             node.label = ""
-    renamed = _tell_apart(nodes, is_inner)
+    renamed = _tell_apart(nodes)
     if renamed:
         notes.append(
             f"{counted(len(renamed), 'inner node')} with the name of a sibling, now with a number"
@@ -230,41 +230,25 @@ def _without_numbers(nodes: list[_Node], tips: list[_Node]) -> list[str]:
     return [f"numbers of the Open Tree of Life behind names are left out, such as in {example!r}"]
 
 
-def _tips(nodes: list[_Node]) -> list[_Node]:
-    return [node for node, after in zip(nodes, [*nodes[1:], nodes[0]]) if after.depth <= node.depth]
-
-
-def _siblings(nodes: list[_Node]) -> Iterator[tuple[int, int]]:
-    """Index of each node but the root and of its parent, in preorder."""
-    holders: list[int] = []
-    for index, node in enumerate(nodes):
-        del holders[node.depth :]
-        if holders:
-            yield index, holders[-1]
-        holders.append(index)
-
-
-def _tell_apart(nodes: list[_Node], is_inner: list[bool]) -> list[tuple[str, str]]:
+def _tell_apart(nodes: list[_Node]) -> list[tuple[str, str]]:
     """Puts a number behind the label of an inner node that a class beside it or an earlier inner
     node beside it has. Returns the labels before and after.
     """
-    pairs = list(_siblings(nodes))
-    labels = {(above, nodes[index].label) for index, above in pairs}
-    taken = {(above, nodes[index].label) for index, above in pairs if not is_inner[index]}
+    labels = {(node.above, node.label) for node in nodes}
+    taken = {(node.above, node.label) for node in nodes if not node.is_inner}
     last, renamed = {}, []
-    for index, above in pairs:
-        label = nodes[index].label
-        if not is_inner[index] or not label:
+    for node in nodes[1:]:
+        key = above, label = node.above, node.label
+        if not node.is_inner or not label:
             continue
-        key = (above, label)
         if key in taken:
             number = last.get(key, 1) + 1
             while (above, f"{label} {number}") in labels:
                 number += 1
             last[key] = number
-            nodes[index].label = f"{label} {number}"
-            labels.add((above, nodes[index].label))
-            renamed.append((label, nodes[index].label))
+            node.label = f"{label} {number}"
+            labels.add((above, node.label))
+            renamed.append((label, node.label))
         taken.add(key)
     return renamed
 
@@ -314,10 +298,9 @@ def _check_length(source: str, line: int, value: str) -> None:
 
 def _newick_items(source: str, nodes: list[_Node]) -> Iterator[Item]:
     taken, number = {node.label for node in nodes}, 0
-    for index, node in enumerate(nodes):
+    for node in nodes:
         label = node.label
-        is_inner = index + 1 < len(nodes) and nodes[index + 1].depth > node.depth
-        if not label and node.depth and not is_inner:
+        if not label and node.depth and not node.is_inner:
             raise fault(source, node.line, "a class has no label; only inner nodes may go without")
         if not label and node.depth == 0:
             label = ROOT

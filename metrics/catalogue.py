@@ -1,7 +1,6 @@
 """Every registered measure, and what is known about a value from its name in metrics.csv."""
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 
 from metrics import (
@@ -131,8 +130,4 @@ def of_sample(metric: str, size: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _find(name: str) -> Measure | None:
-    return next(_all(name), None)
-
-
-def _all(name: str) -> Iterator[Measure]:
-    return (measure for measure in MEASURES if measure.matches(name))
+    return next((measure for measure in MEASURES if measure.matches(name)), None)

@@ -70,7 +70,9 @@ def report_run(run: Run, out: Path, options: Options, step: Callable[[], object]
         )
     )
     sections.append(page.Section("The run", _provenance(run)))
-    write(out / "report.html", _document(run, subject, sections, found.data))
+    lead = _lead(run, subject)
+    content = page.document(run_title(run), lead, sections, kind="run_page", data=found.data)
+    write(out / "report.html", content)
     return f"wrote {shown(out / 'report.html')}"
 
 
@@ -85,11 +87,6 @@ def _figures(
             plan.title, page.figure(rendered, plan.title, links, line_art=plan.line_art)
         )
         step()
-
-
-def _document(run: Run, subject: Subject, sections: Sequence[page.Section], data: dict) -> bytes:
-    """The page with its script and what that shows."""
-    return page.document(run_title(run), _lead(run, subject), sections, kind="run_page", data=data)
 
 
 def read_subject(run: Run, data_dir: str | None = None) -> Subject:
