@@ -6,32 +6,16 @@ from hierarchies.phylogeny import is_support
 from hierarchies.tree import Hierarchy
 
 
-def to_newick(
-    hierarchy: Hierarchy, *, lengths: np.ndarray | None = None, show_names: bool = False
-) -> str:
+def to_newick(hierarchy: Hierarchy, *, show_names: bool = False) -> str:
     """The tree in Newick, with a final newline. Children stand in preorder, so the class order is
     not kept.
 
     Args:
         hierarchy: The class tree.
-        lengths: Length of the edge above each node, (N,), such as node weights; None writes no
-            lengths.
         show_names: Label nodes with the names to show, which may repeat, instead of their keys.
-
-    Raises: ValueError: If there is not one finite length for every node.
     """
-    suffixes = [""] * hierarchy.num_nodes
-    if lengths is not None:
-        lengths = np.asarray(lengths, dtype=np.float64)
-        if lengths.shape != (hierarchy.num_nodes,) or not np.isfinite(lengths).all():
-            raise ValueError(
-                f"lengths must be {hierarchy.num_nodes} finite numbers, one for each node, got"
-                f" {lengths}"
-            )
-        suffixes = ["", *(f":{length:.12g}" for length in lengths[1:])]
     names, is_inner = hierarchy.names if show_names else hierarchy.keys, hierarchy.n_children > 0
     labels = [_newick_label(name, inner) for name, inner in zip(names, is_inner.tolist())]
-    labels = [label + suffix for label, suffix in zip(labels, suffixes)]
     written, open_nodes = [], []
     for node, above in enumerate(hierarchy.parent.tolist()):
         while open_nodes and open_nodes[-1] != above:

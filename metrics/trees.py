@@ -97,23 +97,6 @@ def infer_trees(vectors: np.ndarray, distance: str) -> dict[str, LearnedTree | N
     return {name: _infer(name, distances) for name in METHODS}
 
 
-def learned_trees(
-    vectors: np.ndarray, names: Sequence[str], distance: str
-) -> dict[str, str | None]:
-    """Newick strings "upgma" and "nj" of the classes that have a vector; "nj" is None above
-    `NJ_CLASSES` classes.
-
-    Args:
-        vectors: Class vectors or prototypes, (C, D); rows with NaN are left out.
-        names: One name a class; best unique, since Newick has nothing else to tell tips apart.
-        distance: "euc" or "arccos".
-    """
-    kept = np.flatnonzero(present(vectors))
-    shown = [names[c] for c in kept]
-    trees = infer_trees(vectors[kept], distance)
-    return {name: None if tree is None else to_newick(tree, shown) for name, tree in trees.items()}
-
-
 def to_newick(tree: LearnedTree, names: Sequence[str]) -> str:
     """The tree with branch lengths as one Newick string.
 

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trees import PATHS, TREE
 
-from hierarchies import Hierarchy, node_weights, to_newick
+from hierarchies import Hierarchy, to_newick
 from hierarchies.distances import path_length
 from hierarchies.export import describe, format_description
 from hierarchies.phylogeny import parse_newick
@@ -40,17 +40,6 @@ def test_newick_of_the_drawn_tree():
     assert to_newick(TREE) == "(C,((A2a,A2b)A2,A1)A,((x)B1,(y,z)B2)B)root;\n"
 
 
-def test_newick_with_lengths_of_edges():
-    tree = Hierarchy.from_paths([("a", "x"), ("b",)])
-    assert to_newick(tree, lengths=[9, 0.25, 1e-7, 3]) == "((x:1e-07)a:0.25,b:3)root;\n"
-
-
-@pytest.mark.parametrize("lengths", [[1, 2], np.full(13, np.nan)])
-def test_lengths_that_are_not_one_for_each_node_are_refused(lengths):
-    with pytest.raises(ValueError, match="lengths must be 13 finite numbers"):
-        to_newick(TREE, lengths=lengths)
-
-
 def test_newick_shows_names_on_request():
     tree = Hierarchy.from_paths([("n1",), ("n2",)], names={("n1",): "Homo sapiens"}, root="life")
     assert to_newick(tree) == "(n1,n2)life;\n"
@@ -58,13 +47,13 @@ def test_newick_shows_names_on_request():
 
 
 @given(st.sets(st.lists(KEYS, min_size=1, max_size=4).map(tuple), min_size=1, max_size=12), KEYS)
-@example({("0", ":"), ("00",)}, "0")  # a number behind a length that has one itself
+@example({("0", ":"), ("00",)}, "0")
 def test_newick_is_read_back_as_the_same_tree(paths, root):
     paths = {
         path for path in paths if not any(other[: len(path)] == path != other for other in paths)
     }
     tree = Hierarchy.from_paths(sorted(paths), root=root)
-    again = parse_newick(to_newick(tree, lengths=tree.depth), "source").build("source", False)
+    again = parse_newick(to_newick(tree), "source").build("source", False)
     depth_first = [tree.class_paths[index] for index in tree.leaf_order]
     assert list(again.class_paths) == depth_first and again.names[0] == root
 
@@ -73,11 +62,9 @@ def test_another_program_reads_our_newick():
     tree = Hierarchy.from_paths(
         [("group", name) for name in AWKWARD] + [("other", "y"), ("other", "z")]
     )
-    read = skbio.TreeNode.read(
-        io.StringIO(to_newick(tree, lengths=node_weights(tree, "balanced"))), format="newick"
-    )
+    read = skbio.TreeNode.read(io.StringIO(to_newick(tree)), format="newick")
     assert [tip.name for tip in read.tips()] == [*AWKWARD, "y", "z"]
-    assert read.find("other").length == 0.5
+    assert read.find("other").parent is read
 
 
 def test_statistics_of_the_drawn_tree():

@@ -16,7 +16,6 @@ from metrics.trees import (
     draw,
     hierarchy_splits,
     infer_trees,
-    learned_trees,
     neighbour_joining,
     robinson_foulds,
     to_newick,
@@ -160,17 +159,16 @@ def test_few_classes_have_trees_but_no_splits(size):
         np.isnan(result.value) and result[1:3] == (0, size)
         for result in tree_comparisons(outputs).values()
     )
-    written = learned_trees(np.eye(3)[:size], "abc"[:size], "euc")
-    for newick in written.values():
-        tips = TreeNode.read([newick]).tips(include_self=True)
+    for tree in infer_trees(np.eye(3)[:size], "euc").values():
+        tips = TreeNode.read([to_newick(tree, "abc"[:size])]).tips(include_self=True)
         assert sorted(tip.name for tip in tips) == list("abc"[:size])
 
 
 def test_duplicate_class_vectors_are_at_distance_0_and_break_nothing():
     vectors = np.repeat(np.random.default_rng(0).standard_normal((4, 5)), 2, axis=0)
-    newick = learned_trees(vectors, NAMES[:8], "arccos")["upgma"]
+    newick = to_newick(infer_trees(vectors, "arccos")["upgma"], NAMES[:8])
     assert all(f"({a}:0,{b}:0)" in newick for a, b in ("ab", "cd", "ef", "gh"))
-    learned_trees(np.ones((8, 5)), NAMES[:8], "euc")
+    infer_trees(np.ones((8, 5)), "euc")
 
 
 def test_negative_branches_of_neighbour_joining_become_0():
@@ -180,9 +178,8 @@ def test_negative_branches_of_neighbour_joining_become_0():
 
 def test_names_are_quoted_so_that_scikit_bio_reads_them_back():
     names = ["a b", "x_y", "(c)", "d,e", "it's", "f:g", "plain-1.5", "[h]", "ü"]
-    for newick in learned_trees(
-        np.random.default_rng(0).standard_normal((9, 4)), names, "euc"
-    ).values():
+    for tree in infer_trees(np.random.default_rng(0).standard_normal((9, 4)), "euc").values():
+        newick = to_newick(tree, names)
         assert sorted(
             tip.name.replace("''", "'") for tip in TreeNode.read([newick]).tips()
         ) == sorted(names)
@@ -227,4 +224,3 @@ def test_above_the_limit_neighbour_joining_is_undefined_and_counted(monkeypatch)
     assert results["W/nj_rf"].undefined == 7
     assert results["W/upgma_rf"].undefined == 0
     assert infer_trees(np.eye(7), "euc")["nj"] is None
-    assert learned_trees(np.eye(7), NAMES[:7], "euc")["nj"] is None
