@@ -19,16 +19,9 @@ epoch is trained on.
 
 import startup  # isort: skip
 
+from train_imagenet import PAPER
 from training.start import main
 
-PAPER = {
-    "backbone": "resnet50",
-    "epochs": 100,
-    "batch_size": 128,
-    "lr": 1e-4,
-    "schedule": "cosine",
-    "aug": "autoaugment",
-}
 DATASETS = {"iNaturalist": PAPER}
 
 if __name__ == "__main__":

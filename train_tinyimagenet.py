@@ -19,17 +19,10 @@ network and the class vectors, and the last, smaller batch of an epoch is traine
 
 import startup  # isort: skip
 
+from train_imagenet import PAPER
 from training.start import main
 
-PAPER = {
-    "backbone": "resnet50",
-    "epochs": 100,
-    "batch_size": 512,
-    "lr": 1e-4,
-    "schedule": "cosine",
-    "aug": "autoaugment",
-}
-DATASETS = {"TinyImageNet": PAPER}
+DATASETS = {"TinyImageNet": {**PAPER, "batch_size": 512}}
 
 if __name__ == "__main__":
     startup.leave(main(__doc__, DATASETS))
