@@ -53,7 +53,10 @@ def build_parser(description: str, formats: Iterable[str]) -> Parser:
         help="measures to print, by name or pattern such as 'W/*', '*' for all (default: the main"
         " ones)",
     )
-    _run_flags(parser.add_argument_group(RUNS))
+    of_runs = parser.add_argument_group(RUNS)
+    _measure_flags(of_runs)
+    _rule_flags(of_runs.add_argument)
+    _work_flags(of_runs.add_argument)
     _image_flags(parser.add_argument_group(IMAGES))
     _record_flags(parser.add_argument_group(RECORD).add_argument, formats)
     _score_flags(parser.add_argument_group(SCORES).add_argument)
@@ -79,7 +82,7 @@ def _resamples(text: str) -> int:
     return count
 
 
-def _run_flags(group) -> None:
+def _measure_flags(group) -> None:
     for name, option in possible([WEIGHTINGS.option]).items():
         if name == "weighting":
             text = "node weights of the weighted measures"
@@ -119,6 +122,9 @@ def _run_flags(group) -> None:
         help="also measure with the posterior multiplied by that of this run, trained with"
         " --label_depth on superclasses of the same images: the measures hie/*",
     )
+
+
+def _rule_flags(add) -> None:
     add(
         "--rules",
         nargs="+",
@@ -139,6 +145,9 @@ def _run_flags(group) -> None:
         metavar="SHARE",
         help="what --rules and --cover are set for on the run's calibration images",
     )
+
+
+def _work_flags(add) -> None:
     add(
         "--pack",
         action="store_true",

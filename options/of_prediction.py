@@ -83,7 +83,9 @@ def build_parser(description: str) -> Parser:
     )
     _serve_flags(parser.add_argument_group("a page to drop images on"))
     _table_flags(parser.add_argument_group("further tables"))
-    _answer_flags(parser.add_argument_group("answers"))
+    answers = parser.add_argument_group("answers")
+    _rule_flags(answers)
+    _answer_flags(answers.add_argument)
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--batch_size", type=positive_int, default=64, metavar="N", help="images embedded at once"
@@ -159,7 +161,7 @@ def _promising() -> list[str]:
     return [name for name, rule in RULES.items() if rule.needed is not None]
 
 
-def _answer_flags(group) -> None:
+def _rule_flags(group) -> None:
     add = group.add_argument
     summaries = f"{RULES.option.help}. {RULES.summaries()}"
     add_option(group, RULES.option, default=RULES.option.default, help=summaries)
@@ -180,6 +182,9 @@ def _answer_flags(group) -> None:
         help="also answer with up to R classes or superclasses, in the columns cover and"
         " cover_classes: the fewest classes that hold the true one as often as --target_accuracy",
     )
+
+
+def _answer_flags(add) -> None:
     add(
         "--within",
         nargs="+",
