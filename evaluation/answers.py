@@ -127,7 +127,8 @@ class Counts:
     """What was answered so far, and with true classes how much of it was right.
 
     Attributes:
-        images: Number of files; errors: of those that could not be read.
+        images: Number of files; errors: of those that could not be read; first_error: the first of
+            them, and why.
         leaves: Answers that are classes; depth: sum of the depths of the answers, in edges;
             class_depth: of the most probable classes.
         judged: Answers for images of a known class; accurate: of them those whose most probable
@@ -140,6 +141,7 @@ class Counts:
 
     images: int = 0
     errors: int = 0
+    first_error: str = ""
     leaves: int = 0
     depth: int = 0
     class_depth: int = 0

@@ -12,7 +12,7 @@ from evaluation.scope import Scope
 from evaluation.sources import Source
 from metrics import RULES
 from metrics.calibration import Temperature
-from metrics.conformal import Promise, promise
+from metrics.conformal import Promise, largest_target, promise
 from metrics.covers import set_threshold
 from metrics.posterior import softmax
 from metrics.rule import TARGET_ACCURACY
@@ -189,7 +189,8 @@ def cover_threshold(source: Source, target_accuracy: float) -> tuple[float, floa
         raise NotSet(
             f"{of}an answer that holds the true class with probability {target_accuracy:g} cannot"
             f" be promised with {len(labels)} images that calibrate",
-            ": lower --target_accuracy",
+            "; the largest that can is --target_accuracy"
+            f" {largest_target(len(labels), len(labels)):g}",
         )
     if not len(val[1]):
         raise NotSet(f"{scope.said}: there is no validation image of these classes")

@@ -60,8 +60,9 @@ def recorded_reading(run: Run) -> Reading:
     """How a run reads its images. Raises: RunError: If config.json says it by no values that there
     are.
     """
+    options = run.options
     try:
-        return Reading.of(run.options)
+        return Reading.of(options)
     except ValueError as error:
         raise RunError(f"{run.folder / 'config.json'} is damaged: option {error}") from error
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from data.boxes import with_margin
 from data.conversion import Box
@@ -99,6 +100,7 @@ class Images(NamedTuple):
 def _find(run: Run, asked: PredictionOptions) -> Images:
     """The images. Raises: ValueError: If there are none."""
     if asked.table is None:
+        _refuse_lists(asked.images)
         return Images(find_images(asked.images))
     margin = run.options.get("crop_box")
     if asked.box_columns and margin is None:
@@ -120,6 +122,19 @@ def _find(run: Run, asked: PredictionOptions) -> Images:
     if margin is not None:
         boxes = dict(zip(files, with_margin(listed.boxes, margin)))
     return Images(Found(files, 0, tuple(listed.notes)), boxes, listed.columns)
+
+
+def _refuse_lists(paths: Sequence[str]) -> None:
+    """Raises: ValueError: If a file named as an image is a list of images."""
+    for path in paths:
+        if path.lower().endswith((".txt", ".csv", ".tsv")) and os.path.isfile(path):
+            try:
+                Image.open(path).close()
+            except OSError:
+                raise ValueError(
+                    f"{path} is not an image: give a list of images as --table, with titles of its"
+                    " columns, such as file, and name the folder of the images"
+                ) from None
 
 
 def predict(asked: PredictionOptions) -> Counts:

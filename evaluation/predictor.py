@@ -176,6 +176,9 @@ class Predictor:
             counts.count_known(splits, answered, right)
             if truths is not None:
                 frame["split"] = splits
+        if not (read.all() or counts.first_error):
+            place = int(np.argmin(read))
+            counts.first_error = f"{batch.files[place] or 'an image'}: {batch.errors[place]}"
         frame = frame.set_axis(np.flatnonzero(read)).reindex(range(len(read)))
         around = [pd.DataFrame({name: getattr(batch, f"{name}s")}) for name in ("file", "error")]
         return pd.concat([around[0], frame, around[1]], axis=1)

@@ -12,7 +12,7 @@ from evaluation.decision import Decision
 from evaluation.known_images import SPLITS
 from evaluation.novelty import Novelty
 from evaluation.sources import Source
-from files.text import counted
+from files.text import counted, printable
 from metrics.calibration import Temperature
 from runs.folder import Run
 
@@ -187,7 +187,7 @@ def summarise(counts: Counts, labelled: bool) -> None:
     """Says what came out, and with labels how often it was right, with an exact binomial
     interval.
     """
-    hint = " (see column error)" if counts.errors else ""
+    hint = f" (see column error); {printable(counts.first_error)}" if counts.errors else ""
     print(f"\n{'images':<28}{counts.images}\n{'unreadable':<28}{counts.errors}{hint}")
     if counts.answered:
         depth, class_depth = counts.depth / counts.answered, counts.class_depth / counts.answered

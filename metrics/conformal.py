@@ -81,7 +81,7 @@ def promise(
         raise ValueError(
             f"an accuracy of {target_accuracy:g} cannot be reached: {certain} of the {n} images"
             " that calibrate have a wrong answer of probability 1, more than the target leaves; the"
-            f" largest that can is --target_accuracy {_largest(n - certain, n):g}"
+            f" largest that can is --target_accuracy {largest_target(n - certain, n):g}"
         )
     low, high = beta.ppf([0.025, 0.975], k, n + 1 - k)
     return Promise(value, k / (n + 1), (float(low), float(high)), n)
@@ -91,15 +91,16 @@ def _too_few(n: int, target: float) -> str:
     if target == 1:
         return (
             "an accuracy of 1 cannot be reached for certain, whatever the number of images that"
-            f" calibrate; with {n} the largest that can is --target_accuracy {_largest(n, n):g}"
+            f" calibrate; with {n} the largest that can is --target_accuracy"
+            f" {largest_target(n, n):g}"
         )
     enough = math.ceil(round(target / (1 - target), 9))
     return (
         f"an accuracy of {target:g} cannot be reached with {n} images that calibrate, it takes"
-        f" {enough} or more; the largest that can is --target_accuracy {_largest(n, n):g}"
+        f" {enough} or more; the largest that can is --target_accuracy {largest_target(n, n):g}"
     )
 
 
-def _largest(k: int, n: int) -> float:
+def largest_target(k: int, n: int) -> float:
     """The largest target, in thousandths, for which the k-th of n samples is enough."""
     return math.floor(round(1000 * k / (n + 1), 6)) / 1000

@@ -21,15 +21,17 @@ import predict
 import train
 from evaluation import remarks
 from evaluation.answers import Answerer, true_classes
+from evaluation.coarse import amended_scores
 from evaluation.decision import Decision, choose_decision
 from evaluation.model import read_prototypes
 from evaluation.sources import Source
 from hierarchies import Hierarchy
 from hierarchies.tree import format_path
 from metrics import fit_temperature
-from metrics.calibration import Temperature
+from metrics.calibration import Temperature, calibrate
 from metrics.conformal import Promise, promise
 from metrics.decisions import decide
+from metrics.posterior import softmax
 from options import command_line
 from runs.folder import Run
 from training import start
@@ -43,6 +45,7 @@ RUNS = {
     "averages": "--method DR --gray --use_val --ema --collapse",
     "softmax": "--method softmax --gray --use_val --clspri --no_normalize",
     "unvalidated": "--method DR --gray",
+    "coarse": "--method softmax --gray --use_val --label_depth 1",
 }
 
 
@@ -120,7 +123,7 @@ def test_predictions_from_files_alone_are_those_recorded(
     runs, call, tmp_path, monkeypatch, name, scores
 ):
     run, kept = runs[0][name], runs[1]
-    if (name, scores) == ("softmax", "prototypes"):
+    if run.options["method"] == "softmax" and scores == "prototypes":
         status, _, err, _ = call(run.folder, kept, "--scores", scores)
         assert status == 2 and "--method softmax has none" in err
         return
@@ -233,7 +236,8 @@ def test_unreadable_images_become_rows_with_an_error(runs, call, tmp_path):
         assert (
             status == 0
             and "; 1 other file is passed over" in out
-            and "unreadable                  3 (see column error)" in out
+            and "unreadable                  3 (see column error); " in out
+            and f"{folder / 'b.png'}: this is not an image" in out
         )
         assert [Path(file).name for file in table["file"]] == [
             "a.png",
@@ -556,6 +560,12 @@ def test_too_few_validation_images_are_refused_before_any_image_is_read(runs, ca
         and "with 4 images that calibrate, it takes 19 or more" in err
         and "--target_accuracy 0.8. Or train with more images, set --threshold by hand" in err
     )
+    cover = "--threshold", "0.5", "--cover", "2"
+    status, _, err, _ = call(runs[0]["plain"].folder, runs[1], *cover)
+    assert (
+        status == 2
+        and "4 images that calibrate; the largest that can is --target_accuracy 0.8\n" in err
+    )
     status, out, _, _ = call(runs[0]["plain"].folder, runs[1], "--target_accuracy", "0.8")
     assert status == 0 and "promised, if new images are drawn like the 4 that calibrate" in out
     assert "answers are right with probability 0.8 or more" in out
@@ -675,6 +685,11 @@ def test_paths_that_are_not_there_are_named(runs, call, tmp_path, capsys):
     run, kept = runs[0]["plain"].folder, runs[1]
     assert "nowhere" in call(run, kept, tmp_path / "nowhere", "--rule", "majority")[2]
     assert "config.json" in call(tmp_path, kept)[2]
+    (tmp_path / "list.txt").write_text("a.png\nb.png\n")
+    assert (
+        "give a list of images as --table"
+        in call(run, tmp_path / "list.txt", "--rule", "majority")[2]
+    )
     (tmp_path / "empty").mkdir()
     assert "no image" in call(run, tmp_path / "empty", "--rule", "majority")[2]
     status, _, err = run_main(
@@ -813,6 +828,26 @@ def test_probabilities_of_several_runs_are_averaged(runs, call, tmp_path):
     for argv, message in refused:
         status, _, err, _ = call(*argv)
         assert status == 2 and message in err, (argv, err)
+
+
+def test_probabilities_are_amended_by_those_of_a_run_on_superclasses(runs, call, tmp_path):
+    trained, kept = runs
+    fine, coarse = trained["plain"], trained["coarse"]
+    archive = tmp_path / "embeddings.npz"
+    amended = "--coarse", coarse.folder, "--rule", "majority"
+    status, out, _, table = call(fine.folder, kept, *amended, "--embeddings", archive)
+    assert status == 0 and f"amended by {coarse.folder}, 2 superclasses\n" in out
+    order = np.argsort(fine.arrays("test")["files"])
+    scores = np.load(archive)["scores"]
+    found = softmax(scores)
+    np.testing.assert_allclose(found, softmax(amended_scores(fine, coarse))[order], atol=2e-3)
+    assert np.abs(found - softmax(fine.arrays("test")["scores"])[order]).max() > 0.01
+    validated = amended_scores(fine, coarse, "val"), fine.arrays("val")["labels"]
+    temperature = calibrate(*validated).value
+    calibrated = softmax(scores / temperature).max(axis=1)
+    np.testing.assert_allclose(table["probability"], calibrated, atol=1e-5)
+    status, _, err, _ = call(fine.folder, kept, "--coarse", tmp_path / "nowhere")
+    assert status == 2 and f"error: {tmp_path / 'nowhere'} is not a run: it has no config" in err
 
 
 def test_a_run_without_resizing_stretches_images_to_the_size_of_its_own(tmp_path, call):
