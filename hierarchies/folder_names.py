@@ -136,8 +136,10 @@ def repeated_folders(hierarchy: Hierarchy) -> list[str]:
 
 
 def _may_share(top: str) -> bool:
-    """Whether a folder is called as sexes, stages and views are, which may stand above the taxa."""
-    return bool(_SHARED.fullmatch(top)) and not re.search(r"\d", top)
+    """Whether a folder is called as sexes, stages and views are, which may stand above the taxa,
+    and not as one part of several: 'Section B'.
+    """
+    return bool(_SHARED.fullmatch(top)) and not re.search(r"\d|[ _][a-z]$", top, re.IGNORECASE)
 
 
 def _is_taxon(name: str, top: str) -> bool:

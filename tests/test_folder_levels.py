@@ -109,6 +109,8 @@ def test_names_of_taxa_are_not_taken_for_a_split(tmp_path, folders):
     (["small/egg", "small/adult", "large/egg", "large/adult"], ""),
     (["male/Calanus", "male/Temora", "female/Calanus", "female/Temora"], ""),  # of either sex
     (["male/Calanus fin", "male/Temora lon", "female/Calanus fin", "female/Temora lon"], ""),
+    (["Section A/Calanus fin", "Section A/Temora lon", "Section B/Calanus fin",
+      "Section B/Temora lon"], "Section A|Section B"),
     (["male/A/x", "male/B/y", "female/A/x", "female/B/y"], ""),
     (["live part 21/Calanus fin", "live part 21/Temora lon", "live part 22/Calanus fin",
       "live part 22/Temora lon"], "live part 21|live part 22"),
