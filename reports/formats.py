@@ -35,6 +35,8 @@ _POINTS = {
 _OTHER = 6.7  # of any other character
 _TINY, _DOT, _PLUS_MINUS = 3.4, 2.1, 5.5  # of a digit, a point and the sign of a deviation in \tiny
 _BOLD, _TINY_BOLD = 1.16, 1.07  # bold ones are wider
+_MINUS = re.compile(r"(?<![^\s\[{}(])-(?=\.?\d)")  # before a number; else - is a hyphen
+_WIDER = 3.5  # points of a minus sign above those of a hyphen
 # formats of tables over seeds, and the file that each also goes to
 SUMMARIES = {"terminal": None, "markdown": "summary.md", "latex": "summary.tex", "csv": None}
 
@@ -130,7 +132,11 @@ def latex(table: Table) -> str:
     environment = "table" if room_in_paper(table) == COLUMN else "table*"
     rows = [[_escape_latex(name) for name in table.columns]]
     rows += table.marked(lambda cell: rf"\textbf{{{_cell(cell)}}}", _cell)
-    notes = [note[:1].upper() + note[1:] for note in table.notes_for("bold")]
+    # a sign, as p in "p: two-sided", stays as the column has it
+    notes = [
+        re.sub(r"^\w(?=\w)", lambda first: first[0].upper(), note)
+        for note in table.notes_for("bold")
+    ]
     caption = ". ".join([table.title, *notes])
     lines = [
         r"% needs \usepackage{booktabs}",
@@ -211,6 +217,7 @@ def _paper_widths(table: Table) -> list[float]:
 def _points(text: str, bold: bool = False) -> float:
     plain, plus_minus, deviation = one_line(text).partition(" ±")
     width = sum(_POINTS.get(letter, _OTHER) for letter in plain) * (_BOLD if bold else 1.0)
+    width += _WIDER * len(_MINUS.findall(plain))
     if plus_minus:
         digits = sum(map(str.isdigit, deviation)) - deviation.startswith("0.")
         small = _PLUS_MINUS + _TINY * digits + _DOT * ("." in deviation)
@@ -220,10 +227,11 @@ def _points(text: str, bold: bool = False) -> float:
 
 
 def _cell(text: str) -> str:
-    """A cell in LaTeX: the deviation small, without the 0 before its point."""
-    return re.sub(
+    """A cell in LaTeX: the deviation small, without the 0 before its point, and minus signs."""
+    small = re.sub(
         r"\s?\$\\pm\$(-?)(?:0(?=\.))?([\d.]+)", r"{\\tiny$\\pm$\1\2}", _escape_latex(text)
     )
+    return _MINUS.sub("$-$", small)
 
 
 def _folded(cells: list[list[str]], labels: int, longest: int) -> list[list[str]]:

@@ -9,7 +9,7 @@ def number(value: float, decimals: int | None = None) -> str:
     """A number for print: three decimals, fewer for large ones; '–' for NaN."""
     if np.isnan(value):
         return "–"
-    return f"{value:.{decimals_of(value) if decimals is None else decimals}f}"
+    return f"{value:z.{decimals_of(value) if decimals is None else decimals}f}"  # z: no -0.000
 
 
 def decimals_of(value: float) -> int:

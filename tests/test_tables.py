@@ -467,6 +467,20 @@ def test_latex_keeps_comparison_signs_hyphens_and_brackets():
     )
 
 
+def test_latex_has_minus_signs_before_numbers_and_hyphens_elsewhere():
+    row = ("epochs-3 lr=1e-3", "-0.129 ±0.116", "[-0.948, -0.1]", "8.4e-04 (-0.5)", "–")
+    columns = ("name", "a", "b", "p", "none")
+    notes = ("p: two-sided", "n - 1 seeds", "mean of seeds")
+    text = LAYOUTS["latex"](Table("t", columns, (row,), frozenset({(0, 1)}), notes))
+    assert r"epochs-3 lr=1e-3 & \textbf{$-$0.129{\tiny$\pm$.116}} & {[}$-$0.948, $-$0.1] " in text
+    assert r" & 8.4e-04 ($-$0.5) & -- \\" in text
+    assert "t. p: two-sided. n - 1 seeds. Mean of seeds." in text
+
+
+def test_a_number_that_rounds_to_nothing_has_no_sign():
+    assert [number(value) for value in (-0.0004, 0.0, -0.0006)] == ["0.000", "0.000", "-0.001"]
+
+
 def test_long_names_go_on_in_the_next_line_of_a_terminal_and_lose_nothing():
     name = "DR-euc-hierarchical-decay=0.9-mds_targets=path"
     lines = terminal(Table("t", ("method", "x"), ((name, "1.0"), ("b", "2.0"))), 50).splitlines()
