@@ -114,11 +114,9 @@ def choose_decision(
         )
     if not validated:
         return Decision(rule, options, scope=scope)
-    val = source.split("val")
-    held_out = source.split("calibration") if source.has_calibration else None
-    values, labels = val if held_out is None else held_out
-    groups = source.groups("val" if held_out is None else "calibration")
-    if scope is not None and (not len(val[1]) or (needs and not len(labels))):
+    _, of_val = source.split("val")
+    values, labels = source.split(source.calibrating)
+    if scope is not None and (not len(of_val) or (needs and not len(labels))):
         if needs:
             raise NotSet(
                 f"{scope.said}: there is no validation image of these classes to calibrate --rule"
@@ -138,8 +136,7 @@ def choose_decision(
             way_out = f". Or train with more images, {_by_hand(setting)}"
             raise NotSet(f"{of}{error}", way_out) from None
         options[setting] = promised.value
-    chosen = any(each.chose_epoch for each in source.runs)
-    estimated = held_out is None and chosen
+    estimated = source.calibrating == "val" and any(each.chose_epoch for each in source.runs)
     reference = _reference(source, None if estimated else values)
     return Decision(
         rule,
@@ -150,7 +147,7 @@ def choose_decision(
         estimated,
         reference,
         scope=scope,
-        groups=groups,
+        groups=source.groups(source.calibrating),
     )
 
 
@@ -182,8 +179,8 @@ def cover_threshold(source: Source, target_accuracy: float) -> tuple[float, floa
     if not source.has("val"):
         way_out = " to calibrate --cover on: train with --use_val"
         raise NotSet(_without_validation(source), way_out)
-    val = source.split("val")
-    values, labels = source.split("calibration") if source.has_calibration else val
+    _, of_val = source.split("val")
+    values, labels = source.split(source.calibrating)
     if len(labels) * (1 - target_accuracy) < target_accuracy:  # (n + 1) target > n
         of = "" if scope is None else f"{scope.said}: "
         raise NotSet(
@@ -192,7 +189,7 @@ def cover_threshold(source: Source, target_accuracy: float) -> tuple[float, floa
             "; the largest that can is --target_accuracy"
             f" {largest_target(len(labels), len(labels)):g}",
         )
-    if not len(val[1]):
+    if not len(of_val):
         raise NotSet(f"{scope.said}: there is no validation image of these classes")
     temperature = source.temperature.value
     calibrated, truths = source.calibrated(values, labels, np.float32(temperature))

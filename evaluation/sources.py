@@ -56,16 +56,17 @@ class Source:
         return same_images(self.runs, split)
 
     @property
-    def has_calibration(self) -> bool:
-        """Whether images calibrate and do nothing else; their outputs may be missing all the same,
-        which is then said.
+    def calibrating(self) -> str:
+        """The split that calibrates: images that do nothing else where there are some, whose
+        outputs may be missing all the same, which is then said; else the validation images.
         """
-        if self.others:
-            return self.has("calibration")
-        if self.has("calibration"):
-            return True
         run = self.run
-        return bool(run.options.get("calibration")) and "calibration" in set(run.split["split"])
+        held_out = self.has("calibration") or (
+            not self.others
+            and run.options.get("calibration")
+            and "calibration" in set(run.split["split"])
+        )
+        return "calibration" if held_out else "val"
 
     @cached_property
     def temperatures(self) -> tuple[float, ...]:
