@@ -225,9 +225,10 @@ def _without_small_classes(
     if not len(small):
         return tree, hierarchy, labels, []
     if len(kept) < 2:
+        second, first = np.sort(counts)[-2:]
         raise ValueError(
             f"--min_images {least} leaves {len(kept)} of {hierarchy.num_classes} classes, and there"
-            f" is nothing to tell apart: the largest have {np.sort(counts)[-2:].tolist()} images"
+            f" is nothing to tell apart: the largest have {first} and {second} images"
         )
     rows = np.flatnonzero(counts[labels] >= least)
     left_out = some_of(

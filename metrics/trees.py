@@ -253,11 +253,13 @@ def _quote(name: str) -> str:
 _higher = kind(HIGHER, VECTORS, SHARE)
 _lower_groups = kind(LOWER, VECTORS, "0 or more groups")
 _lower_share = kind(LOWER, VECTORS, SHARE)
+# the trees are compared without their roots
+_UNROOTED = ", as the classes below a branch or as all others."
 MEASURES = (
     _higher(
         "upgma_recovered",
         "Share of the tree's superclasses that the tree learned from class vectors by average"
-        " linkage has as well.",
+        " linkage has as well" + _UNROOTED,
     ),
     _lower_groups(
         "upgma_rf",
@@ -273,7 +275,7 @@ MEASURES = (
     _higher(
         "nj_recovered",
         "Share of the tree's superclasses that the tree learned from class vectors by neighbour"
-        " joining has as well.",
+        " joining has as well" + _UNROOTED,
     ),
     _lower_groups(
         "nj_rf",
