@@ -28,7 +28,15 @@ def leads_out(file: str) -> bool:
 def no_run(path: str | os.PathLike) -> str:
     """What is said of a path that is no run's folder."""
     if not os.path.isfile(path):
-        return f"{path} is not a run: it has no config.json; a run's folder ends in .../seed<k>"
+        below = [
+            file.parent
+            for depth in ("*", "*/*")
+            for file in Path(path).glob(f"{depth}/config.json")
+        ]
+        such = f", as {min(below)}" if below else ""
+        return (
+            f"{path} is not a run: it has no config.json; a run's folder ends in .../seed<k>{such}"
+        )
     folder = Path(path).parent
     named = f", {folder}" if (folder / "config.json").is_file() else ""
     return f"{path} is a file, which is not a run: name the run's folder{named}"

@@ -65,8 +65,12 @@ def test_damaged_arrays_are_named(tmp_path, content):
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(RunError, match="is not a run"):
+    with pytest.raises(RunError, match=r"is not a run: .* ends in \.\.\./seed<k>$"):
         _ = Run(tmp_path / "nothing").config
+    for folder in (tmp_path, tmp_path / "DR-euc"):  # above a run
+        run = start(tmp_path / "DR-euc" / "seed3")
+        with pytest.raises(RunError, match=f"is not a run: .*, as {run.folder}$"):
+            _ = Run(folder).config
 
 
 def test_a_file_of_a_run_is_answered_with_the_runs_folder(tmp_path):
