@@ -6,12 +6,12 @@ import multiprocessing
 import os
 import sys
 import tempfile
-import time
 from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from waiting import wait_until
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
 os.environ["PYTHON_COLORS"] = "0"  # where FORCE_COLOR is set, Python 3.14 would colour help texts
@@ -89,8 +89,7 @@ def served_python(forked):
         path = quick_python(Path(place))
         server = forked.Process(target=serve, args=(path,))
         server.start()
-        while not path.with_name("socket").exists() and server.is_alive():
-            time.sleep(0.02)
+        wait_until(lambda: path.with_name("socket").exists() or not server.is_alive())
         yield path
         server.kill()
         server.join()

@@ -70,8 +70,9 @@ def serve(path):
     """
     fork = multiprocessing.get_context("fork")
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path.with_name("socket")))
+        listener.bind(str(path.with_name("bound")))
         listener.listen()
+        path.with_name("bound").rename(path.with_name("socket"))  # seen when it answers
         while True:
             connection, _ = listener.accept()
             fork.Process(target=_answer, args=(fork, connection, path)).start()
