@@ -100,7 +100,7 @@ def parsed_json(text: str, source: str, members: Callable | None = None) -> obje
     except json.JSONDecodeError as error:
         raise fault(source, error.lineno, f"this is not valid JSON: {error.msg}") from error
     except RecursionError as error:
-        message = "the JSON is nested too deeply; write a tree this deep as paths or Newick"
+        message = "the JSON is nested too deeply; a tree this deep is read as paths or Newick"
         raise fault(source, None, message) from error
     except ValueError as error:
         raise fault(source, None, str(error)) from error
