@@ -142,10 +142,10 @@ def predict(asked: PredictionOptions) -> Counts:
 
     Raises: ValueError, OSError, RuntimeError: If it is impossible.
     """
+    images = _find(Run(asked.run), asked)  # a slip in a path is the most likely mistake
     source, decision = decide(asked)
     run, runs, coarse = source.run, source.runs, source.coarse
     validation = None if asked.counts is None else counting_images(source, decision)
-    images = _find(run, asked)
     found, boxes, _ = images
     _refuse_to_overwrite(
         found.files,

@@ -48,4 +48,5 @@ def _nearest(wanted: str, keys: list[str]) -> str:
     near = near or [key for key in by_plain if wanted.lower() in key][:3]
     if not near:
         return ""
-    return "; nearest are " + ", ".join(repr(printable(by_plain[key])) for key in near)
+    listed = ", ".join(repr(printable(by_plain[key])) for key in near)
+    return f"; nearest {'are' if len(near) > 1 else 'is'} {listed}"

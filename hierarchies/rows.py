@@ -163,7 +163,7 @@ def table_rows(
         raise fault(
             source,
             None,
-            "the table is empty; expected a row of column names and a row for each class",
+            "the table is empty; expected a row of column names and further rows below it",
         )
     _check_swallowed(swallowed, rows, source)
     header = [header[at] for at in kept]

@@ -560,6 +560,8 @@ def test_too_few_validation_images_are_refused_before_any_image_is_read(runs, ca
         and "with 4 images that calibrate, it takes 19 or more" in err
         and "--target_accuracy 0.8. Or train with more images, set --threshold by hand" in err
     )
+    nowhere = runs[1] / "nowhere"  # which is said first
+    assert f"folder {str(nowhere)!r}" in call(runs[0]["plain"].folder, nowhere)[2]
     cover = "--threshold", "0.5", "--cover", "2"
     status, _, err, _ = call(runs[0]["plain"].folder, runs[1], *cover)
     assert (
@@ -754,7 +756,7 @@ def test_only_classes_within_the_taxa_are_answered_down_to_a_depth(runs, call):
     np.testing.assert_allclose(
         top["probability"][place], plain["probability_level_1"][place], rtol=1e-5
     )
-    assert "nearest are 'Plants'" in call(run.folder, kept, "--within", "Plant")[2]
+    assert "nearest is 'Plants'" in call(run.folder, kept, "--within", "Plant")[2]
 
 
 def test_counts_of_samples_and_the_table_for_ecotaxa_are_written_beside(runs, call, tmp_path):

@@ -68,14 +68,14 @@ def test_all_classes_at_full_depth_are_no_scope_at_all_and_unknown_images_are_le
 
 def test_a_part_of_a_name_is_answered_with_the_names_that_have_it():
     tree = Hierarchy.from_paths([("Calanus finmarchicus",), ("Oithona similis",), ("Tripos",)])
-    with pytest.raises(ValueError, match="not in the tree; nearest are 'Calanus finmarchicus'$"):
+    with pytest.raises(ValueError, match="not in the tree; nearest is 'Calanus finmarchicus'$"):
         choose_scope(tree, ["calanus"], None)
 
 
 @pytest.mark.parametrize(
     ("within", "at", "message"),
     [
-        (["A9"], None, "--within A9: the name is not in the tree; nearest are 'A"),
+        (["A9"], None, "--within A9: the name is not in the tree; nearest is 'A"),
         (["Unicorn"], None, "--within Unicorn: the name is not in the tree$"),
         ([written(TREE)[0]], None, "that is one class, so there is nothing to tell apart"),
         (None, 3, "--at 3: answers go down to depth 3 as it is; take a smaller depth"),
