@@ -83,6 +83,13 @@ class Batch(NamedTuple):
     fingerprints: dict[str, np.ndarray]
 
 
+def check_paths(paths: Iterable[str | os.PathLike]) -> None:
+    """Raises: ValueError: If one of these images and folders does not exist."""
+    for path in paths:
+        if not os.path.exists(path):
+            raise ValueError(f"there is no image or folder {os.fspath(path)!r}")
+
+
 def find_images(paths: Iterable[str | os.PathLike]) -> Found:
     """The images named, and those below the folders named, sorted in each folder tree.
 
@@ -94,9 +101,8 @@ def find_images(paths: Iterable[str | os.PathLike]) -> Found:
     all.
     """
     paths, files, others, hidden = list(map(Path, paths)), {}, [], []
+    check_paths(paths)
     for path in paths:
-        if not path.exists():
-            raise ValueError(f"there is no image or folder {str(path)!r}")
         below = _below(path) if path.is_dir() else _Below([str(path)], [], [])
         files.update(dict.fromkeys(below.images))
         others += below.others

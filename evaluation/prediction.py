@@ -13,7 +13,7 @@ from PIL import Image
 from data.boxes import with_margin
 from data.conversion import Box
 from data.listed import GROUP, OBJECT, Columns, list_images
-from data.unlabelled import Found, find_images
+from data.unlabelled import Found, check_paths, find_images
 from evaluation.answers import Answerer, Counts, true_classes
 from evaluation.averaged import check_same_classes
 from evaluation.counting import count_samples, counting_images, write_counts
@@ -142,10 +142,11 @@ def predict(asked: PredictionOptions) -> Counts:
 
     Raises: ValueError, OSError, RuntimeError: If it is impossible.
     """
-    images = _find(Run(asked.run), asked)  # a slip in a path is the most likely mistake
+    check_paths(asked.images)  # a slip in one is the most likely mistake
     source, decision = decide(asked)
     run, runs, coarse = source.run, source.runs, source.coarse
     validation = None if asked.counts is None else counting_images(source, decision)
+    images = _find(run, asked)
     found, boxes, _ = images
     _refuse_to_overwrite(
         found.files,
