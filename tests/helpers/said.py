@@ -1,7 +1,8 @@
 """What threads say while a test looks."""
 
 import io
-import time
+
+from waiting import wait_until
 
 
 class Said(io.StringIO):
@@ -11,7 +12,5 @@ class Said(io.StringIO):
 
     def wait_for(self, text, thread):
         """Until the thread has said it, or has ended. Returns: All that was said."""
-        end = time.monotonic() + 60
-        while text not in self.getvalue() and thread.is_alive() and time.monotonic() < end:
-            time.sleep(0.001)
+        wait_until(lambda: text in self.getvalue() or not thread.is_alive(), self.getvalue)
         return self.getvalue()
