@@ -8,7 +8,7 @@ training images out to choose the epoch. Defaults are those of train_inaturalist
 
 import startup  # isort: skip
 
-from train_inaturalist import PAPER
+from train_imagenet import PAPER
 from training.start import main
 
 DATASETS = {"iNaturalist2021": PAPER}
